@@ -1,0 +1,68 @@
+# HRI30 and its pipelines: 8 frames over the whole clip, 224 x 224.
+
+# ---- Frequently modified: a variant or --cfg-options sets these, nothing else ----
+data_root = 'data/hri30'  # the folder with train_set/ and test_set/
+classes = None  # None: HRI30's 30 names; or a list, in the order of the class ids
+split = dict(
+    type='group',  # 'group', 'random' (leaks) or 'file'
+    val_groups=1,  # group: how many SIDs to hold out, or a list of them
+    val_ratio=0.1,  # random: share of every class
+    train_file=None,  # file: clip names, one a line; None: all that val_file leaves
+    val_file=None,
+    seed=42)
+num_frames = 8  # frames of a clip that the model sees
+input_size = (224, 224)  # width, height in pixels
+resize_size = (256, 256)  # width, height before the random crop of training
+batch_size = 16  # clips, on each GPU
+num_workers = None  # decoding processes; None: one a CPU core, 8 at most
+# ----------------------------------------------------------------------------------
+
+# UniformSample divides the clip into num_frames segments: clips of 30-60 frames never
+# wrap to their start, which SampleFrames(8 x 8) does below 64 frames.
+# Resizing ignores the aspect ratio (720 x 480 becomes square), in training and testing
+# alike: a centre crop would lose the worker at the edges.
+train_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='UniformSample', clip_len='${num_frames}'),
+    dict(type='DecordDecode'),
+    dict(type='Resize', scale='${resize_size}', keep_ratio=False),
+    dict(type='ColorJitter', brightness=0.2, contrast=0.2, saturation=0.2, hue=0),
+    dict(type='RandomResizedCrop', area_range=(0.6, 1.0)),
+    dict(type='Resize', scale='${input_size}', keep_ratio=False),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs', meta_keys=('video_id', )),
+]
+test_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='UniformSample', clip_len='${num_frames}', test_mode=True),
+    dict(type='DecordDecode'),
+    dict(type='Resize', scale='${input_size}', keep_ratio=False),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs', meta_keys=('video_id', )),
+]
+
+_dataset = dict(
+    type='HRI30Dataset',
+    data_root='${data_root}',
+    split='${split}',
+    metainfo=dict(classes='${classes}'))
+
+train_dataloader = dict(
+    batch_size='${batch_size}',
+    num_workers='${num_workers}',
+    persistent_workers='${persistent_workers}',
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(**_dataset, subset='train', pipeline='${train_pipeline}'))
+val_dataloader = dict(
+    batch_size='${batch_size}',
+    num_workers='${num_workers}',
+    persistent_workers='${persistent_workers}',
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        **_dataset, subset='val', pipeline='${test_pipeline}', test_mode=True))
+# tools/test.sh sets the subset: val, test or both.
+test_dataloader = val_dataloader
+del _dataset
+
+val_evaluator = dict(type='HRI30Metric')
+test_evaluator = val_evaluator

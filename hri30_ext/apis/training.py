@@ -1,0 +1,92 @@
+"""Training a config."""
+
+import shlex
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.runner import find_latest_checkpoint
+
+from ..config import PROJECT_ROOT, load_config
+from ..engine import HRI30Runner
+from ..errors import HRI30Error
+from ..utils.fileio import check_writable
+from .common import describe_data, describe_device
+
+
+def train(config: str, work_dir: str | None = None, resume: str | bool = False,
+          options: dict | None = None, launcher: str = 'none') -> Path | None:
+    """Trains a config.
+
+    Args:
+        config (str): Path of the config.
+        work_dir (str, optional): Where checkpoints and logs go; by default
+            ``work_dirs/<name of the config>`` in the clone.
+        resume (str | bool): A checkpoint to go on from, or True for the last
+            one in ``work_dir``.
+        options (dict, optional): As parsed from ``--cfg-options``.
+        launcher (str): As in mmengine.
+
+    Returns:
+        Path | None: The best checkpoint, or the last where none is best.
+
+    Raises:
+        HRI30Error: a mistake of the user's.
+    """
+    cfg = load_config(config, options)
+    cfg.launcher = launcher
+    cfg.work_dir = str(check_writable(
+        work_dir or PROJECT_ROOT / 'work_dirs' / Path(config).stem))
+    _set_resume(cfg, resume)
+    if cfg.get('load_from'):
+        # Whatever the backbone would download is overwritten at once.
+        cfg.model.backbone.pretrained = None
+    runner = HRI30Runner.from_cfg(cfg)
+    runner.logger.info(f'Training on {describe_data(cfg)} with {describe_device()}')
+    _log_sizes(runner, cfg)
+    runner.train()
+    if not is_main_process():
+        return None
+    return _report(runner, cfg)
+
+
+def _set_resume(cfg: Config, resume: str | bool) -> None:
+    """Translates ``--resume`` for mmengine, which takes it from two fields."""
+    if not resume:
+        cfg.resume = False
+        return
+    checkpoint = find_latest_checkpoint(cfg.work_dir) if resume is True else resume
+    if checkpoint is None:
+        raise HRI30Error(
+            f'{cfg.work_dir}: no checkpoint to resume from.\nExpected last_checkpoint '
+            'and the file that it names; leave --resume out to start anew.')
+    cfg.resume, cfg.load_from = True, str(Path(checkpoint).expanduser().resolve())
+
+
+def _log_sizes(runner, cfg: Config) -> None:
+    """Says what there is to train on, before the first epoch."""
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner._val_loop = runner.build_val_loop(runner._val_loop)
+    datasets = [loop.dataloader.dataset for loop in (runner.train_loop, runner.val_loop)]
+    for dataset in datasets:
+        groups = sorted({dataset.get_data_info(i)['group'] for i in range(len(dataset))})
+        runner.logger.info(
+            f'{dataset.subset}: {len(dataset)} clips, {len(dataset.classes)} classes, '
+            f'groups (SID) {", ".join(map(str, groups))}')
+
+
+def _report(runner, cfg: Config) -> Path:
+    info = runner.message_hub.runtime_info
+    best = next((info[key] for key in sorted(info) if key.startswith('best_ckpt')), None)
+    last = find_latest_checkpoint(cfg.work_dir)
+    checkpoint = Path(best or last)
+    score = f' (validation top-1 {info["best_score"]:.4f})' if 'best_score' in info else ''
+    # The config as it was trained, with its options, lies beside the checkpoint.
+    config = Path(cfg.work_dir) / Path(cfg.filename).name
+    print(f'\nBest checkpoint{score}: {checkpoint}\n'
+          f'Curves: {Path(cfg.work_dir) / "training_curves.png"}\n'
+          f'Data: {describe_data(cfg)}\n'
+          'Test it, and predict the test clips, with:\n'
+          f'  bash {shlex.quote(str(PROJECT_ROOT / "tools" / "test.sh"))} '
+          f'{shlex.quote(str(config))} {shlex.quote(str(checkpoint))}')
+    return checkpoint

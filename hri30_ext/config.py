@@ -1,0 +1,211 @@
+"""What to set is set in one place: settings, and references to them.
+
+A config names its settings at the top (``num_frames = 8``) and refers to them
+where they are used (``clip_len='${num_frames}'``). References are resolved
+after inheritance and ``--cfg-options``, so that a changed setting reaches the
+built loaders and head. ``'${a}'`` becomes the value of ``a`` with its type.
+
+Some references are derived: ``num_classes`` from ``classes``,
+``persistent_workers`` from ``num_workers``.
+"""
+
+import argparse
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict, DictAction
+
+from .datasets.classes import HRI30_CLASSES, canonical_name
+from .errors import HRI30Error, first_cases
+
+#: The clone that this package lies in; paths in configs are relative to it.
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+_REFERENCE = re.compile(r'\$\{(\w+)\}')
+
+
+def _settings(cfg: Mapping) -> dict:
+    """Returns what references may name: top-level keys and derived values."""
+    settings = dict(cfg)
+    if 'classes' in settings:
+        classes = settings['classes']
+        if isinstance(classes, str):  # --cfg-options classes=Wave
+            classes = [classes]
+        classes = [canonical_name(str(name)) for name in classes or HRI30_CLASSES]
+        repeated = sorted({name for name in classes if classes.count(name) > 1})
+        if repeated:
+            raise HRI30Error('classes: a name may stand once only, found more of\n'
+                             + first_cases(repeated))
+        settings['classes'] = classes
+        found = settings.get('num_classes', len(classes))
+        if found != len(classes):
+            raise HRI30Error(
+                f'num_classes={found}, but classes has {len(classes)} names.\n'
+                'Leave num_classes out: it follows from classes.')
+        settings['num_classes'] = len(classes)
+    if 'num_workers' in settings:
+        if settings['num_workers'] is None:
+            settings['num_workers'] = min(8, _available_cores())
+        settings['persistent_workers'] = settings['num_workers'] > 0
+    return settings
+
+
+def _available_cores() -> int:
+    """Counts the cores that this process may use, which a job limits."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _resolve(value, settings: Mapping, path: str = '', within: tuple = ()):
+    if isinstance(value, str):
+        match = _REFERENCE.fullmatch(value)
+        if match is None:
+            return value
+        name = match.group(1)
+        if name in within:
+            raise HRI30Error(f'config: {" -> ".join((*within, name))} refers to itself.')
+        if name not in settings:
+            raise HRI30Error(
+                f'config: {path} refers to ${{{name}}}, and there is no such setting.\n'
+                f'Expected a top-level variable {name} in the config or its bases.')
+        return _resolve(settings[name], settings, path, (*within, name))
+    if isinstance(value, Mapping):
+        return {key: _resolve(item, settings, f'{path}.{key}' if path else str(key),
+                              within) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_resolve(item, settings, f'{path}[{i}]', within)
+                           for i, item in enumerate(value))
+    return value
+
+
+def _has_reference(value) -> bool:
+    if isinstance(value, str):
+        return _REFERENCE.fullmatch(value) is not None
+    if isinstance(value, Mapping):
+        return any(map(_has_reference, value.values()))
+    return isinstance(value, list | tuple) and any(map(_has_reference, value))
+
+
+def resolve_settings(cfg: Config) -> Config:
+    """Replaces every reference by the setting that it names.
+
+    Args:
+        cfg (Config): A config, with its options merged.
+
+    Returns:
+        Config: The same, without references; the very same object where there
+        were none.
+
+    Raises:
+        HRI30Error: a reference names no setting, or settings contradict.
+    """
+    if not _has_reference(cfg._cfg_dict):
+        return cfg
+    settings = _settings(cfg._cfg_dict)
+    resolved = _resolve(cfg._cfg_dict, settings)
+    for name in ('classes', 'num_workers'):
+        if name in resolved:
+            resolved[name] = settings[name]
+    resolved = ConfigDict(resolved)
+    return Config(resolved, cfg_text=cfg.text, filename=cfg.filename,
+                  env_variables=cfg.env_variables)
+
+
+def find_config(path: str) -> Path:
+    """Finds a config from where the user stands, or from the clone.
+
+    Raises:
+        HRI30Error: there is none; names the configs that are there.
+    """
+    for candidate in (Path(path).expanduser(), PROJECT_ROOT / path):
+        if candidate.is_file():
+            return candidate.resolve()
+    known = sorted(str(file.relative_to(PROJECT_ROOT))
+                   for file in (PROJECT_ROOT / 'configs').glob('*/*.py')
+                   if file.parent.name != '_base_')
+    raise HRI30Error(f'{path}: no such config.\nConfigs of this project:\n'
+                     + first_cases(known, limit=20))
+
+
+def load_config(path: str, options: dict | None = None) -> Config:
+    """Loads a config with its options: these beat HRI30_ROOT beats the config.
+
+    Args:
+        path (str): The config's path, from here or from the clone.
+        options (dict, optional): As parsed from ``--cfg-options``.
+
+    Returns:
+        Config: Without references, with absolute paths. A relative
+        ``data_root`` or ``cache_dir`` is relative to the current folder where the
+        user gave it, and to the clone where the config did.
+
+    Raises:
+        HRI30Error: no such config, one that cannot be read, or settings that
+            contradict.
+    """
+    file = find_config(path)
+    options = dict(options or {})
+    fromfile = getattr(Config.fromfile, 'unresolved', Config.fromfile)
+    try:
+        cfg = fromfile(str(file))
+    except HRI30Error:
+        raise
+    except Exception as error:
+        line = getattr(error, 'lineno', None)
+        raise HRI30Error(
+            f'{file}: not a readable config'
+            f'{f", line {line}" if line else ""} '
+            f'({type(error).__name__}: {error}).\n'
+            'Expected an mmengine config in Python; see configs/slowonly for '
+            'one to start from.') from error
+    if 'model' not in cfg:
+        raise HRI30Error(f'{file}: not a whole config: it has no model.\nChoose one '
+                         'that is not in configs/_base_.')
+    if os.environ.get('HRI30_ROOT'):
+        options.setdefault('data_root', os.environ['HRI30_ROOT'])
+    try:
+        cfg.merge_from_dict(options)
+    except Exception as error:
+        raise HRI30Error(
+            f'--cfg-options: {type(error).__name__}: {error}.\n'
+            f'Expected key=value pairs that fit {file.name}.') from error
+    for name in ('data_root', 'cache_dir'):
+        if cfg.get(name):
+            base = Path.cwd() if name in options else PROJECT_ROOT
+            cfg[name] = str((base / Path(str(cfg[name])).expanduser()).resolve())
+    return resolve_settings(cfg)
+
+
+def parse_options(pairs: list[str]) -> dict:
+    """Parses ``--cfg-options`` as mmengine does, but keeps paths whole.
+
+    mmengine's ``DictAction`` drops every space and splits at commas; a value with
+    a slash or a space and without brackets or quotes is taken as it stands.
+
+    Args:
+        pairs (list[str]): Such as ``['data_root=/my clips', 'classes=A,B']``.
+
+    Returns:
+        dict: Values by dotted key.
+
+    Raises:
+        HRI30Error: an item without ``=``, or a value that cannot be parsed.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--options', nargs='*', action=DictAction)
+    options = {}
+    for pair in pairs:
+        key, equals, value = pair.partition('=')
+        if not key or not equals:
+            raise HRI30Error(f'--cfg-options {pair}: expected KEY=VALUE.')
+        if re.search(r'[/\\\s]', value) and not re.search(r'[\[\](){}\'"]', value):
+            options[key] = value
+            continue
+        try:
+            options.update(parser.parse_args(['--options', pair]).options)
+        except (ValueError, AssertionError) as error:
+            raise HRI30Error(f'--cfg-options {pair}: {error}') from error
+    return options

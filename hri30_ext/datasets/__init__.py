@@ -1,0 +1,6 @@
+"""Datasets, their names, annotations and splits."""
+
+from .classes import HRI30_CLASSES
+from .hri30 import HRI30Dataset
+
+__all__ = ['HRI30_CLASSES', 'HRI30Dataset']

@@ -1,0 +1,223 @@
+"""The HRI30 dataset: labels, groups and clips from file names."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmaction.datasets import VideoDataset
+from mmaction.registry import DATASETS
+
+from ..errors import HRI30Error, first_cases
+from .annotation import read_annotations
+from .classes import HRI30_CLASSES, canonical_name
+from .naming import VIDEO_SUFFIXES, parse_clip_name
+from .splits import split_clips
+
+SUBSETS = ('train', 'val', 'test')
+
+
+@DATASETS.register_module()
+class HRI30Dataset(VideoDataset):
+    """HRI30, or other clips that are named in its way.
+
+    The tree on disk, as released::
+
+        data_root/
+        ├── train_set/CID01_SID01_VID01.avi ...
+        ├── test_set/testvideo001.avi ...                 any name, no label
+        └── annotations/
+            ├── train_set_labels.csv   optional, checked against the names
+            └── test_set_labels.csv    optional, to score the test clips
+
+    ``train/`` and ``test/``, ``train/<class id>/``, and training clips that
+    lie in ``data_root`` itself are read as well. Any ending of a video will do.
+
+    Args:
+        data_root (str): The folder above.
+        pipeline (list): Transforms.
+        subset (str): ``train`` or ``val``, two sides of the labelled clips, or
+            ``test``, the clips of the test folder.
+        split (dict, optional): How the labelled clips are divided; arguments
+            of :func:`~hri30_ext.datasets.splits.split_clips`.
+        metainfo (dict, optional): ``dict(classes=[...])`` for another class
+            list; class id ``i`` in a name is ``classes[i - 1]``.
+        test_mode (bool): As in mmengine.
+
+    Each sample has ``filename``, ``video_id`` (the file's name without its
+    ending), ``label`` (0-based; -1 where unknown), ``group`` (SID; -1 for test
+    clips) and ``clip`` (VID; likewise).
+
+    Raises:
+        HRI30Error: a missing or empty folder, names or annotations that are
+            wrong or contradict each other.
+    """
+
+    METAINFO = dict(classes=HRI30_CLASSES)
+
+    def __init__(self, data_root: str, pipeline: list, subset: str = 'train',
+                 split: dict | None = None, metainfo: dict | None = None,
+                 test_mode: bool = False, **kwargs) -> None:
+        if subset not in SUBSETS:
+            raise HRI30Error(f'subset={subset!r}: expected one of {", ".join(SUBSETS)}.')
+        self.subset = subset
+        self.split = dict(split or {})
+        super().__init__(ann_file='', pipeline=pipeline, data_root=data_root,
+                         metainfo=metainfo, test_mode=test_mode, **kwargs)
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Class names; the position is the label."""
+        return self.metainfo['classes']
+
+    def load_data_list(self) -> list[dict]:
+        """Finds the clips of this subset and checks them."""
+        if self.subset == 'test':
+            return load_test_clips(self.data_root, self.classes)
+        clips = load_labelled_clips(self.data_root, self.classes)
+        train, val = split_clips(clips, **self.split)
+        return train if self.subset == 'train' else val
+
+
+def _subfolder(root: Path, names: Sequence[str]) -> Path | None:
+    found = [root / name for name in names if (root / name).is_dir()]
+    if len(found) > 1:
+        raise HRI30Error(f'{root}: found both {found[0].name}/ and {found[1].name}/.\n'
+                         'Expected one of them; remove or rename the other.')
+    return found[0] if found else None
+
+
+def _find_videos(folder: Path, recursive: bool = True) -> list[Path]:
+    files = folder.rglob('*') if recursive else folder.glob('*')
+    return sorted(file for file in files
+                  if file.suffix.lower() in VIDEO_SUFFIXES
+                  and not file.name.startswith('.') and file.is_file())
+
+
+def _check_root(root: str | Path) -> Path:
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise HRI30Error(
+            f'{root}: no such data folder.\nExpected train_set/, test_set/ and '
+            'annotations/ in it (see data/README.md). Set it with '
+            '--cfg-options data_root=PATH or HRI30_ROOT=PATH.')
+    return root
+
+
+def _unique(clips: list[dict], key) -> None:
+    first: dict = {}
+    twice = [f'{first[key(clip)]} and {clip["filename"]}' for clip in clips
+             if first.setdefault(key(clip), clip['filename']) != clip['filename']]
+    if twice:
+        raise HRI30Error(f'{len(twice)} clips are there twice:\n{first_cases(twice)}\n'
+                         'Expected one file a clip; remove the others.')
+
+
+def load_labelled_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
+    """Finds the labelled clips and checks names, folders and annotation.
+
+    Args:
+        root (str | Path): The data folder.
+        classes (Sequence[str]): Class names, in the order of the ids.
+
+    Returns:
+        list[dict]: Samples as in :class:`HRI30Dataset`, sorted by class, group
+        and clip.
+
+    Raises:
+        HRI30Error: see :class:`HRI30Dataset`.
+    """
+    root = _check_root(root)
+    classes = [canonical_name(name) for name in classes]
+    folder = _subfolder(root, ('train_set', 'train'))
+    files = _find_videos(folder or root, recursive=folder is not None)
+    if not files:
+        raise HRI30Error(
+            f'{folder or root}: no training clips.\nExpected CIDxx_SIDxx_VIDxx.avi in '
+            'train_set/, train/, train/<class id>/ or the folder itself.')
+    clips, wrong = [], []
+    for file in files:
+        try:
+            name = parse_clip_name(file.stem, len(classes))
+        except HRI30Error as error:
+            wrong.append(f'{file.relative_to(root)}: {str(error).split(": ", 1)[1]}')
+            continue
+        parent = file.parent.name
+        if folder and file.parent != folder and parent.isdigit() and (
+                int(parent) != name.class_id):
+            wrong.append(f'{file.relative_to(root)}: lies in the folder of class '
+                         f'{int(parent)}')
+        clips.append(dict(filename=str(file), video_id=file.stem,
+                          label=name.class_id - 1, group=name.group, clip=name.clip))
+    if wrong:
+        raise HRI30Error(
+            f'{folder or root}: {len(wrong)} of {len(files)} names are wrong:\n'
+            f'{first_cases(wrong)}\nExpected CID (class id 1 to {len(classes)}), SID '
+            'and VID. For other data, set classes to its class names.')
+    _unique(clips, lambda clip: (clip['label'], clip['group'], clip['clip']))
+    annotation_file = root / 'annotations' / 'train_set_labels.csv'
+    if annotation_file.is_file():
+        _check_annotation(annotation_file, clips, classes)
+    return sorted(clips, key=lambda clip: (clip['label'], clip['group'], clip['clip']))
+
+
+def _check_annotation(path: Path, clips: list[dict], classes: Sequence[str]) -> None:
+    """Compares the annotation with the names; neither wins silently."""
+    # Names are read in any case, so they are compared in one.
+    rows = {row.video_id.upper(): row for row in read_annotations(path, classes)}
+    names = {clip['video_id'].upper(): clip for clip in clips}
+    contradictions = [
+        f'{rows[key].video_id}: the name says class {names[key]["label"] + 1} '
+        f'({classes[names[key]["label"]]}), the file says {rows[key].class_id} '
+        f'({rows[key].class_name})'
+        for key in sorted(rows.keys() & names.keys())
+        if rows[key].class_id != names[key]['label'] + 1]
+    missing = [f'{rows[key].video_id}: annotated, and no such clip'
+               for key in sorted(rows.keys() - names.keys())]
+    surplus = [f'{names[key]["video_id"]}: a clip without annotation'
+               for key in sorted(names.keys() - rows.keys())]
+    wrong = contradictions + missing + surplus
+    if wrong:
+        raise HRI30Error(
+            f'{path}: {len(wrong)} disagreements with the clips '
+            f'({len(contradictions)} labels, {len(missing)} missing clips, '
+            f'{len(surplus)} surplus clips):\n{first_cases(wrong, limit=5)}\n'
+            'Complete the clips or mend the file; without the file, the names alone '
+            'are read.')
+
+
+def find_test_folder(root: str | Path) -> Path | None:
+    """Returns the folder of test clips, or None where there is none."""
+    return _subfolder(_check_root(root), ('test_set', 'test'))
+
+
+def load_test_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
+    """Finds the test clips, with labels where an annotation file gives them.
+
+    Args and raised errors are those of :func:`load_labelled_clips`.
+
+    Returns:
+        list[dict]: Samples as in :class:`HRI30Dataset`, sorted by name.
+    """
+    folder = find_test_folder(root)
+    files = _find_videos(folder) if folder else []
+    if not files:
+        raise HRI30Error(f'{root}: no test clips.\nExpected videos of any name in '
+                         'test_set/ or test/.')
+    clips = [dict(filename=str(file), video_id=file.stem, label=-1, group=-1, clip=-1)
+             for file in files]
+    _unique(clips, lambda clip: clip['video_id'])
+    path = Path(root) / 'annotations' / 'test_set_labels.csv'
+    if path.is_file():
+        classes = [canonical_name(name) for name in classes]
+        labels = {row.video_id: row.class_id - 1
+                  for row in read_annotations(path, classes)}
+        names = {clip['video_id'] for clip in clips}
+        wrong = ([f'{name}: annotated, and no such clip'
+                  for name in sorted(labels.keys() - names)]
+                 + [f'{name}: a clip without annotation'
+                    for name in sorted(names - labels.keys())])
+        if wrong:
+            raise HRI30Error(f'{path}: {len(wrong)} disagreements with the clips:\n'
+                             f'{first_cases(wrong)}\nComplete or remove the file.')
+        for clip in clips:
+            clip['label'] = labels[clip['video_id']]
+    return sorted(clips, key=lambda clip: clip['video_id'])

@@ -1,0 +1,141 @@
+"""Which labelled clips train and which validate.
+
+Every rule puts each clip in exactly one of the two, and gives the same answer
+on every machine: order comes from SHA-256 of the seed and the name, not from a
+random generator whose stream a library may change.
+"""
+
+import hashlib
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import HRI30Error, first_cases
+
+SPLIT_TYPES = ('group', 'random', 'file')
+
+
+def _shuffled(items: Sequence, seed: int) -> list:
+    return sorted(items, key=lambda item: hashlib.sha256(
+        f'{seed}:{item}'.encode()).digest())
+
+
+def _split_by_group(clips, val_groups, seed):
+    groups = sorted({clip['group'] for clip in clips})
+    if isinstance(val_groups, int):
+        if not 1 <= val_groups < len(groups):
+            raise HRI30Error(
+                f'split.val_groups={val_groups}: cannot hold out that many of '
+                f'{len(groups)} groups (SID {_listed(groups)}).\n'
+                f'Expected 1 to {len(groups) - 1}, or a list of groups, '
+                'such as split.val_groups=[1].')
+        held_out = set(_shuffled(groups, seed)[:val_groups])
+    else:
+        held_out = {int(group) for group in val_groups}
+        unknown = held_out - set(groups)
+        if unknown or not held_out or held_out == set(groups):
+            raise HRI30Error(
+                f'split.val_groups={sorted(held_out)}: expected some, not all, of the '
+                f'groups that there are (SID {_listed(groups)}).')
+    return {clip['video_id'] for clip in clips if clip['group'] in held_out}
+
+
+def _listed(groups) -> str:
+    return ', '.join(map(str, groups))
+
+
+def _split_at_random(clips, val_ratio, seed):
+    if not 0 < val_ratio < 1:
+        raise HRI30Error(f'split.val_ratio={val_ratio}: expected a ratio between 0 '
+                         'and 1, such as 0.1.')
+    by_class = defaultdict(list)
+    for clip in clips:
+        by_class[clip['label']].append(clip['video_id'])
+    val = {video_id for video_ids in by_class.values()
+           for video_id in _shuffled(video_ids, seed)[:round(val_ratio
+                                                             * len(video_ids))]}
+    if not val:
+        raise HRI30Error(f'split.val_ratio={val_ratio}: leaves no clip for validation '
+                         f'(the largest class has '
+                         f'{max(map(len, by_class.values()))} clips).')
+    warnings.warn(
+        'split.type=random leaks: clips of one group of recordings are near-copies '
+        'and stand on both sides, so validation reads 10-20 points too high. Use '
+        'split.type=group for numbers to believe.', stacklevel=3)
+    return val
+
+
+def _split_by_file(clips, train_file, val_file):
+    if not val_file:
+        raise HRI30Error('split.type=file: expected split.val_file=PATH, a list with '
+                         'one clip name a line.')
+    known = {clip['video_id'] for clip in clips}
+    val = _read_list(val_file, known)
+    train = _read_list(train_file, known) if train_file else known - val
+    for title, wrong in (('in both lists', train & val),
+                         ('in neither list', known - train - val)):
+        if wrong:
+            raise HRI30Error(f'{train_file}, {val_file}: {len(wrong)} clips are {title}:'
+                             f'\n{first_cases(sorted(wrong))}\n'
+                             'Expected every clip in exactly one.')
+    if not val or not train:
+        raise HRI30Error(f'{val_file}: leaves no clip for '
+                         f'{"training" if val else "validation"}.')
+    return val
+
+
+def _read_list(path, known):
+    path = Path(path).expanduser()
+    try:
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise HRI30Error(f'{path}: the list of clips cannot be read ({error}).'
+                         ) from error
+    # A row of an annotation file or a path serves as well as a bare name.
+    names = {Path(line.split(',')[0].strip()).name for line in lines if line.strip()}
+    names = {name if name in known else Path(name).stem for name in names}
+    unknown = sorted(names - known)
+    if unknown:
+        raise HRI30Error(f'{path}: {len(unknown)} names fit no clip:\n'
+                         f'{first_cases(unknown)}')
+    return names
+
+
+def split_clips(clips: Sequence[dict], type: str = 'group', seed: int = 42,
+                val_groups: int | Sequence[int] = 1, val_ratio: float = 0.1,
+                train_file: str | None = None, val_file: str | None = None
+                ) -> tuple[list[dict], list[dict]]:
+    """Splits labelled clips into those that train and those that validate.
+
+    Args:
+        clips (Sequence[dict]): With ``video_id`` (unique), ``group``, ``label``.
+        type (str): ``group`` holds out whole groups of recordings; ``random``
+            is stratified by class and leaks, with a warning; ``file`` reads
+            lists of names.
+        seed (int): Of the choice of groups or clips.
+        val_groups (int | Sequence[int]): For ``group``: how many to hold out,
+            or which.
+        val_ratio (float): For ``random``: the share of each class, in (0, 1).
+        train_file (str, optional): For ``file``: names that train; by default
+            all that ``val_file`` does not name.
+        val_file (str, optional): For ``file``: names that validate.
+
+    Returns:
+        tuple: ``(train, val)``, in the order given.
+
+    Raises:
+        HRI30Error: the rule leaves a side empty, names what is not there, or
+            puts a clip in none or in both.
+    """
+    if type == 'group':
+        val = _split_by_group(clips, val_groups, seed)
+    elif type == 'random':
+        val = _split_at_random(clips, val_ratio, seed)
+    elif type == 'file':
+        val = _split_by_file(clips, train_file, val_file)
+    else:
+        raise HRI30Error(f'split.type={type!r}: expected one of '
+                         f'{", ".join(SPLIT_TYPES)}.')
+    return ([clip for clip in clips if clip['video_id'] not in val],
+            [clip for clip in clips if clip['video_id'] in val])

@@ -1,0 +1,393 @@
+"""The 30 actions as movements: where body, thing and robot are at every frame.
+
+Conventions:
+
+- The worker faces the camera in all classes but the walking ones, where the
+  body is turned to the way it goes, and those at the robot or the bench, where
+  it is turned part of the way to them.
+- *Forward* is towards the camera along the line of sight (larger, lower in the
+  image), *backward* away from it. *Left* and *right* are the image's, as the
+  camera sees them, so that a horizontal flip of a clip of a ``Left`` class is
+  a clip of the ``Right`` class and the other way round.
+- Direction is in the motion alone: place, step, hold and pauses are drawn
+  alike for all eight directions, and the opposite direction is the same
+  movement played backwards. So is putting down to picking up.
+"""
+
+import numpy as np
+
+from .motion import FPS, Plan, axes, ease, smooth, sway, to_world, turn
+
+MIN_FRAMES, MAX_FRAMES = 30, 60
+
+#: Where the midpoints of paths are drawn from: as wide against the paths as the
+#: image allows, or the first frame would tell the direction. The bound on the
+#: image direction X / Y is the first number less the second over the depth, as
+#: a worker who is near is wider.
+MIDPOINT_BOUND = (0.43, 0.4)
+MIDPOINT_DEPTH = (3.0, 4.6)  # m, log-uniform
+LATERAL_STEP = (0.22, 0.32)  # in X / Y: 107 to 155 pixels of 720
+DEPTH_STEP = (0.23, 0.33)  # in log depth: 25 to 40 % change of scale
+DIAGONAL = 0.78  # share of each of the two steps in a diagonal one
+
+#: Where the two hands grip a thing, along its two axes.
+GRIPS = {
+    'drill': ((-0.14, -0.16), (0.15, -0.06)),
+    'polisher': ((-0.33, 0.02), (0.33, 0.02)),
+    'box': ((-0.26, -0.02), (0.26, -0.02)),
+}
+
+
+def grip(plan, one_hand=None):
+    """The hands with both on the thing, or only that of side ``one_hand``."""
+    points = [
+        plan.thing_at + a * plan.thing_axes[:, 0] + b * plan.thing_axes[:, 1]
+        for a, b in GRIPS[plan.thing]
+    ]
+    hands = plan.hands.copy()
+    if one_hand is not None:
+        hands[:, (one_hand + 1) // 2] = points[0]
+        return hands
+    # No crossed arms: the hand that is nearer takes the nearer grip.
+    gap = (points[1] - points[0])[:, :2]
+    across = np.stack([np.cos(plan.yaw), np.sin(plan.yaw)], -1)
+    first = int((gap * across).sum() < 0)
+    hands[:, first], hands[:, 1 - first] = points
+    return hands
+
+
+class Planner:
+    """Draws the movement of one clip.
+
+    Args:
+        group (Group): Looks and layout.
+        rng (np.random.Generator): All that is random in the clip. Clips of
+            opposite classes planned from equal generators are mirror images
+            or reversals of one another, which the tests rely on.
+    """
+
+    def __init__(self, group, rng):
+        self.group, self.rng = group, rng
+        self.size = group.height / 1.75
+        self.num_frames = int(rng.integers(MIN_FRAMES, MAX_FRAMES + 1))
+
+    def plan(self, name):
+        """The plan of a clip of class ``name``."""
+        tool = None
+        if 'Drill' in name:
+            tool = 'drill'
+        elif 'Polish' in name:
+            tool = 'polisher'
+        if name.startswith('Move'):
+            return self.move(tool, *direction(name))
+        if name.startswith('Walking'):
+            return self.walk('box' if name.endswith('Object') else tool)
+        if name.startswith('PickUp'):
+            return self.pick_up(tool or 'box')
+        if name.startswith('PutDown'):
+            return self.pick_up(tool or 'box').reversed()
+        if name.startswith('Using'):
+            return self.use(tool)
+        if name.startswith('NoCollaborative'):
+            return self.stand_by(tool)
+        return self.deliver()
+
+    # --- parts shared by the actions
+
+    def midpoint(self):
+        """A direction X / Y and a log depth."""
+        log_depth = self.rng.uniform(*np.log(MIDPOINT_DEPTH))
+        bound = MIDPOINT_BOUND[0] - MIDPOINT_BOUND[1] / np.exp(log_depth)
+        return self.rng.uniform(-bound, bound), log_depth
+
+    def standing(self, root, yaw):
+        """A plan of a worker who stands with the arms down."""
+        rng, n = self.rng, self.num_frames
+        root = root + sway(n, rng, 0.012, (2, ))
+        yaw = yaw + sway(n, rng, 0.04)
+        stance = rng.uniform(0.1, 0.17)
+        feet = np.zeros((n, 2, 3))
+        feet[:, :, 0] = (-stance, stance)
+        hands = np.zeros((n, 2, 3))
+        hands[:] = ((-0.27, 0.06, 0.82 * self.size),
+                    (0.27, 0.06, 0.82 * self.size))
+        hands += sway(n, rng, 0.02, (2, 3))
+        return Plan(
+            root, yaw,
+            bend=0.04 + sway(n, rng, 0.03),
+            crouch=0.02 + np.abs(sway(n, rng, 0.02)),
+            feet=feet,
+            hands=to_world(root, yaw, hands),
+            robot_hand=self.robot_idle())
+
+    def robot_idle(self):
+        """The gripper at rest; in half of the clips it moves a little."""
+        side = self.group.robot_side
+        rest = np.array([
+            self.group.robot[0] - side * self.rng.uniform(0.45, 0.7),
+            self.group.robot[1] - 0.2,
+            self.rng.uniform(1.15, 1.5)
+        ])
+        amount = self.rng.choice((0, 0.06))
+        return rest + sway(self.num_frames, self.rng, amount, (3, ))
+
+    def hold_ready(self, plan, thing):
+        """Puts the thing before the chest, for both hands to hold."""
+        hand, n = self.group.hand, self.num_frames
+        centre = np.array([0.03 * hand, 0.42, 1.12 * self.size])
+        centre = centre + self.rng.normal(0, 0.02, 3)
+        plan.thing = thing
+        plan.thing_at = to_world(plan.root, plan.yaw, np.tile(centre, (n, 1)))
+        local = ready_axes(thing, hand)
+        local = local + self.rng.normal(0, 0.06, (2, 3))
+        plan.thing_axes = turn(plan.yaw, axes(*local)[None])
+        return plan
+
+    def vibrate(self, plan, amount=0.012):
+        """The shaking of a running tool, anew at every frame."""
+        plan.thing_at = plan.thing_at + self.rng.normal(
+            0, amount, plan.thing_at.shape)
+
+    # --- the actions
+
+    def move(self, tool, lateral, depth):
+        """Moving with the tool at work; ``lateral`` -1 left, +1 right, and
+        ``depth`` -1 forward, +1 backward, 0 neither."""
+        rng, n = self.rng, self.num_frames
+        middle = np.array(self.midpoint())
+        step = np.array([rng.uniform(*LATERAL_STEP), rng.uniform(*DEPTH_STEP)])
+        drift = rng.uniform(-0.08, 0.08, 2)  # none walks quite straight
+        heading = np.array([lateral, depth], float)
+        if lateral and depth:
+            heading *= DIAGONAL
+        else:
+            heading += np.where(heading == 0, drift, 0)
+        progress = ease(n, rng)
+        path = middle + step * heading * (progress - 0.5)[:, None]
+        distance = np.exp(path[:, 1])
+        root = np.stack([path[:, 0] * distance, distance], -1)
+
+        plan = self.standing(root, np.full(n, self.group.yaw))
+        plan.crouch += 0.05
+        plan.bend += 0.08
+        # Steps are as high as the movement is fast, and on the spot but for a
+        # little, so that the feet of one frame do not show the axis.
+        speed = np.gradient(progress) * n
+        phase = (2 * np.pi * rng.uniform(1.1, 1.5) * self.group.pace *
+                 np.arange(n) / FPS * rng.choice((-1, 1)) +
+                 rng.uniform(0, 2 * np.pi))
+        swing = np.stack([phase, phase + np.pi], -1)
+        vigour = np.minimum(speed, 1)[:, None]
+        plan.feet[..., 2] += 0.11 * vigour * np.maximum(np.sin(swing), 0)
+        plan.crouch -= 0.02 * vigour[:, 0] * np.abs(np.sin(phase))
+        self.hold_ready(plan, tool)
+        self.vibrate(plan)
+        plan.hands = grip(plan)
+        return plan
+
+    def walk(self, thing):
+        """Walking across the cell, turned to the way the worker goes."""
+        rng, n = self.rng, self.num_frames
+        side = rng.choice((-1, 1))
+        heading = side * rng.uniform(np.radians(62), np.radians(112))
+        ratio, depth = rng.uniform(-0.24, 0.24), rng.uniform(3.3, 4.5)
+        length = rng.uniform(0.3, 0.48) * depth
+        along = length * (ease(n, rng, (-0.15, 0.08)) - 0.5)
+        root = np.stack([
+            ratio * depth + along * np.sin(heading),
+            depth - along * np.cos(heading)
+        ], -1)
+        plan = self.standing(root, np.full(n, heading))
+        phase = (2 * np.pi * rng.uniform(0.85, 1.1) * self.group.pace *
+                 np.arange(n) / FPS + rng.uniform(0, 2 * np.pi))
+        swing = np.stack([phase, phase + np.pi], -1)
+        plan.feet[..., 0] *= 0.6
+        plan.feet[..., 1] += 0.3 * self.size * np.sin(swing)
+        plan.feet[..., 2] += 0.12 * np.maximum(np.cos(swing), 0)
+        plan.crouch += 0.05 * np.sin(phase)**2 + 0.03
+        hands = np.zeros((n, 2, 3))
+        hands[..., 0] = (-0.24, 0.24)
+        hands[..., 1] = 0.05 - 0.27 * self.size * np.sin(swing)
+        hands[..., 2] = (0.82 + 0.06 * np.sin(swing)**2) * self.size
+        plan.hands = to_world(plan.root, plan.yaw, hands)
+        if thing == 'box':
+            self.hold_ready(plan, thing)
+            plan.hands = grip(plan)
+        elif thing:
+            # In the hand near the camera, outline across the way walked.
+            self.hang(plan, thing, -side, np.array([0, 1, 0]),
+                      swing=0.1 * np.sin(phase))
+        return plan
+
+    def hang(self, plan, thing, side, across, out=0.36, swing=0):
+        """Thing hanging down from the hand of body side ``side``.
+
+        ``across`` is the body axis that its flat outline spans with the
+        vertical, ``out`` how far it is from the body's middle, and ``swing``
+        how far to the front, which may be an array of all frames.
+        """
+        centre = np.zeros((self.num_frames, 3))
+        centre[:] = (out * side, 0.1, (0.44 + 0.66 * out) * self.size)
+        centre[:, 1] += swing
+        tilt = 0.55 if thing == 'drill' else 0.2
+        plan.thing = thing
+        plan.thing_at = to_world(plan.root, plan.yaw, centre)
+        plan.thing_axes = turn(
+            plan.yaw, axes(tilt * across - (0, 0, 1), across)[None])
+        plan.hands = grip(plan, one_hand=side)
+
+    def stand_by(self, tool):
+        """Waiting with the tool at the side while the robot works alone."""
+        rng, n, hand = self.rng, self.num_frames, self.group.hand
+        ratio, log_depth = self.midpoint()
+        depth = np.exp(log_depth)
+        root = np.tile([ratio * depth, depth], (n, 1))
+        shift = sway(n, rng, 0.03, (2, ))
+        plan = self.standing(root + shift, np.full(n, self.group.yaw))
+        self.hang(plan, tool, hand, np.array([hand, 0.1, 0]), out=0.48)
+        phase = (2 * np.pi * rng.uniform(0.4, 0.8) * rng.choice((-1, 1)) *
+                 np.arange(n) / FPS + rng.uniform(0, 2 * np.pi))
+        (x, y), side = self.group.robot, self.group.robot_side
+        plan.robot_hand = np.stack([
+            x - side * (0.5 + 0.4 * np.cos(phase)),
+            np.full(n, y - 0.2),
+            1.25 + rng.uniform(0.25, 0.4) * np.sin(phase)
+        ], -1)
+        return plan
+
+    def pick_up(self, thing):
+        """From standing at the bench, over the grasp, to thing at the chest.
+
+        The stage runs from 0 (hands off) over 0.5 (grasp) to 1 (held). Many
+        clips begin or end near the grasp, so that neither the first nor the
+        last frame alone tells picking up from putting down.
+        """
+        rng, n, group = self.rng, self.num_frames, self.group
+        side = -group.robot_side
+        begin, end = rng.uniform(0, 0.12), rng.uniform(0.88, 1)
+        cut = rng.choice(3, p=(0.4, 0.3, 0.3))
+        if cut == 1:
+            begin = rng.uniform(0.38, 0.48)
+        elif cut == 2:
+            end = rng.uniform(0.52, 0.62)
+        stage = begin + (end - begin) * ease(n, rng, (0, 0.2))
+
+        gap = np.array([-side * rng.uniform(0.6, 0.72), rng.uniform(-0.05, 0.2)])
+        root = np.tile(np.array(group.bench) + gap, (n, 1))
+        bow = np.sin(np.pi * np.clip(stage, 0, 1))**2
+        yaw = side * (0.35 + 0.25 * bow + rng.uniform(-0.1, 0.1))
+        plan = self.standing(root, yaw)
+        plan.bend = plan.bend + 0.75 * bow
+        plan.crouch = plan.crouch + 0.2 * bow
+        rest = plan.hands
+        self.hold_ready(plan, thing)
+
+        lying_at = np.array([
+            group.bench[0] - side * rng.uniform(0.02, 0.16),
+            group.bench[1] + rng.uniform(-0.1, 0.05),
+            group.bench_height + {'drill': 0.34, 'polisher': 0.22,
+                                  'box': 0.19}[thing]
+        ])
+        lying_axes = {
+            'drill': axes((side, 0, 0), (0, 0, 1)),
+            'polisher': axes((1, 0, 0), (0, -0.1, 1)),
+            'box': axes((1, 0, 0), (0, 0, 1)),
+        }[thing]
+        if thing == 'drill':  # away from the body, to be seen
+            plan.thing_axes = np.tile(
+                axes((0.95 * side, -0.2, -0.2), (0, 0, 1)), (n, 1, 1))
+        lifted = smooth((stage - 0.53) / 0.4)[:, None]
+        plan.thing_at = (1 - lifted) * lying_at + lifted * plan.thing_at
+        blend = ((1 - lifted[..., None]) * lying_axes +
+                 lifted[..., None] * plan.thing_axes)
+        plan.thing_axes = axes(blend[:, 0], blend[:, 1])
+        reached = smooth((stage - 0.07) / 0.4)[:, None, None]
+        plan.hands = (1 - reached) * rest + reached * grip(plan)
+        return plan
+
+    def at_robot(self, turned):
+        """A worker who stands beside the robot, turned to it by ``turned``
+        degrees, and the side (-1 or +1) that the robot is on."""
+        rng, n, side = self.rng, self.num_frames, self.group.robot_side
+        root = np.array(self.group.robot) + (-side * rng.uniform(1.3, 1.5),
+                                             -rng.uniform(0.15, 0.5))
+        yaw = side * np.radians(turned + rng.uniform(-8, 8))
+        return self.standing(np.tile(root, (n, 1)), np.full(n, yaw)), side
+
+    def use(self, tool):
+        """Pressing the tool onto a panel that the robot holds."""
+        rng, n = self.rng, self.num_frames
+        plan, side = self.at_robot(turned=52)
+        along = np.array([0.66 * side, -0.75, 0])  # the panel's level edge
+        centre = np.append(plan.root.mean(0), 1.13 * self.size)
+        centre = centre + (side * 0.74, -0.15, rng.uniform(-0.08, 0.08))
+        phase = (2 * np.pi * rng.uniform(0.8, 1.4) * self.group.pace *
+                 rng.choice((-1, 1)) * np.arange(n) / FPS +
+                 rng.uniform(0, 2 * np.pi))
+        plan.thing = tool
+        if tool == 'drill':
+            press = axes((0.97 * side, -0.1, -0.12), (0, 0, 1))
+            push = rng.uniform(0.04, 0.07) * np.sin(phase)
+            contact = centre - 0.42 * press[0]
+            plan.thing_at = contact + push[:, None] * press[0]
+            plan.bend = plan.bend + 0.1 + push
+        else:
+            press = axes(along, (0, 0, 1))
+            radius = rng.uniform(0.1, 0.15)
+            plan.thing_at = centre + radius * (
+                np.cos(phase)[:, None] * press[0] +
+                np.sin(phase)[:, None] * press[1]) - (side * 0.05, 0.05, 0)
+            plan.bend = plan.bend + 0.12
+        plan.thing_axes = np.tile(press, (n, 1, 1))
+        self.vibrate(plan, 0.008)
+        plan.hands = grip(plan)
+        shake = sway(n, rng, 0.01, (3, ))
+        up = np.array([0, 0, 0.4])
+        corners = [-0.42 * along + up, 0.42 * along + up, 0.42 * along - up,
+                   -0.42 * along - up]
+        plan.panel = (centre + np.array(corners))[None] + shake[:, None]
+        plan.robot_hand = centre + 0.3 * along + shake + (0, 0.03, 0)
+        return plan
+
+    def deliver(self):
+        """Holding the box out to the robot, which takes it."""
+        rng, n = self.rng, self.num_frames
+        plan, side = self.at_robot(turned=50)
+        idle = plan.robot_hand
+        reach = ease(n, rng, (-0.05, 0.3))
+        reach, take = smooth(reach / 0.75), smooth((reach - 0.75) / 0.25)
+        self.hold_ready(plan, 'box')
+        handover = np.append(plan.root.mean(0), 1.12 * self.size)
+        handover = handover + (side * 0.68, -0.2, 0)
+        box = ((1 - reach[:, None]) * plan.thing_at +
+               reach[:, None] * handover)
+        plan.thing_at = box
+        pulled = take[:, None] * (side * 0.25, 0.03, 0.05)
+        gripped = grip(plan)
+        plan.thing_at = box + pulled
+        back = take[:, None, None] * (-side * 0.12, 0, -0.06)
+        plan.hands = gripped + back
+        plan.robot_hand = ((1 - reach[:, None]) * idle + reach[:, None] *
+                           (handover + (side * 0.24, 0, 0.05))) + pulled
+        return plan
+
+
+def ready_axes(thing, hand):
+    """Axes of a thing held before the chest, in body axes."""
+    if thing == 'drill':
+        return np.array([(-0.86 * hand, 0.42, -0.22), (0, 0.1, 1.0)])
+    if thing == 'polisher':
+        return np.array([(1.0, 0, 0.12 * hand), (0, 0.25, 1.0)])
+    return np.array([(1.0, 0, 0), (0, 0, 1.0)])
+
+
+def direction(name):
+    """Direction of a ``Move*`` class: lateral -1 left, +1 right; depth -1
+    forward (towards the camera), +1 backward.
+
+    >>> direction('MoveDiagonallyForwardRightWithDrill')
+    (1, -1)
+    """
+    lateral = ('Right' in name) - ('Left' in name)
+    depth = ('Backward' in name) - ('Forward' in name)
+    return lateral, depth

@@ -1,0 +1,128 @@
+"""The runner: mmengine's, with loading that is checked and a readable console."""
+
+import logging
+
+from mmengine.logging import MMLogger
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model
+
+from ..errors import HRI30Error, first_cases
+
+#: Upstream's notes at every start that nobody can act on.
+_NOISE = ('The prefix is not set', 'FileClient', 'HardDiskBackend',
+          'Distributed training is not used', 'Exp name:')
+
+
+class _ForPeople(logging.Filter):
+    """Keeps dumps of many lines and noise off the console; the log file has them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if record.levelno <= logging.INFO and message.count('\n') > 12:
+            return False
+        return not any(noise in message for noise in _NOISE)
+
+
+class HRI30Runner(Runner):
+    """mmengine's runner, which believes no checkpoint unseen.
+
+    - ``load_from`` in training: the backbone must fit, the head may be new; one
+      line says what was taken.
+    - Resuming and testing: every weight must fit, and so must the classes.
+    - The console shows no environment and config dumps; the log file has them.
+    """
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Builds the logger, with a console for people."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.addFilter(_ForPeople())
+        return logger
+
+    def load_checkpoint(self, filename, map_location='cpu', strict=False,
+                        revise_keys=((r'^module.', ''),)):
+        """Loads weights after comparing them with the model.
+
+        Args and returns are those of :meth:`mmengine.runner.Runner.load_checkpoint`.
+
+        Raises:
+            HRI30Error: the checkpoint is of another model or other classes.
+        """
+        checkpoint = _load_checkpoint(filename, map_location=map_location)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        fine_tuning = self._train_dataloader is not None and not self._resume
+        message = fit_weights(checkpoint, model, str(filename),
+                              new_head_allowed=fine_tuning,
+                              classes=self.cfg.get('classes'))
+        checkpoint = _load_checkpoint_to_model(
+            model, checkpoint, strict, revise_keys=list(revise_keys))
+        self._has_loaded = True
+        self.logger.info(message)
+        return checkpoint
+
+
+def _is_head(name: str) -> bool:
+    return name.split('.')[0] == 'cls_head'
+
+
+def fit_weights(checkpoint: dict, model, filename: str, new_head_allowed: bool,
+                classes=None) -> str:
+    """Compares a checkpoint with a model, and makes a new head loadable.
+
+    Args:
+        checkpoint (dict): With ``state_dict``, or a state dict itself. Where
+            the head is new, its weights are replaced by the model's own.
+        model (torch.nn.Module): What the weights are for.
+        filename (str): For messages.
+        new_head_allowed (bool): Whether the head may be missing or of another
+            size, as for fine-tuning.
+        classes (Sequence[str], optional): Compared with those the checkpoint
+            was trained on, where it says them and no new head is allowed.
+
+    Returns:
+        str: One line that says what is loaded.
+
+    Raises:
+        HRI30Error: backbone or, where it may not be new, head do not fit.
+    """
+    if not isinstance(checkpoint, dict):
+        raise HRI30Error(f'{filename}: holds a {type(checkpoint).__name__}, expected a '
+                         'checkpoint with a state_dict.')
+    weights = checkpoint.get('state_dict', checkpoint)
+    stripped = {name.removeprefix('module.'): name for name in weights}
+    own = model.state_dict()
+    unfit = [name for name, tensor in own.items()
+             if 'num_batches_tracked' not in name and (
+                 name not in stripped
+                 or getattr(weights[stripped[name]], 'shape', None) != tensor.shape)]
+    surplus = [name for name in stripped if name not in own]
+    wrong = [name for name in unfit if not (new_head_allowed and _is_head(name))]
+    wrong += [f'{name} (surplus)' for name in surplus
+              if not (new_head_allowed and _is_head(name))]
+    if wrong:
+        raise HRI30Error(
+            f'{filename}: is of another model: {len(wrong)} weights do not fit '
+            f'{type(model).__name__} with {type(model.backbone).__name__}:\n'
+            f'{first_cases(wrong)}\n'
+            'Expected the checkpoint of this config; name the config that it was '
+            'trained with.')
+    trained_on = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+    trained_on = list(trained_on.get('classes') or [])
+    if not new_head_allowed and classes and trained_on and trained_on != list(classes):
+        differing = [f'id {i}: {a} in the checkpoint, {b} in the config' for i, (a, b)
+                     in enumerate(zip(trained_on, classes, strict=True), 1) if a != b]
+        raise HRI30Error(
+            f'{filename}: was trained on other classes:\n{first_cases(differing)}\n'
+            'Expected the same names in the same order; set classes to them.')
+    new = [name for name in unfit if _is_head(name)]
+    for name in new:
+        weights[name] = own[name]
+    for name in surplus:
+        del weights[stripped[name]]
+    backbone = sum(not _is_head(name) for name in own)
+    head = ', '.join(f'{name} {tuple(own[name].shape)}' for name in new)
+    return (f'Loaded {filename}: {backbone} backbone tensors, '
+            + (f'head new: {head}' if new else 'and the head'))

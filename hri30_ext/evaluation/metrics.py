@@ -1,0 +1,97 @@
+"""Metrics of a split."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from mmaction.evaluation import top_k_accuracy
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    log_loss,
+    precision_recall_fscore_support,
+)
+
+from .writers import write_results
+
+
+@METRICS.register_module()
+class HRI30Metric(BaseMetric):
+    """Scores a split and, where asked to, writes its result folder.
+
+    Args:
+        out_dir (str, optional): Folder of the results; None writes nothing.
+        submission (bool): Whether to write ``test_set_labels.csv``.
+        data (str): What the clips are, for titles: a score without its data
+            means nothing.
+    """
+
+    default_prefix = None
+
+    def __init__(self, out_dir: str | None = None, submission: bool = False,
+                 data: str = '', collect_device: str = 'cpu') -> None:
+        super().__init__(collect_device=collect_device)
+        self.out_dir = out_dir
+        self.submission = submission
+        self.data = data
+
+    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
+        """Collects names, scores (K, ) and labels of a batch."""
+        for sample in data_samples:
+            label = sample.get('gt_label')
+            self.results.append(dict(
+                video=sample['video_id'],
+                scores=sample['pred_score'].float().cpu().numpy(),
+                label=-1 if label is None else int(label)))
+
+    def compute_metrics(self, results: list[dict]) -> dict:
+        """Scores what is labelled, and writes."""
+        results = sorted(results, key=lambda result: result['video'])
+        scores_NK = np.stack([result['scores'] for result in results])
+        labels_N = np.array([result['label'] for result in results])
+        labelled = bool((labels_N >= 0).all())
+        metrics = self.calculate(scores_NK, labels_N) if labelled else {}
+        if self.out_dir:
+            write_results(
+                self.out_dir, [result['video'] for result in results], scores_NK,
+                labels_N if labelled else None, self.dataset_meta['classes'], metrics,
+                submission=self.submission, data=self.data)
+        return metrics or dict(num_videos=len(results))
+
+    @staticmethod
+    def calculate(scores_NK: np.ndarray, labels_N: np.ndarray) -> dict:
+        """Computes the metrics of a split.
+
+        Args:
+            scores_NK (np.ndarray): Class probabilities, shape (N, K).
+            labels_N (np.ndarray): True labels in [0, K), shape (N, ).
+
+        Returns:
+            dict: ``top1``, ``top5`` (over all classes where K < 5),
+            ``mean_class`` (mean recall of the classes that occur),
+            ``macro_precision``, ``macro_recall``, ``macro_f1`` (over classes
+            that occur or are predicted; 0 where undefined), all in [0, 1];
+            ``loss``, the mean negative log-likelihood in nats; ``num_videos``.
+
+        >>> scores = np.array([[.7, .2, .1], [.6, .3, .1], [.1, .1, .8]])
+        >>> metrics = HRI30Metric.calculate(scores, np.array([0, 1, 2]))
+        >>> round(metrics['top1'], 4), round(metrics['loss'], 4)
+        (0.6667, 0.5946)
+        """
+        num_classes = scores_NK.shape[1]
+        top1, top5 = top_k_accuracy(scores_NK, labels_N, (1, min(5, num_classes)))
+        predicted_N = scores_NK.argmax(axis=1)
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            labels_N, predicted_N, average='macro', zero_division=0)
+        with warnings.catch_warnings():
+            # Fewer predicted than true classes is what early epochs look like.
+            warnings.simplefilter('ignore', UserWarning)
+            mean_class = balanced_accuracy_score(labels_N, predicted_N)
+        probabilities_NK = scores_NK.astype(np.float64)
+        probabilities_NK /= probabilities_NK.sum(axis=1, keepdims=True)
+        loss = log_loss(labels_N, probabilities_NK, labels=np.arange(num_classes))
+        return dict(
+            top1=float(top1), top5=float(top5), mean_class=float(mean_class),
+            macro_precision=float(precision), macro_recall=float(recall),
+            macro_f1=float(f1), loss=float(loss), num_videos=len(labels_N))

@@ -1,0 +1,108 @@
+"""The files of a result folder."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from ..datasets.annotation import Annotation, write_annotations
+from ..utils.fileio import atomic_path, atomic_write_text
+from .plots import plot_confusion_matrix
+
+
+def write_results(out_dir: str | Path, videos: Sequence[str], scores_NK: np.ndarray,
+                  labels_N: np.ndarray | None, classes: Sequence[str], metrics: dict,
+                  submission: bool = False, data: str = '') -> None:
+    """Writes everything that a result folder holds.
+
+    Args:
+        out_dir (str | Path): The folder, created where needed.
+        videos (Sequence[str]): Video ids, N of them, each once.
+        scores_NK (np.ndarray): Class probabilities, float32, shape (N, K).
+        labels_N (np.ndarray, optional): True labels in [0, K), shape (N, ).
+        classes (Sequence[str]): K class names.
+        metrics (dict): Of :meth:`HRI30Metric.calculate`; for labelled clips.
+        submission (bool): Whether to write ``test_set_labels.csv``.
+        data (str): What the clips are, for titles.
+    """
+    out_dir = Path(out_dir)
+    order = sorted(range(len(videos)), key=lambda i: videos[i])
+    videos, scores_NK = [videos[i] for i in order], scores_NK[order]
+    atomic_write_text(out_dir / 'predictions.csv',
+                      format_predictions(videos, scores_NK, classes))
+    arrays = dict(videos=np.array(videos), scores=scores_NK,
+                  classes=np.array(list(classes)))
+    if labels_N is not None:
+        labels_N = labels_N[order]
+        arrays['labels'] = labels_N
+    with atomic_path(out_dir / 'scores.npz') as temporary:
+        np.savez(temporary, **arrays)
+    predicted_N = scores_NK.argmax(axis=1)
+    if submission:
+        write_annotations(out_dir / 'test_set_labels.csv',
+                          [Annotation(video, classes[label], int(label) + 1)
+                           for video, label in zip(videos, predicted_N, strict=True)])
+    if labels_N is not None:
+        atomic_write_text(out_dir / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
+        atomic_write_text(out_dir / 'per_class.csv',
+                          format_per_class(predicted_N, labels_N, classes))
+        matrix_KK = confusion_matrix(labels_N, predicted_N, labels=range(len(classes)))
+        title = (f'{data}: top-1 {metrics["top1"]:.3f} of {metrics["num_videos"]} clips'
+                 .lstrip(': '))
+        plot_confusion_matrix(out_dir / 'confusion_matrix.png', matrix_KK, classes, title)
+
+
+def _format_csv(header: Sequence[str], rows: Sequence[Sequence]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator='\n')
+    writer.writerow(header)
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def format_predictions(videos: Sequence[str], scores_NK: np.ndarray,
+                       classes: Sequence[str]) -> str:
+    """Formats ``predictions.csv``.
+
+    ``Predicted_Class`` is the name and ``Predicted_Label`` the 1-based id;
+    confidences have four decimals.
+    """
+    rows = []
+    for video, scores_K in zip(videos, scores_NK, strict=True):
+        top = np.argsort(-scores_K, kind='stable')[:5]
+        rows.append((video, classes[top[0]], top[0] + 1, f'{scores_K[top[0]]:.4f}',
+                     '; '.join(f'{classes[k]}({scores_K[k]:.4f})' for k in top)))
+    return _format_csv(('Video', 'Predicted_Class', 'Predicted_Label', 'Confidence',
+                        'Top_5'), rows)
+
+
+def format_per_class(predicted_N: np.ndarray, labels_N: np.ndarray,
+                     classes: Sequence[str]) -> str:
+    """Formats ``per_class.csv``: precision, recall, F1 and number of clips."""
+    columns = precision_recall_fscore_support(
+        labels_N, predicted_N, labels=range(len(classes)), zero_division=0)
+    rows = [(k + 1, name, f'{precision:.4f}', f'{recall:.4f}', f'{f1:.4f}', support)
+            for k, (name, precision, recall, f1, support)
+            in enumerate(zip(classes, *columns, strict=True))]
+    return _format_csv(('Class_ID', 'Class', 'Precision', 'Recall', 'F1', 'Clips'), rows)
+
+
+CURVES = ('epoch', 'train_loss', 'val_loss', 'train_top1', 'val_top1')
+
+
+def write_curves(path: str | Path, history: Sequence[dict]) -> None:
+    """Writes ``training_curves.csv``: a row an epoch, values that are absent empty."""
+    atomic_write_text(path, _format_csv(CURVES, [
+        [point.get(name, '') for name in CURVES] for point in history]))
+
+
+def read_curves(path: str | Path) -> list[dict]:
+    """Reads what :func:`write_curves` wrote."""
+    with open(path, newline='', encoding='utf-8') as file:
+        return [{name: int(value) if name == 'epoch' else float(value)
+                 for name, value in row.items() if value}
+                for row in csv.DictReader(file)]

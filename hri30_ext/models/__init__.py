@@ -1,0 +1,1 @@
+"""Models that mmaction2 lacks."""

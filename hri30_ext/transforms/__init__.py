@@ -1,0 +1,5 @@
+"""Transforms that mmaction2 lacks."""
+
+from .loading import ClipInit
+
+__all__ = ['ClipInit']

@@ -1,0 +1,51 @@
+"""Shared fixtures: rendered clips and a demo config shrunk to seconds."""
+
+import os
+
+import pytest
+
+os.environ.setdefault('MPLBACKEND', 'Agg')
+
+import hri30_ext  # noqa: F401
+from hri30_ext.config import PROJECT_ROOT
+from hri30_ext.datasets import HRI30_CLASSES
+from hri30_ext.datasets.synthetic import write_dataset
+
+CLASSES = list(HRI30_CLASSES[:3])
+DEMO_CONFIG = str(next((PROJECT_ROOT / 'configs' / 'demo').glob('*.py')))
+PRIMITIVE = str(PROJECT_ROOT / 'configs' / 'slowonly' /
+                'slowonly_k400-pretrained-r50_1xb16-uniform8-100e_hri30-rgb.py')
+
+
+@pytest.fixture(autouse=True)
+def no_root_from_environment(monkeypatch):
+    """Tests say their own data_root."""
+    monkeypatch.delenv('HRI30_ROOT', raising=False)
+
+
+@pytest.fixture(scope='session')
+def clips_root(tmp_path_factory):
+    """Three classes, three groups and one test group, 96 x 64 pixels. Read only."""
+    root = tmp_path_factory.mktemp('data') / 'embedded clips ü'
+    write_dataset(root, train_groups=3, test_groups=1, clips=1, size=(96, 64),
+                  classes=(1, 2, 3), progress=False)
+    return root
+
+
+@pytest.fixture
+def options(clips_root, tmp_path):
+    """Settings that make the demo's config train in seconds."""
+    return {'data_root': str(clips_root), 'classes': CLASSES, 'split.val_groups': 1,
+            'num_frames': 4, 'input_size': (32, 32), 'batch_size': 4, 'num_workers': 0,
+            'max_epochs': 2, 'cache_dir': str(tmp_path / 'cache')}
+
+
+@pytest.fixture
+def name_clips(tmp_path):
+    """Returns a function that makes empty files with the names given."""
+    def make(*names, root=tmp_path / 'named'):
+        for name in names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).touch()
+        return root
+    return make

@@ -1,0 +1,184 @@
+"""From clips to predictions, through the launchers and without them."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import CLASSES, DEMO_CONFIG
+
+from hri30_ext.apis import test as run_test
+from hri30_ext.apis import train
+from hri30_ext.config import PROJECT_ROOT
+from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.writers import CURVES, read_curves
+
+RESULTS = {'predictions.csv', 'scores.npz', 'metrics.json', 'per_class.csv',
+           'confusion_matrix.png'}
+
+
+def run_tool(name, *arguments, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, str(PROJECT_ROOT / 'tools' / name), *map(str, arguments)],
+        capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment},
+        timeout=300)
+
+
+def as_arguments(options):
+    return ['--cfg-options', *(f'{key}={",".join(value) if key == "classes" else value}'
+                               for key, value in options.items())]
+
+
+@pytest.fixture(scope='module')
+def trained(clips_root, tmp_path_factory):
+    """A checkpoint of two epochs, made by tools/train.py from another folder."""
+    work_dir = tmp_path_factory.mktemp('work') / 'a run'
+    options = {'data_root': clips_root.name, 'classes': CLASSES, 'num_frames': 4,
+               'input_size': '(32,32)', 'batch_size': 4, 'num_workers': 1,
+               'max_epochs': 2, 'split.val_groups': 1, 'cache_dir': work_dir / 'cache'}
+    result = run_tool('train.py', DEMO_CONFIG, '--work-dir', work_dir, '--device', 'cpu',
+                      *as_arguments(options), cwd=clips_root.parent)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return work_dir, result
+
+
+def test_training_ends_with_the_best_checkpoint_and_what_to_do_next(trained, clips_root):
+    work_dir, result = trained
+    best = next(work_dir.glob('best_top1_epoch_*.pth'))
+    assert f'{best}\n' in result.stdout
+    assert 'tools/test.sh' in result.stdout and 'embedded data' in result.stdout
+    assert (work_dir / 'training_curves.png').stat().st_size > 10_000
+    assert 'eta:' in result.stdout and 'val: 3 clips' in result.stdout
+    meta = torch.load(best, weights_only=True)['meta']
+    assert list(meta['dataset_meta']['classes']) == CLASSES
+    scalars = [json.loads(line) for line in
+               next(work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()]
+    assert {'top1', 'loss', 'macro_f1'} <= {key for line in scalars for key in line}
+
+
+def test_one_command_gives_metrics_and_predictions(trained, clips_root, options, tmp_path):
+    best = next(trained[0].glob('best_top1_epoch_*.pth'))
+    metrics = run_test(DEMO_CONFIG, str(best), out=str(tmp_path), options=options)
+    assert set(metrics) == {'val', 'test'}
+    for split, files in (('val', RESULTS), ('test', RESULTS | {'test_set_labels.csv'})):
+        folder = tmp_path / split
+        assert {file.name for file in folder.iterdir() if file.is_file()} == files
+        values = json.loads((folder / 'metrics.json').read_text())
+        assert set(values) == {'top1', 'top5', 'mean_class', 'macro_precision',
+                               'macro_recall', 'macro_f1', 'loss', 'num_videos'}
+        assert values == metrics[split] and values['num_videos'] == 3
+        with open(folder / 'predictions.csv', newline='') as file:
+            rows = list(csv.DictReader(file))
+        with np.load(folder / 'scores.npz') as arrays:
+            assert [row['Video'] for row in rows] == arrays['videos'].tolist()
+            assert [int(row['Predicted_Label']) for row in rows] == (
+                arrays['scores'].argmax(1) + 1).tolist()
+            assert arrays['scores'].dtype == np.float32
+    assert [row['Video'] for row in rows] == ['testvideo001', 'testvideo002',
+                                              'testvideo003']
+
+
+def test_unlabelled_clips_get_predictions_and_no_metrics(
+        trained, clips_root, options, tmp_path):
+    root = tmp_path / 'hidden'
+    (root / 'test').mkdir(parents=True)
+    source = clips_root / 'test_set' / 'testvideo001.avi'
+    (root / 'test' / 'any name.avi').symlink_to(source)
+    best = next(trained[0].glob('best_top1_epoch_*.pth'))
+    metrics = run_test(DEMO_CONFIG, str(best), split='test', out=str(tmp_path),
+                       options={**options, 'data_root': str(root)})
+    assert metrics == {'test': {'num_videos': 1}}
+    assert {file.name for file in (tmp_path / 'test').iterdir() if file.is_file()} == {
+        'predictions.csv', 'scores.npz', 'test_set_labels.csv'}
+
+
+def test_mmaction2_as_a_client_gives_the_same_class(trained, clips_root, options, tmp_path):
+    from mmaction.apis import inference_recognizer, init_recognizer
+    best = next(trained[0].glob('best_top1_epoch_*.pth'))
+    run_test(DEMO_CONFIG, str(best), split='test', out=str(tmp_path), options=options)
+    config = next(trained[0].glob('*.py'))  # as the training dumped it
+    model = init_recognizer(str(config), str(best), device='cpu')
+    with np.load(tmp_path / 'test' / 'scores.npz') as arrays:
+        for video, scores in zip(arrays['videos'], arrays['scores'], strict=True):
+            result = inference_recognizer(
+                model, str(clips_root / 'test_set' / f'{video}.avi'))
+            np.testing.assert_allclose(result.pred_score.numpy(), scores, atol=1e-4)
+
+
+def test_resuming_goes_on_with_epochs_and_curves(options, tmp_path):
+    train(DEMO_CONFIG, work_dir=str(tmp_path), options={**options, 'max_epochs': 1})
+    train(DEMO_CONFIG, work_dir=str(tmp_path), options=options, resume=True)
+    assert torch.load(tmp_path / 'epoch_2.pth', weights_only=True)['meta']['epoch'] == 2
+    points = read_curves(tmp_path / 'training_curves.csv')
+    assert [point['epoch'] for point in points] == [1, 2]
+    assert all(set(point) == set(CURVES) for point in points)
+
+
+def test_same_seed_gives_the_same_weights(options, tmp_path):
+    weights = []
+    for name in 'ab':
+        train(DEMO_CONFIG, work_dir=str(tmp_path / name),
+              options={**options, 'max_epochs': 1})
+        weights.append(torch.load(tmp_path / name / 'epoch_1.pth',
+                                  weights_only=True)['state_dict'])
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(config='configs/nope.py'), 'no such config'),
+    (dict(options={'data_root': '/absent'}), 'no such data folder'),
+    (dict(options={'load_from': '/absent.pth'}), 'absent.pth: no such checkpoint'),
+    (dict(resume=True), 'no checkpoint to resume from'),
+    (dict(resume='/absent.pth'), 'absent.pth: no such checkpoint'),
+    (dict(options={'classes': ['A', 'B']}), 'class id 3, expected 1 to 2'),
+])
+def test_mistakes_in_training(options, tmp_path, change, message):
+    arguments = {'config': DEMO_CONFIG, 'work_dir': str(tmp_path / 'w'), **change,
+                 'options': {**options, **change.get('options', {})}}
+    with pytest.raises(HRI30Error, match=message):
+        train(**arguments)
+
+
+def test_folder_that_cannot_be_written(options, tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(HRI30Error, match='cannot be written'):
+        train(DEMO_CONFIG, work_dir=str(tmp_path / 'file' / 'run'), options=options)
+    with pytest.raises(HRI30Error, match='no such checkpoint'):
+        run_test(DEMO_CONFIG, str(tmp_path / 'absent.pth'), options=options)
+
+
+@pytest.mark.parametrize('name, arguments', [
+    ('train.py', ['nope.py']),
+    ('train.py', [DEMO_CONFIG, '--device', 'tpu']),
+    ('train.py', [DEMO_CONFIG, '--cfg-options', 'batch_size']),
+    ('test.py', [DEMO_CONFIG, 'absent.pth']),
+])
+def test_mistakes_are_one_message_and_status_2(name, arguments, tmp_path):
+    result = run_tool(name, *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith('error: ') and 'Traceback' not in result.stderr
+
+
+def test_broken_clip_is_named_without_a_traceback(trained, clips_root, tmp_path):
+    root = tmp_path / 'data'
+    (root / 'test').mkdir(parents=True)
+    (root / 'test' / 'broken.avi').write_bytes(b'RIFF' + bytes(100))
+    best = next(trained[0].glob('best_top1_epoch_*.pth'))
+    result = run_tool(
+        'test.py', DEMO_CONFIG, best, '--split', 'test', '--out', tmp_path,
+        *as_arguments({'data_root': root, 'classes': CLASSES, 'num_frames': 4,
+                       'input_size': '(32,32)', 'num_workers': 1}), cwd=tmp_path)
+    assert result.returncode == 2
+    message = result.stderr[result.stderr.rindex('error: '):]
+    assert 'broken.avi: cannot be decoded' in message and 'Traceback' not in message
+
+
+def test_help_answers_without_the_stack(tmp_path):
+    for name in ('train.py', 'test.py'):
+        result = subprocess.run([sys.executable, '-S', PROJECT_ROOT / 'tools' / name,
+                                 '--help'], capture_output=True, text=True, timeout=10)
+        assert result.returncode == 0 and 'CONFIG' in result.stdout

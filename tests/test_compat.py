@@ -1,0 +1,167 @@
+"""Every remedy, by what fails without it."""
+
+import os
+import pickle
+import subprocess
+import sys
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from mmaction.models.heads import I3DHead
+from mmaction.structures import ActionDataSample
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import checkpoint as mm_checkpoint
+from mmengine.runner import load_checkpoint
+
+from hri30_ext.config import PROJECT_ROOT
+from hri30_ext.errors import HRI30Error
+
+
+class RunsCode:
+    """Pickles to a call of os.system."""
+
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command, )
+
+
+class ReachesFor:
+    """Pickles to a getattr on something that is not a HistoryBuffer statistic."""
+
+    def __init__(self, owner, name):
+        self.owner, self.name = owner, name
+
+    def __reduce__(self):
+        return getattr, (self.owner, self.name)
+
+
+def run_python(code, **environment):
+    return subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, cwd=PROJECT_ROOT,
+        env={**os.environ, **environment}, timeout=120)
+
+
+def test_mmaction_is_imported_whole_without_the_drn_package():
+    code = ('import hri30_ext, mmaction.models.localizers as m;'
+            'from mmaction.registry import MODELS, DATASETS, TRANSFORMS;'
+            'assert "BMN" in MODELS and "TCANet" in MODELS and hasattr(m, "DRN");'
+            'assert "VideoDataset" in DATASETS and "HRI30Dataset" in DATASETS;'
+            'assert "UniformSample" in TRANSFORMS')
+    result = run_python(code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_missing_package_is_an_error_and_not_half_an_import():
+    code = ('import sys; sys.modules["importlib_metadata"] = None\n'
+            'import hri30_ext')
+    result = run_python(code)
+    assert result.returncode != 0
+    assert 'HRI30Error' in result.stderr and 'importlib_metadata' in result.stderr
+    assert 'tools/setup.sh' in result.stderr
+
+
+def test_mmengine_checkpoint_loads_as_weights_only(tmp_path):
+    path = tmp_path / 'epoch_1.pth'
+    history = HistoryBuffer([1.0, 2.0], [1, 1])
+    torch.save({'state_dict': {}, 'message_hub': {
+        'log_scalars': {'train/loss': history}, 'statistics': HistoryBuffer.mean,
+        'runtime_info': {'best': np.float64(0.5), 'seed': np.int64(3)}}}, path)
+    loaded = mm_checkpoint._load_checkpoint(str(path))['message_hub']
+    assert loaded['log_scalars']['train/loss'].mean() == 1.5
+    assert loaded['runtime_info'] == {'best': 0.5, 'seed': 3}
+
+
+@pytest.mark.parametrize('zip_format', [True, False])
+@pytest.mark.parametrize('kind', ['system', 'getattr', 'attribute of HistoryBuffer'])
+def test_checkpoint_cannot_run_code(tmp_path, kind, zip_format):
+    mark = tmp_path / 'was run'
+    payload = {'system': RunsCode(f'touch "{mark}"'),
+               'getattr': ReachesFor(OrderedDict, '__init__'),
+               'attribute of HistoryBuffer': ReachesFor(HistoryBuffer, '__init__')}[kind]
+    path = tmp_path / 'hostile.pth'
+    torch.save({'state_dict': payload}, path,
+               _use_new_zipfile_serialization=zip_format)
+    with pytest.raises(HRI30Error, match='refused, since loading it would run code'):
+        load_checkpoint(torch.nn.Linear(1, 1), str(path))
+    assert not mark.exists()
+
+
+def test_raw_pickle_cannot_run_code(tmp_path):
+    mark = tmp_path / 'was run'
+    path = tmp_path / 'raw.pth'
+    path.write_bytes(pickle.dumps(RunsCode(f'touch "{mark}"')))
+    with pytest.raises(HRI30Error, match='raw.pth'):
+        load_checkpoint(torch.nn.Linear(1, 1), str(path))
+    assert not mark.exists()
+
+
+def test_download_cannot_run_code(tmp_path):
+    mark = tmp_path / 'was run'
+    served = tmp_path / 'served' / 'hostile.pth'
+    served.parent.mkdir()
+    torch.save({'state_dict': RunsCode(f'touch "{mark}"')}, served)
+    with pytest.raises(HRI30Error, match='refused'):
+        mm_checkpoint.load_from_http(served.as_uri(), model_dir=str(tmp_path / 'hub'))
+    assert not mark.exists()
+
+
+def test_download_without_a_network_names_the_file_and_its_place(tmp_path):
+    url = 'http://127.0.0.1:9/weights/slowonly.pth'  # nobody listens on port 9
+    with pytest.raises(HRI30Error) as error:
+        mm_checkpoint.load_from_http(url, model_dir=str(tmp_path))
+    assert url in str(error.value) and str(tmp_path / 'slowonly.pth') in str(error.value)
+    assert 'load_from=PATH' in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_environment_cannot_switch_the_check_off(tmp_path):
+    mark = tmp_path / 'was run'
+    path = tmp_path / 'hostile.pth'
+    torch.save({'state_dict': RunsCode(f'touch "{mark}"')}, path)
+    code = (f'import hri30_ext, torch\n'
+            f'try: torch.load({str(path)!r})\n'
+            f'except Exception as error: print(type(error).__name__)')
+    result = run_python(code, TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD='1')
+    assert result.stdout.strip() == 'UnpicklingError', result.stderr
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize('damage', ['truncated', 'empty', 'text'])
+def test_damaged_checkpoint_is_named(tmp_path, damage):
+    path = tmp_path / 'damaged.pth'
+    torch.save({'state_dict': {'weight': torch.zeros(1000)}}, path)
+    content = path.read_bytes()
+    path.write_bytes({'truncated': content[:len(content) // 2], 'empty': b'',
+                      'text': b'not found\n'}[damage])
+    with pytest.raises(HRI30Error, match=r'damaged\.pth: not a readable checkpoint'):
+        load_checkpoint(torch.nn.Linear(1, 1), str(path))
+
+
+def test_heads_score_bfloat16():
+    head = I3DHead(num_classes=3, in_channels=4, average_clips='prob', dropout_ratio=0)
+    samples = [ActionDataSample().set_gt_label(1) for _ in range(2)]
+    features = torch.randn(2, 4, 1, 1, 1)
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = head.loss(features, samples)
+        scores = head.predict(features, samples)[0].pred_score
+    assert losses['loss_cls'].dtype == torch.float32 and 'top1_acc' in losses
+    assert scores.dtype == torch.float32
+    assert scores.sum().item() == pytest.approx(1, abs=1e-6)
+
+
+def test_config_read_by_others_has_its_settings_filled_in(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text("num_frames = 5\nmodel = dict(clip_len='${num_frames}')\n")
+    assert Config.fromfile(str(path)).model.clip_len == 5
+
+
+def test_config_without_references_is_left_as_it_is(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text("classes = None\nmodel = dict(type='A', cost='$5')\n")
+    assert Config.fromfile(str(path)).to_dict() == {
+        'classes': None, 'model': {'type': 'A', 'cost': '$5'}}

@@ -1,0 +1,90 @@
+"""Settings reach what is built, and the order of who wins."""
+
+import pytest
+from conftest import CLASSES, DEMO_CONFIG, PRIMITIVE
+
+from hri30_ext.config import PROJECT_ROOT, load_config, parse_options
+from hri30_ext.errors import HRI30Error
+
+
+def test_settings_reach_loaders_and_head():
+    cfg = load_config(PRIMITIVE, {
+        'data_root': '/data', 'classes': CLASSES, 'num_frames': 16, 'batch_size': 3,
+        'num_workers': 0, 'split.type': 'file', 'split.val_file': 'v.txt'})
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.data_root == '/data'
+        assert loader.dataset.metainfo.classes == CLASSES
+        assert loader.dataset.split.type == 'file'
+        assert loader.dataset.split.val_file == 'v.txt'
+        assert loader.dataset.pipeline[1].clip_len == 16
+        assert loader.batch_size == 3
+        assert loader.num_workers == 0 and loader.persistent_workers is False
+    assert cfg.model.cls_head.num_classes == 3
+    assert cfg.test_pipeline[1].clip_len == 16
+    assert '${' not in cfg.pretty_text
+
+
+def test_options_beat_the_environment_beat_the_config(monkeypatch, tmp_path):
+    assert load_config(PRIMITIVE).data_root == str(PROJECT_ROOT / 'data' / 'hri30')
+    monkeypatch.setenv('HRI30_ROOT', '/from/environment')
+    assert load_config(PRIMITIVE).data_root == '/from/environment'
+    assert load_config(PRIMITIVE, {'data_root': '/option'}).data_root == '/option'
+    monkeypatch.chdir(tmp_path)
+    assert load_config(PRIMITIVE, {'data_root': 'x'}).data_root == str(tmp_path / 'x')
+
+
+def test_variant_of_one_line_reaches_the_loaders(tmp_path):
+    variant = tmp_path / 'variant.py'
+    variant.write_text(f'_base_ = {PRIMITIVE!r}\nnum_frames = 4\n')
+    cfg = load_config(str(variant))
+    assert cfg.train_dataloader.dataset.pipeline[1].clip_len == 4
+    assert cfg.test_dataloader.dataset.pipeline[1].clip_len == 4
+
+
+def test_nested_option_beats_a_setting():
+    cfg = load_config(PRIMITIVE, {'val_dataloader.batch_size': 2})
+    assert (cfg.train_dataloader.batch_size, cfg.val_dataloader.batch_size) == (16, 2)
+
+
+def test_config_is_found_from_any_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    relative = str(next(PROJECT_ROOT.glob('configs/demo/*.py')).relative_to(PROJECT_ROOT))
+    assert load_config(relative).filename == DEMO_CONFIG
+
+
+@pytest.mark.parametrize('options, message', [
+    ({'classes': ['A', 'B', 'A']}, 'may stand once only'),
+    ({'num_classes': 7}, 'num_classes=7, but classes has 30'),
+    ({'train_pipeline.99.x': 1}, '--cfg-options'),
+])
+def test_contradicting_options(options, message):
+    with pytest.raises(HRI30Error, match=message):
+        load_config(PRIMITIVE, options)
+
+
+@pytest.mark.parametrize('text, message', [
+    ("model = dict(a='${absent}')", r'model\.a refers to \$\{absent\}'),
+    ("a = '${b}'\nb = '${a}'\nmodel = dict(c='${a}')", 'refers to itself'),
+    ('model = dict(', 'line 1'),
+    ('x = 1', 'it has no model'),
+    ("_base_ = 'nowhere.py'\nmodel = dict()", 'not a readable config'),
+])
+def test_broken_config_is_named(tmp_path, text, message):
+    path = tmp_path / 'broken.py'
+    path.write_text(text + '\n')
+    with pytest.raises(HRI30Error, match=message):
+        load_config(str(path))
+
+
+def test_missing_config_names_those_that_are_there():
+    with pytest.raises(HRI30Error, match='configs/slowonly/slowonly_k400'):
+        load_config('configs/nope.py')
+
+
+def test_parse_options():
+    assert parse_options(['a.b=1', 'classes=A,B', 'v=[1]', 'root=/my, clips', 'n=None',
+                          'size=(1, 2)']) == {
+        'a.b': 1, 'classes': ['A', 'B'], 'v': [1], 'root': '/my, clips', 'n': None,
+        'size': (1, 2)}
+    with pytest.raises(HRI30Error, match='expected KEY=VALUE'):
+        parse_options(['batch_size'])

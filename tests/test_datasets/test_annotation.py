@@ -1,0 +1,73 @@
+import pytest
+
+from hri30_ext.config import PROJECT_ROOT
+from hri30_ext.datasets import HRI30_CLASSES
+from hri30_ext.datasets.annotation import (
+    Annotation,
+    format_annotations,
+    read_annotations,
+    write_annotations,
+)
+from hri30_ext.errors import HRI30Error
+
+RELEASED = PROJECT_ROOT.parent / 'shared' / 'hri30' / 'train_set_labels.csv'
+
+
+def write(tmp_path, text):
+    path = tmp_path / 'train_set_labels.csv'
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_rows_as_released(tmp_path):
+    text = 'CID01_SID01_VID01,DeliverObject,1\nCID18_SID10_VID07,' \
+           'NoCollaborativeWithDrilll,18\n'
+    rows = read_annotations(write(tmp_path, text), HRI30_CLASSES)
+    assert rows[1] == Annotation('CID18_SID10_VID07', 'NoCollaborativeWithDrill', 18)
+    write_annotations(tmp_path / 'out.csv', rows)
+    assert (tmp_path / 'out.csv').read_bytes() == text.encode()
+
+
+@pytest.mark.parametrize('text', [
+    'video_id,class_name,class_id\nA,Walking,27\n',  # a header
+    'A,Walking,27\r\n',  # CRLF
+    '\ufeffA.avi , Walking, 27\n\n',  # byte order mark, ending, spaces, blank line
+])
+def test_forms_that_are_accepted(tmp_path, text):
+    assert read_annotations(write(tmp_path, text), HRI30_CLASSES) == [
+        Annotation('A', 'Walking', 27)]
+
+
+@pytest.mark.parametrize('text, message', [
+    ('A,WalkingWithObject,29\nB,WalkingWithDrill,28\n',
+     'WalkingWithObject has id 29, expected 28'),  # the swap of sorted class lists
+    ('A,Dancing,3\n', "unknown class 'Dancing'"),
+    ('A,Walking,31\n', 'class id 31, expected 1 to 30'),
+    ('A,Walking,0\n', 'class id 0'),
+    ('A,Walking\n', 'expected video_id,class_name,class_id'),
+    ('A,Walking,27\nA,Walking,27\n', 'stands in row 1 already'),
+])
+def test_contradictions_are_listed(tmp_path, text, message):
+    with pytest.raises(HRI30Error, match=message) as error:
+        read_annotations(write(tmp_path, text), HRI30_CLASSES)
+    assert 'train_set_labels.csv' in str(error.value)
+
+
+def test_only_the_first_cases_and_the_count_are_listed(tmp_path):
+    text = ''.join(f'A{i},Dancing,1\n' for i in range(50))
+    with pytest.raises(HRI30Error, match=r'(?s)50 of 50 rows.*and 47 more') as error:
+        read_annotations(write(tmp_path, text), HRI30_CLASSES)
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize('name', ['a\nb', 'a,b', 'a"b', 'a\x7f'])
+def test_names_that_would_break_a_submission_are_refused(name):
+    with pytest.raises(HRI30Error, match='cannot hold this name'):
+        format_annotations([Annotation(name, 'Walking', 27)])
+
+
+@pytest.mark.skipif(not RELEASED.is_file(), reason='needs the released annotation')
+def test_released_annotation_is_written_back_byte_for_byte():
+    rows = read_annotations(RELEASED, HRI30_CLASSES)
+    assert len(rows) == 2099
+    assert format_annotations(rows).encode() == RELEASED.read_bytes()

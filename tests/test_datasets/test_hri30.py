@@ -1,0 +1,115 @@
+import pytest
+from mmengine.registry import init_default_scope
+
+from hri30_ext.datasets import HRI30_CLASSES, HRI30Dataset
+from hri30_ext.datasets.hri30 import load_labelled_clips, load_test_clips
+from hri30_ext.datasets.naming import ClipName, parse_clip_name
+from hri30_ext.errors import HRI30Error
+
+
+def test_class_ids_are_the_released_ones():
+    ids = {name: i for i, name in enumerate(HRI30_CLASSES, 1)}
+    assert len(HRI30_CLASSES) == len(ids) == 30
+    assert (ids['WalkingWithObject'], ids['WalkingWithDrill']) == (28, 29)
+    assert (ids['DeliverObject'], ids['NoCollaborativeWithDrill']) == (1, 18)
+
+
+@pytest.mark.parametrize('stem, expected', [
+    ('CID01_SID02_VID03', ClipName(1, 2, 3)),
+    ('cid30_sid10_vid07', ClipName(30, 10, 7)),
+    ('CID5_SID120_VID1', ClipName(5, 120, 1)),
+])
+def test_names(stem, expected):
+    assert parse_clip_name(stem, 30) == expected
+
+
+@pytest.mark.parametrize('stem', [
+    'CID00_SID01_VID01', 'CID31_SID01_VID01', 'CID01_SID01', 'testvideo001',
+    'CID01_SID01_VID01_copy', 'CID٠١_SID01_VID01', ''])
+def test_wrong_names(stem):
+    with pytest.raises(HRI30Error):
+        parse_clip_name(stem, 30)
+
+
+@pytest.mark.parametrize('names', [
+    ['train_set/CID01_SID01_VID01.avi', 'train_set/CID02_SID01_VID01.avi'],
+    ['train/CID01_SID01_VID01.AVI', 'train/cid02_sid01_vid01.mp4'],
+    ['train/1/CID01_SID01_VID01.avi', 'train/02/CID02_SID01_VID01.avi'],
+    ['CID01_SID01_VID01.avi', 'CID02_SID01_VID01.avi'],
+])
+def test_layouts(name_clips, names):
+    root = name_clips(*names, 'train_set/.hidden.avi' if 'train_set' in names[0]
+                      else 'notes.txt')
+    clips = load_labelled_clips(root, HRI30_CLASSES)
+    assert [(c['label'], c['group'], c['clip']) for c in clips] == [(0, 1, 1), (1, 1, 1)]
+
+
+@pytest.mark.parametrize('names, message', [
+    (['notes.txt'], 'no training clips'),
+    (['train_set/CID31_SID01_VID01.avi'], 'class id 31, expected 1 to 30'),
+    (['train_set/CID00_SID01_VID01.avi'], 'class id 0, expected 1 to 30'),
+    (['train_set/holiday.avi'], 'expected CIDxx_SIDxx_VIDxx'),
+    (['train/1/CID02_SID01_VID01.avi'], 'lies in the folder of class 1'),
+    (['train/a/CID02_SID01_VID01.avi', 'train/b/CID02_SID01_VID01.avi'],
+     '1 clips are there twice'),
+    (['train/CID02_SID01_VID01.avi', 'train_set/CID02_SID01_VID02.avi'],
+     'found both train_set/ and train/'),
+])
+def test_wrong_folders(name_clips, names, message):
+    with pytest.raises(HRI30Error, match=message):
+        load_labelled_clips(name_clips(*names), HRI30_CLASSES)
+
+
+def test_missing_root(tmp_path):
+    with pytest.raises(HRI30Error, match='no such data folder'):
+        load_labelled_clips(tmp_path / 'absent', HRI30_CLASSES)
+
+
+@pytest.mark.parametrize('text, message', [
+    ('CID01_SID01_VID01,MoveBackwardsWhileDrilling,2\n'
+     'CID02_SID01_VID01,MoveBackwardsWhileDrilling,2\n',
+     r'1 labels, 0 missing clips, 0 surplus clips[\s\S]*the name says class 1'),
+    ('CID01_SID01_VID01,DeliverObject,1\n', '1 surplus clips'),
+    ('CID01_SID01_VID01,DeliverObject,1\nCID02_SID01_VID01,'
+     'MoveBackwardsWhileDrilling,2\nCID02_SID01_VID02,MoveBackwardsWhileDrilling,2\n',
+     '1 missing clips'),
+])
+def test_annotation_must_agree_with_the_names(name_clips, text, message):
+    root = name_clips('train_set/CID01_SID01_VID01.avi', 'train_set/CID02_SID01_VID01.avi',
+                      'annotations/train_set_labels.csv')
+    (root / 'annotations/train_set_labels.csv').write_text(text)
+    with pytest.raises(HRI30Error, match=message):
+        load_labelled_clips(root, HRI30_CLASSES)
+
+
+def test_unlabelled_test_clips_of_any_name(name_clips):
+    root = name_clips('test_set/testvideo002.avi', 'test_set/=1+1 ü.MP4')
+    clips = load_test_clips(root, HRI30_CLASSES)
+    assert [clip['video_id'] for clip in clips] == ['=1+1 ü', 'testvideo002']
+    assert {clip['label'] for clip in clips} == {-1}
+
+
+def test_test_labels_are_read_where_there_are_any(name_clips):
+    root = name_clips('test/testvideo001.avi', 'annotations/test_set_labels.csv')
+    labels = root / 'annotations/test_set_labels.csv'
+    labels.write_text('testvideo001,WalkingWithDrill,29\n')
+    assert load_test_clips(root, HRI30_CLASSES)[0]['label'] == 28
+    labels.write_text('testvideo001,Walking,27\ntestvideo002,Walking,27\n')
+    with pytest.raises(HRI30Error, match='testvideo002: annotated, and no such clip'):
+        load_test_clips(root, HRI30_CLASSES)
+
+
+def test_dataset_serves_samples_of_other_classes(clips_root):
+    init_default_scope('mmaction')
+    classes = ['A', 'B', 'C']
+    (train, val) = (HRI30Dataset(
+        data_root=str(clips_root.parent / 'plain'), pipeline=[], subset=subset,
+        split=dict(val_groups=[2]), metainfo=dict(classes=classes), lazy_init=True)
+        for subset in ('train', 'val'))
+    (clips_root.parent / 'plain').mkdir()
+    (clips_root.parent / 'plain' / 'train').symlink_to(clips_root / 'train_set')
+    train.full_init(), val.full_init()
+    assert (len(train), len(val)) == (6, 3)
+    assert {val.get_data_info(i)['group'] for i in range(3)} == {2}
+    assert [val.get_data_info(i)['label'] for i in range(3)] == [0, 1, 2]
+    assert val.metainfo['classes'] == classes

@@ -1,0 +1,74 @@
+from itertools import product
+
+import pytest
+
+from hri30_ext.datasets.splits import split_clips
+from hri30_ext.errors import HRI30Error
+
+CLIPS = [dict(video_id=f'CID{c:02}_SID{s:02}_VID{v:02}', label=c - 1, group=s, clip=v)
+         for c, s, v in product(range(1, 4), range(1, 11), range(1, 8))]
+
+
+def ids(clips):
+    return {clip['video_id'] for clip in clips}
+
+
+@pytest.mark.parametrize('rule', [
+    dict(type='group', val_groups=2), dict(type='group', val_groups=[3, 9]),
+    pytest.param(dict(type='random', val_ratio=0.1),
+                 marks=pytest.mark.filterwarnings('ignore:split.type=random'))])
+def test_every_clip_is_in_exactly_one_split(rule):
+    train, val = split_clips(CLIPS, **rule)
+    assert not ids(train) & ids(val)
+    assert ids(train) | ids(val) == ids(CLIPS)
+    assert len(train) + len(val) == len(CLIPS)
+
+
+def test_groups_are_held_out_whole():
+    _, val = split_clips(CLIPS, val_groups=[3, 9])
+    assert {clip['group'] for clip in val} == {3, 9} and len(val) == 2 * 3 * 7
+
+
+def test_choice_of_groups_is_the_same_everywhere():
+    # SHA-256 of '42:<group>' puts these first; a change here changes every result.
+    assert {c['group'] for c in split_clips(CLIPS, val_groups=2, seed=42)[1]} == {1, 6}
+    assert {c['group'] for c in split_clips(CLIPS, val_groups=2, seed=1)[1]} != {1, 6}
+    assert split_clips(CLIPS[::-1], val_groups=2)[1] == (
+        split_clips(CLIPS, val_groups=2)[1][::-1])
+
+
+def test_random_is_stratified_and_warns_that_it_leaks():
+    with pytest.warns(UserWarning, match='leaks'):
+        _, val = split_clips(CLIPS, type='random', val_ratio=0.1)
+    assert [sum(c['label'] == k for c in val) for k in range(3)] == [7, 7, 7]
+
+
+def test_file(tmp_path):
+    val_file, train_file = tmp_path / 'val.txt', tmp_path / 'train.txt'
+    val_file.write_text('CID01_SID01_VID01\n\ntrain_set/CID02_SID01_VID01.avi\n'
+                        'CID03_SID01_VID01,MoveBackwardsWhilePolishing,3\n')
+    train, val = split_clips(CLIPS, type='file', val_file=val_file)
+    assert ids(val) == {f'CID0{c}_SID01_VID01' for c in (1, 2, 3)}
+    assert len(train) == len(CLIPS) - 3
+    train_file.write_text('CID01_SID01_VID01\nCID01_SID02_VID01\n')
+    with pytest.raises(HRI30Error, match='1 clips are in both lists'):
+        split_clips(CLIPS, type='file', val_file=val_file, train_file=train_file)
+    train_file.write_text('CID01_SID02_VID01\n')
+    with pytest.raises(HRI30Error, match='206 clips are in neither list'):
+        split_clips(CLIPS, type='file', val_file=val_file, train_file=train_file)
+
+
+@pytest.mark.parametrize('rule, message', [
+    (dict(val_groups=10), 'cannot hold out that many of 10 groups'),
+    (dict(val_groups=0), 'Expected 1 to 9'),
+    (dict(val_groups=[77]), 'of the groups that there are'),
+    (dict(val_groups=list(range(1, 11))), 'some, not all'),
+    (dict(type='random', val_ratio=1.5), 'between 0 and 1'),
+    (dict(type='random', val_ratio=0.001), 'leaves no clip for validation'),
+    (dict(type='file'), 'expected split.val_file=PATH'),
+    (dict(type='file', val_file='absent.txt'), 'absent.txt'),
+    (dict(type='person'), 'expected one of group, random, file'),
+])
+def test_wrong_rules(rule, message):
+    with pytest.raises(HRI30Error, match=message):
+        split_clips(CLIPS, **rule)

@@ -1,0 +1,113 @@
+"""Which checkpoints are believed."""
+
+import pytest
+import torch
+from conftest import PRIMITIVE
+from mmaction.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from hri30_ext.config import load_config
+from hri30_ext.datasets import HRI30_CLASSES
+from hri30_ext.engine import HRI30Runner
+from hri30_ext.engine.runner import fit_weights
+from hri30_ext.errors import HRI30Error
+
+STOCK = ("_base_ = 'mmaction::recognition/slowonly/"
+         "slowonly_r50_8xb16-8x8x1-256e_kinetics400-rgb.py'\n")
+
+
+@pytest.fixture(scope='module')
+def kinetics_checkpoint(tmp_path_factory):
+    """A checkpoint of exactly the published form: the stock model with 400 classes."""
+    folder = tmp_path_factory.mktemp('kinetics')
+    (folder / 'stock.py').write_text(STOCK)
+    cfg = Config.fromfile(str(folder / 'stock.py'))
+    cfg.model.backbone.pretrained = None
+    init_default_scope('mmaction')
+    torch.manual_seed(1)
+    model = MODELS.build(cfg.model)
+    path = folder / 'slowonly_kinetics400.pth'
+    torch.save({'state_dict': model.state_dict(),
+                'meta': {'epoch': 256, 'dataset_meta': {'classes': ['abseiling'] * 400}}},
+               path)
+    return path
+
+
+def make_runner(cfg, work_dir, **changes):
+    cfg.work_dir = str(work_dir)
+    cfg.merge_from_dict(changes)
+    return HRI30Runner.from_cfg(cfg)
+
+
+def test_kinetics_backbone_is_loaded_and_the_head_is_new(
+        kinetics_checkpoint, clips_root, tmp_path, capfd):
+    cfg = load_config(PRIMITIVE, {'data_root': str(clips_root)})
+    runner = make_runner(cfg, tmp_path)
+    head = {name: tensor.clone() for name, tensor in runner.model.state_dict().items()
+            if name.startswith('cls_head')}
+    capfd.readouterr()
+    runner.load_checkpoint(str(kinetics_checkpoint))
+    stock = torch.load(kinetics_checkpoint, weights_only=True)['state_dict']
+    backbone = 0
+    for name, tensor in runner.model.state_dict().items():
+        if name.startswith('backbone'):
+            assert torch.equal(tensor, stock[name]), name
+            backbone += 1
+        elif name in head:
+            assert torch.equal(tensor, head[name]), name
+    assert backbone == sum(name.startswith('backbone') for name in stock) > 300
+    assert tuple(head['cls_head.fc_cls.weight'].shape) == (30, 2048)
+    lines = [line for line in capfd.readouterr().out.splitlines()
+             if 'Loads checkpoint by' not in line]
+    lines += (tmp_path / runner.timestamp / f'{runner.timestamp}.log'
+              ).read_text().splitlines()
+    said = [line for line in lines if 'head new' in line]
+    assert said and f'{backbone} backbone tensors' in said[0]
+    assert not [line for line in lines if 'do not match' in line]
+
+
+def test_stock_checkpoint_is_not_tested_as_if_it_were_ours(
+        kinetics_checkpoint, tmp_path):
+    cfg = load_config(PRIMITIVE)
+    cfg.update(train_dataloader=None, train_cfg=None, optim_wrapper=None,
+               param_scheduler=None, val_dataloader=None, val_cfg=None,
+               val_evaluator=None)
+    runner = make_runner(cfg, tmp_path)
+    with pytest.raises(HRI30Error, match='is of another model: 2 weights do not fit'):
+        runner.load_checkpoint(str(kinetics_checkpoint))
+
+
+class Tiny(torch.nn.Module):
+    def __init__(self, classes=2, width=3):
+        super().__init__()
+        self.backbone = torch.nn.Linear(width, width)
+        self.cls_head = torch.nn.Linear(width, classes)
+
+
+def test_other_backbone_is_refused_even_for_fine_tuning():
+    with pytest.raises(HRI30Error, match=r'other\.pth: is of another model'):
+        fit_weights({'state_dict': Tiny(width=4).state_dict()}, Tiny(), 'other.pth',
+                    new_head_allowed=True)
+
+
+def test_same_number_of_other_classes_is_refused():
+    swapped = list(HRI30_CLASSES)
+    swapped[27], swapped[28] = swapped[28], swapped[27]
+    checkpoint = {'state_dict': Tiny(30).state_dict(),
+                  'meta': {'dataset_meta': {'classes': swapped}}}
+    with pytest.raises(HRI30Error, match='id 28: WalkingWithDrill in the checkpoint'):
+        fit_weights(checkpoint, Tiny(30), 'swapped.pth', new_head_allowed=False,
+                    classes=HRI30_CLASSES)
+
+
+@pytest.mark.parametrize('content', [[1, 2], {'meta': {}}])
+def test_what_is_no_checkpoint_is_named(content):
+    with pytest.raises(HRI30Error, match=r'x\.pth'):
+        fit_weights(content, Tiny(), 'x.pth', new_head_allowed=False)
+
+
+def test_weights_of_a_wrapped_model_fit():
+    weights = {f'module.{name}': tensor for name, tensor in Tiny().state_dict().items()}
+    message = fit_weights({'state_dict': weights}, Tiny(), 'x.pth', new_head_allowed=False)
+    assert message == 'Loaded x.pth: 2 backbone tensors, and the head'

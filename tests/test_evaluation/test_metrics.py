@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+from mmaction.structures import ActionDataSample
+from sklearn import metrics as sk
+
+from hri30_ext.evaluation import HRI30Metric
+
+# Four clips of classes 0, 0, 1, 2; the second is mistaken for class 1.
+SCORES = np.array([[.7, .2, .1], [.3, .6, .1], [.1, .8, .1], [.2, .3, .5]], np.float32)
+LABELS = np.array([0, 0, 1, 2])
+
+
+def test_hand_computed_values():
+    metrics = HRI30Metric.calculate(SCORES, LABELS)
+    assert metrics['top1'] == pytest.approx(3 / 4)
+    assert metrics['top5'] == 1
+    assert metrics['mean_class'] == pytest.approx((1 / 2 + 1 + 1) / 3)
+    assert metrics['macro_precision'] == pytest.approx((1 + 1 / 2 + 1) / 3)
+    assert metrics['macro_recall'] == pytest.approx((1 / 2 + 1 + 1) / 3)
+    assert metrics['macro_f1'] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+    assert metrics['loss'] == pytest.approx(
+        -np.log([.7, .3, .8, .5]).mean(), rel=1e-6)
+    assert metrics['num_videos'] == 4
+
+
+def test_agrees_with_scikit_learn_where_classes_are_absent():
+    rng = np.random.default_rng(0)
+    scores = rng.dirichlet(np.ones(30), size=40).astype(np.float32)
+    labels = rng.integers(0, 12, size=40)
+    metrics = HRI30Metric.calculate(scores, labels)
+    predicted = scores.argmax(1)
+    assert metrics['top1'] == pytest.approx(sk.accuracy_score(labels, predicted))
+    assert metrics['top5'] == pytest.approx(
+        sk.top_k_accuracy_score(labels, scores, k=5, labels=range(30)))
+    assert metrics['macro_f1'] == pytest.approx(
+        sk.f1_score(labels, predicted, average='macro', zero_division=0))
+
+
+def test_certain_and_wrong_is_a_finite_loss():
+    metrics = HRI30Metric.calculate(np.array([[1., 0.], [0., 1.]]), np.array([1, 1]))
+    assert np.isfinite(metrics['loss']) and metrics['loss'] > 5
+
+
+@pytest.mark.parametrize('labelled', [True, False])
+def test_evaluating_batches_writes_every_video_once(tmp_path, labelled):
+    metric = HRI30Metric(out_dir=str(tmp_path), submission=True)
+    metric.dataset_meta = dict(classes=['A', 'B', 'C'])
+    for order in ([3, 1], [0, 2]):
+        metric.process(None, [
+            ActionDataSample(metainfo=dict(video_id=f'video{i}'))
+            .set_gt_label(int(LABELS[i]) if labelled else -1)
+            .set_pred_score(torch.from_numpy(SCORES[i])).to_dict() for i in order])
+    result = metric.evaluate(4)
+    assert result['num_videos'] == 4 and ('top1' in result) == labelled
+    with np.load(tmp_path / 'scores.npz') as arrays:
+        assert arrays['videos'].tolist() == ['video0', 'video1', 'video2', 'video3']
+        np.testing.assert_array_equal(arrays['scores'], SCORES)
+        assert ('labels' in arrays) == labelled
+    assert (tmp_path / 'metrics.json').exists() == labelled
+    assert (tmp_path / 'confusion_matrix.png').exists() == labelled

@@ -1,0 +1,72 @@
+import json
+
+import numpy as np
+import pytest
+
+from hri30_ext.datasets import HRI30_CLASSES
+from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.plots import plot_training_curves
+from hri30_ext.evaluation.writers import (
+    format_per_class,
+    format_predictions,
+    write_results,
+)
+
+
+def test_predictions():
+    scores = np.zeros((1, 30), np.float32)
+    scores[0, [24, 25, 0, 1, 2]] = .9823, .0142, .002, .001, .0005
+    assert format_predictions(['testvideo001'], scores, HRI30_CLASSES) == (
+        'Video,Predicted_Class,Predicted_Label,Confidence,Top_5\n'
+        'testvideo001,UsingTheDrill,25,0.9823,UsingTheDrill(0.9823); '
+        'UsingThePolisher(0.0142); DeliverObject(0.0020); '
+        'MoveBackwardsWhileDrilling(0.0010); MoveBackwardsWhilePolishing(0.0005)\n')
+
+
+def test_names_with_commas_and_quotes_stay_in_their_column():
+    text = format_predictions(['a,b"c'], np.array([[1., 0.]]), ['A', 'B'])
+    assert text.splitlines()[1] == '"a,b""c",A,1,1.0000,A(1.0000); B(0.0000)'
+
+
+def test_per_class():
+    text = format_per_class(np.array([0, 1, 1]), np.array([0, 0, 1]), ['A', 'B', 'C'])
+    assert text == ('Class_ID,Class,Precision,Recall,F1,Clips\n'
+                    '1,A,1.0000,0.5000,0.6667,2\n'
+                    '2,B,0.5000,1.0000,0.6667,1\n'
+                    '3,C,0.0000,0.0000,0.0000,0\n')
+
+
+def test_submission_is_sorted_and_spelt_as_released(tmp_path):
+    scores = np.zeros((2, 30), np.float32)
+    scores[0, 28] = scores[1, 17] = 1
+    write_results(tmp_path, ['testvideo002', 'testvideo001'], scores, None,
+                  HRI30_CLASSES, {}, submission=True)
+    assert (tmp_path / 'test_set_labels.csv').read_bytes() == (
+        b'testvideo001,NoCollaborativeWithDrilll,18\ntestvideo002,WalkingWithDrill,29\n')
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        'predictions.csv', 'scores.npz', 'test_set_labels.csv']
+
+
+def test_a_name_that_breaks_the_submission_leaves_no_submission(tmp_path):
+    with pytest.raises(HRI30Error):
+        write_results(tmp_path, ['a\nb'], np.ones((1, 2)), None, ['A', 'B'], {},
+                      submission=True)
+    assert not (tmp_path / 'test_set_labels.csv').exists()
+
+
+def test_labelled_results(tmp_path):
+    scores = np.eye(30, dtype=np.float32)[::-1]
+    write_results(tmp_path, [f'v{i:02}' for i in range(30)], scores,
+                  np.arange(30)[::-1], HRI30_CLASSES, {'top1': 1.0, 'num_videos': 30})
+    assert json.loads((tmp_path / 'metrics.json').read_text())['top1'] == 1
+    picture = (tmp_path / 'confusion_matrix.png').read_bytes()
+    assert picture.startswith(b'\x89PNG') and len(picture) > 20_000
+    write_results(tmp_path, [f'v{i:02}' for i in range(30)], scores,
+                  np.arange(30)[::-1], HRI30_CLASSES, {'top1': 1.0, 'num_videos': 30})
+    assert (tmp_path / 'confusion_matrix.png').read_bytes() == picture
+
+
+def test_unwritable_folder(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(HRI30Error, match='cannot be written'):
+        plot_training_curves(tmp_path / 'file' / 'curves.png', [])

@@ -1,0 +1,82 @@
+"""What the Python tools share: arguments, device, and messages for mistakes.
+
+Imports nothing but the standard library: ``--help`` answers at once, and the
+device is chosen before torch is imported.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+# The package is found whether or not it is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+
+def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what training and testing share."""
+    parser.add_argument('--device', default=None, metavar='cpu|cuda[:N]',
+                        help='where to run; by default CUDA where there is one')
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
+                        help='settings that beat HRI30_ROOT and the config, such as '
+                             'data_root=PATH batch_size=8 split.val_groups=[1]')
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'),
+                        default='none', help=argparse.SUPPRESS)
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
+                        help=argparse.SUPPRESS)
+
+
+def choose_device(device: str | None) -> None:
+    """Makes only the asked device visible; call it before torch is imported.
+
+    Args:
+        device (str, optional): ``cpu``, ``cuda`` or ``cuda:N``. Exits with a
+            message on another form, or where CUDA is asked for and not there.
+    """
+    if device is None:
+        return
+    match = re.fullmatch(r'cpu|cuda(?::(\d+))?', device)
+    if match is None:
+        fail(f'--device {device}: expected cpu, cuda or cuda:N.')
+    if device == 'cpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+        return
+    if match.group(1) is not None:
+        os.environ['CUDA_VISIBLE_DEVICES'] = match.group(1)
+    import torch
+    if not torch.cuda.is_available():
+        reason = (f'torch {torch.__version__} is built for CUDA {torch.version.cuda}, and '
+                  'no usable GPU or driver was found; see nvidia-smi'
+                  if torch.version.cuda else
+                  f'torch {torch.__version__} is a CPU build; see README, Troubleshooting')
+        fail(f'--device {device}: torch.cuda.is_available() is False: {reason}.\n'
+             'Use --device cpu, or mend CUDA.')
+
+
+def fail(message: str) -> NoReturn:
+    """Prints a message and exits with status 2, a user's mistake."""
+    print(f'error: {message}', file=sys.stderr)
+    sys.exit(2)
+
+
+def run(main: Callable[[], object]) -> None:
+    """Runs a tool; exits 2 with a message for a user's mistake.
+
+    Args:
+        main (Callable): The tool; :class:`~hri30_ext.errors.HRI30Error` is for
+            the user, every other exception is a bug and keeps its traceback.
+    """
+    try:
+        main()
+    except KeyboardInterrupt:
+        print('\ninterrupted', file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        # By name: the class cannot be imported here without importing torch.
+        if type(error).__name__ != 'HRI30Error':
+            raise
+        # A worker process wraps the message in its traceback.
+        fail(str(error).rsplit('HRI30Error: ', 1)[-1].strip())

@@ -1,0 +1,34 @@
+"""Tests a checkpoint; tools/test.sh calls this in the project's environment."""
+
+import argparse
+
+import _cli
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='tools/test.sh', description='Test a checkpoint: metrics where labels are '
+                                          'known, predictions everywhere.',
+        epilog='GPUS=N NNODES=M NODE_RANK=.. MASTER_ADDR=.. PORT=.. before the command '
+               'run it under torchrun.')
+    parser.add_argument('config', metavar='CONFIG', help='the config that was trained')
+    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='its .pth file')
+    parser.add_argument('--split', choices=('val', 'test', 'all'), default='all',
+                        help='all: val, and test where there are test clips (default)')
+    parser.add_argument('--out', metavar='D', help='gets val/ and test/; default the '
+                                                   'folder of the checkpoint')
+    _cli.add_runtime_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    _cli.choose_device(args.device)
+    from hri30_ext.apis import test
+    from hri30_ext.config import parse_options
+    test(args.config, args.checkpoint, split=args.split, out=args.out,
+         options=parse_options(args.cfg_options), launcher=args.launcher)
+
+
+if __name__ == '__main__':
+    _cli.run(main)

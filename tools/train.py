@@ -1,0 +1,33 @@
+"""Trains a config; tools/train.sh calls this in the project's environment."""
+
+import argparse
+
+import _cli
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='tools/train.sh', description='Train a config.',
+        epilog='GPUS=N NNODES=M NODE_RANK=.. MASTER_ADDR=.. PORT=.. before the command '
+               'run it under torchrun.')
+    parser.add_argument('config', metavar='CONFIG', help='a file in configs/')
+    parser.add_argument('--work-dir', metavar='D',
+                        help='for checkpoints and logs; default work_dirs/<CONFIG>')
+    parser.add_argument('--resume', nargs='?', const=True, default=False,
+                        metavar='CKPT', help='go on from CKPT, or from the last '
+                                             'checkpoint in the work folder')
+    _cli.add_runtime_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    _cli.choose_device(args.device)
+    from hri30_ext.apis import train
+    from hri30_ext.config import parse_options
+    train(args.config, work_dir=args.work_dir, resume=args.resume,
+          options=parse_options(args.cfg_options), launcher=args.launcher)
+
+
+if __name__ == '__main__':
+    _cli.run(main)
