@@ -154,6 +154,22 @@ def test_heads_score_bfloat16():
     assert scores.sum().item() == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize('frames', [2, 3, 4, 5])
+def test_gradient_of_clips_shorter_than_the_kernel_is_right_in_bfloat16(frames):
+    torch.manual_seed(0)
+    conv = torch.nn.Conv3d(8, 16, (5, 3, 3), padding=(2, 1, 1), bias=False)
+    clip = torch.randn(2, 8, frames, 6, 6)
+    expected, = torch.autograd.grad(conv(clip).square().sum(), conv.weight)
+    for _ in range(5):
+        # What is freed here is the memory that the wrong kernel does not initialise.
+        junk = torch.full((1 << 20, ), 1e30)
+        del junk
+        with torch.autocast('cpu', torch.bfloat16):
+            output = conv(clip)
+        found, = torch.autograd.grad(output.float().square().sum(), conv.weight)
+        assert (found - expected).norm() < 0.02 * expected.norm()
+
+
 def test_config_read_by_others_has_its_settings_filled_in(tmp_path):
     path = tmp_path / 'config.py'
     path.write_text("num_frames = 5\nmodel = dict(clip_len='${num_frames}')\n")

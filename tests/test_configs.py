@@ -15,7 +15,7 @@ CONFIGS = sorted(path for path in (PROJECT_ROOT / 'configs').glob('*/*.py')
 NAME = re.compile(
     r'(?P<model>[a-z]+)_(?P<start>k400-pretrained|imagenet-pretrained|scratch)-r(?P<depth>'
     r'\d+)_1xb(?P<batch>\d+)-(?:uniform(?P<uniform>\d+)|(?P<clip>\d+)x(?P<interval>\d+)x1)'
-    r'(?:-(?P<view>centercrop|\d+px))?-(?P<epochs>\d+)e_(?P<data>hri30|embedded)-rgb')
+    r'(?:-(?P<view>centercrop|still|reversed|\d+px))?-(?P<epochs>\d+)e_(?P<data>hri30|embedded)-rgb')
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)

@@ -12,6 +12,7 @@ unset HRI30_ROOT # the demo is for the embedded data, wherever HRI30 is
 
 cd "$ROOT"
 config=$(echo configs/demo/*.py)
-"$PY" tools/data/make_embedded.py data/embedded --train-groups 40 --test-groups 10 --clips 1
+"$PY" tools/data/make_embedded.py data/embedded --train-groups 50 --test-groups 10 --clips 1
+rm -rf work_dirs/demo # an earlier demo
 launch tools/train.py "$config" --work-dir work_dirs/demo
-launch tools/test.py "$config" work_dirs/demo/best.pth
+launch tools/test.py "$config" work_dirs/demo/best_top1_epoch_*.pth --out work_dirs/demo

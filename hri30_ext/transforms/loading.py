@@ -33,7 +33,8 @@ class ClipInit(BaseTransform):
 
     Args:
         short_side (int): Height or width in pixels, whichever is less, that
-            frames are decoded to; the aspect ratio is kept.
+            frames are decoded to, 64 or more (decord fails on narrower frames);
+            the aspect ratio is kept.
         cache_dir (str, optional): Where decoded clips are kept. An entry is
             keyed by the clip's path, size and time and by ``short_side``, so a
             changed clip is decoded again. None keeps nothing.
@@ -43,6 +44,8 @@ class ClipInit(BaseTransform):
     """
 
     def __init__(self, short_side: int, cache_dir: str | None = None) -> None:
+        if short_side < 64:
+            raise HRI30Error(f'ClipInit: short_side={short_side}, expected 64 or more.')
         self.short_side = short_side
         self.cache_dir = Path(cache_dir) if cache_dir else None
 

@@ -10,7 +10,6 @@ import pytest
 
 from hri30_ext.datasets.classes import HRI30_CLASSES
 from hri30_ext.datasets.synthetic import (
-    DatasetError,
     plan_clip,
     render_clip,
     write_dataset,
@@ -21,6 +20,7 @@ from hri30_ext.datasets.synthetic.actions import Planner, direction
 from hri30_ext.datasets.synthetic.drawing import Figure
 from hri30_ext.datasets.synthetic.groups import DRAWING_SIZE, make_group
 from hri30_ext.datasets.synthetic.motion import ease
+from hri30_ext.errors import HRI30Error
 
 SMALL = (180, 120)
 TOOL = Path(__file__).parents[2] / 'tools/data/make_embedded.py'
@@ -250,7 +250,7 @@ def test_is_taken_up_where_it_stopped(tmp_path):
 
 def test_other_options_need_overwrite(tmp_path):
     small_dataset(tmp_path)
-    with pytest.raises(DatasetError, match='seed: found 0, expected 1.*--over'):
+    with pytest.raises(HRI30Error, match='seed: found 0, expected 1.*--over'):
         small_dataset(tmp_path, seed=1)
     (tmp_path / 'mine.txt').write_text('kept')
     assert small_dataset(tmp_path, seed=1, classes=(13, ), overwrite=True) == 3
@@ -263,14 +263,14 @@ def test_other_options_need_overwrite(tmp_path):
 def test_foreign_folder_is_left_alone(tmp_path, overwrite):
     (tmp_path / 'train_set').mkdir()
     (tmp_path / 'train_set/CID01_SID01_VID01.avi').write_bytes(b'recorded')
-    with pytest.raises(DatasetError, match='holds files and no EMBEDDED.json'):
+    with pytest.raises(HRI30Error, match='holds files and no EMBEDDED.json'):
         small_dataset(tmp_path, overwrite=overwrite)
     assert list(hashes(tmp_path)) == ['train_set/CID01_SID01_VID01.avi']
 
 
 def test_foreign_marker_is_left_alone(tmp_path):
     (tmp_path / 'EMBEDDED.json').write_text('[]')
-    with pytest.raises(DatasetError, match='not what this program writes'):
+    with pytest.raises(HRI30Error, match='not what this program writes'):
         small_dataset(tmp_path, overwrite=True)
 
 
@@ -305,6 +305,5 @@ def test_command_line_errors_are_one_line(tmp_path, monkeypatch, capsys,
         runpy.run_path(str(TOOL), run_name='__main__')
     assert stopped.value.code == 2
     error = capsys.readouterr().err
-    assert error.startswith('make_embedded.py: ' +
-                            message.format(folder=tmp_path))
+    assert error.startswith('error: ' + message.format(folder=tmp_path))
     assert len(error.splitlines()) == 1

@@ -8,7 +8,10 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+# tools/, for what the tools share
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import _cli  # noqa: E402
 
 
 def parse_size(text):
@@ -68,14 +71,9 @@ def main():
                 args.codec, args.size, args.seed, args.workers,
                 overwrite=args.overwrite)
             print(f'{args.out} is whole; rendered {rendered} clips')
-    except (ValueError, OSError, synthetic.DatasetError) as error:
-        print(f'make_embedded.py: {error}', file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print('make_embedded.py: stopped; call it again to go on',
-              file=sys.stderr)
-        sys.exit(130)
+    except (ValueError, OSError) as error:  # an option out of its range, a full disk
+        _cli.fail(str(error))
 
 
 if __name__ == '__main__':
-    main()
+    _cli.run(main)

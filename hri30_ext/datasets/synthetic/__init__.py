@@ -8,9 +8,9 @@ looks like, ``groups.py`` what the clips of a group share.
 from .preview import write_preview
 from .render import plan_clip, render_clip
 from .video import CODECS, write_video
-from .writer import DatasetError, write_dataset
+from .writer import write_dataset
 
 __all__ = [
-    'CODECS', 'DatasetError', 'plan_clip', 'render_clip', 'write_dataset',
+    'CODECS', 'plan_clip', 'render_clip', 'write_dataset',
     'write_preview', 'write_video'
 ]

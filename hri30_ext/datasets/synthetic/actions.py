@@ -259,8 +259,8 @@ class Planner:
         """From standing at the bench, over the grasp, to thing at the chest.
 
         The stage runs from 0 (hands off) over 0.5 (grasp) to 1 (held). Many
-        clips begin or end near the grasp, so that neither the first nor the
-        last frame alone tells picking up from putting down.
+        clips begin or end near the grasp, so that the first or the last frame
+        alone often leaves open whether it is picking up or putting down.
         """
         rng, n, group = self.rng, self.num_frames, self.group
         side = -group.robot_side
@@ -293,7 +293,7 @@ class Planner:
             'polisher': axes((1, 0, 0), (0, -0.1, 1)),
             'box': axes((1, 0, 0), (0, 0, 1)),
         }[thing]
-        if thing == 'drill':  # away from the body, to be seen
+        if thing == 'drill':  # the bit away from the body, to be seen
             plan.thing_axes = np.tile(
                 axes((0.95 * side, -0.2, -0.2), (0, 0, 1)), (n, 1, 1))
         lifted = smooth((stage - 0.53) / 0.4)[:, None]

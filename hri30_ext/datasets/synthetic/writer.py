@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ..classes import HRI30_CLASSES, RELEASED_SPELLING
+from ...errors import HRI30Error
+from ...utils.fileio import atomic_write_text
+from ..annotation import Annotation, write_annotations
+from ..classes import HRI30_CLASSES
 from .groups import DRAWING_SIZE
 from .render import class_id, render_clip
 from .video import check_codec, write_video
@@ -27,10 +31,6 @@ _NOTE = ('Rendered, not recorded: a drawn worker in the classes and the layout '
 #: The first group of the test clips is the one after this, however many
 #: training groups there are, so that more training data keeps the test set.
 MAX_TRAIN_GROUPS = 999
-
-
-class DatasetError(Exception):
-    """The folder asked for cannot be written to; the message says why."""
 
 
 class Clip(NamedTuple):
@@ -105,7 +105,7 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
 
     Raises:
         ValueError: If an option is out of its range.
-        DatasetError: If the folder holds something else.
+        HRI30Error: If the folder holds something else.
     """
     check_codec(codec, size)
     for name, value, low, high in (('train_groups', train_groups, 1, 999),
@@ -155,19 +155,19 @@ def _claim(root, about, overwrite):
     """Makes the folder ours, or says why it cannot be."""
     marker = root / MARKER
     if root.exists() and not root.is_dir():
-        raise DatasetError(f'{root} is a file: expected a folder or nothing')
+        raise HRI30Error(f'{root} is a file: expected a folder or nothing')
     if marker.exists():
         try:
             found = json.loads(marker.read_text(encoding='utf-8'))
             different = _differences(found, about)
         except (ValueError, KeyError, AttributeError, TypeError):
-            raise DatasetError(
+            raise HRI30Error(
                 f'{marker} is not what this program writes: choose another '
                 'folder') from None
         if not different:
             return
         if not overwrite:
-            raise DatasetError(
+            raise HRI30Error(
                 f'{marker}: made with other options ({different}): pass '
                 '--overwrite to make it anew, or choose another folder')
         _write_json(marker, {**found, 'complete': False})
@@ -175,7 +175,7 @@ def _claim(root, about, overwrite):
             if (root / folder).is_dir():
                 shutil.rmtree(root / folder)
     elif root.exists() and any(root.iterdir()):
-        raise DatasetError(
+        raise HRI30Error(
             f'{root} holds files and no {MARKER}, so it was not made by this '
             'program: choose another folder')
     root.mkdir(parents=True, exist_ok=True)
@@ -190,29 +190,22 @@ def _differences(found, expected):
 
 
 def _write_json(path, content):
-    _write_text(path, json.dumps(content, indent=2) + '\n')
-
-
-def _write_text(path, text):
-    partial = path.with_name(path.name + '.part')
-    partial.write_text(text, encoding='utf-8', newline='\n')
-    os.replace(partial, path)
+    atomic_write_text(path, json.dumps(content, indent=2) + '\n')
 
 
 def _write_labels(path, clips):
-    rows = []
-    for clip in clips:
-        name = HRI30_CLASSES[clip.label - 1]
-        rows.append(f'{Path(clip.path).stem},'
-                    f'{RELEASED_SPELLING.get(name, name)},{clip.label}\n')
-    _write_text(path, ''.join(rows))
+    write_annotations(path, [
+        Annotation(Path(clip.path).stem, HRI30_CLASSES[clip.label - 1], clip.label)
+        for clip in clips])
 
 
 def _render_all(root, clips, codec, size, seed, workers, progress):
     workers = workers or os.cpu_count()
     jobs = [(clip, root / clip.path, codec, size, seed) for clip in clips]
     bar = tqdm(total=len(jobs), unit='clip', desc='rendering',
-               mininterval=1, disable=not (progress and jobs))
+               # A log file keeps every line, a terminal only the last.
+               mininterval=1 if sys.stderr.isatty() else 10,
+               disable=not (progress and jobs))
     with bar:
         if workers == 1 or len(jobs) < 2:
             for job in jobs:

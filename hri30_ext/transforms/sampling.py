@@ -1,0 +1,49 @@
+"""Which frames of a clip are seen, and in which order."""
+
+import numpy as np
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+from ..errors import HRI30Error
+
+
+@TRANSFORMS.register_module()
+class FrameOrder(BaseTransform):
+    """Takes the motion out of the sampled frames, or turns it round.
+
+    A control: what a model scores on ``still`` clips it does not owe to motion,
+    and on ``reversed`` clips it should give the opposite direction.
+
+    Required Keys:
+
+        - frame_inds
+
+    Modified Keys:
+
+        - frame_inds
+
+    Args:
+        order (str): ``reversed``, or ``still``: one of the frames, repeated.
+        test_mode (bool): For ``still``: the middle frame instead of a random
+            one. Defaults to False.
+    """
+
+    def __init__(self, order: str, test_mode: bool = False) -> None:
+        if order not in ('reversed', 'still'):
+            raise HRI30Error(f'FrameOrder: order={order!r}, expected reversed or still.')
+        self.order = order
+        self.test_mode = test_mode
+
+    def transform(self, results: dict) -> dict:
+        """Changes the frame indices, (T, ) int."""
+        indices_T = results['frame_inds']
+        if self.order == 'reversed':
+            results['frame_inds'] = indices_T[::-1].copy()
+        else:
+            length = len(indices_T)
+            kept = length // 2 if self.test_mode else np.random.randint(length)
+            results['frame_inds'] = np.full_like(indices_T, indices_T[kept])
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(order={self.order}, test_mode={self.test_mode})'

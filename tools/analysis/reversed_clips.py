@@ -1,0 +1,44 @@
+"""Counts how often a clip that runs backwards is given the opposite class."""
+
+import argparse
+import sys
+from pathlib import Path
+
+# tools/, for what the tools share
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import _cli
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Count how often clips that run backwards are given the opposite class '
+                    '(forward/backward, left/right, pick up/put down).',
+        epilog='Test a checkpoint with configs/debug/*-reversed-*.py first.')
+    parser.add_argument('results', help='result folder of the reversed clips, with '
+                                        'labels in its scores.npz')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    import numpy as np
+
+    from hri30_ext.evaluation.motion import count_opposites
+    path = Path(args.results) / 'scores.npz'
+    if not path.is_file():
+        _cli.fail(f'{path}: no such file. Expected a result folder of tools/test.sh.')
+    with np.load(path) as arrays:
+        if 'labels' not in arrays:
+            _cli.fail(f'{path}: its clips have no labels, so nothing can be counted.')
+        counts = count_opposites(arrays['labels'], arrays['scores'].argmax(1),
+                                 arrays['classes'].tolist())
+    print(f'{"class":42} opposite  own  clips')
+    for name, (opposite, own, clips) in counts.items():
+        print(f'{name:42} {opposite:8} {own:4} {clips:6}')
+    opposite, own, clips = np.sum(list(counts.values()), axis=0)
+    print(f'{"all":42} {opposite:8} {own:4} {clips:6}')
+
+
+if __name__ == '__main__':
+    _cli.run(main)
