@@ -50,13 +50,4 @@ optim_wrapper = dict(
     type='BF16OptimWrapper',
     optimizer=dict(type='AdamW', lr='${lr}', weight_decay=0.05),
     clip_grad=dict(max_norm=5))
-custom_hooks = [
-    dict(
-        type='EarlyStoppingHook',
-        monitor='loss',
-        rule='less',
-        min_delta=0.001,
-        patience=15),
-    dict(type='CurvesHook'),
-    dict(type='ChannelsLastHook'),
-]
+custom_hooks = [*_base_.custom_hooks, dict(type='ChannelsLastHook')]

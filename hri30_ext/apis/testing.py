@@ -62,11 +62,11 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
 def _test_split(cfg: Config, split: str, out: Path) -> dict:
     cfg.work_dir = str(out / 'logs')
     cfg.test_dataloader.dataset.subset = split
-    cfg.test_evaluator = dict(
-        type='HRI30Metric', out_dir=str(out), submission=split == 'test',
-        data=f'{describe_data(cfg)}, {split}')
-    cfg.custom_hooks = [hook for hook in cfg.custom_hooks
-                        if hook['type'] not in ('EarlyStoppingHook', 'CurvesHook')]
+    evaluators = cfg.test_evaluator
+    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+        if evaluator['type'] == 'HRI30Metric':
+            evaluator.update(out_dir=str(out), submission=split == 'test',
+                             data=f'{describe_data(cfg)}, {split}')
     cfg.experiment_name = f'{Path(cfg.filename).stem}-{split}'
     runner = HRI30Runner.from_cfg(cfg)
     runner.logger.info(f'Testing {split} on {describe_data(cfg)} '
