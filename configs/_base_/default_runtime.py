@@ -19,5 +19,9 @@ custom_hooks = [
     dict(type='CurvesHook'),
 ]
 
+# mmengine smooths what has 'loss' in its name over the last 20 values; validation has one
+# an epoch, and its loss would read as a mean over 20 epochs.
+log_processor = dict(mean_pattern=r'^(?!loss$).*(loss|time|grad_norm)')
+
 # The same seed gives the same split, order and augmentation.
 randomness = dict(seed=42)

@@ -67,6 +67,9 @@ def _test_split(cfg: Config, split: str, out: Path) -> dict:
         if evaluator['type'] == 'HRI30Metric':
             evaluator.update(out_dir=str(out), submission=split == 'test',
                              data=f'{describe_data(cfg)}, {split}')
+    # mmengine's EarlyStoppingHook asserts that there is a training loop.
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', [])
+                        if hook['type'] != 'EarlyStoppingHook']
     cfg.experiment_name = f'{Path(cfg.filename).stem}-{split}'
     runner = HRI30Runner.from_cfg(cfg)
     runner.logger.info(f'Testing {split} on {describe_data(cfg)} '
