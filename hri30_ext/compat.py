@@ -231,7 +231,8 @@ def convolve_short_clips_in_float32() -> None:
     than one, the CPU's bf16 kernel leaves part of the weight gradient as
     uninitialised memory: NaN, inf or noise that changes from run to run (seen
     with torch 2.13 and 2.15; float32 and the gradient of the input are right; no
-    upstream report known). Those convolutions are computed in float32.
+    upstream report known). Those convolutions are computed in float32, and with
+    them the harmless ones of a single frame.
     Until: the reproduction in tests/test_compat.py passes without this.
     """
     original = torch.nn.Conv3d._conv_forward
