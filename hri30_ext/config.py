@@ -3,9 +3,18 @@
 A config names its settings at the top (``num_frames = 8``) and refers to them
 where they are used (``clip_len='${num_frames}'``). References are resolved
 after inheritance and ``--cfg-options``, so that a changed setting reaches the
-built loaders and head. ``'${a}'`` becomes the value of ``a`` with its type.
+built loaders and head. A reference becomes what it names, with its type:
 
-Some references are derived: ``num_classes`` from ``classes``,
+- ``'${a}'``: the setting ``a``.
+- ``'${table[a]}'``: the entry of ``table``, a top-level dict, that the setting
+  ``a`` names: how one word (``decay = 'step'``) switches a whole part. None
+  where ``a`` is None.
+- ``'${table[a].b}'`` and ``'${a.b}'``: the entry ``b`` of either; None of None.
+
+In a list, a reference that becomes None is left out: ``flip = None`` takes the
+step out of the pipeline.
+
+Some settings are derived: ``num_classes`` from ``classes``,
 ``persistent_workers`` from ``num_workers``.
 """
 
@@ -23,7 +32,7 @@ from .errors import HRI30Error, first_cases
 #: The clone that this package lies in; paths in configs are relative to it.
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
-_REFERENCE = re.compile(r'\$\{(\w+)\}')
+_REFERENCE = re.compile(r'\$\{(?P<name>\w+)(?:\[(?P<choice>\w+)\])?(?:\.(?P<entry>\w+))?\}')
 
 
 def _settings(cfg: Mapping) -> dict:
@@ -59,31 +68,59 @@ def _available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _resolve(value, settings: Mapping, path: str = '', within: tuple = ()):
-    if isinstance(value, str):
-        match = _REFERENCE.fullmatch(value)
-        if match is None:
-            return value
-        name = match.group(1)
-        if name in within:
-            raise HRI30Error(f'config: {" -> ".join((*within, name))} refers to itself.')
+def _look_up(reference: re.Match, settings: Mapping, path: str):
+    """Returns what a reference names, not yet resolved itself."""
+    def setting(name):
         if name not in settings:
             raise HRI30Error(
                 f'config: {path} refers to ${{{name}}}, and there is no such setting.\n'
                 f'Expected a top-level variable {name} in the config or its bases.')
-        return _resolve(settings[name], settings, path, (*within, name))
+        return settings[name]
+
+    def entry(table, key, of):
+        if not isinstance(table, Mapping) or key not in table:
+            known = ', '.join(map(str, table)) if isinstance(table, Mapping) else 'none'
+            raise HRI30Error(
+                f'config: {of}={key!r}: no such choice.\n'
+                f'Expected one of: {known} (or add it to {reference["name"]}).')
+        return table[key]
+
+    value = setting(reference['name'])
+    if reference['choice']:
+        chosen = setting(reference['choice'])
+        value = None if chosen is None else entry(value, chosen, reference['choice'])
+    if reference['entry'] and value is not None:
+        value = entry(value, reference['entry'], path)
+    return value
+
+
+def _resolve(value, settings: Mapping, path: str = '', within: tuple = ()):
+    if isinstance(value, str):
+        reference = _REFERENCE.fullmatch(value)
+        if reference is None:
+            return value
+        if value in within:
+            raise HRI30Error(f'config: {" -> ".join((*within, value))} refers to itself.')
+        return _resolve(_look_up(reference, settings, path), settings, path,
+                        (*within, value))
     if isinstance(value, Mapping):
         return {key: _resolve(item, settings, f'{path}.{key}' if path else str(key),
                               within) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_resolve(item, settings, f'{path}[{i}]', within)
-                           for i, item in enumerate(value))
+        items = [(item, _resolve(item, settings, f'{path}[{i}]', within))
+                 for i, item in enumerate(value)]
+        return type(value)(resolved for item, resolved in items
+                           if resolved is not None or not _is_reference(item))
     return value
+
+
+def _is_reference(value) -> bool:
+    return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None
 
 
 def _has_reference(value) -> bool:
     if isinstance(value, str):
-        return _REFERENCE.fullmatch(value) is not None
+        return _is_reference(value)
     if isinstance(value, Mapping):
         return any(map(_has_reference, value.values()))
     return isinstance(value, list | tuple) and any(map(_has_reference, value))
@@ -131,14 +168,23 @@ def find_config(path: str) -> Path:
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
-    """Loads a config with its options: these beat HRI30_ROOT beats the config.
+    """Loads a config with its options, and its references resolved.
+
+    Args, returns and raised errors are those of :func:`read_config`, but that no
+    reference is left.
+    """
+    return resolve_settings(read_config(path, options))
+
+
+def read_config(path: str, options: dict | None = None) -> Config:
+    """Reads a config with its options: these beat HRI30_ROOT beats the config.
 
     Args:
         path (str): The config's path, from here or from the clone.
         options (dict, optional): As parsed from ``--cfg-options``.
 
     Returns:
-        Config: Without references, with absolute paths. A relative
+        Config: References unresolved, with absolute paths. A relative
         ``data_root`` or ``cache_dir`` is relative to the current folder where the
         user gave it, and to the clone where the config did.
 
@@ -176,7 +222,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         if cfg.get(name):
             base = Path.cwd() if name in options else PROJECT_ROOT
             cfg[name] = str((base / Path(str(cfg[name])).expanduser()).resolve())
-    return resolve_settings(cfg)
+    return cfg
 
 
 def parse_options(pairs: list[str]) -> dict:

@@ -48,10 +48,8 @@ def choose_device(device: str | None) -> None:
         os.environ['CUDA_VISIBLE_DEVICES'] = match.group(1)
     import torch
     if not torch.cuda.is_available():
-        reason = (f'torch {torch.__version__} is built for CUDA {torch.version.cuda}, and '
-                  'no usable GPU or driver was found; see nvidia-smi'
-                  if torch.version.cuda else
-                  f'torch {torch.__version__} is a CPU build; see README, Troubleshooting')
+        from hri30_ext.utils.env_check import why_no_cuda
+        reason = why_no_cuda(torch)
         fail(f'--device {device}: torch.cuda.is_available() is False: {reason}.\n'
              'Use --device cpu, or mend CUDA.')
 

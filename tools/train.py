@@ -1,6 +1,7 @@
 """Trains a config; tools/train.sh calls this in the project's environment."""
 
 import argparse
+import os
 
 import _cli
 
@@ -16,6 +17,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--resume', nargs='?', const=True, default=False,
                         metavar='CKPT', help='go on from CKPT, or from the last '
                                              'checkpoint in the work folder')
+    parser.add_argument('--deterministic', action='store_true',
+                        help='the same numbers twice on the same machine, slower')
     _cli.add_runtime_arguments(parser)
     return parser.parse_args()
 
@@ -23,6 +26,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     _cli.choose_device(args.device)
+    if args.deterministic:
+        # cuBLAS reads it when CUDA starts.
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+        args.cfg_options.append('deterministic=True')
     from hri30_ext.apis import train
     from hri30_ext.config import parse_options
     train(args.config, work_dir=args.work_dir, resume=args.resume,

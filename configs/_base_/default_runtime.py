@@ -1,27 +1,37 @@
 # mmaction2's runtime, and what this project adds to it.
 _base_ = 'mmaction::_base_/default_runtime.py'
 
+# ---- Frequently modified: one line each, here or with --cfg-options --------------
+early_stopping = dict(  # None: off
+    type='ResumableEarlyStoppingHook',
+    monitor='loss',  # of the validation clips, in nats
+    min_delta=0.001,
+    patience=15)  # epochs
+save_best = 'top1'  # or 'loss', or any other metric of the validation
+snapshot_interval = None  # 10: keep the checkpoint of every tenth epoch; None: of none
+tracker = None  # None, or a name in trackers
+# ----------------------------------------------------------------------------------
+
 custom_imports = dict(imports=['hri30_ext'], allow_failed_imports=False)
 
 default_hooks = dict(
-    # The best by validation accuracy and the last are kept.
+    runtime_info=dict(type='LearningRatesHook'),
+    # The best and the last are kept.
     checkpoint=dict(
-        type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='top1',
-        rule='greater'))
+        type='ValidatedCheckpointHook', interval=1, max_keep_ckpts=1,
+        save_best='${save_best}', snapshot_interval='${snapshot_interval}'))
 custom_hooks = [
-    # min_delta is in nats; mmengine's default of 0.1 would stop almost at once.
-    dict(
-        type='EarlyStoppingHook',
-        monitor='loss',
-        rule='less',
-        min_delta=0.001,
-        patience=15),
+    '${early_stopping}',
+    '${strategies[strategy].schedule}',
+    '${weight_averagings[weight_averaging]}',
+    '${class_weightings[class_weights]}',
     dict(type='CurvesHook'),
 ]
+
+# Scalars of the run, also for other programs to show.
+trackers = dict(tensorboard=dict(type='TensorboardVisBackend'))
+visualizer = dict(vis_backends=[dict(type='LocalVisBackend'), '${trackers[tracker]}'])
 
 # mmengine smooths what has 'loss' in its name over the last 20 values; validation has one
 # an epoch, and its loss would read as a mean over 20 epochs.
 log_processor = dict(mean_pattern=r'^(?!loss$).*(loss|time|grad_norm)')
-
-# The same seed gives the same split, order and augmentation.
-randomness = dict(seed=42)

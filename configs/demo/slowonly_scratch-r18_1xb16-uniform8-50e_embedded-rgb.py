@@ -8,6 +8,10 @@ num_workers = 0  # reading a decoded clip is quicker than passing it between pro
 max_epochs = 50
 warmup_epochs = 1
 lr = 0.004
+optimizer = 'adamw'
+precision = 'bf16'
+clip_grad = dict(max_norm=5)
+random_crop = dict(area_range=(0.8, 1.0), aspect_ratio_range=(1.3, 1.7))
 decode_size = 80  # short side in pixels
 cache_dir = 'work_dirs/cache'  # decoded clips, about 1 MB each
 
@@ -28,8 +32,9 @@ train_pipeline = [
     dict(type='ClipInit', short_side='${decode_size}', cache_dir='${cache_dir}'),
     dict(type='UniformSample', clip_len='${num_frames}'),
     dict(type='ArrayDecode'),
-    dict(type='RandomResizedCrop', area_range=(0.8, 1.0), aspect_ratio_range=(1.3, 1.7)),
+    '${random_crop}',
     dict(type='Resize', scale='${input_size}', keep_ratio=False),
+    '${flips[flip]}',
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs', meta_keys=('video_id', )),
 ]
@@ -45,9 +50,4 @@ test_pipeline = [
 val_dataloader = dict(
     dataset=dict(pipeline=[train_pipeline[0], *test_pipeline[1:]]))
 
-optim_wrapper = dict(
-    _delete_=True,
-    type='BF16OptimWrapper',
-    optimizer=dict(type='AdamW', lr='${lr}', weight_decay=0.05),
-    clip_grad=dict(max_norm=5))
 custom_hooks = [*_base_.custom_hooks, dict(type='ChannelsLastHook')]

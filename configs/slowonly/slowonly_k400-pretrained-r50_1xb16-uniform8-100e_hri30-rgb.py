@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/slowonly_r50.py',
     '../_base_/datasets/hri30.py',
-    '../_base_/schedules/sgd_100e.py',
+    '../_base_/schedules/schedule_100e.py',
     '../_base_/default_runtime.py',
 ]
 

@@ -11,7 +11,13 @@ from ..datasets.hri30 import find_test_folder
 from ..engine import HRI30Runner
 from ..errors import HRI30Error
 from ..utils.fileio import check_writable
-from .common import describe_data, describe_device
+from .common import (
+    check_environment,
+    describe_data,
+    describe_device,
+    drop_pretrained,
+    explain_out_of_memory,
+)
 
 SPLITS = ('val', 'test', 'all')
 
@@ -44,11 +50,12 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
     out = check_writable(out or path.resolve().parent)
     cfg.launcher = launcher
     cfg.load_from, cfg.resume = str(path.resolve()), False
-    cfg.model.backbone.pretrained = None
+    drop_pretrained(cfg)
     # Nothing is trained: no loop, no optimizer, no hooks for them.
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler',
                 'val_dataloader', 'val_cfg', 'val_evaluator'):
         cfg[key] = None
+    check_environment(cfg)
     splits = ['val', 'test'] if split == 'all' else [split]
     if split == 'all' and find_test_folder(cfg.data_root) is None:
         splits = ['val']
@@ -67,14 +74,16 @@ def _test_split(cfg: Config, split: str, out: Path) -> dict:
         if evaluator['type'] == 'HRI30Metric':
             evaluator.update(out_dir=str(out), submission=split == 'test',
                              data=f'{describe_data(cfg)}, {split}')
-    # mmengine's EarlyStoppingHook asserts that there is a training loop.
+    # Averaged weights are what the checkpoint has; and mmengine's early stopping asserts
+    # that there is a training loop.
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', [])
-                        if hook['type'] != 'EarlyStoppingHook']
+                        if hook['type'] not in ('EarlyStoppingHook', 'EMAHook')]
     cfg.experiment_name = f'{Path(cfg.filename).stem}-{split}'
     runner = HRI30Runner.from_cfg(cfg)
     runner.logger.info(f'Testing {split} on {describe_data(cfg)} '
                        f'with {describe_device()}')
-    return runner.test()
+    with explain_out_of_memory(cfg, 'test_dataloader'):
+        return runner.test()
 
 
 def _report(cfg: Config, metrics: dict[str, dict], out: Path) -> None:

@@ -4,14 +4,20 @@ import shlex
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import is_main_process, master_only
 from mmengine.runner import find_latest_checkpoint
 
-from ..config import PROJECT_ROOT, load_config
+from ..config import PROJECT_ROOT, read_config, resolve_settings
 from ..engine import HRI30Runner
 from ..errors import HRI30Error
-from ..utils.fileio import check_writable
-from .common import describe_data, describe_device
+from ..utils.fileio import atomic_path, check_writable
+from .common import (
+    check_environment,
+    describe_data,
+    describe_device,
+    drop_pretrained,
+    explain_out_of_memory,
+)
 
 
 def train(config: str, work_dir: str | None = None, resume: str | bool = False,
@@ -33,18 +39,24 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
     Raises:
         HRI30Error: a mistake of the user's.
     """
-    cfg = load_config(config, options)
+    unresolved = read_config(config, options)
+    cfg = resolve_settings(unresolved)
+    check_environment(cfg)
     cfg.launcher = launcher
     cfg.work_dir = str(check_writable(
         work_dir or PROJECT_ROOT / 'work_dirs' / Path(config).stem))
     _set_resume(cfg, resume)
     if cfg.get('load_from'):
-        # Whatever the backbone would download is overwritten at once.
-        cfg.model.backbone.pretrained = None
+        drop_pretrained(cfg)
+    # Frozen parameters have no gradients, which DDP must be told to expect.
+    cfg.find_unused_parameters = cfg.get('find_unused_parameters', False) or any(
+        hook['type'] == 'UnfreezeHook' for hook in cfg.get('custom_hooks', []))
     runner = HRI30Runner.from_cfg(cfg)
+    _keep_config(unresolved, cfg)
     runner.logger.info(f'Training on {describe_data(cfg)} with {describe_device()}')
     _log_sizes(runner, cfg)
-    runner.train()
+    with explain_out_of_memory(cfg, 'train_dataloader'):
+        runner.train()
     if not is_main_process():
         return None
     return _report(runner, cfg)
@@ -63,6 +75,17 @@ def _set_resume(cfg: Config, resume: str | bool) -> None:
     cfg.resume, cfg.load_from = True, str(Path(checkpoint).expanduser().resolve())
 
 
+@master_only
+def _keep_config(unresolved: Config, cfg: Config) -> None:
+    """Keeps the config beside the checkpoints, with its options and its references.
+
+    mmengine has dumped it resolved: there, ``--cfg-options data_root=PATH`` or
+    HRI30_ROOT would change the setting, and no loader.
+    """
+    with atomic_path(Path(cfg.work_dir) / Path(cfg.filename).name) as temporary:
+        unresolved.dump(temporary)
+
+
 def _log_sizes(runner, cfg: Config) -> None:
     """Says what there is to train on, before the first epoch."""
     runner._train_loop = runner.build_train_loop(runner._train_loop)
@@ -77,10 +100,12 @@ def _log_sizes(runner, cfg: Config) -> None:
 
 def _report(runner, cfg: Config) -> Path:
     info = runner.message_hub.runtime_info
+    # One metric to choose by: best_ckpt; several: best_ckpt_NAME.
     best = next((info[key] for key in sorted(info) if key.startswith('best_ckpt')), None)
     last = find_latest_checkpoint(cfg.work_dir)
     checkpoint = Path(best or last)
-    score = f' (validation top-1 {info["best_score"]:.4f})' if 'best_score' in info else ''
+    score = (f' (validation {cfg.default_hooks.checkpoint.save_best} '
+             f'{info["best_score"]:.4f})' if 'best_score' in info else '')
     # The config as it was trained, with its options, lies beside the checkpoint.
     config = Path(cfg.work_dir) / Path(cfg.filename).name
     print(f'\nBest checkpoint{score}: {checkpoint}\n'

@@ -1,7 +1,11 @@
-"""Runner, hooks and optimizer wrappers."""
+"""Runner, hooks and optimizers."""
 
-from .hooks import ChannelsLastHook, CurvesHook
+from .checkpoint import ResumableEarlyStoppingHook, ValidatedCheckpointHook
+from .fine_tuning import PartwiseOptimWrapperConstructor, UnfreezeHook
+from .hooks import ChannelsLastHook, ClassWeightsHook, CurvesHook, LearningRatesHook
 from .optim import BF16OptimWrapper
 from .runner import HRI30Runner
 
-__all__ = ['BF16OptimWrapper', 'ChannelsLastHook', 'CurvesHook', 'HRI30Runner']
+__all__ = ['BF16OptimWrapper', 'ChannelsLastHook', 'ClassWeightsHook', 'CurvesHook',
+           'HRI30Runner', 'LearningRatesHook', 'PartwiseOptimWrapperConstructor',
+           'ResumableEarlyStoppingHook', 'UnfreezeHook', 'ValidatedCheckpointHook']

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from mmaction.registry import HOOKS
 from mmengine.dist import master_only
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+from mmengine.hooks import Hook, RuntimeInfoHook
+from mmengine.model import is_model_wrapper
+from sklearn.utils.class_weight import compute_class_weight
 
+from ..errors import HRI30Error
 from ..evaluation.plots import plot_training_curves
 from ..evaluation.writers import read_curves, write_curves
 
@@ -29,7 +33,7 @@ class ChannelsLastHook(Hook):
 
 @HOOKS.register_module()
 class CurvesHook(Hook):
-    """Draws loss and accuracy of training against validation.
+    """Draws loss and accuracy of training against validation, and learning rates.
 
     After each validation ``training_curves.csv`` gets a row and
     ``training_curves.png`` is drawn anew, both in the work folder. A resumed
@@ -41,6 +45,7 @@ class CurvesHook(Hook):
 
     def __init__(self) -> None:
         self._sums: dict[str, list[float]] = {}
+        self._rates: dict[str, float] = {}
         self._history: list[dict] = []
 
     def before_train(self, runner) -> None:
@@ -53,6 +58,10 @@ class CurvesHook(Hook):
     def before_train_epoch(self, runner) -> None:
         """Starts the means of an epoch."""
         self._sums = {'loss': [], 'top1': []}
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        """Keeps the learning rates; the last ones used in an epoch stand for it."""
+        self._rates = learning_rates(runner.optim_wrapper)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Collects the loss and accuracy of a batch."""
@@ -68,6 +77,7 @@ class CurvesHook(Hook):
                 point[f'train_{name}'] = sum(values) / len(values)
             if metrics and name in metrics:
                 point[f'val_{name}'] = float(metrics[name])
+        point.update(self._rates)
         self._history.append(point)
         self._write(Path(runner.work_dir), Path(runner.cfg.filename).stem)
 
@@ -75,3 +85,78 @@ class CurvesHook(Hook):
     def _write(self, folder: Path, title: str) -> None:
         write_curves(folder / 'training_curves.csv', self._history)
         plot_training_curves(folder / 'training_curves.png', self._history, title)
+
+
+@HOOKS.register_module()
+class LearningRatesHook(RuntimeInfoHook):
+    """Logs the learning rate of every parameter group.
+
+    mmengine's hook logs the first group's alone. Where all rates are equal there is one,
+    ``lr``; otherwise one a group, such as ``backbone_lr``.
+    """
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        """Updates iteration and learning rates."""
+        runner.message_hub.update_info('iter', runner.iter)
+        for name, rate in learning_rates(runner.optim_wrapper).items():
+            runner.message_hub.update_scalar(f'train/{name}', rate)
+
+
+def learning_rates(optim_wrapper) -> dict[str, float]:
+    """Returns the current learning rates: ``lr``, or one ``NAME_lr`` a group.
+
+    Groups that differ in weight decay alone (``NAME.no_decay``) are one.
+    """
+    rates = {}
+    for i, group in enumerate(optim_wrapper.optimizer.param_groups):
+        name = group.get('name', str(i)).removesuffix('.no_decay')
+        rates[f'{name}_lr'] = group['lr']
+    if len(set(rates.values())) == 1:
+        return {'lr': next(iter(rates.values()))}
+    return rates
+
+
+@HOOKS.register_module()
+class ClassWeightsHook(Hook):
+    """Weighs the loss of each class inversely to its training clips.
+
+    The weights are scikit-learn's 'balanced' ones, ``N / (K * clips of the class)``, over
+    the K classes that occur: 1 for all where classes are equally frequent. They are
+    computed from the training split, so a resumed run has the same.
+
+    Raises:
+        HRI30Error: the head's loss takes no class weights.
+    """
+
+    def before_train(self, runner) -> None:
+        """Sets the weights of the head's loss."""
+        dataset = runner.train_dataloader.dataset
+        labels_N = np.array([dataset.get_data_info(i)['label'] for i in range(len(dataset))])
+        weights_K = balanced_weights(labels_N, len(dataset.classes))
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        loss = model.cls_head.loss_cls
+        if not hasattr(loss, 'class_weight'):
+            raise HRI30Error(f'class_weights: {type(loss).__name__} takes none.\n'
+                             'Expected CrossEntropyLoss, or class_weights=None.')
+        loss.class_weight = torch.from_numpy(weights_K).float()
+        runner.logger.info(
+            'Class weights from the training split: '
+            f'{weights_K.min():.3f} ({dataset.classes[weights_K.argmin()]}) to '
+            f'{weights_K.max():.3f} ({dataset.classes[weights_K.argmax()]})')
+
+
+def balanced_weights(labels_N: np.ndarray, num_classes: int) -> np.ndarray:
+    """Computes scikit-learn's balanced class weights.
+
+    Args:
+        labels_N (np.ndarray): Labels in [0, K), shape (N, ).
+        num_classes (int): K.
+
+    Returns:
+        np.ndarray: float64, shape (K, ); 1 for classes that do not occur.
+    """
+    weights_K = np.ones(num_classes)
+    occurring = np.unique(labels_N)
+    weights_K[occurring] = compute_class_weight(
+        'balanced', classes=occurring, y=labels_N)
+    return weights_K

@@ -2,6 +2,7 @@
 
 import logging
 
+import torch
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -30,6 +31,7 @@ class HRI30Runner(Runner):
     - ``load_from`` in training: the backbone must fit, the head may be new; one
       line says what was taken.
     - Resuming and testing: every weight must fit, and so must the classes.
+    - ``deterministic`` warns where an operation has no deterministic form.
     - The console shows no environment and config dumps; the log file has them.
     """
 
@@ -41,6 +43,16 @@ class HRI30Runner(Runner):
                 handler.addFilter(_ForPeople())
         return logger
 
+    def set_randomness(self, seed, diff_rank_seed=False, deterministic=False) -> None:
+        """Sets the seed of all generators, and deterministic operations if asked.
+
+        mmengine's lets an operation that has no deterministic form end the training;
+        on CUDA that is the gradient of MaxPool3d, which SlowOnly has. Here torch warns,
+        and names it.
+        """
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+
     def load_checkpoint(self, filename, map_location='cpu', strict=False,
                         revise_keys=((r'^module.', ''),)):
         """Loads weights after comparing them with the model.
@@ -51,12 +63,13 @@ class HRI30Runner(Runner):
             HRI30Error: the checkpoint is of another model or other classes.
         """
         checkpoint = _load_checkpoint(filename, map_location=map_location)
-        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         fine_tuning = self._train_dataloader is not None and not self._resume
         message = fit_weights(checkpoint, model, str(filename),
                               new_head_allowed=fine_tuning,
                               classes=self.cfg.get('classes'))
+        # After the new head is in: averaged weights start from the same ones.
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         checkpoint = _load_checkpoint_to_model(
             model, checkpoint, strict, revise_keys=list(revise_keys))
         self._has_loaded = True

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from ..datasets.annotation import Annotation, write_annotations
+from ..errors import HRI30Error
 from ..utils.fileio import atomic_path, atomic_write_text
 from .plots import plot_confusion_matrix
 
@@ -95,14 +96,36 @@ CURVES = ('epoch', 'train_loss', 'val_loss', 'train_top1', 'val_top1')
 
 
 def write_curves(path: str | Path, history: Sequence[dict]) -> None:
-    """Writes ``training_curves.csv``: a row an epoch, values that are absent empty."""
-    atomic_write_text(path, _format_csv(CURVES, [
-        [point.get(name, '') for name in CURVES] for point in history]))
+    """Writes ``training_curves.csv``: a row an epoch, values that are absent empty.
+
+    Columns: :data:`CURVES`, then learning rates, ``lr`` or one ``NAME_lr`` a group.
+    """
+    rates = dict.fromkeys(name for point in history for name in point
+                          if is_learning_rate(name))
+    columns = (*CURVES, *rates)
+    atomic_write_text(path, _format_csv(columns, [
+        [point.get(name, '') for name in columns] for point in history]))
+
+
+def is_learning_rate(name: str) -> bool:
+    """Whether a column of the curves is a learning rate."""
+    return name == 'lr' or name.endswith('_lr')
 
 
 def read_curves(path: str | Path) -> list[dict]:
-    """Reads what :func:`write_curves` wrote."""
-    with open(path, newline='', encoding='utf-8') as file:
-        return [{name: int(value) if name == 'epoch' else float(value)
-                 for name, value in row.items() if value}
-                for row in csv.DictReader(file)]
+    """Reads what :func:`write_curves` wrote.
+
+    Raises:
+        HRI30Error: no such file, or another one.
+    """
+    try:
+        with open(path, newline='', encoding='utf-8') as file:
+            return [{name: int(value) if name == 'epoch' else float(value)
+                     for name, value in row.items() if value}
+                    for row in csv.DictReader(file)]
+    except OSError as error:
+        raise HRI30Error(f'{path}: cannot be read ({error.strerror}).\nExpected the '
+                         'training_curves.csv of a work folder.') from error
+    except (ValueError, AttributeError, TypeError) as error:
+        raise HRI30Error(f'{path}: not a table of curves ({error}).\nExpected the '
+                         'training_curves.csv that tools/train.sh writes.') from error

@@ -1,6 +1,7 @@
 """Transforms that mmaction2 lacks."""
 
+from .flip import LabelAwareFlip
 from .loading import ClipInit
 from .sampling import FrameOrder
 
-__all__ = ['ClipInit', 'FrameOrder']
+__all__ = ['ClipInit', 'FrameOrder', 'LabelAwareFlip']

@@ -240,23 +240,21 @@ OTHER_CUDA = (
 )
 
 
-def describe_device(torch):
-    """The device that runs will use, and if that is the CPU, why."""
+def why_no_cuda(torch):
+    """Why ``torch.cuda.is_available()`` is False, as far as it can be known.
+
+    Returns None where it is True.
+    """
     driver = bool(shutil.which('nvidia-smi')) or os.path.exists('/dev/nvidiactl')
     if torch.version.cuda is None and getattr(torch.version, 'hip', None) is None:
         note = '; this machine has an NVIDIA driver, though. ' + OTHER_CUDA
-        return 'cpu (torch is a CPU build' + (note if driver else '') + ')'
+        return 'torch is a CPU build' + (note if driver else '')
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         available = torch.cuda.is_available()
     if available:
-        names = [
-            torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())
-        ]
-        return 'cuda: ' + ', '.join(
-            f'{names.count(name)}x {name}' for name in dict.fromkeys(names)
-        )
+        return None
     visible = os.environ.get('CUDA_VISIBLE_DEVICES')
     if visible is not None and visible.strip() in ('', '-1'):
         why = f'CUDA_VISIBLE_DEVICES={visible!r} hides the GPUs'
@@ -265,7 +263,18 @@ def describe_device(torch):
     else:
         told = str(caught[0].message).split(' (Triggered', 1)[0] if caught else ''
         why = (told or 'the NVIDIA driver shows no GPU') + '. ' + OTHER_CUDA
-    return f'cpu (torch is a build for CUDA {torch.version.cuda}, but {why})'
+    return f'torch is a build for CUDA {torch.version.cuda}, but {why}'
+
+
+def describe_device(torch):
+    """The device that runs will use, and if that is the CPU, why."""
+    why = why_no_cuda(torch)
+    if why:
+        return f'cpu ({why})'
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return 'cuda: ' + ', '.join(
+        f'{names.count(name)}x {name}' for name in dict.fromkeys(names)
+    )
 
 
 def forward_pass(torch, device):

@@ -115,7 +115,7 @@ def test_resuming_goes_on_with_epochs_and_curves(options, tmp_path):
     assert torch.load(tmp_path / 'epoch_2.pth', weights_only=True)['meta']['epoch'] == 2
     points = read_curves(tmp_path / 'training_curves.csv')
     assert [point['epoch'] for point in points] == [1, 2]
-    assert all(set(point) == set(CURVES) for point in points)
+    assert all(set(point) == {*CURVES, 'lr'} for point in points)
 
 
 def test_same_seed_gives_the_same_weights(options, tmp_path):

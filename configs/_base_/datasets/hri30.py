@@ -15,7 +15,21 @@ input_size = (224, 224)  # width, height in pixels
 resize_size = (256, 256)  # width, height before the random crop of training
 batch_size = 16  # clips, on each GPU
 num_workers = None  # decoding processes; None: one a CPU core, 8 at most
+
+# Augmentation of training clips: None switches a part off.
+flip = 'label_aware'  # a name in flips
+color_jitter = dict(  # the same for all frames of a clip
+    type='ColorJitter', brightness=0.2, contrast=0.2, saturation=0.2, hue=0)
+random_crop = dict(type='RandomResizedCrop', area_range=(0.6, 1.0))
 # ----------------------------------------------------------------------------------
+
+flips = dict(
+    # A mirrored clip gets the mirrored class: left turns into right.
+    label_aware=dict(type='LabelAwareFlip', classes='${classes}', flip_ratio=0.5),
+    # The mistake, to compare with: the label stays, and is wrong for 12 classes.
+    keep_label=dict(type='Flip', flip_ratio=0.5))
+
+input_format = 'NCTHW'  # 'NCHW' for models of 2D frames
 
 # UniformSample divides the clip into num_frames segments: clips of 30-60 frames never
 # wrap to their start, which SampleFrames(8 x 8) does below 64 frames.
@@ -26,10 +40,11 @@ train_pipeline = [
     dict(type='UniformSample', clip_len='${num_frames}'),
     dict(type='DecordDecode'),
     dict(type='Resize', scale='${resize_size}', keep_ratio=False),
-    dict(type='ColorJitter', brightness=0.2, contrast=0.2, saturation=0.2, hue=0),
-    dict(type='RandomResizedCrop', area_range=(0.6, 1.0)),
+    '${color_jitter}',
+    '${random_crop}',
     dict(type='Resize', scale='${input_size}', keep_ratio=False),
-    dict(type='FormatShape', input_format='NCTHW'),
+    '${flips[flip]}',
+    dict(type='FormatShape', input_format='${input_format}'),
     dict(type='PackActionInputs', meta_keys=('video_id', )),
 ]
 test_pipeline = [
@@ -37,7 +52,7 @@ test_pipeline = [
     dict(type='UniformSample', clip_len='${num_frames}', test_mode=True),
     dict(type='DecordDecode'),
     dict(type='Resize', scale='${input_size}', keep_ratio=False),
-    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='FormatShape', input_format='${input_format}'),
     dict(type='PackActionInputs', meta_keys=('video_id', )),
 ]
 

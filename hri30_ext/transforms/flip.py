@@ -1,0 +1,93 @@
+"""A horizontal flip that knows what a mirrored clip shows."""
+
+import re
+from collections.abc import Sequence
+
+from mmaction.datasets.transforms import Flip
+from mmaction.registry import TRANSFORMS
+
+# 'Left' as a word: in MoveLeftWhileDrilling, move_left and 'Turn left', and neither in
+# Leftover nor in 'bright'.
+_SIDE = re.compile(
+    r'Left(?![a-z])|Right(?![a-z])'
+    r'|(?<![A-Za-z])(?:left|right|LEFT|RIGHT)(?![A-Za-z])')
+_OTHER = {'Left': 'Right', 'left': 'right', 'LEFT': 'RIGHT'}
+_OTHER |= {other: side for side, other in _OTHER.items()}
+
+
+def mirrored_name(name: str) -> str:
+    """Returns the name of what a mirrored clip shows.
+
+    >>> mirrored_name('MoveLeftWhileDrilling'), mirrored_name('Walking')
+    ('MoveRightWhileDrilling', 'Walking')
+    """
+    return _SIDE.sub(lambda match: _OTHER[match[0]], name)
+
+
+def mirrored_labels(classes: Sequence[str]) -> tuple[dict[int, int], set[int]]:
+    """Derives from the class names what a horizontal flip does to labels.
+
+    >>> mirrored_labels(['TurnLeft', 'TurnRight', 'Stop', 'LookLeft'])
+    ({0: 1, 1: 0}, {3})
+
+    Args:
+        classes (Sequence[str]): Class names; the position is the label.
+
+    Returns:
+        tuple[dict[int, int], set[int]]: The labels that change, with the new ones: an
+        involution without fixed points. And the labels whose mirror image is not among
+        the classes: their clips cannot be flipped.
+    """
+    position = {name: label for label, name in enumerate(classes)}
+    pairs, alone = {}, set()
+    for label, name in enumerate(classes):
+        mirrored = mirrored_name(name)
+        if mirrored == name:
+            continue
+        if mirrored in position:
+            pairs[label] = position[mirrored]
+        else:
+            alone.add(label)
+    return pairs, alone
+
+
+@TRANSFORMS.register_module()
+class LabelAwareFlip(Flip):
+    """Flips a clip from left to right, and its label with it.
+
+    A worker who moves to the left moves to the right in the mirrored clip: of HRI30's
+    classes, 12 turn into another. mmaction2's ``Flip`` takes a ``flip_label_map``; here
+    it is derived from the class names. Clips of a class whose mirror image is no class
+    are never flipped.
+
+    Required Keys:
+
+        - imgs, img_shape, modality, label
+
+    Added Keys:
+
+        - flip, flip_direction
+
+    Modified Keys:
+
+        - imgs, label
+
+    Args:
+        classes (Sequence[str]): Class names; the position is the label.
+        flip_ratio (float): Probability of a flip, in [0, 1]. Defaults to 0.5.
+
+    Attributes:
+        flip_label_map (dict[int, int]): The labels that change.
+        unflippable (set[int]): The labels that have no mirror image.
+    """
+
+    def __init__(self, classes: Sequence[str], flip_ratio: float = 0.5) -> None:
+        pairs, self.unflippable = mirrored_labels(classes)
+        super().__init__(flip_ratio=flip_ratio, flip_label_map=pairs)
+
+    def transform(self, results: dict) -> dict:
+        """Flips, or does not."""
+        if results['label'] in self.unflippable:
+            results.update(flip=False, flip_direction=self.direction)
+            return results
+        return super().transform(results)
