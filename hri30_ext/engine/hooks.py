@@ -131,7 +131,8 @@ class ClassWeightsHook(Hook):
     def before_train(self, runner) -> None:
         """Sets the weights of the head's loss."""
         dataset = runner.train_dataloader.dataset
-        labels_N = np.array([dataset.get_data_info(i)['label'] for i in range(len(dataset))])
+        labels_N = np.array([dataset.get_data_info(i)['label']
+                             for i in range(len(dataset))])
         weights_K = balanced_weights(labels_N, len(dataset.classes))
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         loss = model.cls_head.loss_cls
