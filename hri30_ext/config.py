@@ -15,7 +15,7 @@ In a list, a reference that becomes None is left out: ``flip = None`` takes the
 step out of the pipeline.
 
 Some settings are derived: ``num_classes`` from ``classes``,
-``persistent_workers`` from ``num_workers``.
+``persistent_workers`` from ``num_workers``, no ``warmup`` from ``warmup_epochs = 0``.
 """
 
 import argparse
@@ -54,6 +54,8 @@ def _settings(cfg: Mapping) -> dict:
                 f'num_classes={found}, but classes has {len(classes)} names.\n'
                 'Leave num_classes out: it follows from classes.')
         settings['num_classes'] = len(classes)
+    if settings.get('warmup_epochs') == 0:  # mmengine refuses a warm-up of no length
+        settings['warmup'] = None
     if 'num_workers' in settings:
         if settings['num_workers'] is None:
             settings['num_workers'] = min(8, _available_cores())

@@ -1,5 +1,6 @@
 """Hooks."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,8 @@ class ChannelsLastHook(Hook):
 class CurvesHook(Hook):
     """Draws loss and accuracy of training against validation, and learning rates.
 
-    After each validation ``training_curves.csv`` gets a row and
+    After each validation ``training_curves.csv`` gets a row (with the minutes since the
+    training began, pauses between resumed runs left out) and
     ``training_curves.png`` is drawn anew, both in the work folder. A resumed
     run goes on with the rows of the epochs before it.
     """
@@ -47,6 +49,7 @@ class CurvesHook(Hook):
         self._sums: dict[str, list[float]] = {}
         self._rates: dict[str, float] = {}
         self._history: list[dict] = []
+        self._started = 0.0  # so that minutes go on where the resumed run stopped
 
     def before_train(self, runner) -> None:
         """Takes up the curve of the run that is resumed."""
@@ -54,6 +57,8 @@ class CurvesHook(Hook):
         if runner.epoch and path.is_file():
             self._history = [point for point in read_curves(path)
                              if point['epoch'] <= runner.epoch]
+        minutes = self._history[-1].get('minutes', 0) if self._history else 0
+        self._started = time.monotonic() - 60 * minutes
 
     def before_train_epoch(self, runner) -> None:
         """Starts the means of an epoch."""
@@ -77,7 +82,8 @@ class CurvesHook(Hook):
                 point[f'train_{name}'] = sum(values) / len(values)
             if metrics and name in metrics:
                 point[f'val_{name}'] = float(metrics[name])
-        point.update(self._rates)
+        point.update(self._rates,
+                     minutes=round((time.monotonic() - self._started) / 60, 4))
         self._history.append(point)
         self._write(Path(runner.work_dir), Path(runner.cfg.filename).stem)
 

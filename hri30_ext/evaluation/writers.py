@@ -92,7 +92,7 @@ def format_per_class(predicted_N: np.ndarray, labels_N: np.ndarray,
     return _format_csv(('Class_ID', 'Class', 'Precision', 'Recall', 'F1', 'Clips'), rows)
 
 
-CURVES = ('epoch', 'train_loss', 'val_loss', 'train_top1', 'val_top1')
+CURVES = ('epoch', 'minutes', 'train_loss', 'val_loss', 'train_top1', 'val_top1')
 
 
 def write_curves(path: str | Path, history: Sequence[dict]) -> None:

@@ -2,7 +2,7 @@
 
 # ---- Frequently modified: one line each, here or with --cfg-options --------------
 max_epochs = 100
-warmup_epochs = 5  # linear
+warmup_epochs = 5  # linear; 0: none
 lr = 0.001  # for a batch of 16 clips
 optimizer = 'sgd'  # a name in optimizers
 decay = 'cosine'  # a name in decays
@@ -85,11 +85,10 @@ optim_wrapper = dict(
     clip_grad='${clip_grad}',
     accumulative_counts='${accumulate}')
 
+# Left out where warmup_epochs is 0.
+warmup = dict(
+    type='LinearLR', start_factor=0.1, by_epoch=True, end='${warmup_epochs}',
+    convert_to_iter_based=True)
 # The two multiply, so that a run shorter than the warm-up is valid too.
-param_scheduler = [
-    dict(
-        type='LinearLR', start_factor=0.1, by_epoch=True, end='${warmup_epochs}',
-        convert_to_iter_based=True),
-    '${decays[decay]}',
-]
+param_scheduler = ['${warmup}', '${decays[decay]}']
 randomness = dict(seed='${seed}', deterministic='${deterministic}')

@@ -1,0 +1,168 @@
+"""Comparing settings fairly: each with the same seeds, on the same clips."""
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..config import PROJECT_ROOT
+from ..errors import HRI30Error
+from ..evaluation.plots import plot_runs
+from ..evaluation.writers import read_curves
+from ..transforms.flip import mirrored_labels
+from ..utils.fileio import atomic_write_text, check_writable
+
+
+def parse_arms(arms: Sequence[str]) -> dict[str, list[str]]:
+    """Parses ``NAME: KEY=VALUE KEY=VALUE``.
+
+    >>> parse_arms(['none: flip=None', 'base:'])
+    {'none': ['flip=None'], 'base': []}
+
+    Raises:
+        HRI30Error: another form, or a name that stands twice.
+    """
+    parsed: dict[str, list[str]] = {}
+    for arm in arms:
+        match = re.fullmatch(r'\s*([\w.-]+)\s*:\s*(.*)', arm)
+        if match is None or match[1] in parsed:
+            raise HRI30Error(f'--arm {arm!r}: expected "NAME: KEY=VALUE ...", every NAME '
+                             'once, such as "noflip: flip=None".')
+        parsed[match[1]] = match[2].split()
+    return parsed
+
+
+def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: str,
+          options: Sequence[str] = (), target: float | None = None) -> list[dict]:
+    """Trains and tests every arm with every seed, one after the other.
+
+    A run that is complete is not repeated, so an interrupted sweep goes on where it was.
+
+    Args:
+        config (str): Path of the config.
+        arms (dict[str, list[str]]): Settings as for ``--cfg-options``, by name.
+            ``{seed}`` in a value becomes the seed.
+        seeds (Sequence[int]): Of weights, order and augmentation.
+        out (str): Folder of the results: ``<arm>/seed<seed>/`` is a work folder.
+        options (Sequence[str]): Settings of all arms.
+        target (float, optional): A validation accuracy in [0, 1], to say after how
+            many epochs and minutes it was reached.
+
+    Returns:
+        list[dict]: A row a run: arm, seed, ``top1`` of the last epoch's validation,
+        ``mirrored_top1`` (over the classes that a flip turns into others; None without
+        any), ``epochs``, ``minutes``, ``target_epochs`` and ``target_minutes`` (None
+        where it was not reached).
+
+    Raises:
+        HRI30Error: a run failed.
+    """
+    out = check_writable(out)
+    rows, curves = [], {}
+    for name, settings in arms.items():
+        for seed in seeds:
+            folder = out / name / f'seed{seed}'
+            record = folder / 'run.json'
+            settings_now = [setting.replace('{seed}', str(seed))
+                            for setting in (*options, *settings, f'seed={seed}')]
+            if not _is_done(record, settings_now):
+                _run(config, settings_now, folder)
+                atomic_write_text(record, json.dumps(dict(settings=settings_now)))
+            history = read_curves(folder / 'training_curves.csv')
+            curves[f'{name}, seed {seed}'] = history
+            rows.append(dict(arm=name, seed=seed, **_summarize(history, folder, target)))
+            print(f'{name}, seed {seed}: top-1 {rows[-1]["top1"]:.3f}, '
+                  f'{rows[-1]["minutes"]:.1f} minutes', flush=True)
+    atomic_write_text(out / 'sweep.json', json.dumps(rows, indent=1))
+    plot_runs(out / 'curves.png', curves)
+    return rows
+
+
+def _is_done(record: Path, settings: list[str]) -> bool:
+    if not record.is_file():
+        return False
+    found = json.loads(record.read_text(encoding='utf-8'))['settings']
+    if found != settings:
+        raise HRI30Error(f'{record.parent}: holds a run with other settings:\n  {found}\n'
+                         f'Expected\n  {settings}\nChoose another --out.')
+    return True
+
+
+def _run(config: str, settings: list[str], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    tools = PROJECT_ROOT / 'tools'
+    train = [tools / 'train.py', config, '--work-dir', folder]
+    test = [tools / 'test.py', config, folder / 'last.pth', '--split', 'val',
+            '--out', folder]
+    for command in (train, test):
+        with open(folder / f'{command[0].stem}.log', 'w', encoding='utf-8') as log:
+            code = subprocess.run(
+                [sys.executable, *map(str, command), '--cfg-options', *settings],
+                stdout=log, stderr=subprocess.STDOUT).returncode
+        if code:
+            text = Path(log.name).read_text(encoding='utf-8').strip()
+            raise HRI30Error(f'{log.name}: the run ended with status {code}:\n'
+                             f'{text[-600:]}')
+        if command is train:
+            # No checkpoint is chosen by the clips that the score is from.
+            last = (folder / 'last_checkpoint').read_text(encoding='utf-8')
+            (folder / 'last.pth').unlink(missing_ok=True)
+            (folder / 'last.pth').symlink_to(last)
+
+
+def _summarize(history: list[dict], folder: Path, target: float | None) -> dict:
+    with np.load(folder / 'val' / 'scores.npz') as arrays:
+        labels_N, classes = arrays['labels'], arrays['classes'].tolist()
+        right_N = arrays['scores'].argmax(1) == labels_N
+    mirrored_N = np.isin(labels_N, list(mirrored_labels(classes)[0]))
+    reached = next((point for point in history
+                    if target is not None and point['val_top1'] >= target), {})
+    return dict(
+        top1=float(right_N.mean()),
+        mirrored_top1=float(right_N[mirrored_N].mean()) if mirrored_N.any() else None,
+        epochs=history[-1]['epoch'], minutes=history[-1]['minutes'],
+        target_epochs=reached.get('epoch'), target_minutes=reached.get('minutes'))
+
+
+def format_sweep(rows: Sequence[dict], target: float | None = None) -> str:
+    """Formats a sweep: mean and standard deviation over the seeds of each arm.
+
+    Args:
+        rows (Sequence[dict]): What :func:`sweep` returns.
+        target (float, optional): As there.
+
+    Returns:
+        str: A table; the deviation is the sample's, and absent for one seed.
+    """
+    columns = [('top1', 'top-1', 3), ('mirrored_top1', 'top-1, left/right', 3),
+               ('epochs', 'epochs', 1), ('minutes', 'minutes', 2)]
+    if target is not None:
+        columns += [('target_epochs', f'epochs to {target:g}', 1),
+                    ('target_minutes', f'minutes to {target:g}', 2)]
+    table = [['arm', 'seeds', *(title for _, title, _ in columns)]]
+    for arm in dict.fromkeys(row['arm'] for row in rows):
+        of_arm = [row for row in rows if row['arm'] == arm]
+        table.append([arm, str(len(of_arm)), *(
+            _mean_and_spread([row[key] for row in of_arm], digits)
+            for key, _, digits in columns)])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return '\n'.join('  '.join(cell.ljust(width) for cell, width
+                               in zip(line, widths, strict=True)).rstrip()
+                     for line in table)
+
+
+def _mean_and_spread(values: list, digits: int) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return '-'
+    text = f'{statistics.mean(known):.{digits}f}'
+    if len(known) > 1:
+        text += f' ± {statistics.stdev(known):.{digits}f}'
+    if len(known) < len(values):
+        text += f' ({len(known)} of {len(values)})'
+    return text

@@ -1,0 +1,168 @@
+"""What is trained when, at which rate, and that resuming changes nothing."""
+
+import pytest
+import torch
+from conftest import DEMO_CONFIG
+from mmaction.registry import HOOKS, MODELS
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+
+from hri30_ext.apis import train
+from hri30_ext.config import load_config
+from hri30_ext.engine import UnfreezeHook
+from hri30_ext.engine.fine_tuning import describe_trained, freeze_all_but
+from hri30_ext.engine.hooks import learning_rates
+from hri30_ext.errors import HRI30Error
+
+STRATEGIES = ('full', 'frozen_backbone', 'backbone_tenth', 'progressive', 'stagewise')
+
+
+def build(options, **changes):
+    init_default_scope('mmaction')
+    cfg = load_config(DEMO_CONFIG, {**options, **changes})
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    return cfg, model, build_optim_wrapper(model, cfg.optim_wrapper)
+
+
+@pytest.mark.parametrize('strategy', STRATEGIES)
+def test_parameter_names_of_each_group(strategy, options):
+    _, model, wrapper = build(options, strategy=strategy)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = {group['name']: [names[id(parameter)] for parameter in group['params']]
+              for group in wrapper.optimizer.param_groups}
+    assert set(groups) == {'backbone', 'cls_head'}
+    assert groups['cls_head'] == ['cls_head.fc_cls.weight', 'cls_head.fc_cls.bias']
+    assert groups['backbone'][0] == 'backbone.conv1.conv.weight'
+    assert all(name.startswith('backbone.') for name in groups['backbone'])
+    # Every parameter once, those that are frozen at first included.
+    assert sorted(name for group in groups.values() for name in group) == sorted(
+        names.values())
+    factor = 1 if strategy in ('full', 'frozen_backbone') else 0.1
+    rates = {group['name']: group['lr'] for group in wrapper.optimizer.param_groups}
+    assert rates == pytest.approx({'backbone': 0.004 * factor, 'cls_head': 0.004})
+    logged = learning_rates(wrapper)
+    assert set(logged) == ({'lr'} if factor == 1 else {'backbone_lr', 'cls_head_lr'})
+
+
+def test_rules_of_mmengine_still_hold_and_their_groups_are_few(options):
+    cfg, model, _ = build(options)
+    cfg.optim_wrapper.paramwise_cfg = dict(
+        norm_decay_mult=0, part_lr_mult={'backbone': 0.1, 'backbone.layer4': 0.5})
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    groups = {group['name']: (round(group['lr'] / 0.004, 6), group['weight_decay'])
+              for group in wrapper.optimizer.param_groups}
+    assert groups == {
+        'backbone': (0.1, 0.05), 'backbone.no_decay': (0.1, 0),
+        'backbone.layer4': (0.5, 0.05), 'backbone.layer4.no_decay': (0.5, 0),
+        'cls_head': (1, 0.05)}
+    assert set(learning_rates(wrapper)) == {'backbone_lr', 'backbone.layer4_lr',
+                                            'cls_head_lr'}
+
+
+def count(model):
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def norms_in_training(model):
+    return {name.split('.')[1] for name, module in model.named_modules()
+            if isinstance(module, torch.nn.BatchNorm3d) and module.training}
+
+
+STAGES = ['conv1', 'layer1', 'layer2', 'layer3', 'layer4']
+
+
+@pytest.mark.parametrize('strategy, trained', [
+    ('frozen_backbone', {0: [], 9: [], 10: [], 99: []}),
+    ('progressive', {0: [], 9: [], 10: STAGES, 99: STAGES}),
+    ('stagewise', {0: [], 9: [], 10: ['layer4'], 14: ['layer4'],
+                   15: ['layer3', 'layer4'], 20: STAGES, 99: STAGES}),
+])
+def test_trainable_count_and_norm_mode_of_each_epoch(strategy, trained, options):
+    cfg, model, _ = build(options, strategy=strategy)
+    hook = HOOKS.build(next(hook for hook in cfg.custom_hooks
+                            if hook.type == 'UnfreezeHook'))
+    head = sum(p.numel() for p in model.cls_head.parameters())
+    for epoch, stages in trained.items():
+        model.train()
+        freeze_all_but(model, hook.trained_parts(epoch))
+        expected = head + sum(p.numel() for stage in stages
+                              for p in getattr(model.backbone, stage).parameters())
+        assert count(model) == expected, epoch
+        assert norms_in_training(model) == set(stages), epoch
+    # The names say the same as the numbers.
+    text = describe_trained(model)
+    assert text.startswith(f'trains {"backbone, " if trained[99] else ""}cls_head '
+                           f'({count(model):,} of ')
+
+
+def test_part_ends_at_a_dot(options):
+    _, model, _ = build(options)
+    freeze_all_but(model, ['backbone.layer'])
+    assert count(model) == 0
+
+
+@pytest.mark.parametrize('schedule, message', [
+    ([dict(begin=5, parts=['cls_head'])], 'nothing is trained in the first epoch'),
+    ([dict(begin=0, parts='cls_head')], 'expected dict'),
+    ([dict(epoch=0, parts=['cls_head'])], 'expected dict'),
+])
+def test_wrong_schedule_is_refused(schedule, message):
+    with pytest.raises(HRI30Error, match=message):
+        UnfreezeHook(schedule)
+
+
+def test_part_that_names_nothing_is_refused_before_the_first_epoch(options, tmp_path):
+    schedule = [dict(begin=0, parts=['cls_head', 'backbone.layer5'])]
+    with pytest.raises(HRI30Error, match=r"'backbone.layer5' names no(.|\n)*layer4"):
+        train(DEMO_CONFIG, work_dir=str(tmp_path), options={
+            **options, 'strategy': 'stagewise',
+            'strategies.stagewise.schedule.schedule': schedule})
+    with pytest.raises(HRI30Error, match='part_lr_mult'):
+        train(DEMO_CONFIG, work_dir=str(tmp_path), options={
+            **options, 'strategies.full.part_lr_mult': {'trunk': 0.1}})
+
+
+#: The head in epoch 1, layer4 from the second, all from the third.
+QUICK = [dict(begin=0, parts=['cls_head']), dict(begin=1, parts=['backbone.layer4']),
+         dict(begin=2, parts=['backbone'])]
+
+
+def test_resume_in_the_middle_of_a_progressive_run(options, tmp_path, capfd):
+    options = {**options, 'strategy': 'stagewise', 'max_epochs': 3, 'seed': 7,
+               'strategies.stagewise.schedule.schedule': QUICK,
+               'snapshot_interval': 1, 'early_stopping': None}
+
+    def weights(folder, epoch):
+        return torch.load(folder / f'snapshot_epoch_{epoch}.pth',
+                          weights_only=True)['state_dict']
+
+    whole = tmp_path / 'whole'
+    train(DEMO_CONFIG, work_dir=str(whole), options=options)
+    said = [line for line in capfd.readouterr().out.splitlines() if 'trains' in line]
+    assert [line.split('INFO - ')[1].split(' (')[0] for line in said] == [
+        'Epoch 1: trains cls_head', 'Epoch 2: trains backbone.layer4, cls_head',
+        'Epoch 3: trains backbone, cls_head']
+    first, second, third = (weights(whole, epoch) for epoch in (1, 2, 3))
+
+    def changed(before, after):
+        return {name.split('.')[1] for name in before if name.startswith('backbone')
+                and not torch.equal(before[name], after[name])}
+
+    # Running statistics of frozen stages are among what must not change.
+    assert changed(first, second) == {'layer4'}
+    assert changed(second, third) == set(STAGES)
+
+    resumed = tmp_path / 'resumed'
+    train(DEMO_CONFIG, work_dir=str(resumed), options=options,
+          resume=str(whole / 'snapshot_epoch_2.pth'))
+    said = [line for line in capfd.readouterr().out.splitlines() if 'trains' in line]
+    assert len(said) == 1 and 'Epoch 3: trains backbone, cls_head' in said[0]
+    state = torch.load(resumed / 'epoch_3.pth', weights_only=True)
+    assert state['meta']['epoch'] == 3
+    assert changed(second, state['state_dict']) == set(STAGES)
+    # One state of momentum for each parameter that has learnt.
+    whole_state = torch.load(whole / 'epoch_3.pth', weights_only=True)['optimizer']
+    assert state['optimizer']['state'].keys() == whole_state['state'].keys()
+    assert [group['lr'] for group in state['optimizer']['param_groups']] == [
+        group['lr'] for group in whole_state['param_groups']]

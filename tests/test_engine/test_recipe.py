@@ -1,0 +1,249 @@
+"""Each part of the recipe does what its setting says."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import CLASSES, DEMO_CONFIG, PRIMITIVE
+from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner, set_random_seed
+from sklearn.utils.class_weight import compute_sample_weight
+
+from hri30_ext.apis import train
+from hri30_ext.apis.common import explain_out_of_memory
+from hri30_ext.config import load_config
+from hri30_ext.engine.hooks import balanced_weights
+from hri30_ext.errors import HRI30Error
+
+
+def run(folder, options, **changes):
+    """Trains; returns the last checkpoint and the logged training steps."""
+    resume = changes.pop('resume', False)
+    train(DEMO_CONFIG, work_dir=str(folder), resume=resume,
+          options={**options, 'default_hooks.logger.interval': 1, **changes})
+    last = (folder / 'last_checkpoint').read_text()
+    log = sorted(folder.glob('*/vis_data/scalars.json'))[-1]
+    steps = [json.loads(line) for line in log.read_text().splitlines()]
+    return torch.load(last, weights_only=True), [step for step in steps if 'lr' in step]
+
+
+@pytest.mark.parametrize('decay, expected', [
+    # 2 epochs of warm-up of 2 steps each from a tenth: 0.1, 0.4, 0.7, then 1.
+    ('constant', [.1, .4, .7, 1, 1, 1, 1, 1]),
+    ('step', [.1, .4, .7, 1, .5, .5, .5, .5]),
+    ('exponential', [.1, .4, .7 * .5, .5, .25, .25, .125, .125]),
+    ('cosine', [w * (1 + math.cos(math.pi * i / 8)) / 2 for i, w in
+                enumerate([.1, .4, .7, 1, 1, 1, 1, 1])]),
+])
+def test_decay_after_a_linear_warm_up(options, tmp_path, decay, expected):
+    _, steps = run(tmp_path, options, decay=decay, max_epochs=4, warmup_epochs=2, lr=0.01,
+                   **{'decays.step.step_size': 2, 'decays.step.gamma': .5,
+                      'decays.exponential.gamma': .5, 'early_stopping': None})
+    assert [step['lr'] / 0.01 for step in steps] == pytest.approx(expected, rel=1e-4)
+
+
+def test_no_warm_up(options, tmp_path):
+    _, steps = run(tmp_path, options, decay='constant', warmup_epochs=0, max_epochs=1)
+    assert [step['lr'] for step in steps] == pytest.approx([0.004, 0.004])
+
+
+@pytest.mark.parametrize('name, kind, settings', [
+    ('sgd', torch.optim.SGD, dict(momentum=0.9, weight_decay=1e-4)),
+    ('adam', torch.optim.Adam, dict(weight_decay=1e-4)),
+    ('adamw', torch.optim.AdamW, dict(weight_decay=0.05))])
+def test_optimizers(name, kind, settings):
+    from mmengine.optim import build_optim_wrapper
+    init_default_scope('mmaction')
+    cfg = load_config(PRIMITIVE, {'optimizer': name, 'lr': 0.02})
+    optimizer = build_optim_wrapper(torch.nn.Sequential(torch.nn.Linear(2, 2)),
+                                    cfg.optim_wrapper).optimizer
+    assert type(optimizer) is kind and optimizer.defaults['lr'] == 0.02
+    assert {key: optimizer.defaults[key] for key in settings} == settings
+
+
+def test_accumulated_batches_make_the_step_of_a_large_one(options, tmp_path):
+    """Two batches of 3 and one of 6 give the same gradient without BatchNorm's batch
+    statistics and without augmentation."""
+    options = {**options, 'optimizer': 'sgd', 'lr': 0.1, 'max_epochs': 1, 'flip': None,
+               'random_crop': None, 'clip_grad': None, 'precision': 'fp32',
+               'model.backbone.norm_eval': True, 'model.cls_head.dropout_ratio': 0,
+               'warmup_epochs': 0, 'decay': 'constant'}
+    one = run(tmp_path / 'one', options, batch_size=6)[0]['state_dict']
+    two = run(tmp_path / 'two', options, batch_size=3, accumulate=2)[0]['state_dict']
+    each = run(tmp_path / 'each', options, batch_size=3)[0]['state_dict']
+    key = 'cls_head.fc_cls.weight'
+    torch.testing.assert_close(one[key], two[key], atol=2e-5, rtol=1e-3)
+    assert (one[key] - each[key]).abs().max() > 1e-3
+
+
+def test_clipping_bounds_the_step(options, tmp_path):
+    options = {**options, 'optimizer': 'sgd', 'lr': 1.0, 'max_epochs': 1, 'batch_size': 6,
+               'warmup_epochs': 0, 'decay': 'constant', 'precision': 'fp32',
+               'optimizers.sgd.weight_decay': 0}
+
+    def length(folder, **changes):
+        state = run(tmp_path / folder, options, **changes)[0]['state_dict']
+        return torch.cat([(state[name] - init[name]).flatten() for name in names]).norm()
+
+    init = run(tmp_path / 'init', options, lr=0.)[0]['state_dict']
+    names = [name for name in init if name.endswith(('weight', 'bias'))]
+    assert length('clipped', **{'clip_grad.max_norm': .01}) == pytest.approx(.01, rel=.02)
+    assert length('free', clip_grad=None) > 0.1
+
+
+def head_loss(cfg, scores, labels):
+    init_default_scope('mmaction')
+    head = MODELS.build(cfg.model.cls_head)
+    samples = []
+    for label in labels:
+        sample = ActionDataSample()
+        samples.append(sample.set_gt_label(label))
+    return head, lambda: head.loss_by_feat(scores, samples)['loss_cls'].item()
+
+
+def test_label_smoothing_is_torchs():
+    scores = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    labels = [0, 2, 1, 1, 0]
+    cfg = load_config(PRIMITIVE, {'classes': CLASSES, 'label_smoothing': 0.1})
+    _, loss = head_loss(cfg, scores, labels)
+    expected = torch.nn.functional.cross_entropy(scores, torch.tensor(labels),
+                                                 label_smoothing=0.1)
+    assert loss() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_class_weights_are_scikit_learns():
+    labels = np.array([0, 0, 0, 1, 1, 4])
+    weights = balanced_weights(labels, 6)
+    np.testing.assert_allclose(weights[labels], compute_sample_weight('balanced', labels))
+    # By hand: 6 clips, 3 classes that occur; 6 / (3 * 3), 6 / (3 * 2), 6 / (3 * 1).
+    np.testing.assert_allclose(weights, [2 / 3, 1, 1, 1, 2, 1])
+
+
+def test_class_weights_of_the_training_split_reach_the_loss(
+        options, tmp_path, capfd):
+    (tmp_path / 'val.txt').write_text('CID01_SID01_VID01\nCID01_SID03_VID01\n')
+    only = {'split.type': 'file', 'split.val_file': str(tmp_path / 'val.txt')}
+    run(tmp_path / 'w', options, class_weights='balanced', max_epochs=1, **only)
+    said = [line for line in capfd.readouterr().out.splitlines() if 'Class weights' in line]
+    # To train: 1 clip of class 1 and 3 of the others; 7 / (3 * 1) and 7 / (3 * 3).
+    assert len(said) == 1 and f'0.778 ({CLASSES[1]}) to 2.333 ({CLASSES[0]})' in said[0]
+
+
+def test_averaged_weights_are_validated_saved_and_resumed(options, tmp_path):
+    options = {**options, 'weight_averaging': 'ema'}
+    state, _ = run(tmp_path, options, max_epochs=2)
+    key = 'cls_head.fc_cls.weight'
+    averaged, raw = state['state_dict'][key], state['ema_state_dict'][f'module.{key}']
+    assert state['ema_state_dict']['steps'] == 4 and not torch.equal(averaged, raw)
+    resumed, _ = run(tmp_path, options, max_epochs=3, resume=True)
+    assert resumed['ema_state_dict']['steps'] == 6
+
+
+def test_averaging_starts_from_what_fine_tuning_starts_from(options, tmp_path):
+    """The checkpoint has a head for other classes, which no average may take up."""
+    source, _ = run(tmp_path / 'a', options, max_epochs=1)
+    weights = source['state_dict']
+    weights['cls_head.fc_cls.weight'] = torch.zeros(7, 256)
+    weights['cls_head.fc_cls.bias'] = torch.zeros(7)
+    torch.save({'state_dict': weights}, tmp_path / 'other.pth')
+    state, _ = run(tmp_path / 'b', options, max_epochs=1, lr=0.,
+                   load_from=str(tmp_path / 'other.pth'), weight_averaging='ema')
+    assert state['state_dict']['cls_head.fc_cls.weight'].shape == (3, 256)
+    key = 'backbone.layer4.0.conv1.conv.weight'
+    torch.testing.assert_close(state['state_dict'][key], weights[key])
+
+
+def test_bf16_trains_and_fp16_says_what_it_needs(options, tmp_path, monkeypatch):
+    state, steps = run(tmp_path, options, precision='bf16', max_epochs=1)
+    assert all(tensor.dtype != torch.bfloat16 for tensor in state['state_dict'].values())
+    assert all(np.isfinite(step['loss']) for step in steps)
+    monkeypatch.setattr('hri30_ext.apis.common.get_device', lambda: 'cpu')
+    with pytest.raises(HRI30Error, match='precision=fp16: needs CUDA(.|\n)*bf16'):
+        run(tmp_path / 'fp16', options, precision='fp16')
+
+
+def test_deterministic_gives_the_same_numbers_twice(options, tmp_path):
+    options = {**options, 'deterministic': True, 'seed': 5, 'num_workers': 1,
+               'color_jitter': {'type': 'ColorJitter', 'brightness': .2}}
+    try:
+        first, steps = run(tmp_path / 'a', options)
+        assert torch.are_deterministic_algorithms_enabled()
+        second, again = run(tmp_path / 'b', options)
+        other, _ = run(tmp_path / 'c', options, seed=6)
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.deterministic = False
+    weights = first['state_dict']
+    assert all(torch.equal(weights[key], second['state_dict'][key]) for key in weights)
+    assert [step['loss'] for step in steps] == [step['loss'] for step in again]
+    assert not torch.equal(weights['cls_head.fc_cls.weight'],
+                           other['state_dict']['cls_head.fc_cls.weight'])
+
+
+def first_batch(loader, seed):
+    set_random_seed(seed)
+    batch = next(iter(Runner.build_dataloader(loader, seed=seed)))
+    return torch.stack(batch['inputs'])
+
+
+def test_augmentation_is_seeded_and_testing_has_none(clips_root):
+    init_default_scope('mmaction')
+    options = {'data_root': str(clips_root), 'classes': CLASSES, 'num_workers': 0,
+               'split.val_groups': 1, 'batch_size': 6, 'input_size': (32, 32)}
+    cfg = load_config(PRIMITIVE, options)
+    assert torch.equal(first_batch(cfg.train_dataloader, 3),
+                       first_batch(cfg.train_dataloader, 3))
+    assert not torch.equal(first_batch(cfg.train_dataloader, 3),
+                           first_batch(cfg.train_dataloader, 4))
+    assert torch.equal(first_batch(cfg.val_dataloader, 3),
+                       first_batch(cfg.val_dataloader, 4))
+    random = {'ColorJitter', 'RandomResizedCrop', 'LabelAwareFlip', 'Flip'}
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        assert not random & {step.type for step in loader.dataset.pipeline}
+    assert not random & {step.type for step in cfg.test_pipeline}
+    off = load_config(PRIMITIVE, {**options, 'flip': None, 'color_jitter': None,
+                                  'random_crop': None})
+    assert not random & {step.type for step in off.train_dataloader.dataset.pipeline}
+
+
+def test_tensorboard_gets_the_curves(options, tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    run(tmp_path, options, tracker='tensorboard', strategy='backbone_tenth', max_epochs=1)
+    events = EventAccumulator(str(next(tmp_path.glob('*/vis_data'))))
+    events.Reload()
+    assert {'loss', 'top1', 'backbone_lr', 'cls_head_lr'} <= set(events.Tags()['scalars'])
+    monkeypatch.setattr('hri30_ext.apis.common.importlib.util.find_spec', lambda name: None)
+    with pytest.raises(HRI30Error, match='tensorboard is not installed'):
+        run(tmp_path, options, tracker='tensorboard')
+
+
+@pytest.mark.parametrize('error', [
+    lambda: torch.empty(10 ** 15), lambda: (_ for _ in ()).throw(MemoryError()),
+    lambda: (_ for _ in ()).throw(torch.OutOfMemoryError('CUDA out of memory.'))])
+def test_out_of_memory_names_the_batch_and_what_to_set(error):
+    cfg = load_config(PRIMITIVE, {'batch_size': 12})
+    with (pytest.raises(HRI30Error, match='batch_size=12 clips of 8 frames of 224 x 224')
+          as caught, explain_out_of_memory(cfg, 'train_dataloader')):
+        next(iter(error()))
+    assert 'batch_size=6 accumulate=2' in str(caught.value)
+    assert 'precision=bf16' in str(caught.value)
+
+
+def test_other_errors_keep_their_traceback():
+    cfg = load_config(PRIMITIVE)
+    with (pytest.raises(RuntimeError, match='shape'),
+          explain_out_of_memory(cfg, 'train_dataloader')):
+        raise RuntimeError('shape mismatch')
+
+
+@pytest.mark.parametrize('setting, value', [
+    ('optimizer', 'rmsprop'), ('decay', 'linear'), ('strategy', 'none'), ('flip', 'yes'),
+    ('precision', 'int8'), ('weight_averaging', 'swa'), ('tracker', 'wandb')])
+def test_unknown_choice_names_the_known_ones(setting, value):
+    with pytest.raises(HRI30Error, match=f"{setting}='{value}': no such choice.\n"
+                                         "Expected one of: [a-z]"):
+        load_config(PRIMITIVE, {setting: value})

@@ -1,0 +1,38 @@
+"""Prints how large the models of configs are, and what one clip costs them."""
+
+import argparse
+import sys
+from pathlib import Path
+
+# tools/, for what the tools share
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import _cli
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Print the parameters of the models of configs, and the multiply-adds '
+                    'for one clip of the test view, as mmengine counts them.',
+        epilog='Runs on the CPU with random weights; nothing is downloaded.')
+    parser.add_argument('configs', nargs='+', metavar='CONFIG',
+                        help='such as configs/slowonly/*.py')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    _cli.choose_device('cpu')
+    import hri30_ext  # noqa: F401
+    from hri30_ext.config import load_config
+    from hri30_ext.models.complexity import measure_complexity
+    print(f'{"parameters":>12} {"multiply-adds":>16}  {"input":22} config')
+    for path in args.configs:
+        found = measure_complexity(load_config(path))
+        shape = ' x '.join(map(str, found.input_shape))
+        print(f'{found.parameters:12,} {found.flops:16,}  {shape:22} {Path(path).stem}',
+              flush=True)
+
+
+if __name__ == '__main__':
+    _cli.run(main)

@@ -1,0 +1,44 @@
+"""Compares settings: trains every arm with every seed, and says mean and spread."""
+
+import argparse
+import sys
+from pathlib import Path
+
+# tools/, for what the tools share
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import _cli
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Train every arm with every seed, test its last checkpoint on the '
+                    'validation clips, and print mean and spread. A sweep that was cut '
+                    'short goes on where it stopped.',
+        epilog='For example: sweep.py CONFIG --arm "none: flip=None" --arm "aware: '
+               'flip=label_aware" --seeds 1 2 3 --out work_dirs/flips')
+    parser.add_argument('config', metavar='CONFIG')
+    parser.add_argument('--arm', action='append', required=True, metavar='"NAME: K=V ..."',
+                        help='settings to compare; {seed} in a value becomes the seed')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[1, 2, 3])
+    parser.add_argument('--out', required=True, metavar='D')
+    parser.add_argument('--target', type=float, metavar='TOP1',
+                        help='say after how many epochs and minutes this validation '
+                             'accuracy, in [0, 1], was reached')
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
+                        help='settings of all arms')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from hri30_ext.apis.sweep import format_sweep, parse_arms, sweep
+    rows = sweep(args.config, parse_arms(args.arm), args.seeds, args.out,
+                 options=args.cfg_options, target=args.target)
+    print('\n' + format_sweep(rows, args.target))
+    print(f'\nMean ± standard deviation over the seeds, of the last epoch. '
+          f'Curves: {Path(args.out) / "curves.png"}')
+
+
+if __name__ == '__main__':
+    _cli.run(main)
