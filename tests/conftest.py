@@ -1,6 +1,8 @@
 """Shared fixtures: rendered clips and a demo config shrunk to seconds."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -15,6 +17,14 @@ CLASSES = list(HRI30_CLASSES[:3])
 DEMO_CONFIG = str(next((PROJECT_ROOT / 'configs' / 'demo').glob('*.py')))
 PRIMITIVE = str(PROJECT_ROOT / 'configs' / 'slowonly' /
                 'slowonly_k400-pretrained-r50_1xb16-uniform8-100e_hri30-rgb.py')
+
+
+def run_tool(name, *arguments, cwd, **environment):
+    """Runs a Python program of tools/ with this environment; texts are kept."""
+    return subprocess.run(
+        [sys.executable, str(PROJECT_ROOT / 'tools' / name), *map(str, arguments)],
+        capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment},
+        timeout=300)
 
 
 @pytest.fixture(autouse=True)

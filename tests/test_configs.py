@@ -1,10 +1,15 @@
 """Every config builds without a network, and its name agrees with what it builds."""
 
+import math
 import re
+import socket
 
+import mmengine.runner.checkpoint
 import pytest
+import torch
 from mmaction.registry import DATASETS, MODELS
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
@@ -13,9 +18,70 @@ from hri30_ext.config import PROJECT_ROOT, load_config
 CONFIGS = sorted(path for path in (PROJECT_ROOT / 'configs').glob('*/*.py')
                  if path.parent.name != '_base_')
 NAME = re.compile(
-    r'(?P<model>[a-z]+)_(?P<start>k400-pretrained|imagenet-pretrained|scratch)-r(?P<depth>'
-    r'\d+)_1xb(?P<batch>\d+)-(?:uniform(?P<uniform>\d+)|(?P<clip>\d+)x(?P<interval>\d+)x1)'
-    r'(?:-(?P<view>centercrop|still|reversed|\d+px))?-(?P<epochs>\d+)e_(?P<data>hri30|embedded)-rgb')
+    r'(?P<algorithm>[a-z0-9-]+)_(?P<start>k400-pretrained|imagenet-pretrained|scratch)-'
+    r'(?P<backbone>[a-z0-9-]+)_1xb(?P<batch>\d+)-'
+    r'(?:uniform(?P<uniform>\d+)|(?P<clip>\d+)x(?P<interval>\d+)x1)'
+    r'(?P<suffixes>(?:-[a-z0-9]+)*)-(?P<epochs>\d+)e_(?P<data>hri30|embedded)-rgb')
+
+#: By the first part of a name: recognizer, backbone and head.
+ALGORITHMS = {
+    'cnn-lstm': ('Recognizer2D', 'ResNet', 'LSTMHead'),
+    'ircsn': ('Recognizer3D', 'ResNet3dCSN', 'I3DHead'),
+    'mvitv2': ('Recognizer3D', 'MViT', 'MViTHead'),
+    'r2plus1d': ('Recognizer3D', 'ResNet2Plus1d', 'I3DHead'),
+    'slowfast': ('Recognizer3D', 'ResNet3dSlowFast', 'SlowFastHead'),
+    'slowonly': ('Recognizer3D', 'ResNet3dSlowOnly', 'I3DHead'),
+    'swin': ('Recognizer3D', 'SwinTransformer3D', 'I3DHead'),
+    'tin': ('Recognizer2D', 'ResNetTIN', 'TSMHead'),
+    'tsm': ('Recognizer2D', 'ResNetTSM', 'TSMHead'),
+    'tsn': ('Recognizer2D', 'ResNet', 'TSNHead'),
+    'uniformerv2': ('Recognizer3D', 'UniFormerV2', 'UniFormerHead'),
+    'videomae': ('Recognizer3D', 'VisionTransformer', 'TimeSformerHead'),
+    'x3d': ('Recognizer3D', 'X3D', 'X3DHead'),
+}
+
+#: By the backbone in a name, where that is not a ResNet's depth: whether the config and
+#: the backbone built are of that size.
+SIZES = {
+    'base': lambda cfg, backbone: len(backbone.transformer.resblocks) == 12,
+    'm': lambda cfg, backbone: (cfg.num_frames, cfg.input_size) == (16, (224, 224)),
+    's': lambda cfg, backbone: (cfg.num_frames, cfg.input_size) == (13, (160, 160)),
+    'small': lambda cfg, backbone: len(backbone.blocks) == 16,
+    'tiny': lambda cfg, backbone: (
+        [len(layer.blocks) for layer in backbone.layers] == [2, 2, 6, 2]),
+    'vit-base': lambda cfg, backbone: (
+        (len(backbone.blocks), backbone.embed_dims) == (12, 768)),
+}
+
+
+def _has_order(cfg, order):
+    return any(step.get('order') == order for step in cfg.test_pipeline)
+
+
+#: By a word between clip and epochs in a name: whether the config does what it says.
+SUFFIXES = {
+    '256px': lambda cfg: cfg.input_size == (256, 256),
+    'adamw': lambda cfg: cfg.optim_wrapper.optimizer.type == 'AdamW',
+    'centercrop': lambda cfg: any(step.type == 'CenterCrop' for step in cfg.test_pipeline),
+    'frozen': lambda cfg: cfg.strategy == 'frozen_backbone',
+    'keepflip': lambda cfg: any(step.type == 'Flip' for step in cfg.train_pipeline),
+    'noflip': lambda cfg: not any('Flip' in step.type for step in cfg.train_pipeline),
+    'progressive': lambda cfg: cfg.strategy == 'progressive',
+    'reversed': lambda cfg: _has_order(cfg, 'reversed'),
+    'stagewise': lambda cfg: cfg.strategy == 'stagewise',
+    'still': lambda cfg: _has_order(cfg, 'still'),
+    'tenth': lambda cfg: cfg.strategy == 'backbone_tenth',
+}
+
+
+def parse_name(config):
+    match = NAME.fullmatch(config.stem)
+    assert match, f'{config.stem}: not a name of this project'
+    return match
+
+
+def words(match):
+    return match['suffixes'].split('-')[1:]
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
@@ -28,16 +94,36 @@ def scope():
     init_default_scope('mmaction')
 
 
-def test_name_agrees_with_what_is_built(config):
-    match = NAME.fullmatch(config.stem)
-    assert match, f'{config.stem}: not a name of this project'
+@pytest.fixture
+def no_network(monkeypatch):
+    """Fails the test on a download, even of what lies in torch's cache."""
+    def refuse(*args, **kwargs):
+        # Not an Exception: mmengine and mmaction2 catch those in places.
+        pytest.fail(f'reaches for the network: {args[-1:]}')
+    monkeypatch.setattr(socket.socket, 'connect', refuse)
+    monkeypatch.setattr(mmengine.runner.checkpoint, 'load_url', refuse)
+    monkeypatch.setattr(torch.hub, 'load_state_dict_from_url', refuse)
+
+
+def test_name_agrees_with_what_is_built(config, no_network):
+    match = parse_name(config)
     cfg = load_config(str(config))
     model = MODELS.build(cfg.model)
-    assert model.backbone.depth == int(match['depth'])
+    assert ALGORITHMS[match['algorithm']] == tuple(
+        type(part).__name__ for part in (model, model.backbone, model.cls_head))
+    depth = re.fullmatch(r'r(\d+)', match['backbone'])
+    if depth:
+        backbone = getattr(model.backbone, 'slow_path', model.backbone)
+        assert backbone.depth == int(depth[1])
+    else:
+        assert SIZES[match['backbone']](cfg, model.backbone)
     assert model.cls_head.num_classes == 30
+    assert model.data_preprocessor.blending is None
+    assert model.data_preprocessor.format_shape == cfg.input_format == (
+        'NCHW' if type(model).__name__ == 'Recognizer2D' else 'NCTHW')
     assert cfg.train_dataloader.batch_size == int(match['batch'])
     assert cfg.train_cfg.max_epochs == int(match['epochs'])
-    assert (cfg.data_root.rsplit('/', 1)[1] == match['data'])
+    assert cfg.data_root.rsplit('/', 1)[1] == match['data']
     frames = int(match['uniform'] or match['clip'])
     for loader, test_mode in ((cfg.train_dataloader, False), (cfg.val_dataloader, True),
                               (cfg.test_dataloader, True)):
@@ -48,7 +134,26 @@ def test_name_agrees_with_what_is_built(config):
             int(match['interval']) if match['interval'] else None)
         assert sampler.get('test_mode', False) == test_mode
     assert bool(cfg.load_from) == (match['start'] == 'k400-pretrained')
-    assert bool(cfg.model.backbone.pretrained) == (match['start'] == 'imagenet-pretrained')
+    # A model that loads weights of its own would download what load_from replaces.
+    assert ('://' in str(cfg.model)) == (match['start'] == 'imagenet-pretrained')
+
+
+def test_suffixes_of_the_name_say_what_the_config_does(config):
+    cfg = load_config(str(config))
+    for word in words(parse_name(config)):
+        assert word in SUFFIXES, f'{config.stem}: add {word} to SUFFIXES'
+        assert SUFFIXES[word](cfg), f'{config.stem}: not {word}'
+
+
+@pytest.mark.slow
+def test_strategies_name_parts_of_the_model(config):
+    cfg = load_config(str(config))
+    names = [name for name, _ in MODELS.build(cfg.model).named_parameters()]
+    for strategy in cfg.strategies.values():
+        steps = (strategy.schedule or {}).get('schedule', ())
+        for part in (*(strategy.part_lr_mult or ()), *(
+                part for step in steps for part in step.parts)):
+            assert any(f'{name}.'.startswith(f'{part}.') for name in names), part
 
 
 def test_loaders_serve_what_the_model_takes(config, clips_root, tmp_path):
@@ -59,11 +164,55 @@ def test_loaders_serve_what_the_model_takes(config, clips_root, tmp_path):
     centre = 'centercrop' in config.stem
     for loader, view in ((cfg.train_dataloader, False), (cfg.test_dataloader, centre)):
         batch = next(iter(Runner.build_dataloader(loader, seed=0)))
-        # (views, C, T, H, W)
-        assert batch['inputs'][0].shape == (
-            1, 3, cfg.num_frames, *((224, 224) if view else (height, width)))
+        size = (224, 224) if view else (height, width)
+        assert batch['inputs'][0].shape == {
+            'NCTHW': (1, 3, cfg.num_frames, *size),  # the first: views
+            'NCHW': (cfg.num_frames, 3, *size)}[cfg.input_format]
         assert batch['data_samples'][0].video_id.startswith('CID')
         assert 0 <= int(batch['data_samples'][0].gt_label) < 30
+
+
+#: What else must be smaller where the input is: models whose position embeddings are made
+#: for one size.
+SHRUNK = {'mvitv2': {'model.backbone.spatial_size': 64},
+          'uniformerv2': {'model.backbone.input_resolution': 64},
+          'videomae': {'model.backbone.img_size': 64}}
+
+
+@pytest.fixture
+def one_thread():
+    """On tensors this small, threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('no_network', 'one_thread')
+def test_takes_a_training_step_without_a_network(config, clips_root, tmp_path):
+    match = parse_name(config)
+    options = {'data_root': str(clips_root), 'split.val_groups': 1, 'num_workers': 0,
+               'cache_dir': str(tmp_path), 'batch_size': 2, 'input_size': (64, 64),
+               'resize_size': (72, 72), 'num_frames': min(
+                   8, int(match['uniform'] or match['clip'])),
+               **SHRUNK.get(match['algorithm'], {})}
+    if match['start'] == 'imagenet-pretrained':
+        options['model.backbone.pretrained'] = None
+    cfg = load_config(str(config), options)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    model.train()
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
+    before = {name: parameter.detach().clone() for name, parameter
+              in model.cls_head.named_parameters()}
+    logs = model.train_step(batch, optim_wrapper)
+    assert math.isfinite(logs['loss'].item())
+    for name, parameter in model.cls_head.named_parameters():
+        assert parameter.isfinite().all(), name
+        assert not torch.equal(parameter, before[name]), f'{name}: has not learnt'
 
 
 def test_test_pipeline_takes_a_bare_file_name(config, clips_root):
@@ -74,7 +223,9 @@ def test_test_pipeline_takes_a_bare_file_name(config, clips_root):
         assert not any(step.get('cache_dir') for step in cfg.test_pipeline)
     packed = Compose(cfg.test_pipeline)(dict(
         filename=str(clip), label=-1, start_index=0, modality='RGB'))
-    assert packed['inputs'].shape[1:3] == (3, cfg.num_frames)
+    assert packed['inputs'].shape[:-2] == {
+        'NCTHW': (1, 3, cfg.num_frames),
+        'NCHW': (cfg.num_frames, 3)}[cfg.input_format]
 
 
 def test_nothing_is_inherited_that_does_not_exist(config):

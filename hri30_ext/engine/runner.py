@@ -107,8 +107,12 @@ def fit_weights(checkpoint: dict, model, filename: str, new_head_allowed: bool,
     weights = checkpoint.get('state_dict', checkpoint)
     stripped = {name.removeprefix('module.'): name for name in weights}
     own = model.state_dict()
+    # What a model computes when it is built (position embeddings of fixed waves, window
+    # indices) may be missing; BatchNorm's statistics are learnt and may not.
+    computed = {name for name, _ in model.named_buffers()
+                if not name.endswith(('running_mean', 'running_var'))}
     unfit = [name for name, tensor in own.items()
-             if 'num_batches_tracked' not in name and (
+             if not (name in computed and name not in stripped) and (
                  name not in stripped
                  or getattr(weights[stripped[name]], 'shape', None) != tensor.shape)]
     surplus = [name for name in stripped if name not in own]

@@ -1,1 +1,8 @@
-"""Models that mmaction2 lacks."""
+"""Models that mmaction2 lacks, and what those that it has lack."""
+
+from .lstm_head import LSTMHead
+from .tin_shift import provide_tin_shift, tin_shift
+
+provide_tin_shift()
+
+__all__ = ['LSTMHead', 'provide_tin_shift', 'tin_shift']

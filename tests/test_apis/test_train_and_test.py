@@ -2,14 +2,13 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import CLASSES, DEMO_CONFIG
+from conftest import CLASSES, DEMO_CONFIG, run_tool
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
@@ -19,13 +18,6 @@ from hri30_ext.evaluation.writers import CURVES, read_curves
 
 RESULTS = {'predictions.csv', 'scores.npz', 'metrics.json', 'per_class.csv',
            'confusion_matrix.png'}
-
-
-def run_tool(name, *arguments, cwd, **environment):
-    return subprocess.run(
-        [sys.executable, str(PROJECT_ROOT / 'tools' / name), *map(str, arguments)],
-        capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment},
-        timeout=300)
 
 
 def as_arguments(options):

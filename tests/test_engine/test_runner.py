@@ -111,3 +111,18 @@ def test_weights_of_a_wrapped_model_fit():
     weights = {f'module.{name}': tensor for name, tensor in Tiny().state_dict().items()}
     message = fit_weights({'state_dict': weights}, Tiny(), 'x.pth', new_head_allowed=False)
     assert message == 'Loaded x.pth: 2 backbone tensors, and the head'
+
+
+def test_computed_buffer_may_be_missing_and_batch_statistics_may_not():
+    model = Tiny()
+    model.backbone = torch.nn.BatchNorm1d(3)
+    model.backbone.register_buffer('pos_embed', torch.ones(3))
+    weights = model.state_dict()
+    del weights['backbone.pos_embed']
+    fit_weights({'state_dict': dict(weights)}, model, 'x.pth', new_head_allowed=False)
+    del weights['backbone.running_var']
+    with pytest.raises(HRI30Error, match=r'running_var'):
+        fit_weights({'state_dict': dict(weights)}, model, 'x.pth', new_head_allowed=True)
+    weights['backbone.pos_embed'] = torch.ones(4)
+    with pytest.raises(HRI30Error, match=r'pos_embed'):
+        fit_weights({'state_dict': dict(weights)}, model, 'x.pth', new_head_allowed=True)

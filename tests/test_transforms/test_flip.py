@@ -40,7 +40,8 @@ def test_sides_are_words_of_the_name(name, mirrored):
 
 
 def test_any_class_list():
-    assert mirrored_labels(['Stop', 'PassRight', 'Wave', 'PassLeft']) == ({1: 3, 3: 1}, set())
+    assert mirrored_labels(['Stop', 'PassRight', 'Wave', 'PassLeft']) == (
+        {1: 3, 3: 1}, set())
     assert mirrored_labels(['Wave', 'PointLeft']) == ({}, {1})
     assert mirrored_labels([]) == ({}, set())
 

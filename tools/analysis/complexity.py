@@ -23,9 +23,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     _cli.choose_device('cpu')
-    import hri30_ext  # noqa: F401
+    import hri30_ext  # noqa: F401, I001  (first, as it mends what the others import)
+    from mmengine.logging import MMLogger
+
     from hri30_ext.config import load_config
     from hri30_ext.models.complexity import measure_complexity
+
+    # Some models log how each of their blocks is built.
+    MMLogger.get_current_instance().setLevel('WARNING')
     print(f'{"parameters":>12} {"multiply-adds":>16}  {"input":22} config')
     for path in args.configs:
         found = measure_complexity(load_config(path))

@@ -1,0 +1,18 @@
+# UniFormerV2-B/16 (arXiv 2211.09552), as mmaction2 trains it on Kinetics-400 with 8 frames:
+# CLIP's image transformer, with temporal blocks beside it.
+_base_ = (
+    'mmaction::recognition/uniformerv2/'
+    'uniformerv2-base-p16-res224_clip-kinetics710-pre_8xb32-u8_kinetics400-rgb.py')
+
+# Keep the model alone, as in slowonly_r50.py.
+[_base_.pop(_key) for _key in set(_base_) - {'model'}]
+
+model = dict(
+    # Weights come from load_from, so the base's own download of Kinetics-710 weights is
+    # off, the head's (a choice of 400 of its 710 classes) included.
+    backbone=dict(init_cfg=None, t_size='${num_frames}'),
+    cls_head=dict(
+        init_cfg=dict(_delete_=True, type='TruncNormal', layer='Linear', std=0.02),
+        channel_map=None,
+        num_classes='${num_classes}',
+        label_smooth_eps='${label_smoothing}'))

@@ -1,0 +1,12 @@
+# ir-CSN R50 (arXiv 1904.02811) from IG65M, then Kinetics-400: 32 frames.
+_base_ = [
+    '../_base_/models/ircsn_r50.py',
+    '../_base_/datasets/hri30.py',
+    '../_base_/schedules/schedule_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+num_frames = 32
+batch_size = 8
+lr = 0.0005  # for a batch of 8 clips
+load_from = 'https://download.openmmlab.com/mmaction/v1.0/recognition/csn/ircsn_ig65m-pretrained-r50-bnfrozen_8xb12-32x2x1-58e_kinetics400-rgb/ircsn_ig65m-pretrained-r50-bnfrozen_8xb12-32x2x1-58e_kinetics400-rgb_20220811-44395bae.pth'

@@ -1,0 +1,23 @@
+# MViTv2-S (arXiv 2112.01526) from Kinetics-400: 16 frames.
+_base_ = [
+    '../_base_/models/mvit_small.py',
+    '../_base_/datasets/hri30.py',
+    '../_base_/schedules/schedule_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+num_frames = 16
+batch_size = 8
+optimizer = 'adamw'
+lr = 5e-5  # mmaction2's 1.6e-3 for 256 clips, linearly scaled to 8
+load_from = 'https://download.openmmlab.com/mmaction/v1.0/recognition/mvit/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb_20230201-23284ff3.pth'
+
+# Stage by stage, as for the ResNets, under this backbone's names.
+strategies = dict(stagewise=dict(schedule=dict(schedule=[
+    dict(begin=0, parts=['cls_head']),
+    dict(begin=10, parts=[
+        'backbone.norm3', 'backbone.blocks.14', 'backbone.blocks.15']),
+    dict(begin=15, parts=[
+        f'backbone.blocks.{i}' for i in range(3, 14)]),
+    dict(begin=20, parts=['backbone']),
+])))

@@ -1,0 +1,20 @@
+# SlowFast R50 8x8 (arXiv 1812.03982) from Kinetics-400: 32 frames, 8 of them slow.
+_base_ = [
+    '../_base_/models/slowfast_r50.py',
+    '../_base_/datasets/hri30.py',
+    '../_base_/schedules/schedule_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+num_frames = 32
+load_from = 'https://download.openmmlab.com/mmaction/v1.0/recognition/slowfast/slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb/slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb_20220818-1cb6dfc8.pth'
+
+# Stage by stage, as for the ResNets, under this backbone's names.
+strategies = dict(stagewise=dict(schedule=dict(schedule=[
+    dict(begin=0, parts=['cls_head']),
+    dict(begin=10, parts=[
+        'backbone.slow_path.layer4', 'backbone.fast_path.layer4']),
+    dict(begin=15, parts=[
+        'backbone.slow_path.layer3', 'backbone.fast_path.layer3']),
+    dict(begin=20, parts=['backbone']),
+])))

@@ -1,0 +1,10 @@
+# TIN R50 (arXiv 2001.06499) from Kinetics-400: 8 frames, channels shifted as is learnt.
+_base_ = [
+    '../_base_/models/tin_r50.py',
+    '../_base_/datasets/hri30.py',
+    '../_base_/schedules/schedule_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+input_format = 'NCHW'
+load_from = 'https://download.openmmlab.com/mmaction/v1.0/recognition/tin/tin_kinetics400-pretrained-tsm-r50_1x1x8-50e_kinetics400-rgb/tin_kinetics400-pretrained-tsm-r50_1x1x8-50e_kinetics400-rgb_20220913-7f10d0c0.pth'

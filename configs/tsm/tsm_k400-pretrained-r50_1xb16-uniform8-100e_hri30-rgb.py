@@ -1,0 +1,10 @@
+# TSM R50 (arXiv 1811.08383) from Kinetics-400: 8 frames, channels shifted between them.
+_base_ = [
+    '../_base_/models/tsm_r50.py',
+    '../_base_/datasets/hri30.py',
+    '../_base_/schedules/schedule_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+input_format = 'NCHW'
+load_from = 'https://download.openmmlab.com/mmaction/v1.0/recognition/tsm/tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb/tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb_20220831-64d69186.pth'

@@ -1,0 +1,10 @@
+# TSN R50 (arXiv 1608.00859) from Kinetics-400: the mean of 8 frames, no order among them.
+_base_ = [
+    '../_base_/models/tsn_r50.py',
+    '../_base_/datasets/hri30.py',
+    '../_base_/schedules/schedule_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+input_format = 'NCHW'
+load_from = 'https://download.openmmlab.com/mmaction/v1.0/recognition/tsn/tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb/tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb_20220906-2692d16c.pth'

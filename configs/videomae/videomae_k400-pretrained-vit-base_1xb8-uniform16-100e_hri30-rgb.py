@@ -1,0 +1,23 @@
+# VideoMAE ViT-B (arXiv 2203.12602), pre-trained and fine-tuned on Kinetics-400: 16 frames.
+_base_ = [
+    '../_base_/models/videomae_vit_base.py',
+    '../_base_/datasets/hri30.py',
+    '../_base_/schedules/schedule_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+num_frames = 16
+batch_size = 8
+optimizer = 'adamw'
+lr = 1.5e-5  # its paper's 5e-4 for 256 clips (Something-Something), linearly scaled to 8
+load_from = 'https://download.openmmlab.com/mmaction/v1.0/recognition/videomae/vit-base-p16_videomae-k400-pre_16x4x1_kinetics-400_20221013-860a3cd3.pth'
+
+# Stage by stage, as for the ResNets, under this backbone's names.
+strategies = dict(stagewise=dict(schedule=dict(schedule=[
+    dict(begin=0, parts=['cls_head']),
+    dict(begin=10, parts=[
+        'backbone.fc_norm', *[f'backbone.blocks.{i}' for i in range(8, 12)]]),
+    dict(begin=15, parts=[
+        f'backbone.blocks.{i}' for i in range(4, 8)]),
+    dict(begin=20, parts=['backbone']),
+])))

@@ -1,0 +1,12 @@
+# X3D-S (arXiv 2004.04730) from Kinetics-400: 13 frames, 160 x 160.
+_base_ = [
+    '../_base_/models/x3d.py',
+    '../_base_/datasets/hri30.py',
+    '../_base_/schedules/schedule_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+num_frames = 13
+input_size = (160, 160)
+resize_size = (182, 182)
+load_from = 'https://download.openmmlab.com/mmaction/v1.0/recognition/x3d/facebook/x3d_s_13x6x1_facebook-kinetics400-rgb_20201027-623825a0.pth'

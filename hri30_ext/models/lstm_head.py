@@ -1,0 +1,69 @@
+"""A head that reads the frames of a clip in order.
+
+Shapes: N batch, T frames, C channels, D hidden units, K classes; ``M`` is N x T, the
+frames of all clips one after the other.
+"""
+
+import torch
+from mmaction.models.heads import BaseHead
+from mmaction.registry import MODELS
+from mmengine.model.weight_init import normal_init
+from torch import nn
+
+
+@MODELS.register_module()
+class LSTMHead(BaseHead):
+    """Classifies a clip with an LSTM over the features of its frames.
+
+    The logits come from the last time step: frames are read in order and cover the whole
+    clip, so that step alone has seen how the action ends. A mean over all steps would let
+    those have their say that have seen its beginning only.
+
+    Args:
+        num_classes (int): Number of classes.
+        in_channels (int): Channels of a frame's features.
+        hidden_size (int): Units of each LSTM layer.
+        num_layers (int): Layers of the LSTM.
+        dropout_ratio (float): Share of units dropped between LSTM layers and before the
+            classifier.
+        init_std (float): Standard deviation of the classifier's first weights.
+        kwargs: Those of :class:`mmaction.models.heads.BaseHead`.
+    """
+
+    def __init__(self,
+                 num_classes: int,
+                 in_channels: int,
+                 hidden_size: int = 512,
+                 num_layers: int = 2,
+                 dropout_ratio: float = 0.5,
+                 init_std: float = 0.01,
+                 **kwargs) -> None:
+        super().__init__(num_classes, in_channels, **kwargs)
+        self.init_std = init_std
+        self.avg_pool = nn.AdaptiveAvgPool2d(1)
+        self.lstm = nn.LSTM(
+            in_channels, hidden_size, num_layers, batch_first=True,
+            # Between layers only: torch warns about dropout of a single layer.
+            dropout=dropout_ratio if num_layers > 1 else 0)
+        self.dropout = nn.Dropout(dropout_ratio)
+        self.fc_cls = nn.Linear(hidden_size, num_classes)
+
+    def init_weights(self) -> None:
+        """Initialises the classifier; torch has initialised the LSTM."""
+        normal_init(self.fc_cls, std=self.init_std)
+
+    def forward(self, x_MCHW: torch.Tensor, num_segs: int, **kwargs) -> torch.Tensor:
+        """Returns the logits of clips.
+
+        Args:
+            x_MCHW (torch.Tensor): Features of frames, those of a clip one after the
+                other: (N * T, C, H, W).
+            num_segs (int): T, the frames of a clip.
+
+        Returns:
+            torch.Tensor: (N, K).
+        """
+        x_MC = self.avg_pool(x_MCHW).flatten(1)
+        x_NTC = x_MC.reshape(-1, num_segs, self.in_channels)
+        x_NTD, _ = self.lstm(x_NTC)
+        return self.fc_cls(self.dropout(x_NTD[:, -1]))

@@ -1,0 +1,101 @@
+"""Comparing settings with seeds."""
+
+import numpy as np
+import pytest
+from conftest import DEMO_CONFIG, run_tool
+
+from hri30_ext.apis import sweep as sweep_module
+from hri30_ext.apis.sweep import format_sweep, parse_arms, sweep
+from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.curves import compare_runs
+from hri30_ext.evaluation.writers import write_curves
+
+NAMES = ['GoLeft', 'GoRight', 'Stop']
+HISTORY = [dict(epoch=1, minutes=.5, train_loss=1., val_loss=1.1, val_top1=.4, lr=.1),
+           dict(epoch=2, minutes=1., train_loss=.8, val_loss=1.0, val_top1=.7, lr=.1),
+           dict(epoch=3, minutes=1.5, train_loss=.6, val_loss=1.2, val_top1=.6, lr=.1)]
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Stands in for training: two of four clips are right, one of the two to the left."""
+    called = []
+
+    def fake(config, settings, folder):
+        called.append((folder.parent.name, folder.name, settings))
+        (folder / 'val').mkdir(parents=True)
+        write_curves(folder / 'training_curves.csv', HISTORY)
+        scores = np.eye(3)[[0, 0, 0, 2]]
+        np.savez(folder / 'val' / 'scores.npz', scores=scores, classes=NAMES,
+                 labels=np.array([0, 1, 2, 2]))
+
+    monkeypatch.setattr(sweep_module, '_run', fake)
+    return called
+
+
+def test_arms():
+    assert parse_arms(['a: x=1 y=2', 'b:']) == {'a': ['x=1', 'y=2'], 'b': []}
+    for wrong in (['a x=1'], ['a: x=1', 'a: x=2'], ['../a: x=1']):
+        with pytest.raises(HRI30Error, match='--arm'):
+            parse_arms(wrong)
+
+
+def test_each_arm_with_each_seed_once(runs, tmp_path):
+    arms = {'none': ['flip=None'], 'file': ['split.val_file=v{seed}.txt']}
+    rows = sweep('c.py', arms, [1, 2], str(tmp_path), options=['lr=1'], target=.7)
+    assert [(row['arm'], row['seed']) for row in rows] == [
+        ('none', 1), ('none', 2), ('file', 1), ('file', 2)]
+    assert runs[0] == ('none', 'seed1', ['lr=1', 'flip=None', 'seed=1'])
+    assert runs[3][2] == ['lr=1', 'split.val_file=v2.txt', 'seed=2']
+    assert rows[0]['top1'] == .5 and rows[0]['mirrored_top1'] == .5
+    assert (rows[0]['target_epochs'], rows[0]['target_minutes']) == (2, 1.)
+    assert (tmp_path / 'curves.png').stat().st_size > 10_000
+    sweep('c.py', arms, [1, 2, 3], str(tmp_path), options=['lr=1'])
+    assert len(runs) == 6  # the third seed alone is new
+    with pytest.raises(HRI30Error, match='a run with other settings'):
+        sweep('c.py', arms, [1], str(tmp_path), options=['lr=2'])
+
+
+def test_table_has_mean_and_deviation():
+    rows = [dict(arm='a', seed=seed, top1=top1, mirrored_top1=None, epochs=4, minutes=2.,
+                 target_epochs=reached, target_minutes=1.)
+            for seed, top1, reached in ((1, .5, 3), (2, .7, None), (3, .6, 2))]
+    lines = format_sweep(rows, target=.6).splitlines()
+    assert lines[0].split('  ')[0] == 'arm' and 'epochs to 0.6' in lines[0]
+    # The sample's deviation of .5, .6, .7 is .1, of 2 and 3 it is .707.
+    assert '0.600 ± 0.100' in lines[1] and '2.5 ± 0.7 (2 of 3)' in lines[1]
+
+
+def test_curves_of_runs_are_compared(tmp_path):
+    for name in ('one', 'two'):
+        (tmp_path / name).mkdir()
+        write_curves(tmp_path / name / 'training_curves.csv', HISTORY)
+    text = compare_runs([tmp_path / 'one', tmp_path / 'two'], tmp_path / 'c.png')
+    assert '0.7000 @2' in text and '1.0000 @2' in text
+    assert [line.split()[0] for line in text.splitlines()] == ['run', 'one', 'two']
+    assert (tmp_path / 'c.png').stat().st_size > 10_000
+    with pytest.raises(HRI30Error, match='training_curves.csv: cannot be read'):
+        compare_runs([tmp_path / 'three'], tmp_path / 'c.png')
+    (tmp_path / 'one' / 'training_curves.csv').write_text('epoch\nx\n')
+    with pytest.raises(HRI30Error, match='not a table of curves'):
+        compare_runs([tmp_path / 'one'], tmp_path / 'c.png')
+
+
+@pytest.mark.slow
+def test_tools_from_settings_to_table_and_picture(clips_root, options, tmp_path):
+    settings = [f'{key}={",".join(value) if key == "classes" else value}'.replace(' ', '')
+                for key, value in options.items() if key != 'data_root']
+    result = run_tool(
+        'analysis/sweep.py', DEMO_CONFIG, '--arm', 'noflip: flip=None', '--seeds', 1, 2,
+        '--out', tmp_path, '--target', 0, '--cfg-options', f'data_root={clips_root}',
+        *settings, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert 'noflip' in result.stdout and 'epochs to 0' in result.stdout
+    assert (tmp_path / 'noflip' / 'seed2' / 'val' / 'scores.npz').is_file()
+    result = run_tool('analysis/plot_curves.py', tmp_path / 'noflip' / 'seed1',
+                      tmp_path / 'noflip' / 'seed2', cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / 'training_curves.png').is_file() and 'seed2' in result.stdout
+    result = run_tool('analysis/sweep.py', DEMO_CONFIG, '--arm', 'x: flip=nope', '--out',
+                      tmp_path / 'b', cwd=tmp_path)
+    assert result.returncode == 2 and "flip='nope': no such choice" in result.stderr

@@ -1,0 +1,142 @@
+"""What a clip costs, counted by hand; and the tables that say it."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from conftest import PRIMITIVE
+from torch import nn
+
+from hri30_ext.config import PROJECT_ROOT, load_config
+from hri30_ext.errors import HRI30Error
+from hri30_ext.models.complexity import count, make_test_view, measure_complexity
+
+CONFIGS = PROJECT_ROOT / 'configs'
+METAFILE = yaml.safe_load((CONFIGS / 'metafile.yml').read_text(encoding='utf-8'))
+ROWS = {model['Name']: model for model in METAFILE['Models']}
+#: Folders of one model each; of SlowOnly's many configs the primitive stands for all.
+ZOO = sorted(path for path in CONFIGS.glob('*/*.py')
+             if path.parent.name not in ('_base_', 'debug', 'demo', 'slowonly'))
+
+
+def test_convolution_and_linear_layer_by_hand():
+    model = nn.Sequential(nn.Conv3d(3, 4, (1, 3, 3), padding=(0, 1, 1), bias=False),
+                          nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(),
+                          nn.Linear(4, 5))
+    parameters, flops = count(model, torch.zeros(1, 3, 2, 6, 6))
+    assert parameters == 4 * 3 * 9 + 4 * 5 + 5
+    # For each of 2 x 6 x 6 positions and 4 channels, 3 x 9 products; then 4 x 5. Pooling
+    # in 3D is not counted.
+    assert flops == 2 * 6 * 6 * 4 * 27 + 4 * 5
+
+
+def test_lstm_by_hand():
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(6, 5, num_layers=2, batch_first=True)
+
+        def forward(self, x):
+            return self.lstm(x)[0][:, -1]
+
+    parameters, flops = count(Last(), torch.zeros(2, 7, 6))
+    assert parameters == 4 * 5 * (6 + 5 + 2) + 4 * 5 * (5 + 5 + 2)
+    # 2 clips of 7 steps: four gates of 5 units read the input and the state.
+    assert flops == 2 * 7 * (4 * 5 * (6 + 5) + 4 * 5 * (5 + 5))
+
+
+def test_fused_attention_by_hand():
+    class Attention(nn.Module):
+        def forward(self, x):
+            return nn.functional.scaled_dot_product_attention(x, x, x)
+
+    # 2 heads of 7 tokens: 7 x 7 scores of 4 products each, and as many to weigh values.
+    assert count(Attention(), torch.zeros(1, 2, 7, 4)) == (0, 2 * 7 * 7 * (4 + 4))
+
+
+@pytest.mark.parametrize('config, shape', [
+    ('slowonly/slowonly_k400-pretrained-r50_1xb16-uniform8-100e_hri30-rgb.py',
+     (1, 3, 8, 224, 224)),
+    ('slowonly/slowonly_k400-pretrained-r50_1xb16-8x4x1-256px-100e_hri30-rgb.py',
+     (1, 3, 8, 256, 256)),
+    ('tsn/tsn_k400-pretrained-r50_1xb16-uniform8-100e_hri30-rgb.py', (8, 3, 224, 224)),
+    ('demo/slowonly_scratch-r18_1xb16-uniform8-50e_embedded-rgb.py', (1, 3, 8, 72, 112)),
+])
+def test_test_view_is_what_the_pipeline_makes(config, shape):
+    assert make_test_view(load_config(str(CONFIGS / config))).shape == shape
+
+
+def test_pipeline_without_decoding_is_refused():
+    cfg = load_config(PRIMITIVE)
+    cfg.test_pipeline = cfg.test_pipeline[3:]
+    with pytest.raises(HRI30Error, match='no step whose type ends with Decode'):
+        make_test_view(cfg)
+
+
+def test_every_config_of_the_zoo_has_a_row_and_every_row_a_config():
+    primitive = PRIMITIVE.rsplit('/', 1)[1].removesuffix('.py')
+    assert set(ROWS) == {path.stem for path in ZOO} | {primitive}
+    collections = {collection['Name'] for collection in METAFILE['Collections']}
+    for name, row in ROWS.items():
+        assert (PROJECT_ROOT / row['Config']).stem == name
+        assert (PROJECT_ROOT / row['Config']).is_file()
+        assert row['In Collection'] in collections
+        assert 'Weights' not in row  # none are published
+
+
+@pytest.mark.parametrize('name', ROWS)
+def test_row_agrees_with_its_config(name):
+    metadata = ROWS[name]['Metadata']
+    cfg = load_config(str(PROJECT_ROOT / ROWS[name]['Config']))
+    assert metadata['Batch Size'] == cfg.batch_size
+    assert metadata['Epochs'] == cfg.max_epochs
+    assert metadata['Resolution'] == '{}x{}'.format(*cfg.input_size)
+    assert ('Kinetics-400' in metadata['Pretrained']) == bool(cfg.load_from)
+
+
+def test_readme_agrees_with_the_metafile():
+    lines = (CONFIGS / 'README.md').read_text(encoding='utf-8').splitlines()
+    found = {}
+    for line in lines:
+        match = re.match(r'\| \[[^]]+\]\((?P<config>[^)]+)\)', line)
+        if match:
+            found[match['config']] = [cell.strip() for cell in line.split('|')[2:-1]]
+    assert set(found) == {row['Config'].removeprefix('configs/') for row in ROWS.values()}
+    for row in ROWS.values():
+        metadata = row['Metadata']
+        cfg = load_config(str(PROJECT_ROOT / row['Config']))
+        assert found[row['Config'].removeprefix('configs/')][:4] == [
+            metadata['Pretrained'], f'{cfg.num_frames} x {metadata["Resolution"]}',
+            metadata['Parameters'].removesuffix('M'), metadata['FLOPs'].removesuffix('G')]
+
+
+def _assert_row_is_measured(row):
+    measured = measure_complexity(load_config(str(PROJECT_ROOT / row['Config'])))
+    assert f'{measured.parameters / 1e6:.2f}M' == row['Metadata']['Parameters']
+    assert f'{measured.flops / 1e9:.2f}G' == row['Metadata']['FLOPs']
+
+
+def test_smallest_row_is_as_measured():
+    _assert_row_is_measured(
+        ROWS['x3d_k400-pretrained-s_1xb16-uniform13-100e_hri30-rgb'])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ROWS)
+def test_rows_are_as_measured(name):
+    _assert_row_is_measured(ROWS[name])
+
+
+def test_tool_prints_a_table():
+    tool = PROJECT_ROOT / 'tools' / 'analysis' / 'complexity.py'
+    done = subprocess.run(
+        [sys.executable, tool, 'configs/demo/'
+         'slowonly_scratch-r18_1xb16-uniform8-50e_embedded-rgb.py'],
+        capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    header, row = done.stdout.splitlines()
+    assert header.split() == ['parameters', 'multiply-adds', 'input', 'config']
+    assert '1 x 3 x 8 x 72 x 112' in row

@@ -1,0 +1,94 @@
+"""The shift in time that TIN needs, with numbers shifted by hand."""
+
+import pytest
+import torch
+from mmaction.models.backbones import resnet_tin
+
+from hri30_ext.errors import HRI30Error
+from hri30_ext.models.tin_shift import provide_tin_shift, shift_by_fractions, tin_shift
+
+
+def frames(*channels):
+    """(1, T, C, 1) from what each channel holds over time."""
+    return torch.tensor(channels, dtype=torch.float64).T[None, :, :, None]
+
+
+@pytest.mark.parametrize('shift, expected', [
+    (0, [1, 2, 3, 4]),
+    (1, [0, 1, 2, 3]),  # later
+    (3, [0, 0, 0, 1]),
+    (4, [0, 0, 0, 0]),
+    (-1, [2, 3, 4, 0]),  # earlier
+    (-9, [0, 0, 0, 0]),
+])
+def test_positive_shifts_delay(shift, expected):
+    shifted = tin_shift(frames([1, 2, 3, 4]), torch.tensor([[shift]], dtype=torch.int32))
+    assert shifted.flatten().tolist() == expected
+
+
+def test_each_group_of_each_clip_has_its_own_shift():
+    clip = frames([1, 2, 3], [4, 5, 6], [7, 8, 9], [10, 11, 12])
+    shifted = tin_shift(torch.cat([clip, clip]), torch.tensor([[1, -1], [0, 2]]))
+    assert torch.equal(shifted[:1], frames([0, 1, 2], [0, 4, 5], [8, 9, 0], [11, 12, 0]))
+    assert torch.equal(shifted[1:], frames([1, 2, 3], [4, 5, 6], [0, 0, 7], [0, 0, 10]))
+
+
+def test_what_is_shifted_out_leaves_zeros_even_of_infinities():
+    shifted = tin_shift(frames([float('nan'), float('inf')]), torch.tensor([[1]]))
+    assert shifted[0, 0].item() == 0 and shifted[0, 1].isnan().all()
+
+
+def test_gradient_is_that_of_the_shift():
+    torch.manual_seed(0)
+    clip = torch.randn(2, 4, 6, 3, dtype=torch.float64, requires_grad=True)
+    shift = torch.tensor([[1, -2, 0], [5, 2, -1]])
+    assert torch.autograd.gradcheck(tin_shift, (clip, shift))
+
+
+def test_gradient_goes_back_to_the_frame_it_came_from():
+    clip = frames([1, 2, 3]).requires_grad_()
+    (tin_shift(clip, torch.tensor([[1]])) * frames([10, 20, 30])).sum().backward()
+    assert clip.grad.flatten().tolist() == [20, 30, 0]
+
+
+def test_groups_must_divide_the_channels():
+    with pytest.raises(HRI30Error, match='3 channels, expected a multiple of the 2 groups'):
+        tin_shift(torch.zeros(1, 2, 3, 1), torch.zeros(1, 2))
+
+
+def test_fractions_are_means_of_whole_shifts():
+    clip = frames([4, 8, 12], [4, 8, 12])[..., None]
+    shifted = shift_by_fractions(clip, torch.tensor([[0.25, -1.5]]))
+    # By 0.25: 3/4 of each frame and 1/4 of the one before. By -1.5: half of the next
+    # frame and half of the one after it.
+    assert shifted[0, :, 0].flatten().tolist() == [3, 7, 11]
+    assert shifted[0, :, 1].flatten().tolist() == [10, 6, 0]
+
+
+def test_offsets_learn():
+    torch.manual_seed(0)
+    clip = torch.randn(2, 4, 6, 2, 2, dtype=torch.float64, requires_grad=True)
+    # Away from whole numbers, where a mean of two shifts has a kink.
+    offset = torch.tensor([[0.3, -1.6], [1.2, 0.5]], dtype=torch.float64,
+                          requires_grad=True)
+    assert torch.autograd.gradcheck(shift_by_fractions, (clip, offset))
+
+
+def test_tin_finds_it_where_mmcv_has_none():
+    try:
+        import mmcv.ops  # noqa: F401
+    except ImportError:
+        assert resnet_tin.linear_sampler is shift_by_fractions
+    else:
+        assert resnet_tin.linear_sampler is not shift_by_fractions
+
+
+def test_an_operator_of_mmcv_is_preferred(monkeypatch):
+    import sys
+    import types
+    operators = types.ModuleType('mmcv.ops')
+    operators.tin_shift = object()
+    monkeypatch.setitem(sys.modules, 'mmcv.ops', operators)
+    monkeypatch.setattr(resnet_tin, 'linear_sampler', 'untouched')
+    provide_tin_shift()
+    assert resnet_tin.linear_sampler == 'untouched'
