@@ -36,7 +36,7 @@ train_pipeline = [
     dict(type='Resize', scale='${input_size}', keep_ratio=False),
     '${flips[flip]}',
     dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs', meta_keys=('video_id', )),
+    dict(type='PackActionInputs', meta_keys=('video_id', 'group', 'filename')),
 ]
 test_pipeline = [
     dict(type='ClipInit', short_side='${decode_size}'),
@@ -44,7 +44,7 @@ test_pipeline = [
     dict(type='ArrayDecode'),
     dict(type='Resize', scale='${input_size}', keep_ratio=False),
     dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs', meta_keys=('video_id', )),
+    dict(type='PackActionInputs', meta_keys=('video_id', 'group', 'filename')),
 ]
 # Validation sees the same clips after every epoch; testing sees each clip once.
 val_dataloader = dict(

@@ -13,6 +13,7 @@ import numpy as np
 from ..config import PROJECT_ROOT
 from ..errors import HRI30Error
 from ..evaluation.plots import plot_runs
+from ..evaluation.results import Results
 from ..evaluation.writers import read_curves
 from ..transforms.flip import mirrored_labels
 from ..utils.fileio import atomic_write_text, check_writable
@@ -116,10 +117,9 @@ def _run(config: str, settings: list[str], folder: Path) -> None:
 
 
 def _summarize(history: list[dict], folder: Path, target: float | None) -> dict:
-    with np.load(folder / 'val' / 'scores.npz') as arrays:
-        labels_N, classes = arrays['labels'], arrays['classes'].tolist()
-        right_N = arrays['scores'].argmax(1) == labels_N
-    mirrored_N = np.isin(labels_N, list(mirrored_labels(classes)[0]))
+    results = Results.load(folder / 'val', need_labels=True)
+    right_N = results.predicted_N == results.labels_N
+    mirrored_N = np.isin(results.labels_N, list(mirrored_labels(results.classes)[0]))
     reached = next((point for point in history
                     if target is not None and point['val_top1'] >= target), {})
     return dict(

@@ -13,6 +13,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
+from .results import Results
 from .writers import write_results
 
 
@@ -37,27 +38,31 @@ class HRI30Metric(BaseMetric):
         self.data = data
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Collects names, scores (K, ) and labels of a batch."""
+        """Collects names, scores (K, ), labels and groups of a batch."""
         for sample in data_samples:
             label = sample.get('gt_label')
             self.results.append(dict(
                 video=sample['video_id'],
                 scores=sample['pred_score'].float().cpu().numpy(),
-                label=-1 if label is None else int(label)))
+                label=-1 if label is None else int(label),
+                group=int(sample.get('group', -1)),
+                filename=sample.get('filename', '')))
 
     def compute_metrics(self, results: list[dict]) -> dict:
         """Scores what is labelled, and writes."""
-        results = sorted(results, key=lambda result: result['video'])
-        scores_NK = np.stack([result['scores'] for result in results])
-        labels_N = np.array([result['label'] for result in results])
-        labelled = bool((labels_N >= 0).all())
-        metrics = self.calculate(scores_NK, labels_N) if labelled else {}
+        def column(name):
+            return [result[name] for result in results]
+
+        labels = column('label')
+        results = Results(
+            column('video'), np.stack(column('scores')), self.dataset_meta['classes'],
+            labels if min(labels) >= 0 else None, column('group'), column('filename'),
+            self.data)
+        metrics = {} if results.labels_N is None else self.calculate(
+            results.scores_NK, results.labels_N)
         if self.out_dir:
-            write_results(
-                self.out_dir, [result['video'] for result in results], scores_NK,
-                labels_N if labelled else None, self.dataset_meta['classes'], metrics,
-                submission=self.submission, data=self.data)
-        return metrics or dict(num_videos=len(results))
+            write_results(self.out_dir, results, metrics, submission=self.submission)
+        return metrics or dict(num_videos=len(results.videos))
 
     @staticmethod
     def calculate(scores_NK: np.ndarray, labels_N: np.ndarray) -> dict:

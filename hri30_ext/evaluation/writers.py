@@ -11,50 +11,41 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from ..datasets.annotation import Annotation, write_annotations
 from ..errors import HRI30Error
-from ..utils.fileio import atomic_path, atomic_write_text
+from ..utils.fileio import atomic_write_text
 from .plots import plot_confusion_matrix
+from .results import SCORES, Results
 
 
-def write_results(out_dir: str | Path, videos: Sequence[str], scores_NK: np.ndarray,
-                  labels_N: np.ndarray | None, classes: Sequence[str], metrics: dict,
-                  submission: bool = False, data: str = '') -> None:
+def write_results(out_dir: str | Path, results: Results, metrics: dict,
+                  submission: bool = False) -> None:
     """Writes everything that a result folder holds.
 
     Args:
         out_dir (str | Path): The folder, created where needed.
-        videos (Sequence[str]): Video ids, N of them, each once.
-        scores_NK (np.ndarray): Class probabilities, float32, shape (N, K).
-        labels_N (np.ndarray, optional): True labels in [0, K), shape (N, ).
-        classes (Sequence[str]): K class names.
+        results (Results): Of the split.
         metrics (dict): Of :meth:`HRI30Metric.calculate`; for labelled clips.
         submission (bool): Whether to write ``test_set_labels.csv``.
-        data (str): What the clips are, for titles.
     """
     out_dir = Path(out_dir)
-    order = sorted(range(len(videos)), key=lambda i: videos[i])
-    videos, scores_NK = [videos[i] for i in order], scores_NK[order]
-    atomic_write_text(out_dir / 'predictions.csv',
-                      format_predictions(videos, scores_NK, classes))
-    arrays = dict(videos=np.array(videos), scores=scores_NK,
-                  classes=np.array(list(classes)))
-    if labels_N is not None:
-        labels_N = labels_N[order]
-        arrays['labels'] = labels_N
-    with atomic_path(out_dir / 'scores.npz') as temporary:
-        np.savez(temporary, **arrays)
-    predicted_N = scores_NK.argmax(axis=1)
+    atomic_write_text(out_dir / 'predictions.csv', format_predictions(
+        results.videos, results.scores_NK, results.classes))
+    results.save(out_dir / SCORES)
     if submission:
-        write_annotations(out_dir / 'test_set_labels.csv',
-                          [Annotation(video, classes[label], int(label) + 1)
-                           for video, label in zip(videos, predicted_N, strict=True)])
-    if labels_N is not None:
-        atomic_write_text(out_dir / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
-        atomic_write_text(out_dir / 'per_class.csv',
-                          format_per_class(predicted_N, labels_N, classes))
-        matrix_KK = confusion_matrix(labels_N, predicted_N, labels=range(len(classes)))
-        title = (f'{data}: top-1 {metrics["top1"]:.3f} of {metrics["num_videos"]} clips'
-                 .lstrip(': '))
-        plot_confusion_matrix(out_dir / 'confusion_matrix.png', matrix_KK, classes, title)
+        write_annotations(
+            out_dir / 'test_set_labels.csv',
+            [Annotation(video, results.classes[label], int(label) + 1)
+             for video, label in zip(results.videos, results.predicted_N, strict=True)])
+    if results.labels_N is None:
+        return
+    atomic_write_text(out_dir / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
+    atomic_write_text(out_dir / 'per_class.csv', format_per_class(
+        results.predicted_N, results.labels_N, results.classes))
+    matrix_KK = confusion_matrix(results.labels_N, results.predicted_N,
+                                 labels=range(len(results.classes)))
+    title = (f'{results.data}: top-1 {metrics["top1"]:.3f} of {metrics["num_videos"]} clips'
+             .lstrip(': '))
+    plot_confusion_matrix(out_dir / 'confusion_matrix.png', matrix_KK, results.classes,
+                          title)
 
 
 def _format_csv(header: Sequence[str], rows: Sequence[Sequence]) -> str:

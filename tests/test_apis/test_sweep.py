@@ -8,6 +8,7 @@ from hri30_ext.apis import sweep as sweep_module
 from hri30_ext.apis.sweep import format_sweep, parse_arms, sweep
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.curves import compare_runs
+from hri30_ext.evaluation.results import Results
 from hri30_ext.evaluation.writers import write_curves
 
 NAMES = ['GoLeft', 'GoRight', 'Stop']
@@ -25,9 +26,8 @@ def runs(monkeypatch):
         called.append((folder.parent.name, folder.name, settings))
         (folder / 'val').mkdir(parents=True)
         write_curves(folder / 'training_curves.csv', HISTORY)
-        scores = np.eye(3)[[0, 0, 0, 2]]
-        np.savez(folder / 'val' / 'scores.npz', scores=scores, classes=NAMES,
-                 labels=np.array([0, 1, 2, 2]))
+        Results(['a', 'b', 'c', 'd'], np.eye(3)[[0, 0, 0, 2]], NAMES, [0, 1, 2, 2]).save(
+            folder / 'val' / 'scores.npz')
 
     monkeypatch.setattr(sweep_module, '_run', fake)
     return called

@@ -6,6 +6,7 @@ import pytest
 from hri30_ext.datasets import HRI30_CLASSES
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.plots import plot_training_curves
+from hri30_ext.evaluation.results import Results
 from hri30_ext.evaluation.writers import (
     format_per_class,
     format_predictions,
@@ -39,8 +40,8 @@ def test_per_class():
 def test_submission_is_sorted_and_spelt_as_released(tmp_path):
     scores = np.zeros((2, 30), np.float32)
     scores[0, 28] = scores[1, 17] = 1
-    write_results(tmp_path, ['testvideo002', 'testvideo001'], scores, None,
-                  HRI30_CLASSES, {}, submission=True)
+    write_results(tmp_path, Results(['testvideo002', 'testvideo001'], scores,
+                                    HRI30_CLASSES), {}, submission=True)
     assert (tmp_path / 'test_set_labels.csv').read_bytes() == (
         b'testvideo001,NoCollaborativeWithDrilll,18\ntestvideo002,WalkingWithDrill,29\n')
     assert sorted(file.name for file in tmp_path.iterdir()) == [
@@ -49,20 +50,19 @@ def test_submission_is_sorted_and_spelt_as_released(tmp_path):
 
 def test_a_name_that_breaks_the_submission_leaves_no_submission(tmp_path):
     with pytest.raises(HRI30Error):
-        write_results(tmp_path, ['a\nb'], np.ones((1, 2)), None, ['A', 'B'], {},
+        write_results(tmp_path, Results(['a\nb'], np.ones((1, 2)), ['A', 'B']), {},
                       submission=True)
     assert not (tmp_path / 'test_set_labels.csv').exists()
 
 
 def test_labelled_results(tmp_path):
-    scores = np.eye(30, dtype=np.float32)[::-1]
-    write_results(tmp_path, [f'v{i:02}' for i in range(30)], scores,
-                  np.arange(30)[::-1], HRI30_CLASSES, {'top1': 1.0, 'num_videos': 30})
+    results = Results([f'v{i:02}' for i in range(30)], np.eye(30)[::-1], HRI30_CLASSES,
+                      np.arange(30)[::-1])
+    write_results(tmp_path, results, {'top1': 1.0, 'num_videos': 30})
     assert json.loads((tmp_path / 'metrics.json').read_text())['top1'] == 1
     picture = (tmp_path / 'confusion_matrix.png').read_bytes()
     assert picture.startswith(b'\x89PNG') and len(picture) > 20_000
-    write_results(tmp_path, [f'v{i:02}' for i in range(30)], scores,
-                  np.arange(30)[::-1], HRI30_CLASSES, {'top1': 1.0, 'num_videos': 30})
+    write_results(tmp_path, results, {'top1': 1.0, 'num_videos': 30})
     assert (tmp_path / 'confusion_matrix.png').read_bytes() == picture
 
 

@@ -25,14 +25,9 @@ def main() -> None:
     import numpy as np
 
     from hri30_ext.evaluation.motion import count_opposites
-    path = Path(args.results) / 'scores.npz'
-    if not path.is_file():
-        _cli.fail(f'{path}: no such file. Expected a result folder of tools/test.sh.')
-    with np.load(path) as arrays:
-        if 'labels' not in arrays:
-            _cli.fail(f'{path}: its clips have no labels, so nothing can be counted.')
-        counts = count_opposites(arrays['labels'], arrays['scores'].argmax(1),
-                                 arrays['classes'].tolist())
+    from hri30_ext.evaluation.results import Results
+    results = Results.load(args.results, need_labels=True)
+    counts = count_opposites(results.labels_N, results.predicted_N, results.classes)
     print(f'{"class":42} opposite  own  clips')
     for name, (opposite, own, clips) in counts.items():
         print(f'{name:42} {opposite:8} {own:4} {clips:6}')

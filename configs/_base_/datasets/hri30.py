@@ -45,7 +45,7 @@ train_pipeline = [
     dict(type='Resize', scale='${input_size}', keep_ratio=False),
     '${flips[flip]}',
     dict(type='FormatShape', input_format='${input_format}'),
-    dict(type='PackActionInputs', meta_keys=('video_id', )),
+    dict(type='PackActionInputs', meta_keys=('video_id', 'group', 'filename')),
 ]
 test_pipeline = [
     dict(type='DecordInit'),
@@ -53,7 +53,7 @@ test_pipeline = [
     dict(type='DecordDecode'),
     dict(type='Resize', scale='${input_size}', keep_ratio=False),
     dict(type='FormatShape', input_format='${input_format}'),
-    dict(type='PackActionInputs', meta_keys=('video_id', )),
+    dict(type='PackActionInputs', meta_keys=('video_id', 'group', 'filename')),
 ]
 
 _dataset = dict(

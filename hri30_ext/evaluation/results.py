@@ -1,0 +1,134 @@
+"""What a model says of the clips of a split: the one object that analyses read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from ..errors import HRI30Error, first_cases
+from ..utils.fileio import atomic_path
+
+#: The file of a result folder that holds them.
+SCORES = 'scores.npz'
+
+
+@dataclass(frozen=True)
+class Results:
+    """Scores of a split's clips, sorted by video id.
+
+    Shapes: N clips, K classes.
+
+    Args:
+        videos (Sequence[str]): Video ids, each once.
+        scores_NK (np.ndarray): Class probabilities, float32, (N, K).
+        classes (Sequence[str]): Class names.
+        labels_N (np.ndarray, optional): True labels in [0, K), int64, (N, ); None
+            where they are not known.
+        groups_N (np.ndarray, optional): Groups of recordings (SID), int64, (N, ); -1
+            where not known, as for test clips. None: not known of any.
+        filenames (Sequence[str], optional): Where each clip lay when it was tested;
+            empty where not known.
+        data (str): What the clips are, for titles: a score without its data means
+            nothing.
+
+    Raises:
+        HRI30Error: lengths that disagree, a video that stands twice, scores that are
+            not finite, or labels out of range.
+    """
+
+    videos: Sequence[str]
+    scores_NK: np.ndarray
+    classes: Sequence[str]
+    labels_N: np.ndarray | None = None
+    groups_N: np.ndarray | None = None
+    filenames: Sequence[str] | None = None
+    data: str = ''
+    #: For messages: where they come from.
+    source: str = field(default='results', compare=False)
+
+    def __post_init__(self) -> None:
+        count = len(self.videos)
+        order = sorted(range(count), key=lambda i: self.videos[i])
+
+        def put(name, value):
+            object.__setattr__(self, name, value)
+
+        def sort(name, value):
+            if len(value) != count:
+                raise HRI30Error(f'{self.source}: {len(value)} {name} of {count} videos.')
+            return [value[i] for i in order]
+
+        put('classes', list(map(str, self.classes)))
+        scores_NK = np.asarray(self.scores_NK, np.float32)
+        if scores_NK.shape != (count, len(self.classes)):
+            raise HRI30Error(f'{self.source}: scores of shape {scores_NK.shape}, expected '
+                             f'({count}, {len(self.classes)}), clips by classes.')
+        if not np.isfinite(scores_NK).all():
+            raise HRI30Error(f'{self.source}: some scores are not finite numbers.')
+        put('scores_NK', scores_NK[order])
+        if self.labels_N is not None:
+            labels_N = np.array(sort('labels', self.labels_N), np.int64)
+            last = len(self.classes) - 1
+            if count and not 0 <= labels_N.min() <= labels_N.max() <= last:
+                raise HRI30Error(f'{self.source}: labels {labels_N.min()} to '
+                                 f'{labels_N.max()}, expected 0 to {last}.')
+            put('labels_N', labels_N)
+        groups = [-1] * count if self.groups_N is None else self.groups_N
+        put('groups_N', np.array(sort('groups', groups), np.int64))
+        put('filenames', list(map(str, sort('filenames', self.filenames or [''] * count))))
+        put('videos', [str(self.videos[i]) for i in order])
+        twice = sorted({a for a, b in zip(self.videos, self.videos[1:]) if a == b})
+        if twice:
+            raise HRI30Error(f'{self.source}: videos that are there twice:\n'
+                             f'{first_cases(twice)}')
+
+    @property
+    def predicted_N(self) -> np.ndarray:
+        """The class with the highest score, int64, (N, )."""
+        return self.scores_NK.argmax(axis=1)
+
+    def save(self, path: str | Path) -> None:
+        """Writes ``scores.npz``: plain arrays, no pickles."""
+        arrays = dict(videos=np.array(self.videos, str), scores=self.scores_NK,
+                      classes=np.array(self.classes, str), groups=self.groups_N,
+                      filenames=np.array(self.filenames, str), data=np.array(self.data))
+        if self.labels_N is not None:
+            arrays['labels'] = self.labels_N
+        with atomic_path(path) as temporary:
+            np.savez(temporary, **arrays)
+
+    @classmethod
+    def load(cls, folder: str | Path, need_labels: bool = False) -> 'Results':
+        """Reads a result folder, or its ``scores.npz``.
+
+        Args:
+            folder (str | Path): Of ``tools/test.sh``.
+            need_labels (bool): Whether the clips must be labelled.
+
+        Raises:
+            HRI30Error: no such file, another one, or one without labels.
+        """
+        path = Path(folder).expanduser()
+        path = path / SCORES if path.is_dir() else path
+        if not path.is_file():
+            inner = sorted(str(file.parent) for file in path.parent.glob(f'*/{SCORES}'))
+            raise HRI30Error(f'{path}: no such file.\nExpected a result folder of '
+                             'tools/test.sh' + (f', such as {inner[0]}.' if inner else '.'))
+        try:
+            with np.load(path) as arrays:
+                found = {name: arrays[name] for name in arrays.files}
+            results = cls(
+                found['videos'].tolist(), found['scores'], found['classes'].tolist(),
+                found.get('labels'), found.get('groups'),
+                found['filenames'].tolist() if 'filenames' in found else None,
+                str(found.get('data', '')), source=str(path))
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise HRI30Error(f'{path}: not the scores of tools/test.sh ({error}).\n'
+                             'Test again to write it anew.') from error
+        if need_labels and results.labels_N is None:
+            raise HRI30Error(f'{path}: its clips have no labels.\nExpected results of the '
+                             'validation, or of test clips with '
+                             'annotations/test_set_labels.csv.')
+        return results

@@ -1,0 +1,57 @@
+"""The scores that every analysis reads."""
+
+import numpy as np
+import pytest
+
+from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.results import Results
+
+SCORES = np.array([[.7, .3], [.4, .6], [.1, .9]], np.float32)
+
+
+def test_saved_and_loaded_sorted(tmp_path):
+    Results(['c', 'a', 'b'], SCORES, ['X', 'Y'], [0, 1, 1], [3, 1, 2], ['/c', '/a', '/b'],
+            'clips').save(tmp_path / 'scores.npz')
+    results = Results.load(tmp_path, need_labels=True)
+    assert results.videos == ['a', 'b', 'c'] and results.filenames == ['/a', '/b', '/c']
+    np.testing.assert_array_equal(results.scores_NK, SCORES[[1, 2, 0]])
+    assert results.labels_N.tolist() == [1, 1, 0] and results.groups_N.tolist() == [1, 2, 3]
+    assert results.predicted_N.tolist() == [1, 1, 0] and results.data == 'clips'
+    with np.load(tmp_path / 'scores.npz', allow_pickle=False) as arrays:
+        assert arrays['scores'].dtype == np.float32
+
+
+def test_what_is_not_known_is_left_open(tmp_path):
+    Results(['a'], [[1, 0]], ['X', 'Y']).save(tmp_path / 'scores.npz')
+    results = Results.load(tmp_path / 'scores.npz')
+    assert results.labels_N is None and results.groups_N.tolist() == [-1]
+    assert results.filenames == ['']
+    with pytest.raises(HRI30Error, match='have no labels'):
+        Results.load(tmp_path, need_labels=True)
+
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(videos=['a', 'a', 'b']), 'there twice'),
+    (dict(labels_N=[0, 1]), '2 labels of 3 videos'),
+    (dict(labels_N=[0, 1, 2]), 'labels 0 to 2, expected 0 to 1'),
+    (dict(scores_NK=SCORES[:2]), 'scores of shape'),
+    (dict(scores_NK=SCORES * np.nan), 'not finite'),
+])
+def test_contradictions_are_named(changes, message):
+    with pytest.raises(HRI30Error, match=message):
+        Results(**{**dict(videos=['a', 'b', 'c'], scores_NK=SCORES, classes=['X', 'Y']),
+                   **changes})
+
+
+def test_other_files_are_named(tmp_path):
+    with pytest.raises(HRI30Error, match='no such file'):
+        Results.load(tmp_path)
+    (tmp_path / 'val').mkdir()
+    (tmp_path / 'val' / 'scores.npz').write_bytes(b'not a zip')
+    with pytest.raises(HRI30Error, match='such as .*val'):
+        Results.load(tmp_path)
+    with pytest.raises(HRI30Error, match='not the scores'):
+        Results.load(tmp_path / 'val')
+    np.savez(tmp_path / 'val' / 'scores.npz', x=1)
+    with pytest.raises(HRI30Error, match='not the scores'):
+        Results.load(tmp_path / 'val')
