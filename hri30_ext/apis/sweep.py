@@ -3,20 +3,18 @@
 import json
 import re
 import statistics
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..config import PROJECT_ROOT
 from ..errors import HRI30Error
 from ..evaluation.plots import plot_runs
 from ..evaluation.results import Results
 from ..evaluation.writers import read_curves
 from ..transforms.flip import mirrored_labels
 from ..utils.fileio import atomic_write_text, check_writable
+from .runs import Run, complete
 
 
 def parse_arms(arms: Sequence[str]) -> dict[str, list[str]]:
@@ -40,7 +38,7 @@ def parse_arms(arms: Sequence[str]) -> dict[str, list[str]]:
 
 def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: str,
           options: Sequence[str] = (), target: float | None = None) -> list[dict]:
-    """Trains and tests every arm with every seed, one after the other.
+    """Trains and tests every arm with every seed.
 
     A run that is complete is not repeated, so an interrupted sweep goes on where it was.
 
@@ -64,56 +62,24 @@ def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: st
         HRI30Error: a run failed.
     """
     out = check_writable(out)
+    runs = {Run(f'{name}, seed {seed}', out / name / f'seed{seed}', tuple(
+        setting.replace('{seed}', str(seed))
+        for setting in (*options, *settings, f'seed={seed}'))): (name, seed)
+        for name, settings in arms.items() for seed in seeds}
     rows, curves = [], {}
-    for name, settings in arms.items():
-        for seed in seeds:
-            folder = out / name / f'seed{seed}'
-            record = folder / 'run.json'
-            settings_now = [setting.replace('{seed}', str(seed))
-                            for setting in (*options, *settings, f'seed={seed}')]
-            if not _is_done(record, settings_now):
-                _run(config, settings_now, folder)
-                atomic_write_text(record, json.dumps(dict(settings=settings_now)))
-            history = read_curves(folder / 'training_curves.csv')
-            curves[f'{name}, seed {seed}'] = history
-            rows.append(dict(arm=name, seed=seed, **_summarize(history, folder, target)))
-            print(f'{name}, seed {seed}: top-1 {rows[-1]["top1"]:.3f}, '
-                  f'{rows[-1]["minutes"]:.1f} minutes', flush=True)
+
+    def done(run: Run) -> None:
+        history = read_curves(run.folder / 'training_curves.csv')
+        name, seed = runs[run]
+        curves[run.name] = history
+        rows.append(dict(arm=name, seed=seed, **_summarize(history, run.folder, target)))
+        print(f'{run.name}: top-1 {rows[-1]["top1"]:.3f}, '
+              f'{rows[-1]["minutes"]:.1f} minutes', flush=True)
+
+    complete(config, list(runs), done)
     atomic_write_text(out / 'sweep.json', json.dumps(rows, indent=1))
     plot_runs(out / 'curves.png', curves)
     return rows
-
-
-def _is_done(record: Path, settings: list[str]) -> bool:
-    if not record.is_file():
-        return False
-    found = json.loads(record.read_text(encoding='utf-8'))['settings']
-    if found != settings:
-        raise HRI30Error(f'{record.parent}: holds a run with other settings:\n  {found}\n'
-                         f'Expected\n  {settings}\nChoose another --out.')
-    return True
-
-
-def _run(config: str, settings: list[str], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    tools = PROJECT_ROOT / 'tools'
-    train = [tools / 'train.py', config, '--work-dir', folder]
-    test = [tools / 'test.py', config, folder / 'last.pth', '--split', 'val',
-            '--out', folder]
-    for command in (train, test):
-        with open(folder / f'{command[0].stem}.log', 'w', encoding='utf-8') as log:
-            code = subprocess.run(
-                [sys.executable, *map(str, command), '--cfg-options', *settings],
-                stdout=log, stderr=subprocess.STDOUT).returncode
-        if code:
-            text = Path(log.name).read_text(encoding='utf-8').strip()
-            raise HRI30Error(f'{log.name}: the run ended with status {code}:\n'
-                             f'{text[-600:]}')
-        if command is train:
-            # No checkpoint is chosen by the clips that the score is from.
-            last = (folder / 'last_checkpoint').read_text(encoding='utf-8')
-            (folder / 'last.pth').unlink(missing_ok=True)
-            (folder / 'last.pth').symlink_to(last)
 
 
 def _summarize(history: list[dict], folder: Path, target: float | None) -> dict:
@@ -148,15 +114,21 @@ def format_sweep(rows: Sequence[dict], target: float | None = None) -> str:
     for arm in dict.fromkeys(row['arm'] for row in rows):
         of_arm = [row for row in rows if row['arm'] == arm]
         table.append([arm, str(len(of_arm)), *(
-            _mean_and_spread([row[key] for row in of_arm], digits)
+            mean_and_spread([row[key] for row in of_arm], digits)
             for key, _, digits in columns)])
+    return format_table(table)
+
+
+def format_table(table: Sequence[Sequence[str]]) -> str:
+    """Aligns the columns of a table of texts."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return '\n'.join('  '.join(cell.ljust(width) for cell, width
                                in zip(line, widths, strict=True)).rstrip()
                      for line in table)
 
 
-def _mean_and_spread(values: list, digits: int) -> str:
+def mean_and_spread(values: Sequence, digits: int) -> str:
+    """Formats a mean with the sample's standard deviation, without what is None."""
     known = [value for value in values if value is not None]
     if not known:
         return '-'

@@ -16,7 +16,8 @@ from ..errors import HRI30Error, first_cases
 SPLIT_TYPES = ('group', 'random', 'file')
 
 
-def _shuffled(items: Sequence, seed: int) -> list:
+def shuffled(items: Sequence, seed: int | str) -> list:
+    """Returns the items in an order that the seed and their names decide."""
     return sorted(items, key=lambda item: hashlib.sha256(
         f'{seed}:{item}'.encode()).digest())
 
@@ -30,7 +31,7 @@ def _split_by_group(clips, val_groups, seed):
                 f'{len(groups)} groups (SID {_listed(groups)}).\n'
                 f'Expected 1 to {len(groups) - 1}, or a list of groups, '
                 'such as split.val_groups=[1].')
-        held_out = set(_shuffled(groups, seed)[:val_groups])
+        held_out = set(shuffled(groups, seed)[:val_groups])
     else:
         held_out = {int(group) for group in val_groups}
         unknown = held_out - set(groups)
@@ -53,7 +54,7 @@ def _split_at_random(clips, val_ratio, seed):
     for clip in clips:
         by_class[clip['label']].append(clip['video_id'])
     val = {video_id for video_ids in by_class.values()
-           for video_id in _shuffled(video_ids, seed)[:round(val_ratio
+           for video_id in shuffled(video_ids, seed)[:round(val_ratio
                                                              * len(video_ids))]}
     if not val:
         raise HRI30Error(f'split.val_ratio={val_ratio}: leaves no clip for validation '

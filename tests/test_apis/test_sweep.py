@@ -1,10 +1,12 @@
 """Comparing settings with seeds."""
 
+import json
+
 import numpy as np
 import pytest
 from conftest import DEMO_CONFIG, run_tool
 
-from hri30_ext.apis import sweep as sweep_module
+from hri30_ext.apis import runs as runs_module
 from hri30_ext.apis.sweep import format_sweep, parse_arms, sweep
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.curves import compare_runs
@@ -22,14 +24,15 @@ def runs(monkeypatch):
     """Stands in for training: two of four clips are right, one of the two to the left."""
     called = []
 
-    def fake(config, settings, folder):
-        called.append((folder.parent.name, folder.name, settings))
-        (folder / 'val').mkdir(parents=True)
-        write_curves(folder / 'training_curves.csv', HISTORY)
+    def fake(config, run, environment):
+        called.append((run.folder.parent.name, run.folder.name, list(run.settings)))
+        (run.folder / 'val').mkdir(parents=True)
+        write_curves(run.folder / 'training_curves.csv', HISTORY)
         Results(['a', 'b', 'c', 'd'], np.eye(3)[[0, 0, 0, 2]], NAMES, [0, 1, 2, 2]).save(
-            folder / 'val' / 'scores.npz')
+            run.folder / 'val' / 'scores.npz')
+        (run.folder / 'run.json').write_text(json.dumps({'settings': run.settings}))
 
-    monkeypatch.setattr(sweep_module, '_run', fake)
+    monkeypatch.setattr(runs_module, 'train_and_test', fake)
     return called
 
 

@@ -1,0 +1,142 @@
+"""Cross-validation over groups of recordings, and beside it the split that leaks."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from ..config import load_config, parse_options
+from ..datasets.hri30 import load_labelled_clips
+from ..datasets.protocols import group_folds, random_folds, write_list
+from ..evaluation.metrics import HRI30Metric
+from ..evaluation.results import Results
+from ..evaluation.writers import write_results
+from ..utils.fileio import atomic_write_text, check_writable
+from .common import describe_data
+from .runs import Run, complete
+from .sweep import format_table, mean_and_spread
+
+#: What is done in every fold: the last epoch is scored, nothing is chosen or stopped by
+#: the clips that are held out.
+_NOTHING_CHOSEN = ('early_stopping=None', 'save_best=None')
+
+
+def crossval(config: str, folds: int | None, seeds: Sequence[int], out: str,
+             options: Sequence[str] = (), random: bool = False) -> dict:
+    """Trains on all folds but one and scores that one, for every fold and seed.
+
+    The checkpoint of the last epoch is scored; no clip of the held-out fold stops the
+    training or chooses a checkpoint. A fold that is done is not repeated. Several GPUs
+    do a fold each at a time.
+
+    Args:
+        config (str): Path of the config.
+        folds (int, optional): How many; None: leave one group out.
+        seeds (Sequence[int]): Of the folds, weights, order and augmentation.
+        out (str): Folder of the results: ``<protocol>/seed<S>/fold<F>/`` are work
+            folders with the list of the clips that were held out,
+            ``<protocol>/seed<S>/`` is the result folder of all folds together.
+        options (Sequence[str]): Settings of all runs, as for ``--cfg-options``.
+        random (bool): Whether to do the random split of the same clips, in as many
+            folds, as well. It leaks.
+
+    Returns:
+        dict: ``data``, ``folds``, ``seeds`` and ``protocols``: for ``groups`` and, where
+        asked for, ``random``: ``top1`` of each fold and seed, ``mean``, ``deviation``
+        and, over groups of recordings, ``interval``.
+
+    Raises:
+        HRI30Error: a mistake of the user's, or a fold that failed.
+    """
+    cfg = load_config(config, parse_options(list(options)))
+    clips = load_labelled_clips(cfg.data_root, cfg.classes)
+    out = check_writable(out)
+    protocols = {'groups': group_folds, **({'random': random_folds} if random else {})}
+    folds = folds or len(group_folds(clips, None, 0))
+    runs: dict[Run, tuple] = {}
+    for protocol, divide in protocols.items():
+        for seed in seeds:
+            for i, names in enumerate(divide(clips, folds, seed), 1):
+                folder = out / protocol / f'seed{seed}' / f'fold{i}'
+                held_out = write_list(folder / 'held_out.txt', names)
+                runs[Run(f'{protocol}, seed {seed}, fold {i} of {folds}', folder, (
+                    *options, *_NOTHING_CHOSEN, f'seed={seed}', 'split.type=file',
+                    f'split.val_file={held_out}', 'split.train_file=None'))] = (
+                        protocol, seed)
+    results: dict[tuple, list[Results]] = {}
+
+    def done(run: Run) -> None:
+        found = Results.load(run.folder / 'val', need_labels=True)
+        results.setdefault(runs[run], []).append(found)
+        print(f'{run.name}: top-1 {(found.predicted_N == found.labels_N).mean():.3f} of '
+              f'{len(found.videos)} clips', flush=True)
+
+    complete(config, list(runs), done)
+    report = dict(data=describe_data(cfg), folds=folds, seeds=list(seeds), protocols={})
+    for protocol in protocols:
+        of_folds = [found for (name, _), items in results.items() if name == protocol
+                    for found in items]
+        whole = [_together(results[protocol, seed], out / protocol / f'seed{seed}',
+                           protocol) for seed in seeds]
+        top1 = [float((found.predicted_N == found.labels_N).mean()) for found in of_folds]
+        report['protocols'][protocol] = dict(
+            top1=top1, mean=float(np.mean(top1)),
+            deviation=float(np.std(top1, ddof=1)), interval=group_interval(whole))
+    atomic_write_text(out / 'crossval.json', json.dumps(report, indent=1))
+    return report
+
+
+def _together(parts: Sequence[Results], folder: Path, protocol: str) -> Results:
+    """Writes the results of all folds, each clip once, as one result folder."""
+    note = 'cross-validation by group' if protocol == 'groups' else 'random split (leaks)'
+    whole = Results(
+        [video for part in parts for video in part.videos],
+        np.concatenate([part.scores_NK for part in parts]), parts[0].classes,
+        np.concatenate([part.labels_N for part in parts]),
+        np.concatenate([part.groups_N for part in parts]),
+        [name for part in parts for name in part.filenames],
+        f'{parts[0].data.removesuffix(", val")}, {note}')
+    write_results(folder, whole, HRI30Metric.calculate(whole.scores_NK, whole.labels_N))
+    return whole
+
+
+def group_interval(results: Sequence[Results]) -> list[float]:
+    """Estimates how far the accuracy would vary with other groups of recordings.
+
+    Args:
+        results (Sequence[Results]): Of the same clips, one a seed.
+
+    Returns:
+        list[float]: Percentile bootstrap interval of top-1, 95 %, over whole groups (9999
+        resamples); accuracies are means over the seeds.
+    """
+    groups_N = results[0].groups_N
+    right_N = np.mean([found.predicted_N == found.labels_N for found in results], axis=0)
+    groups = np.unique(groups_N)
+    right_G = np.array([right_N[groups_N == group].sum() for group in groups])
+    clips_G = np.array([(groups_N == group).sum() for group in groups])
+    found = bootstrap(
+        (right_G, clips_G),
+        lambda right, clips, axis: right.sum(axis=axis) / clips.sum(axis=axis),
+        paired=True, vectorized=True, method='percentile',
+        rng=np.random.default_rng(0)).confidence_interval
+    return [float(found.low), float(found.high)]
+
+
+def format_crossval(report: dict) -> str:
+    """Formats what :func:`crossval` returns as a table."""
+    table = [['held out', 'folds x seeds', 'top-1 of a fold', '95 % interval over groups']]
+    titles = {'groups': 'whole groups', 'random': 'random clips (LEAKS)'}
+    for name, found in report['protocols'].items():
+        table.append([titles[name], f'{report["folds"]} x {len(report["seeds"])}',
+                      mean_and_spread(found['top1'], 3),
+                      '{:.3f} to {:.3f}'.format(*found['interval'])])
+    lines = [format_table(table)]
+    if 'random' in report['protocols']:
+        gap = (report['protocols']['random']['mean']
+               - report['protocols']['groups']['mean'])
+        lines.append(f'The random split reads {100 * gap:.1f} points higher: clips of one '
+                     'group of recordings stand on both of its sides.')
+    return '\n'.join(lines) + f'\nData: {report["data"]}'

@@ -1,0 +1,102 @@
+"""Protocols of evaluation: folds for cross-validation, and the paper's split sizes.
+
+Everything is seeded, comes out the same on every machine, and is written as lists of
+clip names (one a line), which ``split.type=file`` reads and which can be shared.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import HRI30Error
+from ..utils.fileio import atomic_write_text
+from .splits import shuffled
+
+#: Groups of recordings that the paper's three splits hold out, of 14. Its sizes
+#: (2100/840, 2310/630, 1890/1050 of 2940 clips) are multiples of the 210 clips of a
+#: group, so whole groups were probably held out; its lists are not released.
+PAPER_HELD_OUT = (4, 3, 5)
+PAPER_GROUPS = 14
+
+
+def group_folds(clips: Sequence[dict], folds: int | None, seed: int) -> list[list[str]]:
+    """Divides the clips into folds of whole groups of recordings.
+
+    Args:
+        clips (Sequence[dict]): With ``video_id`` and ``group``.
+        folds (int, optional): How many, 2 to the number of groups; None: one a group
+            (leave one group out).
+        seed (int): Of which groups share a fold.
+
+    Returns:
+        list[list[str]]: Clip names of each fold, sorted; each clip is in exactly one.
+
+    Raises:
+        HRI30Error: more folds than groups, or fewer than 2.
+    """
+    groups = sorted({clip['group'] for clip in clips})
+    folds = len(groups) if folds is None else folds
+    if not 2 <= folds <= len(groups):
+        raise HRI30Error(f'folds={folds}: expected 2 to {len(groups)}, the number of '
+                         'groups of recordings (SID).')
+    fold_of = {group: i % folds for i, group in enumerate(shuffled(groups, seed))}
+    return _collect(clips, [fold_of[clip['group']] for clip in clips], folds)
+
+
+def random_folds(clips: Sequence[dict], folds: int, seed: int) -> list[list[str]]:
+    """Divides the clips at random, each class evenly. It leaks.
+
+    Clips of one group are near-copies and come to stand on both sides: for comparison
+    with :func:`group_folds` alone. Args, returns and raised errors are as there.
+    """
+    if not 2 <= folds <= len(clips):
+        raise HRI30Error(f'folds={folds}: expected 2 to {len(clips)}, the number of clips.')
+    by_class = defaultdict(list)
+    for clip in clips:
+        by_class[clip['label']].append(clip['video_id'])
+    # Dealt on over the classes, so that folds differ by one clip at most.
+    dealt = [name for label in sorted(by_class)
+             for name in shuffled(by_class[label], seed)]
+    fold_of = {name: i % folds for i, name in enumerate(dealt)}
+    return _collect(clips, [fold_of[clip['video_id']] for clip in clips], folds)
+
+
+def _collect(clips, fold_of_clip, folds):
+    collected: list[list[str]] = [[] for _ in range(folds)]
+    for clip, fold in zip(clips, fold_of_clip, strict=True):
+        collected[fold].append(clip['video_id'])
+    return [sorted(fold) for fold in collected]
+
+
+def paper_splits(clips: Sequence[dict], seed: int) -> list[list[str]]:
+    """Holds out whole groups in the shares of the paper's three splits.
+
+    Of 14 groups 4, 3 and 5; of the 10 that are labelled in the release 3, 2 and 4.
+
+    Args:
+        clips (Sequence[dict]): With ``video_id`` and ``group``.
+        seed (int): Of the choice of groups; the three splits choose independently.
+
+    Returns:
+        list[list[str]]: The held-out clips of each split, sorted.
+
+    Raises:
+        HRI30Error: fewer than 3 groups.
+    """
+    groups = sorted({clip['group'] for clip in clips})
+    if len(groups) < 3:
+        raise HRI30Error(f'found {len(groups)} groups of recordings (SID), expected 3 or '
+                         'more to hold whole ones out.')
+    splits = []
+    for i, share in enumerate(PAPER_HELD_OUT):
+        count = max(1, round(len(groups) * share / PAPER_GROUPS))
+        held_out = set(shuffled(groups, f'{seed}:paper{i + 1}')[:count])
+        splits.append(sorted(clip['video_id'] for clip in clips
+                             if clip['group'] in held_out))
+    return splits
+
+
+def write_list(path: str | Path, names: Sequence[str]) -> Path:
+    """Writes a list of clips that ``split.val_file`` reads; returns its path."""
+    atomic_write_text(path, ''.join(f'{name}\n' for name in names))
+    return Path(path)

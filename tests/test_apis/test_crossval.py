@@ -1,0 +1,118 @@
+"""Cross-validation: folds, what is written, and where it runs."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from conftest import CLASSES, DEMO_CONFIG, run_tool
+
+from hri30_ext.apis import runs as runs_module
+from hri30_ext.apis.crossval import crossval, format_crossval, group_interval
+from hri30_ext.apis.runs import Run, complete
+from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.results import Results
+
+
+@pytest.fixture
+def faked(monkeypatch):
+    """Stands in for training: right in the random split, wrong for class 1 by group."""
+    called = []
+
+    def fake(config, run, environment):
+        called.append(run)
+        names = (run.folder / 'held_out.txt').read_text().split()
+        labels = np.array([int(name[3:5]) - 1 for name in names])
+        predicted = labels if 'random' in run.name else np.maximum(labels, 1)
+        (run.folder / 'val').mkdir()
+        Results(names, np.eye(3)[predicted], CLASSES, labels,
+                [int(name[9:11]) for name in names], data='some clips, val').save(
+                    run.folder / 'val' / 'scores.npz')
+        (run.folder / 'run.json').write_text(json.dumps({'settings': run.settings}))
+
+    monkeypatch.setattr(runs_module, 'train_and_test', fake)
+    return called
+
+
+def options_of(clips_root):
+    return [f'data_root={clips_root}', f'classes={",".join(CLASSES)}']
+
+
+def test_each_group_is_held_out_once(faked, clips_root, tmp_path):
+    report = crossval(DEMO_CONFIG, None, [1, 2], str(tmp_path), options_of(clips_root),
+                      random=True)
+    assert len(faked) == 2 * 2 * 3  # protocols, seeds, folds
+    for run in faked:
+        assert 'early_stopping=None' in run.settings and 'save_best=None' in run.settings
+        assert f'split.val_file={run.folder / "held_out.txt"}' in run.settings
+    by_group = report['protocols']['groups']
+    assert by_group['top1'] == pytest.approx([2 / 3] * 6)
+    assert by_group['interval'] == pytest.approx([2 / 3, 2 / 3])
+    assert report['protocols']['random']['mean'] == 1
+    for protocol in ('groups', 'random'):
+        whole = Results.load(tmp_path / protocol / 'seed1', need_labels=True)
+        assert len(whole.videos) == 9 and (tmp_path / protocol / 'seed1' /
+                                           'confusion_matrix.png').is_file()
+    assert 'leaks' in Results.load(tmp_path / 'random' / 'seed2').data
+    text = format_crossval(report)
+    assert 'LEAKS' in text and '33.3 points higher' in text and 'embedded data' in text
+    # A second call finds all of it done.
+    again = crossval(DEMO_CONFIG, None, [1, 2], str(tmp_path), options_of(clips_root),
+                     random=True)
+    assert len(faked) == 12 and again == report
+
+
+def test_an_interrupted_call_goes_on_with_the_fold_that_failed(
+        faked, clips_root, tmp_path, monkeypatch):
+    fake = runs_module.train_and_test
+
+    def fails(config, run, environment):
+        if 'fold 2' in run.name:
+            raise HRI30Error('the disk is full')
+        fake(config, run, environment)
+
+    monkeypatch.setattr(runs_module, 'train_and_test', fails)
+    with pytest.raises(HRI30Error, match='the disk is full'):
+        crossval(DEMO_CONFIG, None, [1], str(tmp_path), options_of(clips_root))
+    assert len(faked) == 1
+    monkeypatch.setattr(runs_module, 'train_and_test', fake)
+    crossval(DEMO_CONFIG, None, [1], str(tmp_path), options_of(clips_root))
+    assert [run.name[-11:-5] for run in faked] == ['fold 1', 'fold 2', 'fold 3']
+
+
+def test_several_gpus_take_a_run_each(monkeypatch, tmp_path):
+    monkeypatch.setattr(runs_module.torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,6')
+    used = []
+    monkeypatch.setattr(runs_module, 'train_and_test', lambda config, run, environment:
+                        used.append(environment['CUDA_VISIBLE_DEVICES']))
+    complete('c.py', [Run(str(i), tmp_path / str(i), ()) for i in range(6)])
+    assert len(used) == 6 and set(used) <= {'4', '6'}
+
+
+def test_interval_is_over_groups_not_clips():
+    """Two groups, all right or all wrong: other groups could give 0 or 1."""
+    results = Results([f'{i:02}' for i in range(20)], np.eye(2)[[0] * 20], ['X', 'Y'],
+                      [0] * 10 + [1] * 10, [1] * 10 + [2] * 10)
+    assert group_interval([results]) == [0, 1]
+
+
+@pytest.mark.slow
+def test_tool_trains_every_fold(clips_root, options, tmp_path):
+    settings = [f'{key}={",".join(value) if key == "classes" else value}'.replace(' ', '')
+                for key, value in {**options, 'max_epochs': 1}.items()
+                if key not in ('data_root', 'split.val_groups')]
+    arguments = ['analysis/crossval.py', DEMO_CONFIG, '--folds', 2, '--out', tmp_path / 'o',
+                 '--cfg-options', f'data_root={clips_root}', *settings]
+    result = run_tool(*arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert 'whole groups' in result.stdout and '2 x 1' in result.stdout
+    report = json.loads((tmp_path / 'o' / 'crossval.json').read_text())
+    assert len(report['protocols']['groups']['top1']) == 2
+    whole = Results.load(tmp_path / 'o' / 'groups' / 'seed1', need_labels=True)
+    assert len(whole.videos) == 9 and set(whole.groups_N) == {1, 2, 3}
+    assert os.path.isfile(whole.filenames[0])
+    result = run_tool('analysis/crossval.py', DEMO_CONFIG, '--folds', 9, '--out',
+                      tmp_path / 'p', '--cfg-options', f'data_root={clips_root}',
+                      *settings, cwd=tmp_path)
+    assert result.returncode == 2 and 'folds=9: expected 2 to 3' in result.stderr

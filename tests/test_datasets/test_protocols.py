@@ -1,0 +1,88 @@
+"""Folds and lists of clips."""
+
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from conftest import CLASSES
+
+from hri30_ext.config import PROJECT_ROOT
+from hri30_ext.datasets.protocols import (
+    group_folds,
+    paper_splits,
+    random_folds,
+    write_list,
+)
+from hri30_ext.datasets.splits import split_clips
+from hri30_ext.errors import HRI30Error
+
+
+def clips(groups, per_class=7, classes=30):
+    return [dict(video_id=f'CID{c:02}_SID{g:02}_VID{v:02}', group=g, label=c - 1, clip=v)
+            for c in range(1, classes + 1) for g in range(1, groups + 1)
+            for v in range(1, per_class + 1)]
+
+
+def groups_of(names):
+    return {int(name[9:11]) for name in names}
+
+
+@pytest.mark.parametrize('folds, sizes', [(None, [1] * 10), (5, [2] * 5), (3, [3, 3, 4])])
+def test_folds_are_whole_groups_and_cover_each_clip_once(folds, sizes):
+    data = clips(10)
+    found = group_folds(data, folds, seed=1)
+    assert sorted(len(groups_of(fold)) for fold in found) == sizes
+    assert sorted(name for fold in found for name in fold) == sorted(
+        clip['video_id'] for clip in data)
+    assert sum(len(groups_of(fold)) for fold in found) == 10  # no group in two folds
+    assert found == group_folds(list(reversed(data)), folds, seed=1)
+    if folds:
+        assert found != group_folds(data, folds, seed=2)
+
+
+def test_random_folds_have_each_class_evenly():
+    found = random_folds(clips(10), 7, seed=1)
+    assert [len(fold) for fold in found] == [300] * 7
+    for fold in found:
+        assert set(Counter(name[:5] for name in fold).values()) == {10}
+        assert len(groups_of(fold)) == 10  # that is the leak
+
+
+@pytest.mark.parametrize('divide', [group_folds, random_folds])
+@pytest.mark.parametrize('folds', [1, 0, 5000])
+def test_impossible_folds_are_refused(divide, folds):
+    with pytest.raises(HRI30Error, match=f'folds={folds}: expected 2 to'):
+        divide(clips(3), folds, 1)
+
+
+@pytest.mark.parametrize('groups, held_out', [
+    (14, [840, 630, 1050]), (10, [630, 420, 840])])
+def test_sizes_of_the_paper(groups, held_out):
+    """2100/840, 2310/630 and 1890/1050 of 14 groups; 3, 2 and 4 of the 10 labelled."""
+    splits = paper_splits(clips(groups), seed=42)
+    assert [len(split) for split in splits] == held_out
+    assert all(len(split) == 210 * len(groups_of(split)) for split in splits)
+
+
+def test_a_list_is_what_a_split_reads(tmp_path):
+    data = clips(4, per_class=1, classes=2)
+    names = group_folds(data, 4, 1)[0]
+    path = write_list(tmp_path / 'lists' / 'val.txt', names)
+    train, val = split_clips(data, type='file', val_file=str(path))
+    assert sorted(clip['video_id'] for clip in val) == names and len(train) == 6
+
+
+def test_tool_writes_the_lists(clips_root, tmp_path):
+    result = subprocess.run(
+        [sys.executable, str(PROJECT_ROOT / 'tools' / 'data' / 'make_splits.py'),
+         str(clips_root), '--out', str(tmp_path), '--classes', *CLASSES],
+        capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    names = {path.name: path.read_text().split() for path in tmp_path.iterdir()}
+    assert set(names) == {f'split{i}_{side}.txt' for i in (1, 2, 3)
+                          for side in ('train', 'val')}
+    for i in (1, 2, 3):
+        assert len(names[f'split{i}_train.txt'] + names[f'split{i}_val.txt']) == 9
+        assert len(groups_of(names[f'split{i}_val.txt'])) == 1
+    assert 'split.val_file=' in result.stdout
