@@ -1,0 +1,177 @@
+"""The analysis of results: class names, errors, kinds, groups and intervals."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap as scipy_bootstrap
+from sklearn.metrics import f1_score, recall_score
+
+from hri30_ext.datasets import HRI30_CLASSES
+from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.analysis import (
+    KINDS,
+    _class_counts,
+    _scores_from_counts,
+    analyze,
+    classify_error,
+    describe_class,
+    write_analysis,
+)
+from hri30_ext.evaluation.metrics import HRI30Metric
+from hri30_ext.evaluation.results import Results
+
+
+def make_results(labels, predicted, groups=None, classes=HRI30_CLASSES):
+    scores = np.full((len(labels), len(classes)), .1 / len(classes))
+    scores[np.arange(len(labels)), predicted] += .9
+    return Results([f'clip{i:04}' for i in range(len(labels))], scores, classes, labels,
+                   groups)
+
+
+def make_random(clips=840, groups=8, absent=()):
+    rng = np.random.default_rng(1)
+    classes = [k for k in range(30) if k not in absent]
+    labels = rng.choice(classes, clips)
+    predicted = np.where(rng.random(clips) < .7, labels, rng.choice(classes, clips))
+    return make_results(labels, predicted, np.sort(rng.integers(1, groups + 1, clips)))
+
+
+@pytest.mark.parametrize('name, description', list(zip(HRI30_CLASSES, [
+    ('deliver', '', 'object'),
+    ('move', 'backward', 'drill'),
+    ('move', 'backward', 'polisher'),
+    ('move', 'diagonal backward left', 'drill'),
+    ('move', 'diagonal backward left', 'polisher'),
+    ('move', 'diagonal backward right', 'drill'),
+    ('move', 'diagonal backward right', 'polisher'),
+    ('move', 'diagonal forward left', 'drill'),
+    ('move', 'diagonal forward left', 'polisher'),
+    ('move', 'diagonal forward right', 'drill'),
+    ('move', 'diagonal forward right', 'polisher'),
+    ('move', 'forward', 'drill'),
+    ('move', 'forward', 'polisher'),
+    ('move', 'left', 'drill'),
+    ('move', 'left', 'polisher'),
+    ('move', 'right', 'drill'),
+    ('move', 'right', 'polisher'),
+    ('no collaborative', '', 'drill'),
+    ('no collaborative', '', 'polisher'),
+    ('handle', 'up', 'drill'),
+    ('handle', 'up', 'polisher'),
+    ('handle', 'up', 'object'),
+    ('handle', 'down', 'drill'),
+    ('handle', 'down', 'polisher'),
+    ('using', '', 'drill'),
+    ('using', '', 'polisher'),
+    ('walking', '', ''),
+    ('walking', '', 'object'),
+    ('walking', '', 'drill'),
+    ('walking', '', 'polisher'),
+], strict=True)))
+def test_names_of_hri30(name, description):
+    assert describe_class(name) == description
+
+
+def test_names_of_other_data():
+    assert describe_class('NoCollaborativeWithDrilll').tool == 'drill'
+    assert describe_class('walk_left with-a_drill') == ('walk', 'left', 'drill')
+    assert describe_class('HTTPWave2') == ('http wave 2', '', '')
+    assert describe_class('') == describe_class('+-_') == ('', '', '')
+    assert classify_error('+', '-') == 'other'
+
+
+@pytest.mark.parametrize('true, predicted, error', [
+    ('MoveLeftWhileDrilling', 'MoveDiagonallyForwardLeftWithDrill', 'direction'),
+    ('PickUpDrill', 'PutDownDrill', 'direction'),
+    ('MoveLeftWhileDrilling', 'MoveLeftWhilePolishing', 'tool'),
+    ('Walking', 'WalkingWithObject', 'tool'),
+    ('PickUpTheObject', 'PutDownDrill', 'direction_and_tool'),
+    ('MoveForwardWhileDrilling', 'MoveBackwardsWhilePolishing', 'direction_and_tool'),
+    ('UsingTheDrill', 'NoCollaborativeWithDrill', 'other'),
+    ('WalkingWithDrill', 'MoveForwardWhileDrilling', 'other'),
+    ('DeliverObject', 'PickUpTheObject', 'other'),
+])
+def test_errors_are_told_apart_either_way(true, predicted, error):
+    assert classify_error(true, predicted) == classify_error(predicted, true) == error
+
+
+def test_by_hand():
+    # PickUpDrill twice (one taken for PutDownDrill), Walking once (with drill),
+    # UsingTheDrill once, right.
+    analysis = analyze(make_results([19, 19, 26, 24], [19, 22, 28, 24], [1, 2, 2, 5]))
+    assert analysis['errors'] == dict(clips=4, wrong=2, direction=1, tool=1,
+                                      direction_and_tool=0, other=0)
+    interaction, motion, collaboration = analysis['kinds']
+    assert interaction == dict(name='human-object interaction', classes=6, clips=2, top1=.5,
+                               mean_class=.5)
+    assert (motion['classes'], motion['clips'], motion['top1']) == (20, 1, 0.)
+    assert (collaboration['classes'], collaboration['top1']) == (4, 1.)
+    assert analysis['groups'] == [
+        dict(group=1, clips=1, top1=1.), dict(group=2, clips=2, top1=0.),
+        dict(group=5, clips=1, top1=1.)]
+    assert sorted(i for ids in KINDS.values() for i in ids) == list(range(1, 31))
+
+
+def test_other_classes_have_no_kinds_and_absent_kinds_no_score():
+    assert analyze(make_results([0, 1], [0, 0], classes=['A', 'B']))['kinds'] == []
+    assert analyze(make_results([0, 0], [0, 0]))['kinds'][1]['mean_class'] is None
+
+
+@pytest.mark.parametrize('absent', [(), (0, 7, 29)])
+def test_scores_from_counts_are_the_metrics(absent):
+    results = make_random(absent=absent)
+    counts = _class_counts(results.labels_N, results.predicted_N, 30)
+    metrics = HRI30Metric.calculate(results.scores_NK, results.labels_N)
+    # A resample counts clips several times, or not at all.
+    drawn = np.random.default_rng(2).integers(0, 840, 200)
+    values = _scores_from_counts(np.stack([counts.sum(axis=0), counts[drawn].sum(axis=0)]))
+    np.testing.assert_allclose(
+        values[0], [metrics[name] for name in ('top1', 'mean_class', 'macro_f1')])
+    labels, predicted = results.labels_N[drawn], results.predicted_N[drawn]
+    np.testing.assert_allclose(values[1], [
+        (labels == predicted).mean(),
+        recall_score(labels, predicted, labels=np.unique(labels), average='macro'),
+        f1_score(labels, predicted, average='macro')])
+
+
+def test_intervals_are_scipys():
+    results = make_random(clips=300)
+    ungrouped = Results(results.videos, results.scores_NK, results.classes,
+                        results.labels_N)
+    intervals = analyze(ungrouped)['intervals']
+    assert intervals['unit'] == 'clips' and intervals['resamples'] == 2000
+    right = (results.labels_N == results.predicted_N).astype(float)
+    expected = scipy_bootstrap((right,), np.mean, n_resamples=2000, method='percentile',
+                               rng=np.random.default_rng(0)).confidence_interval
+    np.testing.assert_allclose(intervals['top1'], expected, atol=.01)
+
+
+def test_groups_are_drawn_whole():
+    # All clips of a group alike: 1 of 2 groups right. Drawn whole, the top-1 of a resample
+    # is 0, .5 or 1, so that the interval is all of it; by clips it would be about +-.1.
+    results = make_results([0] * 100, [0] * 50 + [1] * 50, [1] * 50 + [2] * 50)
+    intervals = analyze(results)['intervals']
+    assert intervals['unit'] == 'groups' and intervals['top1'] == [0., 1.]
+    one_group = make_results([0] * 100, [0] * 50 + [1] * 50, [1] * 100)
+    assert analyze(one_group)['intervals']['unit'] == 'clips'
+    assert analyze(one_group)['intervals']['top1'][0] > .35
+
+
+def test_written_and_quick(tmp_path):
+    results = make_random()
+    began = time.perf_counter()
+    analysis = write_analysis(tmp_path, results, temperature=1.)
+    assert time.perf_counter() - began < 2
+    assert json.loads((tmp_path / 'analysis.json').read_text()) == analysis
+    assert analysis == analyze(results, 1.)
+    calibration = analysis['calibration']
+    assert calibration['nll'] == pytest.approx(calibration['nll_scaled'], rel=1e-6)
+    assert len(calibration['bins']) == 15
+    assert sum(row['clips'] for row in calibration['bins']) == 840
+
+
+def test_labels_are_needed():
+    with pytest.raises(HRI30Error, match='no labelled clips'):
+        analyze(Results(['a'], [[1, 0]], ['X', 'Y']))

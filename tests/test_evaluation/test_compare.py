@@ -1,0 +1,112 @@
+"""Two models on the same clips."""
+
+import json
+from math import comb
+
+import numpy as np
+import pytest
+from conftest import run_tool
+
+from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.compare import compare, compare_folders, format_comparison
+from hri30_ext.evaluation.results import Results
+
+CLASSES = ['X', 'Y', 'Z']
+LABELS = np.repeat([0, 1], 10)
+
+
+def make_results(predicted, labels=LABELS, groups=None, **changes):
+    scores = np.full((len(predicted), 3), .1)
+    scores[np.arange(len(predicted)), predicted] = .8
+    return Results(**{**dict(videos=[f'clip{i:02}' for i in range(len(predicted))],
+                             scores_NK=scores, classes=CLASSES, labels_N=labels,
+                             groups_N=groups), **changes})
+
+
+def wrong_at(*clips):
+    predicted = LABELS.copy()
+    predicted[list(clips)] = 2
+    return predicted
+
+
+def test_by_hand():
+    # Only A has clip 0 right; only B has 4, 5, 10 to 14; neither has 19.
+    comparison = compare(make_results(wrong_at(4, 5, 10, 11, 12, 13, 14, 19)),
+                         make_results(wrong_at(0, 19)))
+    assert comparison['a']['top1'] == .6 and comparison['b']['top1'] == .9
+    assert comparison['difference'] == pytest.approx(.3)
+    # McNemar: 1 of 8 coin tosses or fewer, on both sides.
+    p_value = 2 * (comb(8, 0) + comb(8, 1)) / 2 ** 8
+    assert comparison['mcnemar'] == dict(only_a=1, only_b=7,
+                                         p_value=pytest.approx(p_value))
+    assert comparison['flips'] == [
+        {'class': 'Y', 'clips': 10, 'only_a': 0, 'only_b': 5},
+        {'class': 'X', 'clips': 10, 'only_a': 1, 'only_b': 2}]
+    interval = comparison['interval']
+    assert interval['unit'] == 'clips'
+    assert 0 <= interval['low'] < .3 < interval['high'] <= .6
+    text = format_comparison(comparison)
+    assert '+0.3000' in text and 'p = 0.0703 (McNemar' in text
+
+
+def test_the_interval_is_that_of_drawing_groups_by_hand():
+    # Three groups; B is better by .5, 0 and .25 of their clips.
+    groups = np.repeat([1, 2, 3], [8, 8, 4])
+    a = make_results(wrong_at(0, 1, 2, 3, 16), groups=groups)
+    interval = compare(a, make_results(LABELS, groups=groups))['interval']
+    assert interval['unit'] == 'groups'
+    gain, clips = np.array([4, 0, 1]), np.array([8, 8, 4])
+    drawn = np.array(np.meshgrid(*[range(3)] * 3)).reshape(3, -1).T
+    every = gain[drawn].sum(axis=1) / clips[drawn].sum(axis=1)
+    assert interval['low'] == every.min() == 0
+    assert interval['high'] == every.max() == .5
+
+
+def test_exchanging_the_models_changes_sides_alone():
+    rng = np.random.default_rng(0)
+    labels, groups = rng.integers(0, 3, 200), rng.integers(1, 9, 200)
+    predicted = [np.where(rng.random(200) < share, labels, rng.integers(0, 3, 200))
+                 for share in (.5, .6)]
+    a, b = (make_results(one, labels, groups) for one in predicted)
+    ab, ba = compare(a, b), compare(b, a)
+    assert ab['difference'] == -ba['difference'] != 0
+    assert ab['interval']['low'] == pytest.approx(-ba['interval']['high'])
+    assert ab['mcnemar']['p_value'] == ba['mcnemar']['p_value']
+    assert ab['mcnemar']['only_a'] == ba['mcnemar']['only_b']
+    swapped = [{**row, 'only_a': row['only_b'], 'only_b': row['only_a']}
+               for row in ba['flips']]
+    assert ab['flips'] == swapped
+
+
+def test_the_same_model_twice():
+    a = make_results(wrong_at(3))
+    comparison = compare(a, a)
+    assert comparison['mcnemar']['p_value'] == 1 and comparison['flips'] == []
+    assert comparison['interval']['low'] == comparison['interval']['high'] == 0
+    assert 'class' not in format_comparison(comparison)
+
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(videos=[f'clip{i:02}' for i in range(1, 21)]),
+     r'2 clips are not in both:\n  clip00: only in A\n  clip20: only in B'),
+    (dict(classes=['X', 'Z', 'Y']), "class 2: 'Y' and 'Z'"),
+    (dict(labels_N=1 - LABELS), 'the labels of 20 clips differ:\n  clip00: X and Y'),
+    (dict(labels_N=None), 'B has no labels'),
+    (dict(groups_N=[7] * 20), 'the groups of 20 clips differ:\n  clip00: 1 and 7'),
+])
+def test_differences_are_named(changes, message):
+    a = make_results(LABELS, groups=[1] * 20, source='A')
+    with pytest.raises(HRI30Error, match=message):
+        compare(a, make_results(LABELS, **{'source': 'B', **changes}))
+
+
+def test_folders(tmp_path):
+    for name, predicted in (('A', wrong_at(1)), ('B', LABELS)):
+        make_results(predicted).save(tmp_path / name / 'scores.npz')
+    text = compare_folders(tmp_path / 'A', tmp_path / 'B', tmp_path / 'ab.json')
+    written = json.loads((tmp_path / 'ab.json').read_text())
+    assert written['difference'] == pytest.approx(.05)
+    ran = run_tool('analysis/compare.py', 'A', 'B', cwd=tmp_path)
+    assert ran.returncode == 0 and ran.stdout.splitlines()[3:] == text.splitlines()[3:]
+    with pytest.raises(HRI30Error, match='C: no such file'):
+        compare_folders(tmp_path / 'A', tmp_path / 'C')

@@ -1,0 +1,122 @@
+"""Late fusion of result folders."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import run_tool
+
+from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.ensemble import ensemble, fit_weights, format_ensemble, fuse
+from hri30_ext.evaluation.results import Results
+
+CLASSES = ['X', 'Y', 'Z']
+
+
+def make_model(strength, seed, videos='clip', group=1, labelled=True, clips=60):
+    """Results of a model whose scores follow the labels as strongly as is said."""
+    labels = np.arange(clips) % 3
+    logits = np.random.default_rng(seed).normal(size=(clips, 3))
+    logits[np.arange(clips), labels] += strength
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return Results([f'{videos}{i:02}' for i in range(clips)], scores, CLASSES,
+                   labels if labelled else None, [group] * clips, data='drawn numbers')
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two models, with validation and (unlabelled) test folders."""
+    for name, strength in (('A', 3), ('B', .5)):
+        make_model(strength, ord(name)).save(tmp_path / name / 'val' / 'scores.npz')
+        make_model(strength, ord(name) + 9, 'testvideo', -1, labelled=False).save(
+            tmp_path / name / 'test' / 'scores.npz')
+        (tmp_path / name / 'test' / 'test_set_labels.csv').touch()
+    return tmp_path
+
+
+def test_fusing_by_hand():
+    a = Results(['v', 'w'], [[.8, .2], [.4, .6]], ['X', 'Y'], [0, 1], [-1, 2])
+    b = Results(['w', 'v'], [[.2, .8], [.4, .6]], ['X', 'Y'], [1, 0], [2, 5], ['/w', '/v'])
+    fused = fuse([a, b], [.75, .25])
+    np.testing.assert_allclose(fused.scores_NK, [[.7, .3], [.35, .65]], rtol=1e-6)
+    assert fused.groups_N.tolist() == [5, 2] and fused.filenames == ['/v', '/w']
+    assert fused.labels_N.tolist() == [0, 1]
+
+
+def test_fitted_weights_are_the_best_of_a_grid():
+    models = [make_model(1, 1), make_model(1, 2), make_model(-1, 3)]
+    weights = fit_weights(models)
+    assert weights.sum() == pytest.approx(1) and weights.min() >= 0
+    true = np.stack([one.scores_NK[np.arange(60), one.labels_N] for one in models], axis=1)
+
+    def loss(point):
+        return -np.log(true @ point).mean()
+
+    grid = [np.array([i, j, 20 - i - j]) / 20 for i in range(21) for j in range(21 - i)]
+    assert loss(weights) <= min(map(loss, grid)) + 1e-6
+    # One that is wrong on most clips gets next to nothing.
+    assert weights[2] < .01 < .2 < min(weights[:2])
+
+
+def test_equal_weights_of_labelled_clips(folders):
+    out = folders / 'AB'
+    summary = ensemble([folders / 'A' / 'val', folders / 'B' / 'val' / 'scores.npz'], out)
+    assert {file.name for file in out.iterdir()} == {
+        'predictions.csv', 'scores.npz', 'metrics.json', 'per_class.csv',
+        'confusion_matrix.png', 'analysis.json', 'weights.json'}
+    written = json.loads((out / 'weights.json').read_text())
+    assert written == summary['weights'] and written['fit'] is None
+    assert [model['weight'] for model in written['models']] == [.5, .5]
+    assert summary['metrics'] == json.loads((out / 'metrics.json').read_text())
+    assert Results.load(out).groups_N.tolist() == [1] * 60
+    assert 'drawn numbers, 60 clips' in format_ensemble(summary, out)
+
+
+def test_weights_fitted_on_validation_clips_for_test_clips(folders):
+    ran = run_tool('analysis/ensemble.py', 'A/test', 'B/test', '--out', 'AB', '--weights',
+                   'fitted', '--fit-on', 'A/val', 'B/val', cwd=folders)
+    assert ran.returncode == 0, ran.stderr
+    assert 'fitted on 60 validation clips' in ran.stdout
+    assert {file.name for file in (folders / 'AB').iterdir()} == {
+        'predictions.csv', 'scores.npz', 'test_set_labels.csv', 'weights.json'}
+    assert len((folders / 'AB' / 'test_set_labels.csv').read_text().splitlines()) == 60
+    written = json.loads((folders / 'AB' / 'weights.json').read_text())
+    assert written['models'][0]['weight'] > .6
+    assert written['fit']['nll_fitted'] < written['fit']['nll_equal']
+
+
+def test_weights_are_not_fitted_on_test_clips(folders):
+    def fit(*fit_on, scored='test'):
+        ensemble([folders / 'A' / scored, folders / 'B' / scored], folders / 'AB',
+                 'fitted', [folders / path for path in fit_on])
+
+    for name in 'AB':
+        # Labelled, as the embedded data's test clips are.
+        make_model(1, 5, 'testvideo', -1).save(folders / name / 'test' / 'scores.npz')
+    with pytest.raises(HRI30Error, match='its name says'):
+        fit('A/test', 'B/test')
+    for name in 'AB':
+        (folders / name / 'test').rename(folders / name / 'other')
+    with pytest.raises(HRI30Error, match='test_set_labels.csv says'):
+        fit('A/other', 'B/other', scored='val')
+    for name in 'AB':
+        (folders / name / 'other' / 'test_set_labels.csv').unlink()
+    with pytest.raises(HRI30Error, match='no group of recordings'):
+        fit('A/other', 'B/other', scored='val')
+    with pytest.raises(HRI30Error, match='60 of its clips are among those'):
+        fit('A/val', 'B/val', scored='val')
+    assert not (folders / 'AB').exists()
+
+
+@pytest.mark.parametrize('models, options, message', [
+    (['A/val'], {}, 'two or more'),
+    (['A/val', 'A/val'], {}, 'named twice'),
+    (['A/val', 'B/test'], {}, '120 clips are not in both'),
+    (['A/test', 'B/test'], dict(weights='fitted', fit_on=['A/val']), '1 folders for 2'),
+    (['A/test', 'B/test'], dict(fit_on=['A/val', 'B/val']), 'equal weights are not fitted'),
+    (['A/val', 'B/val'], dict(out='A/val'), 'is one of the folders that are read'),
+])
+def test_mistakes_are_named(folders, monkeypatch, models, options, message):
+    monkeypatch.chdir(folders)
+    with pytest.raises(HRI30Error, match=message):
+        ensemble(models, **{'out': 'AB', **options})

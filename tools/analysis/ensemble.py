@@ -1,0 +1,38 @@
+"""Averages the scores of several models into one result folder."""
+
+import argparse
+import sys
+from pathlib import Path
+
+# tools/, for what the tools share
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import _cli
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Average the probabilities of several models on the same clips, and '
+                    'write the result folder that tools/test.sh writes for one.',
+        epilog='Example: ensemble.py A/test B/test --out AB --weights fitted --fit-on '
+               'A/val B/val')
+    parser.add_argument('folders', nargs='+', metavar='FOLDER',
+                        help='result folders of tools/test.sh, one a model')
+    parser.add_argument('--out', required=True, metavar='D', help='the new folder')
+    parser.add_argument('--weights', choices=('equal', 'fitted'), default='equal',
+                        help='fitted: those with the lowest loss on --fit-on '
+                             '(default: %(default)s)')
+    parser.add_argument('--fit-on', nargs='+', default=[], metavar='FOLDER',
+                        help='validation folders of the same models, in the same order')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from hri30_ext.evaluation.ensemble import ensemble, format_ensemble
+    summary = ensemble(args.folders, args.out, args.weights, args.fit_on)
+    print(format_ensemble(summary, args.out))
+
+
+if __name__ == '__main__':
+    _cli.run(main)
