@@ -9,7 +9,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='tools/test.sh', description='Test a checkpoint: metrics where labels are '
                                           'known, predictions everywhere.',
-        epilog='GPUS=N NNODES=M NODE_RANK=.. MASTER_ADDR=.. PORT=.. before the command '
+        epilog='More views of every clip: --cfg-options test_clips=3 test_flip=True. '
+               'GPUS=N NNODES=M NODE_RANK=.. MASTER_ADDR=.. PORT=.. before the command '
                'run it under torchrun.')
     parser.add_argument('config', metavar='CONFIG', help='the config that was trained')
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help='its .pth file')

@@ -10,6 +10,7 @@ early_stopping = dict(  # None: off
 save_best = 'top1'  # or 'loss', or any other metric of the validation
 snapshot_interval = None  # 10: keep the checkpoint of every tenth epoch; None: of none
 tracker = None  # None, or a name in trackers
+report = True  # a report.html in each result folder
 # ----------------------------------------------------------------------------------
 
 custom_imports = dict(imports=['hri30_ext'], allow_failed_imports=False)

@@ -10,7 +10,9 @@ from scipy.stats import bootstrap
 from ..config import load_config, parse_options
 from ..datasets.hri30 import load_labelled_clips
 from ..datasets.protocols import group_folds, random_folds, write_list
+from ..evaluation.analysis import write_analysis
 from ..evaluation.metrics import HRI30Metric
+from ..evaluation.report import write_report
 from ..evaluation.results import Results
 from ..evaluation.writers import write_results
 from ..utils.fileio import atomic_write_text, check_writable
@@ -99,6 +101,8 @@ def _together(parts: Sequence[Results], folder: Path, protocol: str) -> Results:
         [name for part in parts for name in part.filenames],
         f'{parts[0].data.removesuffix(", val")}, {note}')
     write_results(folder, whole, HRI30Metric.calculate(whole.scores_NK, whole.labels_N))
+    write_analysis(folder, whole)
+    write_report(folder)
     return whole
 
 

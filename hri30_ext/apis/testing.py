@@ -1,15 +1,37 @@
 """Testing a checkpoint: metrics where labels are known, predictions everywhere."""
 
 import copy
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from mmaction.models.recognizers import Recognizer2D
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 
 from ..config import load_config
 from ..datasets.hri30 import find_test_folder
 from ..engine import HRI30Runner
-from ..errors import HRI30Error
+from ..errors import HRI30Error, first_cases
+from ..evaluation.analysis import write_analysis
+from ..evaluation.calibration import (
+    apply_temperature,
+    fit_temperature,
+    load_temperature,
+    negative_log_likelihood,
+    save_temperature,
+)
+from ..evaluation.metrics import HRI30Metric
+from ..evaluation.report import write_report
+from ..evaluation.results import Results
+from ..evaluation.writers import write_results
+from ..transforms.flip import mirrored_labels
+from ..transforms.views import check_num_views
 from ..utils.fileio import check_writable
 from .common import (
     check_environment,
@@ -42,12 +64,33 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
     Raises:
         HRI30Error: a mistake of the user's.
     """
+    cfg = prepare(config, checkpoint, options, launcher)
+    out = check_writable(out or Path(checkpoint).expanduser().resolve().parent)
+    splits = ['val', 'test'] if split == 'all' else [split]
+    if split == 'all' and find_test_folder(cfg.data_root) is None:
+        splits = ['val']
+    metrics = {name: run_split(cfg, name, out / name)[0] for name in splits}
+    if is_main_process():
+        _analyze(cfg, checkpoint, out, splits)
+        _report(cfg, metrics, out)
+    return metrics
+
+
+def prepare(config: str, checkpoint: str, options: dict | None = None,
+            launcher: str = 'none') -> Config:
+    """Reads a config for testing a checkpoint; arguments are those of :func:`test`.
+
+    Returns:
+        Config: Without what only training needs.
+
+    Raises:
+        HRI30Error: a mistake of the user's.
+    """
     cfg = load_config(config, options)
     path = Path(checkpoint).expanduser()
     if not path.is_file():
         raise HRI30Error(f'{checkpoint}: no such checkpoint.\nExpected a .pth file, as '
                          'tools/train.sh names it when it ends.')
-    out = check_writable(out or path.resolve().parent)
     cfg.launcher = launcher
     cfg.load_from, cfg.resume = str(path.resolve()), False
     drop_pretrained(cfg)
@@ -56,21 +99,164 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
                 'val_dataloader', 'val_cfg', 'val_evaluator'):
         cfg[key] = None
     check_environment(cfg)
-    splits = ['val', 'test'] if split == 'all' else [split]
-    if split == 'all' and find_test_folder(cfg.data_root) is None:
-        splits = ['val']
-    metrics = {name: _test_split(copy.deepcopy(cfg), name, out / name)
-               for name in splits}
-    if is_main_process():
-        _report(cfg, metrics, out)
-    return metrics
+    _check_views(cfg)
+    return cfg
 
 
-def _test_split(cfg: Config, split: str, out: Path) -> dict:
-    cfg.work_dir = str(out / 'logs')
-    cfg.test_dataloader.dataset.subset = split
-    evaluators = cfg.test_evaluator
-    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+# ---- Views ------------------------------------------------------------------------------
+
+
+def _sampler(cfg: Config) -> dict:
+    """Returns the step of the test pipeline that chooses frames."""
+    steps = cfg.test_dataloader.dataset.pipeline
+    return next((step for step in steps if 'clip_len' in step), {})
+
+
+def _evaluators(cfg: Config) -> list[dict]:
+    found = cfg.test_evaluator
+    return found if isinstance(found, list) else [found]
+
+
+def _check_views(cfg: Config) -> None:
+    """Refuses views that the config cannot give, before anything is built.
+
+    Raises:
+        HRI30Error: no number of views, one that does not reach the pipeline, or a flip
+            that cannot be mapped back.
+    """
+    clips, flip = cfg.get('test_clips', 1), cfg.get('test_flip', False)
+    check_num_views(clips)
+    sampler = _sampler(cfg)
+    if clips != 1 and sampler.get('num_clips', 1) != clips:
+        raise HRI30Error(
+            f'test_clips={clips}: does not reach the test pipeline, whose frames '
+            f'{sampler.get("type", "no step")} chooses.\nExpected '
+            "dict(type='UniformViews', ..., num_clips='${test_clips}') there, as in "
+            'configs/_base_/datasets/hri30.py.')
+    if not isinstance(flip, bool | None):
+        raise HRI30Error(f'test_flip={flip!r}: expected True or False.')
+    if not flip:
+        return
+    # What a mirrored clip of such a class shows has no score, so that its own would be
+    # averaged with that of another action.
+    alone = sorted(mirrored_labels(cfg.classes)[1])
+    if alone:
+        raise HRI30Error(
+            'test_flip=True: classes whose mirror image is no class:\n'
+            f'{first_cases([cfg.classes[label] for label in alone])}\nExpected the '
+            'other side of each among the classes; set test_flip=False.')
+    others = [evaluator['type'] for evaluator in _evaluators(cfg)
+              if evaluator['type'] != 'HRI30Metric']
+    if others:
+        raise HRI30Error(f'test_flip=True: {", ".join(others)} would not see the average.'
+                         '\nExpected HRI30Metric alone in test_evaluator.')
+    steps = [step.type for step in cfg.test_dataloader.dataset.pipeline]
+    if 'FormatShape' not in steps:
+        raise HRI30Error('test_flip=True: expected FormatShape in the test pipeline, to '
+                         f'flip before it; found {", ".join(steps)}.')
+
+
+def _mirrored(cfg: Config) -> Config:
+    """Returns the config with a test pipeline that flips every clip."""
+    cfg = copy.deepcopy(cfg)
+    steps = cfg.test_dataloader.dataset.pipeline
+    position = next(i for i, step in enumerate(steps) if step.type == 'FormatShape')
+    steps.insert(position, dict(type='Flip', flip_ratio=1))
+    return cfg
+
+
+def average_with_mirrored(results: Results, mirrored: Results) -> Results:
+    """Averages the scores of clips with those of their mirror images.
+
+    A model that sees left in a mirrored clip says right of the clip itself.
+
+    Args:
+        results (Results): Of the clips.
+        mirrored (Results): Of the same clips, flipped.
+
+    Returns:
+        Results: Of the clips; the scores are the means.
+
+    Raises:
+        HRI30Error: other clips or classes.
+    """
+    if (results.videos, results.classes) != (mirrored.videos, mirrored.classes):
+        raise HRI30Error(f'{mirrored.source}: other clips or classes than in '
+                         f'{results.source}.')
+    back_K = np.arange(len(results.classes))
+    for label, other in mirrored_labels(results.classes)[0].items():
+        back_K[label] = other
+    return Results(
+        results.videos, (results.scores_NK + mirrored.scores_NK[:, back_K]) / 2,
+        results.classes, results.labels_N, results.groups_N, results.filenames,
+        results.data, source=results.source)
+
+
+def _count_frames_of_a_view(runner: HRI30Runner, frames: int) -> None:
+    """Tells the head of a 2D recognizer where a view ends.
+
+    The recognizer counts the frames of all views as one clip: a head that reads them in
+    order would read the views one after the other. With the frames of one view it gives
+    logits a view, and mmaction2 averages their probabilities.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if isinstance(model, Recognizer2D):
+        model.cls_head.register_forward_pre_hook(
+            lambda head, args, kwargs: (args, {**kwargs, 'num_segs': frames}),
+            with_kwargs=True)
+
+
+class _Stopwatch(Hook):
+    """Measures the time from before the first batch to after the last."""
+
+    seconds = 0.0
+
+    def before_test_epoch(self, runner) -> None:
+        self._start = time.perf_counter()
+
+    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.seconds = time.perf_counter() - self._start
+
+
+# ---- A split ----------------------------------------------------------------------------
+
+
+def run_split(cfg: Config, split: str, out: Path) -> tuple[dict, float]:
+    """Tests one split with the views that the config asks for.
+
+    Args:
+        cfg (Config): Of :func:`prepare`.
+        split (str): ``val`` or ``test``.
+        out (Path): Folder of the results, which are written once, when all views are in.
+
+    Returns:
+        tuple[dict, float]: The metrics, and the seconds from before the first batch to
+        after the last, of all views.
+    """
+    if not cfg.get('test_flip'):
+        return _test_view(cfg, split, out, out / 'logs')
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix='.views-') as temporary:
+        folders = [Path(temporary) / name for name in ('clips', 'mirrored')]
+        seconds = [_test_view(view, split, folder, out / 'logs')[1]
+                   for view, folder in zip((cfg, _mirrored(cfg)), folders, strict=True)]
+        if not is_main_process():  # which alone has the scores
+            return {}, sum(seconds)
+        results = average_with_mirrored(*map(Results.load, folders))
+    metrics = {} if results.labels_N is None else HRI30Metric.calculate(
+        results.scores_NK, results.labels_N)
+    write_results(out, results, metrics, submission=split == 'test')
+    return metrics or dict(num_videos=len(results.videos)), sum(seconds)
+
+
+def _test_view(cfg: Config, split: str, out: Path, logs: Path) -> tuple[dict, float]:
+    cfg = copy.deepcopy(cfg)
+    cfg.work_dir = str(logs)
+    loader = cfg.test_dataloader
+    loader.dataset.subset = split
+    # As many views at once as there would be clips: no more memory.
+    loader.batch_size = max(1, loader.batch_size // cfg.get('test_clips', 1))
+    for evaluator in _evaluators(cfg):
         if evaluator['type'] == 'HRI30Metric':
             evaluator.update(out_dir=str(out), submission=split == 'test',
                              data=f'{describe_data(cfg)}, {split}')
@@ -82,8 +268,42 @@ def _test_split(cfg: Config, split: str, out: Path) -> dict:
     runner = HRI30Runner.from_cfg(cfg)
     runner.logger.info(f'Testing {split} on {describe_data(cfg)} '
                        f'with {describe_device()}')
+    stopwatch = _Stopwatch()
+    runner.register_hook(stopwatch)
+    if cfg.get('test_clips', 1) > 1:
+        _count_frames_of_a_view(runner, _sampler(cfg)['clip_len'])
     with explain_out_of_memory(cfg, 'test_dataloader'):
-        return runner.test()
+        return runner.test(), stopwatch.seconds
+
+
+def _analyze(cfg: Config, checkpoint: str, out: Path, splits: Sequence[str]) -> None:
+    """Writes ``analysis.json`` and ``report.html`` of each split.
+
+    The temperature is fitted on the validation clips, and kept beside the checkpoint for
+    a test that comes later.
+    """
+    temperature = None
+    for split in splits:  # the validation comes first
+        results = Results.load(out / split)
+        if results.labels_N is not None:
+            try:
+                temperature = (_fit_temperature(checkpoint, results) if split == 'val'
+                               else temperature or load_temperature(checkpoint))
+            except HRI30Error as error:  # the scores are written, and as good without
+                print(f'warning: no calibration: {error}', file=sys.stderr)
+            write_analysis(out / split, results, temperature)
+        if cfg.get('report', True):
+            write_report(out / split, cfg=cfg, checkpoint=checkpoint)
+
+
+def _fit_temperature(checkpoint: str, results: Results) -> float:
+    temperature = fit_temperature(results.scores_NK, results.labels_N)
+    scaled_NK = apply_temperature(results.scores_NK, temperature)
+    save_temperature(
+        checkpoint, temperature, len(results.labels_N), results.data,
+        negative_log_likelihood(results.scores_NK, results.labels_N),
+        negative_log_likelihood(scaled_NK, results.labels_N))
+    return temperature
 
 
 def _report(cfg: Config, metrics: dict[str, dict], out: Path) -> None:

@@ -8,6 +8,7 @@ from mmengine.dist import is_main_process, master_only
 from mmengine.runner import find_latest_checkpoint
 
 from ..config import PROJECT_ROOT, read_config, resolve_settings
+from ..datasets.leaks import check_leaks, list_clips, load_test_split
 from ..engine import HRI30Runner
 from ..errors import HRI30Error
 from ..utils.fileio import atomic_path, check_writable
@@ -55,6 +56,7 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
     _keep_config(unresolved, cfg)
     runner.logger.info(f'Training on {describe_data(cfg)} with {describe_device()}')
     _log_sizes(runner, cfg)
+    _check_leaks(runner, cfg)
     with explain_out_of_memory(cfg, 'train_dataloader'):
         runner.train()
     if not is_main_process():
@@ -96,6 +98,15 @@ def _log_sizes(runner, cfg: Config) -> None:
         runner.logger.info(
             f'{dataset.subset}: {len(dataset)} clips, {len(dataset.classes)} classes, '
             f'groups (SID) {", ".join(map(str, groups))}')
+
+
+@master_only
+def _check_leaks(runner, cfg: Config) -> None:
+    """Ends a training on clips that stand in two splits, before the first epoch."""
+    loops = dict(train=runner.train_loop, val=runner.val_loop)
+    splits = {split: list_clips(loop.dataloader.dataset) for split, loop in loops.items()}
+    check_leaks({**splits, **load_test_split(cfg)}, cfg, runner.logger.info,
+                runner.logger.warning)
 
 
 def _report(runner, cfg: Config) -> Path:

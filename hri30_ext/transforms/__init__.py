@@ -3,5 +3,6 @@
 from .flip import LabelAwareFlip
 from .loading import ClipInit
 from .sampling import FrameOrder
+from .views import UniformViews
 
-__all__ = ['ClipInit', 'FrameOrder', 'LabelAwareFlip']
+__all__ = ['ClipInit', 'FrameOrder', 'LabelAwareFlip', 'UniformViews']

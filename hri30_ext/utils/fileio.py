@@ -43,7 +43,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def atomic_write_text(path: str | Path, text: str) -> None:
     """Writes UTF-8 text with LF line ends, whole or not at all."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding='utf-8', newline='\n')
+        # A file name that is not UTF-8 is written as the bytes that it is.
+        temporary.write_text(text, encoding='utf-8', errors='surrogateescape',
+                             newline='\n')
 
 
 def check_writable(folder: str | Path) -> Path:

@@ -17,7 +17,7 @@ from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.writers import CURVES, read_curves
 
 RESULTS = {'predictions.csv', 'scores.npz', 'metrics.json', 'per_class.csv',
-           'confusion_matrix.png'}
+           'confusion_matrix.png', 'analysis.json', 'report.html'}
 
 
 def as_arguments(options):
@@ -85,7 +85,7 @@ def test_unlabelled_clips_get_predictions_and_no_metrics(
                        options={**options, 'data_root': str(root)})
     assert metrics == {'test': {'num_videos': 1}}
     assert {file.name for file in (tmp_path / 'test').iterdir() if file.is_file()} == {
-        'predictions.csv', 'scores.npz', 'test_set_labels.csv'}
+        'predictions.csv', 'scores.npz', 'test_set_labels.csv', 'report.html'}
 
 
 def test_mmaction2_as_a_client_gives_the_same_class(trained, clips_root, options, tmp_path):

@@ -16,6 +16,12 @@ resize_size = (256, 256)  # width, height before the random crop of training
 batch_size = 16  # clips, on each GPU
 num_workers = None  # decoding processes; None: one a CPU core, 8 at most
 
+leak_check = True  # no clip in two splits; 'exact', 'names' or None compare less
+
+# Views of a clip at test time; their probabilities are averaged.
+test_clips = 1  # samplings of the clip, each of num_frames other frames
+test_flip = False  # True: tools/test.sh averages with the mirrored clip, mapped back
+
 # Augmentation of training clips: None switches a part off.
 flip = 'label_aware'  # a name in flips
 color_jitter = dict(  # the same for all frames of a clip
@@ -49,7 +55,8 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='DecordInit'),
-    dict(type='UniformSample', clip_len='${num_frames}', test_mode=True),
+    dict(type='UniformViews', clip_len='${num_frames}', num_clips='${test_clips}',
+         test_mode=True),
     dict(type='DecordDecode'),
     dict(type='Resize', scale='${input_size}', keep_ratio=False),
     dict(type='FormatShape', input_format='${input_format}'),

@@ -1,0 +1,69 @@
+"""What more views of a clip gain at test time, and what they cost."""
+
+import json
+from collections.abc import Sequence
+
+from ..errors import HRI30Error
+from ..transforms.flip import mirrored_labels
+from ..transforms.views import check_num_views
+from ..utils.fileio import atomic_write_text, check_writable
+from .testing import prepare, run_split
+
+#: The file of the table.
+VIEWS = 'views.json'
+
+
+def compare_views(config: str, checkpoint: str, out: str, split: str = 'val',
+                  clips: Sequence[int] = (1, 3, 10), options: dict | None = None
+                  ) -> list[dict]:
+    """Tests a checkpoint with each number of views, without and with a flip.
+
+    Args:
+        config (str): Path of the config.
+        checkpoint (str): Its weights.
+        out (str): Gets ``views.json``, and a result folder ``<clips>[-flip]/<split>/``
+            for each row.
+        split (str): ``val``, or ``test`` where its labels are known.
+        clips (Sequence[int]): Numbers of views. One view is always measured, first.
+        options (dict, optional): As parsed from ``--cfg-options``.
+
+    Returns:
+        list[dict]: Rows of ``clips``, ``flip``, ``views``, ``top1`` and ``mean_class`` in
+        [0, 1], ``seconds`` a clip, loading included, and ``cost``: seconds relative to
+        one view. No row has a flip where a class has no mirror image.
+
+    Raises:
+        HRI30Error: a mistake of the user's, or clips without labels.
+    """
+    for number in clips:
+        check_num_views(number)
+    out = check_writable(out)
+    options = dict(options or {})
+    cfg = prepare(config, checkpoint, options)
+    flips = [False] if mirrored_labels(cfg.classes)[1] else [False, True]
+    rows: list[dict] = []
+    for number in sorted({1, *clips}):
+        for flip in flips:
+            cfg = prepare(config, checkpoint,
+                          {**options, 'test_clips': number, 'test_flip': flip})
+            folder = out / f'{number}{"-flip" if flip else ""}' / split
+            metrics, seconds = run_split(cfg, split, folder)
+            if 'top1' not in metrics:
+                raise HRI30Error(f'{cfg.data_root}: the labels of {split} are not known.\n'
+                                 'Expected a split to score; take --split val.')
+            seconds /= metrics['num_videos']
+            rows.append(dict(
+                clips=number, flip=flip, views=number * (1 + flip), top1=metrics['top1'],
+                mean_class=metrics['mean_class'], seconds=seconds,
+                cost=seconds / (rows[0]['seconds'] if rows else seconds)))
+    atomic_write_text(out / VIEWS, json.dumps(rows, indent=1) + '\n')
+    return rows
+
+
+def format_views(rows: Sequence[dict]) -> str:
+    """Formats the rows of :func:`compare_views` as a table."""
+    lines = ['clips  flip  views  top-1  mean class  seconds a clip  relative']
+    lines += [f'{row["clips"]:5}  {"yes" if row["flip"] else "no":4}  {row["views"]:5}  '
+              f'{row["top1"]:.3f}  {row["mean_class"]:10.3f}  {row["seconds"]:14.3f}  '
+              f'{row["cost"]:8.2f}' for row in rows]
+    return '\n'.join(lines)

@@ -1,0 +1,72 @@
+"""Several views of a clip at test time.
+
+Shapes: V views of a clip, T frames of a view.
+"""
+
+import numpy as np
+from mmaction.datasets.transforms import UniformSample
+from mmaction.registry import TRANSFORMS
+
+from ..errors import HRI30Error
+
+
+@TRANSFORMS.register_module()
+class UniformViews(UniformSample):
+    """Samples ``num_clips`` different views, each over the whole clip.
+
+    As mmaction2's ``UniformSample`` in test mode, the clip is divided into ``clip_len``
+    segments, and a view takes a frame of each. View v of V takes the frame at fraction
+    (v + 0.5) / V of a segment; one view is exactly that of ``UniformSample``. Of several
+    views, mmaction2's are often the same: a segment of HRI30's clips (30-60 frames) has
+    4-7 frames, and ten fractions of it, rounded down, are as few. Here each segment of a
+    clip rounds at another point, so that up to ten views of a clip of 30 frames or more
+    are as many different sets of frames.
+
+    Required Keys:
+
+        - total_frames
+        - start_index
+
+    Added Keys:
+
+        - frame_inds, (V * T, ) int32, view by view
+        - clip_len
+        - frame_interval
+        - num_clips
+
+    Args:
+        clip_len (int): T, frames of a view.
+        num_clips (int): V, 1 or more. Defaults to 1.
+        test_mode (bool): Must be True: in training, ``UniformSample`` is random.
+
+    Raises:
+        HRI30Error: ``num_clips`` is no number of views.
+    """
+
+    def __init__(self, clip_len: int, num_clips: int = 1, test_mode: bool = True) -> None:
+        check_num_views(num_clips)
+        if not test_mode:
+            raise HRI30Error('UniformViews: is for testing; train with UniformSample.')
+        super().__init__(clip_len, num_clips, test_mode=True)
+
+    def _get_sample_clips(self, num_frames: int) -> np.ndarray:
+        if self.num_clips == 1:
+            return super()._get_sample_clips(num_frames)
+        segment = (num_frames - 1) / self.clip_len  # in frames
+        starts_T = np.round(segment * np.arange(self.clip_len)).astype(int)
+        # Where each segment rounds: spread evenly over a frame.
+        rounding_T = np.arange(self.clip_len) / self.clip_len
+        fractions_V1 = (np.arange(self.num_clips)[:, None] + 0.5) / self.num_clips
+        frames_VT = starts_T + np.floor(segment * fractions_V1 + rounding_T).astype(int)
+        return np.minimum(frames_VT, num_frames - 1).ravel()
+
+
+def check_num_views(num_clips: int) -> None:
+    """Refuses what is no number of views.
+
+    Raises:
+        HRI30Error: not a whole number from 1.
+    """
+    if type(num_clips) is not int or num_clips < 1:
+        raise HRI30Error(f'test_clips={num_clips!r}: expected the number of views of a '
+                         'clip, 1 or more, such as test_clips=3.')

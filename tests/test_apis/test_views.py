@@ -1,0 +1,228 @@
+"""Views of a clip at test time: which frames, and whose mean is written."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import CLASSES, DEMO_CONFIG, run_tool
+from mmaction.datasets.transforms import UniformSample
+from mmaction.registry import DATASETS, MODELS
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
+
+from hri30_ext.apis import test as run_test
+from hri30_ext.apis.testing import average_with_mirrored
+from hri30_ext.apis.views import compare_views, format_views
+from hri30_ext.config import PROJECT_ROOT, load_config
+from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.results import Results
+from hri30_ext.transforms.views import UniformViews
+
+LSTM = str(next((PROJECT_ROOT / 'configs' / 'cnn_lstm').glob('*.py')))
+SIDES = ['MoveLeftWhileDrilling', 'MoveRightWhileDrilling', 'Walking']
+
+
+@MODELS.register_module()
+class SideStub(BaseModel):
+    """Says left, or right, the more the brighter that half of the clip is."""
+
+    def __init__(self, backbone, data_preprocessor=None):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(0.1))
+
+    def forward(self, inputs, data_samples=None, mode='predict'):
+        for clip_VCTHW, sample in zip(inputs, data_samples, strict=True):
+            left, right = clip_VCTHW.float().chunk(2, dim=-1)
+            logits_K = torch.stack([left.mean(), right.mean(), right.mean() * 0 + 100])
+            sample.set_pred_score((self.weight * logits_K).softmax(0))
+        return data_samples
+
+
+def frames_of(length, clip_len, num_clips):
+    step = UniformViews(clip_len=clip_len, num_clips=num_clips)
+    found = step.transform(dict(total_frames=length, start_index=0))
+    return found['frame_inds'].reshape(num_clips, clip_len)
+
+
+def test_frames_of_two_views():
+    # Segments of 2 frames, from 0, 2, 4 and 6; fractions of 0.5 and 1.5 frames, rounded
+    # down after 0, 1/4, 1/2 and 3/4 of a frame are added.
+    assert frames_of(9, 4, 2).tolist() == [[0, 2, 5, 7], [1, 3, 6, 8]]
+
+
+@pytest.mark.parametrize('clip_len', [8, 13, 16, 32])
+def test_one_view_is_uniform_sample_and_several_differ(clip_len):
+    for length in range(30, 61):
+        upstream = UniformSample(clip_len, test_mode=True)._get_sample_clips(length)
+        assert frames_of(length, clip_len, 1).ravel().tolist() == upstream.tolist()
+        for views in (3, 10):
+            frames = frames_of(length, clip_len, views)
+            assert len({tuple(view) for view in frames}) == views
+            assert (np.diff(frames) >= 0).all() and frames.max() < length
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'test_clips': 0}, 'test_clips=0: expected'),
+    ({'test_clips': -1}, 'test_clips=-1: expected'),
+    ({'test_clips': 2.5}, 'test_clips=2.5: expected'),
+    ({'test_clips': True}, 'test_clips=True: expected'),
+    ({'test_flip': 'maybe'}, "test_flip='maybe': expected"),
+    ({'test_flip': True, 'classes': ['TurnLeft', 'Stop', 'Go']}, 'no class:\n  TurnLeft'),
+])
+def test_views_that_cannot_be_given(checkpoint, options, tmp_path, change, message):
+    with pytest.raises(HRI30Error, match=message):
+        run_test(DEMO_CONFIG, checkpoint, out=str(tmp_path), options={**options, **change})
+
+
+def test_views_that_do_not_reach_the_pipeline(checkpoint, tmp_path):
+    config = next((PROJECT_ROOT / 'configs' / 'slowonly').glob('*8x4x1*.py'))
+    with pytest.raises(HRI30Error, match='does not reach.*SampleFrames'):
+        run_test(str(config), checkpoint, out=str(tmp_path), options={'test_clips': 3})
+
+
+def make_checkpoint(config, options, path):
+    """Saves random weights whose logits of different views differ by about one."""
+    torch.manual_seed(0)
+    cfg = load_config(config, options)
+    model = MODELS.build(cfg.model).eval()
+    fc_cls, logits = model.cls_head.fc_cls, []
+    hook = fc_cls.register_forward_hook(lambda layer, x, y: logits.append(y))
+    score_views(cfg, model)
+    hook.remove()
+    logits_NK = torch.cat(logits)
+    spread_K = logits_NK.std(dim=0)
+    with torch.no_grad():
+        fc_cls.weight /= spread_K[:, None]
+        fc_cls.bias.copy_((fc_cls.bias - logits_NK.mean(dim=0)) / spread_K)
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return str(path)
+
+
+@pytest.fixture
+def checkpoint(options, tmp_path, scope):
+    return make_checkpoint(DEMO_CONFIG, options, tmp_path / 'random.pth')
+
+
+def score_views(cfg, model, mirror=False):
+    """Scores every view of the validation clips alone, (N, V, K), without the program."""
+    dataset = DATASETS.build(cfg.val_dataloader.dataset)
+    pipeline, scores = Compose(cfg.test_pipeline), {}
+    for index in range(len(dataset)):
+        sample = dataset.get_data_info(index)
+        packed = pipeline(dict(sample))
+        views = packed['inputs'].chunk(cfg.test_clips)
+        if mirror:
+            views = [view.flip(-1) for view in views]
+        with torch.no_grad():
+            scores[sample['video_id']] = torch.stack([
+                model.test_step(pseudo_collate([{**packed, 'inputs': view}]))[0].pred_score
+                for view in views])
+    return torch.stack([scores[name] for name in sorted(scores)]).numpy()
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmaction')
+
+
+def load_model(config, checkpoint, options):
+    cfg = load_config(config, options)
+    model = MODELS.build(cfg.model).eval()
+    model.load_state_dict(torch.load(checkpoint, weights_only=True)['state_dict'])
+    return cfg, model
+
+
+@pytest.mark.parametrize('config', [DEMO_CONFIG, LSTM], ids=['3D', '2D in order'])
+def test_scores_are_the_mean_of_the_views(config, options, tmp_path):
+    options = {**options, 'test_clips': 3}
+    if config == LSTM:
+        del options['cache_dir']
+        options.update({'model.backbone.pretrained': None, 'model.backbone.depth': 18,
+                        'model.cls_head.in_channels': 512})
+    checkpoint = make_checkpoint(config, options, tmp_path / 'random.pth')
+    metrics = run_test(config, checkpoint, 'val', str(tmp_path), options)
+    results = Results.load(tmp_path / 'val')
+    views_NVK = score_views(*load_model(config, checkpoint, options))
+    np.testing.assert_allclose(results.scores_NK, views_NVK.mean(axis=1), atol=2e-3)
+    assert np.ptp(views_NVK, axis=1).max() > 0.02  # the views do differ
+    assert metrics['val']['num_videos'] == len(results.videos) == 3
+
+
+def test_scores_are_the_mean_with_the_mirrored_clip(checkpoint, options, tmp_path):
+    run_test(DEMO_CONFIG, checkpoint, 'val', str(tmp_path), {**options, 'test_flip': True})
+    loaded = load_model(DEMO_CONFIG, checkpoint, options)
+    views = [score_views(*loaded, mirror)[:, 0] for mirror in (False, True)]
+    results = Results.load(tmp_path / 'val')
+    np.testing.assert_allclose(results.scores_NK, np.mean(views, axis=0), atol=2e-3)
+    assert np.ptp(views, axis=0).max() > 0.02
+    assert {file.name for file in (tmp_path / 'val').iterdir()} == {
+        'logs', 'predictions.csv', 'scores.npz', 'metrics.json', 'per_class.csv',
+        'confusion_matrix.png', 'analysis.json', 'report.html'}
+
+
+def test_what_a_mirrored_clip_shows_is_mapped_back(clips_root, options, tmp_path):
+    root = tmp_path / 'data'
+    root.mkdir()
+    (root / 'train_set').symlink_to(clips_root / 'train_set')
+    config = tmp_path / 'sides.py'
+    config.write_text(f"_base_ = '{DEMO_CONFIG}'\n"
+                      "model = dict(_delete_=True, type='SideStub', backbone=dict())\n")
+    torch.save(dict(state_dict=SideStub({}).state_dict()), tmp_path / 'sides.pth')
+    options = {**options, 'data_root': str(root), 'classes': SIDES}
+    scores = {}
+    for flip in (False, True):
+        run_test(str(config), str(tmp_path / 'sides.pth'), 'val',
+                 str(tmp_path / str(flip)), {**options, 'test_flip': flip})
+        scores[flip] = Results.load(tmp_path / str(flip) / 'val').scores_NK
+    # The stub is as right about a mirrored clip as about the clip.
+    np.testing.assert_allclose(scores[True], scores[False], atol=1e-5)
+    assert (abs(scores[False][:, 0] - scores[False][:, 1]) > 0.01).all()
+
+
+def test_hand_computed_mean_of_mirrored_scores():
+    clips = Results(['a'], np.array([[0.5, 0.3, 0.2]]), SIDES, [0], [4])
+    mirrored = Results(['a'], np.array([[0.1, 0.7, 0.2]]), SIDES, [0], [4])
+    mean = average_with_mirrored(clips, mirrored)
+    np.testing.assert_allclose(mean.scores_NK, [[0.6, 0.2, 0.2]], atol=1e-6)
+    assert mean.labels_N.tolist() == [0] and mean.groups_N.tolist() == [4]
+    other = Results(['b'], mirrored.scores_NK, SIDES)
+    with pytest.raises(HRI30Error, match='other clips'):
+        average_with_mirrored(clips, other)
+
+
+def test_names_of_test_clips_say_nothing(checkpoint, clips_root, options, tmp_path):
+    names = sorted(file.stem for file in (clips_root / 'test_set').iterdir())
+    scores = []
+    for turn in (0, 1):  # the second time, every clip has the name of another
+        root = tmp_path / f'data{turn}'
+        (root / 'test_set').mkdir(parents=True)
+        for i, name in enumerate(names):
+            shutil.copy(clips_root / 'test_set' / f'{name}.avi',
+                        root / 'test_set' / f'{names[i - turn]}.avi')
+        run_test(DEMO_CONFIG, checkpoint, 'test', str(root / 'out'),
+                 {**options, 'data_root': str(root)})
+        found = Results.load(root / 'out' / 'test')
+        scores.append([found.scores_NK[found.videos.index(names[i - turn])]
+                       for i in range(len(names))])
+    np.testing.assert_allclose(*scores, atol=1e-5)
+    assert np.ptp(scores[0], axis=0).max() > 0.02  # the clips do differ
+
+
+def test_cost_stands_beside_gain(checkpoint, options, tmp_path):
+    rows = compare_views(DEMO_CONFIG, checkpoint, str(tmp_path), clips=[3], options=options)
+    assert [(row['clips'], row['flip'], row['views']) for row in rows] == [
+        (1, False, 1), (1, True, 2), (3, False, 3), (3, True, 6)]
+    assert rows[0]['cost'] == 1 and all(row['seconds'] > 0 for row in rows)
+    assert json.loads((tmp_path / 'views.json').read_text()) == rows
+    assert (tmp_path / '3-flip' / 'val' / 'predictions.csv').is_file()
+    assert len(format_views(rows).splitlines()) == 5
+
+
+def test_mistake_of_the_tool_is_one_message(checkpoint, options, tmp_path):
+    result = run_tool('analysis/views.py', DEMO_CONFIG, checkpoint, '--clips', 0, '--out',
+                      tmp_path, '--cfg-options', f'data_root={options["data_root"]}',
+                      f'classes={",".join(CLASSES)}', cwd=tmp_path)
+    assert result.returncode == 2 and result.stderr.startswith('error: test_clips=0')

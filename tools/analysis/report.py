@@ -1,0 +1,47 @@
+"""Writes report.html for a result folder that is there already."""
+
+import argparse
+import sys
+from pathlib import Path
+
+# tools/, for what the tools share
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import _cli
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Write report.html, one file that opens from disk, into a result '
+                    'folder. With the config and the checkpoint it shows the protocol '
+                    'and where the model looked.')
+    parser.add_argument('folder', metavar='RESULT_FOLDER',
+                        help='of tools/test.sh, such as work_dirs/RUN/val')
+    parser.add_argument('--config', metavar='C', help='the config that was tested')
+    parser.add_argument('--checkpoint', metavar='P', help='its .pth file')
+    parser.add_argument('--training-folder', metavar='D',
+                        help='has training_curves.csv; default the folder of the '
+                             'checkpoint, or the one above RESULT_FOLDER')
+    parser.add_argument('--no-explain', dest='explain', action='store_false',
+                        help='do not show where the model looked')
+    _cli.add_runtime_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if args.cfg_options and not args.config:
+        _cli.fail('--cfg-options: there is no config to change; add --config C.')
+    _cli.choose_device(args.device)
+    from hri30_ext.config import load_config, parse_options
+    from hri30_ext.evaluation.report import write_report
+    cfg = None
+    if args.config:
+        cfg = load_config(args.config, parse_options(args.cfg_options))
+    path = write_report(args.folder, cfg=cfg, checkpoint=args.checkpoint,
+                        training_folder=args.training_folder, explain=args.explain)
+    print(f'Report: {path}')
+
+
+if __name__ == '__main__':
+    _cli.run(main)

@@ -1,0 +1,36 @@
+"""Looks for clips that stand in two splits, without training."""
+
+import argparse
+import sys
+from pathlib import Path
+
+# tools/, for what the tools share
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import _cli
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Look for clips that stand in two of the splits train, val and test: '
+                    'by name, by content, and as changed copies (re-encoded, rescaled, '
+                    'cut at the ends). Exits with 1 where there are any.',
+        epilog='What is read of a clip is kept, so that a training need not read it.')
+    parser.add_argument('config', metavar='CONFIG', help='a file in configs/')
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
+                        help='such as data_root=PATH split.type=random')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    _cli.choose_device('cpu')
+    from hri30_ext.config import load_config, parse_options
+    from hri30_ext.datasets.leaks import check_config
+    leaks = check_config(load_config(args.config, parse_options(args.cfg_options)))
+    print(leaks)
+    sys.exit(1 if leaks.found else 0)
+
+
+if __name__ == '__main__':
+    _cli.run(main)
