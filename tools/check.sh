@@ -29,7 +29,9 @@ ensure_venv
 cd -- "$ROOT"
 lint=passed tests=passed
 "$PY" -m ruff check . || lint=FAILED
-# A -m among the user's own arguments wins, coming last.
-"$PY" -m pytest "${chosen[@]}" "${arguments[@]}" || tests=FAILED
+# A process a core with one thread each: the models of the tests are too small to divide.
+# A -m or -n among the user's own arguments wins, coming last.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+"$PY" -m pytest -n auto "${chosen[@]}" "${arguments[@]}" || tests=FAILED
 printf 'check: lint %s, tests %s\n' "$lint" "$tests"
 [[ "$lint$tests" == passedpassed ]]

@@ -56,6 +56,7 @@ NEAR_BITS = 18
 _VERSION = 1
 _HASH_SIDE = 16  # so B = 256
 _FRAME_SIDE = 64  # pixels; what a hash of that side is computed from
+_NO_FRAMES = np.zeros((0, _HASH_SIDE**2), bool)
 _ANCHORS = (0.25, 0.5, 0.75)  # of a clip's length
 _FEW_CLIPS = 16  # below, starting processes takes longer than the work
 _KEPT_VERDICTS = 20
@@ -116,7 +117,7 @@ def fingerprint(path: str | Path) -> Fingerprint:
             raise ValueError('no frames')
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         problem = f'{type(error).__name__}: {str(error).strip()[:120]}'
-        return Fingerprint('', np.zeros((0, _HASH_SIDE**2), bool), problem)
+        return Fingerprint('', _NO_FRAMES, problem)
     return Fingerprint(sha256, np.stack(hashes), '')
 
 
@@ -203,6 +204,20 @@ def read_fingerprints(paths: Iterable[str], cache: LeakCache) -> dict[str, Finge
     for path, result in zip(new, read, strict=True):
         found[path] = result
         cache.put(path, stats[path], result)
+    return found
+
+
+def read_contents(paths: Iterable[str], cache: LeakCache) -> dict[str, Fingerprint]:
+    """Reads what clips contain, without decoding those that the cache does not know."""
+    found = {}
+    for path in paths:
+        found[path] = cache.get(path, _stat(path))
+        if found[path] is None:
+            try:
+                sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+                found[path] = Fingerprint(sha256, _NO_FRAMES, '')
+            except OSError as error:
+                found[path] = Fingerprint('', _NO_FRAMES, str(error))
     return found
 
 
@@ -332,9 +347,10 @@ def find_leaks(splits: Mapping[str, Sequence[Mapping]], mode: bool | str | None,
     leaks.names = _equal_pairs(splits, lambda clip: clip['video_id'].casefold())
     if mode != 'names':
         cache = LeakCache(cache_file)
-        prints = read_fingerprints(
-            dict.fromkeys(clip['filename'] for clips in splits.values() for clip in clips),
-            cache)
+        paths = dict.fromkeys(
+            clip['filename'] for clips in splits.values() for clip in clips)
+        prints = (read_fingerprints(paths, cache) if mode is True
+                  else read_contents(paths, cache))
         leaks.not_compared = [f'{path}: {found.problem}' for path, found
                               in sorted(prints.items()) if found.problem]
         leaks.contents = _equal_pairs(

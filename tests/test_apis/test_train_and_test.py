@@ -56,6 +56,11 @@ def test_one_command_gives_metrics_and_predictions(trained, clips_root, options,
     best = next(trained[0].glob('best_top1_epoch_*.pth'))
     metrics = run_test(DEMO_CONFIG, str(best), out=str(tmp_path), options=options)
     assert set(metrics) == {'val', 'test'}
+    # Fitted on the validation clips, for every later use of the checkpoint.
+    calibration = json.loads(best.with_suffix('.calibration.json').read_text())
+    assert calibration['temperature'] > 0 and calibration['clips'] == 3
+    analysis = json.loads((tmp_path / 'test' / 'analysis.json').read_text())
+    assert analysis['calibration']['temperature'] == calibration['temperature']
     for split, files in (('val', RESULTS), ('test', RESULTS | {'test_set_labels.csv'})):
         folder = tmp_path / split
         assert {file.name for file in folder.iterdir() if file.is_file()} == files

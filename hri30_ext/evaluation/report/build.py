@@ -67,6 +67,7 @@ def write_report(folder: str | Path, *, cfg: Config | None = None,
     analysis = _read_json(folder / 'analysis.json')
     context = dict(
         data=results.data, embedded='embedded data' in results.data,
+        subset=_subset(results, cfg),
         count=len(results.videos), labelled=results.labels_N is not None,
         tested=_date(folder / SCORES), written=datetime.now().strftime('%Y-%m-%d %H:%M'),
         checkpoint=Path(checkpoint).name if checkpoint else '',
