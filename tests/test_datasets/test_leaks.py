@@ -196,3 +196,17 @@ def test_the_tool_prints_a_table(root, options, tmp_path):
     (root / 'test_set' / 'a.avi').unlink()
     cfg = load_config(DEMO_CONFIG, {**options, 'data_root': str(root)})
     assert not check_config(cfg).found
+
+
+def test_exact_compares_contents_without_decoding(tmp_path):
+    """What cannot be decoded can still be the same file."""
+    for name, content in (('a', b'no video'), ('b', b'no video'), ('c', b'another')):
+        (tmp_path / f'{name}.avi').write_bytes(content)
+    splits = {split: [dict(video_id=name, group=group,
+                           filename=str(tmp_path / f'{name}.avi'))]
+              for split, name, group in (
+                  ('train', 'a', 1), ('val', 'c', 2), ('test', 'b', -1))}
+    found = find_leaks(splits, 'exact', tmp_path / 'leaks.json')
+    assert len(found.contents) == 1 and 'a.avi' in found.contents[0]
+    assert not found.not_compared and not found.names
+    assert len(find_leaks(splits, True, tmp_path / 'leaks.json').not_compared) == 3
