@@ -40,7 +40,8 @@ def check(root, options):
     """Returns a function that compares the splits as a training does."""
     def run(**changes):
         cfg = load_config(DEMO_CONFIG, {**options, 'data_root': str(root),
-                                        'split.val_groups': [1], **changes})
+                                        'split.val_groups': [1], 'leak_check': True,
+                                        **changes})
         log = []
         check_leaks(load_splits(cfg), cfg, log.append, log.append)
         return log
