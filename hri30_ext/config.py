@@ -58,12 +58,12 @@ def _settings(cfg: Mapping) -> dict:
         settings['warmup'] = None
     if 'num_workers' in settings:
         if settings['num_workers'] is None:
-            settings['num_workers'] = min(8, _available_cores())
+            settings['num_workers'] = min(8, available_cores())
         settings['persistent_workers'] = settings['num_workers'] > 0
     return settings
 
 
-def _available_cores() -> int:
+def available_cores() -> int:
     """Counts the cores that this process may use, which a job limits."""
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0))

@@ -8,6 +8,7 @@ Shapes: T frames, B bits of a frame's hash, F frames of all clips, N clips.
 """
 
 import base64
+import contextlib
 import hashlib
 import json
 import time
@@ -26,11 +27,11 @@ from mmaction.registry import DATASETS
 from mmengine.config import Config
 from PIL import Image
 from tqdm import tqdm
-from tqdm.contrib.concurrent import process_map
 
-from ..config import PROJECT_ROOT, _available_cores
+from ..config import PROJECT_ROOT, available_cores
 from ..errors import HRI30Error, first_cases
 from ..utils.fileio import atomic_write_text
+from ..utils.parallel import FEW, process_pool
 from .hri30 import find_test_folder
 
 #: The largest distance, in bits of 256, of any frame of a clip from the frame of its copy.
@@ -58,7 +59,6 @@ _HASH_SIDE = 16  # so B = 256
 _FRAME_SIDE = 64  # pixels; what a hash of that side is computed from
 _NO_FRAMES = np.zeros((0, _HASH_SIDE**2), bool)
 _ANCHORS = (0.25, 0.5, 0.75)  # of a clip's length
-_FEW_CLIPS = 16  # below, starting processes takes longer than the work
 _KEPT_VERDICTS = 20
 
 
@@ -196,14 +196,16 @@ def read_fingerprints(paths: Iterable[str], cache: LeakCache) -> dict[str, Finge
     stats = {path: _stat(path) for path in paths}
     found = {path: cache.get(path, stat) for path, stat in stats.items()}
     new = [path for path, known in found.items() if known is None]
-    if len(new) < _FEW_CLIPS:
-        read = map(fingerprint, tqdm(new, 'Comparing clips', unit='clip', disable=not new))
-    else:
-        read = process_map(fingerprint, new, max_workers=min(8, _available_cores()),
-                           chunksize=4, desc='Comparing clips', unit='clip')
-    for path, result in zip(new, read, strict=True):
-        found[path] = result
-        cache.put(path, stats[path], result)
+    with contextlib.ExitStack() as stack:
+        if len(new) < FEW:
+            read = map(fingerprint, new)
+        else:
+            pool = stack.enter_context(process_pool(min(8, available_cores())))
+            read = pool.map(fingerprint, new, chunksize=4)
+        bar = tqdm(read, 'Comparing clips', len(new), unit='clip', disable=not new)
+        for path, result in zip(new, bar, strict=True):
+            found[path] = result
+            cache.put(path, stats[path], result)
     return found
 
 

@@ -157,7 +157,7 @@ def test_what_is_known_is_not_read_again(root, check, options, monkeypatch):
 
 
 def test_many_clips_are_read_by_several_processes(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(leaks, '_FEW_CLIPS', 2)
+    monkeypatch.setattr(leaks, 'FEW', 2)
     paths = sorted(map(str, (root / 'test_set').iterdir()))
     found = read_fingerprints(paths, LeakCache(tmp_path / 'leaks.json'))
     assert [found[path].sha256 for path in paths] == [

@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ...errors import HRI30Error
 from ...utils.fileio import atomic_write_text
+from ...utils.parallel import FEW, process_pool
 from ..annotation import Annotation, write_annotations
 from ..classes import HRI30_CLASSES
 from .groups import DRAWING_SIZE
@@ -200,6 +201,7 @@ def _write_labels(path, clips):
 
 
 def _render_all(root, clips, codec, size, seed, workers, progress):
+    few = FEW if workers is None else 2
     workers = workers or os.cpu_count()
     jobs = [(clip, root / clip.path, codec, size, seed) for clip in clips]
     bar = tqdm(total=len(jobs), unit='clip', desc='rendering',
@@ -207,12 +209,12 @@ def _render_all(root, clips, codec, size, seed, workers, progress):
                mininterval=1 if sys.stderr.isatty() else 10,
                disable=not (progress and jobs))
     with bar:
-        if workers == 1 or len(jobs) < 2:
+        if workers == 1 or len(jobs) < few:
             for job in jobs:
                 _render_one(*job)
                 bar.update()
             return
-        with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
+        with process_pool(workers, initializer=_start_worker) as pool:
             pending = [pool.submit(_render_one, *job) for job in jobs]
             try:
                 for done in as_completed(pending):
