@@ -137,6 +137,8 @@ def format_comparison(comparison: dict) -> str:
     """Lays the values of :func:`compare` out for reading."""
     a, b, interval = comparison['a'], comparison['b'], comparison['interval']
     mcnemar, flips = comparison['mcnemar'], comparison['flips']
+    p = mcnemar['p_value']
+    p_value = f'= {p:.4f}' if p >= 1e-4 else '< 0.0001'
     lines = [
         f'Data: {comparison["data"] or "not known"}, {comparison["clips"]} clips',
         f'A  top-1 {a["top1"]:.4f}  {a["results"]}',
@@ -144,8 +146,8 @@ def format_comparison(comparison: dict) -> str:
         f'B - A  {comparison["difference"]:+.4f}, {interval["level"]:.0%} interval '
         f'{interval["low"]:+.4f} to {interval["high"]:+.4f} (bootstrap over '
         f'{interval["unit"]}, {interval["resamples"]} resamples)',
-        f'Only A right {mcnemar["only_a"]}, only B right {mcnemar["only_b"]}: p = '
-        f'{mcnemar["p_value"]:.4f} (McNemar, exact two-sided binomial test, as if clips '
+        f'Only A right {mcnemar["only_a"]}, only B right {mcnemar["only_b"]}: p '
+        f'{p_value} (McNemar, exact two-sided binomial test, as if clips '
         'were independent)']
     if flips:
         width = max(len('class'), *(len(row['class']) for row in flips))

@@ -17,6 +17,7 @@ from .analysis import write_analysis
 from .calibration import normalise
 from .compare import check_same_clips, merge_groups
 from .metrics import HRI30Metric
+from .report import write_report
 from .results import Results
 from .writers import write_results
 
@@ -185,6 +186,7 @@ def ensemble(folders: Sequence[str | Path], out: str | Path, weights: str = 'equ
         (folder / _SUBMISSION).is_file() for folder in folders))
     if labelled:
         write_analysis(out, fused)
+    write_report(out)
     content = dict(
         how=weights,
         models=[dict(folder=str(folder), weight=float(weight),

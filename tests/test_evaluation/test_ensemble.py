@@ -63,7 +63,7 @@ def test_equal_weights_of_labelled_clips(folders):
     summary = ensemble([folders / 'A' / 'val', folders / 'B' / 'val' / 'scores.npz'], out)
     assert {file.name for file in out.iterdir()} == {
         'predictions.csv', 'scores.npz', 'metrics.json', 'per_class.csv',
-        'confusion_matrix.png', 'analysis.json', 'weights.json'}
+        'confusion_matrix.png', 'analysis.json', 'report.html', 'weights.json'}
     written = json.loads((out / 'weights.json').read_text())
     assert written == summary['weights'] and written['fit'] is None
     assert [model['weight'] for model in written['models']] == [.5, .5]
@@ -78,7 +78,8 @@ def test_weights_fitted_on_validation_clips_for_test_clips(folders):
     assert ran.returncode == 0, ran.stderr
     assert 'fitted on 60 validation clips' in ran.stdout
     assert {file.name for file in (folders / 'AB').iterdir()} == {
-        'predictions.csv', 'scores.npz', 'test_set_labels.csv', 'weights.json'}
+        'predictions.csv', 'scores.npz', 'test_set_labels.csv', 'report.html',
+        'weights.json'}
     assert len((folders / 'AB' / 'test_set_labels.csv').read_text().splitlines()) == 60
     written = json.loads((folders / 'AB' / 'weights.json').read_text())
     assert written['models'][0]['weight'] > .6
