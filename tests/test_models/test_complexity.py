@@ -63,7 +63,7 @@ def test_fused_attention_by_hand():
     ('slowonly/slowonly_k400-pretrained-r50_1xb16-8x4x1-256px-100e_hri30-rgb.py',
      (1, 3, 8, 256, 256)),
     ('tsn/tsn_k400-pretrained-r50_1xb16-uniform8-100e_hri30-rgb.py', (8, 3, 224, 224)),
-    ('demo/slowonly_scratch-r18_1xb16-uniform8-40e_embedded-rgb.py', (1, 3, 8, 72, 112)),
+    ('demo/slowonly_scratch-r18_1xb16-uniform8-50e_embedded-rgb.py', (1, 3, 8, 72, 112)),
 ])
 def test_test_view_is_what_the_pipeline_makes(config, shape):
     assert make_test_view(load_config(str(CONFIGS / config))).shape == shape
@@ -134,7 +134,7 @@ def test_tool_prints_a_table():
     tool = PROJECT_ROOT / 'tools' / 'analysis' / 'complexity.py'
     done = subprocess.run(
         [sys.executable, tool, 'configs/demo/'
-         'slowonly_scratch-r18_1xb16-uniform8-40e_embedded-rgb.py'],
+         'slowonly_scratch-r18_1xb16-uniform8-50e_embedded-rgb.py'],
         capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     header, row = done.stdout.splitlines()

@@ -5,7 +5,7 @@ data_root = 'data/embedded'
 split = dict(val_groups=4)  # for stopping and choosing; the test clips are other groups
 input_size = (112, 72)  # width, height
 num_workers = 0  # reading a decoded clip is quicker than passing it between processes
-max_epochs = 40
+max_epochs = 50
 warmup_epochs = 1
 lr = 0.004
 optimizer = 'adamw'
