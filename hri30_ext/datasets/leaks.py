@@ -11,6 +11,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -202,7 +203,9 @@ def read_fingerprints(paths: Iterable[str], cache: LeakCache) -> dict[str, Finge
         else:
             pool = stack.enter_context(process_pool(min(8, available_cores())))
             read = pool.map(fingerprint, new, chunksize=4)
-        bar = tqdm(read, 'Comparing clips', len(new), unit='clip', disable=not new)
+        bar = tqdm(read, 'Comparing clips', len(new), unit='clip', disable=not new,
+                   # A log file keeps every line, a terminal only the last.
+                   mininterval=.5 if sys.stderr.isatty() else 10)
         for path, result in zip(new, bar, strict=True):
             found[path] = result
             cache.put(path, stats[path], result)
