@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from ..config import load_config, parse_options
 from ..datasets.hri30 import load_labelled_clips
 from ..datasets.protocols import group_folds, random_folds, write_list
-from ..evaluation.analysis import write_analysis
+from ..evaluation.analysis import bootstrap, percentile_interval, write_analysis
 from ..evaluation.metrics import HRI30Metric
 from ..evaluation.report import write_report
 from ..evaluation.results import Results
@@ -118,15 +117,11 @@ def group_interval(results: Sequence[Results]) -> list[float]:
     """
     groups_N = results[0].groups_N
     right_N = np.mean([found.predicted_N == found.labels_N for found in results], axis=0)
-    groups = np.unique(groups_N)
-    right_G = np.array([right_N[groups_N == group].sum() for group in groups])
-    clips_G = np.array([(groups_N == group).sum() for group in groups])
-    found = bootstrap(
-        (right_G, clips_G),
-        lambda right, clips, axis: right.sum(axis=axis) / clips.sum(axis=axis),
-        paired=True, vectorized=True, method='percentile',
-        rng=np.random.default_rng(0)).confidence_interval
-    return [float(found.low), float(found.high)]
+    counts_UM = np.array([
+        (right_N[groups_N == group].sum(), (groups_N == group).sum())
+        for group in np.unique(groups_N)])
+    return percentile_interval(bootstrap(
+        counts_UM, lambda sums_RM: sums_RM[:, 0] / sums_RM[:, 1], resamples=9999, seed=0))
 
 
 def format_crossval(report: dict) -> str:

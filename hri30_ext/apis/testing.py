@@ -12,11 +12,11 @@ from mmaction.models.recognizers import Recognizer2D
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from ..config import load_config
 from ..datasets.hri30 import find_test_folder
 from ..engine import HRI30Runner
+from ..engine.fine_tuning import unwrap
 from ..errors import HRI30Error, first_cases
 from ..evaluation.analysis import write_analysis
 from ..evaluation.calibration import (
@@ -199,7 +199,7 @@ def _count_frames_of_a_view(runner: HRI30Runner, frames: int) -> None:
     order would read the views one after the other. With the frames of one view it gives
     logits a view, and mmaction2 averages their probabilities.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrap(runner.model)
     if isinstance(model, Recognizer2D):
         model.cls_head.register_forward_pre_hook(
             lambda head, args, kwargs: (args, {**kwargs, 'num_segs': frames}),

@@ -8,7 +8,8 @@ from mmengine.dist import is_main_process, master_only
 from mmengine.runner import find_latest_checkpoint
 
 from ..config import PROJECT_ROOT, read_config, resolve_settings
-from ..datasets.leaks import check_leaks, list_clips, load_test_split
+from ..datasets.hri30 import list_clips
+from ..datasets.leaks import check_leaks, load_test_split
 from ..engine import HRI30Runner
 from ..errors import HRI30Error
 from ..utils.fileio import atomic_path, check_writable
@@ -94,7 +95,7 @@ def _log_sizes(runner, cfg: Config) -> None:
     runner._val_loop = runner.build_val_loop(runner._val_loop)
     datasets = [loop.dataloader.dataset for loop in (runner.train_loop, runner.val_loop)]
     for dataset in datasets:
-        groups = sorted({dataset.get_data_info(i)['group'] for i in range(len(dataset))})
+        groups = sorted({clip['group'] for clip in list_clips(dataset)})
         runner.logger.info(
             f'{dataset.subset}: {len(dataset)} clips, {len(dataset.classes)} classes, '
             f'groups (SID) {", ".join(map(str, groups))}')

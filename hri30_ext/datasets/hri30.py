@@ -221,3 +221,8 @@ def load_test_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
         for clip in clips:
             clip['label'] = labels[clip['video_id']]
     return sorted(clips, key=lambda clip: clip['video_id'])
+
+
+def list_clips(dataset) -> list[dict]:
+    """Lists the samples of a dataset, none of them decoded."""
+    return [dataset.get_data_info(index) for index in range(len(dataset))]

@@ -33,7 +33,7 @@ from ..config import PROJECT_ROOT, available_cores
 from ..errors import HRI30Error, first_cases
 from ..utils.fileio import atomic_write_text
 from ..utils.parallel import FEW, process_pool
-from .hri30 import find_test_folder
+from .hri30 import find_test_folder, list_clips
 
 #: The largest distance, in bits of 256, of any frame of a clip from the frame of its copy.
 #: Measured as :func:`near_distance`, on rendered clips (720 x 480) and on 27 real clips of
@@ -402,11 +402,6 @@ def load_test_split(cfg: Config) -> dict[str, list[dict]]:
         return {}
     return dict(test=list_clips(DATASETS.build(
         {**cfg.val_dataloader.dataset, 'pipeline': [], 'subset': 'test'})))
-
-
-def list_clips(dataset) -> list[dict]:
-    """Lists the samples of a dataset, none of them decoded."""
-    return [dataset.get_data_info(index) for index in range(len(dataset))]
 
 
 def refuse_test_clips(splits: Mapping[str, Sequence[Mapping]],

@@ -139,7 +139,7 @@ class UnfreezeHook(Hook):
 
     def before_train(self, runner) -> None:
         """Checks the names before the first epoch."""
-        names = [name for name, _ in _unwrap(runner.model).named_parameters()]
+        names = [name for name, _ in unwrap(runner.model).named_parameters()]
         _check_parts((part for step in self.schedule for part in step['parts']), names,
                      'UnfreezeHook')
 
@@ -151,7 +151,7 @@ class UnfreezeHook(Hook):
         """
         if batch_idx > 0:
             return
-        model = _unwrap(runner.model)
+        model = unwrap(runner.model)
         parts = self.trained_parts(runner.epoch)
         freeze_all_but(model, parts)
         if parts != self._trained:
@@ -159,7 +159,8 @@ class UnfreezeHook(Hook):
             runner.logger.info(f'Epoch {runner.epoch + 1}: {describe_trained(model)}')
 
 
-def _unwrap(model: torch.nn.Module) -> torch.nn.Module:
+def unwrap(model: torch.nn.Module) -> torch.nn.Module:
+    """Returns the model itself, where several processes have it wrapped."""
     return model.module if is_model_wrapper(model) else model
 
 

@@ -8,12 +8,13 @@ import torch
 from mmaction.registry import HOOKS
 from mmengine.dist import master_only
 from mmengine.hooks import Hook, RuntimeInfoHook
-from mmengine.model import is_model_wrapper
 from sklearn.utils.class_weight import compute_class_weight
 
+from ..datasets.hri30 import list_clips
 from ..errors import HRI30Error
 from ..evaluation.plots import plot_training_curves
 from ..evaluation.writers import read_curves, write_curves
+from .fine_tuning import unwrap
 
 
 @HOOKS.register_module()
@@ -137,11 +138,9 @@ class ClassWeightsHook(Hook):
     def before_train(self, runner) -> None:
         """Sets the weights of the head's loss."""
         dataset = runner.train_dataloader.dataset
-        labels_N = np.array([dataset.get_data_info(i)['label']
-                             for i in range(len(dataset))])
+        labels_N = np.array([clip['label'] for clip in list_clips(dataset)])
         weights_K = balanced_weights(labels_N, len(dataset.classes))
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        loss = model.cls_head.loss_cls
+        loss = unwrap(runner.model).cls_head.loss_cls
         if not hasattr(loss, 'class_weight'):
             raise HRI30Error(f'class_weights: {type(loss).__name__} takes none.\n'
                              'Expected CrossEntropyLoss, or class_weights=None.')

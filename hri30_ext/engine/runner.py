@@ -4,11 +4,11 @@ import logging
 
 import torch
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model
 
 from ..errors import HRI30Error, first_cases
+from .fine_tuning import unwrap
 
 #: Upstream's notes at every start that nobody can act on.
 _NOISE = ('The prefix is not set', 'FileClient', 'HardDiskBackend',
@@ -63,7 +63,7 @@ class HRI30Runner(Runner):
             HRI30Error: the checkpoint is of another model or other classes.
         """
         checkpoint = _load_checkpoint(filename, map_location=map_location)
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = unwrap(self.model)
         fine_tuning = self._train_dataloader is not None and not self._resume
         message = fit_weights(checkpoint, model, str(filename),
                               new_head_allowed=fine_tuning,

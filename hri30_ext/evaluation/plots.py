@@ -55,6 +55,11 @@ def plot_confusion_matrix(path: str | Path, matrix_KK: np.ndarray,
 _CURVES = (('loss', 'Loss'), ('top1', 'Top-1 accuracy'))
 
 
+def is_learning_rate(name: str) -> bool:
+    """Whether a column of the curves is a learning rate."""
+    return name == 'lr' or name.endswith('_lr')
+
+
 def _epoch_panel(figure: Figure, position: int, panels: int, label: str) -> Axes:
     axes = figure.add_subplot(1, panels, position)
     axes.set_xlabel('Epoch')
@@ -82,7 +87,7 @@ def plot_training_curves(path: str | Path, history: Sequence[dict],
         title (str): The name of the run.
     """
     rates = list(dict.fromkeys(name for point in history for name in point
-                               if name == 'lr' or name.endswith('_lr')))
+                               if is_learning_rate(name)))
     figure = Figure(figsize=(14, 4), layout='constrained')
     for position, (name, label) in enumerate(_CURVES, 1):
         axes = _epoch_panel(figure, position, 3, label)

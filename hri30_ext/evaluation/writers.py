@@ -12,7 +12,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from ..datasets.annotation import Annotation, write_annotations
 from ..errors import HRI30Error
 from ..utils.fileio import atomic_write_text
-from .plots import plot_confusion_matrix
+from .plots import is_learning_rate, plot_confusion_matrix
 from .results import SCORES, Results
 
 
@@ -96,11 +96,6 @@ def write_curves(path: str | Path, history: Sequence[dict]) -> None:
     columns = (*CURVES, *rates)
     atomic_write_text(path, _format_csv(columns, [
         [point.get(name, '') for name in columns] for point in history]))
-
-
-def is_learning_rate(name: str) -> bool:
-    """Whether a column of the curves is a learning rate."""
-    return name == 'lr' or name.endswith('_lr')
 
 
 def read_curves(path: str | Path) -> list[dict]:

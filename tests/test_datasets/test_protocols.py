@@ -1,13 +1,10 @@
 """Folds and lists of clips."""
 
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
-from conftest import CLASSES
+from conftest import CLASSES, run_tool
 
-from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.datasets.protocols import (
     group_folds,
     paper_splits,
@@ -74,10 +71,8 @@ def test_a_list_is_what_a_split_reads(tmp_path):
 
 
 def test_tool_writes_the_lists(clips_root, tmp_path):
-    result = subprocess.run(
-        [sys.executable, str(PROJECT_ROOT / 'tools' / 'data' / 'make_splits.py'),
-         str(clips_root), '--out', str(tmp_path), '--classes', *CLASSES],
-        capture_output=True, text=True)
+    result = run_tool('data/make_splits.py', clips_root, '--out', tmp_path, '--classes',
+                      *CLASSES, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     names = {path.name: path.read_text().split() for path in tmp_path.iterdir()}
     assert set(names) == {f'split{i}_{side}.txt' for i in (1, 2, 3)
