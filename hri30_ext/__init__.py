@@ -1,14 +1,6 @@
 """HRI30 action recognition on MMAction2.
 
-Importing the package is all that a config or a tool needs: it mends what is
-broken below (:mod:`hri30_ext.compat`) and registers this project's modules in
-mmaction2's registries.
+Importing the package alone imports neither torch nor MMAction2, so that
+:mod:`hri30_ext.deploy` reads exported models where neither is installed.
+:mod:`hri30_ext.modules` registers this project's modules; configs import it.
 """
-
-from . import compat
-
-compat.apply()
-
-from . import datasets, engine, evaluation, models, transforms  # noqa: E402
-
-__all__ = ['compat', 'datasets', 'engine', 'evaluation', 'models', 'transforms']

@@ -1,7 +1,8 @@
 """Remedies for what is broken in the packages below, in one place.
 
 Every function mends one thing, and says why, where it is reported and when it
-can go. :func:`apply` runs them all; ``import hri30_ext`` calls it.
+can go. :func:`apply` runs them all; importing this module calls it, and every package
+here that uses mmaction2 imports this module first.
 """
 
 import functools
@@ -289,3 +290,6 @@ def apply() -> None:
     score_in_float32()
     convolve_short_clips_in_float32()
     resolve_settings_on_loading()
+
+
+apply()

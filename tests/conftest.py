@@ -8,7 +8,7 @@ import pytest
 
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
-import hri30_ext  # noqa: F401
+import hri30_ext.modules  # noqa: F401
 from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.datasets import HRI30_CLASSES
 from hri30_ext.datasets.synthetic import write_dataset

@@ -47,7 +47,7 @@ def run_python(code, **environment):
 
 
 def test_mmaction_is_imported_whole_without_the_drn_package():
-    code = ('import hri30_ext, mmaction.models.localizers as m;'
+    code = ('import hri30_ext.modules, mmaction.models.localizers as m;'
             'from mmaction.registry import MODELS, DATASETS, TRANSFORMS;'
             'assert "BMN" in MODELS and "TCANet" in MODELS and hasattr(m, "DRN");'
             'assert "VideoDataset" in DATASETS and "HRI30Dataset" in DATASETS;'
@@ -58,7 +58,7 @@ def test_mmaction_is_imported_whole_without_the_drn_package():
 
 def test_missing_package_is_an_error_and_not_half_an_import():
     code = ('import sys; sys.modules["importlib_metadata"] = None\n'
-            'import hri30_ext')
+            'import hri30_ext.modules')
     result = run_python(code)
     assert result.returncode != 0
     assert 'HRI30Error' in result.stderr and 'importlib_metadata' in result.stderr
@@ -123,7 +123,7 @@ def test_environment_cannot_switch_the_check_off(tmp_path):
     mark = tmp_path / 'was run'
     path = tmp_path / 'hostile.pth'
     torch.save({'state_dict': RunsCode(f'touch "{mark}"')}, path)
-    code = (f'import hri30_ext, torch\n'
+    code = (f'import hri30_ext.modules, torch\n'
             f'try: torch.load({str(path)!r})\n'
             f'except Exception as error: print(type(error).__name__)')
     result = run_python(code, TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD='1')

@@ -13,7 +13,7 @@ tracker = None  # None, or a name in trackers
 report = True  # a report.html in each result folder
 # ----------------------------------------------------------------------------------
 
-custom_imports = dict(imports=['hri30_ext'], allow_failed_imports=False)
+custom_imports = dict(imports=['hri30_ext.modules'], allow_failed_imports=False)
 
 default_hooks = dict(
     runtime_info=dict(type='LearningRatesHook'),

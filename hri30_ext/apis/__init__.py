@@ -1,6 +1,17 @@
-"""What the launchers in ``tools/`` call."""
+"""What the launchers in ``tools/`` call.
 
-from .testing import test
-from .training import train
+The names are imported when they are first asked for: an exported model is recognized
+with neither torch nor MMAction2 installed.
+"""
 
-__all__ = ['test', 'train']
+import importlib
+
+_MODULES = {'Recognizer': 'recognizer', 'test': 'testing', 'train': 'training'}
+
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str):
+    if name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(f'.{_MODULES[name]}', __name__), name)

@@ -1,5 +1,6 @@
 """Runner, hooks and optimizers."""
 
+from .. import compat  # noqa: F401  (first: it mends what the others import)
 from .checkpoint import ResumableEarlyStoppingHook, ValidatedCheckpointHook
 from .fine_tuning import PartwiseOptimWrapperConstructor, UnfreezeHook
 from .hooks import ChannelsLastHook, ClassWeightsHook, CurvesHook, LearningRatesHook

@@ -1,5 +1,6 @@
 """Models that mmaction2 lacks, and what those that it has lack."""
 
+from .. import compat  # noqa: F401  (first: it mends what the others import)
 from .lstm_head import LSTMHead
 from .tin_shift import provide_tin_shift, tin_shift
 

@@ -1,5 +1,6 @@
 """Transforms that mmaction2 lacks."""
 
+from .. import compat  # noqa: F401  (first: it mends what the others import)
 from .flip import LabelAwareFlip
 from .loading import ClipInit
 from .sampling import FrameOrder

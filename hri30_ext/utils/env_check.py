@@ -219,7 +219,7 @@ def import_checked(module):
         hint = library_hint(str(error))
         if hint:
             raise CheckError(f'{summary}\n  {hint}') from error
-        ours = module == 'hri30_ext' and not (
+        ours = module.startswith('hri30_ext') and not (
             isinstance(error, ModuleNotFoundError)
             and not (error.name or '').startswith('hri30_ext')
         )
@@ -327,7 +327,7 @@ def run_checks():
     device = describe_device(torch)
     show('device', device)
 
-    import_checked('hri30_ext')
+    import_checked('hri30_ext.modules')
     for name in ('cpu', 'cuda') if device.startswith('cuda') else ('cpu',):
         start = time.perf_counter()
         try:

@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     _cli.choose_device('cpu')
-    import hri30_ext  # noqa: F401, I001  (first, as it mends what the others import)
+    import hri30_ext.modules  # noqa: F401, I001  (first, as it mends what the others import)
     from mmengine.logging import MMLogger
 
     from hri30_ext.config import load_config
