@@ -225,30 +225,32 @@ def score_in_float32() -> None:
             setattr(BaseHead, name, in_float32(method))
 
 
-def convolve_short_clips_in_float32() -> None:
+def convolve_small_clips_in_float32() -> None:
     """Keeps bf16 training on the CPU from wrong weight gradients.
 
     Why: where a clip has fewer frames than a Conv3d's temporal kernel, but more
-    than one, the CPU's bf16 kernel leaves part of the weight gradient as
-    uninitialised memory: NaN, inf or noise that changes from run to run (seen
-    with torch 2.13 and 2.15; float32 and the gradient of the input are right; no
-    upstream report known). Those convolutions are computed in float32, and with
-    them the harmless ones of a single frame.
+    than one, or is one pixel high or wide under a larger kernel with a stride, the
+    CPU's bf16 kernel leaves part of the weight gradient as uninitialised memory:
+    NaN, inf or noise that changes from run to run (seen with torch 2.13 and 2.15;
+    float32 and the gradient of the input are right; no upstream report known).
+    Convolutions of clips that are smaller than the kernel in any direction are
+    computed in float32, the harmless ones among them as well.
     Until: the reproduction in tests/test_compat.py passes without this.
     """
     original = torch.nn.Conv3d._conv_forward
-    if hasattr(original, 'short_clips_in_float32'):
+    if hasattr(original, 'small_clips_in_float32'):
         return
 
     @functools.wraps(original)
     def conv_forward(self, input, weight, bias):
-        if (input.device.type == 'cpu' and input.shape[-3] < weight.shape[-3]
-                and torch.is_autocast_enabled('cpu')):
+        if (input.device.type == 'cpu' and torch.is_autocast_enabled('cpu')
+                and any(size < kernel for size, kernel
+                        in zip(input.shape[-3:], weight.shape[-3:], strict=True))):
             with torch.autocast('cpu', enabled=False):
                 return original(self, input.float(), weight, bias)
         return original(self, input, weight, bias)
 
-    conv_forward.short_clips_in_float32 = True
+    conv_forward.small_clips_in_float32 = True
     torch.nn.Conv3d._conv_forward = conv_forward
 
 
@@ -264,18 +266,42 @@ def resolve_settings_on_loading() -> None:
     """
     from mmengine.config import Config
 
-    from .config import resolve_settings
-
     original = Config.fromfile
     if hasattr(original, 'unresolved'):
         return
 
     @functools.wraps(original)
     def fromfile(*args, **kwargs):
+        # Here: it imports the datasets, which import this module first.
+        from .config import resolve_settings
         return resolve_settings(original(*args, **kwargs))
 
     fromfile.unresolved = original
     Config.fromfile = staticmethod(fromfile)
+
+
+def format_configs_once() -> None:
+    """Keeps the formatted text of a config as long as the config stays the same.
+
+    Why: mmengine has yapf format the config for every checkpoint that it saves, which
+    takes a second each time: more than an epoch of a small training.
+    Until: ``Config.pretty_text`` is cached or quick.
+    """
+    from mmengine.config import Config
+
+    original = Config.pretty_text.fget
+    if hasattr(original, 'formatted'):
+        return
+
+    @functools.wraps(original)
+    def pretty_text(self):
+        content = repr(self._cfg_dict)
+        if content not in pretty_text.formatted:
+            pretty_text.formatted = {content: original(self)}
+        return pretty_text.formatted[content]
+
+    pretty_text.formatted = {}
+    Config.pretty_text = property(pretty_text)
 
 
 def apply() -> None:
@@ -288,8 +314,9 @@ def apply() -> None:
     allow_mmengine_checkpoints()
     load_only_weights()
     score_in_float32()
-    convolve_short_clips_in_float32()
+    convolve_small_clips_in_float32()
     resolve_settings_on_loading()
+    format_configs_once()
 
 
 apply()

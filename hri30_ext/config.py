@@ -14,7 +14,8 @@ built loaders and head. A reference becomes what it names, with its type:
 In a list, a reference that becomes None is left out: ``flip = None`` takes the
 step out of the pipeline.
 
-Some settings are derived: ``num_classes`` from ``classes``,
+Some settings are derived: ``num_classes`` from ``classes``, ``precision = 'auto'`` and
+``num_workers = None`` from the machine, ``autocast`` from ``precision``,
 ``persistent_workers`` from ``num_workers``, no ``warmup`` from ``warmup_epochs = 0``.
 """
 
@@ -28,6 +29,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 
 from .datasets.classes import HRI30_CLASSES, canonical_name
 from .errors import HRI30Error, first_cases
+from .utils.hardware import best_precision, default_num_workers
 
 #: The clone that this package lies in; paths in configs are relative to it.
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -56,18 +58,14 @@ def _settings(cfg: Mapping) -> dict:
         settings['num_classes'] = len(classes)
     if settings.get('warmup_epochs') == 0:  # mmengine refuses a warm-up of no length
         settings['warmup'] = None
+    if settings.get('precision') == 'auto':
+        settings['precision'] = best_precision()
+    settings['autocast'] = settings.get('precision', 'fp32') != 'fp32'
     if 'num_workers' in settings:
         if settings['num_workers'] is None:
-            settings['num_workers'] = min(8, available_cores())
+            settings['num_workers'] = default_num_workers()
         settings['persistent_workers'] = settings['num_workers'] > 0
     return settings
-
-
-def available_cores() -> int:
-    """Counts the cores that this process may use, which a job limits."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _look_up(reference: re.Match, settings: Mapping, path: str):

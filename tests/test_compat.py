@@ -154,11 +154,17 @@ def test_heads_score_bfloat16():
     assert scores.sum().item() == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize('frames', [2, 3, 4, 5])
-def test_gradient_of_clips_shorter_than_the_kernel_is_right_in_bfloat16(frames):
+@pytest.mark.parametrize('kernel, stride, size', [
+    ((5, 3, 3), 1, (2, 6, 6)), ((5, 3, 3), 1, (3, 6, 6)), ((5, 3, 3), 1, (4, 6, 6)),
+    ((5, 3, 3), 1, (5, 6, 6)), ((1, 3, 3), (1, 2, 2), (2, 1, 1)),
+    ((1, 3, 3), (1, 2, 2), (2, 1, 2))])
+def test_gradient_of_clips_smaller_than_the_kernel_is_right_in_bfloat16(
+        kernel, stride, size):
     torch.manual_seed(0)
-    conv = torch.nn.Conv3d(8, 16, (5, 3, 3), padding=(2, 1, 1), bias=False)
-    clip = torch.randn(2, 8, frames, 6, 6)
+    padding = [side // 2 for side in kernel]
+    conv = torch.nn.Conv3d(8, 16, kernel, stride, padding, bias=False)
+    conv.weight.data = conv.weight.data.to(memory_format=torch.channels_last_3d)
+    clip = torch.randn(4, 8, *size)
     expected, = torch.autograd.grad(conv(clip).square().sum(), conv.weight)
     for _ in range(5):
         # What is freed here is the memory that the wrong kernel does not initialise.
@@ -174,6 +180,23 @@ def test_config_read_by_others_has_its_settings_filled_in(tmp_path):
     path = tmp_path / 'config.py'
     path.write_text("num_frames = 5\nmodel = dict(clip_len='${num_frames}')\n")
     assert Config.fromfile(str(path)).model.clip_len == 5
+
+
+def test_config_is_formatted_anew_only_when_it_changed(monkeypatch):
+    from mmengine.config import config as module
+    calls = []
+    original = module.FormatCode
+
+    def format_code(*args, **kwargs):
+        calls.append(1)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(module, 'FormatCode', format_code)
+    cfg = Config(dict(model=dict(type='A', depth=18)))
+    first = cfg.pretty_text
+    assert cfg.pretty_text == first and len(calls) == 1
+    cfg.model.depth = 50
+    assert 'depth=50' in cfg.pretty_text and len(calls) == 2
 
 
 def test_config_without_references_is_left_as_it_is(tmp_path):

@@ -63,8 +63,11 @@ SUFFIXES = {
     '256px': lambda cfg: cfg.input_size == (256, 256),
     'adamw': lambda cfg: cfg.optim_wrapper.optimizer.type == 'AdamW',
     'centercrop': lambda cfg: any(step.type == 'CenterCrop' for step in cfg.test_pipeline),
+    'features': lambda cfg: cfg.cache_features == 'plain',
     'frozen': lambda cfg: cfg.strategy == 'frozen_backbone',
     'keepflip': lambda cfg: any(step.type == 'Flip' for step in cfg.train_pipeline),
+    'multigrid': lambda cfg: any(
+        len(stage) == 3 for hook in cfg.custom_hooks for stage in hook.get('schedule', [])),
     'noflip': lambda cfg: not any('Flip' in step.type for step in cfg.train_pipeline),
     'progressive': lambda cfg: cfg.strategy == 'progressive',
     'reversed': lambda cfg: _has_order(cfg, 'reversed'),
@@ -220,8 +223,7 @@ def test_test_pipeline_takes_a_bare_file_name(config, clips_root):
     from mmengine.dataset import Compose
     cfg = Config.fromfile(str(config))  # as mmaction2's init_recognizer reads it
     clip = next((clips_root / 'test_set').iterdir())
-    if 'cache_dir' in cfg:
-        assert not any(step.get('cache_dir') for step in cfg.test_pipeline)
+    assert not any(step.get('keep', False) for step in cfg.test_pipeline)
     packed = Compose(cfg.test_pipeline)(dict(
         filename=str(clip), label=-1, start_index=0, modality='RGB'))
     assert packed['inputs'].shape[:-2] == {

@@ -11,6 +11,7 @@ save_best = 'top1'  # or 'loss', or any other metric of the validation
 snapshot_interval = None  # 10: keep the checkpoint of every tenth epoch; None: of none
 tracker = None  # None, or a name in trackers
 report = True  # a report.html in each result folder
+memory_format = 'channels_last'  # of weights; None: as torch makes them, slower
 # ----------------------------------------------------------------------------------
 
 custom_imports = dict(imports=['hri30_ext.modules'], allow_failed_imports=False)
@@ -26,8 +27,14 @@ custom_hooks = [
     '${strategies[strategy].schedule}',
     '${weight_averagings[weight_averaging]}',
     '${class_weightings[class_weights]}',
+    '${feature_caches[cache_features]}',
+    '${progressive_sizes[progressive_size]}',
+    '${memory_formats[memory_format]}',
     dict(type='CurvesHook'),
 ]
+memory_formats = dict(channels_last=dict(type='ChannelsLastHook'))
+# Convolutions try their algorithms once; deterministic runs do not.
+env_cfg = dict(cudnn_benchmark=True)
 
 # Scalars of the run, also for other programs to show.
 trackers = dict(tensorboard=dict(type='TensorboardVisBackend'))

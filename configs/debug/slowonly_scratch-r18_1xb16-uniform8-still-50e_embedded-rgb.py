@@ -5,4 +5,3 @@ train_pipeline = _base_.train_pipeline
 train_pipeline.insert(2, dict(type='FrameOrder', order='still'))
 test_pipeline = _base_.test_pipeline
 test_pipeline.insert(2, dict(type='FrameOrder', order='still', test_mode=True))
-val_dataloader = dict(dataset=dict(pipeline=[train_pipeline[0], *test_pipeline[1:]]))

@@ -2,7 +2,7 @@
 _base_ = 'slowonly_k400-pretrained-r50_1xb16-uniform8-100e_hri30-rgb.py'
 
 input_size = (256, 256)
-resize_size = (292, 292)
+decode_size = 292  # short side in pixels
 
 train_pipeline = _base_.train_pipeline
 train_pipeline[1] = dict(type='SampleFrames', clip_len='${num_frames}', frame_interval=4)

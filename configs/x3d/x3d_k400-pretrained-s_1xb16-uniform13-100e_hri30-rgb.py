@@ -8,5 +8,5 @@ _base_ = [
 
 num_frames = 13
 input_size = (160, 160)
-resize_size = (182, 182)
+decode_size = 182  # short side in pixels
 load_from = 'https://download.openmmlab.com/mmaction/v1.0/recognition/x3d/facebook/x3d_s_13x6x1_facebook-kinetics400-rgb_20201027-623825a0.pth'

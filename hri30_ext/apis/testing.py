@@ -30,6 +30,7 @@ from ..evaluation.metrics import HRI30Metric
 from ..evaluation.report import write_report
 from ..evaluation.results import Results
 from ..evaluation.writers import write_results
+from ..models.views import clips_at_once, compute_views_once
 from ..transforms.flip import mirrored_labels
 from ..transforms.views import check_num_views
 from ..utils.fileio import check_writable
@@ -192,20 +193,6 @@ def average_with_mirrored(results: Results, mirrored: Results) -> Results:
         results.data, source=results.source)
 
 
-def _count_frames_of_a_view(runner: HRI30Runner, frames: int) -> None:
-    """Tells the head of a 2D recognizer where a view ends.
-
-    The recognizer counts the frames of all views as one clip: a head that reads them in
-    order would read the views one after the other. With the frames of one view it gives
-    logits a view, and mmaction2 averages their probabilities.
-    """
-    model = unwrap(runner.model)
-    if isinstance(model, Recognizer2D):
-        model.cls_head.register_forward_pre_hook(
-            lambda head, args, kwargs: (args, {**kwargs, 'num_segs': frames}),
-            with_kwargs=True)
-
-
 class _Stopwatch(Hook):
     """Measures the time from before the first batch to after the last."""
 
@@ -254,8 +241,8 @@ def _test_view(cfg: Config, split: str, out: Path, logs: Path) -> tuple[dict, fl
     cfg.work_dir = str(logs)
     loader = cfg.test_dataloader
     loader.dataset.subset = split
-    # As many views at once as there would be clips: no more memory.
-    loader.batch_size = max(1, loader.batch_size // cfg.get('test_clips', 1))
+    views, at_once = cfg.get('test_clips', 1), loader.batch_size
+    loader.batch_size = clips_at_once(at_once, views)
     for evaluator in _evaluators(cfg):
         if evaluator['type'] == 'HRI30Metric':
             evaluator.update(out_dir=str(out), submission=split == 'test',
@@ -270,8 +257,10 @@ def _test_view(cfg: Config, split: str, out: Path, logs: Path) -> tuple[dict, fl
                        f'with {describe_device()}')
     stopwatch = _Stopwatch()
     runner.register_hook(stopwatch)
-    if cfg.get('test_clips', 1) > 1:
-        _count_frames_of_a_view(runner, _sampler(cfg)['clip_len'])
+    if views > 1:
+        model = unwrap(runner.model)
+        compute_views_once(model, max_views=at_once, rows=(
+            _sampler(cfg)['clip_len'] if isinstance(model, Recognizer2D) else 1))
     with explain_out_of_memory(cfg, 'test_dataloader'):
         return runner.test(), stopwatch.seconds
 

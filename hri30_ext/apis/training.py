@@ -50,6 +50,9 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
     _set_resume(cfg, resume)
     if cfg.get('load_from'):
         drop_pretrained(cfg)
+    for step in cfg.val_dataloader.dataset.pipeline:
+        if step['type'] == 'ClipInit':  # read after every epoch, unlike those of a test
+            step['keep'] = True
     # Frozen parameters have no gradients, which DDP must be told to expect.
     cfg.find_unused_parameters = cfg.get('find_unused_parameters', False) or any(
         hook['type'] == 'UnfreezeHook' for hook in cfg.get('custom_hooks', []))

@@ -77,7 +77,7 @@ class HRI30Dataset(VideoDataset):
         return train if self.subset == 'train' else val
 
 
-def _subfolder(root: Path, names: Sequence[str]) -> Path | None:
+def subfolder(root: Path, names: Sequence[str]) -> Path | None:
     found = [root / name for name in names if (root / name).is_dir()]
     if len(found) > 1:
         raise HRI30Error(f'{root}: found both {found[0].name}/ and {found[1].name}/.\n'
@@ -85,7 +85,7 @@ def _subfolder(root: Path, names: Sequence[str]) -> Path | None:
     return found[0] if found else None
 
 
-def _find_videos(folder: Path, recursive: bool = True) -> list[Path]:
+def find_videos(folder: Path, recursive: bool = True) -> list[Path]:
     files = folder.rglob('*') if recursive else folder.glob('*')
     return sorted(file for file in files
                   if file.suffix.lower() in VIDEO_SUFFIXES
@@ -127,8 +127,8 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
     """
     root = _check_root(root)
     classes = [canonical_name(name) for name in classes]
-    folder = _subfolder(root, ('train_set', 'train'))
-    files = _find_videos(folder or root, recursive=folder is not None)
+    folder = subfolder(root, ('train_set', 'train'))
+    files = find_videos(folder or root, recursive=folder is not None)
     if not files:
         raise HRI30Error(
             f'{folder or root}: no training clips.\nExpected CIDxx_SIDxx_VIDxx.avi in '
@@ -186,7 +186,7 @@ def _check_annotation(path: Path, clips: list[dict], classes: Sequence[str]) -> 
 
 def find_test_folder(root: str | Path) -> Path | None:
     """Returns the folder of test clips, or None where there is none."""
-    return _subfolder(_check_root(root), ('test_set', 'test'))
+    return subfolder(_check_root(root), ('test_set', 'test'))
 
 
 def load_test_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
@@ -198,7 +198,7 @@ def load_test_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
         list[dict]: Samples as in :class:`HRI30Dataset`, sorted by name.
     """
     folder = find_test_folder(root)
-    files = _find_videos(folder) if folder else []
+    files = find_videos(folder) if folder else []
     if not files:
         raise HRI30Error(f'{root}: no test clips.\nExpected videos of any name in '
                          'test_set/ or test/.')

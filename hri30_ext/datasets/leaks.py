@@ -29,9 +29,10 @@ from mmengine.config import Config
 from PIL import Image
 from tqdm import tqdm
 
-from ..config import PROJECT_ROOT, available_cores
+from ..config import PROJECT_ROOT
 from ..errors import HRI30Error, first_cases
 from ..utils.fileio import atomic_write_text
+from ..utils.hardware import available_cores
 from ..utils.parallel import FEW, process_pool
 from .hri30 import find_test_folder, list_clips
 

@@ -19,18 +19,19 @@ from .fine_tuning import unwrap
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Stores a 3D model's weights channels-last, which convolves faster.
+    """Stores a model's weights channels-last, which convolves faster.
 
-    The numbers are the same within rounding. Seen on two CPU cores: a training
-    step of SlowOnly R50 takes 0.8 of the time.
+    The numbers are the same within rounding.
     """
+
+    _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
     def before_run(self, runner) -> None:
         """Converts the model once, before its first step."""
         for parameter in runner.model.parameters():
-            if parameter.dim() == 5:  # module.to() would also try the buffers
-                parameter.data = parameter.data.to(
-                    memory_format=torch.channels_last_3d)
+            memory_format = self._FORMATS.get(parameter.dim())
+            if memory_format:  # module.to() takes one format for all, and buffers too
+                parameter.data = parameter.data.to(memory_format=memory_format)
 
 
 @HOOKS.register_module()

@@ -53,6 +53,11 @@ class HRI30Runner(Runner):
         super().set_randomness(seed, diff_rank_seed, deterministic)
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
+    def resume(self, *args, **kwargs) -> None:
+        """Resumes, with the optimizer's state in the layout of the parameters."""
+        super().resume(*args, **kwargs)
+        match_layouts(self.optim_wrapper.optimizer)
+
     def load_checkpoint(self, filename, map_location='cpu', strict=False,
                         revise_keys=((r'^module.', ''),)):
         """Loads weights after comparing them with the model.
@@ -75,6 +80,20 @@ class HRI30Runner(Runner):
         self._has_loaded = True
         self.logger.info(message)
         return checkpoint
+
+
+def match_layouts(optimizer: torch.optim.Optimizer) -> None:
+    """Stores an optimizer's state in the memory layout of its parameters.
+
+    torch's fused optimizers walk parameter, gradient and state as they lie in memory, and
+    do not look whether they lie alike (seen in torch 2.13: wrong weights, and no error). A
+    state that was saved under another ``memory_format`` would therefore be misread.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if (torch.is_tensor(value) and value.shape == parameter.shape
+                    and value.stride() != parameter.stride()):
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _is_head(name: str) -> bool:

@@ -1,25 +1,21 @@
 """Reading clips."""
 
-import hashlib
-from pathlib import Path
 
-import decord
-import numpy as np
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
+from torch.utils.data import get_worker_info
 
+from ..datasets.cache import FORMS, ClipCache
 from ..errors import HRI30Error
-from ..utils.fileio import atomic_path
-
-_CACHE_VERSION = 1
+from ..utils.hardware import available_cores
+from ..video import Video
 
 
 @TRANSFORMS.register_module()
 class ClipInit(BaseTransform):
-    """Decodes a whole clip at a small size, at most once.
+    """Opens a clip: on disk, or decoded earlier and kept.
 
-    For small inputs and many epochs: decoding costs the same whatever the size
-    that is used in the end. mmaction2's ``ArrayDecode`` then picks frames.
+    In the place of mmaction2's ``DecordInit``; :class:`ClipDecode` reads from it.
 
     Required Keys:
 
@@ -27,64 +23,87 @@ class ClipInit(BaseTransform):
 
     Added Keys:
 
-        - array (np.ndarray): uint8 RGB frames, (T, H, W, 3), memory-mapped
-          where they come from the cache.
+        - video_reader: a :class:`~hri30_ext.video.Video` or
+          :class:`~hri30_ext.datasets.cache.CachedClip`.
         - total_frames (int)
 
     Args:
-        short_side (int): Height or width in pixels, whichever is less, that
-            frames are decoded to, 64 or more (decord fails on narrower frames);
-            the aspect ratio is kept.
-        cache_dir (str, optional): Where decoded clips are kept. An entry is
-            keyed by the clip's path, size and time and by ``short_side``, so a
-            changed clip is decoded again. None keeps nothing.
+        short_side (int, optional): Frames are scaled down to this height or width in
+            pixels, whichever is less, as they become RGB; the aspect ratio is kept. None:
+            as they are. With and without a cache, so that both give the same pixels.
+        cache (str, optional): How decoded clips are kept: ``'memmap'``, raw and as quick to
+            read as memory, or ``'jpeg'``, about a twentieth of the size. None: not at all.
+        cache_dir (str, optional): Where, if at all.
+        keep (bool): Whether a clip that is not in the cache is added. False where clips
+            are seen once, as in testing. Defaults to True.
 
     Raises:
-        HRI30Error: the clip cannot be decoded.
+        HRI30Error: the clip cannot be decoded, or the arguments are wrong.
     """
 
-    def __init__(self, short_side: int, cache_dir: str | None = None) -> None:
-        if short_side < 64:
-            raise HRI30Error(f'ClipInit: short_side={short_side}, expected 64 or more.')
-        self.short_side = short_side
-        self.cache_dir = Path(cache_dir) if cache_dir else None
+    def __init__(self, short_side: int | None = 256, cache: str | None = None,
+                 cache_dir: str | None = None, keep: bool = True) -> None:
+        if short_side is not None and short_side < 1:
+            raise HRI30Error(f'ClipInit: short_side={short_side}, expected pixels, or None '
+                             'for frames as they are.')
+        if cache is not None and (cache not in FORMS or not cache_dir):
+            raise HRI30Error(f'clip_cache={cache!r} with cache_dir={cache_dir!r}: expected '
+                             f'None or one of {", ".join(FORMS)}, and a folder.')
+        self.short_side, self.keep = short_side, keep
+        self.cache = cache and ClipCache(cache_dir, short_side, cache)
 
     def transform(self, results: dict) -> dict:
-        """Adds the decoded clip."""
+        """Opens the clip."""
         filename = results['filename']
-        array = self._read_cached(filename) if self.cache_dir else self.decode(filename)
-        results['array'] = array
-        results['total_frames'] = len(array)
+        reader = self.cache and self.cache.open(filename)
+        if reader is None and self.cache and self.keep:
+            reader = self.cache.add(filename, _threads())
+        if reader is None:
+            reader = Video(filename, self.short_side, _threads())
+        results['video_reader'] = reader
+        results['total_frames'] = reader.total_frames
         return results
 
-    def decode(self, filename: str) -> np.ndarray:
-        """Decodes all frames, (T, H, W, 3) uint8 RGB."""
-        try:
-            height, width = decord.VideoReader(filename, num_threads=1)[0].shape[:2]
-            scale = self.short_side / min(height, width)
-            reader = decord.VideoReader(filename, num_threads=1,
-                                        width=round(width * scale),
-                                        height=round(height * scale))
-            return reader.get_batch(range(len(reader))).asnumpy()
-        except (decord.DECORDError, RuntimeError, IndexError, OSError) as error:
-            raise HRI30Error(
-                f'{filename}: cannot be decoded '
-                f'({str(error).strip().splitlines()[-1][:160]}).\n'
-                'Expected a whole video; replace the clip or move it aside.') from error
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(short_side={self.short_side}, cache={self.cache}, '
+                f'keep={self.keep})')
 
-    def _read_cached(self, filename: str) -> np.ndarray:
-        stat = Path(filename).stat()
-        key = (f'{_CACHE_VERSION}:{Path(filename).resolve()}:{stat.st_size}:'
-               f'{stat.st_mtime_ns}:{self.short_side}')
-        entry = self.cache_dir / f'{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy'
-        try:
-            return np.load(entry, mmap_mode='r')
-        except (OSError, ValueError):  # absent, or cut short by a full disk
-            array = self.decode(filename)
-            with atomic_path(entry) as temporary:
-                np.save(temporary, array)
-            return array
+
+def _threads() -> int:
+    """Returns with how many threads to decode: one of several processes has one."""
+    return 1 if get_worker_info() else available_cores()
+
+
+@TRANSFORMS.register_module()
+class ClipDecode(BaseTransform):
+    """Reads the frames that were sampled.
+
+    In the place of mmaction2's ``DecordDecode``.
+
+    Required Keys:
+
+        - video_reader
+        - frame_inds
+
+    Added Keys:
+
+        - imgs, (T, H, W, 3) uint8 RGB, or T of (H, W, 3); not to be changed in place
+        - original_shape, img_shape
+
+    Raises:
+        HRI30Error: the clip is damaged.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Reads the frames, and closes the clip."""
+        reader = results.pop('video_reader')
+        indices_T = results['frame_inds'].ravel() + results.get('offset', 0)
+        # Mapped frames are not copied: most of their pixels may be cropped away.
+        array_THWC = getattr(reader, 'array', None)
+        results['imgs'] = (reader.read(indices_T) if array_THWC is None
+                           else [array_THWC[index] for index in indices_T])
+        results['original_shape'] = results['img_shape'] = results['imgs'][0].shape[:2]
+        return results
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(short_side={self.short_side}, '
-                f'cache_dir={self.cache_dir})')
+        return f'{type(self).__name__}()'

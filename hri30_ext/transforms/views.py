@@ -8,6 +8,7 @@ from mmaction.datasets.transforms import UniformSample
 from mmaction.registry import TRANSFORMS
 
 from ..errors import HRI30Error
+from ..preprocessing import uniform_indices
 
 
 @TRANSFORMS.register_module()
@@ -20,7 +21,8 @@ class UniformViews(UniformSample):
     views, mmaction2's are often the same: a segment of HRI30's clips (30-60 frames) has
     4-7 frames, and ten fractions of it, rounded down, are as few. Here each segment of a
     clip rounds at another point, so that up to ten views of a clip of 30 frames or more
-    are as many different sets of frames.
+    are as many different sets of frames: see
+    :func:`~hri30_ext.preprocessing.uniform_indices`.
 
     Required Keys:
 
@@ -50,15 +52,7 @@ class UniformViews(UniformSample):
         super().__init__(clip_len, num_clips, test_mode=True)
 
     def _get_sample_clips(self, num_frames: int) -> np.ndarray:
-        if self.num_clips == 1:
-            return super()._get_sample_clips(num_frames)
-        segment = (num_frames - 1) / self.clip_len  # in frames
-        starts_T = np.round(segment * np.arange(self.clip_len)).astype(int)
-        # Where each segment rounds: spread evenly over a frame.
-        rounding_T = np.arange(self.clip_len) / self.clip_len
-        fractions_V1 = (np.arange(self.num_clips)[:, None] + 0.5) / self.num_clips
-        frames_VT = starts_T + np.floor(segment * fractions_V1 + rounding_T).astype(int)
-        return np.minimum(frames_VT, num_frames - 1).ravel()
+        return uniform_indices(num_frames, self.clip_len, self.num_clips)
 
 
 def check_num_views(num_clips: int) -> None:

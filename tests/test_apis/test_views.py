@@ -139,7 +139,6 @@ def load_model(config, checkpoint, options):
 def test_scores_are_the_mean_of_the_views(config, options, tmp_path):
     options = {**options, 'test_clips': 3}
     if config == LSTM:
-        del options['cache_dir']
         options.update({'model.backbone.pretrained': None, 'model.backbone.depth': 18,
                         'model.cls_head.in_channels': 512})
     checkpoint = make_checkpoint(config, options, tmp_path / 'random.pth')

@@ -168,7 +168,7 @@ def test_bf16_trains_and_fp16_says_what_it_needs(options, tmp_path, monkeypatch)
 
 def test_deterministic_gives_the_same_numbers_twice(options, tmp_path):
     options = {**options, 'deterministic': True, 'seed': 5, 'num_workers': 1,
-               'color_jitter': {'type': 'ColorJitter', 'brightness': .2}}
+               'color_jitter.brightness': .2}
     try:
         first, steps = run(tmp_path / 'a', options)
         assert torch.are_deterministic_algorithms_enabled()
@@ -201,13 +201,15 @@ def test_augmentation_is_seeded_and_testing_has_none(clips_root):
                            first_batch(cfg.train_dataloader, 4))
     assert torch.equal(first_batch(cfg.val_dataloader, 3),
                        first_batch(cfg.val_dataloader, 4))
-    random = {'ColorJitter', 'RandomResizedCrop', 'LabelAwareFlip', 'Flip'}
+    random = {'ClipColorJitter', 'CropResize', 'LabelAwareFlip', 'Flip'}
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         assert not random & {step.type for step in loader.dataset.pipeline}
     assert not random & {step.type for step in cfg.test_pipeline}
     off = load_config(PRIMITIVE, {**options, 'flip': None, 'color_jitter': None,
                                   'random_crop': None})
-    assert not random & {step.type for step in off.train_dataloader.dataset.pipeline}
+    steps = {step.type: step for step in off.train_dataloader.dataset.pipeline}
+    assert random & set(steps) == {'CropResize'}
+    assert steps['CropResize'].area_range is None
 
 
 def test_tensorboard_gets_the_curves(options, tmp_path, monkeypatch):
@@ -225,7 +227,7 @@ def test_tensorboard_gets_the_curves(options, tmp_path, monkeypatch):
     lambda: torch.empty(10 ** 15), lambda: (_ for _ in ()).throw(MemoryError()),
     lambda: (_ for _ in ()).throw(torch.OutOfMemoryError('CUDA out of memory.'))])
 def test_out_of_memory_names_the_batch_and_what_to_set(error):
-    cfg = load_config(PRIMITIVE, {'batch_size': 12})
+    cfg = load_config(PRIMITIVE, {'batch_size': 12, 'precision': 'fp32'})
     with (pytest.raises(HRI30Error, match='batch_size=12 clips of 8 frames of 224 x 224')
           as caught, explain_out_of_memory(cfg, 'train_dataloader')):
         next(iter(error()))

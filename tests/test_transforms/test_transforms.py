@@ -1,8 +1,10 @@
+import decord
 import numpy as np
 import pytest
 
+from hri30_ext.datasets.cache import CachedClip
 from hri30_ext.errors import HRI30Error
-from hri30_ext.transforms import ClipInit, FrameOrder
+from hri30_ext.transforms import ClipDecode, ClipInit, FrameOrder
 
 
 @pytest.fixture
@@ -13,40 +15,59 @@ def clip(clips_root, tmp_path):
     return path
 
 
-def test_whole_clip_is_decoded_at_the_short_side(clip):
-    results = ClipInit(short_side=64).transform(dict(filename=str(clip)))
-    assert results['array'].shape == (results['total_frames'], 64, 96, 3)
-    assert results['array'].dtype == np.uint8 and 30 <= results['total_frames'] <= 60
+def read(filename, indices, **arguments):
+    results = ClipInit(**arguments).transform(dict(filename=str(filename)))
+    results['frame_inds'] = np.array(indices)
+    return results['total_frames'], np.stack(ClipDecode().transform(results)['imgs'])
 
 
-def test_cache_serves_the_same_frames_and_notices_changes(clip, clips_root, tmp_path):
-    cached = ClipInit(short_side=64, cache_dir=str(tmp_path / 'cache'))
-    first = cached.transform(dict(filename=str(clip)))['array']
-    second = cached.transform(dict(filename=str(clip)))['array']
-    assert isinstance(second, np.memmap) and len(list((tmp_path / 'cache').iterdir())) == 1
-    np.testing.assert_array_equal(second, ClipInit(64).decode(str(clip)))
-    np.testing.assert_array_equal(first, second)
-    other = sorted((clips_root / 'train_set').iterdir())[-1]
-    clip.write_bytes(other.read_bytes())
-    third = cached.transform(dict(filename=str(clip)))['array']
-    np.testing.assert_array_equal(third, ClipInit(64).decode(str(other)))
+@pytest.mark.parametrize('cache', [None, 'memmap', 'jpeg'])
+def test_frames_are_those_of_the_clip(clip, tmp_path, cache):
+    decoded = decord.VideoReader(str(clip))
+    indices = [20, 3, 3, len(decoded) - 1]
+    expected = decoded.get_batch(indices).asnumpy()
+    for _ in range(2):  # kept, and read again
+        total, frames = read(clip, indices, short_side=256, cache=cache,
+                             cache_dir=str(tmp_path / 'cache'))
+        assert total == len(decoded) and frames.dtype == np.uint8
+        error = np.abs(frames.astype(int) - expected)
+        assert error.mean() < 4 if cache == 'jpeg' else error.max() == 0
+    assert bool(cache) == (tmp_path / 'cache').is_dir()
 
 
-def test_truncated_entry_of_the_cache_is_decoded_again(clip, tmp_path):
-    cached = ClipInit(short_side=64, cache_dir=str(tmp_path / 'cache'))
-    expected = cached.transform(dict(filename=str(clip)))['array'].copy()
-    entry = next((tmp_path / 'cache').iterdir())
-    entry.write_bytes(entry.read_bytes()[:-1000])
-    np.testing.assert_array_equal(
-        cached.transform(dict(filename=str(clip)))['array'], expected)
+@pytest.mark.parametrize('cache', [None, 'memmap'])
+def test_large_frames_are_scaled_down_with_their_aspect_ratio(clip, tmp_path, cache):
+    _, frames = read(clip, [0, 5], short_side=32, cache=cache,
+                     cache_dir=str(tmp_path / 'c'))
+    assert frames.shape == (2, 32, 48, 3)
+    _, whole = read(clip, [0, 5], short_side=None)
+    # A mean over 2 x 2 pixels, by another way.
+    blocks = whole.reshape(2, 32, 2, 48, 2, 3).mean(axis=(2, 4))
+    assert np.abs(frames - blocks).mean() < 6
 
 
+def test_clip_that_is_seen_once_is_not_kept_but_read_from_the_cache(clip, tmp_path):
+    arguments = dict(short_side=64, cache='memmap', cache_dir=str(tmp_path / 'cache'))
+    expected = read(clip, [1, 2], **arguments, keep=False)[1]
+    assert not list(tmp_path.glob('cache/**/*.*'))
+    read(clip, [1, 2], **arguments)
+    kept = ClipInit(**arguments, keep=False).transform(dict(filename=str(clip)))
+    assert isinstance(kept['video_reader'], CachedClip)
+    np.testing.assert_array_equal(kept['video_reader'].read([1, 2]), expected)
+
+
+@pytest.mark.parametrize('cache', [None, 'jpeg'])
 @pytest.mark.parametrize('content', [b'', b'RIFF' + bytes(200)])
-def test_broken_clip_is_named(tmp_path, content):
+def test_broken_clip_is_named(tmp_path, content, cache):
     path = tmp_path / 'broken.avi'
     path.write_bytes(content)
     with pytest.raises(HRI30Error, match=r'broken\.avi: cannot be decoded'):
-        ClipInit(short_side=64).transform(dict(filename=str(path)))
+        read(path, [0], cache=cache, cache_dir=str(tmp_path / 'cache'))
+
+
+def test_unknown_cache_is_refused(tmp_path):
+    with pytest.raises(HRI30Error, match='clip_cache=.png.*memmap, jpeg'):
+        ClipInit(cache='png', cache_dir=str(tmp_path))
 
 
 def test_frame_order():

@@ -7,7 +7,9 @@ lr = 0.001  # for a batch of 16 clips
 optimizer = 'sgd'  # a name in optimizers
 decay = 'cosine'  # a name in decays
 strategy = 'full'  # what is trained, and when: a name in strategies
-precision = 'fp32'  # 'fp32', 'bf16' (also on the CPU) or 'fp16' (CUDA)
+cache_features = None  # while the head alone learns: None, or a name in feature_caches
+progressive_size = None  # small clips first: None, or a name in progressive_sizes
+precision = 'auto'  # the fastest of 'bf16', 'fp16' (CUDA) and 'fp32' that is exact enough
 accumulate = 1  # batches whose gradients make one step
 clip_grad = dict(max_norm=1, norm_type=2)  # None: off
 label_smoothing = 0  # share of the target spread over all classes, in [0, 1)
@@ -18,9 +20,9 @@ deterministic = False  # True (or --deterministic): the same numbers twice, slow
 # ----------------------------------------------------------------------------------
 
 optimizers = dict(
-    sgd=dict(type='SGD', lr='${lr}', momentum=0.9, weight_decay=1e-4),
-    adam=dict(type='Adam', lr='${lr}', weight_decay=1e-4),
-    adamw=dict(type='AdamW', lr='${lr}', weight_decay=0.05))
+    sgd=dict(type='SGD', lr='${lr}', momentum=0.9, weight_decay=1e-4, fused=True),
+    adam=dict(type='Adam', lr='${lr}', weight_decay=1e-4, fused=True),
+    adamw=dict(type='AdamW', lr='${lr}', weight_decay=0.05, fused=True))
 
 decays = dict(
     constant=None,
@@ -64,6 +66,34 @@ strategies = dict(
                 dict(begin=20, parts=['backbone']),
             ])))
 
+# The backbone runs once a clip, and the head learns from memory. What the augmentation
+# drew is then fixed.
+feature_caches = dict(
+    plain=dict(type='FeatureCacheHook'),  # each training clip as validation sees its own
+    augmented=dict(type='FeatureCacheHook', augmented_views=5))  # an epoch sees one
+
+# begin in parts of max_epochs, or epochs; scale in parts of input_size; num_frames in parts
+# of that. Batch and learning rate grow as clips shrink, so that batches fill the memory.
+progressive_sizes = dict(
+    size=dict(
+        type='ProgressiveSizeHook', input_size='${input_size}',
+        num_frames='${num_frames}',
+        schedule=[
+            dict(begin=0, scale=0.5),
+            dict(begin=0.35, scale=0.71),
+            dict(begin=0.7, scale=1),
+        ]),
+    # Frames as well: an eighth of the pixels, a quarter, a half, all.
+    multigrid=dict(
+        type='ProgressiveSizeHook', input_size='${input_size}',
+        num_frames='${num_frames}',
+        schedule=[
+            dict(begin=0, scale=0.5, num_frames=0.5),
+            dict(begin=0.25, scale=0.71, num_frames=0.5),
+            dict(begin=0.5, scale=0.71),
+            dict(begin=0.7, scale=1),
+        ]))
+
 precisions = dict(
     fp32='OptimWrapper', bf16='BF16OptimWrapper', fp16='AmpOptimWrapper')
 
@@ -74,8 +104,8 @@ weight_averagings = dict(
     ema=dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.001, gamma=10))
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs='${max_epochs}', val_interval=1)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
+val_cfg = dict(type='ValLoop', fp16='${autocast}')  # in the precision of training
+test_cfg = dict(type='TestLoop', fp16='${autocast}')
 
 optim_wrapper = dict(
     type='${precisions[precision]}',

@@ -1,0 +1,493 @@
+"""From a checkpoint to a folder that runs without torch and MMAction2.
+
+Shapes: N clips, V views of a clip, T frames of a view, H height, W width, K classes.
+"""
+
+import contextlib
+import copy
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from mmaction.registry import DATASETS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from tqdm import tqdm
+
+from ..apis.common import describe_data
+from ..apis.testing import prepare
+from ..errors import HRI30Error
+from ..evaluation.calibration import load_temperature
+from ..preprocessing import Preprocessing
+from .backends import CLIP_STAGE, FRAME_STAGE, WHOLE, Backend
+from .exported import FORMATS, INFO_NAME, ModelInfo, is_exported, load
+from .torch_backend import TorchBackend
+
+#: Training clips that int8 looks at, to know the ranges of values.
+CALIBRATION_CLIPS = 128
+
+#: float32: the largest difference of a class probability, of any clip.
+MAX_DIFFERENCE = 1e-4
+
+#: Others: how far the scores may move, as the mean over clips of half the sum of absolute
+#: differences, in [0, 1]: the share of the probability that is now elsewhere. It is there
+#: for what the count of right clips cannot see: few clips, or a model that is often wrong.
+MAX_SHIFT = {'fp16': 0.01, 'bf16': 0.05, 'int8': 0.1}
+
+_NEEDED = {'onnx': ('onnx', 'onnxruntime'), 'openvino': ('onnx', 'openvino')}
+_PARITY_NAME = 'parity.json'
+
+
+def export(config: str, checkpoint: str, format: str, precision: str, out: str | Path,
+           options: dict | None = None, device: str = 'cpu',
+           calibration_clips: int = CALIBRATION_CLIPS) -> ModelInfo:
+    """Exports a checkpoint, and compares it with what was trained before it is kept.
+
+    Args:
+        config (str): Path of the config.
+        checkpoint (str): Its weights.
+        format (str): ``onnx`` or ``openvino``.
+        precision (str): One of :data:`~hri30_ext.deploy.exported.FORMATS` of this format.
+        out (str | Path): The folder; one that is an exported model is replaced as a whole.
+        options (dict, optional): As parsed from ``--cfg-options``.
+        device (str): Where the trained model runs, to be compared with.
+        calibration_clips (int): For int8: how many training clips, at most.
+
+    Returns:
+        ModelInfo: What the folder says of itself.
+
+    Raises:
+        HRI30Error: a mistake of the user's, or scores that differ too much from those of
+            the trained model. Nothing is left behind, and what was there stays.
+    """
+    _check_request(format, precision, calibration_clips)
+    out = _check_target(out)
+    cfg = prepare(config, checkpoint, options)
+    if cfg.get('test_flip'):
+        raise HRI30Error('test_flip=True: an exported model does not look at the mirrored '
+                         'clip.\nSet test_flip=False.')
+    preprocessing = Preprocessing.from_config(cfg)
+    validation = _dataset(cfg, 'val')
+    model = TorchBackend(cfg, checkpoint, device)
+    info = ModelInfo(
+        classes=tuple(cfg.classes), preprocessing=preprocessing, format=format,
+        precision=precision, files={}, hints=dict(FORMATS[format][precision]),
+        window_seconds=measure_window_seconds(cfg, preprocessing),
+        temperature=load_temperature(checkpoint), versions=_versions(format, precision),
+        source=dict(config=Path(cfg.filename).name, data=describe_data(cfg),
+                    checkpoint_sha256=hashlib.sha256(
+                        Path(checkpoint).expanduser().read_bytes()).hexdigest()))
+    calibration = None
+    if precision == 'int8':
+        calibration = _calibration(cfg, calibration_clips)
+    with _built_beside(out) as folder:
+        files = _write_graphs(model, info, folder, calibration)
+        info = replace(info, files=files)
+        _write_info(folder, info)  # what is compared is the folder, as it will be read
+        parity, clips = _measure_parity(model, load(folder)[1], validation)
+        parity = dict(data=f'{describe_data(cfg)}, val', **parity)
+        info = replace(info, parity=parity)
+        print(format_parity(info), file=sys.stderr)
+        _check_parity(info)
+        _write_info(folder, info)
+        _write_json(folder / _PARITY_NAME, dict(parity, per_clip=clips))
+    return info
+
+
+# ---- Before anything is built -----------------------------------------------------------
+
+
+def _check_request(format: str, precision: str, calibration_clips: int) -> None:
+    if precision not in FORMATS.get(format, ()):
+        pairs = '; '.join(f'{name}: {", ".join(known)}' for name, known in FORMATS.items())
+        raise HRI30Error(f'--format {format} --precision {precision}: there is no such '
+                         f'export.\nExpected one of {pairs}.')
+    if calibration_clips < 1:
+        raise HRI30Error(f'--calibration-clips {calibration_clips}: expected 1 or more.')
+    needed = [*_NEEDED[format], *(['nncf'] if precision == 'int8' else [])]
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise HRI30Error(f'--format {format} --precision {precision}: '
+                         f'{", ".join(missing)} is not installed.\nInstall it with: '
+                         '.venv/bin/python -m pip install -e ".[deploy]"')
+
+
+def _check_target(out: str | Path) -> Path:
+    out = Path(out).expanduser().resolve()
+    if out.is_dir() and any(out.iterdir()) and not is_exported(out):
+        raise HRI30Error(f'{out}: holds other files, and an export replaces its folder.\n'
+                         'Name a new folder with --out, or an exported model.')
+    if out.exists() and not out.is_dir():
+        raise HRI30Error(f'{out}: is a file.\nName a folder with --out.')
+    return out
+
+
+# ---- What is known of the model ---------------------------------------------------------
+
+
+def _dataset(cfg: Config, subset: str):
+    """Builds a subset whose clips end as frames that are ready for the model."""
+    settings = copy.deepcopy(cfg.test_dataloader.dataset)
+    settings.subset = subset
+    settings.pipeline = [step for step in settings.pipeline
+                         if step.type not in ('FormatShape', 'PackActionInputs')]
+    init_default_scope('mmaction')
+    return DATASETS.build(settings)
+
+
+def _clip(dataset, index: int, preprocessing: Preprocessing) -> np.ndarray:
+    """Reads a clip through the config's own pipeline, (V, T, H, W, C) uint8."""
+    images = np.stack(dataset[index]['imgs'])
+    return images.reshape(preprocessing.num_views, preprocessing.num_frames,
+                          *images.shape[1:])
+
+
+def measure_window_seconds(cfg: Config, preprocessing: Preprocessing) -> float | None:
+    """Measures how long a training clip is: the median, from the heads of the files.
+
+    Returns:
+        float | None: Seconds, and never less than the sampled frames span; None with a
+        warning where there are no training clips.
+    """
+    try:
+        dataset = _dataset(cfg, 'train')
+        lengths = [_seconds(dataset.get_data_info(index)['filename'])
+                   for index in tqdm(range(len(dataset)), desc='lengths of training clips',
+                                     leave=False)]
+    except HRI30Error as error:
+        print(f'warning: the length of training clips is not known: {error}\nStreams will '
+              'have to be told what to look at at once.', file=sys.stderr)
+        return None
+    lengths = [length for length in lengths if length]
+    if not lengths:
+        return None
+    return round(max(float(np.median(lengths)), preprocessing.span_seconds), 4)
+
+
+def _seconds(filename: str) -> float | None:
+    try:
+        with av.open(filename) as container:
+            stream = container.streams.video[0]
+            if stream.frames and stream.average_rate:
+                return float(stream.frames / stream.average_rate)
+            return float(stream.duration * stream.time_base)
+    except (av.FFmpegError, IndexError, TypeError, OSError):
+        return None  # a broken clip, which training names
+
+
+def _versions(format: str, precision: str) -> dict[str, str]:
+    names = ['hri30_ext', 'torch', 'mmaction2', *_NEEDED[format]]
+    if precision == 'int8':
+        names.append('nncf')
+    versions = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def _calibration(cfg: Config, count: int) -> list[np.ndarray]:
+    """Reads training clips, evenly over the sorted list: of all classes and groups.
+
+    Returns:
+        list[np.ndarray]: One view of each, (1, T, H, W, C) uint8.
+    """
+    dataset = _dataset(cfg, 'train')
+    preprocessing = Preprocessing.from_config(cfg)
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset)))
+                       .round().astype(int))
+    return [_clip(dataset, index, preprocessing)[:1]
+            for index in tqdm(chosen.tolist(), desc='calibration clips')]
+
+
+# ---- Graphs -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """One part of the model, with inputs that it takes."""
+    module: torch.nn.Module
+    example: np.ndarray  # two of what it takes
+    calibration: Sequence[np.ndarray] | None
+
+
+def _graphs(model: TorchBackend, info: ModelInfo,
+            calibration: Sequence[np.ndarray] | None) -> dict[str, _Graph]:
+    width, height = info.preprocessing.size
+    frames = info.preprocessing.num_frames
+    clips = np.random.default_rng(0).integers(
+        0, 256, (2, frames, height, width, 3), dtype=np.uint8)
+    graphs = {WHOLE: _Graph(model.whole, clips, calibration)}
+    if model.splittable:
+        features = np.stack([model.frame_features(clip) for clip in clips])
+        graphs[FRAME_STAGE] = _Graph(
+            model.frame_stage, clips[0, :2] if frames > 1 else clips[:, 0],
+            calibration and [clip_1THWC[0] for clip_1THWC in calibration])
+        graphs[CLIP_STAGE] = _Graph(
+            model.clip_stage, features, calibration and _Features(model, calibration))
+    return graphs
+
+
+class _Features(Sequence):
+    """Frame features of clips, computed when asked for: they are ten times as large."""
+
+    def __init__(self, model: TorchBackend, clips: Sequence[np.ndarray]) -> None:
+        self.model, self.clips = model, clips
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.model.frame_features(self.clips[index][0])[None]
+
+
+def _write_graphs(model: TorchBackend, info: ModelInfo, folder: Path,
+                  calibration: Sequence[np.ndarray] | None) -> dict[str, str]:
+    """Converts all parts of a model; returns the files' names by part."""
+    write = _write_onnx if info.format == 'onnx' else _write_openvino
+    suffix = '.onnx' if info.format == 'onnx' else '.xml'
+    files = {}
+    for name, graph in tqdm(_graphs(model, info, calibration).items(), desc='graphs'):
+        files[name] = f'{name}{suffix}'
+        graph.module.cpu()
+        with torch.no_grad(), warnings.catch_warnings():
+            # Tracing warns of every shape that it reads; the batch is not among them,
+            # which comparing with other batches shows.
+            warnings.simplefilter('ignore')
+            write(graph, info.precision, folder / files[name])
+    return files
+
+
+def _trace(graph: _Graph, path: Path) -> None:
+    """Writes a module as an ONNX graph, for any batch."""
+    # The exporter that traces: the other one wants onnxscript, and fixes the batch where
+    # mmaction2 reshapes by it.
+    torch.onnx.export(
+        graph.module, (torch.from_numpy(graph.example), ), str(path), dynamo=False,
+        opset_version=17, input_names=['inputs'], output_names=['outputs'],
+        dynamic_axes={'inputs': {0: 'batch'}, 'outputs': {0: 'batch'}})
+
+
+def _write_onnx(graph: _Graph, precision: str, path: Path) -> None:
+    _trace(graph, path)
+    if precision == 'int8':
+        import onnx
+        quantized = _quantize(onnx.load(path), graph.calibration,
+                              lambda array: {'inputs': array})
+        onnx.save(quantized, path)
+
+
+def _write_openvino(graph: _Graph, precision: str, path: Path) -> None:
+    import openvino
+    # By way of ONNX, which the runtime reads itself: openvino.convert_model traces as well,
+    # and reports home each time.
+    traced = path.with_suffix('.onnx')
+    _trace(graph, traced)
+    converted = openvino.Core().read_model(traced)
+    if precision == 'int8':
+        converted = _quantize(converted, graph.calibration)
+    openvino.save_model(converted, path, compress_to_fp16=precision == 'fp16')
+    traced.unlink()
+
+
+def _quantize(model, clips: Sequence[np.ndarray], feed=lambda array: array):
+    """Quantizes to int8 by the ranges of values that clips give."""
+    os.environ.setdefault('NNCF_CI', '1')  # read on import: reports nothing home
+    import nncf
+    nncf.set_log_level(logging.ERROR)
+    dataset = nncf.Dataset([*range(len(clips))], lambda index: feed(clips[index]))
+    # Its progress bars are no output of a program.
+    with contextlib.redirect_stdout(sys.stderr):
+        return nncf.quantize(model, dataset, subset_size=len(clips))
+
+
+# ---- Parity -----------------------------------------------------------------------------
+
+
+def _measure_parity(reference: TorchBackend, exported: Backend,
+                    dataset) -> tuple[dict, list[dict]]:
+    """Compares scores on all clips of a split.
+
+    Returns:
+        tuple[dict, list[dict]]: Figures of the whole, and of the two stages where there
+        are such; and the same of each clip.
+    """
+    if not len(dataset):
+        raise HRI30Error('no validation clips to compare the exported model on.\nExpected '
+                         'labelled clips; see split in the config.')
+    labels, names, rows = [], [], {'reference': [], WHOLE: [], 'stages': []}
+    for index in tqdm(range(len(dataset)), desc='comparing on validation clips'):
+        sample = dataset[index]
+        labels.append(int(sample['label']))
+        names.append(str(sample['video_id']))
+        frames = np.stack(sample['imgs'])
+        views_VTHWC = frames.reshape(sample['num_clips'], -1, *frames.shape[1:])
+        rows['reference'].append(reference(views_VTHWC).mean(axis=0))
+        # In every batch another number of clips, as nothing may depend on it.
+        batch = np.concatenate([views_VTHWC] * (1 + index % 2))
+        rows[WHOLE].append(exported(batch).mean(axis=0))
+        if exported.splittable:
+            features = exported.frame_features(frames)
+            rows['stages'].append(exported.clip_scores(
+                features.reshape(len(views_VTHWC), -1, *features.shape[1:])).mean(axis=0))
+    labels_N, scores = np.array(labels), {name: np.array(row) for name, row in rows.items()}
+    parity = dict(clips=len(labels), whole=compare(scores['reference'], scores[WHOLE],
+                                                   labels_N))
+    if exported.splittable:
+        parity['stages'] = compare(scores['reference'], scores['stages'], labels_N)
+    clips = [dict(video=name, label=label,
+                  reference=int(a_K.argmax()), exported=int(b_K.argmax()),
+                  max_difference=_finite(np.abs(a_K - b_K).max()))
+             for name, label, a_K, b_K in zip(names, labels, scores['reference'],
+                                              scores[WHOLE])]
+    return parity, clips
+
+
+def _finite(value) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def compare(reference_NK: np.ndarray, scores_NK: np.ndarray, labels_N: np.ndarray) -> dict:
+    """Compares scores with those of a reference.
+
+    Args:
+        reference_NK (np.ndarray): Class probabilities of the trained model, (N, K).
+        scores_NK (np.ndarray): Of the exported one.
+        labels_N (np.ndarray): True labels in [0, K).
+
+    Returns:
+        dict: ``max_difference`` of a probability; ``shift``, the mean over clips of half
+        the sum of absolute differences; ``agreement``, the share of clips with the same
+        class; ``right`` and ``right_reference``, numbers of clips. The first two are None
+        where scores are no probabilities.
+
+    >>> compare(np.array([[.5, .5], [.1, .9]]), np.array([[.4, .6], [.1, .9]]),
+    ...         np.array([0, 1]))['right']
+    1
+    """
+    sums_N = scores_NK.sum(axis=1)
+    # 16 bits have 2 to 3 decimal digits.
+    sound = bool(np.isfinite(scores_NK).all() and (scores_NK >= 0).all()
+                 and (np.abs(sums_N - 1) < 0.02).all())
+    difference_NK = np.abs(scores_NK.astype(float) - reference_NK)
+    chosen_N, expected_N = scores_NK.argmax(axis=1), reference_NK.argmax(axis=1)
+    return dict(
+        max_difference=float(difference_NK.max()) if sound else None,
+        shift=float(difference_NK.sum(axis=1).mean() / 2) if sound else None,
+        agreement=float((chosen_N == expected_N).mean()),
+        right=int((chosen_N == labels_N).sum()) if sound else 0,
+        right_reference=int((expected_N == labels_N).sum()))
+
+
+def why_no_parity(figures: Mapping, clips: int, precision: str) -> str | None:
+    """Says what is wrong with an exported model, if anything.
+
+    Args:
+        figures (Mapping): Of :func:`compare`.
+        clips (int): How many clips were compared.
+        precision (str): Of the exported model.
+
+    Returns:
+        str | None: What was found, and what is allowed.
+    """
+    if figures['max_difference'] is None:
+        return 'its scores are no probabilities'
+    if precision == 'fp32':
+        if figures['max_difference'] > MAX_DIFFERENCE:
+            return (f'a probability differs by {figures["max_difference"]:.2g}, allowed '
+                    f'are {MAX_DIFFERENCE:g}')
+        return None
+    lost = figures['right_reference'] - figures['right']
+    allowed = max(1, clips // 100)
+    if lost > allowed:
+        return (f'{lost} of {clips} clips are lost: {figures["right_reference"]} were '
+                f'right, {figures["right"]} are; allowed: {allowed}')
+    if figures['shift'] > MAX_SHIFT[precision]:
+        return (f'probabilities move by {figures["shift"]:.3f} on average, allowed are '
+                f'{MAX_SHIFT[precision]:g}')
+    return None
+
+
+def _check_parity(info: ModelInfo) -> None:
+    for part in ('whole', 'stages'):
+        if part not in info.parity:
+            continue
+        reason = why_no_parity(info.parity[part], info.parity['clips'], info.precision)
+        if reason:
+            hint = {'fp32': 'This is a bug of a converter: take another format.',
+                    'int8': 'Calibrate on more clips, or take bf16 or fp32.'}
+            raise HRI30Error(
+                f'{info.format} {info.precision}: not what was trained ({part}): {reason}.'
+                f'\n{hint.get(info.precision, "Take fp32.")} Nothing was written.')
+
+
+def format_parity(info: ModelInfo) -> str:
+    """Formats how an exported model compares with the trained one, as text."""
+    lines = [f'{info.format} {info.precision} against the trained model in float32, on '
+             f'{info.parity["clips"]} clips: {info.parity["data"]}',
+             f'{"":8}{"right":>7}{"trained":>9}{"same class":>12}{"max. difference":>17}'
+             f'{"shift":>9}']
+    for part in ('whole', 'stages'):
+        if part in info.parity:
+            row = info.parity[part]
+            max_difference, shift = (
+                'no scores' if row[name] is None else f'{row[name]:.2g}'
+                for name in ('max_difference', 'shift'))
+            lines.append(f'{part:8}{row["right"]:>7}{row["right_reference"]:>9}'
+                         f'{row["agreement"]:>12.3f}{max_difference:>17}{shift:>9}')
+    return '\n'.join(lines)
+
+
+# ---- Writing ----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _built_beside(out: Path) -> Iterator[Path]:
+    """Yields a folder that becomes ``out`` if nothing is raised, and is removed if so."""
+    missing = [parent for parent in out.parents if not parent.exists()]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f'.{out.name}-'))
+    except OSError as error:
+        raise HRI30Error(f'{out}: cannot be written ({error.strerror or error}).\nChoose '
+                         'another folder with --out.') from error
+    try:
+        folder = temporary / out.name
+        folder.mkdir()  # as public as the umask says; the one around it is private
+        yield folder
+        if out.exists():
+            os.replace(out, temporary / 'before')
+        os.replace(folder, out)
+    except OSError as error:
+        raise HRI30Error(f'{out}: cannot be written ({error.strerror or error}).\nFree the '
+                         'place or choose another with --out.') from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not out.exists():
+            for parent in missing:  # the innermost first
+                with contextlib.suppress(OSError):
+                    parent.rmdir()
+
+
+def _write_info(folder: Path, info: ModelInfo) -> None:
+    content = info.to_json()
+    ModelInfo.from_json(json.loads(json.dumps(content)))  # what is written can be read
+    _write_json(folder / INFO_NAME, content)
+
+
+def _write_json(path: Path, content) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(f'{text}\n', encoding='utf-8')

@@ -1,0 +1,221 @@
+"""The trained model itself as a backend: what exported ones are compared with.
+
+Shapes: N clips, M frames, T frames of a clip, H height, W width, C channels, K classes.
+"""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmaction.models.backbones import ResNet3d
+from mmaction.models.recognizers import Recognizer2D, Recognizer3D
+from mmaction.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model
+from torch import nn
+
+from .. import modules  # noqa: F401  (registers what configs name)
+from ..apis.common import drop_pretrained
+from ..engine.runner import fit_weights
+from ..errors import HRI30Error
+
+# What neither mixes frames nor looks at how many there are.
+_ELEMENTWISE = (nn.BatchNorm3d, nn.ReLU, nn.Identity)
+_WINDOWED = (nn.Conv3d, nn.MaxPool3d, nn.AvgPool3d)
+
+
+class Normalise(nn.Module):
+    """Does what a model's data preprocessor does, from uint8 with the channels last."""
+
+    def __init__(self, preprocessor: nn.Module) -> None:
+        super().__init__()
+        # A preprocessor without mean and std leaves values as they are.
+        mean = getattr(preprocessor, 'mean', torch.zeros(3))
+        std = getattr(preprocessor, 'std', torch.ones(3))
+        self.register_buffer('mean', mean.detach().clone().flatten())
+        self.register_buffer('std', std.detach().clone().flatten())
+
+    def forward(self, frames_xHWC: torch.Tensor) -> torch.Tensor:
+        """Normalises frames, (..., H, W, C), to float32."""
+        return (frames_xHWC.float() - self.mean) / self.std
+
+
+class Whole(nn.Module):
+    """From frames to class probabilities: (N, T, H, W, C) uint8 to (N, K) float32."""
+
+    def __init__(self, recognizer: nn.Module) -> None:
+        super().__init__()
+        self.normalise = Normalise(recognizer.data_preprocessor)
+        self.recognizer = recognizer
+        self.frames_first = isinstance(recognizer, Recognizer2D)
+
+    def forward(self, clips_NTHWC: torch.Tensor) -> torch.Tensor:
+        """Predicts clips."""
+        x_NTHWC = self.normalise(clips_NTHWC)
+        if self.frames_first:
+            x = x_NTHWC.permute(0, 1, 4, 2, 3)  # N, T, C, H, W
+        else:
+            x = x_NTHWC.permute(0, 4, 1, 2, 3).unsqueeze(1)  # N, one view, C, T, H, W
+        # The recognizers take views of this, which wants the memory in order.
+        logits_NK = self.recognizer.extract_feat(x.contiguous(), stage='head')[0]
+        return logits_NK.softmax(dim=1)
+
+
+class FrameStage(nn.Module):
+    """The stages that see single frames: (M, H, W, C) uint8 to (M, C, H, W) float32."""
+
+    def __init__(self, recognizer: nn.Module, stages: int) -> None:
+        super().__init__()
+        self.normalise = Normalise(recognizer.data_preprocessor)
+        backbone = recognizer.backbone
+        self.stem = nn.Sequential(
+            backbone.conv1, *([backbone.maxpool] if backbone.with_pool1 else []))
+        self.stages = nn.Sequential(
+            *(getattr(backbone, name) for name in backbone.res_layers[:stages]))
+
+    def forward(self, frames_MHWC: torch.Tensor) -> torch.Tensor:
+        """Computes features of frames."""
+        x_MCTHW = self.normalise(frames_MHWC).permute(0, 3, 1, 2).unsqueeze(2)
+        return self.stages(self.stem(x_MCTHW)).squeeze(2)
+
+
+class ClipStage(nn.Module):
+    """All that follows: (N, T, C, H, W) float32 to class probabilities, (N, K)."""
+
+    def __init__(self, recognizer: nn.Module, stages: int) -> None:
+        super().__init__()
+        backbone = recognizer.backbone
+        self.stages = nn.Sequential(
+            *(getattr(backbone, name) for name in backbone.res_layers[stages:]))
+        self.head = recognizer.cls_head
+
+    def forward(self, features_NTCHW: torch.Tensor) -> torch.Tensor:
+        """Predicts clips from the features of their frames."""
+        x_NCTHW = features_NTCHW.permute(0, 2, 1, 3, 4)
+        return self.head(self.stages(x_NCTHW)).softmax(dim=1)
+
+
+def _sees_single_frames(module: nn.Module) -> bool:
+    """Says whether what a module makes of a frame depends on that frame alone."""
+    for part in module.modules():
+        if next(part.children(), None) is not None or isinstance(part, _ELEMENTWISE):
+            continue
+        if not isinstance(part, _WINDOWED):
+            return False
+        along_time = [value if isinstance(value, int) else value[0]
+                      for value in (part.kernel_size, part.stride, part.padding)]
+        if along_time != [1, 1, 0]:
+            return False
+    return True
+
+
+def count_frame_stages(recognizer: nn.Module) -> int:
+    """Counts the stages at the beginning of a model that see one frame at a time.
+
+    Args:
+        recognizer (nn.Module): Of mmaction2.
+
+    Returns:
+        int: How many residual stages can be computed frame by frame, after the stem; 0:
+        the model cannot be split. SlowOnly has two.
+    """
+    backbone = recognizer.backbone
+    if (not isinstance(recognizer, Recognizer3D) or not isinstance(backbone, ResNet3d)
+            or recognizer.with_neck or getattr(backbone, 'lateral', False)
+            or tuple(backbone.out_indices) != (backbone.num_stages - 1, )):
+        return 0
+    if not _sees_single_frames(backbone.conv1) or (
+            backbone.with_pool1 and not _sees_single_frames(backbone.maxpool)):
+        return 0
+    # pool2, after the first stage, halves the frames.
+    if backbone.with_pool2:
+        return 0
+    stages = 0
+    for name in backbone.res_layers:
+        if not _sees_single_frames(getattr(backbone, name)):
+            break
+        stages += 1
+    return stages
+
+
+class TorchBackend:
+    """A trained model in float32, as :class:`~hri30_ext.deploy.backends.Backend`.
+
+    Args:
+        cfg (Config): As :func:`~hri30_ext.config.load_config` returns it.
+        checkpoint (str | Path): Its weights; all must fit.
+        device (str): Where it runs.
+
+    Attributes:
+        recognizer (nn.Module): The model of mmaction2, in evaluation mode.
+        frame_stages (int): Of :func:`count_frame_stages`.
+
+    Raises:
+        HRI30Error: a checkpoint of another model, or a model whose scores are no
+            probabilities of single clips.
+    """
+
+    def __init__(self, cfg: Config, checkpoint: str | Path, device: str = 'cpu') -> None:
+        self.device = torch.device(device)
+        self.recognizer = build_recognizer(cfg, checkpoint).to(self.device)
+        self.frame_stages = count_frame_stages(self.recognizer)
+        self.splittable = self.frame_stages > 0
+        self.whole = Whole(self.recognizer).eval()
+        self.frame_stage = self.clip_stage = None
+        if self.splittable:
+            self.frame_stage = FrameStage(self.recognizer, self.frame_stages).eval()
+            self.clip_stage = ClipStage(self.recognizer, self.frame_stages).eval()
+
+    @torch.inference_mode()
+    def _run(self, module: nn.Module, array: np.ndarray) -> np.ndarray:
+        inputs = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        # TensorFloat-32 rounds to 10 bits, which is no reference.
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            return module.to(self.device)(inputs).float().cpu().numpy()
+
+    def __call__(self, clips_NTHWC: np.ndarray) -> np.ndarray:
+        """See :meth:`hri30_ext.deploy.backends.Backend.__call__`."""
+        return self._run(self.whole, clips_NTHWC)
+
+    def frame_features(self, frames_MHWC: np.ndarray) -> np.ndarray:
+        """See :meth:`hri30_ext.deploy.backends.Backend.frame_features`."""
+        return self._run(self.frame_stage, frames_MHWC)
+
+    def clip_scores(self, features_NTCHW: np.ndarray) -> np.ndarray:
+        """See :meth:`hri30_ext.deploy.backends.Backend.clip_scores`."""
+        return self._run(self.clip_stage, features_NTCHW)
+
+
+def build_recognizer(cfg: Config, checkpoint: str | Path) -> nn.Module:
+    """Builds the model of a config with the weights of a checkpoint.
+
+    Returns:
+        nn.Module: On the CPU, in evaluation mode.
+
+    Raises:
+        HRI30Error: see :class:`TorchBackend`.
+    """
+    cfg = copy.deepcopy(cfg)
+    drop_pretrained(cfg)
+    average = cfg.model.cls_head.get('average_clips')
+    if average != 'prob':
+        raise HRI30Error(f'model.cls_head.average_clips={average!r}: its scores are no '
+                         "probabilities.\nExpected average_clips='prob'.")
+    preprocessor = cfg.model.data_preprocessor
+    if preprocessor.get('to_rgb'):
+        raise HRI30Error('model.data_preprocessor.to_rgb=True: for BGR frames, and the '
+                         'pipelines here read RGB.\nLeave it out.')
+    init_default_scope('mmaction')
+    model = MODELS.build(cfg.model)
+    if not isinstance(model, Recognizer2D | Recognizer3D):
+        raise HRI30Error(f'model.type={cfg.model.type}: expected Recognizer2D or '
+                         'Recognizer3D.')
+    weights = _load_checkpoint(str(Path(checkpoint).expanduser()), map_location='cpu',
+                               logger='silent')
+    fit_weights(weights, model, str(checkpoint), new_head_allowed=False,
+                classes=cfg.get('classes'))
+    _load_checkpoint_to_model(model, weights, strict=False,
+                              revise_keys=[(r'^module.', '')])
+    return model.eval()

@@ -1,0 +1,90 @@
+"""Other colours, the same for all frames of a clip."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+from ..errors import HRI30Error
+
+#: Luma of R, G and B (ITU-R BT.601), as torchvision and mmaction2 have it.
+_LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def color_matrix(brightness: float, contrast: float, saturation: float,
+                 mean_luma: float) -> np.ndarray:
+    """Composes three changes of colour into one.
+
+    Each is linear, as torchvision defines it: brightness scales a colour, contrast moves
+    it from the mean luma, and saturation from its own luma.
+
+    Args:
+        brightness, contrast, saturation (float): Factors; 1 changes nothing.
+        mean_luma (float): Of the clip before, in [0, 255].
+
+    Returns:
+        np.ndarray: (3, 4) float64: a colour becomes ``M[:, :3] @ rgb + M[:, 3]``.
+    """
+    scale = brightness * contrast
+    gray = np.tile(_LUMA, (3, 1))
+    matrix = scale * (saturation * np.eye(3) + (1 - saturation) * gray)
+    offset = (1 - contrast) * brightness * mean_luma
+    # Gray has no saturation to lose: the offset is the same in all channels.
+    return np.concatenate([matrix, np.full((3, 1), offset)], axis=1)
+
+
+@TRANSFORMS.register_module()
+class ClipColorJitter(BaseTransform):
+    """Changes brightness, contrast and saturation, the same for all frames of a clip.
+
+    As mmaction2's ``ColorJitter`` without hue, brightness first and saturation last, but in
+    one pass over uint8 pixels: the three changes are linear, so they are one matrix. Values
+    are cut to [0, 255] once. mmaction2's works on float frames, one after the other.
+
+    Required Keys:
+
+        - imgs, (T, H, W, 3) uint8 RGB of one array
+
+    Modified Keys:
+
+        - imgs, in place
+
+    Args:
+        brightness, contrast, saturation (float | tuple[float, float]): The range that a
+            factor is drawn from; a number ``x`` stands for (1 - x, 1 + x). Defaults to 0.
+
+    Raises:
+        HRI30Error: a range that reaches below 0.
+    """
+
+    def __init__(self, brightness=0, contrast=0, saturation=0) -> None:
+        self.ranges = {
+            name: _range(name, value) for name, value in dict(
+                brightness=brightness, contrast=contrast, saturation=saturation).items()}
+
+    def transform(self, results: dict) -> dict:
+        """Changes the colours of a clip."""
+        frames_THWC = results['imgs']
+        if not isinstance(frames_THWC, np.ndarray):
+            frames_THWC = results['imgs'] = np.stack(frames_THWC)
+        factors = {name: np.random.uniform(*limits)
+                   for name, limits in self.ranges.items()}
+        # A pixel in 64 is enough for the mean.
+        mean_luma = frames_THWC[:, ::8, ::8].mean(axis=(0, 1, 2)) @ _LUMA
+        pixels = frames_THWC.reshape(-1, *frames_THWC.shape[2:])
+        cv2.transform(pixels, color_matrix(mean_luma=mean_luma, **factors), dst=pixels)
+        return results
+
+    def __repr__(self) -> str:
+        ranges = ', '.join(f'{name}={limits}' for name, limits in self.ranges.items())
+        return f'{type(self).__name__}({ranges})'
+
+
+def _range(name: str, value: float | Sequence[float]) -> tuple[float, float]:
+    low, high = (1 - value, 1 + value) if isinstance(value, int | float) else value
+    if not 0 <= low <= high:
+        raise HRI30Error(f'ClipColorJitter: {name}={value!r}, expected a number from 0 to '
+                         '1 or two factors, such as (0.8, 1.2).')
+    return float(low), float(high)

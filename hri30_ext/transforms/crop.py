@@ -1,0 +1,112 @@
+"""Cropping and resizing in one step.
+
+Shapes: T frames, H height and W width in pixels.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+from ..errors import HRI30Error
+
+_ATTEMPTS = 10
+
+
+@TRANSFORMS.register_module()
+class CropResize(BaseTransform):
+    """Crops the same random part of all frames, and resizes it, in one step.
+
+    What ``Resize`` to a square, ``RandomResizedCrop`` and ``Resize`` of mmaction2 come to,
+    without the first: pixels outside the crop are never touched, and those within are
+    interpolated once.
+
+    Required Keys:
+
+        - imgs
+
+    Added Keys:
+
+        - crop_quadruple (np.ndarray): x, y, width and height of the crop in parts of the
+          frame, (4, ) float32.
+
+    Modified Keys:
+
+        - imgs, (T, H, W, 3) uint8 of one array
+        - img_shape
+
+    Args:
+        scale (tuple[int, int]): Width and height of the result in pixels. The aspect
+            ratio of the crop is not kept.
+        area_range (tuple[float, float], optional): Part of the frame's area that is kept,
+            within (0, 1]. None: the whole frame.
+        aspect_ratio_range (tuple[float, float], optional): Width to height of the crop
+            against those of the frame: 1 keeps the frame's aspect ratio. None: (3/4, 4/3),
+            as of mmaction2's crop of a square.
+
+    Attributes:
+        scale_WH (torch.Tensor): ``scale``, (2, ) int64 in shared memory: a training that
+            changes it between epochs changes it in its loading processes as well.
+
+    Raises:
+        HRI30Error: a range or scale that is none.
+    """
+
+    def __init__(self, scale: Sequence[int], area_range: Sequence[float] | None = None,
+                 aspect_ratio_range: Sequence[float] | None = None) -> None:
+        area_range = area_range or (1, 1)
+        aspect_ratio_range = aspect_ratio_range or (3 / 4, 4 / 3)
+        if len(scale) != 2 or min(scale) < 1:
+            raise HRI30Error(f'CropResize: scale={scale!r}, expected width and height in '
+                             'pixels, such as (224, 224).')
+        low, high = area_range
+        if not 0 < low <= high <= 1:
+            raise HRI30Error(f'CropResize: area_range={area_range!r}, expected two parts '
+                             'of the area, such as (0.6, 1.0).')
+        if not 0 < aspect_ratio_range[0] <= aspect_ratio_range[1]:
+            raise HRI30Error(f'CropResize: aspect_ratio_range={aspect_ratio_range!r}, '
+                             'expected two ratios, such as (0.75, 1.33).')
+        self.area_range = tuple(area_range)
+        self.aspect_ratio_range = tuple(aspect_ratio_range)
+        self.scale_WH = torch.tensor(scale, dtype=torch.int64).share_memory_()
+
+    def transform(self, results: dict) -> dict:
+        """Crops and resizes."""
+        frames = results['imgs']
+        height, width = frames[0].shape[:2]
+        part_w, part_h = self._draw_parts()
+        crop_w = max(1, round(part_w * width))
+        crop_h = max(1, round(part_h * height))
+        left = np.random.randint(width - crop_w + 1)
+        top = np.random.randint(height - crop_h + 1)
+        new_width, new_height = self.scale_WH.tolist()
+        resized_THWC = np.empty((len(frames), new_height, new_width, 3), np.uint8)
+        for frame, resized in zip(frames, resized_THWC, strict=True):
+            cv2.resize(frame[top:top + crop_h, left:left + crop_w], (new_width, new_height),
+                       dst=resized, interpolation=cv2.INTER_LINEAR)
+        results['imgs'] = resized_THWC
+        results['img_shape'] = (new_height, new_width)
+        results['crop_quadruple'] = np.array(
+            [left / width, top / height, crop_w / width, crop_h / height], np.float32)
+        return results
+
+    def _draw_parts(self) -> tuple[float, float]:
+        """Draws which part of width and of height is kept."""
+        if self.area_range == (1, 1):
+            return 1, 1
+        low, high = np.log(self.aspect_ratio_range)
+        for _ in range(_ATTEMPTS):
+            area = np.random.uniform(*self.area_range)
+            ratio = np.exp(np.random.uniform(low, high))
+            part_w, part_h = np.sqrt(area * ratio), np.sqrt(area / ratio)
+            if max(part_w, part_h) <= 1:
+                return part_w, part_h
+        return np.sqrt(area), np.sqrt(area)
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(scale={tuple(self.scale_WH.tolist())}, '
+                f'area_range={self.area_range}, '
+                f'aspect_ratio_range={self.aspect_ratio_range})')

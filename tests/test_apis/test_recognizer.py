@@ -1,0 +1,209 @@
+"""One recognizer: names, batches, mistakes, and the scores of tools/test.sh."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import DEMO_CONFIG, PRIMITIVE
+from mmaction.registry import MODELS
+
+from hri30_ext.apis.recognizer import Prediction, Recognizer
+from hri30_ext.apis.testing import prepare, run_split
+from hri30_ext.config import PROJECT_ROOT, load_config
+from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.results import Results
+from hri30_ext.preprocessing import Preprocessing, Resize
+
+LSTM = str(next((PROJECT_ROOT / 'configs' / 'cnn_lstm').glob('*.py')))
+INFO = SimpleNamespace(
+    classes=('dark', 'bright'), temperature=None, window_seconds=1.0,
+    preprocessing=Preprocessing(4, 1, 'uniform', (Resize(16, 8), )))
+
+
+class Brightness:
+    """Says how bright views are; remembers how many came at once."""
+
+    splittable = False
+
+    def __init__(self):
+        self.batches = []
+
+    def __call__(self, clips_NTHWC):
+        self.batches.append(len(clips_NTHWC))
+        bright_N = clips_NTHWC.astype(np.float32).mean(axis=(1, 2, 3, 4)) / 255
+        return np.stack([1 - bright_N, bright_N], axis=1)
+
+
+def clip_of(brightness, frames=9):
+    return np.full((frames, 12, 20, 3), brightness, np.uint8)
+
+
+def write_clip(path, brightness, frames=9):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 30, (32, 32))
+    for _ in range(frames):
+        writer.write(np.full((32, 32, 3), brightness, np.uint8))
+    writer.release()
+    return path
+
+
+def random_checkpoint(config, options, path):
+    cfg = load_config(config, {**options, 'load_from': None})
+    cfg.model.backbone.pretrained = None
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    torch.save(dict(state_dict=model.state_dict(),
+                    meta=dict(dataset_meta=dict(classes=cfg.classes))), path)
+    return str(path)
+
+
+def test_top_names_in_order():
+    found = Prediction(('a', 'b', 'c', 'd'), np.array([.1, .4, .1, .4], np.float32))
+    assert (found.class_name, found.label) == ('b', 1)
+    assert [name for name, _ in found.top(3)] == ['b', 'd', 'a']
+    assert found.top(1)[0][1] == found.score == pytest.approx(0.4)
+
+
+def test_one_for_one_and_a_list_for_a_list(tmp_path):
+    recognizer = Recognizer.from_backend(INFO, Brightness())
+    path = write_clip(tmp_path / 'clip ü.avi', 204)
+    one = recognizer.predict(path)
+    assert one.class_name == 'bright' and one.score == pytest.approx(0.8, abs=0.01)
+    assert one.scores.dtype == np.float32
+    found = recognizer.predict([clip_of(0), str(path), clip_of(51)])
+    assert [item.class_name for item in found] == ['dark', 'bright', 'dark']
+    np.testing.assert_allclose(found[2].scores, [0.8, 0.2], atol=1e-6)
+    assert recognizer.predict([]) == []
+    assert [item.label for item in recognizer.predict(
+        clip for clip in [clip_of(0), clip_of(255)])] == [0, 1]
+
+
+def test_batches_are_filled_across_clips():
+    preprocessing = Preprocessing(4, 3, 'uniform', (Resize(16, 8), ))
+    info = SimpleNamespace(**{**vars(INFO), 'preprocessing': preprocessing})
+    backend = Brightness()
+    recognizer = Recognizer.from_backend(info, backend)
+    recognizer.batch_size = 4
+    values = [0, 50, 100, 150, 200]
+    found = recognizer.predict([clip_of(value) for value in values])
+    assert backend.batches == [4, 4, 4, 3]  # 5 clips of 3 views
+    np.testing.assert_allclose([item.scores[1] for item in found],
+                               np.array(values) / 255, atol=1e-6)
+
+
+def test_views_are_averaged_and_a_mirrored_clip_is_mapped_back():
+    def side(clips_NTHWC):  # how bright the left and the right half are
+        halves = [half.mean(axis=(1, 2, 3, 4)) / 255
+                  for half in np.split(clips_NTHWC, 2, axis=3)]
+        return np.stack(halves, axis=1).astype(np.float32)
+
+    recognizer = Recognizer.from_backend(INFO, side)
+    clip = clip_of(0)
+    clip[:, :, :10] = 102
+    np.testing.assert_allclose(recognizer.predict(clip).scores, [0.4, 0], atol=0.02)
+    recognizer._mirrored = np.array([1, 0])
+    np.testing.assert_allclose(recognizer.predict(clip).scores, [0.4, 0], atol=0.02)
+    recognizer._mirrored = np.array([0, 1])  # and not, if it were not mapped
+    np.testing.assert_allclose(recognizer.predict(clip).scores, [0.2, 0.2], atol=0.02)
+
+
+@pytest.mark.parametrize('clip, words', [
+    ('none.avi', 'no such file'),
+    (np.zeros((5, 8, 8, 3), np.float32), 'float32'),
+    (np.zeros((5, 8, 8), np.uint8), r'\(5, 8, 8\)'),
+    (np.zeros((5, 3, 8, 8), np.uint8), r'\(5, 3, 8, 8\)'),
+    (np.zeros((0, 8, 8, 3), np.uint8), 'without frames'),
+    (7, 'found int'),
+    ([clip_of(0), None], 'found NoneType'),
+])
+def test_mistakes_are_told_before_any_work(clip, words):
+    backend = Brightness()
+    with pytest.raises(HRI30Error, match=words):
+        Recognizer.from_backend(INFO, backend).predict(clip)
+    assert not backend.batches
+
+
+def test_files_that_are_no_whole_video(tmp_path):
+    recognizer = Recognizer.from_backend(INFO, Brightness())
+    (tmp_path / 'text.avi').write_text('no video ' * 100)
+    (tmp_path / 'empty.mp4').touch()
+    for name in ('text.avi', 'empty.mp4'):
+        with pytest.raises(HRI30Error, match=f'{name}.*\n?.*'):
+            recognizer.predict(tmp_path / name)
+    with pytest.raises(HRI30Error, match='is a folder'):
+        recognizer.predict(tmp_path)
+
+
+def test_a_header_that_counts_wrong_is_not_believed(tmp_path):
+    whole = write_clip(tmp_path / 'whole.avi', 100, frames=40)
+    cut = tmp_path / 'cut.avi'
+    data = whole.read_bytes()
+    cut.write_bytes(data[:len(data) // 2])
+    recognizer = Recognizer.from_backend(INFO, Brightness())
+    assert recognizer.predict(cut).scores[1] == pytest.approx(100 / 255, abs=0.01)
+
+
+def test_another_backend_for_a_checkpoint_names_the_export():
+    with pytest.raises(HRI30Error, match='export.py'):
+        Recognizer('config.py', 'weights.pth', backend='onnx')
+
+
+def test_needs_no_torch():
+    code = ('import sys; from hri30_ext.apis import Recognizer; '
+            'print([name for name in ("torch", "mmengine", "mmaction", "scipy") '
+            'if name in sys.modules])')
+    found = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                           cwd=PROJECT_ROOT, check=True)
+    assert found.stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize('config, extra, tolerance', [
+    (DEMO_CONFIG, {}, 1e-5),
+    (DEMO_CONFIG, {'test_clips': 3}, 1e-5),
+    (DEMO_CONFIG, {'test_flip': True}, 1e-5),
+    (DEMO_CONFIG, {'precision': 'bf16'}, 1e-3),  # 8 bits: sums differ with their order
+    # A model of frames.
+    pytest.param(LSTM, {'test_clips': 2, 'input_size': (64, 64)}, 1e-5,
+                 marks=pytest.mark.slow),
+])
+def test_a_file_scores_as_in_testing(config, extra, tolerance, options, tmp_path):
+    options = {**options, 'precision': 'fp32', **extra}
+    checkpoint = random_checkpoint(config, options, tmp_path / 'random.pth')
+    run_split(prepare(config, checkpoint, dict(options)), 'val', tmp_path / 'val')
+    expected = Results.load(tmp_path / 'val')
+    recognizer = Recognizer(config, checkpoint, device='cpu', options=dict(options))
+    assert list(recognizer.classes) == list(expected.classes)
+    found = recognizer.predict(expected.filenames)
+    assert len(found) == 3
+    np.testing.assert_allclose([item.scores for item in found], expected.scores_NK,
+                               atol=tolerance)
+    # Different clips have different scores: the comparison could fail.
+    assert np.ptp(expected.scores_NK, axis=0).max() > 1e-4
+
+
+def test_a_stream_of_a_trained_model_computes_each_frame_once(options, tmp_path):
+    options = {**options, 'precision': 'fp32', 'model.backbone.depth': 18,
+               'model.cls_head.in_channels': 512}
+    checkpoint = random_checkpoint(PRIMITIVE, options, tmp_path / 'random.pth')
+    recognizer = Recognizer(PRIMITIVE, checkpoint, device='cpu', options=options)
+    images = np.random.default_rng(0).integers(0, 255, (45, 64, 96, 3), np.uint8)
+    scores, computed = [], []
+    plain = recognizer.backend.frame_features
+    recognizer.backend.frame_features = lambda frames_MHWC: (
+        computed.append(len(frames_MHWC)), plain(frames_MHWC))[1]
+    for reuse in (True, False):
+        stream = recognizer.stream(window_seconds=0.8, hop=0.4, predictions=True,
+                                   smoothing='none', reuse=reuse)
+        scores.append([])
+        for i, image in enumerate(images):
+            if stream.push(image, i / 30):
+                scores[-1].append(stream.scores_K)
+    # Samples are 0.2 s apart: two of four are new after each hop.
+    assert computed == [4, 2, 2]
+    assert np.shape(scores) == (2, 3, 3)
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
+    assert np.ptp(scores[1], axis=0).max() > 1e-4

@@ -1,0 +1,262 @@
+"""What is exported is what was trained, or nothing is."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import CLASSES, run_tool
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+
+from hri30_ext.config import PROJECT_ROOT, load_config
+from hri30_ext.datasets.synthetic.video import write_video
+from hri30_ext.deploy import export as exporting
+from hri30_ext.deploy.export import compare, export, why_no_parity
+from hri30_ext.deploy.exported import load, read_info
+from hri30_ext.deploy.torch_backend import TorchBackend, count_frame_stages
+from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.calibration import save_temperature
+
+
+@pytest.fixture
+def reference(trained):
+    return TorchBackend(load_config(trained.config, trained.options), trained.checkpoint)
+
+
+def test_reference_is_what_mmaction2_predicts(trained, reference, validation_clips):
+    """The one that all are compared with: mmaction2's own test step on its own pipeline."""
+    from mmaction.registry import DATASETS
+    cfg = load_config(trained.config, trained.options)
+    init_default_scope('mmaction')
+    cfg.test_dataloader.dataset.subset = 'val'
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    with torch.no_grad():
+        results = [reference.recognizer.test_step(pseudo_collate([dataset[i]]))[0]
+                   for i in range(len(dataset))]
+    expected_NK = torch.stack([result.pred_score for result in results]).numpy()
+    scores_NK = reference(validation_clips)
+    np.testing.assert_allclose(scores_NK, expected_NK, atol=1e-5)
+    # The comparison is worth something: clips differ, and no probability is 0 or 1.
+    assert scores_NK.argmax(axis=1).tolist() == [0, 1, 2] and scores_NK.max() < 0.99
+
+
+def test_reference_in_two_stages(reference, validation_clips):
+    assert reference.splittable and reference.frame_stages == 2
+    features = np.stack([reference.frame_features(clip) for clip in validation_clips])
+    np.testing.assert_allclose(reference.clip_scores(features),
+                               reference(validation_clips), atol=1e-5)
+
+
+def test_only_stages_without_temporal_kernels_are_split(reference):
+    backbone = reference.recognizer.backbone
+    assert not backbone.layer2[0].conv1.conv.kernel_size[0] > 1
+    assert backbone.layer3[0].conv1.conv.kernel_size[0] == 3
+    backbone.conv1.conv.kernel_size = (9, 7, 7)  # as the demo's
+    assert count_frame_stages(reference.recognizer) == 0
+
+
+@pytest.mark.parametrize('kind', ['openvino', 'onnx'])
+def test_float32_is_exact_for_any_batch(kind, reference, validation_clips, request):
+    info, backend = load(request.getfixturevalue(f'{kind}_folder'), threads=1)
+    expected_NK = reference(validation_clips)
+    for batch in (1, len(validation_clips)):
+        np.testing.assert_allclose(backend(validation_clips[:batch]), expected_NK[:batch],
+                                   atol=1e-4)
+    assert info.frame_stage and backend.splittable
+    features = backend.frame_features(validation_clips.reshape(-1, 32, 48, 3))
+    assert features.dtype == np.float32
+    scores_NK = backend.clip_scores(
+        features.reshape(*validation_clips.shape[:2], *features.shape[1:]))
+    np.testing.assert_allclose(scores_NK, expected_NK, atol=1e-4)
+
+
+def test_folder_says_what_it_is(openvino_folder, trained, preprocessing, clips_root):
+    info = read_info(openvino_folder)
+    assert (info.format, info.precision, info.classes) == ('openvino', 'fp32',
+                                                           tuple(CLASSES))
+    assert info.preprocessing == preprocessing
+    assert info.hints == {'INFERENCE_PRECISION_HINT': 'f32'}
+    assert info.source['config'].startswith('slowonly_k400') and len(
+        info.source['checkpoint_sha256']) == 64
+    assert {'torch', 'mmaction2', 'openvino'} <= set(info.versions)
+    assert 1 <= info.window_seconds <= 2  # clips of 30 to 60 frames at 30 a second
+    assert info.parity['clips'] == 3 and 'embedded data' in info.parity['data']
+    assert info.parity['whole']['max_difference'] <= 1e-4
+    assert info.parity['stages']['max_difference'] <= 1e-4
+    rows = json.loads((openvino_folder / 'parity.json').read_text())['per_clip']
+    assert [row['label'] for row in rows] == [0, 1, 2]
+
+
+def test_window_is_the_median_of_the_training_clips(tmp_path, trained):
+    folder = tmp_path / 'data' / 'train_set'
+    folder.mkdir(parents=True)
+    frames = np.zeros((90, 32, 48, 3), np.uint8)
+    # By group; that of 90 frames is held out.
+    for group, length in ((1, 30), (2, 36), (3, 60), (4, 90)):
+        write_video(frames[:length], folder / f'CID01_SID0{group}_VID01.avi')
+    options = {**trained.options, 'data_root': str(tmp_path / 'data'), 'classes': CLASSES,
+               'split.val_groups': [4]}
+    cfg = load_config(trained.config, options)
+    assert exporting._window_seconds(cfg, exporting.Preprocessing.from_config(cfg)) == 1.2
+
+
+def test_temperature_goes_along(trained, tmp_path):
+    checkpoint = shutil.copy(trained.checkpoint, tmp_path)
+    save_temperature(checkpoint, 1.25, clips=3, data='x', nll_before=2, nll_after=1)
+    export(trained.config, checkpoint, 'openvino', 'fp16', tmp_path / 'out',
+           options=trained.options)
+    info = read_info(tmp_path / 'out')
+    assert info.temperature == 1.25
+    # Half the bytes of float32, but for what is no weight.
+    assert (tmp_path / 'out' / 'model.bin').stat().st_size < 0.6 * 4 * sum(
+        value.numel() for value in torch.load(checkpoint)['state_dict'].values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', [('openvino', 'bf16'), ('openvino', 'int8'),
+                                  ('onnx', 'int8')])
+def test_lower_precisions(kind, trained, tmp_path, reference, validation_clips):
+    info = export(trained.config, trained.checkpoint, *kind, tmp_path / 'out',
+                  options=trained.options, calibration_clips=4)
+    scores_NK = load(tmp_path / 'out', threads=1)[1](validation_clips)
+    assert scores_NK.argmax(axis=1).tolist() == [0, 1, 2]
+    difference = np.abs(scores_NK - reference(validation_clips)).max()
+    assert info.parity['whole']['shift'] <= exporting.MAX_SHIFT[kind[1]]
+    if kind[1] == 'int8':
+        assert 'nncf' in info.versions and difference > 0
+        text = (tmp_path / 'out' / info.files['model']).read_bytes()
+        assert (b'QuantizeLinear' if kind[0] == 'onnx' else b'FakeQuantize') in text
+
+
+# ---- Refusals ---------------------------------------------------------------------------
+
+
+def _spoil(monkeypatch, part):
+    """Lets the converter see another weight than the model has."""
+    convert = exporting._write_openvino
+
+    def spoiled(graph, precision, path):
+        if path.stem != part:
+            return convert(graph, precision, path)
+        weight = next(graph.module.parameters())
+        before = weight.detach().clone()
+        weight.data.mul_(1.5)
+        convert(graph, precision, path)
+        weight.data.copy_(before)
+
+    monkeypatch.setattr(exporting, '_write_openvino', spoiled)
+
+
+@pytest.mark.parametrize('part', ['model', 'frame_stage', 'clip_stage'])
+def test_other_scores_are_refused_and_nothing_is_left(part, trained, tmp_path, monkeypatch):
+    _spoil(monkeypatch, part)
+    with pytest.raises(HRI30Error, match='not what was trained .*allowed are 0.0001'):
+        export(trained.config, trained.checkpoint, 'openvino', 'fp32',
+               tmp_path / 'new' / 'out', options=trained.options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_refused_export_leaves_the_one_before(trained, tmp_path, monkeypatch,
+                                              openvino_folder):
+    out = shutil.copytree(openvino_folder, tmp_path / 'out')
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    with monkeypatch.context() as context:
+        _spoil(context, 'model')
+        with pytest.raises(HRI30Error, match='not what was trained'):
+            export(trained.config, trained.checkpoint, 'openvino', 'fp32', out,
+                   options=trained.options)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+    (out / 'model.xml.old').touch()
+    export(trained.config, trained.checkpoint, 'openvino', 'bf16', out,
+           options=trained.options)
+    assert read_info(out).precision == 'bf16'
+    assert not (out / 'model.xml.old').exists()  # replaced as a whole
+    assert [path.name for path in tmp_path.iterdir()] == ['out']
+
+
+@pytest.mark.parametrize(('kind', 'message'), [
+    (('onnx', 'fp16'), 'onnx: fp32, int8; openvino: fp32, fp16, bf16, int8'),
+    (('onnx', 'bf16'), 'there is no such export'),
+    (('tflite', 'fp32'), 'there is no such export')])
+def test_other_pairs_are_refused(kind, message, trained, tmp_path):
+    with pytest.raises(HRI30Error, match=message):
+        export(trained.config, trained.checkpoint, *kind, tmp_path / 'out',
+               options=trained.options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_with_other_files_is_refused(trained, tmp_path):
+    (tmp_path / 'thesis.tex').touch()
+    with pytest.raises(HRI30Error, match='holds other files'):
+        export(trained.config, trained.checkpoint, 'onnx', 'fp32', tmp_path,
+               options=trained.options)
+    assert [path.name for path in tmp_path.iterdir()] == ['thesis.tex']
+
+
+def test_what_counts_as_parity():
+    labels_N = np.arange(4) % 2
+    right_NK = np.eye(2)[labels_N] * 0.8 + 0.1
+    same = compare(right_NK, right_NK, labels_N)
+    assert same == dict(max_difference=0, shift=0, agreement=1, right=4, right_reference=4)
+    assert why_no_parity(same, 4, 'fp32') is None
+    # Two of 4 clips change sides: 0.9 and 0.1 become 0.49 and 0.51.
+    moved_NK = right_NK.copy()
+    moved_NK[[0, 2]] = 0.49, 0.51
+    moved = compare(right_NK, moved_NK, labels_N)
+    assert moved['right'] == 2 and moved['agreement'] == 0.5
+    assert moved['shift'] == pytest.approx((0.41 + 0.41) / 4)
+    assert why_no_parity(moved, 4, 'int8').startswith('2 of 4 clips are lost')
+    # One lost clip is allowed, but not if probabilities move everywhere.
+    moved_NK[0] = right_NK[0]
+    moved = compare(right_NK, moved_NK, labels_N)
+    assert 'move by 0.103' in why_no_parity(moved, 4, 'int8')
+    nan = compare(right_NK, right_NK * np.nan, labels_N)
+    assert why_no_parity(nan, 4, 'bf16') == 'its scores are no probabilities'
+
+
+def test_one_point_of_many_clips_may_be_lost():
+    figures = dict(max_difference=0.1, shift=0.01, right_reference=290)
+    for lost, reason in ((3, None), (4, '4 of 300 clips are lost: 290 were right, 286 are; '
+                                        'allowed: 3')):
+        assert why_no_parity(dict(figures, right=290 - lost), 300, 'int8') == reason
+
+
+# ---- Other models, and the tool ---------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('folder', ['tsn', 'tsm', 'tin', 'cnn_lstm'])
+@pytest.mark.parametrize('format', ['openvino', 'onnx'])
+def test_models_of_frames(folder, format, clips_root, tmp_path):
+    """2D recognizers: for any batch, the clips are not mixed up."""
+    config = str(next((PROJECT_ROOT / 'configs' / folder).glob('*.py')))
+    options = {'load_from': None, 'data_root': str(clips_root), 'classes': CLASSES,
+               'num_frames': 8, 'input_size': (32, 32), 'num_workers': 0,
+               'clip_cache': None, 'model.backbone.pretrained': None}
+    cfg = load_config(config, options)
+    from mmaction.registry import MODELS
+    init_default_scope('mmaction')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'weights.pth')
+    info = export(config, tmp_path / 'weights.pth', format, 'fp32', tmp_path / 'out',
+                  options=options)
+    assert not info.frame_stage and info.parity['whole']['max_difference'] <= 1e-4
+
+
+def test_tool(trained, tmp_path):
+    options = [f'{key}={value}' for key, value in trained.options.items()
+               if key not in ('classes', 'input_size')]
+    options += [f'classes={",".join(CLASSES)}', 'input_size=(48,32)']
+    arguments = 'deploy/export.py', trained.config, trained.checkpoint, '--format', 'onnx'
+    run = run_tool(*arguments, '--out', tmp_path / 'out', '--device', 'cpu',
+                   '--cfg-options', *options, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert read_info(tmp_path / 'out').format == 'onnx'
+    assert 'against the trained model' in run.stderr and 'Exported: ' in run.stdout
+    run = run_tool(*arguments, '--precision', 'bf16', '--out', tmp_path / 'other',
+                   cwd=tmp_path)
+    assert run.returncode == 2 and run.stderr.startswith('error: --format onnx --precis')
+    assert 'Traceback' not in run.stderr and not (tmp_path / 'other').exists()

@@ -1,0 +1,750 @@
+"""The service, asked through its own protocol: what it answers, and what it survives."""
+
+import contextlib
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+from conftest import PROJECT_ROOT, run_tool
+from starlette.websockets import WebSocketDisconnect
+from test_deploy.serving import CLASSES, FakeRecognizer, running, write_exported
+
+from hri30_ext.deploy.serve import decoding
+from hri30_ext.deploy.serve.app import create_app
+from hri30_ext.deploy.serve.guards import CONTENT_SECURITY_POLICY, host_name
+from hri30_ext.deploy.serve.load import form, measure
+from hri30_ext.deploy.serve.session import Session
+from hri30_ext.deploy.serve.settings import Settings
+
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # which HTTP client it prefers
+    from starlette.testclient import TestClient
+
+TOKEN = 'a-token-of-some-length'
+# Of an upload of so many bytes.
+BEGIN = (b'POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n'
+         b'Content-Type: multipart/form-data; boundary=x\r\n\r\n')
+
+
+@pytest.fixture(scope='module')
+def clip(clips_root):
+    """The path of a clip, 96 x 64 pixels."""
+    return sorted(clips_root.rglob('*.avi'))[0]
+
+
+@pytest.fixture
+def open_service():
+    """Returns a function that makes a service, asked without a network."""
+    with contextlib.ExitStack() as stack:
+        def make(recognizer=None, token=None, hosts=(), origins=(), **limits):
+            app = create_app(recognizer or FakeRecognizer(), Settings(**limits), token,
+                             hosts, origins)
+            return stack.enter_context(TestClient(app, base_url='http://localhost'))
+        yield make
+
+
+def send(client, content, path='/v1/predict', name='clip.avi', **options):
+    """Uploads the content of a file."""
+    return client.post(path, files={'clip': (name, content)}, **options)
+
+
+def code_of(response):
+    """The code of an error; its form is checked."""
+    error = response.json()['error']
+    assert set(error) == {'code', 'message'} and error['message']
+    return error['code']
+
+
+def uploads_of(client):
+    """The files that are left of uploads."""
+    return os.listdir(client.app.state.service._uploads.name)
+
+
+def wait_for(condition, seconds=20):
+    """Waits until something is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(.01)
+
+
+def is_running(pid):
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+# ---- Clips -----------------------------------------------------------------------------
+
+
+def test_a_clip_is_recognized(open_service, clip):
+    seen = []
+
+    class Recorder(FakeRecognizer):
+        def backend(self, views_NTHWC):
+            seen.append(views_NTHWC)
+            return super().backend(views_NTHWC)
+
+    recognizer = Recorder()
+    client = open_service(recognizer)
+    found = send(client, clip.read_bytes(), params={'top_k': 2}).json()
+    assert found['name'] == 'PutDownDrill'
+    assert found['score'] == pytest.approx(.8) and found['scores'] == pytest.approx(
+        [.1, .8, .1])
+    assert [one['name'] for one in found['top']] == ['PutDownDrill', 'PickUpDrill']
+    capture, frames = cv2.VideoCapture(str(clip)), []
+    while (read := capture.read())[0]:
+        frames.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+    assert found['clip'] == dict(frames=len(frames), width=96, height=64, fps=30,
+                                 seconds=pytest.approx((len(frames) - 1) / 30, abs=.001))
+    # What the model saw is what it sees of the frames of the file.
+    np.testing.assert_array_equal(seen[0], recognizer.info.preprocessing.clip(frames))
+    assert client.get('/v1/health').json()['served'] == 1
+    assert uploads_of(client) == []
+
+
+def test_frames_for_the_page(open_service, clip):
+    content = send(open_service(), clip.read_bytes(), '/v1/frames').content
+    times, at = [], 0
+    while at < len(content):
+        seconds, length = struct.unpack_from('<dI', content, at)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8, length, at + 12),
+                             cv2.IMREAD_COLOR)
+        assert image.shape == (64, 96, 3)
+        times.append(seconds)
+        at += 12 + length
+    assert len(times) >= 30 and times[:3] == pytest.approx([0, 1 / 30, 2 / 30])
+
+
+@pytest.mark.parametrize('name', [
+    '../../x', '/etc/passwd', 'a\0b', 'ü.avi', '..', 'x' * 999, 'a"b', '-i',
+    'http://example.org/a.avi', '%d.png'])
+def test_the_name_of_an_upload_is_not_looked_at(open_service, clip, tmp_path, monkeypatch,
+                                                name):
+    monkeypatch.chdir(tmp_path)
+    client = open_service()
+    body = (b'--limit\r\nContent-Disposition: form-data; name="clip"; filename="'
+            + name.replace('"', '\\"').encode() + b'"\r\n\r\n' + clip.read_bytes()
+            + b'\r\n--limit--\r\n')
+    response = client.post('/v1/predict', content=body, headers={
+        'Content-Type': 'multipart/form-data; boundary=limit'})
+    assert response.status_code == 200, response.text
+    assert uploads_of(client) == [] and os.listdir(tmp_path) == []
+
+
+def test_what_is_no_clip(open_service, clip, tmp_path):
+    client = open_service()
+    whole = clip.read_bytes()
+    picture = cv2.imencode('.png', np.zeros((64, 96, 3), np.uint8))[1].tobytes()
+    for content in (b'', b'not a video', os.urandom(5000), whole[:200], picture):
+        response = send(client, content)
+        assert response.status_code == 422 and code_of(response) == 'not_a_video'
+    # What is left of a clip that was cut is recognized.
+    found = send(client, whole[:len(whole) // 2]).json()
+    assert 5 < found['clip']['frames'] < 30
+    assert uploads_of(client) == []
+
+
+def test_an_upload_cannot_name_other_files(open_service, clip):
+    client = open_service()
+    beside = os.path.join(client.app.state.service._uploads.name, 'beside.avi')
+    with open(beside, 'wb') as file:
+        file.write(clip.read_bytes())
+    lists = ("ffconcat version 1.0\nfile 'beside.avi'\n",
+             f'#EXTM3U\n#EXTINF:1,\nfile://{beside}\n#EXT-X-ENDLIST\n',
+             '#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n')
+    for content in lists:
+        response = send(client, content.encode())
+        assert response.status_code == 422 and code_of(response) == 'not_a_video'
+
+
+@pytest.mark.parametrize('limit, code', [
+    (dict(max_clip_seconds=.5), 'too_long'), (dict(max_clip_frames=10), 'too_long'),
+    (dict(max_frame_pixels=96 * 64 - 1), 'frame_too_large')])
+def test_limits_of_a_clip(open_service, clip, limit, code):
+    client = open_service(**limit)
+    for path in ('/v1/predict', '/v1/frames'):
+        response = send(client, clip.read_bytes(), path)
+        assert response.status_code == 422 and code_of(response) == code
+    assert client.get('/v1/health').json()['failed'] == 2
+
+
+def test_uploads_that_are_too_large(open_service):
+    client = open_service(max_upload_bytes=100_000)
+    assert code_of(send(client, bytes(100_001))) == 'upload_too_large'
+    assert send(client, bytes(100_000)).status_code == 422
+    body, kind = form(bytes(10_000_000))
+    read = 0
+
+    def pieces():
+        nonlocal read
+        for begin in range(0, len(body), 10_000):
+            read += 10_000
+            yield body[begin:begin + 10_000]
+
+    # Without a length, it is seen while it is read.
+    response = client.post('/v1/predict', content=pieces(), headers={'Content-Type': kind})
+    assert response.status_code == 413 and code_of(response) == 'upload_too_large'
+    assert uploads_of(client) == []
+
+
+def test_a_length_alone_is_enough_to_refuse():
+    with running(max_upload_bytes=1000) as (url, _), connection(url) as link:
+        link.sendall(BEGIN % 9_999_999)
+        assert link.recv(9999).startswith(b'HTTP/1.1 413')
+
+
+def test_an_upload_that_takes_too_long():
+    with running(upload_seconds=.3) as (url, _), connection(url) as link:
+        link.sendall(BEGIN % 999 + b'--x')
+        assert link.recv(9999).startswith(b'HTTP/1.1 408')
+
+
+def test_who_does_not_take_the_frames_is_cut(clip, monkeypatch):
+    async def parts(path, settings):
+        return [bytes(2**20)] * 64
+    monkeypatch.setattr('hri30_ext.deploy.serve.app.preview_clip', parts)
+    body, kind = form(clip.read_bytes())
+    with running(max_requests=1, upload_seconds=1.5) as (url, app), connection(url) as link:
+        head = (BEGIN % len(body)).replace(b'predict', b'frames')
+        link.sendall(head.replace(b'multipart/form-data; boundary=x', kind.encode()) + body)
+        assert link.recv(100).startswith(b'HTTP/1.1 200')
+        assert app.state.service.requests == 1
+        wait_for(lambda: app.state.service.requests == 0)
+        taken = 0
+        with contextlib.suppress(ConnectionError):
+            while part := link.recv(2**20):
+                taken += len(part)
+    # What the system's buffers held.
+    assert taken < 32 * 2**20
+
+
+def connection(url):
+    """Connects to a service."""
+    host, port = url.removeprefix('http://').split(':')
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def test_forms_that_are_not_as_expected(open_service, clip):
+    client, content = open_service(), clip.read_bytes()
+    for expected, code, options in (
+            (415, 'not_a_form', dict(content=content)),
+            (415, 'not_a_form', dict(json={'clip': 1})),
+            (422, 'no_clip', dict(files={'video': ('a.avi', content)})),
+            (400, 'bad_form', dict(files=[('clip', ('a', b'a')), ('clip', ('b', b'b'))])),
+            (400, 'bad_form', dict(files={'clip': ('a', b'a')}, data={'more': 'b'})),
+            (422, 'invalid', dict(files={'clip': ('a', content)}, params={'top_k': 0})),
+            (400, 'bad_form', dict(content=b'--x', headers={
+                'Content-Type': 'multipart/form-data'}))):
+        response = client.post('/v1/predict', **options)
+        assert (response.status_code, code_of(response)) == (expected, code), options
+    for method, path, expected in (('GET', '/v1/predict', 405), ('GET', '/nothing', 404),
+                                   ('GET', '/docs', 404)):
+        response = client.request(method, path)
+        assert response.status_code == expected and code_of(response)
+
+
+def test_too_many_are_told_to_come_again(open_service, clip):
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold():
+        entered.set()
+        assert leave.wait(30)
+
+    client = open_service(FakeRecognizer(before=hold), max_requests=1)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(send, client, clip.read_bytes())
+        assert entered.wait(30)
+        health = client.get('/v1/health').json()
+        assert health['requests'] == {'now': 1, 'limit': 1} and health['queue'] == 1
+        response = send(client, clip.read_bytes())
+        assert response.status_code == 429 and code_of(response) == 'too_many_requests'
+        assert response.headers['Retry-After'] == '1'
+        leave.set()
+        assert first.result().status_code == 200
+    assert send(client, clip.read_bytes()).status_code == 200
+    health = client.get('/v1/health').json()
+    assert (health['served'], health['refused'], health['queue']) == (2, 1, 0)
+
+
+def test_a_model_that_takes_too_long(open_service, clip):
+    leave = threading.Event()
+    client = open_service(FakeRecognizer(before=leave.wait), predict_seconds=.2)
+    response = send(client, clip.read_bytes())
+    assert response.status_code == 504 and code_of(response) == 'model_too_slow'
+    leave.set()
+    assert send(client, clip.read_bytes()).status_code == 200
+
+
+def test_a_bug_in_the_model(clip):
+    def fail():
+        raise ZeroDivisionError
+    app = create_app(FakeRecognizer(before=fail))
+    with TestClient(app, 'http://localhost', raise_server_exceptions=False) as client:
+        response = send(client, clip.read_bytes())
+    assert response.status_code == 500 and code_of(response) == 'internal'
+
+
+# ---- Decoding processes ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('program, code', [
+    ('os.abort()', 'decoder_failed'), ('os.kill(os.getpid(), 9)', 'decoder_failed'),
+    ('sys.stdout.write("nonsense" * 9)', 'decoder_failed'),
+    ('time.sleep(600)', 'decoder_too_slow'),
+    ('signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)', 'decoder_too_slow')])
+def test_a_decoder_that_crashes_or_hangs(open_service, clip, tmp_path, monkeypatch, program,
+                                         code):
+    note = tmp_path / 'pid'
+    client = open_service(decode_seconds=1.5)
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, 'COMMAND', (
+            sys.executable, '-c', 'import os, signal, sys, time\n'
+            f'open({str(note)!r}, "w").write(str(os.getpid()))\n{program}'))
+        response = send(client, clip.read_bytes())
+        assert response.status_code == 422 and code_of(response) == code
+    assert not is_running(int(note.read_text()))
+    assert uploads_of(client) == []
+    assert send(open_service(), clip.read_bytes()).status_code == 200
+
+
+def test_a_decoder_without_memory(open_service, clip):
+    assert send(open_service(decoder_memory_bytes=2**20), clip.read_bytes()
+                ).status_code == 422
+
+
+@pytest.mark.parametrize('work, expected', [
+    ('bytearray(2**29)', 'MemoryError'),
+    ('open("file", "wb", buffering=0).write(b"x")', 'too large'),
+    ('for _ in iter(int, 1): pass', signal.SIGKILL)])
+def test_what_a_decoder_may_take(tmp_path, work, expected):
+    program = ('from hri30_ext.deploy.serve.decoder import limit_process\n'
+               'import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
+               f'limit_process(2**29, .01)\n{work}')
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                          cwd=tmp_path, timeout=30,
+                          env={**os.environ, 'PYTHONPATH': str(PROJECT_ROOT)})
+    if isinstance(expected, str):
+        assert expected in done.stderr
+    else:
+        assert done.returncode == -expected
+
+
+def test_what_is_imported():
+    for module, expected in (('decoder', {'cv2'}), ('app', {'fastapi'}),
+                             ('server', set()), ('load', set())):
+        program = (f'import sys, hri30_ext.deploy.serve.{module}; '
+                   "print(*{'torch', 'mmengine', 'fastapi', 'cv2'} & set(sys.modules))")
+        found = subprocess.run([sys.executable, '-c', program], capture_output=True,
+                               text=True, cwd=PROJECT_ROOT, check=True).stdout.split()
+        assert expected <= set(found) and not {'torch', 'mmengine'} & set(found)
+        assert module == 'app' or 'fastapi' not in found
+
+
+# ---- Who may ask -------------------------------------------------------------------------
+
+
+def test_the_token(open_service, clip):
+    client = open_service(token=TOKEN)
+    for headers in ({}, {'Authorization': 'Bearer wrong'}, {'Authorization': TOKEN},
+                    {'Authorization': f'Basic {TOKEN}'},
+                    {'Authorization': 'Bearer ü'.encode()}):
+        for response in (send(client, clip.read_bytes(), headers=headers),
+                         client.get('/v1/model', headers=headers)):
+            assert response.status_code == 401 and code_of(response) == 'no_token'
+            assert response.headers['WWW-Authenticate'] == 'Bearer'
+    right = {'Authorization': f'Bearer {TOKEN}'}
+    assert send(client, clip.read_bytes(), headers=right).status_code == 200
+    assert client.get('/v1/model', headers=right).json()['classes'] == list(CLASSES)
+    assert TOKEN not in client.get('/v1/model', headers=right).text
+    for path in ('/', '/app.js', '/style.css', '/v1/health', '/openapi.json'):
+        assert client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize('headers, start, code', [
+    ({}, {}, 'no_token'), ({}, {'token': 'wrong'}, 'no_token'),
+    ({}, {'token': 1}, 'no_token'),
+    ({'Authorization': 'Bearer wrong'}, {}, 'no_token'), ({}, {'token': TOKEN}, None),
+    ({'Authorization': f'Bearer {TOKEN}'}, {}, None)])
+def test_the_token_of_a_stream(open_service, headers, start, code):
+    client = open_service(token=TOKEN)
+    with client.websocket_connect('ws://localhost/v1/stream', headers=headers) as link:
+        link.send_json({'type': 'start', **start})
+        assert link.receive_json().get('code') == code
+        if code:
+            with pytest.raises(WebSocketDisconnect) as closed:
+                link.receive_json()
+            assert closed.value.code == 1008
+
+
+def test_other_sites(open_service, clip):
+    client = open_service(hosts=('robot.local',), origins=('https://robot.example',))
+    content = clip.read_bytes()
+    for host, origin, expected in (
+            ('localhost', None, 200), ('localhost:8000', 'http://localhost:8000', 200),
+            ('127.0.0.1:8000', None, 200), ('[::1]:8000', 'http://[::1]:8000', 200),
+            ('Robot.local', 'http://robot.local', 200),
+            ('localhost', 'https://robot.example', 200),
+            ('localhost', 'https://evil.example', 403), ('localhost', 'null', 403),
+            ('localhost:8000', 'http://localhost:9000', 403),
+            ('evil.example', 'http://evil.example', 403), ('', None, 403),
+            ('localhost.evil.example', None, 403)):
+        headers = {'Host': host, **({'Origin': origin} if origin else {})}
+        assert send(client, content, headers=headers).status_code == expected, headers
+        try:
+            with client.websocket_connect('/v1/stream', headers=headers) as link:
+                link.send_json({'type': 'start'})
+                assert link.receive_json()['event'] == 'ready' and expected == 200
+        except Exception as error:
+            if expected == 200 or isinstance(error, AssertionError):
+                raise
+    # Other pages cannot read what this answers.
+    assert 'access-control-allow-origin' not in client.get('/v1/model').headers
+    assert client.get('/', headers={'Host': 'evil.example'}).status_code == 403
+
+
+def test_host_names():
+    assert [host_name(host) for host in ('a:80', '[::1]:80', 'A', '', '[', 'a:b')] == [
+        'a', '::1', 'a', '', '', 'a']
+
+
+def test_the_page_asks_nobody_else(open_service):
+    client = open_service()
+    page = client.get('/')
+    assert page.headers['Content-Security-Policy'] == CONTENT_SECURITY_POLICY
+    assert page.headers['X-Content-Type-Options'] == 'nosniff'
+    text = page.text + client.get('/app.js').text + client.get('/style.css').text
+    assert '//' not in text.replace('http://www.w3.org/2000/svg', '').replace('// ', '')
+    assert 'style=' not in page.text and 'onclick' not in page.text
+
+
+# ---- Streams -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def jpegs():
+    """Thirty frames, 96 x 64 pixels, each another grey."""
+    return [cv2.imencode('.jpg', np.full((64, 96, 3), 8 * k, np.uint8))[1].tobytes()
+            for k in range(30)]
+
+
+@contextlib.contextmanager
+def streaming(client, **settings):
+    """Opens a stream, and closes it as a client that goes away."""
+    service = client.app.state.service
+    with client.websocket_connect('ws://localhost/v1/stream') as link:
+        link.send_json({'type': 'start', 'settings': settings})
+        assert link.receive_json()['event'] == 'ready'
+        yield link
+        link.close()
+        # Leaving before that would cancel what is still to be done there.
+        wait_for(lambda: service.streams == 0)
+
+
+def finish(link):
+    """Ends a stream; returns what it still says."""
+    link.send_json({'type': 'stop'})
+    events = [link.receive_json()]
+    while events[-1]['event'] != 'closed':
+        events.append(link.receive_json())
+    return events
+
+
+def frame(timestamp, jpeg):
+    return struct.pack('<d', timestamp) + jpeg
+
+
+def test_a_stream(open_service, jpegs):
+    client = open_service(max_frames_waiting=30)
+    with streaming(client, min_seconds=0) as link:
+        assert client.get('/v1/health').json()['streams']['now'] == 1
+        for k, jpeg in enumerate(jpegs):
+            link.send_bytes(frame(k / 30, jpeg))
+        events = finish(link)
+        with pytest.raises(WebSocketDisconnect) as closed:
+            link.receive_json()
+    assert closed.value.code == 1000
+    kinds = [event['event'] for event in events]
+    assert kinds[-2:] == ['end', 'closed'] and kinds.count('start') == 1
+    predictions = [event for event in events if event['event'] == 'prediction']
+    assert predictions
+    assert all(event['class'] == 'PutDownDrill' and event['latency_ms'] > 0
+               and event['top'][0] == ['PutDownDrill', .8] for event in predictions)
+    assert predictions[-1]['state'] == 'PutDownDrill'
+    assert events[-1] == dict(event='closed', frames=30, dropped=0, bad=0)
+    assert client.get('/v1/health').json()['streams']['now'] == 0
+
+
+def test_bad_frames_are_told_and_counted(open_service, jpegs):
+    large = cv2.imencode('.jpg', np.zeros((200, 300, 3), np.uint8))[1].tobytes()
+    png = cv2.imencode('.png', np.zeros((64, 96, 3), np.uint8))[1].tobytes()
+    client = open_service(max_stream_pixels=10_000)
+    with streaming(client, every=1, window_seconds=.01) as link:
+        for content, code in ((b'no', 'not_a_jpeg'), (jpegs[0][:200], 'not_a_jpeg'),
+                              (png, 'not_a_jpeg'), (large, 'frame_too_large'),
+                              (b'\xff\xd8\xff' + bytes(99) + b'\xff\xd9', 'not_a_jpeg')):
+            link.send_bytes(frame(1, content))
+            event = link.receive_json()
+            assert (event['event'], event['code'], event['timestamp']) == ('error', code, 1)
+        for k in range(2):  # the first one alone fills no window
+            link.send_bytes(frame(2 + k / 100, jpegs[0]))
+        assert link.receive_json()['event'] == 'prediction'
+        assert finish(link)[-1] == dict(event='closed', frames=7, dropped=0, bad=5)
+
+
+@pytest.mark.parametrize('messages, status', [
+    (['{"type": "stop"}'], 1003), (['no JSON'], 1003), (['[]'], 1003), (['[' * 4000], 1003),
+    ([b'bytes'], 1003), (['{"type": "start", "settings": {"reuse": false}}'], 1003),
+    (['{"type": "start", "settings": {"hop": -1}}'], 1003),
+    (['{"type": "start", "settings": {"window_seconds": 3000}}'], 1003),
+    (['{"type": "start"}', '{"type": "start"}'], 1003),
+    (['{"type": "start"}', b'short'], 1003),
+    (['{"type": "start"}', frame(float('nan'), b'x')], 1003),
+    (['{"type": "start"}', bytes(1009)], 1009),
+    (['{"type": "start"}', 'x' * 5000], 1003)])
+def test_messages_that_are_not_expected(open_service, messages, status):
+    client = open_service(max_frame_bytes=1000)
+    with client.websocket_connect('ws://localhost/v1/stream') as link:
+        for message in messages:
+            (link.send_text if isinstance(message, str) else link.send_bytes)(message)
+        with pytest.raises(WebSocketDisconnect) as closed:
+            while True:
+                event = link.receive_json()
+                assert event['event'] in ('ready', 'error')
+    assert closed.value.code == status
+    assert client.get('/v1/health').json()['streams']['now'] == 0
+
+
+def test_frames_that_come_too_fast_are_counted(open_service, jpegs, monkeypatch):
+    finished, leave = threading.Event(), threading.Event()
+    receive = Session._receive
+
+    async def and_tell(self):
+        await receive(self)
+        finished.set()
+    monkeypatch.setattr(Session, '_receive', and_tell)
+    client = open_service(max_frames_waiting=3)
+    service = client.app.state.service
+    with streaming(client, every=1, window_seconds=.01, min_seconds=0) as link:
+        service._executor.submit(leave.wait, 30)  # the model is busy
+        link.send_bytes(frame(0, jpegs[0]))
+        wait_for(lambda: service.queue == 1)
+        for k in range(1, 11):
+            link.send_bytes(frame(k / 100, jpegs[k]))
+        link.send_json({'type': 'stop'})
+        assert finished.wait(30)
+        leave.set()
+        events = []
+        while not events or events[-1]['event'] != 'closed':
+            events.append(link.receive_json())
+    # Ten, of which the newest three waited.
+    assert events[-1] == dict(event='closed', frames=11, dropped=7, bad=0)
+    predictions = [event for event in events if event['event'] == 'prediction']
+    assert predictions[-1]['time'] == .1
+    assert all(event['time'] >= .08 and event['dropped'] == 7 for event in predictions)
+
+
+def test_too_many_streams(open_service):
+    client = open_service(max_streams=1)
+    with streaming(client), client.websocket_connect('ws://localhost/v1/stream') as link:
+        assert link.receive_json()['code'] == 'too_many_streams'
+        with pytest.raises(WebSocketDisconnect) as closed:
+            link.receive_json()
+    assert closed.value.code == 1013
+    assert client.get('/v1/health').json()['refused'] == 1
+    with streaming(client):
+        pass
+
+
+def test_a_silent_stream_is_closed(open_service):
+    client = open_service(idle_seconds=.2)
+    for messages in ([], [{'type': 'start'}]):
+        with client.websocket_connect('ws://localhost/v1/stream') as link:
+            for message in messages:
+                link.send_json(message)
+            with pytest.raises(WebSocketDisconnect) as closed:
+                while True:
+                    link.receive_json()
+        assert closed.value.code == 1001
+
+
+def test_the_decoder_of_a_stream_is_replaced(open_service, jpegs, monkeypatch):
+    started = []
+    begin = decoding.Process.__aenter__
+
+    async def and_note(self):
+        started.append((await begin(self)).pid)
+        return self
+    monkeypatch.setattr(decoding.Process, '__aenter__', and_note)
+    client = open_service()
+    with streaming(client, every=1, window_seconds=.01) as link:
+        for k in range(2):
+            link.send_bytes(frame(k / 100, jpegs[0]))
+        assert link.receive_json()['event'] == 'prediction'
+        os.kill(started[0], signal.SIGKILL)
+        link.send_bytes(frame(.02, jpegs[0]))
+        event = link.receive_json()
+        assert (event['event'], event['code']) == ('error', 'decoder_failed')
+        link.send_bytes(frame(.03, jpegs[0]))
+        assert link.receive_json()['event'] in ('prediction', 'reset')
+    assert len(started) == 2 and not any(map(is_running, started))
+
+
+def test_a_model_that_fails_ends_the_stream(open_service, jpegs):
+    def fail():
+        raise ZeroDivisionError
+    client = open_service(FakeRecognizer(before=fail))
+    with streaming(client, every=1, window_seconds=.01) as link:
+        for k in range(2):
+            link.send_bytes(frame(k / 100, jpegs[0]))
+        assert link.receive_json()['code'] == 'internal'
+        with pytest.raises(WebSocketDisconnect) as closed:
+            link.receive_json()
+    assert closed.value.code == 1011
+    assert client.get('/v1/health').json()['streams']['now'] == 0
+
+
+def test_a_model_that_hangs_ends_the_stream(open_service, jpegs):
+    leave = threading.Event()
+    client = open_service(FakeRecognizer(before=leave.wait), predict_seconds=.3)
+    with streaming(client, every=1, window_seconds=.01) as link:
+        for k in range(2):
+            link.send_bytes(frame(k / 100, jpegs[0]))
+        assert link.receive_json()['code'] == 'model_too_slow'
+        with pytest.raises(WebSocketDisconnect) as closed:
+            link.receive_json()
+    assert closed.value.code == 1011
+    leave.set()
+
+
+def test_a_model_without_a_window_says_so(open_service):
+    client = open_service(FakeRecognizer(window_seconds=None))
+    with client.websocket_connect('ws://localhost/v1/stream') as link:
+        link.send_json({'type': 'start'})
+        assert 'window_seconds' in link.receive_json()['message']
+    with streaming(client, window_seconds=1):
+        pass
+
+
+# ---- From outside ------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('token', [None, TOKEN])
+def test_it_keeps_to_its_own_description(clip, token):
+    import schemathesis
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import strategies as st
+    from schemathesis import GenerationMode
+    from schemathesis.checks import CHECKS, positive_data_acceptance
+
+    content = clip.read_bytes()
+    headers = {'Host': 'localhost'}
+    if token:
+        headers['Authorization'] = f'Bearer {token}'
+    schema = schemathesis.openapi.from_asgi(
+        '/openapi.json', create_app(FakeRecognizer(), token=token), headers=headers)
+    assert len(CHECKS.get_all_names()) > 10
+    statuses = set()
+    for operation in (one.ok() for one in schema.get_all_operations()):
+        cases = [operation.as_strategy(generation_mode=GenerationMode.POSITIVE)]
+        if operation.body:
+            cases.append(operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
+
+        @settings(max_examples=20, derandomize=True, database=None, deadline=None,
+                  suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+        @given(case=st.one_of(cases), is_clip=st.booleans())
+        def ask(case, is_clip):
+            if isinstance(case.body, dict) and 'clip' in case.body and is_clip:
+                case.body['clip'] = content
+            response = case.call(headers=headers)
+            statuses.add(response.status_code)
+            # A file is valid by the description, and yet need not be a video.
+            case.validate_response(response, headers=headers, excluded_checks=(
+                [positive_data_acceptance] if case.operation.body else []))
+        ask()
+    assert {200, 422} <= statuses and 500 not in statuses
+
+
+def test_load_is_measured(clip):
+    recognizer = FakeRecognizer(before=lambda: time.sleep(.05))
+    with running(recognizer, max_requests=1) as (url, _):
+        load = measure(url, [clip.read_bytes()], clients=4, seconds=1.5, pid=os.getpid(),
+                       pause=.05)
+        gone = measure('http://127.0.0.1:9', [b''], clients=1, seconds=.1)
+    found = load.to_json()
+    assert found['errors'] == {} and found['answered'] > 0
+    assert found['busy_429'] == found['busy_with_retry_after'] > 0
+    assert found['latency_ms']['median'] >= 50 and found['server_rss_mib']['before'] > 1
+    assert set(gone.to_json()['errors']) == {'failed'}
+
+
+# ---- The tool ----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('token', [None, TOKEN])
+def test_the_tool_serves_until_it_is_interrupted(clip, tmp_path, token):
+    folder = write_exported(tmp_path / 'exported')
+    process = subprocess.Popen(
+        [sys.executable, str(PROJECT_ROOT / 'tools' / 'deploy' / 'serve.py'),
+         '--model', str(folder), '--port', '0', '--max-requests', '2'],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, 'HRI30_TOKEN': token or ''})
+    try:
+        assert process.stdout.readline() == f'{folder}: onnx fp32, 3 classes\n'
+        url = process.stdout.readline().split()[0]
+        assert url.startswith('http://127.0.0.1:')
+        load = measure(url.rstrip('/'), [clip.read_bytes()], clients=1, seconds=.1,
+                       token=token)
+        assert load.to_json()['answered'] >= 1 and load.to_json()['errors'] == {}
+        refused = measure(url.rstrip('/'), [clip.read_bytes()], clients=1, seconds=.1)
+        assert refused.to_json()['errors'].keys() == ({'401'} if token else set())
+        # A stream is told good-bye too.
+        from websockets.sync.client import connect
+        with connect(f'ws{url[4:]}v1/stream') as link:
+            link.send(f'{{"type": "start", "token": "{token}"}}')
+            assert '"ready"' in link.recv()
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+        assert (process.returncode, out, err) == (0, '', '')
+    finally:
+        process.kill()
+
+
+@pytest.mark.slow
+def test_mistakes_are_named(tmp_path):
+    folder = write_exported(tmp_path / 'exported')
+    weak = tmp_path / 'token'
+    weak.write_text('short')
+    without = tmp_path / 'without'
+    without.mkdir()
+    (without / 'python_multipart.py').write_text('raise ImportError(name="that")')
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        for arguments, environment, message in (
+                (['--model', tmp_path / 'none'], {}, 'none'),
+                (['--model', folder, '--max-requests', '0'], {}, 'max_requests=0'),
+                (['--model', folder, '--token-file', weak], {}, 'expected a token'),
+                (['--model', folder, '--token-file', tmp_path], {}, 'cannot be read'),
+                (['--model', folder, '--port', taken.getsockname()[1]], {},
+                 'cannot listen'),
+                (['--model', folder], {'HRI30_TOKEN': 'ü' * 20}, 'HRI30_TOKEN'),
+                (['--model', folder], {'PYTHONPATH': str(without)},
+                 'pip install -e ".[serve]"')):
+            done = run_tool('deploy/serve.py', '--port', 0, *arguments, cwd=tmp_path,
+                            **environment)
+            assert done.returncode == 2 and message in done.stderr, done.stderr
+            assert 'Traceback' not in done.stderr

@@ -1,0 +1,219 @@
+"""The page of the service, in a browser."""
+
+import contextlib
+import os
+import shutil
+import time
+
+import cv2
+import numpy as np
+import pytest
+from test_deploy.serving import FakeRecognizer, running
+
+CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(
+    CHROMIUM is None and os.environ.get('CI') != 'true',
+    reason='no chromium: apt-get install chromium')]
+
+# Runs if it is not shown as text.
+HOSTILE = '<img src=x onerror=window.hacked=1><script>window.hacked=1</script>'
+TOKEN = 'a-token-of-some-length'
+
+
+@pytest.fixture(scope='module')
+def clip(tmp_path_factory):
+    """A clip of three seconds, which browsers do not play: MPEG-4 in AVI."""
+    path = tmp_path_factory.mktemp('clips') / 'a clip ü.avi'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'XVID'), 30, (96, 64))
+    for k in range(90):
+        writer.write(np.full((64, 96, 3), 2 * k, np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def open_page():
+    """Returns a function that opens the page; all that it loads or says is checked."""
+    from playwright.sync_api import sync_playwright
+    said, asked, urls = [], [], []
+    with contextlib.ExitStack() as stack:
+        playwright = stack.enter_context(sync_playwright())
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[
+            '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
+            *(['--no-sandbox'] if os.getuid() == 0 else [])])
+        stack.callback(browser.close)
+
+        def open_it(recognizer=None, token=None, permissions=('camera',), limits=None,
+                    **options):
+            url, app = stack.enter_context(running(recognizer, token, **(limits or {})))
+            urls.append(url)
+            page = browser.new_context(permissions=permissions, **options).new_page()
+            page.set_default_timeout(30_000)
+            page.on('console', lambda message: said.append(message.text))
+            page.on('pageerror', lambda error: said.append(str(error)))
+            page.on('request', lambda request: asked.append(request.url))
+            page.goto(url)
+            return page, app
+        yield open_it
+    # The browser itself notes answers that are errors.
+    assert [text for text in said if 'Failed to load resource' not in text] == []
+    assert [url for url in asked if not url.startswith((*urls, 'data:,'))] == []
+
+
+def choose(page, file):
+    """Waits until the page is ready, and chooses a file."""
+    page.locator('#file:enabled').wait_for(state='attached')
+    page.set_input_files('#file', file)
+
+
+def has(page, selector, text):
+    """Waits for an element with a text."""
+    found = page.locator(selector, has_text=text)
+    found.first.wait_for()
+    return found
+
+
+def test_an_uploaded_clip_is_played_and_named(open_page, clip):
+    page, app = open_page()
+    has(page, '#model', '3 classes, onnx fp32, looks at 0.6 s at once')
+    assert page.locator('#playback').is_hidden()
+    choose(page, clip)
+    assert has(page, '#clip-class', 'PutDownDrill').is_visible()
+    bars = page.locator('#clip-bars li')
+    assert bars.count() == 3 and bars.first.text_content() == 'PutDownDrill80 %'
+    assert '90 frames of 96 × 64' in page.locator('#clip-facts').text_content()
+    assert page.locator('#clip-name').text_content() == clip.name
+    # It plays by itself, and what is seen meanwhile stands beside it.
+    has(page, '#state', 'PutDownDrill')
+    has(page, '#play', 'Play')
+    action = has(page, '#actions li', 'PutDownDrill')
+    assert action.count() == 1 and action.locator('.time').text_content().endswith('3.0 s')
+    assert page.locator('#live li').first.text_content() == 'PutDownDrill80 %'
+    assert page.locator('#timeline .label').text_content() == 'PutDownDrill'
+    assert page.locator('#timeline rect[class^=c]').count() > 5
+    assert 'ms in the service' in page.locator('#latency').text_content()
+    assert '0 not sent' in page.locator('#frames').text_content()
+    assert page.locator('#picture').evaluate('canvas => canvas.width') == 96
+    assert page.locator('#picture').evaluate(
+        "canvas => canvas.getContext('2d').getImageData(9, 9, 1, 1).data[0]") > 150
+    assert app.state.service.streams == 0
+
+
+def test_keys_are_enough(open_page, clip):
+    page, app = open_page()
+    page.locator('#file:enabled').wait_for(state='attached')
+    page.keyboard.press('Tab')
+    assert page.evaluate('document.activeElement.id') == 'file'
+    assert page.locator('label[for=file]').evaluate(
+        'label => getComputedStyle(label).outlineStyle') == 'solid'
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press('Enter')
+    chooser.value.set_files(clip)
+    has(page, '#play', 'Pause')
+    page.locator('#play').press('Space')
+    has(page, '#play', 'Play')
+    seek = page.locator('#seek')
+    seek.press('Home')
+    assert page.locator('#position').text_content() == '0.0 of 3.0 s'
+    seek.press('ArrowRight')
+    assert seek.input_value() == '1'
+    seek.press('End')
+    assert page.locator('#position').text_content() == '3.0 of 3.0 s'
+    # At its end, it starts again.
+    page.locator('#play').press('Enter')
+    has(page, '#actions li', 'PutDownDrill')
+    has(page, '#play', 'Play')
+    assert page.locator('#actions li').count() == 1 and page.locator('#alert').is_hidden()
+
+
+def test_hostile_names_are_text(open_page, clip, tmp_path):
+    names = (HOSTILE, HOSTILE.upper(), 'C')
+    page, _ = open_page(FakeRecognizer(names, label=0))
+    file = tmp_path / f'{HOSTILE.replace("/", "")}.avi'
+    file.write_bytes(clip.read_bytes())
+    choose(page, file)
+    assert has(page, '#clip-class', HOSTILE).text_content() == HOSTILE
+    has(page, '#actions li .name', HOSTILE)
+    assert page.locator('#state').text_content() == HOSTILE
+    assert page.locator('#clip-name').text_content() == file.name
+    assert page.locator('img').count() == 0 and page.locator('script').count() == 1
+    # A string to evaluate would be refused by the page's policy.
+    assert page.locator('body').evaluate('() => window.hacked') is None
+
+
+def test_what_cannot_be_used_is_told(open_page, clip, tmp_path):
+    page, _ = open_page(limits=dict(max_upload_bytes=2**20, max_clip_seconds=2))
+    file = tmp_path / 'notes.avi'
+    file.write_text('not a video')
+    choose(page, file)
+    has(page, '#alert', 'not a video that can be decoded')
+    assert page.locator('#clip').is_hidden() and page.locator('#playback').is_hidden()
+    choose(page, clip)
+    has(page, '#alert', 'longer than 2 seconds')
+    file.write_bytes(bytes(2**20 + 1))
+    choose(page, file)
+    has(page, '#alert', 'too large: the service takes clips of 1 MiB')
+
+
+def test_the_token_is_asked_for(open_page, clip):
+    page, _ = open_page(token=TOKEN)
+    page.locator('#token:focus').wait_for()
+    assert page.locator('#alert').is_hidden() and page.locator('#file').is_disabled()
+    page.keyboard.type('wrong')
+    page.keyboard.press('Enter')
+    has(page, '#alert', 'not the one')
+    page.fill('#token', TOKEN)
+    page.keyboard.press('Enter')
+    choose(page, clip)
+    has(page, '#clip-class', 'PutDownDrill')
+    has(page, '#actions li', 'PutDownDrill')
+    assert page.locator('#token-form').is_hidden()
+    assert page.locator('#token').input_value() == ''
+
+
+def test_a_busy_service_is_asked_again(open_page, clip):
+    # The page asks for the result and for the frames at once.
+    page, app = open_page(FakeRecognizer(before=lambda: time.sleep(.3)),
+                          limits=dict(max_requests=1))
+    choose(page, clip)
+    has(page, '#clip-class', 'PutDownDrill')
+    has(page, '#play', 'Pause')
+    assert app.state.service.refused >= 1 and page.locator('#alert').is_hidden()
+
+
+def test_the_camera(open_page):
+    page, app = open_page()
+    page.locator('#camera:enabled').click()
+    has(page, '#state', 'PutDownDrill')
+    has(page, '#actions li', 'now')
+    has(page, '#rate', 'a second')
+    assert page.locator('#stop:focus').count() == 1
+    assert app.state.service.streams == 1
+    page.keyboard.press('Enter')
+    page.locator('#camera:focus').wait_for()
+    while app.state.service.streams:
+        time.sleep(.01)
+    assert page.locator('#stop').is_hidden() and page.locator('#alert').is_hidden()
+
+
+def test_a_stream_that_is_refused_is_told(open_page):
+    page, app = open_page(limits=dict(max_streams=1))
+    app.state.service.streams = 1
+    page.locator('#camera:enabled').click()
+    has(page, '#alert', 'Too many streams')
+    assert page.locator('#stop').is_hidden()
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+@pytest.mark.parametrize('width', [320, 1280])
+def test_nothing_is_wider_than_the_window(open_page, clip, scheme, width):
+    names = tuple(f'MoveDiagonallyBackwardRightWithPolisher{k}' for k in range(30))
+    page, _ = open_page(FakeRecognizer(names), color_scheme=scheme,
+                        viewport=dict(width=width, height=740))
+    choose(page, clip)
+    has(page, '#actions li', names[1])
+    has(page, '#clip-class', names[1])
+    assert page.locator('html').evaluate('html => html.scrollWidth') == width
+    background = page.locator('body').evaluate(
+        'body => getComputedStyle(body).backgroundColor')
+    assert background == ('rgb(255, 255, 255)' if scheme == 'light' else 'rgb(20, 24, 29)')

@@ -1,0 +1,75 @@
+import cv2
+import numpy as np
+import pytest
+
+from hri30_ext.errors import HRI30Error
+from hri30_ext.transforms import CropResize
+
+
+@pytest.fixture
+def frames():
+    """Two frames of 40 x 30; red grows by 6 a column, green by 8 a row."""
+    frame = np.zeros((30, 40, 3), np.uint8)
+    frame[..., 0] = 6 * np.arange(40)
+    frame[..., 1] = 8 * np.arange(30)[:, None]
+    return [frame, 255 - frame]
+
+
+def test_without_a_range_the_whole_frame_is_resized(frames):
+    results = CropResize((20, 10)).transform(dict(imgs=frames))
+    assert results['imgs'].shape == (2, 10, 20, 3) and results['img_shape'] == (10, 20)
+    for frame, resized in zip(frames, results['imgs'], strict=True):
+        np.testing.assert_array_equal(resized, cv2.resize(frame, (20, 10)))
+    assert results['crop_quadruple'].tolist() == [0, 0, 1, 1]
+
+
+def test_all_frames_are_cropped_alike_and_as_it_says(frames):
+    np.random.seed(0)
+    step = CropResize((20, 20), area_range=(0.3, 0.5), aspect_ratio_range=(0.75, 1.33))
+    corners = set()
+    for _ in range(50):
+        results = step.transform(dict(imgs=frames))
+        x, y, w, h = results['crop_quadruple']
+        left, top = round(x * 40), round(y * 30)
+        width, height = round(w * 40), round(h * 30)
+        # Rounded to whole pixels of a small frame.
+        assert 0.27 <= w * h <= 0.54 and 0.70 <= w / h <= 1.43
+        for frame, resized in zip(frames, results['imgs'], strict=True):
+            np.testing.assert_array_equal(resized, cv2.resize(
+                frame[top:top + height, left:left + width], (20, 20)))
+        corners.add((left, top))
+    assert len(corners) > 20
+
+
+def test_area_and_position_are_spread_evenly():
+    np.random.seed(0)
+    step = CropResize((4, 4), area_range=(0.2, 0.6))
+    frames = [np.zeros((480, 720, 3), np.uint8)]
+    drawn = np.array([step.transform(dict(imgs=frames))['crop_quadruple']
+                      for _ in range(400)])
+    areas = drawn[:, 2] * drawn[:, 3]
+    assert areas.mean() == pytest.approx(0.4, abs=0.02)
+    assert (drawn[:, 0] / (1 - drawn[:, 2])).mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_mapped_frames_that_cannot_be_written_are_read(frames):
+    for frame in frames:
+        frame.flags.writeable = False
+    assert CropResize((8, 8)).transform(dict(imgs=frames))['imgs'].flags.writeable
+
+
+def test_scale_is_shared_with_loading_processes():
+    step = CropResize((20, 10))
+    assert step.scale_WH.is_shared()
+    step.scale_WH[:] = step.scale_WH // 2
+    frames = [np.zeros((30, 40, 3), np.uint8)]
+    assert step.transform(dict(imgs=frames))['imgs'].shape == (1, 5, 10, 3)
+
+
+@pytest.mark.parametrize('arguments', [
+    dict(scale=(0, 10)), dict(scale=(10, 10), area_range=(0.5, 1.5)),
+    dict(scale=(10, 10), area_range=(0.8, 0.5)),
+    dict(scale=(10, 10), aspect_ratio_range=(2, 1))])
+def test_impossible_arguments_are_refused(arguments):
+    with pytest.raises(HRI30Error, match='CropResize'):
+        CropResize(**arguments)

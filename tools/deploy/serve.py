@@ -1,0 +1,63 @@
+"""Serves an exported model: a page, uploads, and a WebSocket for cameras."""
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+# tools/, for what the tools share
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import _cli
+
+
+def parse_args() -> argparse.Namespace:
+    from hri30_ext.deploy.serve.settings import Settings
+    parser = argparse.ArgumentParser(
+        description='Serve an exported model on this machine: a page at /, clips at '
+                    '/v1/predict, frames of a camera at the WebSocket /v1/stream; '
+                    'described by /openapi.json.',
+        epilog='A token may also be in the environment, as HRI30_TOKEN. Clients send it as '
+               'Authorization: Bearer TOKEN; the page asks for it.')
+    parser.add_argument('--model', required=True, metavar='FOLDER',
+                        help='as tools/deploy/export.py wrote it')
+    parser.add_argument('--host', default='127.0.0.1', metavar='ADDRESS',
+                        help='address to listen on; default %(default)s: this machine '
+                             'alone')
+    parser.add_argument('--port', type=int, default=8000, help='default: %(default)s')
+    parser.add_argument('--token-file', metavar='FILE',
+                        help='file with a token in its first line')
+    parser.add_argument('--allowed-host', action='append', default=[], metavar='NAME',
+                        help='name of this machine that clients use, besides localhost '
+                             'and its IP addresses; may be repeated')
+    parser.add_argument('--allowed-origin', action='append', default=[], metavar='ORIGIN',
+                        help='origin of another page that may call, such as '
+                             'https://robot.example; may be repeated')
+    parser.add_argument('--threads', type=int, metavar='N',
+                        help='of the model; default: its own choice')
+    limits = parser.add_argument_group('limits')
+    for field in dataclasses.fields(Settings):
+        limits.add_argument(f'--{field.name.replace("_", "-")}', type=field.type,
+                            default=field.default, metavar='N',
+                            help=f'{field.metadata["help"]}; default %(default)s')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from hri30_ext.deploy.serve.server import check_token, read_token, serve
+    from hri30_ext.deploy.serve.settings import Settings
+    token = None
+    if args.token_file:
+        token = read_token(args.token_file)
+    elif os.environ.get('HRI30_TOKEN'):
+        token = check_token(os.environ['HRI30_TOKEN'], 'HRI30_TOKEN')
+    settings = Settings(**{field.name: getattr(args, field.name)
+                           for field in dataclasses.fields(Settings)})
+    serve(args.model, args.host, args.port, settings, token, tuple(args.allowed_host),
+          tuple(args.allowed_origin), args.threads)
+
+
+if __name__ == '__main__':
+    _cli.run(main)

@@ -1,0 +1,119 @@
+"""Names what a camera or a video shows, while it runs."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+# tools/, for what the tools share
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import _cli
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Recognize actions in a live camera or in videos. Events go to '
+                    'standard output, one JSON object a line and a summary last; '
+                    'everything else goes to standard error. Needs no torch.',
+        epilog='Exit status: 0 at the end of the stream and on Ctrl-C, 2 for a mistake, 3 '
+               'where a camera went away and did not come back. The fields of the events: '
+               'hri30_ext/deploy/streaming.py.')
+    parser.add_argument('--model', required=True, metavar='FOLDER',
+                        help='an exported model, of tools/deploy/export.py')
+    parser.add_argument('--source', required=True, metavar='0|FILE|URL|FOLDER',
+                        help='number of a camera, video, rtsp://..., or a folder of videos '
+                             'that are played one after the other')
+    parser.add_argument('--realtime', action='store_true',
+                        help='play files at their own pace, as a camera; otherwise as fast '
+                             'as they are recognized')
+    parser.add_argument('--loop', action='store_true', help='play files again and again')
+    parser.add_argument('--seconds', type=float, metavar='S',
+                        help='end after these seconds of the stream')
+    out = parser.add_argument_group('what comes out')
+    out.add_argument('--predictions', action='store_true',
+                     help='a line for every prediction as well')
+    out.add_argument('--out', metavar='FILE.mp4', help='annotated video')
+    out.add_argument('--window', action=argparse.BooleanOptionalAction, default=False,
+                     help='show it; q ends')
+    out.add_argument('--timeline', metavar='FILE.csv',
+                     help='what was told during each file, beside the class in its name')
+    how = parser.add_argument_group('how')
+    how.add_argument('--window-seconds', type=float, metavar='S',
+                     help='what is looked at at once; default: the median training clip')
+    how.add_argument('--hop', type=float, metavar='S',
+                     help='seconds between predictions; default: about 1/6, so that frames '
+                          'are in several windows and computed once')
+    how.add_argument('--every', type=int, metavar='N',
+                     help='instead: a prediction every N frames')
+    how.add_argument('--threshold', type=float, default=0.6, metavar='P', dest='enter',
+                     help='smoothed score from which an action begins; default: '
+                          '%(default)s')
+    how.add_argument('--leave', type=float, metavar='P',
+                     help='below which it ends; default: 2/3 of the threshold')
+    how.add_argument('--min-seconds', type=float, default=0.3, metavar='S',
+                     help='how long it must stay above the threshold before its start is '
+                          'told; default: %(default)s')
+    how.add_argument('--smoothing', choices=('exponential', 'mean', 'none'),
+                     default='exponential', help='default: %(default)s')
+    how.add_argument('--smooth-seconds', type=float, default=0.4, metavar='S',
+                     help='over how long; default: %(default)s')
+    how.add_argument('--queue', type=int, default=16, metavar='N',
+                     help='frames that may wait, before the oldest is dropped; default: '
+                          '%(default)s')
+    how.add_argument('--retries', type=int, default=8, metavar='N',
+                     help='how often to open a camera again that went away; default: '
+                          '%(default)s')
+    how.add_argument('--threads', type=int, metavar='N',
+                     help='of the CPU; default: one a core')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    for name, least in (('queue', 1), ('retries', 0), ('threads', 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            _cli.fail(f'--{name} {value}: expected {least} or more.')
+    # Read when OpenCV is imported; what matters is told in this program's own words.
+    os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
+    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+    from hri30_ext.apis import Recognizer
+    from hri30_ext.deploy.live import JsonLines, Live, Timeline, can_show, source_lines
+    from hri30_ext.deploy.video_io import CameraLost, VideoWriter, open_source
+
+    def report(message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+    recognizer = Recognizer.load(args.model, threads=args.threads)
+    stream = recognizer.stream(
+        window_seconds=args.window_seconds, hop=args.hop, every=args.every,
+        enter=args.enter, leave=args.enter * 2 / 3 if args.leave is None else args.leave,
+        min_seconds=args.min_seconds, smoothing=args.smoothing,
+        smooth_seconds=args.smooth_seconds, predictions=args.predictions)
+    lines = JsonLines(sys.stdout)
+    source = open_source(args.source, args.realtime, args.loop, retries=args.retries,
+                         notify=source_lines(lines, report))
+    window = args.window and can_show()
+    if args.window and not window:
+        report('no display: going on without a window')
+    hop = f'{args.every} frames' if args.every else f'{stream.hop:.3f} s'
+    report(f'{source.name}: {recognizer.info.format} {recognizer.info.precision}, window '
+           f'{stream.window_seconds:.2f} s, a prediction every {hop}; Ctrl-C ends')
+    timeline = Timeline(recognizer.classes) if args.timeline else None
+    try:
+        Live(stream, source, lines, args.queue, args.seconds,
+             VideoWriter(args.out, source.fps) if args.out else None, window, timeline,
+             report).run()
+    except CameraLost as error:
+        report(f'error: {error}')
+        sys.exit(3)
+    finally:
+        if timeline:
+            timeline.write(args.timeline)
+    if args.out:
+        report(f'Video: {args.out}')
+
+
+if __name__ == '__main__':
+    _cli.run(main)
