@@ -56,6 +56,19 @@ def test_mmaction_is_imported_whole_without_the_drn_package():
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize('module', [
+    'config', 'apis.testing', 'apis.training', 'deploy.export', 'deploy.torch_backend'])
+def test_any_module_may_be_imported_first(module):
+    result = run_python(f'import hri30_ext.{module}')
+    assert result.returncode == 0, result.stderr
+
+
+def test_package_alone_imports_no_torch():
+    result = run_python('import sys, hri30_ext, hri30_ext.apis\n'
+                        'assert not {"torch", "mmengine", "mmaction"} & set(sys.modules)')
+    assert result.returncode == 0, result.stderr
+
+
 def test_missing_package_is_an_error_and_not_half_an_import():
     code = ('import sys; sys.modules["importlib_metadata"] = None\n'
             'import hri30_ext.modules')

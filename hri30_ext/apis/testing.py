@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from mmaction.models.recognizers import Recognizer2D
+from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -260,7 +260,8 @@ def _test_view(cfg: Config, split: str, out: Path, logs: Path) -> tuple[dict, fl
     if views > 1:
         model = unwrap(runner.model)
         compute_views_once(model, max_views=at_once, rows=(
-            _sampler(cfg)['clip_len'] if isinstance(model, Recognizer2D) else 1))
+            _sampler(cfg)['clip_len']
+            if isinstance(model, MODELS.get('Recognizer2D')) else 1))
     with explain_out_of_memory(cfg, 'test_dataloader'):
         return runner.test(), stopwatch.seconds
 

@@ -50,9 +50,7 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
     _set_resume(cfg, resume)
     if cfg.get('load_from'):
         drop_pretrained(cfg)
-    for step in cfg.val_dataloader.dataset.pipeline:
-        if step['type'] == 'ClipInit':  # read after every epoch, unlike those of a test
-            step['keep'] = True
+    keep_validation_clips(cfg)
     # Frozen parameters have no gradients, which DDP must be told to expect.
     cfg.find_unused_parameters = cfg.get('find_unused_parameters', False) or any(
         hook['type'] == 'UnfreezeHook' for hook in cfg.get('custom_hooks', []))
@@ -66,6 +64,16 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
     if not is_main_process():
         return None
     return _report(runner, cfg)
+
+
+def keep_validation_clips(cfg: Config) -> None:
+    """Has the clip cache, where it is on, keep what is read after every epoch.
+
+    The pipeline is that of a test, which reads each clip once and keeps none.
+    """
+    for step in cfg.val_dataloader.dataset.pipeline:
+        if step['type'] == 'ClipInit':
+            step['keep'] = True
 
 
 def _set_resume(cfg: Config, resume: str | bool) -> None:

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from ..apis.training import keep_validation_clips
 from ..engine import HRI30Runner
 from .processes import Pairs, Sampler, SideProcess, mean_text, take_turns
 from .rows import Outcome, Row, pair_ratios, summarize
@@ -263,9 +264,7 @@ class _Watch(Hook):
 def train_to_accuracy(turns, side: str, setup: Setup, checkpoint: str, flip: bool) -> None:
     """Trains the demo's model in one turn, from building the runner on."""
     ours = setup.ours(DEMO, cache_dir=setup.scratch('cache'))
-    for step in ours.val_dataloader.dataset.pipeline:
-        if step['type'] == 'ClipInit':  # as hri30_ext.apis.train sets it
-            step['keep'] = True
+    keep_validation_clips(ours)
     cfg = ours if side == 'ours' else demo_config(ours, setup.scratch('stock'), flip)
     cfg.load_from = checkpoint
     cfg.experiment_name = f'{side}-{time.time_ns()}'

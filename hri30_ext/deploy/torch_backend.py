@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmaction.models.backbones import ResNet3d
-from mmaction.models.recognizers import Recognizer2D, Recognizer3D
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -49,7 +47,7 @@ class Whole(nn.Module):
         super().__init__()
         self.normalise = Normalise(recognizer.data_preprocessor)
         self.recognizer = recognizer
-        self.frames_first = isinstance(recognizer, Recognizer2D)
+        self.frames_first = isinstance(recognizer, MODELS.get('Recognizer2D'))
 
     def forward(self, clips_NTHWC: torch.Tensor) -> torch.Tensor:
         """Predicts clips."""
@@ -122,7 +120,8 @@ def count_frame_stages(recognizer: nn.Module) -> int:
         the model cannot be split. SlowOnly has two.
     """
     backbone = recognizer.backbone
-    if (not isinstance(recognizer, Recognizer3D) or not isinstance(backbone, ResNet3d)
+    if (not isinstance(recognizer, MODELS.get('Recognizer3D'))
+            or not isinstance(backbone, MODELS.get('ResNet3d'))
             or recognizer.with_neck or getattr(backbone, 'lateral', False)
             or tuple(backbone.out_indices) != (backbone.num_stages - 1, )):
         return 0
@@ -209,7 +208,7 @@ def build_recognizer(cfg: Config, checkpoint: str | Path) -> nn.Module:
                          'pipelines here read RGB.\nLeave it out.')
     init_default_scope('mmaction')
     model = MODELS.build(cfg.model)
-    if not isinstance(model, Recognizer2D | Recognizer3D):
+    if not isinstance(model, (MODELS.get('Recognizer2D'), MODELS.get('Recognizer3D'))):
         raise HRI30Error(f'model.type={cfg.model.type}: expected Recognizer2D or '
                          'Recognizer3D.')
     weights = _load_checkpoint(str(Path(checkpoint).expanduser()), map_location='cpu',
