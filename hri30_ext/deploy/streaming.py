@@ -142,7 +142,7 @@ class StreamSettings:
             raise _wrong('leave', self.leave, f'at most enter, which is {self.enter}')
 
 
-def _is_number(value, least: float, most: float) -> bool:
+def _is_number(value, least: float = -math.inf, most: float = math.inf) -> bool:
     return (isinstance(value, int | float | np.number) and not isinstance(value, bool)
             and math.isfinite(value) and least <= value <= most)
 

@@ -55,7 +55,6 @@ def random_checkpoint(config, options, path):
     cfg.model.backbone.pretrained = None
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
-    model.init_weights()
     torch.save(dict(state_dict=model.state_dict(),
                     meta=dict(dataset_meta=dict(classes=cfg.classes))), path)
     return str(path)

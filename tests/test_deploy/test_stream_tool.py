@@ -39,7 +39,6 @@ def model(clips_root, tmp_path_factory):
     cfg = load_config(DEMO_CONFIG, {**options, 'load_from': None})
     torch.manual_seed(0)
     network = MODELS.build(cfg.model)
-    network.init_weights()
     checkpoint = folder / 'random.pth'
     torch.save(dict(state_dict=network.state_dict()), checkpoint)
     export(DEMO_CONFIG, str(checkpoint), 'onnx', 'fp32', folder / 'model', options=options)

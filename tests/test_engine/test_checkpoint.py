@@ -25,7 +25,7 @@ def test_recipe_of_early_stopping_is_the_default():
     assert hook == dict(type='ResumableEarlyStoppingHook', monitor='loss', min_delta=0.001,
                         patience=15)
     without = load_config(PRIMITIVE, {'early_stopping': None}).custom_hooks
-    assert [hook.type for hook in without] == ['CurvesHook']
+    assert [hook.type for hook in without] == ['ChannelsLastHook', 'CurvesHook']
 
 
 def test_min_delta_and_patience_by_hand():
