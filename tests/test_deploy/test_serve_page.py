@@ -107,8 +107,8 @@ def test_keys_are_enough(open_page, clip):
     assert page.locator('label[for=file]').evaluate(
         'label => getComputedStyle(label).outlineStyle') == 'solid'
     # That the key opens the browser's own chooser; the chooser itself is not opened.
-    page.evaluate('''document.querySelector('#file').addEventListener('click', event => {
-        event.preventDefault(); window.opened = true; }, {once: true})''')
+    page.evaluate("""document.querySelector('#file').addEventListener('click', event => {
+        event.preventDefault(); window.opened = true; }, {once: true})""")
     page.keyboard.press('Enter')
     page.wait_for_function('window.opened')
     page.locator('#file').set_input_files(clip)
