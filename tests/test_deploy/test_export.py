@@ -99,7 +99,8 @@ def test_window_is_the_median_of_the_training_clips(tmp_path, trained):
     options = {**trained.options, 'data_root': str(tmp_path / 'data'), 'classes': CLASSES,
                'split.val_groups': [4]}
     cfg = load_config(trained.config, options)
-    assert exporting.measure_window_seconds(cfg, exporting.Preprocessing.from_config(cfg)) == 1.2
+    preprocessing = exporting.Preprocessing.from_config(cfg)
+    assert exporting.measure_window_seconds(cfg, preprocessing) == 1.2
 
 
 def test_temperature_goes_along(trained, tmp_path):
