@@ -182,6 +182,19 @@ Step = Resize | ResizeShortSide | Shrink | CenterCrop
 _STEPS = {kind.__name__: kind for kind in (Resize, ResizeShortSide, Shrink, CenterCrop)}
 
 
+def check_frame(frame_HWC) -> None:
+    """Refuses what is no frame: uint8 RGB, (H, W, 3), with pixels.
+
+    Raises:
+        HRI30Error: it is none.
+    """
+    if (not isinstance(frame_HWC, np.ndarray) or frame_HWC.dtype != np.uint8
+            or frame_HWC.ndim != 3 or frame_HWC.shape[2] != 3 or not frame_HWC.size):
+        found = getattr(frame_HWC, 'shape', type(frame_HWC).__name__)
+        raise HRI30Error(f'a frame of {found} {getattr(frame_HWC, "dtype", "")}: '
+                         'expected RGB as uint8, (height, width, 3).')
+
+
 # ---- All of it --------------------------------------------------------------------------
 
 
@@ -263,11 +276,7 @@ class Preprocessing:
         Raises:
             HRI30Error: it is no such frame.
         """
-        if (not isinstance(frame_HWC, np.ndarray) or frame_HWC.dtype != np.uint8
-                or frame_HWC.ndim != 3 or frame_HWC.shape[2] != 3 or 0 in frame_HWC.shape):
-            found = getattr(frame_HWC, 'shape', type(frame_HWC).__name__)
-            raise HRI30Error(f'a frame of {found} {getattr(frame_HWC, "dtype", "")}: '
-                             'expected RGB as uint8, (height, width, 3).')
+        check_frame(frame_HWC)
         for step in self.steps:
             frame_HWC = step(frame_HWC)
         return frame_HWC

@@ -170,6 +170,17 @@ class Recognizer:
         if isinstance(clips, Sequence):  # a mistake is told before the work, not after
             for clip in clips:
                 _check_clip(clip)
+        yield from self.predict_views(map(self._views, clips))
+
+    def predict_views(self, clips: Iterable[np.ndarray]) -> Iterator[Prediction]:
+        """Recognizes clips whose frames are chosen and prepared already.
+
+        Args:
+            clips (Iterable[np.ndarray]): The views of each, (V, T, H, W, 3) uint8 RGB.
+
+        Yields:
+            Prediction: Of each clip, in their order; its views are averaged.
+        """
         waiting: list[np.ndarray] = []  # views that are not scored yet, (T, H, W, 3)
         scored: list[np.ndarray] = []  # scores of views, (K, ), of clips not yet complete
         views: list[int] = []  # of the clips that are not yet complete
@@ -186,8 +197,7 @@ class Recognizer:
                 del scored[:count]
                 yield Prediction(self.classes, scores_K.astype(np.float32))
 
-        for clip in clips:
-            views_VTHWC = self._views(clip)
+        for views_VTHWC in clips:
             views.append(len(views_VTHWC))
             waiting.extend(views_VTHWC)
             score(self.batch_size)

@@ -193,7 +193,7 @@ def average_with_mirrored(results: Results, mirrored: Results) -> Results:
         results.data, source=results.source)
 
 
-class _Stopwatch(Hook):
+class Stopwatch(Hook):
     """Measures the time from before the first batch to after the last."""
 
     seconds = 0.0
@@ -255,7 +255,7 @@ def _test_view(cfg: Config, split: str, out: Path, logs: Path) -> tuple[dict, fl
     runner = HRI30Runner.from_cfg(cfg)
     runner.logger.info(f'Testing {split} on {describe_data(cfg)} '
                        f'with {describe_device()}')
-    stopwatch = _Stopwatch()
+    stopwatch = Stopwatch()
     runner.register_hook(stopwatch)
     if views > 1:
         model = unwrap(runner.model)

@@ -7,7 +7,7 @@ from mmaction.structures import ActionDataSample
 from mmengine.registry import init_default_scope
 
 from ..deploy import exported
-from .processes import SideProcess, mean_text, take_turns
+from .processes import SideProcess, median_text, take_turns
 from .rows import Outcome, Row, pair_ratios, summarize
 from .setup import PRIMITIVE, Setup, seconds_of
 from .stock import stock_config
@@ -78,7 +78,8 @@ def _measure(setup: Setup, precision: str) -> Outcome:
     return summarize(
         pair_ratios(pairs.stock, pairs.ours),
         f'SlowOnly R50, one clip in memory to scores: eager fp32 '
-        f'{mean_text(pairs.stock, "s")}, OpenVINO {precision} {mean_text(pairs.ours, "s")}')
+        f'{median_text(pairs.stock, "s")}, OpenVINO {precision} '
+        f'{median_text(pairs.ours, "s")}')
 
 
 def openvino_bf16(setup: Setup) -> Outcome:

@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from ..errors import HRI30Error
-from .processes import SideProcess, in_turn_time, mean_text, take_turns
+from .processes import SideProcess, in_turn_time, median_text, take_turns
 from .rows import Outcome, Row, pair_ratios, summarize
 from .setup import Setup
 from .stock import stock_config
@@ -83,8 +83,9 @@ def _measure(setup: Setup, cache: str | None) -> Outcome:
          SideProcess(f'{name}, ours', train_pipeline, sides['ours'],
                      setup.log(f'{name}-ours'), one_core=True) as ours:
         pairs = take_turns(stock, ours, setup.repetitions(5))
-    note = (f'one core, a clip: stock {mean_text(pairs.stock, "s")}, ours '
-            f'{mean_text(pairs.ours, "s")} (ours also jitters colours, unless told not to)')
+    note = (f'one core, a clip: stock {median_text(pairs.stock, "s")}, ours '
+            f'{median_text(pairs.ours, "s")} (ours also jitters colours, unless told not '
+            'to)')
     return summarize(pair_ratios(pairs.stock, pairs.ours), note)
 
 

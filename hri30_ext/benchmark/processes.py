@@ -14,6 +14,7 @@ import contextlib
 import multiprocessing
 import os
 import pickle
+import statistics
 import threading
 import time
 import traceback
@@ -335,7 +336,6 @@ def in_turn_time(work: Callable, least: float, clock: Callable = time.perf_count
     return (clock() - start) / clips
 
 
-def mean_text(values: Sequence[float], unit: str, digits: int = 3) -> str:
+def median_text(values: Sequence[float], unit: str, digits: int = 3) -> str:
     """Formats the median of some figures: ``0.050 s``."""
-    ordered = sorted(values)
-    return f'{ordered[len(ordered) // 2]:.{digits}g} {unit}'
+    return f'{statistics.median_high(values):.{digits}g} {unit}'

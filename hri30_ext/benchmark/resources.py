@@ -5,6 +5,7 @@ import dataclasses
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -120,7 +121,7 @@ def _peaks(name: str, setup: Setup, stock: tuple, ours: tuple) -> Pairs:
 
 
 def _memory_outcome(pairs: Pairs, what: str) -> Outcome:
-    stock, ours = (sorted(side)[len(side) // 2] for side in (pairs.stock, pairs.ours))
+    stock, ours = map(statistics.median_high, (pairs.stock, pairs.ours))
     return summarize(
         pair_ratios(pairs.ours, pairs.stock),
         f'{what}: peak private memory (USS) of the process and its loaders, sampled ten '
@@ -239,7 +240,7 @@ def scaling(setup: Setup) -> Outcome:
     growth = [marginal_growth(list(counts.values()), turn)
               for turn in zip(*seconds.values(), strict=True)]
     told = ', '.join(
-        f'{size} clips {1000 * sorted(values)[len(values) // 2] / counts[size]:.3g} ms'
+        f'{size} clips {1000 * statistics.median_high(values) / counts[size]:.3g} ms'
         for size, values in seconds.items())
     return summarize(growth, 'a further clip from 400 to 1,600 over one from 100 to 400: '
                              'listing all and one epoch from the cache, one core, links to '

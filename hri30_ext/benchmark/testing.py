@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 from mmaction.registry import DATASETS
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from ..apis.testing import prepare, run_split
-from .processes import Pairs, SideProcess, mean_text, take_turns
+from ..apis.testing import Stopwatch, prepare, run_split
+from .processes import Pairs, SideProcess, median_text, take_turns
 from .rows import Outcome, Row, pair_ratios, summarize
 from .setup import DEMO, PRIMITIVE, Setup
 from .stock import demo_config, same_view, stock_config
@@ -25,18 +24,6 @@ def spread(count: int, of: int) -> list[int]:
     [0, 4, 8]
     """
     return sorted(set(np.linspace(0, of - 1, min(count, of)).round().astype(int).tolist()))
-
-
-class _Stopwatch(Hook):
-    """Measures from before the first batch to after the last, as ours does."""
-
-    seconds = 0.0
-
-    def before_test_epoch(self, runner) -> None:
-        self._start = time.perf_counter()
-
-    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self.seconds = time.perf_counter() - self._start
 
 
 def our_test_config(setup: Setup, checkpoint: str, config: str, **settings) -> Config:
@@ -94,7 +81,7 @@ def stock_test(turns, setup: Setup, checkpoint: str, clips: int | None,
         turns.wait()
         cfg.experiment_name = f'stock-{time.time_ns()}'
         runner = Runner.from_cfg(cfg)
-        stopwatch = _Stopwatch()
+        stopwatch = Stopwatch()
         runner.register_hook(stopwatch)
         metrics = runner.test()
         turns.report(stopwatch.seconds / len(chosen), top1=float(metrics['acc/top1']))
@@ -124,8 +111,8 @@ def test_split(setup: Setup) -> Outcome:
     return summarize(
         pair_ratios(pairs.stock, pairs.ours),
         f'SlowOnly R50, decode to score, a clip: stock (10 clips x ThreeCrop of 256, {few} '
-        f'clips a turn) {mean_text(pairs.stock, "s")}, ours (default views, {many} clips) '
-        f'{mean_text(pairs.ours, "s")}')
+        f'clips a turn) {median_text(pairs.stock, "s")}, ours (default views, {many} '
+        f'clips) {median_text(pairs.ours, "s")}')
 
 
 def single_view(setup: Setup) -> Outcome:
@@ -141,7 +128,7 @@ def single_view(setup: Setup) -> Outcome:
     return summarize(
         pair_ratios(pairs.stock, pairs.ours),
         f'SlowOnly R50, decode to score, batches of {batch}, a clip: stock '
-        f'{mean_text(pairs.stock, "s")}, ours {mean_text(pairs.ours, "s")}')
+        f'{median_text(pairs.stock, "s")}, ours {median_text(pairs.ours, "s")}')
 
 
 def test_top1(setup: Setup) -> Outcome:

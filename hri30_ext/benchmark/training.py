@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from mmengine.runner import Runner
 
 from ..apis.training import keep_validation_clips
 from ..engine import HRI30Runner
-from .processes import Pairs, Sampler, SideProcess, mean_text, take_turns
+from .processes import Pairs, Sampler, SideProcess, median_text, take_turns
 from .rows import Outcome, Row, pair_ratios, summarize
 from .setup import DEMO, PRIMITIVE, Setup, gpu_utilization, synchronize
 from .stock import demo_config, stock_config
@@ -192,7 +193,7 @@ def step(setup: Setup) -> Outcome:
     return summarize(
         pair_ratios(pairs.stock, pairs.ours),
         f'SlowOnly R50, batch {_batch(setup)}, a step: stock '
-        f'{mean_text(pairs.stock, "s")}, ours {mean_text(pairs.ours, "s")}')
+        f'{median_text(pairs.stock, "s")}, ours {median_text(pairs.ours, "s")}')
 
 
 def compiled_step(setup: Setup) -> Outcome:
@@ -205,8 +206,8 @@ def compiled_step(setup: Setup) -> Outcome:
     return summarize(
         pair_ratios(pairs.stock, pairs.ours),
         f'our step, batch {_batch(setup)}: not compiled '
-        f'{mean_text(pairs.stock, "s")}, compiled {mean_text(pairs.ours, "s")}; compiling '
-        'itself is not counted')
+        f'{median_text(pairs.stock, "s")}, compiled {median_text(pairs.ours, "s")}; '
+        'compiling itself is not counted')
 
 
 def loop(setup: Setup) -> Outcome:
@@ -215,16 +216,15 @@ def loop(setup: Setup) -> Outcome:
     with Sampler(gpu_utilization, 0.5) as gpu:
         pairs = _in_pairs('train_loop', train_loop, setup, dict(
             settings=dict(batch_size=_BATCH), steps=_steps(setup, cpu=2)), rounds=3)
-    waiting = [more['waiting'] for more in pairs.ours_more]
-    share = sorted(waiting)[len(waiting) // 2]
+    share = statistics.median_high(more['waiting'] for more in pairs.ours_more)
     bound = 'data' if share > 0.2 else 'compute'
     busy = (f'; the GPU was busy {sum(gpu.readings) / len(gpu.readings):.0f} % of the '
             'time, both sides together' if gpu.readings and setup.device == 'cuda' else '')
     return summarize(
         pair_ratios(pairs.stock, pairs.ours),
         f'batch {_batch(setup)}, a step with its data: stock '
-        f'{mean_text(pairs.stock, "s")}, ours {mean_text(pairs.ours, "s")}; ours waits for '
-        f'data {share:.0%} of the time: {bound} is the bound{busy}')
+        f'{median_text(pairs.stock, "s")}, ours {median_text(pairs.ours, "s")}; ours waits '
+        f'for data {share:.0%} of the time: {bound} is the bound{busy}')
 
 
 # ---- Time to an accuracy ----------------------------------------------------------------

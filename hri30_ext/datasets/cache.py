@@ -27,7 +27,6 @@ import re
 import shutil
 import signal
 import struct
-import sys
 import time
 import zlib
 from collections import defaultdict
@@ -47,6 +46,7 @@ from ..errors import HRI30Error
 from ..utils.fileio import atomic_path
 from ..utils.hardware import available_cores
 from ..utils.parallel import FEW, process_pool
+from ..utils.progress import refresh_seconds
 from ..video import Video
 from .hri30 import find_test_folder, find_videos, subfolder
 
@@ -428,8 +428,7 @@ def cache_clips(cache: ClipCache, filenames: Sequence[str], workers: int | None 
 def _bar(items: Sequence | None, title: str, total: int | None = None, leave: bool = False
          ) -> tqdm:
     return tqdm(items, title, total, leave, unit='clip', disable=not (items or total),
-                # A log file keeps every line, a terminal only the last.
-                mininterval=.5 if sys.stderr.isatty() else 10)
+                mininterval=refresh_seconds())
 
 
 def _cache_all(cache: ClipCache, filenames: list[str], workers: int | None

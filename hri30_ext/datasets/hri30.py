@@ -7,9 +7,9 @@ from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
 
 from ..errors import HRI30Error, first_cases
+from ..naming import VIDEO_SUFFIXES, parse_clip_name
 from .annotation import read_annotations
 from .classes import HRI30_CLASSES, canonical_name
-from .naming import VIDEO_SUFFIXES, parse_clip_name
 from .splits import split_clips
 
 SUBSETS = ('train', 'val', 'test')

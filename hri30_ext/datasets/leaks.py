@@ -11,7 +11,6 @@ import base64
 import contextlib
 import hashlib
 import json
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,6 +33,7 @@ from ..errors import HRI30Error, first_cases
 from ..utils.fileio import atomic_write_text
 from ..utils.hardware import available_cores
 from ..utils.parallel import FEW, process_pool
+from ..utils.progress import refresh_seconds
 from .hri30 import find_test_folder, list_clips
 
 #: The largest distance, in bits of 256, of any frame of a clip from the frame of its copy.
@@ -205,8 +205,7 @@ def read_fingerprints(paths: Iterable[str], cache: LeakCache) -> dict[str, Finge
             pool = stack.enter_context(process_pool(min(8, available_cores())))
             read = pool.map(fingerprint, new, chunksize=4)
         bar = tqdm(read, 'Comparing clips', len(new), unit='clip', disable=not new,
-                   # A log file keeps every line, a terminal only the last.
-                   mininterval=.5 if sys.stderr.isatty() else 10)
+                   mininterval=refresh_seconds())
         for path, result in zip(new, bar, strict=True):
             found[path] = result
             cache.put(path, stats[path], result)

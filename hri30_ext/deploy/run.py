@@ -13,23 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..apis.recognizer import Prediction, Recognizer
 from ..errors import HRI30Error
-from .backends import Backend
-from .exported import load
 from .video_io import read_clip
-
-
-def predict(views_VTHWC: np.ndarray, backend: Backend) -> np.ndarray:
-    """Predicts a clip from its views.
-
-    Args:
-        views_VTHWC (np.ndarray): Prepared frames, uint8 RGB.
-        backend (Backend): Of the model.
-
-    Returns:
-        np.ndarray: Class probabilities, the mean over the views, float32, (K, ).
-    """
-    return backend(views_VTHWC).mean(axis=0)
 
 
 def best_classes(scores_K: np.ndarray, classes: Sequence[str],
@@ -39,8 +25,8 @@ def best_classes(scores_K: np.ndarray, classes: Sequence[str],
     >>> best_classes(np.array([.25, .75]), ['Walking', 'Drilling'], count=1)
     [{'class': 'Drilling', 'score': 0.75}]
     """
-    order = np.argsort(-scores_K, kind='stable')[:count]
-    return [{'class': classes[i], 'score': float(scores_K[i])} for i in order]
+    return [{'class': name, 'score': score}
+            for name, score in Prediction(classes, scores_K).top(count)]
 
 
 def predict_files(folder: str | Path, files: Sequence[str | Path],
@@ -58,16 +44,17 @@ def predict_files(folder: str | Path, files: Sequence[str | Path],
     Raises:
         HRI30Error: the folder is no exported model that runs here.
     """
-    info, backend = load(folder, threads)
+    recognizer = Recognizer.load(folder, threads)
     results = []
     for file in files:
         try:
-            views_VTHWC = read_clip(file, info.preprocessing)
+            views_VTHWC = read_clip(file, recognizer.info.preprocessing)
         except HRI30Error as error:
             results.append({'file': str(file), 'error': str(error)})
             continue
-        scores_K = predict(views_VTHWC, backend)
-        results.append({'file': str(file), 'top5': best_classes(scores_K, info.classes)})
+        found = next(recognizer.predict_views([views_VTHWC]))
+        results.append({'file': str(file),
+                        'top5': best_classes(found.scores, found.classes)})
     return results
 
 

@@ -48,6 +48,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import HRI30Error
+from ..preprocessing import check_frame
 
 #: What is told where no class is sure.
 UNSURE = 'unsure'
@@ -560,11 +561,7 @@ class Stream:
             raise HRI30Error(f'stream: timestamp={timestamp!r}, expected seconds.')
         captured = clock.monotonic() if captured is None else captured
         time = float(timestamp)
-        if not (isinstance(frame_HWC, np.ndarray) and frame_HWC.dtype == np.uint8
-                and frame_HWC.ndim == 3 and frame_HWC.shape[2] == 3 and frame_HWC.size):
-            found = getattr(frame_HWC, 'shape', type(frame_HWC).__name__)
-            raise HRI30Error(f'stream: a frame of {found} {getattr(frame_HWC, "dtype", "")}'
-                             ', expected RGB as uint8, (height, width, 3).')
+        check_frame(frame_HWC)
         self.frames += 1
         events: list[Event] = []
         if self._time is not None:

@@ -14,12 +14,13 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
+from .. import naming
 from ..errors import HRI30Error
 from ..preprocessing import FRAME_RATE, Preprocessing
 from .streaming import UNSURE
 
-#: Endings of what counts as a video, in lower case.
-VIDEO_SUFFIXES = ('.avi', '.mp4', '.mov', '.mkv', '.mpg', '.mpeg', '.m4v', '.dv', '.webm')
+#: Endings of what counts as a video, in lower case: of clips, and of what browsers record.
+VIDEO_SUFFIXES = (*naming.VIDEO_SUFFIXES, '.webm')
 
 
 # ---- Whole clips -------------------------------------------------------------------------

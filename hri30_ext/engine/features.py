@@ -7,7 +7,6 @@ views), C channels.
 import contextlib
 import copy
 import random
-import sys
 import time
 from collections.abc import Iterator, Sequence
 
@@ -21,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..errors import HRI30Error
+from ..utils.progress import refresh_seconds
 from .fine_tuning import UnfreezeHook, unwrap
 from .resolution import ProgressiveSizeHook
 
@@ -243,8 +243,7 @@ class FeatureCacheHook(Hook):
                 worker_init_fn=loader.worker_init_fn)
             items = []
             bar = tqdm(batches, 'Features of clips', unit='batch', leave=False,
-                       # A log file keeps every line, a terminal only the last.
-                       mininterval=.5 if sys.stderr.isatty() else 10,
+                       mininterval=refresh_seconds(),
                        disable=not is_main_process())
             for batch in bar:
                 items += self._describe_batch(model, batch, pipeline_trains, training)

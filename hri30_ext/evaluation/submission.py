@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..datasets.classes import HRI30_CLASSES, canonical_name, released_name
 from ..datasets.hri30 import load_test_clips
-from ..datasets.naming import VIDEO_SUFFIXES
 from ..errors import HRI30Error, first_cases
+from ..naming import VIDEO_SUFFIXES
 
 _BOM = '\ufeff'
 

@@ -10,17 +10,17 @@ import time
 import numpy as np
 import uvicorn
 
+from hri30_ext.apis.recognizer import Recognizer
 from hri30_ext.deploy.exported import ModelInfo
 from hri30_ext.deploy.serve.app import create_app
 from hri30_ext.deploy.serve.settings import Settings
-from hri30_ext.deploy.streaming import Stream, StreamSettings
 from hri30_ext.preprocessing import Preprocessing, Resize
 
 CLASSES = ('PickUpDrill', 'PutDownDrill', 'WalkForward')
 
 
-class FakeRecognizer:
-    """What the service uses of a recognizer; names one class whatever it sees.
+class FakeRecognizer(Recognizer):
+    """A recognizer without a model; names one class whatever it sees.
 
     Args:
         classes (tuple[str, ...]): Names.
@@ -29,16 +29,14 @@ class FakeRecognizer:
         before (Callable, optional): Called before each answer, to wait or to fail.
     """
 
-    batch_size = 8
-
     def __init__(self, classes=CLASSES, label=1, window_seconds=.6, before=None):
-        self.classes, self.label, self.before = classes, label, before
-        self.info = ModelInfo(
-            classes, Preprocessing(4, 1, 'uniform', (Resize(32, 24),)), 'onnx', 'fp32',
-            {'model': 'model.onnx'}, window_seconds=window_seconds)
+        self.label, self.before = label, before
         self.seen = []  # shapes
+        self._set(ModelInfo(
+            classes, Preprocessing(4, 1, 'uniform', (Resize(32, 24),)), 'onnx', 'fp32',
+            {'model': 'model.onnx'}, window_seconds=window_seconds), self.answer)
 
-    def backend(self, views_NTHWC):
+    def answer(self, views_NTHWC):
         self.seen.append(views_NTHWC.shape)
         if self.before is not None:
             self.before()
@@ -46,9 +44,6 @@ class FakeRecognizer:
                             .2 / (len(self.classes) - 1), np.float32)
         scores_NK[:, self.label] = .8
         return scores_NK
-
-    def stream(self, **settings):
-        return Stream(self.info, self.backend, StreamSettings.create(**settings))
 
 
 def write_exported(folder):

@@ -94,9 +94,9 @@ def test_a_clip_is_recognized(open_service, clip):
     seen = []
 
     class Recorder(FakeRecognizer):
-        def backend(self, views_NTHWC):
+        def answer(self, views_NTHWC):
             seen.append(views_NTHWC)
-            return super().backend(views_NTHWC)
+            return super().answer(views_NTHWC)
 
     recognizer = Recorder()
     client = open_service(recognizer)

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 
-from hri30_ext.datasets.naming import VIDEO_SUFFIXES as DATASET_SUFFIXES
 from hri30_ext.deploy import video_io
 from hri30_ext.deploy.video_io import (
     CameraLost,
@@ -21,6 +20,7 @@ from hri30_ext.deploy.video_io import (
     read_clip,
 )
 from hri30_ext.errors import HRI30Error
+from hri30_ext.naming import VIDEO_SUFFIXES as DATASET_SUFFIXES
 from hri30_ext.preprocessing import Preprocessing, Resize
 
 

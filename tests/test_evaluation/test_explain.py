@@ -7,9 +7,9 @@ from conftest import CLASSES, DEMO_CONFIG
 from mmaction.apis import init_recognizer
 
 from hri30_ext.config import load_config
-from hri30_ext.datasets.naming import VIDEO_SUFFIXES
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.explain import explain_clips, find_target_layer
+from hri30_ext.naming import VIDEO_SUFFIXES
 
 
 @pytest.fixture

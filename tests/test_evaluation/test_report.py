@@ -10,7 +10,6 @@ import pytest
 from conftest import CLASSES, DEMO_CONFIG, run_tool
 
 from hri30_ext.config import load_config
-from hri30_ext.datasets.naming import VIDEO_SUFFIXES
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.metrics import HRI30Metric
 from hri30_ext.evaluation.report import write_report
@@ -18,6 +17,7 @@ from hri30_ext.evaluation.report.charts import ticks
 from hri30_ext.evaluation.report.frames import read_frames, to_data_uris
 from hri30_ext.evaluation.results import Results
 from hri30_ext.evaluation.writers import write_curves, write_results
+from hri30_ext.naming import VIDEO_SUFFIXES
 
 # Runs if any name is not escaped: in text, in an attribute, in a script's data.
 HOSTILE = '"><img src=x onerror=window.hacked=1></script><script>window.hacked=1</script>\''

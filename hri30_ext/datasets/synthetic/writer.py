@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 from concurrent.futures import as_completed
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from tqdm import tqdm
 from ...errors import HRI30Error
 from ...utils.fileio import atomic_write_text
 from ...utils.parallel import FEW, process_pool
+from ...utils.progress import refresh_seconds
 from ..annotation import Annotation, write_annotations
 from ..classes import HRI30_CLASSES
 from .groups import DRAWING_SIZE
@@ -205,8 +205,7 @@ def _render_all(root, clips, codec, size, seed, workers, progress):
     workers = workers or os.cpu_count()
     jobs = [(clip, root / clip.path, codec, size, seed) for clip in clips]
     bar = tqdm(total=len(jobs), unit='clip', desc='rendering',
-               # A log file keeps every line, a terminal only the last.
-               mininterval=1 if sys.stderr.isatty() else 10,
+               mininterval=refresh_seconds(terminal=1),
                disable=not (progress and jobs))
     with bar:
         if workers == 1 or len(jobs) < few:

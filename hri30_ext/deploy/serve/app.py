@@ -8,7 +8,6 @@ from importlib import resources
 from typing import Annotated
 
 import anyio
-import numpy as np
 from fastapi import Depends, FastAPI, Query, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
@@ -255,12 +254,12 @@ def _add_api(app: FastAPI, service: Service) -> None:
                 began = time.perf_counter()
                 views_VTHWC, clip = await decode_clip(path, info.preprocessing, settings)
                 decoding = time.perf_counter() - began
-            scores_K, waiting, inference = await service.compute(service.score, views_VTHWC)
+            found, waiting, inference = await service.compute(service.predict, views_VTHWC)
         service.served += 1
-        order = np.argsort(-scores_K, kind='stable')[:top_k]
-        top = [schemas.ClassScore(name=info.classes[k], score=scores_K[k]) for k in order]
         return schemas.Prediction(
-            name=top[0].name, score=top[0].score, top=top, scores=scores_K.tolist(),
+            name=found.class_name, score=found.score, scores=found.scores.tolist(),
+            top=[schemas.ClassScore(name=name, score=score)
+                 for name, score in found.top(top_k)],
             clip=schemas.ClipFacts(**clip),
             seconds=schemas.Timings(decoding=decoding, waiting=waiting,
                                     inference=inference))

@@ -167,9 +167,6 @@ class Service:
         return ServiceError(413, 'upload_too_large', 'Clips may have '
                             f'{self.settings.max_upload_bytes} bytes.', unread=unread)
 
-    def score(self, views_VTHWC: np.ndarray) -> np.ndarray:
-        """Scores one clip, whose views are averaged, (K, ) float32."""
-        size, backend = self.recognizer.batch_size, self.recognizer.backend
-        scores_VK = np.concatenate([backend(views_VTHWC[begin:begin + size])
-                                    for begin in range(0, len(views_VTHWC), size)])
-        return scores_VK.mean(axis=0, dtype=np.float64).astype(np.float32)
+    def predict(self, views_VTHWC: np.ndarray):
+        """Recognizes one clip; returns a :class:`~hri30_ext.apis.recognizer.Prediction`."""
+        return next(self.recognizer.predict_views([views_VTHWC]))

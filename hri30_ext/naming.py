@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from ..errors import HRI30Error
+from .errors import HRI30Error
 
 #: Endings of what counts as a video, in lower case.
 VIDEO_SUFFIXES = ('.avi', '.mp4', '.mov', '.mkv', '.mpg', '.mpeg', '.m4v', '.dv')
