@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake."""
+"""The exceptions that are for the user: one message, no traceback."""
 
 from collections.abc import Iterable
 
@@ -7,8 +7,15 @@ class HRI30Error(Exception):
     """A mistake that the user can mend: shown as one message, no traceback.
 
     Its text names the file, what was found, what was expected and what to do
-    next. Launchers print it and exit with status 2.
+    next. Launchers print it and exit with ``exit_code``.
+
+    Attributes:
+        exit_code (int): 2, a mistake of the user's; subclasses set others: 3 where all
+            was done except for clips that failed, 128 + N where signal N ended the run
+            after it was saved.
     """
+
+    exit_code = 2
 
 
 def first_cases(cases: Iterable[object], limit: int = 3) -> str:

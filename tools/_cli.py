@@ -54,27 +54,26 @@ def choose_device(device: str | None) -> None:
              'Use --device cpu, or mend CUDA.')
 
 
-def fail(message: str) -> NoReturn:
-    """Prints a message and exits with status 2, a user's mistake."""
+def fail(message: str, code: int = 2) -> NoReturn:
+    """Prints a message and exits; status 2 is a user's mistake."""
     print(f'error: {message}', file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
 
 
 def run(main: Callable[[], object]) -> None:
-    """Runs a tool; exits 2 with a message for a user's mistake.
+    """Runs a tool; a mistake of the user's ends it with a message.
 
     Args:
         main (Callable): The tool; :class:`~hri30_ext.errors.HRI30Error` is for
-            the user, every other exception is a bug and keeps its traceback.
+            the user and says the exit status, every other exception is a bug and
+            keeps its traceback.
     """
+    from hri30_ext.errors import HRI30Error  # imports nothing else
     try:
         main()
     except KeyboardInterrupt:
         print('\ninterrupted', file=sys.stderr)
         sys.exit(130)
-    except Exception as error:
-        # By name: the class cannot be imported here without importing torch.
-        if type(error).__name__ != 'HRI30Error':
-            raise
+    except HRI30Error as error:
         # A worker process wraps the message in its traceback.
-        fail(str(error).rsplit('HRI30Error: ', 1)[-1].strip())
+        fail(str(error).rsplit('HRI30Error: ', 1)[-1].strip(), error.exit_code)
