@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
 
 from ..errors import HRI30Error, first_cases
 from ..naming import VIDEO_SUFFIXES, parse_clip_name
+from ..utils.randomness import seeded
 from .annotation import read_annotations
 from .classes import HRI30_CLASSES, canonical_name
 from .splits import split_clips
@@ -46,6 +48,11 @@ class HRI30Dataset(VideoDataset):
     ending), ``label`` (0-based; -1 where unknown), ``group`` (SID; -1 for test
     clips) and ``clip`` (VID; likewise).
 
+    Once :meth:`set_epoch` has been called, what is random in a sample is a function of
+    seed, epoch and index alone: neither the order in which samples are made, nor the
+    process that makes them, nor how many there are, changes it. Before, transforms draw
+    from the generators as they find them.
+
     Raises:
         HRI30Error: a missing or empty folder, names or annotations that are
             wrong or contradict each other.
@@ -60,6 +67,9 @@ class HRI30Dataset(VideoDataset):
             raise HRI30Error(f'subset={subset!r}: expected one of {", ".join(SUBSETS)}.')
         self.subset = subset
         self.split = dict(split or {})
+        # Seed and epoch, where they are known (1): in shared memory, so that loading
+        # processes that live on see an epoch begin.
+        self._position = torch.zeros(3, dtype=torch.int64).share_memory_()
         super().__init__(ann_file='', pipeline=pipeline, data_root=data_root,
                          metainfo=metainfo, test_mode=test_mode, **kwargs)
 
@@ -75,6 +85,40 @@ class HRI30Dataset(VideoDataset):
         clips = load_labelled_clips(self.data_root, self.classes)
         train, val = split_clips(clips, **self.split)
         return train if self.subset == 'train' else val
+
+    def set_epoch(self, seed: int, epoch: int) -> None:
+        """Says for which epoch samples are made from now on.
+
+        Args:
+            seed (int): Of the run.
+            epoch (int): From 0.
+        """
+        self._position.copy_(torch.tensor([seed, epoch, 1]))
+
+    def __getitem__(self, idx: int) -> dict:
+        """Makes a sample, with the randomness of the current epoch."""
+        seed, epoch, known = self._position.tolist()
+        return self.draw(idx, seed, epoch) if known else super().__getitem__(idx)
+
+    def draw(self, idx: int, seed: int, epoch: int) -> dict:
+        """Makes the sample that an epoch has, whichever epoch it is.
+
+        Args:
+            idx (int): Position of the clip.
+            seed (int): Of the run.
+            epoch (int): From 0.
+
+        Returns:
+            dict: As the pipeline packs it.
+        """
+        with seeded(seed, epoch, idx % len(self)):
+            return super().__getitem__(idx)
+
+    def _copy_without_annotation(self, memo: dict | None = None) -> 'HRI30Dataset':
+        """Copies for a subset, which has an epoch of its own."""
+        other = super()._copy_without_annotation({} if memo is None else memo)
+        other._position.share_memory_()
+        return other
 
 
 def subfolder(root: Path, names: Sequence[str]) -> Path | None:

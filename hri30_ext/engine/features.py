@@ -4,13 +4,10 @@ Shapes: N clips, R rows of features of a clip (its frames for 2D recognizers, ot
 views), C channels.
 """
 
-import contextlib
 import copy
-import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from mmaction.registry import HOOKS
 from mmengine.dist import all_gather_object, get_dist_info, is_main_process
@@ -21,6 +18,7 @@ from tqdm import tqdm
 
 from ..errors import HRI30Error
 from ..utils.progress import refresh_seconds
+from ..utils.randomness import seeded
 from .fine_tuning import UnfreezeHook, unwrap
 from .resolution import ProgressiveSizeHook
 
@@ -32,17 +30,25 @@ _POOLS = {'I3DHead': 'avg_pool', 'LSTMHead': 'avg_pool', 'SlowFastHead': 'avg_po
 
 
 class _Draws(Dataset):
-    """Each clip of a dataset several times: item i is clip i modulo N."""
+    """Each clip of a dataset several times: item i is draw i // N of clip i modulo N.
 
-    def __init__(self, dataset, indices: Sequence[int]) -> None:
+    A draw is a function of seed and i, whichever process makes it.
+    """
+
+    def __init__(self, dataset, indices: Sequence[int], seed: int) -> None:
         self.dataset = dataset
         self.indices = indices
+        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, index: int) -> dict:
-        return self.dataset[self.indices[index] % len(self.dataset)]
+        draw, clip = divmod(self.indices[index], len(self.dataset))
+        if hasattr(self.dataset, 'draw'):
+            return self.dataset.draw(clip, self.seed, draw)
+        with seeded(self.seed, draw, clip):
+            return self.dataset[clip]
 
 
 class CachedFeatures(Dataset):
@@ -236,9 +242,9 @@ class FeatureCacheHook(Hook):
         mode = model.training
         model.eval()
         # Training draws the same random numbers as if nothing had been computed here.
-        with _own_randomness(runner.seed + rank), context, torch.no_grad():
+        with seeded(runner.seed), context, torch.no_grad():
             batches = DataLoader(
-                _Draws(dataset, indices), batch_size=loader.batch_size,
+                _Draws(dataset, indices, runner.seed), batch_size=loader.batch_size,
                 num_workers=loader.num_workers, collate_fn=loader.collate_fn,
                 worker_init_fn=loader.worker_init_fn)
             items = []
@@ -311,18 +317,3 @@ def _plain(dataset, val_loop):
     plain.pipeline = val_loop.dataloader.dataset.pipeline
     plain.test_mode = True
     return plain
-
-
-@contextlib.contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
-    """Seeds all generators of the CPU, and gives them their state back afterwards."""
-    states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.random.default_generator.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])

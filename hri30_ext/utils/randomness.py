@@ -1,0 +1,41 @@
+"""Random numbers that are a function of what they are for, and of nothing else."""
+
+import contextlib
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+
+def entropy(*numbers: int) -> np.random.SeedSequence:
+    """Mixes whole numbers into a seed: (1, 2) gives another than (2, 1) or (1, 2, 0).
+
+    Args:
+        numbers (int): Such as seed, epoch and index; modulo 2**64.
+    """
+    words = np.array([number % 2**64 for number in numbers], np.uint64).view(np.uint32)
+    return np.random.SeedSequence([len(numbers), *words.tolist()])
+
+
+@contextlib.contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Seeds all generators of the CPU, and gives them their state back afterwards.
+
+    Those of Python, numpy and torch, which transforms draw from. What is drawn within is a
+    function of the numbers alone, and whoever draws after it sees nothing of it.
+
+    Args:
+        numbers (int): As of :func:`entropy`.
+    """
+    words = entropy(*numbers).generate_state(16)
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(words[:8].tobytes())
+        np.random.seed(words[8:12])
+        torch.random.default_generator.manual_seed(int(words[12:14].view(np.int64)[0]))
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
