@@ -1,47 +1,28 @@
-"""Decoding clips: one pass, only what is needed, de-interlaced where they are interlaced.
+"""Clips on disk, decoded where a damaged file does no harm.
+
+A decoder crashes or hangs on some damaged files, and would take a training with it. All
+clips are decoded in a process beside the one that asks, one for each of its threads, which
+is ended where it takes too long and replaced where it dies: see
+:mod:`hri30_ext.utils.isolated`.
 
 Shapes: N frames read, H height, W width.
-
-The clips of HRI30 take a second or two. A decoder that seeks, as decord does for
-mmaction2's ``DecordDecode``, decodes parts of them more than once; here a clip is decoded
-from its first frame to the last one that is asked for, and only frames that are asked for
-become RGB, scaled in the same step.
 """
 
-from collections.abc import Iterator, Sequence
+import os
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
-import av
 import numpy as np
 
 from .errors import HRI30Error
+from .utils.isolated import IsolatedProcess, ProcessDied
 
-#: Of the frames that a container announces, those that may be missing at its end: a clip
-#: that was cut in the middle of its last frames, or counts packed B-frames twice.
-_MISSING_ALLOWED = 0.1
+#: Environment variable: seconds that opening a clip, or reading its frames, may take.
+SECONDS = 'HRI30_DECODE_SECONDS'
+_DEFAULT_SECONDS = 30
 
-# A playlist under the name of a clip, ffconcat or HLS, would have FFmpeg open other files,
-# and addresses. What holds pictures itself may be read, from disk.
-_OPTIONS = {
-    'format_whitelist': 'avi,mov,matroska,mpeg,mpegts,mpegvideo,m4v,dv,h264,hevc,asf,flv,'
-                        'ogg,mxf,ivf,gif,mjpeg,yuv4mpegpipe',
-    'protocol_whitelist': 'file',
-}
-
-# FFmpeg writes about broken packets to the terminal; what matters is raised.
-av.logging.set_level(av.logging.PANIC)
-
-
-def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
-    """Returns width and height in pixels of frames whose short side is at most a length.
-
-    >>> scaled_size(720, 480, 256), scaled_size(96, 64, 256)
-    ((384, 256), (96, 64))
-    """
-    if short_side is None or min(width, height) <= short_side:
-        return width, height
-    scale = short_side / min(width, height)
-    return round(width * scale), round(height * scale)
+_own = threading.local()
 
 
 class Video:
@@ -60,24 +41,18 @@ class Video:
         size (tuple[int, int]): Width and height in pixels of the frames that are read.
 
     Raises:
-        HRI30Error: the file is no video, or has no frames.
+        HRI30Error: the file is no video, has no frames, is beyond the limits of
+            :mod:`hri30_ext.decoding`, or crashes or hangs the decoder.
     """
 
     def __init__(self, filename: str | Path, short_side: int | None = None,
                  threads: int = 1) -> None:
-        self.filename, self.threads = str(filename), threads
-        try:
-            with av.open(self.filename, options=_OPTIONS) as container:
-                stream = container.streams.video[0]
-                self.fps = float(stream.average_rate or 0)
-                self.size = scaled_size(stream.width, stream.height, short_side)
-                # Counting packets decodes nothing: a third of a millisecond for a clip.
-                self.total_frames = sum(
-                    packet.size > 0 for packet in container.demux(stream))
-        except (av.FFmpegError, IndexError, OSError, ValueError) as error:
-            raise self._broken(_reason(error)) from error
-        if not self.total_frames or min(self.size) < 1:
-            raise self._broken('it has no frames')
+        self.filename = str(filename)
+        self._clip = os.path.abspath(self.filename), short_side, threads
+        facts, _ = self._ask('open_clip', *self._clip)
+        self.total_frames: int = facts['total_frames']
+        self.fps: float = facts['fps']
+        self.size: tuple[int, int] = tuple(facts['size'])
 
     def __len__(self) -> int:
         return self.total_frames
@@ -95,103 +70,72 @@ class Video:
             HRI30Error: the clip is damaged. Of a clip whose last frames alone are
                 missing, the last one that there is stands for them.
         """
-        wanted = sorted(set(map(int, indices_N)))
-        if not wanted or wanted[0] < 0 or wanted[-1] >= self.total_frames:
-            raise IndexError(f'{self.filename}: frames {list(indices_N)} of '
-                             f'{self.total_frames}')
+        indices_N = list(map(int, indices_N))
+        if not indices_N or min(indices_N) < 0 or max(indices_N) >= self.total_frames:
+            raise IndexError(f'{self.filename}: frames {indices_N} of {self.total_frames}')
+        wanted = sorted(set(indices_N))
+        _, (frames_NHWC,) = self._ask('read_frames', *self._clip, wanted)
         width, height = self.size
-        frames_THWC = np.empty((len(wanted), height, width, 3), np.uint8)
-        found = 0
-        for position, frame in enumerate(self._decode()):
-            if position != wanted[found]:
-                continue
-            frames_THWC[found] = self._to_rgb(frame)
-            found += 1
-            if found == len(wanted):
-                break
-        else:
-            # Where decoding ends is known only by going there.
-            self._check_complete(position + 1)
-            frames_THWC[found:] = self._to_rgb(frame)
-        return frames_THWC[np.searchsorted(wanted, indices_N)]
+        if frames_NHWC.shape != (len(wanted), height, width, 3):
+            raise self._broken('it changed while it was read')
+        if wanted == indices_N:
+            return frames_NHWC
+        return frames_NHWC[np.searchsorted(wanted, indices_N)]
 
     def read_all(self) -> np.ndarray:
         """Reads every frame, (T, H, W, 3) uint8 RGB; raises what :meth:`read` does."""
         return self.read(range(self.total_frames))
 
-    def _decode(self) -> Iterator[av.VideoFrame]:
-        """Yields frames, at least one, to the end or to what cannot be decoded."""
+    def read_gray(self, side: int) -> np.ndarray:
+        """Reads every frame that can be decoded, small, for comparing clips.
+
+        Args:
+            side (int): Height and width in pixels; the aspect ratio is not kept.
+
+        Returns:
+            np.ndarray: (N, side, side) uint8 luma, not de-interlaced.
+        """
+        return self._ask('read_gray', self._clip[0], side)[1][0]
+
+    def _ask(self, function: str, *arguments) -> tuple:
         try:
-            with av.open(self.filename, options=_OPTIONS) as container:
-                stream = container.streams.video[0]
-                stream.thread_type = 'AUTO' if self.threads > 1 else 'SLICE'
-                stream.thread_count = self.threads
-                frames = self._until_damage(container.decode(stream))
-                first = next(frames, None)
-                if first is None:
-                    raise self._broken(self._damage or 'no frame of it can be decoded')
-                frames = _chain(first, frames)
-                if first.interlaced_frame:
-                    frames = _deinterlace(frames, stream)
-                yield from frames
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise self._broken(_reason(error)) from error
-
-    def _until_damage(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-        self._damage = ''
-        try:
-            yield from frames
-        except (av.FFmpegError, OSError, ValueError) as error:
-            self._damage = _reason(error)
-
-    def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        width, height = self.size
-        return frame.to_ndarray(format='rgb24', width=width, height=height,
-                                interpolation='BILINEAR')
-
-    def _check_complete(self, found: int) -> None:
-        if found < (1 - _MISSING_ALLOWED) * self.total_frames:
-            raise self._broken(f'{found} of its {self.total_frames} frames can be decoded'
-                               f'{self._damage and ": " + self._damage}')
+            return _process().call(f'hri30_ext.decoding:{function}', *arguments,
+                                   seconds=time_limit())
+        except ProcessDied as error:
+            reason = f'the decoder {error}'
+            if error.kind == 'hung':
+                reason += f'; {SECONDS} sets the limit'
+            raise self._broken(reason) from None
 
     def _broken(self, reason: str) -> HRI30Error:
-        return HRI30Error(f'{self.filename}: cannot be decoded ({reason}).\n'
-                          'Expected a whole video; replace the clip or move it aside.')
+        return broken(self.filename, reason)
 
 
-def _chain(first, rest) -> Iterator:
-    yield first
-    yield from rest
+def broken(filename: str, reason: str) -> HRI30Error:
+    """Returns the error of a clip that cannot be decoded."""
+    return HRI30Error(f'{filename}: cannot be decoded ({reason}).\n'
+                      'Expected a whole video; replace the clip or move it aside.')
 
 
-def _deinterlace(frames: Iterator[av.VideoFrame], stream) -> Iterator[av.VideoFrame]:
-    """Rebuilds each frame from one of its fields and its neighbours, by FFmpeg's yadif.
+def time_limit() -> float:
+    """Returns how long opening a clip, or reading its frames, may take, in seconds.
 
-    Of an interlaced frame every other line was taken a sixtieth of a second later, so that
-    what moves has combs at its edges, the more the faster it is. As many frames come out.
+    Raises:
+        HRI30Error: the environment has no number of seconds.
     """
-    graph = av.filter.Graph()
-    source = graph.add_buffer(template=stream, time_base=stream.time_base)
-    yadif = graph.add('yadif', 'mode=send_frame:deint=interlaced')
-    sink = graph.add('buffersink')
-    source.link_to(yadif)
-    yadif.link_to(sink)
-    graph.configure()
-    for frame in frames:
-        graph.push(frame)
-        yield from _pulled(graph)
-    graph.push(None)
-    yield from _pulled(graph)
+    text = os.environ.get(SECONDS) or str(_DEFAULT_SECONDS)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < 1e6:
+        raise HRI30Error(f'{SECONDS}={text}: expected a number of seconds, such as '
+                         f'{_DEFAULT_SECONDS}.')
+    return seconds
 
 
-def _pulled(graph) -> Iterator[av.VideoFrame]:
-    while True:
-        try:
-            yield graph.pull()
-        except (av.BlockingIOError, av.EOFError):
-            return
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, 'strerror', None) or str(error) or type(error).__name__
-    return text.strip().splitlines()[-1][:160]
+def _process() -> IsolatedProcess:
+    """Returns the decoding process of this thread."""
+    if not hasattr(_own, 'process'):
+        _own.process = IsolatedProcess()
+    return _own.process

@@ -1,5 +1,8 @@
 """Clips are decoded as by other decoders, de-interlaced, and their damage is told."""
 
+import os
+import shutil
+import signal
 import struct
 
 import av
@@ -8,9 +11,11 @@ import decord
 import numpy as np
 import pytest
 
+from hri30_ext import decoding, video
 from hri30_ext.datasets.synthetic import render_clip, write_video
+from hri30_ext.decoding import Decoder, scaled_size
 from hri30_ext.errors import HRI30Error
-from hri30_ext.video import Video, scaled_size
+from hri30_ext.video import Video
 
 
 @pytest.fixture(scope='module')
@@ -249,3 +254,70 @@ def test_playlist_does_not_open_other_files(folder, tmp_path, playlist):
     (tmp_path / 'list.avi').write_text(playlist)
     with pytest.raises(HRI30Error, match=r'list\.avi: cannot be decoded'):
         Video(tmp_path / 'list.avi')
+
+
+# ---- In a process of its own -------------------------------------------------------------
+
+
+def test_pixels_are_those_of_the_decoder(folder, interlaced):
+    for path, side in ((folder / 'mjpeg.avi', None), (interlaced[0], 40)):
+        decoder, clip = Decoder(path, side), Video(path, side)
+        assert (decoder.total_frames, decoder.fps, decoder.size) == (
+            clip.total_frames, clip.fps, clip.size)
+        np.testing.assert_array_equal(clip.read([4, 2]), decoder.read([4, 2]))
+
+
+def test_a_decoder_that_hangs_costs_the_clip(folder, tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / 'clip.avi')  # opening it waits for ever
+    monkeypatch.setenv('HRI30_DECODE_SECONDS', '0.3')
+    with pytest.raises(HRI30Error, match=r'clip\.avi: cannot be decoded \(the decoder took '
+                       r'more than 0\.3 seconds; HRI30_DECODE_SECONDS sets the limit\)'):
+        Video(tmp_path / 'clip.avi')
+    monkeypatch.delenv('HRI30_DECODE_SECONDS')
+    assert len(Video(folder / 'mpeg4.avi')) == 20
+
+
+def test_a_decoder_that_crashes_costs_the_clip(folder):
+    clip = Video(folder / 'mpeg4.avi')
+    os.kill(video._process().pid, signal.SIGSEGV)
+    with pytest.raises(HRI30Error, match=r'mpeg4\.avi: cannot be decoded \(the decoder '
+                       r'crashed \(SIGSEGV\)\)'):
+        clip.read([0])
+    assert clip.read([0]).shape == (1, 64, 96, 3)
+
+
+@pytest.mark.parametrize('seconds', ['0', '-1', 'soon', 'nan', 'inf'])
+def test_a_time_limit_that_is_none(folder, monkeypatch, seconds):
+    monkeypatch.setenv('HRI30_DECODE_SECONDS', seconds)
+    with pytest.raises(HRI30Error, match='expected a number of seconds'):
+        Video(folder / 'mpeg4.avi')
+
+
+def test_a_clip_that_changes_between_opening_and_reading(folder, tmp_path):
+    path = tmp_path / 'clip.avi'
+    shutil.copy(folder / 'mpeg4.avi', path)
+    clip = Video(path)
+    write_video(np.zeros((20, 32, 48, 3), np.uint8), path, 'mpeg4')
+    with pytest.raises(HRI30Error, match='changed while it was read'):
+        clip.read([0])
+
+
+@pytest.mark.parametrize(('name', 'limit', 'message'), [
+    ('MAX_PIXELS', 96 * 64 - 1, 'frames of 96 x 64 pixels: expected at most 6,143'),
+    ('MAX_FRAMES', 19, 'it has more than 19 frames'),
+    ('MAX_BYTES', 20 * 96 * 64 * 3 - 1, '20 frames of 96 x 64 pixels take more than')])
+def test_size_is_bounded(folder, monkeypatch, name, limit, message):
+    Decoder(folder / 'mpeg4.avi').read(range(20))
+    monkeypatch.setattr(decoding, name, limit)
+    with pytest.raises(HRI30Error, match=f'cannot be decoded .{message}'):
+        Decoder(folder / 'mpeg4.avi').read(range(20))
+
+
+def test_frames_beyond_8k_are_never_decoded(tmp_path):
+    with av.open(str(tmp_path / 'huge.avi'), 'w') as container:
+        stream = container.add_stream('mjpeg', rate=30)
+        stream.width, stream.height, stream.pix_fmt = 8208, 4096, 'yuvj420p'
+        container.mux(stream.encode(av.VideoFrame(8208, 4096, 'yuvj420p')))
+        container.mux(stream.encode())
+    with pytest.raises(HRI30Error, match='8208 x 4096 pixels: expected at most 33,554,432'):
+        Video(tmp_path / 'huge.avi')

@@ -20,7 +20,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-import av
 import imagehash
 import numpy as np
 from mmaction.registry import DATASETS
@@ -30,10 +29,11 @@ from tqdm import tqdm
 
 from ..config import PROJECT_ROOT
 from ..errors import HRI30Error, first_cases
-from ..utils.fileio import atomic_write_text
+from ..utils.fileio import atomic_write_text, sha256_of
 from ..utils.hardware import available_cores
 from ..utils.parallel import FEW, process_pool
 from ..utils.progress import refresh_seconds
+from ..video import Video
 from .hri30 import find_test_folder, list_clips
 
 #: The largest distance, in bits of 256, of any frame of a clip from the frame of its copy.
@@ -105,22 +105,15 @@ class Leaks:
 def fingerprint(path: str | Path) -> Fingerprint:
     """Reads a clip once: its SHA-256, and a perceptual hash of every frame.
 
-    Decodes with PyAV, which reports what is damaged where decord may crash or hang.
+    A clip that cannot be read has a ``problem`` instead.
     """
     try:
-        sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stream.thread_count = 1  # there is a process for every core already
-            hashes = [_hash_frame(frame.reformat(
-                _FRAME_SIDE, _FRAME_SIDE, 'gray', interpolation='AREA').to_ndarray())
-                for frame in container.decode(stream)]
-        if not hashes:
-            raise ValueError('no frames')
-    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        problem = f'{type(error).__name__}: {str(error).strip()[:120]}'
-        return Fingerprint('', _NO_FRAMES, problem)
-    return Fingerprint(sha256, np.stack(hashes), '')
+        sha256 = sha256_of(path)
+        frames_THW = Video(path).read_gray(_FRAME_SIDE)
+    except (HRI30Error, OSError) as error:
+        problem = str(error).strip().splitlines()[0].removeprefix(f'{path}: ')
+        return Fingerprint('', _NO_FRAMES, problem[:120])
+    return Fingerprint(sha256, np.stack(list(map(_hash_frame, frames_THW))), '')
 
 
 def _hash_frame(gray_HW: np.ndarray) -> np.ndarray:
@@ -208,7 +201,8 @@ def read_fingerprints(paths: Iterable[str], cache: LeakCache) -> dict[str, Finge
                    mininterval=refresh_seconds())
         for path, result in zip(new, bar, strict=True):
             found[path] = result
-            cache.put(path, stats[path], result)
+            if not result.problem:  # a machine that is busy may have taken too long
+                cache.put(path, stats[path], result)
     return found
 
 
@@ -219,7 +213,7 @@ def read_contents(paths: Iterable[str], cache: LeakCache) -> dict[str, Fingerpri
         found[path] = cache.get(path, _stat(path))
         if found[path] is None:
             try:
-                sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+                sha256 = sha256_of(path)
                 found[path] = Fingerprint(sha256, _NO_FRAMES, '')
             except OSError as error:
                 found[path] = Fingerprint('', _NO_FRAMES, str(error))

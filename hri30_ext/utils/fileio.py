@@ -1,6 +1,7 @@
 """Writing files whole or not at all."""
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -46,6 +47,19 @@ def atomic_write_text(path: str | Path, text: str) -> None:
         # A file name that is not UTF-8 is written as the bytes that it is.
         temporary.write_text(text, encoding='utf-8', errors='surrogateescape',
                              newline='\n')
+
+
+def sha256_of(path: str | Path) -> str:
+    """Returns the SHA-256 of a file of any size, as hexadecimal digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def check_writable(folder: str | Path) -> Path:

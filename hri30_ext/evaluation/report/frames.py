@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
-import decord
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ...errors import HRI30Error
+from ...video import Video
 
 #: Frames that are shown of a clip.
 SHOWN = 8
@@ -72,15 +72,8 @@ def read_frames(filename: str, cfg: Config | None = None) -> np.ndarray:
     if not filename or not path.is_file():
         raise HRI30Error(f'{filename or "the clip"}: no such file.\nExpected the clip '
                          'where it lay when it was tested; test again after moving data.')
-    try:
-        path = path.resolve()
-        reader = decord.VideoReader(str(path), num_threads=1)
-        indices = choose_frames(str(path), len(reader), cfg)
-        frames = [reader[int(i)].asnumpy() for i in indices]
-    except Exception as error:  # decoders raise many kinds for a bad file
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise HRI30Error(f'{filename}: cannot be decoded ({lines[-1][:160]}).\n'
-                         'Expected a whole video.') from error
+    video = Video(path.resolve())
+    frames = video.read(choose_frames(str(path), len(video), cfg))
     height, width = frames[0].shape[:2]
     size = (_WIDTH, max(1, round(_WIDTH * height / width)))
     return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
