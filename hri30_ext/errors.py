@@ -18,6 +18,33 @@ class HRI30Error(Exception):
     exit_code = 2
 
 
+# What allocators and the kernel say when memory runs out.
+_OUT_OF_MEMORY = ("can't allocate memory", 'out of memory', 'Cannot allocate memory',
+                  'Insufficient memory', 'insufficient shared memory',
+                  'is killed by signal: Killed', 'is killed by signal: Bus error')
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, whichever library raised it."""
+    return isinstance(error, MemoryError) or (
+        not isinstance(error, HRI30Error)
+        and any(sign in str(error) for sign in _OUT_OF_MEMORY))
+
+
+class Interrupted(BaseException):
+    """A signal ended the run after it was saved; text as of :class:`HRI30Error`.
+
+    Like KeyboardInterrupt no Exception: what goes on after errors does not go on after it.
+
+    Attributes:
+        exit_code (int): 128 + the signal's number.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
 def first_cases(cases: Iterable[object], limit: int = 3) -> str:
     """Names the first cases and counts the rest.
 

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from ..errors import HRI30Error
+from ..errors import HRI30Error, ran_out_of_memory
 from ..utils.env_check import why_no_cuda
 
 #: Written by the renderer of the embedded data.
@@ -61,12 +61,6 @@ def drop_pretrained(cfg: Config) -> None:
         backbone.init_cfg = None
 
 
-# What allocators and the kernel say when memory runs out.
-_OUT_OF_MEMORY = ("can't allocate memory", 'out of memory', 'Cannot allocate memory',
-                  'insufficient shared memory', 'is killed by signal: Killed',
-                  'is killed by signal: Bus error')
-
-
 @contextlib.contextmanager
 def explain_out_of_memory(cfg: Config, loader: str) -> Iterator[None]:
     """Ends a run that ran out of memory with what did not fit and what to set.
@@ -82,8 +76,7 @@ def explain_out_of_memory(cfg: Config, loader: str) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is the former
         text = str(error)
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(
-                sign in text for sign in _OUT_OF_MEMORY):
+        if not isinstance(error, torch.OutOfMemoryError) and not ran_out_of_memory(error):
             raise
         batch = cfg[loader].batch_size
         wrapper = cfg.get('optim_wrapper') or {}

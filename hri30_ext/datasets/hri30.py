@@ -1,18 +1,29 @@
 """The HRI30 dataset: labels, groups and clips from file names."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
 
 from ..errors import HRI30Error, first_cases
 from ..naming import VIDEO_SUFFIXES, parse_clip_name
-from ..utils.randomness import seeded
+from ..utils.randomness import entropy, seeded
 from .annotation import read_annotations
 from .classes import HRI30_CLASSES, canonical_name
 from .splits import split_clips
+from .unreadable import (
+    FIRST,
+    LATER,
+    is_of_one_clip,
+    nothing_can_be_read,
+    reason_of,
+    substitutes,
+    took_too_long,
+)
 
 SUBSETS = ('train', 'val', 'test')
 
@@ -53,9 +64,16 @@ class HRI30Dataset(VideoDataset):
     process that makes them, nor how many there are, changes it. Before, transforms draw
     from the generators as they find them.
 
+    A clip that cannot be read, for whatever reason that is the clip's own, ends nothing. In
+    training another one takes its place, of the same class where there is one, chosen by
+    seed, epoch and index; the data sample's ``skipped`` lists video id, file and reason of
+    what it stands for. In test mode the clip itself comes blank, with the reason as the
+    data sample's ``failed``.
+
     Raises:
         HRI30Error: a missing or empty folder, names or annotations that are
-            wrong or contradict each other.
+            wrong or contradict each other. When a sample is made: so many training
+            clips in a row cannot be read that it is not their fault.
     """
 
     METAINFO = dict(classes=HRI30_CLASSES)
@@ -70,6 +88,8 @@ class HRI30Dataset(VideoDataset):
         # Seed and epoch, where they are known (1): in shared memory, so that loading
         # processes that live on see an epoch begin.
         self._position = torch.zeros(3, dtype=torch.int64).share_memory_()
+        self._hung: dict[int, Exception] = {}  # clips on which decoding took too long
+        self._has_read = False  # any clip
         super().__init__(ann_file='', pipeline=pipeline, data_root=data_root,
                          metainfo=metainfo, test_mode=test_mode, **kwargs)
 
@@ -98,7 +118,7 @@ class HRI30Dataset(VideoDataset):
     def __getitem__(self, idx: int) -> dict:
         """Makes a sample, with the randomness of the current epoch."""
         seed, epoch, known = self._position.tolist()
-        return self.draw(idx, seed, epoch) if known else super().__getitem__(idx)
+        return self._make(idx, (seed, epoch) if known else None)
 
     def draw(self, idx: int, seed: int, epoch: int) -> dict:
         """Makes the sample that an epoch has, whichever epoch it is.
@@ -111,14 +131,93 @@ class HRI30Dataset(VideoDataset):
         Returns:
             dict: As the pipeline packs it.
         """
-        with seeded(seed, epoch, idx % len(self)):
-            return super().__getitem__(idx)
+        return self._make(idx, (seed, epoch))
+
+    # ---- Clips that cannot be read ------------------------------------------------------
+
+    def _make(self, idx: int, position: tuple[int, int] | None) -> dict:
+        idx = self.get_data_info(idx)['sample_idx']  # not negative
+        return (self._make_blank_if_broken if self.test_mode
+                else self._make_another_if_broken)(idx, position)
+
+    def _make_another_if_broken(self, idx: int, position: tuple[int, int] | None) -> dict:
+        skipped: list[tuple[str, str, str]] = []
+        hung = 0
+        for attempt, candidate in enumerate(self._candidates(idx, position)):
+            randomness = (contextlib.nullcontext() if position is None
+                          else seeded(*position, idx, attempt))
+            with randomness:
+                sample, error = self._try(candidate)
+            if error is None:
+                self._has_read = True
+                return _noted(sample, skipped=skipped) if skipped else sample
+            info = self.get_data_info(candidate)
+            skipped.append((info['video_id'], info['filename'],
+                            reason_of(error, info['filename'])))
+            hung += candidate in self._hung
+            if hung >= FIRST or len(skipped) >= (LATER if self._has_read else FIRST):
+                break
+        raise nothing_can_be_read(skipped) from error
+
+    def _candidates(self, idx: int, position: tuple[int, int] | None) -> Iterator[int]:
+        yield idx
+        drawn = position or (int(np.random.randint(2**31)), )
+        yield from substitutes(
+            idx, len(self), lambda other: self.get_data_info(other)['label'],
+            np.random.default_rng(entropy(*drawn, idx)))
+
+    def _make_blank_if_broken(self, idx: int, position: tuple[int, int] | None) -> dict:
+        with contextlib.nullcontext() if position is None else seeded(*position, idx, 0):
+            sample, error = self._try(idx)
+        if error is None:
+            return sample
+        info = self.get_data_info(idx)
+        failed = reason_of(error, info['filename'])
+        try:
+            sample = self.pipeline({**info, 'failed': failed})
+        except Exception:  # with no clip at all: it is not the clip
+            raise error from None
+        return _noted(sample, failed=failed)
+
+    def _try(self, idx: int) -> tuple[dict | None, Exception | None]:
+        """Makes a sample of one clip, or returns what is wrong with the clip."""
+        if idx in self._hung:
+            return None, self._hung[idx]
+        try:
+            sample = self.prepare_data(idx)
+        except Exception as error:
+            if not is_of_one_clip(error):
+                raise
+            if took_too_long(error):
+                # Not again in every epoch.
+                self._hung[idx] = error
+            return None, error
+        if sample is None:
+            return None, HRI30Error('the pipeline made no sample of it')
+        return sample, None
+
+    # ---- Subsets ------------------------------------------------------------------------
+
+    def get_subset_(self, indices: Sequence[int] | int) -> None:
+        """Keeps only a part of the clips, as in mmengine."""
+        super().get_subset_(indices)
+        self._hung = {}
 
     def _copy_without_annotation(self, memo: dict | None = None) -> 'HRI30Dataset':
         """Copies for a subset, which has an epoch of its own."""
         other = super()._copy_without_annotation({} if memo is None else memo)
         other._position.share_memory_()
+        other._hung = {}
         return other
+
+
+def _noted(sample: dict, **facts) -> dict:
+    """Notes facts in a sample, where the pipeline packed it in its data sample."""
+    if 'data_samples' in sample:
+        sample['data_samples'].set_metainfo(facts)
+    else:
+        sample.update(facts)
+    return sample
 
 
 def subfolder(root: Path, names: Sequence[str]) -> Path | None:

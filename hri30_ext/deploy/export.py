@@ -150,7 +150,11 @@ def _dataset(cfg: Config, subset: str):
 
 def _clip(dataset, index: int, preprocessing: Preprocessing) -> np.ndarray:
     """Reads a clip through the config's own pipeline, (V, T, H, W, C) uint8."""
-    images = np.stack(dataset[index]['imgs'])
+    sample = dataset[index]
+    if 'failed' in sample:
+        raise HRI30Error(f'{sample["filename"]}: {sample["failed"]}\nExpected a whole '
+                         'video; replace the clip or move it aside.')
+    images = np.stack(sample['imgs'])
     return images.reshape(preprocessing.num_views, preprocessing.num_frames,
                           *images.shape[1:])
 

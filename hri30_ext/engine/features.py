@@ -315,5 +315,4 @@ def _plain(dataset, val_loop):
                          'would be used.\nTake augmented views, or cache_features=None.')
     plain = copy.copy(dataset)
     plain.pipeline = val_loop.dataloader.dataset.pipeline
-    plain.test_mode = True
     return plain

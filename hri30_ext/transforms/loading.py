@@ -1,14 +1,35 @@
 """Reading clips."""
 
+from collections.abc import Sequence
 
+import numpy as np
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 from torch.utils.data import get_worker_info
 
 from ..datasets.cache import FORMS, ClipCache
+from ..decoding import scaled_size
 from ..errors import HRI30Error
 from ..utils.hardware import available_cores
 from ..video import Video
+
+
+class BlankClip:
+    """A black clip of HRI30's size, in the place of one that cannot be read.
+
+    Args:
+        short_side (int, optional): Its height in pixels; None: as of HRI30's clips.
+    """
+
+    total_frames = 32
+
+    def __init__(self, short_side: int | None) -> None:
+        self.size = scaled_size(720, 480, short_side)
+
+    def read(self, indices_N: Sequence[int]) -> np.ndarray:
+        """Returns black frames, (N, H, W, 3) uint8 RGB."""
+        width, height = self.size
+        return np.zeros((len(indices_N), height, width, 3), np.uint8)
 
 
 @TRANSFORMS.register_module()
@@ -20,11 +41,12 @@ class ClipInit(BaseTransform):
     Required Keys:
 
         - filename
+        - failed (str, optional): The clip cannot be read; a blank one is opened.
 
     Added Keys:
 
-        - video_reader: a :class:`~hri30_ext.video.Video` or
-          :class:`~hri30_ext.datasets.cache.CachedClip`.
+        - video_reader: a :class:`~hri30_ext.video.Video`,
+          :class:`~hri30_ext.datasets.cache.CachedClip` or :class:`BlankClip`.
         - total_frames (int)
 
     Args:
@@ -54,15 +76,19 @@ class ClipInit(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Opens the clip."""
-        filename = results['filename']
+        reader = (BlankClip(self.short_side) if 'failed' in results
+                  else self._open(results['filename']))
+        results['video_reader'] = reader
+        results['total_frames'] = reader.total_frames
+        return results
+
+    def _open(self, filename: str):
         reader = self.cache and self.cache.open(filename)
         if reader is None and self.cache and self.keep:
             reader = self.cache.add(filename, _threads())
         if reader is None:
             reader = Video(filename, self.short_side, _threads())
-        results['video_reader'] = reader
-        results['total_frames'] = reader.total_frames
-        return results
+        return reader
 
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(short_side={self.short_side}, cache={self.cache}, '
