@@ -27,9 +27,9 @@ from .video import broken
 #: that was cut in the middle of its last frames, or counts packed B-frames twice.
 _MISSING_ALLOWED = 0.1
 
-# A playlist under the name of a clip, ffconcat or HLS, would have FFmpeg open other files,
-# and addresses. What holds pictures itself may be read, from disk.
-_OPTIONS = {
+#: For opening files. A playlist under the name of a clip, ffconcat or HLS, would have FFmpeg
+#: open other files, and addresses. What holds pictures itself may be read, from disk.
+OPTIONS = {
     'format_whitelist': 'avi,mov,matroska,mpeg,mpegts,mpegvideo,m4v,dv,h264,hevc,asf,flv,'
                         'ogg,mxf,ivf,gif,mjpeg,yuv4mpegpipe',
     'protocol_whitelist': 'file',
@@ -83,7 +83,7 @@ class Decoder:
                  threads: int = 1) -> None:
         self.filename, self.threads = str(filename), threads
         try:
-            with av.open(self.filename, options=_OPTIONS) as container:
+            with av.open(self.filename, options=OPTIONS) as container:
                 stream = container.streams.video[0]
                 self._check_pixels(stream.width, stream.height)
                 self.fps = float(stream.average_rate or 0)
@@ -92,7 +92,7 @@ class Decoder:
                 self.total_frames = sum(packet.size > 0 for packet in islice(
                     container.demux(stream), MAX_FRAMES + 2))
         except (av.FFmpegError, IndexError, OSError, ValueError) as error:
-            raise self._broken(_reason(error)) from error
+            raise self._broken(explain(error)) from error
         if not self.total_frames or min(self.size) < 1:
             raise self._broken('it has no frames')
         if self.total_frames > MAX_FRAMES:
@@ -149,7 +149,7 @@ class Decoder:
             HRI30Error: there is none.
         """
         try:
-            with av.open(self.filename, options=_OPTIONS) as container:
+            with av.open(self.filename, options=OPTIONS) as container:
                 stream = container.streams.video[0]
                 # A stream may grow in its midst, which FFmpeg itself then refuses.
                 stream.codec_context.options = {'max_pixels': str(MAX_PIXELS)}
@@ -164,14 +164,14 @@ class Decoder:
                     frames = _deinterlace(frames, stream)
                 yield from frames
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise self._broken(_reason(error)) from error
+            raise self._broken(explain(error)) from error
 
     def _until_damage(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         self._damage = ''
         try:
             yield from frames
         except (av.FFmpegError, OSError, ValueError) as error:
-            self._damage = _reason(error)
+            self._damage = explain(error)
 
     def _check_pixels(self, width: int, height: int) -> None:
         if width * height > MAX_PIXELS:
@@ -225,7 +225,8 @@ def _pulled(graph) -> Iterator[av.VideoFrame]:
             return
 
 
-def _reason(error: Exception) -> str:
+def explain(error: Exception) -> str:
+    """Returns the one line of an error that says what is wrong."""
     text = getattr(error, 'strerror', None) or str(error) or type(error).__name__
     return text.strip().splitlines()[-1][:160]
 
