@@ -23,8 +23,8 @@ def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
                         help='settings that beat HRI30_ROOT and the config, such as '
                              'data_root=PATH batch_size=8 split.val_groups=[1]')
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'),
-                        default='none', help=argparse.SUPPRESS)
+    parser.add_argument('--launcher', choices=('none', 'pytorch'), default='none',
+                        help=argparse.SUPPRESS)
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
                         help=argparse.SUPPRESS)
 
@@ -56,6 +56,13 @@ def choose_device(device: str | None) -> None:
 
 def fail(message: str, code: int = 2) -> NoReturn:
     """Prints a message and exits; status 2 is a user's mistake."""
+    file = os.environ.get('HRI30_ERROR_FILE')
+    if file:  # one of several processes: tools/_launch.py says it once
+        Path(file).write_text(message, encoding='utf-8', errors='surrogateescape')
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        # Not in order: that may wait for a process that is gone.
+        os._exit(code)
     print(f'error: {message}', file=sys.stderr)
     sys.exit(code)
 
@@ -68,12 +75,16 @@ def run(main: Callable[[], object]) -> None:
             the user and says the exit status, every other exception is a bug and
             keeps its traceback.
     """
-    from hri30_ext.errors import HRI30Error  # imports nothing else
+    from hri30_ext.errors import HRI30Error, Interrupted  # imports nothing else
     try:
         main()
     except KeyboardInterrupt:
         print('\ninterrupted', file=sys.stderr)
         sys.exit(130)
+    except Interrupted as error:
+        print(f'\ninterrupted: {error}', file=sys.stderr)
+        sys.exit(error.exit_code)
     except HRI30Error as error:
         # A worker process wraps the message in its traceback.
-        fail(str(error).rsplit('HRI30Error: ', 1)[-1].strip(), error.exit_code)
+        fail(str(error).rsplit(f'{type(error).__name__}: ', 1)[-1].strip(),
+             error.exit_code)

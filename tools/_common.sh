@@ -10,9 +10,9 @@
 #   wants_help ARGS..  true if --help or -h is among ARGS
 #   die MESSAGE [CODE] prints "error: MESSAGE" to stderr, exits with CODE (1)
 #   ensure_venv        sets the environment up if it is not; says so on stderr
-#   launch FILE ARGS.. runs a Python file with ARGS: plainly, or under torchrun
-#                      and with `--launcher pytorch` appended if GPUS or NNODES
-#                      is set. Returns the program's exit code.
+#   launch FILE ARGS.. runs a Python file with ARGS: plainly, or in as many processes
+#                      as GPUS or NNODES say and with `--launcher pytorch` appended
+#                      (see _launch.py). Returns the program's exit code.
 #   launch_exec FILE ARGS..
 #                      the same, in place of the shell: for a script's last line,
 #                      so that a signal to the script reaches the program.
@@ -61,15 +61,13 @@ _launch_command() {
         _positive NODE_RANK "$NODE_RANK" 0
         where=("--nnodes=$nodes" "--node-rank=$NODE_RANK"
             "--master-addr=$MASTER_ADDR" "--master-port=${PORT:-29500}")
-    elif [[ -n "${PORT:-}" ]]; then
-        where=("--master-addr=${MASTER_ADDR:-127.0.0.1}" "--master-port=$PORT")
     else
-        where=(--standalone)  # takes a free port, so two runs do not collide
+        where=("--master-addr=${MASTER_ADDR:-127.0.0.1}" "--master-port=${PORT:-0}")
     fi
-    # torchrun would give each process one thread, with a warning.
+    # As many threads as there are cores, in all processes together.
     cores="$(nproc 2>/dev/null || echo 1)"
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((cores > gpus ? cores / gpus : 1))}"
-    LAUNCH=("$PY" -m torch.distributed.run "--nproc-per-node=$gpus" "${where[@]}"
+    LAUNCH=("$PY" "$ROOT/tools/_launch.py" "--nproc-per-node=$gpus" "${where[@]}"
         "$@" --launcher pytorch)
 }
 

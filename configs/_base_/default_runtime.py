@@ -10,7 +10,9 @@ early_stopping = dict(  # None: off
 save_best = 'top1'  # or 'loss', or any other metric of the validation
 snapshot_interval = None  # 10: keep the checkpoint of every tenth epoch; None: of none
 tracker = None  # None, or a name in trackers
+max_skipped = 0.05  # share of the training clips that may be unreadable; 0: none, 1: all
 report = True  # a report.html in each result folder
+peer_timeout = 600  # seconds until another process that does not answer counts as lost
 memory_format = 'channels_last'  # of weights; None: as torch makes them, slower
 # ----------------------------------------------------------------------------------
 
@@ -25,16 +27,18 @@ default_hooks = dict(
 custom_hooks = [
     '${early_stopping}',
     '${strategies[strategy].schedule}',
+    '${batch_norms[batch_norm]}',
     '${weight_averagings[weight_averaging]}',
     '${class_weightings[class_weights]}',
     '${feature_caches[cache_features]}',
     '${progressive_sizes[progressive_size]}',
     '${memory_formats[memory_format]}',
+    dict(type='SkippedVideosHook', max_skipped='${max_skipped}'),
     dict(type='CurvesHook'),
 ]
 memory_formats = dict(channels_last=dict(type='ChannelsLastHook'))
 # Convolutions try their algorithms once; deterministic runs do not.
-env_cfg = dict(cudnn_benchmark=True)
+env_cfg = dict(cudnn_benchmark=True, dist_cfg=dict(timeout='${peer_timeout}'))
 
 # Scalars of the run, also for other programs to show.
 trackers = dict(tensorboard=dict(type='TensorboardVisBackend'))

@@ -4,13 +4,14 @@ import shlex
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import is_main_process
 from mmengine.runner import find_latest_checkpoint
 
 from ..config import PROJECT_ROOT, read_config, resolve_settings
 from ..datasets.hri30 import list_clips
 from ..datasets.leaks import check_leaks, load_test_split
-from ..engine import HRI30Runner
+from ..engine import HRI30Runner, distributed
+from ..engine.data_parallel import draw_apart, scale_learning_rate, use_processes
 from ..errors import HRI30Error
 from ..utils.fileio import atomic_path, check_writable
 from .common import (
@@ -22,6 +23,7 @@ from .common import (
 )
 
 
+@distributed.explain_lost_peer()
 def train(config: str, work_dir: str | None = None, resume: str | bool = False,
           options: dict | None = None, launcher: str = 'none') -> Path | None:
     """Trains a config.
@@ -33,7 +35,7 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
         resume (str | bool): A checkpoint to go on from, or True for the last
             one in ``work_dir``.
         options (dict, optional): As parsed from ``--cfg-options``.
-        launcher (str): As in mmengine.
+        launcher (str): ``pytorch`` where this is one of several processes.
 
     Returns:
         Path | None: The best checkpoint, or the last where none is best.
@@ -45,20 +47,24 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
     cfg = resolve_settings(unresolved)
     check_environment(cfg)
     cfg.launcher = launcher
-    cfg.work_dir = str(check_writable(
-        work_dir or PROJECT_ROOT / 'work_dirs' / Path(config).stem))
+    distributed.start(launcher, cfg.peer_timeout)
+    use_processes(cfg)
+    work_dir = Path(work_dir or PROJECT_ROOT / 'work_dirs' / Path(config).stem)
+    cfg.work_dir = str(work_dir.expanduser().resolve())
+    distributed.on_main(check_writable, cfg.work_dir)
     _set_resume(cfg, resume)
     if cfg.get('load_from'):
         drop_pretrained(cfg)
     keep_validation_clips(cfg)
-    # Frozen parameters have no gradients, which DDP must be told to expect.
-    cfg.find_unused_parameters = cfg.get('find_unused_parameters', False) or any(
-        hook['type'] == 'UnfreezeHook' for hook in cfg.get('custom_hooks', []))
+    scaling = scale_learning_rate(cfg)
     runner = HRI30Runner.from_cfg(cfg)
-    _keep_config(unresolved, cfg)
+    distributed.on_main(_keep_config, unresolved, cfg)
     runner.logger.info(f'Training on {describe_data(cfg)} with {describe_device()}')
+    if scaling:
+        runner.logger.info(scaling)
     _log_sizes(runner, cfg)
-    _check_leaks(runner, cfg)
+    distributed.on_main(_check_leaks, runner, cfg)
+    draw_apart(runner.seed)
     with explain_out_of_memory(cfg, 'train_dataloader'):
         runner.train()
     if not is_main_process():
@@ -89,7 +95,6 @@ def _set_resume(cfg: Config, resume: str | bool) -> None:
     cfg.resume, cfg.load_from = True, str(Path(checkpoint).expanduser().resolve())
 
 
-@master_only
 def _keep_config(unresolved: Config, cfg: Config) -> None:
     """Keeps the config beside the checkpoints, with its options and its references.
 
@@ -112,7 +117,6 @@ def _log_sizes(runner, cfg: Config) -> None:
             f'groups (SID) {", ".join(map(str, groups))}')
 
 
-@master_only
 def _check_leaks(runner, cfg: Config) -> None:
     """Ends a training on clips that stand in two splits, before the first epoch."""
     loops = dict(train=runner.train_loop, val=runner.val_loop)

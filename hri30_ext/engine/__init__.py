@@ -2,14 +2,22 @@
 
 from .. import compat  # noqa: F401  (first: it mends what the others import)
 from .checkpoint import ResumableEarlyStoppingHook, ValidatedCheckpointHook
+from .data_parallel import GlobalMeanDataParallel, RepeatedClipHook
 from .features import FeatureCacheHook
-from .fine_tuning import PartwiseOptimWrapperConstructor, UnfreezeHook
+from .fine_tuning import (
+    FrozenBatchNormHook,
+    PartwiseOptimWrapperConstructor,
+    UnfreezeHook,
+)
 from .hooks import ChannelsLastHook, ClassWeightsHook, CurvesHook, LearningRatesHook
 from .optim import BF16OptimWrapper
 from .resolution import ProgressiveSizeHook
 from .runner import HRI30Runner
+from .skipped import SkippedVideosHook
 
 __all__ = ['BF16OptimWrapper', 'ChannelsLastHook', 'ClassWeightsHook', 'CurvesHook',
-           'FeatureCacheHook', 'HRI30Runner', 'LearningRatesHook',
-           'PartwiseOptimWrapperConstructor', 'ProgressiveSizeHook',
-           'ResumableEarlyStoppingHook', 'UnfreezeHook', 'ValidatedCheckpointHook']
+           'FeatureCacheHook', 'FrozenBatchNormHook', 'GlobalMeanDataParallel',
+           'HRI30Runner', 'LearningRatesHook', 'PartwiseOptimWrapperConstructor',
+           'ProgressiveSizeHook', 'RepeatedClipHook',
+           'ResumableEarlyStoppingHook', 'SkippedVideosHook', 'UnfreezeHook',
+           'ValidatedCheckpointHook']

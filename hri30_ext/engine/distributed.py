@@ -4,6 +4,7 @@ torch.distributed with NCCL where there is CUDA, otherwise gloo; everything here
 for one process, and then costs nothing.
 """
 
+import atexit
 import contextlib
 import datetime
 import itertools
@@ -26,7 +27,7 @@ PEER_TIMEOUT = 600
 
 # What gloo, NCCL and the store say of a process that is gone.
 _LOST = ('connection closed by peer', 'connection reset', 'broken pipe', 'socket closed',
-         'connection was closed', 'connection refused', 'remote process', 'no route to host',
+         'connection was closed', 'connection refused', 'remote process', 'no route to',
          'timed out', 'timeout', 'failed to recv', 'failed to send')
 
 _store: dist.Store | None = None
@@ -103,14 +104,7 @@ def start(launcher: str, timeout: float = PEER_TIMEOUT) -> None:
             f'({_first_line(error)}).\nExpected the same command on every host, with the '
             'same NNODES, GPUS, MASTER_ADDR and PORT and its own NODE_RANK, and a network '
             'that lets them connect.') from error
-
-
-def finish() -> None:
-    """Leaves the other processes, at the end of a program."""
-    global _store, _control
-    if dist.is_initialized():
-        dist.destroy_process_group()
-    _store = _control = None
+    atexit.register(dist.destroy_process_group)
 
 
 # ---- Agreeing ---------------------------------------------------------------------------
@@ -133,6 +127,18 @@ def agree(flag: int) -> int:
     largest = torch.tensor([flag])
     dist.all_reduce(largest, dist.ReduceOp.MAX, group=_control)
     return int(largest)
+
+
+def begin_sum(values: torch.Tensor) -> dist.Work:
+    """Begins to add up values on the CPU over all processes, in place.
+
+    Args:
+        values (torch.Tensor): On the CPU; not to be touched before ``wait()``.
+
+    Returns:
+        torch.distributed.Work: Whose ``wait()`` ends when the sums are there.
+    """
+    return dist.all_reduce(values, group=_control, async_op=True)
 
 
 def on_main(function: Callable[..., T], *args) -> T | None:
@@ -198,4 +204,4 @@ def _first_line(error: Exception) -> str:
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if line.startswith('[') and '] ' in line:
         line = line.split('] ', 1)[1]
-    return line.split('. This may indicate')[0][:200].rstrip('.')
+    return line.split('. ')[0][:200].rstrip('.')

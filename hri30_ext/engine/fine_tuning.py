@@ -7,6 +7,7 @@ from mmaction.registry import HOOKS, OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import HRI30Error
 
@@ -157,6 +158,23 @@ class UnfreezeHook(Hook):
         if parts != self._trained:
             self._trained = parts
             runner.logger.info(f'Epoch {runner.epoch + 1}: {describe_trained(model)}')
+
+
+@HOOKS.register_module()
+class FrozenBatchNormHook(Hook):
+    """Keeps the statistics of every BatchNorm as they were loaded.
+
+    Its factors and offsets still learn. A clip's scores in training then depend on no
+    other clip of the batch: batches may be small, and any number of processes compute the
+    same. For weights that were trained before: without statistics to keep, a network does
+    not learn like this.
+    """
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        """Sets them to evaluate: the training loop sets all to train before an epoch."""
+        for module in runner.model.modules():
+            if isinstance(module, _BatchNorm) and module.training:
+                module.eval()
 
 
 def unwrap(model: torch.nn.Module) -> torch.nn.Module:

@@ -24,14 +24,18 @@ class ChannelsLastHook(Hook):
     The numbers are the same within rounding.
     """
 
-    _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
-
     def before_run(self, runner) -> None:
         """Converts the model once, before its first step."""
-        for parameter in runner.model.parameters():
-            memory_format = self._FORMATS.get(parameter.dim())
-            if memory_format:  # module.to() takes one format for all, and buffers too
-                parameter.data = parameter.data.to(memory_format=memory_format)
+        to_channels_last(runner.model)
+
+
+def to_channels_last(model: torch.nn.Module) -> None:
+    """Stores the weights of convolutions with the channels last."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for parameter in model.parameters():
+        memory_format = formats.get(parameter.dim())
+        if memory_format:  # module.to() takes one format for all, and buffers too
+            parameter.data = parameter.data.to(memory_format=memory_format)
 
 
 @HOOKS.register_module()

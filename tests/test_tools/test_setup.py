@@ -155,20 +155,23 @@ def test_launch_plainly(clone):
 def test_launch_on_one_node(clone):
     code, command, _ = launched(clone, 'a b.py', 'cfg', GPUS='2')
     assert code == 7
-    assert command[:4] == [
-        '-m',
-        'torch.distributed.run',
+    assert command == [
+        str(clone / 'tools' / '_launch.py'),
         '--nproc-per-node=2',
-        '--standalone',
+        '--master-addr=127.0.0.1',
+        '--master-port=0',
+        'a b.py',
+        'cfg',
+        '--launcher',
+        'pytorch',
     ]
-    assert command[4:] == ['a b.py', 'cfg', '--launcher', 'pytorch']
 
 
 def test_launch_on_two_nodes(clone):
     _, command, _ = launched(
         clone, 'a.py', NNODES='2', NODE_RANK='1', MASTER_ADDR='node0', PORT='29501'
     )
-    assert command[2:-3] == [
+    assert command[1:-3] == [
         '--nproc-per-node=1',
         '--nnodes=2',
         '--node-rank=1',
@@ -177,7 +180,7 @@ def test_launch_on_two_nodes(clone):
     ]
 
 
-def test_help_is_not_launched_under_torchrun(clone):
+def test_help_is_not_launched_in_several_processes(clone):
     _, command, _ = launched(clone, 'a.py', '--help', GPUS='2')
     assert command == ['a.py', '--help']
 

@@ -3,7 +3,8 @@
 # ---- Frequently modified: one line each, here or with --cfg-options --------------
 max_epochs = 100
 warmup_epochs = 5  # linear; 0: none
-lr = 0.001  # for a batch of 16 clips
+lr = 0.001  # for steps of 16 clips
+scale_lr = False  # True: in proportion to the clips of a step, on all GPUs
 optimizer = 'sgd'  # a name in optimizers
 decay = 'cosine'  # a name in decays
 strategy = 'full'  # what is trained, and when: a name in strategies
@@ -13,6 +14,8 @@ precision = 'auto'  # the fastest of 'bf16', 'fp16' (CUDA) and 'fp32' that is ex
 accumulate = 1  # batches whose gradients make one step
 clip_grad = dict(max_norm=1, norm_type=2)  # None: off
 label_smoothing = 0  # share of the target spread over all classes, in [0, 1)
+batch_norm = None  # 'frozen': its statistics stay those of the weights that are loaded
+sync_bn = None  # 'torch': BatchNorm over the clips of all GPUs (CUDA)
 class_weights = None  # None, or 'balanced': inverse to a class's training clips
 weight_averaging = None  # None, or a name in weight_averagings
 seed = 42  # of weights, order and augmentation
@@ -96,6 +99,8 @@ progressive_sizes = dict(
 
 precisions = dict(
     fp32='OptimWrapper', bf16='BF16OptimWrapper', fp16='AmpOptimWrapper')
+
+batch_norms = dict(frozen=dict(type='FrozenBatchNormHook'))
 
 class_weightings = dict(balanced=dict(type='ClassWeightsHook'))
 
