@@ -5,20 +5,25 @@ can go. :func:`apply` runs them all; importing this module calls it, and every p
 here that uses mmaction2 imports this module first.
 """
 
+import contextlib
 import functools
+import http.client
 import importlib
 import importlib.abc
 import importlib.machinery
 import os
 import pickle
 import sys
+import threading
 import types
+import urllib.parse
 import warnings
 
 import numpy as np
 import torch
 
 from .errors import HRI30Error
+from .utils.checkpoint_scan import DamagedContent, RefusedContent, scan_checkpoint
 
 _DRN = 'mmaction.models.localizers.drn'
 
@@ -83,35 +88,77 @@ def _serve_history_statistic(owner, name):
     to run code; this serves the buffer's own statistics only.
     """
     from mmengine.logging import HistoryBuffer
-    if owner is HistoryBuffer and name in HistoryBuffer().__class__._statistics_methods:
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(owner, name)
     raise pickle.UnpicklingError(f'a checkpoint may not look up {name!r} of {owner!r}')
 
 
-def allow_mmengine_checkpoints() -> None:
-    """Lets ``torch.load(weights_only=True)`` read mmengine's own checkpoints.
+def _globals_of_mmengine() -> list:
+    """Lists what mmengine's checkpoints name besides tensors.
 
-    Why: since torch 2.6 ``weights_only`` is on by default and refuses the
-    HistoryBuffer that mmengine stores (open-mmlab/mmengine#1655): resuming and
-    testing both die. Allowed are that class, the reconstruction of numpy
-    arrays and scalars, and numpy's dtypes; all are plain data.
-    Until: mmengine stores its message hub as plain types.
+    Each of them can be misused by arguments that mmengine never writes, so they are
+    allowed only for a file that :mod:`hri30_ext.utils.checkpoint_scan` has looked at.
     """
     from mmengine.logging import HistoryBuffer
     core = np.core if np.lib.NumpyVersion(np.__version__) < '2.0.0' else np._core
     reconstruct = core.multiarray._reconstruct
     scalar = core.multiarray.scalar
-    dtypes = {type(np.dtype(name)) for name in
-              ('bool', 'uint8', 'int32', 'int64', 'float16', 'float32', 'float64')}
-    torch.serialization.add_safe_globals([
+    dtypes = {type(np.dtype(f'{kind}{size}')) for kind, sizes in
+              (('b', '1'), ('i', '1248'), ('u', '1248'), ('f', '248')) for size in sizes}
+    return [
         HistoryBuffer, np.ndarray, np.dtype, *dtypes, reconstruct, scalar,
         # numpy 1 and 2 pickle the same functions under different module names.
         (reconstruct, 'numpy.core.multiarray._reconstruct'),
         (reconstruct, 'numpy._core.multiarray._reconstruct'),
         (scalar, 'numpy.core.multiarray.scalar'),
         (scalar, 'numpy._core.multiarray.scalar'),
+        (bytes, 'builtins.bytes'),  # the content of an empty array
         (_serve_history_statistic, 'builtins.getattr'),
-    ])
+    ]
+
+
+_LOADING = threading.RLock()
+
+
+def load_mmengine_checkpoints() -> None:
+    """Lets ``torch.load`` read mmengine's own checkpoints, and no others more than before.
+
+    Why: since torch 2.6 ``weights_only`` is on by default and refuses the
+    HistoryBuffer that mmengine stores (open-mmlab/mmengine#1655): resuming and
+    testing both die. What is needed for it is allowed for the one file that is loaded,
+    after a look at all that the file holds. Any other file is loaded as torch does it,
+    with the check that ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` would turn off.
+    Until: mmengine stores its message hub as plain types.
+    """
+    original = torch.load
+    if hasattr(original, 'unscanned'):
+        return
+    if os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None):
+        warnings.warn('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is ignored: checkpoints are '
+                      'always loaded as weights only', stacklevel=2)
+
+    @functools.wraps(original)
+    def load(f, map_location=None, pickle_module=None, *, weights_only=None, **kwargs):
+        if weights_only is False or pickle_module is not None:
+            return original(f, map_location, pickle_module, weights_only=weights_only,
+                            **kwargs)
+        allowed = []
+        with contextlib.suppress(RefusedContent, DamagedContent, OSError, AttributeError), (
+                open(f, 'rb') if isinstance(f, str | os.PathLike)
+                else contextlib.nullcontext(f)) as file:
+            scan_checkpoint(file)
+            allowed = _globals_of_mmengine()
+        # One at a time: the list is one for all threads.
+        with _LOADING, torch.serialization.safe_globals(allowed):
+            return original(f, map_location, weights_only=True, **kwargs)
+
+    load.unscanned = original
+    torch.load = torch.serialization.load = load
+
+
+#: Entries of ``meta`` that are programs: mmengine runs the one when it resumes, and the
+#: other when it infers without a config.
+_CODE = ('config', 'cfg')
 
 
 def _why_unreadable(filename: str, error: Exception) -> HRI30Error:
@@ -120,7 +167,9 @@ def _why_unreadable(filename: str, error: Exception) -> HRI30Error:
     # torch names what it refuses: 'Unsupported global: GLOBAL os.system was not ...'
     reason = next((line.strip() for line in text.splitlines()
                    if 'GLOBAL' in line or 'may not look up' in line), None)
-    if isinstance(error, pickle.UnpicklingError) and reason:
+    if isinstance(error, RefusedContent):
+        reason = text
+    if isinstance(error, pickle.UnpicklingError | RefusedContent) and reason:
         return HRI30Error(
             f'{filename}: refused, since loading it would run code or build '
             f'objects that are not weights ({reason[:200]}).\n'
@@ -137,6 +186,9 @@ def _why_unreadable(filename: str, error: Exception) -> HRI30Error:
 def load_from_local(filename: str, map_location=None) -> dict:
     """Loads a checkpoint from a file, never running code from it.
 
+    What the file holds is looked at before torch loads it, and the texts of programs in
+    it (see :data:`_CODE`) are left out.
+
     Args:
         filename (str): Path of the ``.pth`` file.
         map_location (str, optional): As in :func:`torch.load`.
@@ -148,6 +200,7 @@ def load_from_local(filename: str, map_location=None) -> dict:
         HRI30Error: no such file, not a checkpoint, or one that would run code.
     """
     filename = os.path.expanduser(filename)
+    # Not a pipe either, which would be waited for, nor a device.
     if not os.path.isfile(filename):
         raise HRI30Error(
             f'{filename}: no such checkpoint.\n'
@@ -155,49 +208,65 @@ def load_from_local(filename: str, map_location=None) -> dict:
             'for the weights to start from, set load_from=PATH (or load_from=None '
             'to start from scratch).')
     try:
-        return torch.load(filename, map_location=map_location, weights_only=True)
+        # One handle: what is looked at is what is loaded.
+        with open(filename, 'rb') as file:
+            scan_checkpoint(file)
+            with _LOADING, torch.serialization.safe_globals(_globals_of_mmengine()):
+                checkpoint = torch.load.unscanned(file, map_location=map_location,
+                                                  weights_only=True)
     except HRI30Error:
         raise
     except Exception as error:  # torch raises many kinds for a bad file
         raise _why_unreadable(filename, error) from error
+    if not isinstance(checkpoint, dict):
+        raise HRI30Error(f'{filename}: holds a {type(checkpoint).__name__}.\nExpected a '
+                         'checkpoint, a dict with a state_dict.')
+    if isinstance(checkpoint.get('meta'), dict):
+        for name in _CODE:
+            checkpoint['meta'].pop(name, None)
+    return checkpoint
 
 
 def load_only_weights() -> None:
-    """Makes every path that loads a checkpoint use ``weights_only=True``.
+    """Makes every path of mmengine that loads a checkpoint use :func:`load_from_local`.
 
-    Why: mmengine's download path calls torch.hub, whose default is *False*, and
-    ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` turns the check off for the calls that
-    rely on the default. Files and downloads get messages that say what to do.
-    Until: mmengine passes ``weights_only=True`` itself, everywhere.
+    Why: mmengine's download path calls torch.hub, whose default is *False*; resuming runs
+    the config that a checkpoint may carry (``meta['config']``), and so does inference
+    without a config. Files and downloads get messages that say what to do.
+    Until: mmengine passes ``weights_only=True`` itself, everywhere, and runs no config
+    from a checkpoint.
     """
     from mmengine.runner import checkpoint as mm_checkpoint
-    from torch.hub import get_dir, load_state_dict_from_url
-
-    if os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None):
-        warnings.warn('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is ignored: checkpoints are '
-                      'always loaded as weights only', stacklevel=2)
+    from torch.hub import download_url_to_file, get_dir
 
     def download(url, model_dir=None, map_location=None, progress=True, **kwargs):
         folder = model_dir or os.path.join(get_dir(), 'checkpoints')
-        target = os.path.join(folder, os.path.basename(url.split('?')[0]))
+        target = os.path.join(folder, os.path.basename(urllib.parse.urlparse(url).path))
         try:
-            return load_state_dict_from_url(
-                url, model_dir=model_dir, map_location=map_location,
-                progress=progress, weights_only=True)
-        except OSError as error:  # URLError, timeouts and a full disk are OSErrors
+            if not os.path.exists(target):
+                os.makedirs(folder, exist_ok=True)
+                download_url_to_file(url, target, progress=progress)
+        # URLError, timeouts and a full disk are OSErrors.
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise HRI30Error(
                 f'{url}: cannot be downloaded ({error}).\n'
                 f'Without a network, get that file elsewhere and put it at\n'
                 f'  {target}\n'
                 'or name it with --cfg-options load_from=PATH; '
                 'load_from=None starts without it.') from error
-        except Exception as error:
-            raise _why_unreadable(target, error) from error
+        return load_from_local(target, map_location)
+
+    def refuse(filename, map_location=None):
+        raise HRI30Error(f'{filename}: weights are not loaded from there.\nCopy the file '
+                         'here and name its path.')
 
     mm_checkpoint.load_url = download
     mm_checkpoint.load_from_local = load_from_local
-    mm_checkpoint.CheckpointLoader.register_scheme(
-        prefixes='', loader=load_from_local, force=True)
+    register = mm_checkpoint.CheckpointLoader.register_scheme
+    register(prefixes='', loader=load_from_local, force=True)
+    # Storage services: their clients are not installed, and what they do is not known.
+    register(prefixes=['pavi://', r'(\S+\:)?s3://', r'(\S+\:)?petrel://'], loader=refuse,
+             force=True)
 
 
 def score_in_float32() -> None:
@@ -311,7 +380,7 @@ def apply() -> None:
         warnings.filterwarnings('ignore', message=message, category=UserWarning)
     provide_missing_drn()
     import_mmaction()
-    allow_mmengine_checkpoints()
+    load_mmengine_checkpoints()
     load_only_weights()
     score_in_float32()
     convolve_small_clips_in_float32()

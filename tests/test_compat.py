@@ -82,10 +82,12 @@ def test_mmengine_checkpoint_loads_as_weights_only(tmp_path):
     path = tmp_path / 'epoch_1.pth'
     history = HistoryBuffer([1.0, 2.0], [1, 1])
     torch.save({'state_dict': {}, 'message_hub': {
-        'log_scalars': {'train/loss': history}, 'statistics': HistoryBuffer.mean,
+        'log_scalars': {'train/loss': history, 'empty': HistoryBuffer()},
         'runtime_info': {'best': np.float64(0.5), 'seed': np.int64(3)}}}, path)
     loaded = mm_checkpoint._load_checkpoint(str(path))['message_hub']
     assert loaded['log_scalars']['train/loss'].mean() == 1.5
+    assert loaded['log_scalars']['train/loss'].statistics('max') == 2
+    assert len(loaded['log_scalars']['empty'].data[0]) == 0
     assert loaded['runtime_info'] == {'best': 0.5, 'seed': 3}
 
 
