@@ -27,8 +27,9 @@ from .video import broken
 #: that was cut in the middle of its last frames, or counts packed B-frames twice.
 _MISSING_ALLOWED = 0.1
 
-#: For opening files. A playlist under the name of a clip, ffconcat or HLS, would have FFmpeg
-#: open other files, and addresses. What holds pictures itself may be read, from disk.
+#: For opening files. A playlist under the name of a clip, ffconcat or HLS, would have
+#: FFmpeg open other files, and addresses. What holds pictures itself may be read, from a
+#: disk.
 OPTIONS = {
     'format_whitelist': 'avi,mov,matroska,mpeg,mpegts,mpegvideo,m4v,dv,h264,hevc,asf,flv,'
                         'ogg,mxf,ivf,gif,mjpeg,yuv4mpegpipe',

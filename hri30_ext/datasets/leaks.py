@@ -113,12 +113,22 @@ def fingerprint(path: str | Path) -> Fingerprint:
     except (HRI30Error, OSError) as error:
         problem = str(error).strip().splitlines()[0].removeprefix(f'{path}: ')
         return Fingerprint('', _NO_FRAMES, problem[:120])
-    return Fingerprint(sha256, np.stack(list(map(_hash_frame, frames_THW))), '')
+    return Fingerprint(sha256, hash_frames(frames_THW), '')
 
 
-def _hash_frame(gray_HW: np.ndarray) -> np.ndarray:
-    hashed = imagehash.phash(Image.fromarray(gray_HW), hash_size=_HASH_SIDE)
-    return hashed.hash.ravel()
+def hash_frames(frames_THW: np.ndarray) -> np.ndarray:
+    """Returns perceptual hashes of frames.
+
+    Args:
+        frames_THW (np.ndarray): Their luma, uint8, of 64 x 64 pixels.
+
+    Returns:
+        np.ndarray: (T, B) bool.
+    """
+    if not len(frames_THW):
+        return _NO_FRAMES
+    return np.stack([imagehash.phash(Image.fromarray(gray_HW), hash_size=_HASH_SIDE)
+                     .hash.ravel() for gray_HW in frames_THW])
 
 
 # ---- All clips, remembered --------------------------------------------------------------
@@ -255,9 +265,14 @@ def _distances(a_FB: np.ndarray, b_FB: np.ndarray) -> np.ndarray:
     return (a_FB.shape[1] - a_FB @ b_FB.T) / 2
 
 
-def _near_pairs(a: Sequence[np.ndarray], b: Sequence[np.ndarray]
-                ) -> list[tuple[int, int, int]]:
-    """Returns positions in a and in b of copies, and their distance."""
+def near_pairs(a: Sequence[np.ndarray], b: Sequence[np.ndarray]
+               ) -> list[tuple[int, int, int]]:
+    """Returns positions in a and in b of copies, and their distance.
+
+    Args:
+        a (Sequence[np.ndarray]): Hashes of the frames of clips, (T, B) bool, T not 0.
+        b (Sequence[np.ndarray]): Of others.
+    """
     if not a or not b:
         return []
     b_FB = _as_signs(np.concatenate(b))
@@ -304,7 +319,7 @@ def _find_copies(splits: Mapping[str, Sequence[Mapping]],
         clips_a, clips_b = readable[split_a], readable[split_b]
         hashes_a, hashes_b = ([prints[clip['filename']].hashes_TB for clip in clips]
                               for clips in (clips_a, clips_b))
-        for i, j, distance in _near_pairs(hashes_a, hashes_b):
+        for i, j, distance in near_pairs(hashes_a, hashes_b):
             a, b = clips_a[i], clips_b[j]
             # Of one group, they are known to be alike; of one content, known as that.
             same_group = a['group'] == b['group'] >= 0
