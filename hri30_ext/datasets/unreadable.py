@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..errors import HRI30Error, first_cases, ran_out_of_memory
+from ..utils.fileio import ran_out_of_disk
 from ..utils.isolated import ProcessDied
 
 #: How many clips in a row may fail before any was read: then it is not the clips.
@@ -25,8 +26,11 @@ def is_of_one_clip(error: Exception) -> bool:
     A mistake in a config cannot be told from a damaged clip by its error; that it happens
     with every clip can.
     """
-    return isinstance(error, HRI30Error) or not (
-        ran_out_of_memory(error) or 'DataLoader worker' in str(error))
+    if ran_out_of_memory(error) or ran_out_of_disk(error):
+        return False
+    if isinstance(error, HRI30Error):
+        return error.exit_code == HRI30Error.exit_code  # no signal, no lost process
+    return 'DataLoader worker' not in str(error)
 
 
 def reason_of(error: Exception, filename: str) -> str:

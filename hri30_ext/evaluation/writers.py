@@ -48,7 +48,8 @@ def write_results(out_dir: str | Path, results: Results, metrics: dict,
                           title)
 
 
-def _format_csv(header: Sequence[str], rows: Sequence[Sequence]) -> str:
+def format_csv(header: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """Formats a table with a header, LF at the end of each line."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator='\n')
     writer.writerow(header)
@@ -68,7 +69,7 @@ def format_predictions(videos: Sequence[str], scores_NK: np.ndarray,
         top = np.argsort(-scores_K, kind='stable')[:5]
         rows.append((video, classes[top[0]], top[0] + 1, f'{scores_K[top[0]]:.4f}',
                      '; '.join(f'{classes[k]}({scores_K[k]:.4f})' for k in top)))
-    return _format_csv(('Video', 'Predicted_Class', 'Predicted_Label', 'Confidence',
+    return format_csv(('Video', 'Predicted_Class', 'Predicted_Label', 'Confidence',
                         'Top_5'), rows)
 
 
@@ -80,7 +81,7 @@ def format_per_class(predicted_N: np.ndarray, labels_N: np.ndarray,
     rows = [(k + 1, name, f'{precision:.4f}', f'{recall:.4f}', f'{f1:.4f}', support)
             for k, (name, precision, recall, f1, support)
             in enumerate(zip(classes, *columns, strict=True))]
-    return _format_csv(('Class_ID', 'Class', 'Precision', 'Recall', 'F1', 'Clips'), rows)
+    return format_csv(('Class_ID', 'Class', 'Precision', 'Recall', 'F1', 'Clips'), rows)
 
 
 CURVES = ('epoch', 'minutes', 'train_loss', 'val_loss', 'train_top1', 'val_top1')
@@ -94,7 +95,7 @@ def write_curves(path: str | Path, history: Sequence[dict]) -> None:
     rates = dict.fromkeys(name for point in history for name in point
                           if is_learning_rate(name))
     columns = (*CURVES, *rates)
-    atomic_write_text(path, _format_csv(columns, [
+    atomic_write_text(path, format_csv(columns, [
         [point.get(name, '') for name in columns] for point in history]))
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from hri30_ext.config import load_config
 from hri30_ext.datasets import HRI30Dataset
 from hri30_ext.datasets.unreadable import FIRST, is_of_one_clip, reason_of, substitutes
+from hri30_ext.engine.distributed import PeerLost
 from hri30_ext.errors import HRI30Error
 from hri30_ext.utils.isolated import ProcessDied
 from hri30_ext.video import Video
@@ -134,7 +135,8 @@ def test_a_mistake_that_fails_with_every_clip_ends_at_once(clips_root, options):
 
 @pytest.mark.parametrize('error', [
     MemoryError(), RuntimeError('CUDA out of memory'),
-    OSError(12, 'Cannot allocate memory'),
+    OSError(12, 'Cannot allocate memory'), OSError(28, 'No space left on device'),
+    PeerLost('rank 1 is gone'),
     RuntimeError('DataLoader worker (pid 1) exited unexpectedly')])
 def test_what_is_not_the_clips_fault_ends_the_run(clips_root, options, error):
     for subset in ('train', 'val'):

@@ -1,0 +1,222 @@
+"""Training with clips that cannot be read: named, counted, listed, and not too many."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import CLASSES, DEMO_CONFIG, run_tool
+from mmaction.registry import HOOKS
+from mmaction.structures import ActionDataSample
+from mmengine.hooks import Hook
+
+from hri30_ext.apis import train
+from hri30_ext.config import load_config
+from hri30_ext.datasets import HRI30Dataset
+from hri30_ext.datasets.synthetic import write_dataset
+from hri30_ext.engine import SkippedVideosHook
+from hri30_ext.engine.skipped import SKIPPED, TooManySkipped
+from hri30_ext.errors import HRI30Error
+
+
+@pytest.fixture
+def root(clips_root, tmp_path):
+    """A copy of 6 training and 3 validation clips, to damage."""
+    return shutil.copytree(clips_root, tmp_path / 'clips')
+
+
+def clip(root, class_id, group):
+    return root / 'train_set' / f'CID{class_id:02}_SID{group:02}_VID01.avi'
+
+
+def run(root, options, folder, **changes):
+    resume = changes.pop('resume', False)
+    train(DEMO_CONFIG, work_dir=str(folder), resume=resume, options={
+        **options, 'data_root': str(root), 'leak_check': 'names', **changes})
+
+
+def rows(folder):
+    with open(folder / SKIPPED, newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def held_out(options):
+    """The group of the validation clips, and one that is trained on."""
+    cfg = load_config(DEMO_CONFIG, options)
+    dataset = dict(cfg.val_dataloader.dataset, pipeline=[])
+    dataset.pop('type')
+    val = HRI30Dataset(**dataset).get_data_info(0)['group']
+    return val, 1 + val % 3
+
+
+@HOOKS.register_module()
+class DeleteClip(Hook):
+    """Removes a clip after the first epoch."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def before_train_epoch(self, runner):
+        if runner.epoch == 1:
+            Path(self.path).unlink()
+
+
+def test_broken_clips_are_named_once_counted_and_listed(
+        root, options, tmp_path, held_out, capsys):
+    val, group = held_out
+    broken, unscored, gone = (clip(root, 1, group), clip(root, 2, val),
+                              clip(root, 3, group))
+    broken.write_bytes(b'not a video')
+    unscored.write_bytes(unscored.read_bytes()[:2000])
+    hooks = ['${early_stopping}',
+             dict(type='SkippedVideosHook', max_skipped='${max_skipped}'),
+             dict(type='DeleteClip', path=str(gone))]
+    work_dir = tmp_path / 'work'
+    work_dir.mkdir()
+    (work_dir / SKIPPED).write_text('of an earlier run')
+    run(root, options, work_dir, max_skipped=0.5, max_epochs=3, custom_hooks=hooks)
+    found = rows(work_dir)
+    assert [row['File'] for row in found] == sorted(map(str, (broken, unscored, gone)))
+    times = {row['Video']: int(row['Times']) for row in found}
+    # Once an epoch; and where it would have stood in for another, once more.
+    assert 3 <= times[broken.stem] <= 5
+    assert 2 <= times[gone.stem] <= 4
+    assert times[unscored.stem] == 3
+    assert all(row['Reason'] for row in found)
+    out = capsys.readouterr().out
+    for path in (broken, unscored, gone):
+        assert sum(str(path) in line for line in out.splitlines()) == 1
+    assert (f'2 training clips and 1 validation clips could not be read: '
+            f'{work_dir / SKIPPED}') in out
+    assert torch.load(work_dir / 'epoch_3.pth', weights_only=True)['skipped_videos']
+
+
+def test_more_than_the_share_ends_the_training(root, options, tmp_path, held_out):
+    _, group = held_out
+    for class_id in (1, 2):
+        clip(root, class_id, group).write_bytes(b'')
+    with pytest.raises(TooManySkipped, match='2 of 6 training clips could not be read, '
+                       r'more than max_skipped=0\.2 allows') as raised:
+        run(root, options, tmp_path / 'work', max_skipped=0.2, max_epochs=50)
+    assert raised.value.exit_code == 3
+    assert [row['Video'] for row in rows(tmp_path / 'work')] == [
+        clip(root, class_id, group).stem for class_id in (1, 2)]
+
+
+def test_a_resumed_training_goes_on_with_its_list(root, options, tmp_path, held_out):
+    _, group = held_out
+    broken = clip(root, 1, group)
+    content = broken.read_bytes()
+    broken.write_bytes(b'')
+    work_dir = tmp_path / 'work'
+    run(root, options, work_dir, max_skipped=0.5, max_epochs=1)
+    before = rows(work_dir)
+    run(root, options, work_dir, max_skipped=0.5, max_epochs=2, resume=True)
+    after = rows(work_dir)
+    assert before[0]['Reason'] == after[0]['Reason']
+    assert int(after[0]['Times']) > int(before[0]['Times'])
+    broken.write_bytes(content)
+    run(root, options, work_dir, max_skipped=0.5, max_epochs=3, resume=True)
+    assert rows(work_dir) == after
+    run(root, options, work_dir, max_epochs=1)
+    assert not (work_dir / SKIPPED).exists()
+
+
+def test_a_healthy_training_has_no_list(root, options, tmp_path):
+    run(root, options, tmp_path / 'work', max_skipped=0, max_epochs=1)
+    assert not (tmp_path / 'work' / SKIPPED).exists()
+
+
+@pytest.mark.slow
+def test_features_of_broken_clips(root, options, tmp_path, held_out):
+    val, group = held_out
+    clip(root, 1, group).write_bytes(b'')
+    clip(root, 2, val).write_bytes(b'')
+    for features in ('plain', 'augmented'):
+        work_dir = tmp_path / features
+        run(root, options, work_dir, max_skipped=0.5, strategy='frozen_backbone',
+            cache_features=features)
+        assert [row['Video'] for row in rows(work_dir)] == [
+            path.stem for path in sorted([clip(root, 1, group), clip(root, 2, val)])]
+
+
+def test_no_validation_clip_can_be_read(root, options, tmp_path, held_out):
+    for class_id in (1, 2, 3):
+        clip(root, class_id, held_out[0]).write_bytes(b'')
+    with pytest.raises(HRI30Error, match='none of the 3 clips could be read'):
+        run(root, options, tmp_path / 'work', max_epochs=1)
+    assert len(rows(tmp_path / 'work')) == 3
+
+
+@pytest.mark.parametrize('share', [-0.1, 1.5, True, None, 'many', float('nan')])
+def test_wrong_shares(share):
+    with pytest.raises(HRI30Error, match='max_skipped=.*expected the share'):
+        SkippedVideosHook(share)
+
+
+class FakeRunner:
+    """What the hook asks of a runner."""
+
+    def __init__(self, work_dir, clips, world_size=1):
+        self.work_dir, self.world_size, self._resume = str(work_dir), world_size, False
+        self.lines = []
+        self.logger = self
+        self.train_dataloader = self
+        self.dataset = range(clips)
+
+    def warning(self, line):
+        self.lines.append(line)
+
+
+def batch(*skipped):
+    return dict(data_samples=[ActionDataSample(metainfo=dict(skipped=list(one)))
+                              for one in skipped])
+
+
+def test_several_processes_add_up_at_the_end_of_an_epoch(tmp_path, monkeypatch):
+    runner, hook = FakeRunner(tmp_path, 100, world_size=2), SkippedVideosHook(0.01)
+    hook.after_train_iter(runner, 0, batch([('a', '/a\x1b.avi', 'x')], []))
+    other = SkippedVideosHook(0.01)
+    other.after_train_iter(FakeRunner(tmp_path, 100, 2), 0, batch(
+        [('a', '/a\x1b.avi', 'y'), ('=b', '/b.avi', 'z')]))
+    monkeypatch.setattr('hri30_ext.engine.skipped.all_gather_object',
+                        lambda own: [own, other._own])
+    with pytest.raises(TooManySkipped, match='2 of 100'):
+        hook.after_train_epoch(runner)
+    assert runner.lines == ['/a?.avi: x Another clip takes its place.',
+                            '/b.avi: z Another clip takes its place.']
+    assert [(row['Reason'], row['Times']) for row in rows(tmp_path)] == [
+        ('x', '2'), ('z', '1')]
+
+
+@pytest.mark.slow
+def test_exit_statuses(clips_root, tmp_path):
+    """2 of 20 clips, and 6 of 20."""
+    root = tmp_path / 'clips'
+    write_dataset(root, train_groups=2, test_groups=0, clips=10, size=(96, 64),
+                  classes=(1, 2), progress=False)
+    shutil.rmtree(root / 'test_set')
+    videos = sorted((root / 'train_set').glob('*_SID02_*.avi'))
+    assert len(videos) == 20
+    arguments = ['--device', 'cpu', '--cfg-options', f'data_root={root}', 'num_frames=4',
+                 'input_size=(32,32)', 'batch_size=4', 'num_workers=1', 'max_epochs=1',
+                 f'classes={",".join(CLASSES[:2])}', 'split.val_groups=[1]',
+                 'max_skipped=0.1', 'leak_check=names', f'cache_dir={tmp_path / "cache"}']
+    for count, status in ((2, 0), (6, 3)):
+        for video in videos[:count]:
+            video.write_bytes(video.read_bytes()[:1000])
+        work_dir = tmp_path / f'{count} broken'
+        result = run_tool('train.py', DEMO_CONFIG, '--work-dir', work_dir, *arguments,
+                          cwd=tmp_path)
+        assert result.returncode == status, result.stdout + result.stderr
+        assert 'Traceback' not in result.stderr
+        listed = {row['Video'] for row in rows(work_dir)}
+        assert listed <= {video.stem for video in videos[:count]}
+        if status == 0:
+            assert len(listed) == count
+            assert f'2 training clips could not be read: {work_dir / SKIPPED}\n' in (
+                result.stdout)
+        else:
+            assert 'error: 3 of 20 training clips could not be read' in result.stderr
