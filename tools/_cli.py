@@ -54,6 +54,13 @@ def choose_device(device: str | None) -> None:
              'Use --device cpu, or mend CUDA.')
 
 
+def make_deterministic(args: argparse.Namespace) -> None:
+    """Has a run compute the same numbers twice; call it before torch is imported."""
+    # cuBLAS reads it when CUDA starts.
+    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+    args.cfg_options.append('deterministic=True')
+
+
 def fail(message: str, code: int = 2) -> NoReturn:
     """Prints a message and exits; status 2 is a user's mistake."""
     file = os.environ.get('HRI30_ERROR_FILE')

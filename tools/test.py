@@ -11,13 +11,16 @@ def parse_args() -> argparse.Namespace:
                                           'known, predictions everywhere.',
         epilog='More views of every clip: --cfg-options test_clips=3 test_flip=True. '
                'GPUS=N NNODES=M NODE_RANK=.. MASTER_ADDR=.. PORT=.. before the command '
-               'run it under torchrun.')
+               'share the clips among processes.')
     parser.add_argument('config', metavar='CONFIG', help='the config that was trained')
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help='its .pth file')
     parser.add_argument('--split', choices=('val', 'test', 'all'), default='all',
                         help='all: val, and test where there are test clips (default)')
     parser.add_argument('--out', metavar='D', help='gets val/ and test/; default the '
                                                    'folder of the checkpoint')
+    parser.add_argument('--deterministic', action='store_true',
+                        help='the same bytes twice on the same machine, in any number of '
+                             'processes, slower')
     _cli.add_runtime_arguments(parser)
     return parser.parse_args()
 
@@ -25,6 +28,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     _cli.choose_device(args.device)
+    if args.deterministic:
+        _cli.make_deterministic(args)
     from hri30_ext.apis import test
     from hri30_ext.config import parse_options
     test(args.config, args.checkpoint, split=args.split, out=args.out,

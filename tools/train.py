@@ -1,7 +1,6 @@
 """Trains a config; tools/train.sh calls this in the project's environment."""
 
 import argparse
-import os
 
 import _cli
 
@@ -10,7 +9,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='tools/train.sh', description='Train a config.',
         epilog='GPUS=N NNODES=M NODE_RANK=.. MASTER_ADDR=.. PORT=.. before the command '
-               'run it under torchrun.')
+               'train in several processes.')
     parser.add_argument('config', metavar='CONFIG', help='a file in configs/')
     parser.add_argument('--work-dir', metavar='D',
                         help='for checkpoints and logs; default work_dirs/<CONFIG>')
@@ -27,9 +26,7 @@ def main() -> None:
     args = parse_args()
     _cli.choose_device(args.device)
     if args.deterministic:
-        # cuBLAS reads it when CUDA starts.
-        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
-        args.cfg_options.append('deterministic=True')
+        _cli.make_deterministic(args)
     from hri30_ext.apis import train
     from hri30_ext.config import parse_options
     train(args.config, work_dir=args.work_dir, resume=args.resume,

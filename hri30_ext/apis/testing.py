@@ -1,13 +1,15 @@
 """Testing a checkpoint: metrics where labels are known, predictions everywhere."""
 
+import contextlib
 import copy
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -15,7 +17,8 @@ from mmengine.hooks import Hook
 
 from ..config import load_config
 from ..datasets.hri30 import find_test_folder
-from ..engine import HRI30Runner
+from ..engine import HRI30Runner, distributed
+from ..engine.data_parallel import use_processes
 from ..engine.fine_tuning import unwrap
 from ..errors import HRI30Error, first_cases
 from ..evaluation.analysis import write_analysis
@@ -45,9 +48,13 @@ from .common import (
 SPLITS = ('val', 'test', 'all')
 
 
+@distributed.explain_lost_peer()
 def test(config: str, checkpoint: str, split: str = 'all', out: str | None = None,
          options: dict | None = None, launcher: str = 'none') -> dict[str, dict]:
     """Tests a checkpoint and writes a result folder for each split.
+
+    Several processes share the clips; the first one writes. ``deterministic=True`` among
+    the options gives the same bytes in any number of them.
 
     Args:
         config (str): Path of the config.
@@ -57,7 +64,7 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
         out (str, optional): Gets ``val/`` and ``test/``; by default the
             folder of the checkpoint.
         options (dict, optional): As parsed from ``--cfg-options``.
-        launcher (str): As in mmengine.
+        launcher (str): ``pytorch`` where this is one of several processes.
 
     Returns:
         dict[str, dict]: Metrics of each split.
@@ -66,7 +73,10 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
         HRI30Error: a mistake of the user's.
     """
     cfg = prepare(config, checkpoint, options, launcher)
-    out = check_writable(out or Path(checkpoint).expanduser().resolve().parent)
+    distributed.start(launcher, cfg.peer_timeout)
+    use_processes(cfg)
+    out = Path(out or Path(checkpoint).parent).expanduser().resolve()
+    distributed.on_main(check_writable, out)
     splits = ['val', 'test'] if split == 'all' else [split]
     if split == 'all' and find_test_folder(cfg.data_root) is None:
         splits = ['val']
@@ -220,14 +230,23 @@ def run_split(cfg: Config, split: str, out: Path) -> tuple[dict, float]:
         tuple[dict, float]: The metrics, and the seconds from before the first batch to
         after the last, of all views.
     """
-    if not cfg.get('test_flip'):
-        return _test_view(cfg, split, out, out / 'logs')
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix='.views-') as temporary:
-        folders = [Path(temporary) / name for name in ('clips', 'mirrored')]
+    with _alike_everywhere() if cfg.get('deterministic') else contextlib.nullcontext():
+        if not cfg.get('test_flip'):
+            return _test_view(cfg, split, out, out / 'logs')
+        return _test_with_mirrored(cfg, split, out)
+
+
+def _test_with_mirrored(cfg: Config, split: str, out: Path) -> tuple[dict, float]:
+    with contextlib.ExitStack() as stack:
+        temporary = out
+        if is_main_process():  # which alone has the scores, and writes
+            out.mkdir(parents=True, exist_ok=True)
+            temporary = Path(stack.enter_context(
+                tempfile.TemporaryDirectory(dir=out, prefix='.views-')))
+        folders = [temporary / name for name in ('clips', 'mirrored')]
         seconds = [_test_view(view, split, folder, out / 'logs')[1]
                    for view, folder in zip((cfg, _mirrored(cfg)), folders, strict=True)]
-        if not is_main_process():  # which alone has the scores
+        if not is_main_process():
             return {}, sum(seconds)
         results = average_with_mirrored(*map(Results.load, folders))
     metrics = {} if results.labels_N is None else HRI30Metric.calculate(
@@ -236,11 +255,26 @@ def run_split(cfg: Config, split: str, out: Path) -> tuple[dict, float]:
     return metrics or dict(num_videos=len(results.videos)), sum(seconds)
 
 
+@contextlib.contextmanager
+def _alike_everywhere() -> Iterator[None]:
+    """Computes with one thread: more of them may add in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _test_view(cfg: Config, split: str, out: Path, logs: Path) -> tuple[dict, float]:
     cfg = copy.deepcopy(cfg)
     cfg.work_dir = str(logs)
     loader = cfg.test_dataloader
     loader.dataset.subset = split
+    if cfg.get('deterministic'):
+        # One clip after the other: scores vary in the last digits with the batch, and that
+        # with the number of processes.
+        loader.batch_size = 1
     views, at_once = cfg.get('test_clips', 1), loader.batch_size
     loader.batch_size = clips_at_once(at_once, views)
     for evaluator in _evaluators(cfg):

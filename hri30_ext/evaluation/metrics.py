@@ -31,7 +31,9 @@ class HRI30Metric(BaseMetric):
     default_prefix = None
 
     def __init__(self, out_dir: str | None = None, submission: bool = False,
-                 data: str = '', collect_device: str = 'cpu') -> None:
+                 data: str = '', collect_device: str = 'gpu') -> None:
+        # mmengine's 'cpu' goes through files in a folder that all processes must share; its
+        # 'gpu' through the network, for gloo as well.
         super().__init__(collect_device=collect_device)
         self.out_dir = out_dir
         self.submission = submission

@@ -86,7 +86,8 @@ val_dataloader = dict(
     batch_size='${batch_size}',
     num_workers='${num_workers}',
     persistent_workers='${persistent_workers}',
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    # No clip twice where processes cannot have as many each.
+    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(
         **_dataset, subset='val', pipeline='${test_pipeline}', test_mode=True))
 # tools/test.sh sets the subset: val, test or both.
