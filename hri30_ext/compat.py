@@ -269,6 +269,47 @@ def load_only_weights() -> None:
              force=True)
 
 
+def save_checkpoints_whole() -> None:
+    """Has every checkpoint written whole or not at all.
+
+    Why: mmengine writes over the file that was there, so that a kill or a full disk leaves
+    half of one, and holds a second copy of it in memory meanwhile. Here it is written
+    beside the old one, is on the disk, and then takes its name.
+    Until: mmengine writes to a temporary file and renames it.
+    """
+    from mmengine import runner as mm_runner
+    from mmengine.runner import checkpoint as mm_checkpoint
+    from mmengine.runner import runner as mm_runner_module
+
+    from .utils.fileio import atomic_path
+
+    original = mm_checkpoint.save_checkpoint
+    if hasattr(original, 'in_place'):
+        return
+
+    @functools.wraps(original)
+    def save_checkpoint(checkpoint, filename, file_client_args=None, backend_args=None):
+        if file_client_args or backend_args or '://' in str(filename):
+            original(checkpoint, filename, file_client_args, backend_args)
+            return
+        with atomic_path(filename, durable=True, needed=_count_bytes(checkpoint)) as path, (
+                open(path, 'wb')) as file:
+            torch.save(checkpoint, file)
+
+    save_checkpoint.in_place = original
+    for module in (mm_checkpoint, mm_runner, mm_runner_module):
+        module.save_checkpoint = save_checkpoint
+
+
+def _count_bytes(value) -> int:
+    """Counts the bytes of the tensors in a checkpoint."""
+    if isinstance(value, torch.Tensor):
+        return value.nbytes
+    if isinstance(value, dict):
+        return sum(map(_count_bytes, value.values()))
+    return sum(map(_count_bytes, value)) if isinstance(value, list | tuple) else 0
+
+
 def score_in_float32() -> None:
     """Lets mmaction's heads be trained and tested under bf16 autocast.
 
@@ -382,6 +423,7 @@ def apply() -> None:
     import_mmaction()
     load_mmengine_checkpoints()
     load_only_weights()
+    save_checkpoints_whole()
     score_in_float32()
     convolve_small_clips_in_float32()
     resolve_settings_on_loading()

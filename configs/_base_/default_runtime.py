@@ -8,6 +8,7 @@ early_stopping = dict(  # None: off
     min_delta=0.001,
     patience=15)  # epochs
 save_best = 'top1'  # or 'loss', or any other metric of the validation
+save_minutes = 10  # between checkpoints within an epoch; None: only when asked to end
 snapshot_interval = None  # 10: keep the checkpoint of every tenth epoch; None: of none
 tracker = None  # None, or a name in trackers
 max_skipped = 0.05  # share of the training clips that may be unreadable; 0: none, 1: all
@@ -20,9 +21,9 @@ custom_imports = dict(imports=['hri30_ext.modules'], allow_failed_imports=False)
 
 default_hooks = dict(
     runtime_info=dict(type='LearningRatesHook'),
-    # The best and the last are kept.
+    # The best and the last two are kept: one may turn out to be damaged.
     checkpoint=dict(
-        type='ValidatedCheckpointHook', interval=1, max_keep_ckpts=1,
+        type='ValidatedCheckpointHook', interval=1, max_keep_ckpts=2,
         save_best='${save_best}', snapshot_interval='${snapshot_interval}'))
 custom_hooks = [
     '${early_stopping}',

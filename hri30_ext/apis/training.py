@@ -1,19 +1,27 @@
 """Training a config."""
 
+import contextlib
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.runner import find_latest_checkpoint
 
 from ..config import PROJECT_ROOT, read_config, resolve_settings
 from ..datasets.hri30 import list_clips
 from ..datasets.leaks import check_leaks, load_test_split
 from ..engine import HRI30Runner, distributed
 from ..engine.data_parallel import draw_apart, scale_learning_rate, use_processes
+from ..engine.recovery import find_newest
 from ..errors import HRI30Error
-from ..utils.fileio import atomic_path, check_writable
+from ..utils.fileio import (
+    DiskFull,
+    atomic_path,
+    check_writable,
+    disk_full,
+    ran_out_of_disk,
+)
 from .common import (
     check_environment,
     describe_data,
@@ -52,24 +60,52 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
     work_dir = Path(work_dir or PROJECT_ROOT / 'work_dirs' / Path(config).stem)
     cfg.work_dir = str(work_dir.expanduser().resolve())
     distributed.on_main(check_writable, cfg.work_dir)
-    _set_resume(cfg, resume)
+    damaged = _set_resume(cfg, resume)
     if cfg.get('load_from'):
         drop_pretrained(cfg)
     keep_validation_clips(cfg)
     scaling = scale_learning_rate(cfg)
     runner = HRI30Runner.from_cfg(cfg)
     distributed.on_main(_keep_config, unresolved, cfg)
+    for sentence in damaged:
+        runner.logger.warning(f'{sentence}. Going on from {cfg.load_from}')
     runner.logger.info(f'Training on {describe_data(cfg)} with {describe_device()}')
     if scaling:
         runner.logger.info(scaling)
     _log_sizes(runner, cfg)
     distributed.on_main(_check_leaks, runner, cfg)
     draw_apart(runner.seed)
-    with explain_out_of_memory(cfg, 'train_dataloader'):
+    with explain_full_disk(cfg.work_dir), explain_out_of_memory(cfg, 'train_dataloader'):
         runner.train()
     if not is_main_process():
         return None
     return _report(runner, cfg)
+
+
+@contextlib.contextmanager
+def explain_full_disk(work_dir: str) -> Iterator[None]:
+    """Ends a training whose disk is full with what there is to go on from.
+
+    Args:
+        work_dir (str): Its work folder.
+
+    Raises:
+        HRI30Error: the disk was full within: for a checkpoint, the curves, the log or the
+            scalars.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not ran_out_of_disk(error):
+            raise
+        # Logs and scalars are written by others, and name no file.
+        text = str(error if isinstance(error, DiskFull) else disk_full(work_dir))
+        try:
+            saved = f'{find_newest(work_dir)[0]} is whole'
+        except HRI30Error:
+            saved = 'No checkpoint was saved yet'
+        raise HRI30Error(f'{text}\n{saved}. Make room, or move the work folder to another '
+                         'disk, and go on with the same command and --resume.') from error
 
 
 def keep_validation_clips(cfg: Config) -> None:
@@ -82,17 +118,20 @@ def keep_validation_clips(cfg: Config) -> None:
             step['keep'] = True
 
 
-def _set_resume(cfg: Config, resume: str | bool) -> None:
-    """Translates ``--resume`` for mmengine, which takes it from two fields."""
+def _set_resume(cfg: Config, resume: str | bool) -> list[str]:
+    """Translates ``--resume`` for mmengine, which takes it from two fields.
+
+    Returns:
+        list[str]: Checkpoints that would have come first and are damaged, a sentence each.
+    """
     if not resume:
         cfg.resume = False
-        return
-    checkpoint = find_latest_checkpoint(cfg.work_dir) if resume is True else resume
-    if checkpoint is None:
-        raise HRI30Error(
-            f'{cfg.work_dir}: no checkpoint to resume from.\nExpected last_checkpoint '
-            'and the file that it names; leave --resume out to start anew.')
-    cfg.resume, cfg.load_from = True, str(Path(checkpoint).expanduser().resolve())
+        return []
+    damaged = []
+    if resume is True:
+        resume, damaged = find_newest(cfg.work_dir)
+    cfg.resume, cfg.load_from = True, str(Path(resume).expanduser().resolve())
+    return damaged
 
 
 def _keep_config(unresolved: Config, cfg: Config) -> None:
@@ -129,8 +168,7 @@ def _report(runner, cfg: Config) -> Path:
     info = runner.message_hub.runtime_info
     # One metric to choose by: best_ckpt; several: best_ckpt_NAME.
     best = next((info[key] for key in sorted(info) if key.startswith('best_ckpt')), None)
-    last = find_latest_checkpoint(cfg.work_dir)
-    checkpoint = Path(best or last)
+    checkpoint = Path(best or info.get('last_ckpt') or cfg.load_from)
     score = (f' (validation {cfg.default_hooks.checkpoint.save_best} '
              f'{info["best_score"]:.4f})' if 'best_score' in info else '')
     # The config as it was trained, with its options, lies beside the checkpoint.

@@ -10,6 +10,7 @@ from .fine_tuning import (
     UnfreezeHook,
 )
 from .hooks import ChannelsLastHook, ClassWeightsHook, CurvesHook, LearningRatesHook
+from .loops import ResumableTrainLoop
 from .optim import BF16OptimWrapper
 from .resolution import ProgressiveSizeHook
 from .runner import HRI30Runner
@@ -19,5 +20,5 @@ __all__ = ['BF16OptimWrapper', 'ChannelsLastHook', 'ClassWeightsHook', 'CurvesHo
            'FeatureCacheHook', 'FrozenBatchNormHook', 'GlobalMeanDataParallel',
            'HRI30Runner', 'LearningRatesHook', 'PartwiseOptimWrapperConstructor',
            'ProgressiveSizeHook', 'RepeatedClipHook',
-           'ResumableEarlyStoppingHook', 'SkippedVideosHook', 'UnfreezeHook',
-           'ValidatedCheckpointHook']
+           'ResumableEarlyStoppingHook', 'ResumableTrainLoop', 'SkippedVideosHook',
+           'UnfreezeHook', 'ValidatedCheckpointHook']

@@ -1,9 +1,15 @@
 """Checkpoints that know the validation of their epoch, and early stopping."""
 
+import re
+from pathlib import Path
+
 from mmaction.registry import HOOKS
+from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 
 from ..errors import HRI30Error
+from ..utils.fileio import atomic_write_text
+from .loops import WITHIN_EPOCH, ResumableTrainLoop
 
 #: Metrics of :class:`~hri30_ext.evaluation.HRI30Metric` to choose a checkpoint by.
 _BY_METRIC = dict(top1='greater', top5='greater', mean_class='greater',
@@ -18,6 +24,12 @@ class ValidatedCheckpointHook(CheckpointHook):
     mmengine saves before, so that the checkpoint to resume from lacks what the
     validation decides: the best score, and the counter of early stopping. An epoch
     without validation is saved at its end.
+
+    mmengine also removes an old checkpoint before it writes the new one, and takes the
+    names of those that it removes from the checkpoint that is resumed, whatever they are.
+    Here a new one is on the disk first, and nothing is removed but files of the names that
+    this hook gives, in the folder that it writes to, where the checkpoint that is resumed
+    lies.
 
     Args:
         save_best (str | list[str], optional): As in mmengine. For this project's
@@ -43,6 +55,36 @@ class ValidatedCheckpointHook(CheckpointHook):
             rule = [_BY_METRIC[name] for name in names]
         super().__init__(*args, save_best=save_best, rule=rule, **kwargs)
         self.snapshot_interval = snapshot_interval
+        self._epochs: list[int] = []  # whose checkpoints are kept
+        self._superseded: list[str] = []  # names of best ones, until an epoch is saved
+
+    # ---- Hooks --------------------------------------------------------------------------
+
+    def before_train(self, runner) -> None:
+        """Finds the files of the run that is resumed."""
+        info = runner.message_hub.runtime_info
+        claimed = {key: info.pop(key) for key in list(info)
+                   if key in ('keep_ckpt_ids', 'last_ckpt') or key.startswith('best_ckpt')}
+        super().before_train(runner)
+        if is_main_process():
+            remove_leftovers(self.out_dir)
+        epochs = claimed.get('keep_ckpt_ids')
+        if runner._resume and isinstance(epochs, list) and (
+                Path(runner._load_from).parent == Path(self.out_dir)):
+            self._epochs = sorted({epoch for epoch in epochs
+                                   if type(epoch) is int and 0 < epoch <= runner.epoch})
+        for suffix, metric in self._best_metrics():
+            path = claimed.get(f'best_ckpt{suffix}')
+            if path is None:
+                continue
+            name = Path(str(path)).name
+            if self._is_best_name(metric, name) and (Path(self.out_dir) / name).is_file():
+                self._set_best(runner, suffix, metric, str(Path(self.out_dir) / name))
+            else:
+                info.pop(f'best_score{suffix}', None)
+                runner.logger.warning(
+                    f'The best checkpoint so far is not in {self.out_dir}, and was named '
+                    f'{str(path)[:200]!r}. It is left alone, and the best is sought anew.')
 
     def after_train_epoch(self, runner) -> None:
         """Saves an epoch that no validation follows."""
@@ -50,12 +92,22 @@ class ValidatedCheckpointHook(CheckpointHook):
             self._save_epoch(runner, runner.epoch + 1)
 
     def after_val_epoch(self, runner, metrics=None) -> None:
-        """Saves the best, then the epoch."""
+        """Saves the best, then the epoch, and removes what they replace."""
         # Without it, mmengine saves the epoch each time the best one changes.
         self.last_ckpt = None
         if metrics:
+            before = {suffix: self._hide_best(suffix, metric)
+                      for suffix, metric in self._best_metrics()}
             super().after_val_epoch(runner, metrics)
+            for suffix, metric in self._best_metrics():
+                now = self._hide_best(suffix, metric)
+                if now and before[suffix] and now != before[suffix]:
+                    self._superseded.append(Path(before[suffix]).name)
+                if now or before[suffix]:
+                    self._set_best(runner, suffix, metric, now or before[suffix])
         self._save_epoch(runner, runner.epoch)
+
+    # ---- Saving and removing ------------------------------------------------------------
 
     def _save_epoch(self, runner, epoch: int) -> None:
         meta = dict(epoch=epoch, iter=runner.iter)
@@ -65,6 +117,66 @@ class ValidatedCheckpointHook(CheckpointHook):
             self._save_checkpoint_with_step(runner, epoch, meta)
         if self.snapshot_interval and epoch % self.snapshot_interval == 0:
             runner.save_checkpoint(self.out_dir, f'snapshot_epoch_{epoch}.pth', meta=meta)
+
+    def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
+        """Saves an epoch, names it in ``last_checkpoint``, and removes the oldest."""
+        self._epochs = [epoch for epoch in self._epochs if epoch < step] + [step]
+        path = Path(self.out_dir) / self.filename_tmpl.format(step)
+        self.last_ckpt = str(path)
+        # With the one that is removed next: a run that is killed before does it later.
+        runner.message_hub.update_info('keep_ckpt_ids', list(self._epochs))
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir, path.name, save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler, meta=meta, **self.args)
+        if isinstance(runner.train_loop, ResumableTrainLoop):
+            runner.train_loop.note_saved(path)
+        old = [*self._superseded]
+        self._superseded = []
+        if self.max_keep_ckpts > 0:
+            old += map(self.filename_tmpl.format, self._epochs[:-self.max_keep_ckpts])
+            self._epochs = self._epochs[-self.max_keep_ckpts:]
+        if is_main_process():
+            atomic_write_text(Path(runner.work_dir) / 'last_checkpoint', self.last_ckpt,
+                              durable=True)
+            for name in (WITHIN_EPOCH, *old):
+                (Path(self.out_dir) / name).unlink(missing_ok=True)
+
+    # ---- The best -----------------------------------------------------------------------
+
+    def _best_metrics(self) -> list[tuple[str, str]]:
+        """Returns how mmengine ends the names of what it knows of a metric, and the metric.
+        """
+        metrics = self.key_indicators if self.save_best else []
+        return [('' if len(metrics) == 1 else f'_{metric}', metric) for metric in metrics]
+
+    def _is_best_name(self, metric: str, name: str) -> bool:
+        before, after = f'best_{metric}_{self.filename_tmpl}'.split('{}')
+        return re.fullmatch(rf'{re.escape(before)}\d+{re.escape(after)}', name) is not None
+
+    def _set_best(self, runner, suffix: str, metric: str, path: str) -> None:
+        runner.message_hub.update_info(f'best_ckpt{suffix}', path)
+        if suffix:
+            self.best_ckpt_path_dict[metric] = path
+        else:
+            self.best_ckpt_path = path
+
+    def _hide_best(self, suffix: str, metric: str) -> str | None:
+        """Returns the best checkpoint, and has mmengine know none, to remove none."""
+        if suffix:
+            path = self.best_ckpt_path_dict.get(metric)
+            self.best_ckpt_path_dict[metric] = None
+        else:
+            path, self.best_ckpt_path = self.best_ckpt_path, None
+        return path
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Removes what checkpoints were being written when a run was killed."""
+    for path in Path(folder).glob('.*.pth'):
+        if re.fullmatch(r'\.(within_epoch|(best_\w+_|snapshot_)?epoch_\d+)-\w{8}\.pth',
+                        path.name):
+            path.unlink(missing_ok=True)
 
 
 def _is_validated(runner, epoch: int) -> bool:

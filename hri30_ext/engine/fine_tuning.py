@@ -132,6 +132,7 @@ class UnfreezeHook(Hook):
             raise HRI30Error('UnfreezeHook: nothing is trained in the first epoch; '
                              'expected a step with begin=0 in schedule.')
         self._trained: list[str] | None = None
+        self._epoch = -1
 
     def trained_parts(self, epoch: int) -> list[str]:
         """Returns the parts that are trained in an epoch, 0 being the first."""
@@ -145,13 +146,14 @@ class UnfreezeHook(Hook):
                      'UnfreezeHook')
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Freezes and unfreezes, at the first batch of an epoch.
+        """Freezes and unfreezes, at the first batch of an epoch, or of what is left of it.
 
         Not before the epoch: the training loop then calls ``model.train()``, which
         would undo it.
         """
-        if batch_idx > 0:
+        if batch_idx > 0 and self._epoch == runner.epoch:
             return
+        self._epoch = runner.epoch
         model = unwrap(runner.model)
         parts = self.trained_parts(runner.epoch)
         freeze_all_but(model, parts)

@@ -45,30 +45,52 @@ class CurvesHook(Hook):
     After each validation ``training_curves.csv`` gets a row (with the minutes since the
     training began, pauses between resumed runs left out) and
     ``training_curves.png`` is drawn anew, both in the work folder. A resumed
-    run goes on with the rows of the epochs before it.
+    run goes on with the rows of the epochs before it, which its checkpoint holds.
     """
 
-    # After CheckpointHook (VERY_LOW): a failing picture must not cost a checkpoint.
-    priority = 'LOWEST'
+    # Before CheckpointHook (VERY_LOW), which saves the point as well.
+    priority = 'LOW'
 
     def __init__(self) -> None:
         self._sums: dict[str, list[float]] = {}
         self._rates: dict[str, float] = {}
         self._history: list[dict] = []
         self._started = 0.0  # so that minutes go on where the resumed run stopped
+        self._resumed: dict | None = None
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Adds the curves, and the means of the epoch so far."""
+        checkpoint['curves'] = dict(history=self._history, sums=self._sums,
+                                    rates=self._rates, minutes=self._minutes())
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Takes the curves up when a training is resumed."""
+        if runner._resume:
+            self._resumed = checkpoint.get('curves')
 
     def before_train(self, runner) -> None:
-        """Takes up the curve of the run that is resumed."""
+        """Goes on with the curves of the run that is resumed."""
         path = Path(runner.work_dir) / 'training_curves.csv'
-        if runner.epoch and path.is_file():
+        minutes = 0
+        if self._resumed:
+            self._history = list(self._resumed['history'])
+            self._sums, self._rates = self._resumed['sums'], self._resumed['rates']
+            minutes = self._resumed['minutes']
+            if self._history:  # it may have been killed before it wrote them
+                self._write(Path(runner.work_dir), Path(runner.cfg.filename).stem)
+        elif runner.epoch and path.is_file():
             self._history = [point for point in read_curves(path)
                              if point['epoch'] <= runner.epoch]
-        minutes = self._history[-1].get('minutes', 0) if self._history else 0
+            minutes = self._history[-1].get('minutes', 0) if self._history else 0
         self._started = time.monotonic() - 60 * minutes
 
+    def _minutes(self) -> float:
+        return round((time.monotonic() - self._started) / 60, 4)
+
     def before_train_epoch(self, runner) -> None:
-        """Starts the means of an epoch."""
-        self._sums = {'loss': [], 'top1': []}
+        """Starts the means of an epoch, unless the rest of one is resumed."""
+        if not getattr(runner.train_loop, 'resumes_within_epoch', False):
+            self._sums = {'loss': [], 'top1': []}
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         """Keeps the learning rates; the last ones used in an epoch stand for it."""
@@ -81,16 +103,18 @@ class CurvesHook(Hook):
                 self._sums[name].append(outputs[key].item())
 
     def after_val_epoch(self, runner, metrics=None) -> None:
-        """Adds a point and draws."""
+        """Adds a point."""
         point = {'epoch': runner.epoch}
         for name, values in self._sums.items():
             if values:
                 point[f'train_{name}'] = sum(values) / len(values)
             if metrics and name in metrics:
                 point[f'val_{name}'] = float(metrics[name])
-        point.update(self._rates,
-                     minutes=round((time.monotonic() - self._started) / 60, 4))
+        point.update(self._rates, minutes=self._minutes())
         self._history.append(point)
+
+    def after_val(self, runner) -> None:
+        """Draws: after the checkpoint, which a failing picture must not cost."""
         self._write(Path(runner.work_dir), Path(runner.cfg.filename).stem)
 
     @master_only

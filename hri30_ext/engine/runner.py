@@ -1,6 +1,9 @@
 """The runner: mmengine's, with loading that is checked and a readable console."""
 
+import contextlib
+import functools
 import logging
+import sys
 
 import torch
 from mmengine.logging import MMLogger
@@ -8,11 +11,15 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model
 
 from ..errors import HRI30Error, first_cases
+from ..utils.fileio import disk_full, ran_out_of_disk
 from .fine_tuning import unwrap
+from .loops import ResumableTrainLoop
 
 #: Upstream's notes at every start that nobody can act on.
 _NOISE = ('The prefix is not set', 'FileClient', 'HardDiskBackend',
-          'Distributed training is not used', 'Exp name:')
+          'Distributed training is not used', 'Exp name:',
+          # They are not: the training loop restores them, or says so.
+          'the gradient of some iterations is lost')
 
 
 class _ForPeople(logging.Filter):
@@ -23,6 +30,17 @@ class _ForPeople(logging.Filter):
         if record.levelno <= logging.INFO and message.count('\n') > 12:
             return False
         return not any(noise in message for noise in _NOISE)
+
+
+def _end_on_full_disk(handler: logging.FileHandler, record: logging.LogRecord) -> None:
+    """Ends the run where its log cannot be written: its checkpoints could not either.
+
+    Python would print a traceback for each line, and go on.
+    """
+    error = sys.exc_info()[1]
+    if ran_out_of_disk(error):
+        raise disk_full(handler.baseFilename) from error
+    logging.FileHandler.handleError(handler, record)
 
 
 class HRI30Runner(Runner):
@@ -41,6 +59,8 @@ class HRI30Runner(Runner):
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(_ForPeople())
+            elif isinstance(handler, logging.FileHandler):
+                handler.handleError = functools.partial(_end_on_full_disk, handler)
         return logger
 
     def set_randomness(self, seed, diff_rank_seed=False, deterministic=False) -> None:
@@ -58,6 +78,17 @@ class HRI30Runner(Runner):
         super().resume(*args, **kwargs)
         match_layouts(self.optim_wrapper.optimizer)
 
+    def save_checkpoint(self, *args, save_optimizer: bool = True, **kwargs) -> None:
+        """Saves, and where it may be resumed from says where the training stands.
+
+        Args are those of :meth:`mmengine.runner.Runner.save_checkpoint`. To be called by
+        all processes.
+        """
+        loop = self.train_loop
+        with (loop.describe() if save_optimizer and isinstance(loop, ResumableTrainLoop)
+              else contextlib.nullcontext()):
+            super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
+
     def load_checkpoint(self, filename, map_location='cpu', strict=False,
                         revise_keys=((r'^module.', ''),)):
         """Loads weights after comparing them with the model.
@@ -68,6 +99,8 @@ class HRI30Runner(Runner):
             HRI30Error: the checkpoint is of another model or other classes.
         """
         checkpoint = _load_checkpoint(filename, map_location=map_location)
+        if self._resume:
+            _check_resumable(checkpoint, filename, self.logger)
         model = unwrap(self.model)
         fine_tuning = self._train_dataloader is not None and not self._resume
         message = fit_weights(checkpoint, model, str(filename),
@@ -80,6 +113,21 @@ class HRI30Runner(Runner):
         self._has_loaded = True
         self.logger.info(message)
         return checkpoint
+
+
+def _check_resumable(checkpoint, filename: str, logger: MMLogger) -> None:
+    """Refuses what no training can go on from; see :meth:`HRI30Runner.load_checkpoint`."""
+    meta = checkpoint.get('meta')
+    counts = [meta.get('epoch'), meta.get('iter')] if isinstance(meta, dict) else [None]
+    if any(type(count) is not int or count < 0 for count in counts) or not isinstance(
+            checkpoint.get('message_hub'), dict):
+        raise HRI30Error(f'{filename}: no training can go on from it: it does not say how '
+                         'far it had come.\nExpected a checkpoint of a training; to start '
+                         'from its weights, set load_from.')
+    if 'optimizer' not in checkpoint:
+        logger.warning(f'{filename}: has no state of an optimizer, which begins anew. '
+                       'Expected epoch_N.pth or within_epoch.pth; the best has weights '
+                       'alone.')
 
 
 def match_layouts(optimizer: torch.optim.Optimizer) -> None:

@@ -1,24 +1,72 @@
 """Writing files whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import HRI30Error
 
+#: What the system says where a disk, a quota or the size allowed for a file is used up.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DiskFull(HRI30Error):
+    """There is no room to write a file in."""
+
+
+def ran_out_of_disk(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says that the disk is full.
+
+    Writers wrap what the system said: torch.save's says that a position is unexpected, and
+    a loading process hands on a text.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and (
+                error.errno in _FULL
+                or any(os.strerror(number) in str(error) for number in _FULL)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def disk_full(path: str | Path, needed: int | None = None) -> DiskFull:
+    """Says that a file cannot be written for want of room.
+
+    Args:
+        path (str | Path): The file, or the folder of files.
+        needed (int, optional): Its size in bytes.
+    """
+    folder = Path(path).absolute()
+    while not folder.is_dir():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 2**20
+    wanted = '' if needed is None else f', {needed / 2**20:,.1f} MiB are needed'
+    return DiskFull(f'{path}: cannot be written: the disk is full, or a quota is used up '
+                    f'({free:,.1f} MiB are free{wanted}).')
+
 
 @contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, durable: bool = False,
+                needed: int | None = None) -> Iterator[Path]:
     """Yields a temporary path that becomes ``path`` if nothing is raised.
 
     Its folder is created. The temporary file lies beside the target, with its
     suffix, so that writers that look at the ending work.
 
+    Args:
+        path (str | Path): What to write.
+        durable (bool): Whether it is on the disk when this ends, so that not even a power
+            cut leaves less than the old file or the new one.
+        needed (int, optional): Its size in bytes, for the message where there is no room.
+
     Raises:
-        HRI30Error: the folder cannot be written.
+        HRI30Error: the folder cannot be written, or the disk is full; the file is then as
+            it was.
     """
     path = Path(path)
     try:
@@ -31,19 +79,38 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)
     except OSError as error:
+        if ran_out_of_disk(error):
+            raise disk_full(path, needed) from error
         raise HRI30Error(f'{path}: cannot be written ({error.strerror or error}).\n'
                          'Choose another folder or free the place.') from error
     try:
         yield Path(name)
+        if durable:
+            _sync(name)
         os.replace(name, path)
+        if durable:
+            _sync(path.parent)
+    except Exception as error:
+        if ran_out_of_disk(error) and not isinstance(error, DiskFull):
+            raise disk_full(path, needed) from error
+        raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
 
 
-def atomic_write_text(path: str | Path, text: str) -> None:
+def _sync(path: str | Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def atomic_write_text(path: str | Path, text: str, durable: bool = False) -> None:
     """Writes UTF-8 text with LF line ends, whole or not at all."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable) as temporary:
         # A file name that is not UTF-8 is written as the bytes that it is.
         temporary.write_text(text, encoding='utf-8', errors='surrogateescape',
                              newline='\n')

@@ -39,3 +39,31 @@ def seeded(*numbers: int) -> Iterator[None]:
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])
+
+
+def get_states() -> dict:
+    """Returns the states of all generators of this process.
+
+    Returns:
+        dict: Tensors and plain data, which a checkpoint may hold; for :func:`set_states`.
+    """
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    states = dict(
+        torch=torch.get_rng_state(),
+        python=[version, torch.tensor(words), gauss],
+        numpy=[name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached])
+    if torch.cuda.is_available():
+        states['cuda'] = torch.cuda.get_rng_state()
+    return states
+
+
+def set_states(states: dict) -> None:
+    """Sets the generators to states of :func:`get_states`."""
+    version, words, gauss = states['python']
+    random.setstate((version, tuple(words.tolist()), gauss))
+    name, keys, *rest = states['numpy']
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states['torch'].cpu())
+    if 'cuda' in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states['cuda'].cpu())

@@ -108,7 +108,9 @@ weight_averagings = dict(
     # Over about the last tenth of all steps, and the last 1000 at most.
     ema=dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.001, gamma=10))
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs='${max_epochs}', val_interval=1)
+train_cfg = dict(
+    type='ResumableTrainLoop', max_epochs='${max_epochs}', val_interval=1,
+    save_minutes='${save_minutes}')
 val_cfg = dict(type='ValLoop', fp16='${autocast}')  # in the precision of training
 test_cfg = dict(type='TestLoop', fp16='${autocast}')
 

@@ -1,0 +1,74 @@
+"""Signals that ask a run to end."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+#: Ctrl-C, what systems send before they kill, and what Slurm is asked to send before.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class StopRequest:
+    """Takes notice of the first signal that asks to end; the second one ends at once.
+
+    A context: outside of it, signals do what they did before. Without effect in other
+    threads than the main one, which alone can have handlers.
+
+    Args:
+        on_signal (Callable): Called with the number of the first signal, within its
+            handler; may raise.
+
+    Attributes:
+        number (int): Of the signal that came, 0 while none did.
+    """
+
+    def __init__(self, on_signal: Callable[[int], None] = lambda number: None) -> None:
+        self.number = 0
+        self._on_signal = on_signal
+        self._previous: dict = {}
+
+    def __enter__(self) -> 'StopRequest':
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._handle)
+                              for number in SIGNALS}
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def _handle(self, number: int, frame) -> None:
+        if self.number:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.number = number
+        self._on_signal(number)
+
+
+def leave_signals_to_parent(initialize: Callable | None, worker: int) -> None:
+    """Prepares a loading process: the training process alone answers to signals.
+
+    Ctrl-C, Slurm and systemd send them to every process of a job. A loading process that
+    ended would take the training with it before it is saved.
+
+    Args:
+        initialize (Callable, optional): The ``worker_init_fn`` that there was.
+        worker (int): Number of the process.
+    """
+    asked = 0
+
+    def terminate(number, frame):
+        # The parent sends the same to a process that does not end; then it is the second,
+        # or the parent asks twice.
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            os._exit(0)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, terminate)
+    if initialize is not None:
+        initialize(worker)
