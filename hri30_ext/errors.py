@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from .utils.text import printable
+
 
 class HRI30Error(Exception):
     """A mistake that the user can mend: shown as one message, no traceback.
@@ -53,10 +55,11 @@ def first_cases(cases: Iterable[object], limit: int = 3) -> str:
         limit: How many to name.
 
     Returns:
-        str: One indented line a case, and a line with the number left out.
+        str: One indented line a case, and a line with the number left out. What others
+        may have named is escaped: a case stays on its line.
     """
     cases = list(cases)
-    lines = [f'  {case}' for case in cases[:limit]]
+    lines = [f'  {printable(str(case))}' for case in cases[:limit]]
     if len(cases) > limit:
         lines.append(f'  ... and {len(cases) - limit} more')
     return '\n'.join(lines)

@@ -63,6 +63,8 @@ def make_deterministic(args: argparse.Namespace) -> None:
 
 def fail(message: str, code: int = 2) -> NoReturn:
     """Prints a message and exits; status 2 is a user's mistake."""
+    from hri30_ext.utils.text import printable
+    message = printable(message, keep='\n')  # file names may hold what drives a terminal
     file = os.environ.get('HRI30_ERROR_FILE')
     if file:  # one of several processes: tools/_launch.py says it once
         Path(file).write_text(message, encoding='utf-8', errors='surrogateescape')

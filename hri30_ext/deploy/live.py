@@ -20,7 +20,6 @@ The summary is the last line:
 """
 
 import contextlib
-import csv
 import json
 import os
 import re
@@ -38,7 +37,8 @@ from typing import TextIO
 import cv2
 import numpy as np
 
-from ..utils.fileio import atomic_path
+from ..utils.fileio import atomic_write_text
+from ..utils.text import format_csv
 from .streaming import UNSURE, Stream, StreamRunner
 from .video_io import CameraLost, Frame, Source, VideoWriter, annotate
 
@@ -117,16 +117,15 @@ class Timeline:
         ``told`` are seconds by class, most first; ``correct_after`` the seconds from its
         begin until its own class was told, empty where it was not.
         """
-        with atomic_path(path) as temporary, open(temporary, 'w', encoding='utf-8',
-                                                  newline='') as file:
-            writer = csv.writer(file, lineterminator='\n')
-            writer.writerow(['clip', 'begin', 'end', 'truth', 'told', 'correct_after'])
-            for row in self._rows:
-                told = '; '.join(f'{name} {seconds:.2f}'
-                                 for name, seconds in row['told'].most_common() if seconds)
-                after = '' if row['after'] is None else f'{row["after"]:.2f}'
-                writer.writerow([row['clip'], f'{row["begin"]:.2f}', f'{row["end"]:.2f}',
-                                 row['truth'], told, after])
+        rows = []
+        for row in self._rows:
+            told = '; '.join(f'{name} {seconds:.2f}'
+                             for name, seconds in row['told'].most_common() if seconds)
+            after = '' if row['after'] is None else f'{row["after"]:.2f}'
+            rows.append([row['clip'], f'{row["begin"]:.2f}', f'{row["end"]:.2f}',
+                         row['truth'], told, after])
+        atomic_write_text(path, format_csv(
+            ('clip', 'begin', 'end', 'truth', 'told', 'correct_after'), rows))
 
 
 # ---- Memory ------------------------------------------------------------------------------
