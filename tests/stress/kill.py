@@ -1,0 +1,189 @@
+"""Kills trainings at random moments and compares what they come to when they go on.
+
+    python tests/stress/kill.py --kills 30 --jobs 2 --out work_dirs/kill
+
+A small model trains on rendered clips once, undisturbed, for about two minutes on one core.
+Then it trains again and again: each time all its processes are killed (SIGKILL) at a random
+moment, every second time while it writes a checkpoint, and it goes on with ``--resume``;
+every third one is killed once more on its way. What has to hold, or this exits with 1: the
+last checkpoint of each is the same as that of the undisturbed one, in weights, averaged
+weights, optimizer, schedules, random numbers, early stopping and curves, bit for bit.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
+
+import hri30_ext.modules  # noqa: E402, F401
+from hri30_ext.datasets import HRI30_CLASSES  # noqa: E402
+from hri30_ext.datasets.synthetic import write_dataset  # noqa: E402
+from same_training import assert_same_training  # noqa: E402
+
+CONFIG = next((ROOT / 'configs' / 'demo').glob('*.py'))
+CLASSES = HRI30_CLASSES[:6]
+# Often enough that checkpoints within an epoch, and their writing, are hit.
+SAVE_MINUTES = 0.02
+
+
+@dataclass
+class Case:
+    """A training that is killed.
+
+    Attributes:
+        folder (Path): Its work folder.
+        kills (list[str]): What each kill met.
+        difference (str, optional): From the undisturbed training; None: there is none.
+    """
+
+    folder: Path
+    kills: list[str] = field(default_factory=list)
+    difference: str | None = None
+
+
+def start(folder: Path, data: Path, epochs: int) -> subprocess.Popen:
+    """Starts a training, or goes on with it, in a process group of its own."""
+    saved = any(not path.name.startswith('.') for path in folder.glob('*.pth'))
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = dict(
+        data_root=data, classes='[' + ','.join(CLASSES) + ']', num_frames=4,
+        input_size='(56,40)', batch_size=8, num_workers=0, max_epochs=epochs, **{
+            'split.val_groups': 1, 'early_stopping.patience': epochs},
+        weight_averaging='ema', save_minutes=SAVE_MINUTES, precision='fp32', leak_check=None,
+        cache_dir=data / 'cache', report=False)
+    with open(folder / 'output.txt', 'a', encoding='utf-8') as output:
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / 'tools' / 'train.py'), str(CONFIG), '--device', 'cpu',
+             '--work-dir', str(folder), *(['--resume'] if saved else []), '--cfg-options',
+             *(f'{key}={value}' for key, value in settings.items())],
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            env={**os.environ, 'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'Agg'})
+
+
+def finish(process: subprocess.Popen, folder: Path) -> None:
+    """Waits for a training.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    if process.wait():
+        lines = (folder / 'output.txt').read_text(encoding='utf-8').splitlines()
+        raise RuntimeError(f'the training ended with {process.returncode}: '
+                           f'{" / ".join(lines[-3:])}')
+
+
+def being_written(folder: Path) -> list[str]:
+    """Lists the temporary files of checkpoints."""
+    return [path.name for path in folder.glob('.*.pth')]
+
+
+def kill(process: subprocess.Popen, folder: Path, seconds: float, writing: bool) -> str:
+    """Kills a training after some seconds, or when it next writes a checkpoint then.
+
+    Returns:
+        str: What it met; empty where the training had ended before.
+    """
+    began = time.monotonic()
+    while process.poll() is None:
+        if time.monotonic() - began >= seconds and (
+                not writing or being_written(folder)):
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.0005 if writing else 0.01)
+    if process.wait() != -signal.SIGKILL:
+        return ''
+    moment = f'{time.monotonic() - began:.1f} s'
+    # Its file would have taken its name, had it been done.
+    half = being_written(folder)
+    return f'{moment}, writing {half[0][1:].split("-")[0]}' if half else moment
+
+
+def run(case: Case, data: Path, epochs: int, seconds: float, whole: Path,
+        rng: random.Random, writing: bool, twice: bool) -> Case:
+    """Trains with one kill or two, goes on to the end, and compares."""
+    last = f'epoch_{epochs}.pth'
+    try:
+        process = start(case.folder, data, epochs)
+        for _ in range(1 + twice):
+            met = kill(process, case.folder, rng.uniform(0, seconds), writing)
+            if not met:
+                break
+            case.kills.append(met)
+            process = start(case.folder, data, epochs)
+            seconds /= 2  # there is less to do
+        finish(process, case.folder)
+        assert_same_training(whole / last, case.folder / last)
+        left = being_written(case.folder)
+        if left:
+            case.difference = f'left behind: {", ".join(left)}'
+    except Exception as error:  # a case that fails is told, and the others go on
+        case.difference = f'{type(error).__name__}: {error}'
+    return case
+
+
+def stress(out: Path, kills: int, jobs: int, epochs: int, seed: int,
+           say: Callable[[str], None] = print) -> bool:
+    """Does all that the module says.
+
+    Returns:
+        bool: Whether every training came to the same.
+    """
+    if out.exists():
+        shutil.rmtree(out)
+    data, whole = out / 'data', out / 'undisturbed'
+    write_dataset(data, train_groups=4, test_groups=1, clips=2, size=(96, 64),
+                  classes=CLASSES, progress=False)
+    say('Training undisturbed ...')
+    began = time.monotonic()
+    finish(start(whole, data, epochs), whole)
+    seconds = time.monotonic() - began
+    say(f'{epochs} epochs in {seconds:.1f} s')
+    cases = [Case(out / f'{number:02}') for number in range(1, kills + 1)]
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = [
+            pool.submit(run, case, data, epochs, seconds, whole, random.Random(seed + i),
+                        writing=bool(i % 2), twice=i % 3 == 2)
+            for i, case in enumerate(cases)]
+        for _ in tqdm(as_completed(waiting), 'Killing', len(cases), unit='training'):
+            pass
+    for case in cases:
+        say(f'{case.folder.name}  killed at {"; ".join(case.kills) or "no time: it had ended"}'
+            f'  {case.difference or "equal"}')
+    equal = sum(case.difference is None for case in cases)
+    killed = [met for case in cases for met in case.kills]
+    say(f'{equal} of {len(cases)} equal to the undisturbed training, bit for bit; '
+        f'{len(killed)} kills, {sum("writing" in met for met in killed)} of them while a '
+        'checkpoint was written')
+    return equal == len(cases)
+
+
+def main() -> None:
+    """Reads the arguments."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
+    parser.add_argument('--kills', type=int, default=30, metavar='N')
+    parser.add_argument('--jobs', type=int, default=2, metavar='N',
+                        help='trainings at once; each has one thread')
+    parser.add_argument('--epochs', type=int, default=150, metavar='N')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR',
+                        help='is emptied first')
+    args = parser.parse_args()
+    sys.exit(0 if stress(args.out.absolute(), args.kills, args.jobs, args.epochs, args.seed)
+             else 1)
+
+
+if __name__ == '__main__':
+    main()
