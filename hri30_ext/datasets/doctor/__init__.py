@@ -8,8 +8,8 @@ shows it, and ``aside.py`` moves clips aside and back.
 
 from .aside import set_aside, undo
 from .examine import Examination, examine
-from .findings import KINDS, Finding, printable
+from .findings import KINDS, Finding
 from .report import format_moved, format_table, to_json, write_json
 
 __all__ = ['KINDS', 'Examination', 'Finding', 'examine', 'format_moved', 'format_table',
-           'printable', 'set_aside', 'to_json', 'undo', 'write_json']
+           'set_aside', 'to_json', 'undo', 'write_json']

@@ -1,18 +1,20 @@
 """The annotation files against the clips, and the clips against the plan of HRI30."""
 
 import csv
-import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ...errors import HRI30Error
 from ...naming import ClipName, parse_clip_name
-from ..annotation import read_annotations
+from ...utils.reading import open_text
+from ...utils.text import printable
+from ..annotation import MAX_ROWS, read_annotations
 from ..classes import HRI30_CLASSES, canonical_name
-from .findings import ERROR, INFO, WARNING, printable
+from .findings import ERROR, INFO, WARNING
 from .names import are_swapped, described
 from .tree import Tree
 
@@ -22,7 +24,6 @@ ANNOTATIONS = {'train': 'annotations/train_set_labels.csv',
 #: Clips that the release itself lacks.
 KNOWN_HOLES = frozenset({ClipName(10, 8, 1)})
 
-_MAX_BYTES = 2**26
 _IRREGULAR = .1  # share of the clips that may be absent from a regular plan
 
 
@@ -69,14 +70,16 @@ def _read_rows(tree: Tree, path: Path, name: str, classes: Sequence[str]
                ) -> list[Row] | None:
     """Reads what can be read, and reports each row that cannot."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f'more than {_MAX_BYTES >> 20} MiB')
-        text = path.read_text(encoding='utf-8-sig')
-        lines = [[field.strip() for field in row]
-                 for row in csv.reader(io.StringIO(text)) if row and any(row)]
-    except (OSError, ValueError, csv.Error) as error:
-        tree.report('annotation_row', ERROR, name, f'the file cannot be read ({error})')
+        with open_text(path, 'rows of video_id,class_name,class_id') as file:
+            lines = list(islice(csv.reader(file), MAX_ROWS + 1))
+        if len(lines) > MAX_ROWS:
+            raise HRI30Error(f'more than {MAX_ROWS:,} rows')
+    except HRI30Error as error:
+        tree.report('annotation_row', ERROR, name,
+                    str(error).splitlines()[0].removeprefix(f'{path}: '))
         return None
+    lines = [[field.strip() for field in row] for row in lines]
+    lines = [row for row in lines if any(row)]
     rows, seen = [], {}
     for number, line in enumerate(lines, 1):
         if number == 1 and len(line) == 3 and not line[2].lstrip('-').isdigit():
@@ -182,8 +185,8 @@ def check_plan(tree: Tree, names: dict[str, ClipName], rows: list[Row] | None,
               for class_id in range(1, len(classes) + 1) if class_id not in ids]
     if absent:
         tree.report('missing_class', WARNING, tree.train_folder or '.',
-                    f'no clip of {len(absent)} of {len(classes)} classes: '
-                    f'{", ".join(absent[:3])}{", ..." if len(absent) > 3 else ""}')
+                    f'no clip of {len(absent)} of {len(classes)} classes, such as '
+                    f'{absent[0]}')
     groups = {name.group for name in have}
     cells = len(ids) * len(groups)
     counts = Counter(name.clip for name in have)

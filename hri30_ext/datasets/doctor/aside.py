@@ -24,14 +24,15 @@ from typing import NamedTuple
 from ...errors import HRI30Error, first_cases
 from ...naming import VIDEO_SUFFIXES
 from ...utils.fileio import atomic_path, atomic_write_text, sha256_of
+from ...utils.reading import read_json
+from ...utils.text import printable
 from .annotations import ANNOTATIONS
 from .examine import Examination
-from .findings import ERROR, MOVABLE, printable
+from .findings import ERROR, MOVABLE
 from .tree import SET_ASIDE
 
 MANIFEST = 'manifest.json'
 _VERSION = 1
-_MAX_MANIFEST_BYTES = 2**28
 _MAX_SHARE = .5
 
 
@@ -253,15 +254,13 @@ def _find_folder(root: Path, manifest: str | Path | None) -> Path:
 
 def _read_manifest(root: Path, folder: Path) -> tuple[list[dict], list[dict]]:
     path = folder / MANIFEST
+    manifest = read_json(path, 'a manifest of clips that were set aside')
     try:
-        if path.stat().st_size > _MAX_MANIFEST_BYTES:
-            raise ValueError('too large')
-        manifest = json.loads(path.read_text(encoding='utf-8'))
         if manifest['version'] != _VERSION:
             raise ValueError(f'version {manifest["version"]}, expected {_VERSION}')
         files = [_checked_file(root, folder, entry) for entry in manifest['files']]
         annotations = [_checked_annotation(entry) for entry in manifest['annotations']]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise HRI30Error(f'{printable(str(path))}: is no manifest of this program '
                          f'({type(error).__name__}: {printable(str(error))[:200]}).\n'
                          'Nothing was moved.') from error

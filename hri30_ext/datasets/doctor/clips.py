@@ -42,7 +42,10 @@ def check_clip(path: str, clip: Inspected) -> list[Finding]:
         found = [('truncated', ERROR, f'{_bytes_left(facts)}; {facts.problem}') if cut
                  else ('undecodable', ERROR, facts.problem)]
     else:
-        found = [*_check_damage(facts), *_check_length(facts), *_check_pictures(facts)]
+        found = list(_check_damage(facts))
+        # How a clip looks of which much is lost says nothing more.
+        if not any(severity == ERROR for _, severity, _ in found):
+            found += [*_check_length(facts), *_check_pictures(facts)]
     return [Finding(kind, severity, path, detail) for kind, severity, detail in found]
 
 
@@ -106,7 +109,8 @@ def _check_pictures(facts: Facts) -> Iterator[tuple]:
         if count:
             much = count >= BAD_SHARE * facts.frames
             yield (kind, ERROR if much else WARNING, f'{count} of {facts.frames} frames')
-    if is_bad_picture(facts) or facts.frames < 2:
+    nothing_seen = facts.black + facts.green + facts.blank >= BAD_SHARE * facts.frames
+    if nothing_seen or facts.frames < 2:
         return
     pairs = facts.frames - 1
     if facts.still >= FROZEN_SHARE * pairs:
@@ -114,17 +118,6 @@ def _check_pictures(facts: Facts) -> Iterator[tuple]:
     elif facts.longest_still >= FROZEN_RUN or facts.still >= BAD_SHARE * pairs:
         yield ('frozen', WARNING, f'{facts.still} of {pairs} frames repeat the one before, '
                f'{facts.longest_still} in a row')
-
-
-def is_bad_picture(facts: Facts) -> bool:
-    """Whether half of a clip's frames or more show nothing."""
-    return (facts.black + facts.green + facts.blank
-            >= BAD_SHARE * max(1, facts.frames))
-
-
-def is_frozen(facts: Facts) -> bool:
-    """Whether nothing moves in a clip."""
-    return facts.still >= FROZEN_SHARE * max(1, facts.frames - 1)
 
 
 # ---- Clips against each other -----------------------------------------------------------

@@ -1,18 +1,19 @@
 """Clips that are there twice: the same bytes, or changed copies."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from ...naming import ClipName
+from ...utils.text import printable
 from ..leaks import NEAR_BITS, near_pairs
-from .clips import is_bad_picture, is_frozen
 from .decoding import Inspected
-from .findings import ERROR, INFO, WARNING, Finding, printable
+from .findings import ERROR, INFO, WARNING, Finding
 from .tree import ClipFile
 
 
 def find_copies(clips: Sequence[ClipFile], names: Mapping[str, ClipName],
-                inspected: Mapping[str, Inspected], near: bool = True) -> list[Finding]:
+                inspected: Mapping[str, Inspected], near: bool = True,
+                faulty: Container[str] = ()) -> list[Finding]:
     """Finds copies of clips, within a split and across.
 
     Args:
@@ -21,13 +22,15 @@ def find_copies(clips: Sequence[ClipFile], names: Mapping[str, ClipName],
         inspected (Mapping[str, Inspected]): What was read, by path.
         near (bool): Whether to look for changed copies: encoded anew, scaled, or cut at
             their ends, as :mod:`hri30_ext.datasets.leaks` compares them.
+        faulty (Container[str]): Paths of clips of which too little is there to tell them
+            apart: broken, short, black.
 
     Returns:
         list[Finding]: Of changed copies, clips of one class and group are left out: they
         are known to be alike.
     """
     found = _find_equal(clips, names, inspected)
-    return found + _find_near(clips, names, inspected) if near else found
+    return found + _find_near(clips, names, inspected, faulty) if near else found
 
 
 def _find_equal(clips, names, inspected) -> list[Finding]:
@@ -60,13 +63,11 @@ def _group(names: Mapping[str, ClipName], path: str) -> tuple | None:
     return name and (name.class_id, name.group)
 
 
-def _find_near(clips, names, inspected) -> list[Finding]:
+def _find_near(clips, names, inspected, faulty) -> list[Finding]:
     sides = {'train': [], 'test': []}
     for clip in clips:
         seen = inspected.get(clip.path)
-        # Clips that show nothing are all alike.
-        if seen and len(seen.hashes_TB) and not is_bad_picture(seen.facts) and (
-                not is_frozen(seen.facts)):
+        if seen and len(seen.hashes_TB) and clip.path not in faulty:
             sides[clip.split].append(clip.path)
     hashes = {split: [inspected[path].hashes_TB for path in paths]
               for split, paths in sides.items()}

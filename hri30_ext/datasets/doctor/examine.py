@@ -83,11 +83,13 @@ def examine(root: str | Path, classes: Sequence[str] = HRI30_CLASSES,
     took = time.perf_counter() - start
     clips = {clip.path: read[clip.path] for clip in tree.clips}
     findings = list(tree.findings)
-    for path, clip in clips.items():
-        findings += check_clip(path, clip)
+    own = [finding for path, clip in clips.items() for finding in check_clip(path, clip)]
+    faulty = {finding.path for finding in own
+              if finding.severity == ERROR or finding.kind == 'short'}
+    findings += own
     findings += check_alike({path: clip.facts for path, clip in clips.items()
                              if clip.facts.frames and not clip.facts.problem})
-    findings += find_copies(tree.clips, names, clips, near)
+    findings += find_copies(tree.clips, names, clips, near, faulty)
     return Examination(tree.root, sorted(findings, key=by_severity_and_kind), clips,
                        {clip.path: clip.split for clip in tree.clips}, took, len(new))
 

@@ -90,20 +90,3 @@ def by_severity_and_kind(finding: Finding) -> tuple:
     """Sorts findings as they are shown."""
     return (SEVERITIES.index(finding.severity), list(KINDS).index(finding.kind),
             finding.path, finding.detail)
-
-
-def printable(text: str) -> str:
-    r"""Returns a text that cannot drive a terminal, for names that others chose.
-
-    >>> print(printable('red \x1b[31m and \udcff'))
-    red \x1b[31m and \xff
-    """
-    return ''.join(character if character.isprintable() else _escape(character)
-                   for character in text)
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte of a name that is not UTF-8
-        code -= 0xDC00
-    return f'\\x{code:02x}' if code < 256 else f'\\u{code:04x}'

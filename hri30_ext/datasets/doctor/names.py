@@ -6,8 +6,10 @@ from pathlib import PurePosixPath
 
 from ...errors import HRI30Error
 from ...naming import ClipName, parse_clip_name
+from ...utils.text import printable
+from ..annotation import Annotation, format_annotations
 from ..classes import canonical_name
-from .findings import ERROR, WARNING, printable
+from .findings import ERROR, WARNING
 from .tree import ClipFile, Tree
 
 
@@ -32,10 +34,11 @@ def check_names(tree: Tree, classes: Sequence[str]) -> dict[str, ClipName]:
             continue
         _check_folder(tree, clip, names[clip.path], classes)
     for clip in tree.of('test'):
-        # As a submission refuses them.
-        if any(ord(c) < 32 or c in ',"\x7f' for c in clip.stem):
-            tree.report('malformed_name', ERROR, clip.path,
-                        'a submission cannot hold it (control character, comma or quote)')
+        try:
+            format_annotations([Annotation(clip.stem, classes[0], 1)])
+        except HRI30Error:
+            tree.report('malformed_name', ERROR, clip.path, 'a submission cannot hold it '
+                        '(characters that are not printed, commas, quotes, outer spaces)')
     _check_same(tree, names)
     return names
 

@@ -8,9 +8,10 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from ...utils.fileio import atomic_write_text
+from ...utils.text import printable
 from .aside import Moved
 from .examine import Examination
-from .findings import ERROR, INFO, KINDS, MOVABLE, printable
+from .findings import ERROR, INFO, KINDS, MOVABLE
 from .tree import TEST_FOLDERS
 
 WIDTH = 100  # columns
@@ -43,23 +44,16 @@ def format_table(found: Examination, cases: int = 5) -> str:
 
 
 def _case(path: str, detail: str) -> list[str]:
+    """Lays out a case in two columns; a long path has a line of its own."""
     path, detail = printable(path), printable(detail)
-    if len(path) <= _PATH_WIDTH:
-        start = f'  {path:{_PATH_WIDTH}} '
-    else:
-        start = f'  {path} '
-    # What is too long for a line goes on in the next, below its beginning.
-    indent = ' ' * (_PATH_WIDTH + 3)
-    room = WIDTH - len(start)
-    if room < 20:
+    if len(path) > WIDTH - 2:
         half = WIDTH // 2 - 4  # the JSON has all of it
-        if len(path) > WIDTH - 2:
-            path = f'{path[:half]}...{path[-half:]}'
-        return [f'  {path}', *textwrap.wrap(
-            detail, WIDTH, initial_indent=indent, subsequent_indent=indent)]
-    lines = textwrap.wrap(start + detail, WIDTH, subsequent_indent=indent,
-                          drop_whitespace=False, replace_whitespace=False)
-    return [line.rstrip() for line in lines]
+        path = f'{path[:half]}...{path[-half:]}'
+    indent = ' ' * (_PATH_WIDTH + 3)
+    lines = textwrap.wrap(detail, WIDTH, initial_indent=indent, subsequent_indent=indent)
+    if not lines or len(path) > _PATH_WIDTH:
+        return [f'  {path}', *lines]
+    return [f'  {path:{_PATH_WIDTH}} {lines[0][len(indent):]}', *lines[1:]]
 
 
 def _closing(found: Examination) -> Iterator[str]:
@@ -84,13 +78,21 @@ def _what_next(found: Examination) -> Iterator[str]:
     errors = [finding.kind for finding in found.findings if finding.severity == ERROR]
     movable = sum(kind in MOVABLE or kind == 'missing_clip' for kind in errors)
     if movable:
-        yield (f'Next: mend the clips, or call with --fix, which moves aside what {movable}'
-               f' of the errors {"is" if movable == 1 else "are"} about (--undo moves it'
-               ' back).')
+        yield (f'--fix moves aside what {_errors(movable)} {_is(movable)} about, and --undo '
+               'moves it back.')
     if len(errors) > movable:
-        yield f'{len(errors) - movable} errors want a person who looks and decides.'
+        left = len(errors) - movable
+        yield f'{_errors(left)} {_is(left)} for a person to look at and decide.'
     if not errors:
         yield 'Nothing here stops a training; look at what may be meant.'
+
+
+def _errors(count: int) -> str:
+    return f'{count} error{"s" if count != 1 else ""}'
+
+
+def _is(count: int) -> str:
+    return 'is' if count == 1 else 'are'
 
 
 def _rate(found: Examination) -> float:

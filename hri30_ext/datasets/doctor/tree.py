@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from ...errors import HRI30Error
 from ...naming import VIDEO_SUFFIXES
-from .findings import ERROR, INFO, WARNING, Finding, printable
+from ...utils.text import printable
+from .findings import ERROR, INFO, WARNING, Finding
 
 #: Where bad clips are moved; nothing in it is data.
 SET_ASIDE = 'set_aside'

@@ -1,0 +1,27 @@
+"""Stands for a decoder that some files crash, hang, or have take all memory.
+
+A clip says so in its last bytes, behind what a container reads.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+
+from hri30_ext.inspection import inspect_clip
+
+MARKS = {'crashes': b'<crash>', 'hangs': b'<hang>', 'memory': b'<memory>'}
+
+
+def inspect(filename):
+    """Reads a clip, or does what its end says."""
+    end = Path(filename).read_bytes()[-16:]
+    if end.endswith(MARKS['crashes']):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if end.endswith(MARKS['hangs']):
+        time.sleep(1000)
+    if end.endswith(MARKS['memory']):
+        np.ones(2**40, np.uint8)
+    return inspect_clip(filename)

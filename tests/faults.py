@@ -1,0 +1,581 @@
+"""Faults to plant in a data folder, and what the doctor has to say of each.
+
+A fault is a function of a :class:`Garden`; it changes files or rows and returns pairs of
+kind and path. Those that follow from one another come together: a clip under another name
+is malformed, and its row has no clip.
+"""
+
+import csv
+import os
+import shutil
+import struct
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from bad_decoder import MARKS
+
+from hri30_ext.datasets.classes import HRI30_CLASSES, released_name
+from hri30_ext.datasets.synthetic import render_clip, write_video
+
+TRAIN_CSV = 'annotations/train_set_labels.csv'
+TEST_CSV = 'annotations/test_set_labels.csv'
+FAULTS = {}
+
+# Left for faults that want a clip of a certain class.
+_RESERVED = tuple(f'CID{number:02d}' for number in (1, 2, 3, 5, 7, 8, 12, 20, 28, 29))
+
+
+class Garden:
+    """A data folder in HRI30's layout, and clips in it that have no fault yet.
+
+    Args:
+        root (Path): Rendered by write_dataset.
+        rng (np.random.Generator): Chooses clips.
+    """
+
+    def __init__(self, root, rng):
+        self.root, self.rng = Path(root), rng
+        self.train, self.test = (
+            [f'{folder}/{name}' for name in rng.permutation(sorted(
+                os.listdir(self.root / folder)))] for folder in ('train_set', 'test_set'))
+
+    def take(self, *beginnings):
+        """Returns a training clip for one fault, of any class or of those given."""
+        for position, path in enumerate(self.train):
+            name = Path(path).name
+            if (name.startswith(beginnings) if beginnings
+                    else not name.startswith(_RESERVED)):
+                return self.train.pop(position)
+        raise LookupError(f'no clip left of {beginnings}')
+
+    def take_test(self):
+        """Returns a test clip for one fault."""
+        return self.test.pop()
+
+    def frames(self, path):
+        """Decodes a clip, (T, H, W, 3) uint8 RGB."""
+        with av.open(str(self.root / path)) as container:
+            return np.stack([frame.to_ndarray(format='rgb24')
+                             for frame in container.decode(video=0)])
+
+    def write(self, path, frames, **options):
+        """Replaces a clip."""
+        write_video(np.ascontiguousarray(frames), self.root / path, **options)
+
+    def change(self, path, function):
+        """Replaces a file by what a function makes of its bytes."""
+        file = self.root / path
+        content = bytearray(file.read_bytes())
+        file.write_bytes(function(content) or content)
+
+    def change_row(self, path, stem, function, annotation=TRAIN_CSV):
+        """Replaces the row of a clip by the rows that a function makes of it."""
+        file = self.root / annotation
+        with open(file, newline='') as text:
+            rows = list(csv.reader(text))
+        number = next(i for i, row in enumerate(rows) if row[0] == stem)
+        rows[number:number + 1] = function(rows[number])
+        file.write_text(''.join(','.join(row) + '\n' for row in rows))
+        return annotation
+
+
+def fault(function):
+    """Registers a fault by its name."""
+    FAULTS[function.__name__] = function
+    return function
+
+
+def stem(path):
+    """Returns a clip's name without its ending."""
+    return Path(path).stem
+
+
+def packets(content):
+    """Returns start and size of the packets of the first stream of an AVI file."""
+    position, found = content.index(b'movi') + 4, []
+    while content[position:position + 4] == b'00dc':
+        size, = struct.unpack_from('<I', content, position + 4)
+        found.append((position + 8, size))
+        position += 8 + size + size % 2
+    return found
+
+
+def encode(path, pictures, codec='mpeg4', rate=30, options=None):
+    """Encodes pictures of PyAV as they are."""
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream(codec, rate=rate, options=options or {})
+        stream.width, stream.height = pictures[0].width, pictures[0].height
+        stream.pix_fmt = pictures[0].format.name
+        for number, picture in enumerate(pictures):
+            picture.pts = number
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+
+
+def yuv_pictures(frames):
+    """Makes pictures of PyAV of RGB frames."""
+    return [av.VideoFrame.from_ndarray(frame, format='rgb24').reformat(format='yuv420p')
+            for frame in frames]
+
+
+# ---- Files ------------------------------------------------------------------------------
+
+
+@fault
+def empty(garden):
+    path = garden.take()
+    (garden.root / path).write_bytes(b'')
+    return [('empty', path)]
+
+
+@fault
+def undecodable(garden):
+    path = garden.take()
+    (garden.root / path).write_text('404 Not Found\n' * 50)
+    return [('undecodable', path)]
+
+
+@fault
+def truncated(garden):
+    path = garden.take()
+    garden.change(path, lambda content: content[:packets(content)[-1][0] // 2])
+    return [('truncated', path)]
+
+
+@fault
+def corrupt(garden):
+    path = garden.take()
+
+    def damage(content):
+        for start, size in packets(content)[1::2]:
+            content[start + size // 3:start + size] = bytes(
+                garden.rng.integers(0, 256, size - size // 3, np.uint8))
+    garden.change(path, damage)
+    return [('corrupt', path)]
+
+
+@fault
+def frame_count(garden):
+    path = garden.take()
+    announce(garden, path, 500)
+    return [('frame_count', path)]
+
+
+def announce(garden, path, count):
+    def change(content):
+        struct.pack_into('<I', content, content.index(b'avih') + 8 + 16, count)
+        struct.pack_into('<I', content, content.index(b'strh') + 8 + 32, count)
+    garden.change(path, change)
+
+
+@fault
+def crashes(garden):
+    return mark(garden, 'crashes')
+
+
+@fault
+def hangs(garden):
+    return mark(garden, 'hangs')
+
+
+@fault
+def memory(garden):
+    return mark(garden, 'memory')
+
+
+def mark(garden, kind):
+    path = garden.take()
+    garden.change(path, lambda content: content + MARKS[kind])
+    return [(kind, path)]
+
+
+# ---- Pictures ---------------------------------------------------------------------------
+
+
+@fault
+def black(garden):
+    path = garden.take()
+    garden.write(path, np.zeros_like(garden.frames(path)))
+    return [('black', path)]
+
+
+@fault
+def green(garden):
+    """YUV zeros in the lower half, from the middle of the clip on."""
+    path = garden.take()
+    pictures = yuv_pictures(garden.frames(path))
+    for number, picture in enumerate(pictures[len(pictures) // 2:], len(pictures) // 2):
+        planes = picture.to_ndarray()
+        height = picture.height
+        planes[height // 2:height] = 0
+        chroma = planes[height:].reshape(2, -1)
+        chroma[:, chroma.shape[1] // 2:] = 0
+        pictures[number] = av.VideoFrame.from_ndarray(planes, format='yuv420p')
+    encode(garden.root / path, pictures, options={'qmin': '2', 'qmax': '5'})
+    return [('green', path)]
+
+
+@fault
+def blank(garden):
+    path = garden.take()
+    garden.write(path, np.full_like(garden.frames(path), 128))
+    return [('blank', path)]
+
+
+@fault
+def frozen(garden):
+    path = garden.take()
+    frames = garden.frames(path)
+    garden.write(path, np.repeat(frames[:1], len(frames), axis=0))
+    return [('frozen', path)]
+
+
+@fault
+def short(garden):
+    path = garden.take()
+    garden.write(path, garden.frames(path)[:5])
+    return [('short', path)]
+
+
+@fault
+def long(garden):
+    path = garden.take()
+    frames = garden.frames(path)
+    there_and_back = np.concatenate([frames, frames[::-1]])
+    repeats = -(-310 // len(there_and_back))
+    garden.write(path, np.concatenate([there_and_back] * repeats))
+    return [('long', path)]
+
+
+@fault
+def odd_size(garden):
+    path = garden.take()
+    frames = garden.frames(path)
+    size = frames.shape[2] // 4 * 2, frames.shape[1] // 4 * 2
+    garden.write(path, np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+                                 for frame in frames]))
+    return [('odd_size', path)]
+
+
+@fault
+def odd_rate(garden):
+    path = garden.take()
+    garden.write(path, garden.frames(path), fps=15)
+    return [('odd_rate', path)]
+
+
+@fault
+def odd_interlacing(garden):
+    path = garden.take()
+    encode(garden.root / path, yuv_pictures(garden.frames(path)),
+           options={'flags': '+ildct+ilme', 'qmin': '3', 'qmax': '5'})
+    return [('odd_interlacing', path)]
+
+
+# ---- Copies -----------------------------------------------------------------------------
+
+
+@fault
+def test_clip_in_training(garden):
+    path = garden.take()
+    shutil.copy(garden.root / garden.take_test(), garden.root / path)
+    return [('test_clip_in_training', path)]
+
+
+@fault
+def duplicate(garden):
+    """The same file as two classes."""
+    first, second = sorted([garden.take('CID01'), garden.take('CID20')])
+    shutil.copy(garden.root / first, garden.root / second)
+    return [('duplicate', second)]
+
+
+@fault
+def near_duplicate(garden):
+    """A test clip, encoded anew and without its beginning, among the training clips."""
+    path = garden.take()
+    garden.write(path, garden.frames(garden.take_test())[3:], codec='mjpeg')
+    return [('near_duplicate', path)]
+
+
+# ---- Names ------------------------------------------------------------------------------
+
+
+@fault
+def malformed_name(garden):
+    path = garden.take()
+    other = path.replace('_SID', '-SID')
+    os.rename(garden.root / path, garden.root / other)
+    return [('malformed_name', other), ('missing_clip', path)]
+
+
+@fault
+def wrong_folder(garden):
+    path = garden.take('CID05')
+    other = path.replace('train_set/', 'train_set/06/')
+    move(garden, path, other)
+    return [('wrong_folder', other)]
+
+
+def move(garden, path, other):
+    (garden.root / other).parent.mkdir(exist_ok=True)
+    os.rename(garden.root / path, garden.root / other)
+
+
+@fault
+def same_name(garden):
+    """The same name with another ending, and another clip in it."""
+    path, other = garden.take('CID02'), garden.take('CID03')
+    frames = garden.frames(other)
+    other = path.replace('.avi', '.mp4')
+    # Backwards: it is no copy of the clip that the frames are from.
+    encode(garden.root / other, yuv_pictures(np.ascontiguousarray(frames[::-1, :, ::-1])))
+    return [('same_name', other)]
+
+
+@fault
+def name_case(garden):
+    path = garden.take_test()
+    other = path.replace('testvideo', 'TestVideo')
+    os.rename(garden.root / path, garden.root / other)
+    return [('name_case', other)]
+
+
+# ---- Annotations ------------------------------------------------------------------------
+
+
+@fault
+def missing_clip(garden):
+    path = garden.take()
+    (garden.root / path).unlink()
+    return [('missing_clip', path)]
+
+
+@fault
+def surplus_clip(garden):
+    path = 'train_set/CID07_SID01_VID90.avi'
+    source = garden.frames(garden.take('CID07'))
+    garden.write(path, render_clip(7, 1, 90, size=(source.shape[2], source.shape[1])))
+    return [('surplus_clip', path)]
+
+
+@fault
+def hole(garden):
+    path = garden.take()
+    (garden.root / path).unlink()
+    garden.change_row(path, stem(path), lambda row: [])
+    return [('hole', path.removesuffix('.avi'))]
+
+
+@fault
+def annotation_row(garden):
+    path = garden.take_test()
+    return [('annotation_row', garden.change_row(
+        path, stem(path), lambda row: [row, row], TEST_CSV))]
+
+
+@fault
+def label_contradiction(garden):
+    path = garden.take('CID12')
+    return [('label_contradiction', garden.change_row(
+        path, stem(path), lambda row: [[row[0], HRI30_CLASSES[12], '13']]))]
+
+
+@fault
+def swapped_labels(garden):
+    """A row of the two classes that stand against the alphabet, as others sort them."""
+    path = garden.take('CID28')
+    return [('swapped_labels', garden.change_row(
+        path, stem(path), lambda row: [[row[0], row[1], '29']]))]
+
+
+# ---- The folder -------------------------------------------------------------------------
+
+
+@fault
+def mixed_layout(garden):
+    (garden.root / 'train').mkdir()
+    return [('mixed_layout', 'train')]
+
+
+@fault
+def unreadable(garden):
+    path = garden.take()
+    os.chmod(garden.root / path, 0)
+    return [('unreadable', path)]
+
+
+@fault
+def broken_link(garden):
+    path = garden.take()
+    (garden.root / path).unlink()
+    (garden.root / path).symlink_to('/nowhere/clip.avi')
+    return [('broken_link', path)]
+
+
+@fault
+def linked_folder(garden):
+    (garden.root / 'elsewhere').mkdir(exist_ok=True)
+    (garden.root / 'train_set' / 'more').symlink_to(garden.root / 'elsewhere')
+    return [('linked_folder', 'train_set/more')]
+
+
+@fault
+def not_a_file(garden):
+    os.mkfifo(garden.root / 'train_set' / 'pipe.avi')
+    return [('not_a_file', 'train_set/pipe.avi')]
+
+
+@fault
+def unread_place(garden):
+    shutil.copy(garden.root / garden.take(), garden.root / 'copy of a clip.avi')
+    return [('unread_place', 'copy of a clip.avi')]
+
+
+@fault
+def unread_ending(garden):
+    (garden.root / 'train_set' / 'CID01_SID01_VID01.avi.part').write_bytes(b'RIFF')
+    return [('unread_ending', 'train_set/CID01_SID01_VID01.avi.part')]
+
+
+@fault
+def other_file(garden):
+    (garden.root / 'test_set' / 'Thumbs.db').write_bytes(b'\0')
+    return [('other_file', 'test_set/Thumbs.db')]
+
+
+KINDS = tuple(FAULTS)  # one fault of each kind; what follows are others of these
+
+
+# ---- Other faults of the same kinds -----------------------------------------------------
+
+
+@fault
+def zeros(garden):
+    """A file of the right length, all zeros, as a disk that lost power leaves."""
+    path = garden.take()
+    garden.change(path, lambda content: bytes(len(content)))
+    return [('undecodable', path)]
+
+
+@fault
+def cut_index(garden):
+    path = garden.take()
+    garden.change(path, lambda content: content[:-100])
+    return [('truncated', path)]
+
+
+@fault
+def cut_mp4(garden):
+    path = garden.take()
+    other = path.replace('.avi', '.mp4')
+    encode(garden.root / other, yuv_pictures(garden.frames(path)))
+    (garden.root / path).unlink()
+    garden.change(other, lambda content: content[:len(content) // 2])
+    return [('truncated', other)]
+
+
+@fault
+def one_damaged_packet(garden):
+    path = garden.take()
+
+    def damage(content):
+        start, size = packets(content)[4]
+        content[start + size // 2:start + size] = b'\xff' * (size - size // 2)
+    garden.change(path, damage)
+    return [('corrupt', path)]
+
+
+@fault
+def unknown_frame_count(garden):
+    path = garden.take()
+    announce(garden, path, 0)
+    return [('frame_count', path)]
+
+
+@fault
+def black_beginning(garden):
+    path = garden.take()
+    frames = garden.frames(path)
+    frames[:6] = 0
+    garden.write(path, frames)
+    return [('black', path)]
+
+
+@fault
+def green_pictures(garden):
+    """What a decoder made of YUV zeros, encoded anew."""
+    path = garden.take()
+    frames = garden.frames(path)
+    frames[:] = 0, 135, 0
+    garden.write(path, frames)
+    return [('green', path)]
+
+
+@fault
+def frozen_end(garden):
+    path = garden.take()
+    frames = garden.frames(path)
+    frames[-20:] = frames[-20]
+    garden.write(path, frames)
+    return [('frozen', path)]
+
+
+@fault
+def unknown_class(garden):
+    path = garden.take()
+    other = f'train_set/CID31{Path(path).name[5:]}'
+    os.rename(garden.root / path, garden.root / other)
+    return [('malformed_name', other), ('missing_clip', path)]
+
+
+@fault
+def swapped_folder(garden):
+    path = garden.take('CID29')
+    other = path.replace('train_set/', 'train_set/28/')
+    move(garden, path, other)
+    return [('swapped_labels', other)]
+
+
+@fault
+def swapped_name(garden):
+    """A clip that is named by the alphabet; its row is right in itself."""
+    path = garden.take('CID29')
+    return [('swapped_labels', garden.change_row(
+        path, stem(path), lambda row: [[row[0], HRI30_CLASSES[27], '28']]))]
+
+
+@fault
+def class_list(garden):
+    (garden.root / 'annotations' / 'classes.txt').write_text(
+        ''.join(f'{released_name(name)}\n' for name in sorted(HRI30_CLASSES)))
+    return [('swapped_labels', 'annotations/classes.txt')]
+
+
+@fault
+def missing_test_clip(garden):
+    path = garden.take_test()
+    (garden.root / path).unlink()
+    return [('missing_clip', path)]
+
+
+@fault
+def broken_row(garden):
+    path = garden.take_test()
+    return [('annotation_row', garden.change_row(
+        path, stem(path), lambda row: [row, ['what', 'is', 'this', '?']], TEST_CSV))]
+
+
+@fault
+def duplicate_of_one_class(garden):
+    first, second = sorted([garden.take('CID08_SID02'), garden.take('CID08_SID02')])
+    shutil.copy(garden.root / first, garden.root / second)
+    return [('duplicate', second)]
+
+
+@fault
+def folder_like_a_clip(garden):
+    (garden.root / 'train_set' / 'folder.avi').mkdir()
+    return [('not_a_file', 'train_set/folder.avi')]
