@@ -1,8 +1,12 @@
 """Tests a checkpoint; tools/test.sh calls this in the project's environment."""
 
 import argparse
+import sys
 
 import _cli
+
+#: Exit status where all was done but for clips that could not be read.
+CLIPS_FAILED = 3
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,10 +34,15 @@ def main() -> None:
     _cli.choose_device(args.device)
     if args.deterministic:
         _cli.make_deterministic(args)
+    from mmengine.dist import is_main_process
+
     from hri30_ext.apis import test
     from hri30_ext.config import parse_options
-    test(args.config, args.checkpoint, split=args.split, out=args.out,
-         options=parse_options(args.cfg_options), launcher=args.launcher)
+    metrics = test(args.config, args.checkpoint, split=args.split, out=args.out,
+                   options=parse_options(args.cfg_options), launcher=args.launcher)
+    # The process that wrote the files says how it went.
+    if is_main_process() and any('num_failed' in one for one in metrics.values()):
+        sys.exit(CLIPS_FAILED)
 
 
 if __name__ == '__main__':

@@ -10,6 +10,7 @@ from ..config import load_config, parse_options
 from ..datasets.hri30 import load_labelled_clips
 from ..datasets.protocols import group_folds, random_folds, write_list
 from ..evaluation.analysis import bootstrap, percentile_interval, write_analysis
+from ..evaluation.compare import check_same_clips
 from ..evaluation.metrics import HRI30Metric
 from ..evaluation.report import write_report
 from ..evaluation.results import Results
@@ -98,8 +99,9 @@ def _together(parts: Sequence[Results], folder: Path, protocol: str) -> Results:
         np.concatenate([part.labels_N for part in parts]),
         np.concatenate([part.groups_N for part in parts]),
         [name for part in parts for name in part.filenames],
-        f'{parts[0].data.removesuffix(", val")}, {note}')
-    write_results(folder, whole, HRI30Metric.calculate(whole.scores_NK, whole.labels_N))
+        f'{parts[0].data.removesuffix(", val")}, {note}',
+        {video: reason for part in parts for video, reason in part.failed.items()})
+    write_results(folder, whole, HRI30Metric.score(whole))
     write_analysis(folder, whole)
     write_report(folder)
     return whole
@@ -115,6 +117,7 @@ def group_interval(results: Sequence[Results]) -> list[float]:
         list[float]: Percentile bootstrap interval of top-1, 95 %, over whole groups (9999
         resamples); accuracies are means over the seeds.
     """
+    results = check_same_clips(results)
     groups_N = results[0].groups_N
     right_N = np.mean([found.predicted_N == found.labels_N for found in results], axis=0)
     counts_UM = np.array([

@@ -32,7 +32,7 @@ from ..evaluation.calibration import (
 from ..evaluation.metrics import HRI30Metric
 from ..evaluation.report import write_report
 from ..evaluation.results import Results
-from ..evaluation.writers import write_results
+from ..evaluation.writers import FAILED, SUBMISSION, write_results
 from ..models.views import clips_at_once, compute_views_once
 from ..transforms.flip import mirrored_labels
 from ..transforms.views import check_num_views
@@ -67,7 +67,8 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
         launcher (str): ``pytorch`` where this is one of several processes.
 
     Returns:
-        dict[str, dict]: Metrics of each split.
+        dict[str, dict]: Metrics of each split, over the clips that could be read; where
+        some could not, ``num_failed`` is among them.
 
     Raises:
         HRI30Error: a mistake of the user's.
@@ -111,7 +112,16 @@ def prepare(config: str, checkpoint: str, options: dict | None = None,
         cfg[key] = None
     check_environment(cfg)
     _check_views(cfg)
+    _check_failed_class(cfg)
     return cfg
+
+
+def _check_failed_class(cfg: Config) -> None:
+    name = cfg.get('failed_class')
+    if name is not None and name not in cfg.classes:
+        raise HRI30Error(f'failed_class={name!r}: is no class.\nExpected one of '
+                         f'{", ".join(cfg.classes)}; or None, for no submission where '
+                         'clips cannot be read.')
 
 
 # ---- Views ------------------------------------------------------------------------------
@@ -186,11 +196,14 @@ def average_with_mirrored(results: Results, mirrored: Results) -> Results:
         mirrored (Results): Of the same clips, flipped.
 
     Returns:
-        Results: Of the clips; the scores are the means.
+        Results: Of the clips; the scores are the means. A clip that could not be read once
+        has failed.
 
     Raises:
         HRI30Error: other clips or classes.
     """
+    results, mirrored = (results.without(mirrored.failed),
+                         mirrored.without(results.failed))
     if (results.videos, results.classes) != (mirrored.videos, mirrored.classes):
         raise HRI30Error(f'{mirrored.source}: other clips or classes than in '
                          f'{results.source}.')
@@ -200,7 +213,7 @@ def average_with_mirrored(results: Results, mirrored: Results) -> Results:
     return Results(
         results.videos, (results.scores_NK + mirrored.scores_NK[:, back_K]) / 2,
         results.classes, results.labels_N, results.groups_N, results.filenames,
-        results.data, source=results.source)
+        results.data, results.failed, source=results.source)
 
 
 class Stopwatch(Hook):
@@ -249,10 +262,10 @@ def _test_with_mirrored(cfg: Config, split: str, out: Path) -> tuple[dict, float
         if not is_main_process():
             return {}, sum(seconds)
         results = average_with_mirrored(*map(Results.load, folders))
-    metrics = {} if results.labels_N is None else HRI30Metric.calculate(
-        results.scores_NK, results.labels_N)
-    write_results(out, results, metrics, submission=split == 'test')
-    return metrics or dict(num_videos=len(results.videos)), sum(seconds)
+    metrics = HRI30Metric.score(results)
+    write_results(out, results, metrics, submission=split == 'test',
+                  failed_class=cfg.get('failed_class'))
+    return metrics, sum(seconds)
 
 
 @contextlib.contextmanager
@@ -280,7 +293,8 @@ def _test_view(cfg: Config, split: str, out: Path, logs: Path) -> tuple[dict, fl
     for evaluator in _evaluators(cfg):
         if evaluator['type'] == 'HRI30Metric':
             evaluator.update(out_dir=str(out), submission=split == 'test',
-                             data=f'{describe_data(cfg)}, {split}')
+                             data=f'{describe_data(cfg)}, {split}',
+                             failed_class=cfg.get('failed_class'))
     # Averaged weights are what the checkpoint has; and mmengine's early stopping asserts
     # that there is a training loop.
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', [])
@@ -334,7 +348,27 @@ def _report(cfg: Config, metrics: dict[str, dict], out: Path) -> None:
     print(f'\nData: {describe_data(cfg)}')
     for split, values in metrics.items():
         line = '  '.join(f'{name} {value:.4f}' for name, value in values.items()
-                         if name != 'num_videos')
+                         if not name.startswith('num_'))
         print(f'{split}: {values["num_videos"]} clips  {line or "labels not known"}')
         for file in sorted((out / split).glob('*.*')):
             print(f'  {file}')
+    for split, values in metrics.items():
+        if values.get('num_failed'):
+            print(_describe_failed(cfg, split, Results.load(out / split), out / split))
+
+
+def _describe_failed(cfg: Config, split: str, results: Results, folder: Path) -> str:
+    """Names the clips that could not be read, and says what to do."""
+    failed = results.failed
+    text = (f'\n{split}: {len(failed)} of {len(failed) + len(results.videos)} clips could '
+            'not be read:\n')
+    text += first_cases([f'{video}: {reason}' for video, reason in failed.items()],
+                        limit=20)
+    text += f'\nAll are marked {FAILED} in {folder / "predictions.csv"}.'
+    if split == 'test' and cfg.get('failed_class') is None:
+        text += (f' No {SUBMISSION} was written, which wants a class of every clip.\n'
+                 'Replace the clips and test again, or say which class these get: '
+                 '--cfg-options failed_class=NAME')
+    elif split == 'test':
+        text += f' {SUBMISSION} says {cfg.failed_class} of them.'
+    return text

@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 from ..config import PROJECT_ROOT, read_config, resolve_settings
 from ..datasets.hri30 import list_clips
 from ..datasets.leaks import check_leaks, load_test_split
-from ..engine import HRI30Runner, distributed
+from ..engine import HRI30Runner, SkippedVideosHook, distributed
 from ..engine.data_parallel import draw_apart, scale_learning_rate, use_processes
 from ..engine.recovery import find_newest
 from ..errors import HRI30Error
@@ -173,7 +173,11 @@ def _report(runner, cfg: Config) -> Path:
              f'{info["best_score"]:.4f})' if 'best_score' in info else '')
     # The config as it was trained, with its options, lies beside the checkpoint.
     config = Path(cfg.work_dir) / Path(cfg.filename).name
-    print(f'\nBest checkpoint{score}: {checkpoint}\n'
+    print()
+    for hook in runner.hooks:
+        if isinstance(hook, SkippedVideosHook) and hook.summary(runner):
+            print(hook.summary(runner))
+    print(f'Best checkpoint{score}: {checkpoint}\n'
           f'Curves: {Path(cfg.work_dir) / "training_curves.png"}\n'
           f'Data: {describe_data(cfg)}\n'
           'Test it, and predict the test clips, with:\n'

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import HRI30Error, first_cases, ran_out_of_memory
 from ..utils.fileio import ran_out_of_disk
 from ..utils.isolated import ProcessDied
+from ..utils.text import printable
 
 #: How many clips in a row may fail before any was read: then it is not the clips.
 FIRST = 10
@@ -40,8 +41,7 @@ def reason_of(error: Exception, filename: str) -> str:
         reason = lines[0].removeprefix(f'{filename}: ')
     else:
         reason = f'{type(error).__name__}: {lines[0]}'.removesuffix(': ')
-    # A damaged file's own words may reach a terminal and a table.
-    return ''.join(c if c.isprintable() else '?' for c in reason)[:200]
+    return printable(reason)[:200]  # a damaged file's own words may be in it
 
 
 def took_too_long(error: Exception) -> bool:

@@ -9,8 +9,8 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 
 from ..errors import HRI30Error
-from ..evaluation.writers import format_csv
 from ..utils.fileio import atomic_write_text
+from ..utils.text import format_csv, printable
 
 #: The list, in the work folder.
 SKIPPED = 'skipped_videos.csv'
@@ -118,7 +118,7 @@ class SkippedVideosHook(Hook):
         for filename in new:
             entry = entries[filename]
             runner.logger.warning(
-                f'{_printable(filename)}: {entry.reason} '
+                f'{printable(filename)}: {entry.reason} '
                 + ('Another clip takes its place.' if entry.training
                    else 'It is not scored.'))
         self._write(runner)
@@ -141,7 +141,7 @@ class SkippedVideosHook(Hook):
         filename, entry = next(iter(skipped.items()))
         raise TooManySkipped(
             f'{len(skipped)} of {total} training clips could not be read, more than '
-            f'max_skipped={self.max_skipped:g} allows, such as\n  {_printable(filename)}: '
+            f'max_skipped={self.max_skipped:g} allows, such as\n  {printable(filename)}: '
             f'{entry.reason}\nAll are in {Path(runner.work_dir) / SKIPPED}. Replace them, '
             'or move them aside with tools/data/check.py --fix; or set max_skipped higher.')
 
@@ -168,8 +168,6 @@ class SkippedVideosHook(Hook):
     def after_train(self, runner) -> None:
         """Writes the last numbers."""
         self._write(runner)
-        if summary := self.summary(runner):
-            runner.logger.warning(summary)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Adds the list."""
@@ -196,7 +194,3 @@ def _added(known: dict[str, _Entry], found: dict[str, _Entry]) -> dict[str, _Ent
         both[filename] = entry if before is None else before._replace(
             times=before.times + entry.times)
     return both
-
-
-def _printable(text: str) -> str:
-    return ''.join(c if c.isprintable() else '?' for c in text)

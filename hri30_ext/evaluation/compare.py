@@ -16,15 +16,21 @@ from .analysis import LEVEL, bootstrap, percentile_interval, resampling_units
 from .results import Results
 
 
-def check_same_clips(results: Sequence[Results]) -> None:
+def check_same_clips(results: Sequence[Results]) -> list[Results]:
     """Refuses results that are not of the same clips, classes and labels.
 
     Args:
         results (Sequence[Results]): At least one; all are compared with the first.
 
+    Returns:
+        list[Results]: Of the clips that all have scores of: a clip that could not be read
+        for one of them has failed for all.
+
     Raises:
         HRI30Error: names the differences and their number.
     """
+    failed = {video: reason for one in results for video, reason in one.failed.items()}
+    results = [one.without(failed) for one in results]
     first = results[0]
     for other in results[1:]:
         pair = f'{first.source} and {other.source}'
@@ -35,8 +41,8 @@ def check_same_clips(results: Sequence[Results]) -> None:
                 wrong.append(f'{len(first.classes)} and {len(other.classes)} classes')
             raise HRI30Error(f'{pair}: other classes:\n{first_cases(wrong)}\nExpected '
                              'models of the same classes, in one order.')
-        if first.videos != other.videos:
-            a, b = set(first.videos), set(other.videos)
+        a, b = ({*one.videos, *one.failed} for one in (first, other))
+        if a != b:
             wrong = ([f'{video}: only in {first.source}' for video in sorted(a - b)]
                      + [f'{video}: only in {other.source}' for video in sorted(b - a)])
             raise HRI30Error(f'{pair}: {len(wrong)} clips are not in both:\n'
@@ -55,6 +61,7 @@ def check_same_clips(results: Sequence[Results]) -> None:
                                  f'{first_cases(wrong)}\nExpected results of the same '
                                  'data.')
         merge_groups(first, other)
+    return results
 
 
 def merge_groups(first: Results, other: Results) -> np.ndarray:
@@ -93,12 +100,13 @@ def compare(a: Results, b: Results, resamples: int = 2000, seed: int = 0) -> dic
         ``top1``), ``difference`` (b minus a) with its ``interval`` (``level``, ``unit``,
         ``resamples``, ``low``, ``high``), ``mcnemar`` (``only_a`` and ``only_b``, the
         clips that only one has right, and ``p_value``), and ``flips``: for each class
-        where they differ, ``class``, ``clips``, ``only_a`` and ``only_b``.
+        where they differ, ``class``, ``clips``, ``only_a`` and ``only_b``. Where one of
+        them could not read some clips, which are left out, ``failed``, their number.
 
     Raises:
         HRI30Error: no labels, or other clips, classes or labels.
     """
-    check_same_clips([a, b])
+    a, b = check_same_clips([a, b])
     if a.labels_N is None or not len(a.labels_N):
         raise HRI30Error(f'{a.source}: no labelled clips.\nExpected results of the '
                          'validation, or of test clips with '
@@ -122,8 +130,9 @@ def compare(a: Results, b: Results, resamples: int = 2000, seed: int = 0) -> dic
             flips.append(row)
     flips.sort(key=lambda row: -(row['only_a'] + row['only_b']))
     discordant = only_a + only_b
+    left_out = dict(failed=len(a.failed)) if a.failed else {}
     return dict(
-        data=a.data, clips=len(a.videos),
+        data=a.data, clips=len(a.videos), **left_out,
         a=dict(results=a.source, top1=float(right_a_N.mean())),
         b=dict(results=b.source, top1=float(right_b_N.mean())),
         difference=float(change_N.mean()),
@@ -149,6 +158,9 @@ def format_comparison(comparison: dict) -> str:
         f'Only A right {mcnemar["only_a"]}, only B right {mcnemar["only_b"]}: p '
         f'{p_value} (McNemar, exact two-sided binomial test, as if clips '
         'were independent)']
+    if 'failed' in comparison:
+        lines.insert(1, f'{comparison["failed"]} clips more could not be read for A or B, '
+                        'and are left out')
     if flips:
         width = max(len('class'), *(len(row['class']) for row in flips))
         lines += ['', f'{"class":{width}}  clips  A right, B wrong  B right, A wrong']

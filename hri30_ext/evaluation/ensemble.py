@@ -19,9 +19,8 @@ from .compare import check_same_clips, merge_groups
 from .metrics import HRI30Metric
 from .report import write_report
 from .results import Results
-from .writers import write_results
+from .writers import SUBMISSION, write_results
 
-_SUBMISSION = 'test_set_labels.csv'
 _EPS = np.finfo(np.float64).eps
 
 
@@ -38,7 +37,7 @@ def fuse(results: Sequence[Results], weights_M: Sequence[float]) -> Results:
     Raises:
         HRI30Error: other clips, classes or labels; see :func:`check_same_clips`.
     """
-    check_same_clips(results)
+    results = check_same_clips(results)
     fused_NK = sum(weight * normalise(one.scores_NK)
                    for weight, one in zip(weights_M, results, strict=True))
     first = results[0]
@@ -47,7 +46,7 @@ def fuse(results: Sequence[Results], weights_M: Sequence[float]) -> Results:
         filenames = [a or b
                      for a, b in zip(one.filenames, other.filenames, strict=True)]
         return Results(one.videos, fused_NK, one.classes, one.labels_N,
-                       merge_groups(one, other), filenames, one.data,
+                       merge_groups(one, other), filenames, one.data, one.failed,
                        source='the ensemble')
 
     return reduce(merge, results[1:], merge(first, first))
@@ -65,7 +64,7 @@ def fit_weights(results: Sequence[Results]) -> np.ndarray:
     Raises:
         HRI30Error: no labels, or other clips, classes or labels.
     """
-    check_same_clips(results)
+    results = check_same_clips(results)
     labels_N = results[0].labels_N
     if labels_N is None or not len(labels_N):
         raise HRI30Error(f'{results[0].source}: no labelled clips.\nExpected results of '
@@ -103,8 +102,8 @@ def _refuse_test_clips(results: Results, folder: Path, scored: Results) -> None:
     reason = ''
     if folder.name.lower() == 'test':
         reason = 'its name says that it is of test clips'
-    elif (folder / _SUBMISSION).is_file():
-        reason = f'its {_SUBMISSION} says that it is of test clips'
+    elif (folder / SUBMISSION).is_file():
+        reason = f'its {SUBMISSION} says that it is of test clips'
     elif both:
         reason = (f'{len(both)} of its clips are among those that are scored:\n'
                   f'{first_cases(both)}')
@@ -132,7 +131,8 @@ def ensemble(folders: Sequence[str | Path], out: str | Path, weights: str = 'equ
 
     Returns:
         dict: ``weights``, what ``weights.json`` holds; ``metrics``, empty without labels;
-        ``clips``, their number; ``data``, what they are.
+        ``clips``, their number; ``data``, what they are; ``failed``, how many more could
+        not be read for one of the models, so that there is no submission.
 
     Raises:
         HRI30Error: other clips, classes or labels, a folder twice, or weights to fit on
@@ -159,14 +159,13 @@ def ensemble(folders: Sequence[str | Path], out: str | Path, weights: str = 'equ
     if out in folders + fit_folders:
         raise HRI30Error(f'{out}: is one of the folders that are read.\nChoose another '
                          'with --out.')
-    results = [Results.load(folder) for folder in folders]
-    check_same_clips(results)
+    results = check_same_clips([Results.load(folder) for folder in folders])
     weights_M, fit = np.full(len(folders), 1 / len(folders)), None
     if weights == 'fitted':
         validation = [Results.load(folder, need_labels=True) for folder in fit_folders]
         for one, folder in zip(validation, fit_folders, strict=True):
             _refuse_test_clips(one, folder, results[0])
-        check_same_clips(validation)
+        validation = check_same_clips(validation)
         if validation[0].classes != results[0].classes:
             raise HRI30Error(f'{validation[0].source} and {results[0].source}: other '
                              'classes.\nExpected validation results of the same models.')
@@ -179,11 +178,11 @@ def ensemble(folders: Sequence[str | Path], out: str | Path, weights: str = 'equ
     labelled = fused.labels_N is not None and len(fused.videos) > 0
 
     def metrics_of(one: Results) -> dict:
-        return HRI30Metric.calculate(one.scores_NK, one.labels_N) if labelled else {}
+        return HRI30Metric.score(one) if labelled else {}
 
     metrics = metrics_of(fused)
     write_results(out, fused, metrics, submission=any(
-        (folder / _SUBMISSION).is_file() for folder in folders))
+        (folder / SUBMISSION).is_file() for folder in folders))
     if labelled:
         write_analysis(out, fused)
     write_report(out)
@@ -195,7 +194,8 @@ def ensemble(folders: Sequence[str | Path], out: str | Path, weights: str = 'equ
         fit=fit)
     atomic_write_text(out / 'weights.json',
                       json.dumps(content, indent=2, allow_nan=False) + '\n')
-    return dict(weights=content, metrics=metrics, clips=len(fused.videos), data=fused.data)
+    return dict(weights=content, metrics=metrics, clips=len(fused.videos), data=fused.data,
+                failed=len(fused.failed))
 
 
 def _loss(results: Sequence[Results], weights_M: np.ndarray) -> float:
@@ -207,6 +207,10 @@ def format_ensemble(summary: dict, out: str | Path) -> str:
     """Lays the summary of :func:`ensemble` out for reading."""
     weights, metrics = summary['weights'], summary['metrics']
     lines = [f'Data: {summary["data"] or "not known"}, {summary["clips"]} clips']
+    if summary['failed']:
+        lines.append(f'{summary["failed"]} clips more could not be read for one of the '
+                     'models: they are marked in predictions.csv, and there is no '
+                     'submission')
     if weights['fit']:
         fit = weights['fit']
         lines.append(f'Weights fitted on {fit["clips"]} validation clips: loss '
@@ -217,7 +221,7 @@ def format_ensemble(summary: dict, out: str | Path) -> str:
         top1 = '   -  ' if model['top1'] is None else f'{model["top1"]:.4f}'
         lines.append(f'{model["weight"]:.4f}  {top1}  {model["folder"]}')
     line = '  '.join(f'{name} {value:.4f}' for name, value in metrics.items()
-                     if name != 'num_videos')
+                     if not name.startswith('num_'))
     lines.append(f'ensemble: {line or "labels not known"}')
     lines += [f'  {file}' for file in sorted(Path(out).expanduser().glob('*.*'))]
     return '\n'.join(lines)

@@ -13,6 +13,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
+from ..errors import HRI30Error, first_cases
 from .results import Results
 from .writers import write_results
 
@@ -26,21 +27,32 @@ class HRI30Metric(BaseMetric):
         submission (bool): Whether to write ``test_set_labels.csv``.
         data (str): What the clips are, for titles: a score without its data
             means nothing.
+        failed_class (str, optional): What the submission says of clips that could not be
+            read; without it, there is no submission where there are such clips.
+
+    Raises:
+        HRI30Error: no clip could be read, and no result folder is asked for that would
+            say so.
     """
 
     default_prefix = None
 
     def __init__(self, out_dir: str | None = None, submission: bool = False,
-                 data: str = '', collect_device: str = 'gpu') -> None:
+                 data: str = '', failed_class: str | None = None,
+                 collect_device: str = 'gpu') -> None:
         # mmengine's 'cpu' goes through files in a folder that all processes must share; its
         # 'gpu' through the network, for gloo as well.
         super().__init__(collect_device=collect_device)
         self.out_dir = out_dir
         self.submission = submission
         self.data = data
+        self.failed_class = failed_class
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Collects names, scores (K, ), labels and groups of a batch."""
+        """Collects names, scores (K, ), labels and groups of a batch.
+
+        What a model says of a clip that could not be read, and came blank, is no score.
+        """
         for sample in data_samples:
             label = sample.get('gt_label')
             self.results.append(dict(
@@ -48,23 +60,46 @@ class HRI30Metric(BaseMetric):
                 scores=sample['pred_score'].float().cpu().numpy(),
                 label=-1 if label is None else int(label),
                 group=int(sample.get('group', -1)),
-                filename=sample.get('filename', '')))
+                filename=sample.get('filename', ''), failed=sample.get('failed')))
 
     def compute_metrics(self, results: list[dict]) -> dict:
         """Scores what is labelled, and writes."""
-        def column(name):
-            return [result[name] for result in results]
+        failed = {one['video']: one['failed'] for one in results if one['failed']}
+        scored = [one for one in results if not one['failed']]
+        if not scored and not self.out_dir:
+            raise HRI30Error(
+                f'none of the {len(failed)} clips could be read:\n'
+                + first_cases(f'{video}: {reason}' for video, reason in failed.items())
+                + '\nExpected clips to validate with; replace them, or choose others with '
+                'split.')
 
-        labels = column('label')
+        def column(name):
+            return [one[name] for one in scored]
+
+        labels, classes = column('label'), self.dataset_meta['classes']
         results = Results(
-            column('video'), np.stack(column('scores')), self.dataset_meta['classes'],
-            labels if min(labels) >= 0 else None, column('group'), column('filename'),
-            self.data)
-        metrics = {} if results.labels_N is None else self.calculate(
-            results.scores_NK, results.labels_N)
+            column('video'), np.reshape(column('scores'), (len(scored), len(classes))),
+            classes, labels if labels and min(labels) >= 0 else None, column('group'),
+            column('filename'), self.data, failed)
+        metrics = self.score(results)
         if self.out_dir:
-            write_results(self.out_dir, results, metrics, submission=self.submission)
-        return metrics or dict(num_videos=len(results.videos))
+            write_results(self.out_dir, results, metrics, submission=self.submission,
+                          failed_class=self.failed_class)
+        return metrics
+
+    @classmethod
+    def score(cls, results: Results) -> dict:
+        """Computes the metrics of results, over the clips that have scores.
+
+        Returns:
+            dict: What :meth:`calculate` returns; ``num_videos`` alone where labels are not
+            known. Where clips could not be read, their number, ``num_failed``.
+        """
+        metrics = (dict(num_videos=len(results.videos)) if results.labels_N is None
+                   else cls.calculate(results.scores_NK, results.labels_N))
+        if results.failed:
+            metrics['num_failed'] = len(results.failed)
+        return metrics
 
     @staticmethod
     def calculate(scores_NK: np.ndarray, labels_N: np.ndarray) -> dict:

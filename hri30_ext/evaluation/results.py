@@ -1,7 +1,7 @@
 """What a model says of the clips of a split: the one object that analyses read."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -32,6 +32,8 @@ class Results:
             empty where not known.
         data (str): What the clips are, for titles: a score without its data means
             nothing.
+        failed (Mapping[str, str]): Clips that could not be read, which are not among
+            ``videos``: the reason by video id.
 
     Raises:
         HRI30Error: lengths that disagree, a video that stands twice, scores that are
@@ -45,6 +47,7 @@ class Results:
     groups_N: np.ndarray | None = None
     filenames: Sequence[str] | None = None
     data: str = ''
+    failed: Mapping[str, str] = field(default_factory=dict)
     #: For messages: where they come from.
     source: str = field(default='results', compare=False)
 
@@ -79,7 +82,10 @@ class Results:
         put('groups_N', np.array(sort('groups', groups), np.int64))
         put('filenames', list(map(str, sort('filenames', self.filenames or [''] * count))))
         put('videos', [str(self.videos[i]) for i in order])
-        twice = sorted({a for a, b in zip(self.videos, self.videos[1:]) if a == b})
+        put('failed', {str(video): str(self.failed[video]) for video in
+                       sorted(self.failed)})
+        twice = sorted({a for a, b in zip(self.videos, self.videos[1:]) if a == b}
+                       | self.failed.keys() & set(self.videos))
         if twice:
             raise HRI30Error(f'{self.source}: videos that are there twice:\n'
                              f'{first_cases(twice)}')
@@ -89,6 +95,23 @@ class Results:
         """The class with the highest score, int64, (N, )."""
         return self.scores_NK.argmax(axis=1)
 
+    def without(self, failed: Mapping[str, str]) -> 'Results':
+        """Returns them with scores taken away.
+
+        Args:
+            failed (Mapping[str, str]): The reason by video id; a clip that has no score
+                here keeps its own, and one that is not here is left out.
+        """
+        kept = [i for i, video in enumerate(self.videos) if video not in failed]
+        if len(kept) == len(self.videos):
+            return self
+        return replace(
+            self, videos=[self.videos[i] for i in kept], scores_NK=self.scores_NK[kept],
+            labels_N=None if self.labels_N is None else self.labels_N[kept],
+            groups_N=self.groups_N[kept], filenames=[self.filenames[i] for i in kept],
+            failed={**{video: failed[video] for video in self.videos if video in failed},
+                    **self.failed})
+
     def save(self, path: str | Path) -> None:
         """Writes ``scores.npz``: plain arrays, no pickles."""
         arrays = dict(videos=np.array(self.videos, str), scores=self.scores_NK,
@@ -96,6 +119,9 @@ class Results:
                       filenames=np.array(self.filenames, str), data=np.array(self.data))
         if self.labels_N is not None:
             arrays['labels'] = self.labels_N
+        if self.failed:
+            arrays['failed_videos'] = np.array(list(self.failed), str)
+            arrays['failed_reasons'] = np.array(list(self.failed.values()), str)
         with atomic_path(path) as temporary:
             np.savez(temporary, **arrays)
 
@@ -123,7 +149,10 @@ class Results:
                 found['videos'].tolist(), found['scores'], found['classes'].tolist(),
                 found.get('labels'), found.get('groups'),
                 found['filenames'].tolist() if 'filenames' in found else None,
-                str(found.get('data', '')), source=str(path))
+                str(found.get('data', '')),
+                dict(zip(found['failed_videos'].tolist(), found['failed_reasons'].tolist(),
+                         strict=True)) if 'failed_videos' in found else {},
+                source=str(path))
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise HRI30Error(f'{path}: not the scores of tools/test.sh ({error}).\n'
                              'Test again to write it anew.') from error

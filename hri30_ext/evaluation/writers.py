@@ -1,9 +1,8 @@
 """The files of a result folder."""
 
 import csv
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,30 +11,42 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from ..datasets.annotation import Annotation, write_annotations
 from ..errors import HRI30Error
 from ..utils.fileio import atomic_write_text
+from ..utils.reading import open_text
+from ..utils.text import format_csv, unescape_cell
 from .plots import is_learning_rate, plot_confusion_matrix
 from .results import SCORES, Results
 
+#: What is handed in, and what only labelled clips have.
+SUBMISSION = 'test_set_labels.csv'
+_OF_LABELLED = ('metrics.json', 'per_class.csv', 'confusion_matrix.png', 'analysis.json')
+
+#: In the place of a class in ``predictions.csv``: the clip could not be read.
+FAILED = 'FAILED'
+
 
 def write_results(out_dir: str | Path, results: Results, metrics: dict,
-                  submission: bool = False) -> None:
-    """Writes everything that a result folder holds.
+                  submission: bool = False, failed_class: str | None = None) -> None:
+    """Writes everything that a result folder holds, and removes what it no longer holds.
 
     Args:
         out_dir (str | Path): The folder, created where needed.
         results (Results): Of the split.
-        metrics (dict): Of :meth:`HRI30Metric.calculate`; for labelled clips.
+        metrics (dict): Of :meth:`HRI30Metric.score`.
         submission (bool): Whether to write ``test_set_labels.csv``.
+        failed_class (str, optional): Its class for clips that could not be read. Without
+            it, it is not written where there are any: only whole ones are handed in.
     """
     out_dir = Path(out_dir)
     atomic_write_text(out_dir / 'predictions.csv', format_predictions(
-        results.videos, results.scores_NK, results.classes))
+        results.videos, results.scores_NK, results.classes, results.failed))
     results.save(out_dir / SCORES)
-    if submission:
-        write_annotations(
-            out_dir / 'test_set_labels.csv',
-            [Annotation(video, results.classes[label], int(label) + 1)
-             for video, label in zip(results.videos, results.predicted_N, strict=True)])
+    if submission and (failed_class or not results.failed):
+        _write_submission(out_dir / SUBMISSION, results, failed_class)
+    elif submission:
+        (out_dir / SUBMISSION).unlink(missing_ok=True)
     if results.labels_N is None:
+        for name in _OF_LABELLED:
+            (out_dir / name).unlink(missing_ok=True)
         return
     atomic_write_text(out_dir / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
     atomic_write_text(out_dir / 'per_class.csv', format_per_class(
@@ -48,27 +59,32 @@ def write_results(out_dir: str | Path, results: Results, metrics: dict,
                           title)
 
 
-def format_csv(header: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """Formats a table with a header, LF at the end of each line."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator='\n')
-    writer.writerow(header)
-    writer.writerows(rows)
-    return stream.getvalue()
+def _write_submission(path: Path, results: Results, failed_class: str | None) -> None:
+    labels = dict(zip(results.videos, results.predicted_N.tolist(), strict=True))
+    for video in results.failed:
+        labels[video] = results.classes.index(failed_class)
+    write_annotations(path, [
+        Annotation(video, results.classes[labels[video]], labels[video] + 1)
+        for video in sorted(labels)])
 
 
 def format_predictions(videos: Sequence[str], scores_NK: np.ndarray,
-                       classes: Sequence[str]) -> str:
-    """Formats ``predictions.csv``.
+                       classes: Sequence[str],
+                       failed: Mapping[str, str] | None = None) -> str:
+    """Formats ``predictions.csv``: a row a clip.
 
     ``Predicted_Class`` is the name and ``Predicted_Label`` the 1-based id;
-    confidences have four decimals.
+    confidences have four decimals. A clip that could not be read has the class
+    :data:`FAILED`, id and confidence 0, and the reason in ``Top_5``.
     """
     rows = []
     for video, scores_K in zip(videos, scores_NK, strict=True):
         top = np.argsort(-scores_K, kind='stable')[:5]
         rows.append((video, classes[top[0]], top[0] + 1, f'{scores_K[top[0]]:.4f}',
                      '; '.join(f'{classes[k]}({scores_K[k]:.4f})' for k in top)))
+    if failed:
+        rows += [(video, FAILED, 0, f'{0:.4f}', reason) for video, reason in failed.items()]
+        rows.sort(key=lambda row: row[0])
     return format_csv(('Video', 'Predicted_Class', 'Predicted_Label', 'Confidence',
                         'Top_5'), rows)
 
@@ -106,13 +122,10 @@ def read_curves(path: str | Path) -> list[dict]:
         HRI30Error: no such file, or another one.
     """
     try:
-        with open(path, newline='', encoding='utf-8') as file:
-            return [{name: int(value) if name == 'epoch' else float(value)
+        with open_text(path, 'the training_curves.csv of a work folder') as file:
+            return [{unescape_cell(name): (int if name == 'epoch' else float)(value)
                      for name, value in row.items() if value}
                     for row in csv.DictReader(file)]
-    except OSError as error:
-        raise HRI30Error(f'{path}: cannot be read ({error.strerror}).\nExpected the '
-                         'training_curves.csv of a work folder.') from error
     except (ValueError, AttributeError, TypeError) as error:
-        raise HRI30Error(f'{path}: not a table of curves ({error}).\nExpected the '
-                         'training_curves.csv that tools/train.sh writes.') from error
+        raise HRI30Error(f'{path}: not a table of curves ({str(error)[:160]}).\nExpected '
+                         'the training_curves.csv that tools/train.sh writes.') from error

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 
 import numpy as np
 import pytest
@@ -95,6 +96,26 @@ def test_interval_is_over_groups_not_clips():
     results = Results([f'{i:02}' for i in range(20)], np.eye(2)[[0] * 20], ['X', 'Y'],
                       [0] * 10 + [1] * 10, [1] * 10 + [2] * 10)
     assert group_interval([results]) == [0, 1]
+
+
+def test_seeds_that_could_not_read_the_same_clips():
+    whole = Results([f'{i:02}' for i in range(20)], np.eye(2)[[0] * 20], ['X', 'Y'],
+                    [0] * 10 + [1] * 10, [1] * 10 + [2] * 10)
+    seeds = [whole.without({'00': 'hung'}), whole.without({'19': 'hung'})]
+    assert group_interval(seeds) == [0, 1]
+
+
+def test_a_test_with_clips_that_could_not_be_read_is_done(monkeypatch, tmp_path, capsys):
+    def run(command, **options):
+        code = 3 if command[1].endswith('test.py') else 0
+        (tmp_path / 'run' / 'last_checkpoint').write_text('epoch_1.pth')
+        return subprocess.CompletedProcess(command, code)
+
+    monkeypatch.setattr(runs_module.subprocess, 'run', run)
+    complete('c.py', [Run('a run', tmp_path / 'run', ())])
+    assert (tmp_path / 'run' / 'run.json').is_file()
+    assert f'some clips could not be read: {tmp_path / "run" / "test.log"}' in (
+        capsys.readouterr().out)
 
 
 @pytest.mark.slow

@@ -111,7 +111,7 @@ class Trips:
 
 
 @pytest.mark.parametrize('error, reason', [
-    (ZeroDivisionError('a \x1b[31mred\nlie'), 'ZeroDivisionError: a ?[31mred'),
+    (ZeroDivisionError('a \x1b[31mred\nlie'), r'ZeroDivisionError: a \x1b[31mred'),
     (PermissionError(13, 'Permission denied'),
      'PermissionError: [Errno 13] Permission denied'),
     (KeyError(), 'KeyError')])

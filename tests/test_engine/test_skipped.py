@@ -185,7 +185,7 @@ def test_several_processes_add_up_at_the_end_of_an_epoch(tmp_path, monkeypatch):
                         lambda own: [own, other._own])
     with pytest.raises(TooManySkipped, match='2 of 100'):
         hook.after_train_epoch(runner)
-    assert runner.lines == ['/a?.avi: x Another clip takes its place.',
+    assert runner.lines == [r'/a\x1b.avi: x Another clip takes its place.',
                             '/b.avi: z Another clip takes its place.']
     assert [(row['Reason'], row['Times']) for row in rows(tmp_path)] == [
         ('x', '2'), ('z', '1')]

@@ -110,3 +110,17 @@ def test_folders(tmp_path):
     assert ran.returncode == 0 and ran.stdout.splitlines()[3:] == text.splitlines()[3:]
     with pytest.raises(HRI30Error, match='C: no such file'):
         compare_folders(tmp_path / 'A', tmp_path / 'C')
+
+
+def test_clips_that_one_model_could_not_read_are_left_out():
+    whole = make_results(wrong_at(0, 3))
+    a = make_results(wrong_at(1)).without({'clip00': 'empty'})
+    b = make_results(wrong_at(2)).without({'clip19': 'gone'})
+    comparison = compare(a, b)
+    assert (comparison['clips'], comparison['failed']) == (18, 2)
+    assert comparison['a']['top1'] == comparison['b']['top1'] == 17 / 18
+    assert '2 clips more could not be read' in format_comparison(comparison)
+    assert compare(whole, b)['clips'] == 19 and 'failed' not in compare(whole, whole)
+    # A clip that the other has not even heard of is another matter.
+    with pytest.raises(HRI30Error, match='1 clips are not in both'):
+        compare(a, make_results(LABELS[1:], LABELS[1:], videos=whole.videos[1:]))

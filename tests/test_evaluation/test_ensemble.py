@@ -121,3 +121,19 @@ def test_mistakes_are_named(folders, monkeypatch, models, options, message):
     monkeypatch.chdir(folders)
     with pytest.raises(HRI30Error, match=message):
         ensemble(models, **{'out': 'AB', **options})
+
+
+def test_clips_that_one_model_could_not_read(folders):
+    scores = folders / 'A' / 'test' / 'scores.npz'
+    Results.load(scores).without({'testvideo07': 'cannot be decoded (x).'}).save(scores)
+    (folders / 'A' / 'test' / 'test_set_labels.csv').unlink(missing_ok=True)
+    out = folders / 'AB'
+    out.mkdir()
+    (out / 'test_set_labels.csv').write_text('of an earlier one')
+    summary = ensemble([folders / 'A' / 'test', folders / 'B' / 'test'], out)
+    assert (summary['clips'], summary['failed']) == (59, 1)
+    fused = Results.load(out)
+    assert fused.failed == {'testvideo07': 'cannot be decoded (x).'}
+    assert not (out / 'test_set_labels.csv').exists()
+    assert 'testvideo07,FAILED,0' in (out / 'predictions.csv').read_text()
+    assert '1 clips more could not be read' in format_ensemble(summary, out)

@@ -4,6 +4,7 @@ import torch
 from mmaction.structures import ActionDataSample
 from sklearn import metrics as sk
 
+from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation import HRI30Metric
 
 # Four clips of classes 0, 0, 1, 2; the second is mistaken for class 1.
@@ -59,3 +60,26 @@ def test_evaluating_batches_writes_every_video_once(tmp_path, labelled):
         assert ('labels' in arrays) == labelled
     assert (tmp_path / 'metrics.json').exists() == labelled
     assert (tmp_path / 'confusion_matrix.png').exists() == labelled
+
+
+def test_clips_that_could_not_be_read_have_no_score(tmp_path):
+    metric = HRI30Metric(out_dir=str(tmp_path))
+    metric.dataset_meta = dict(classes=['A', 'B', 'C'])
+    metric.process(None, [
+        ActionDataSample(metainfo=dict(video_id=f'video{i}', **(
+            dict(failed='empty') if i == 1 else {})))
+        .set_gt_label(int(LABELS[i])).set_pred_score(torch.from_numpy(SCORES[i])).to_dict()
+        for i in range(4)])
+    kept = [0, 2, 3]
+    assert metric.evaluate(4) == dict(
+        HRI30Metric.calculate(SCORES[kept], LABELS[kept]), num_failed=1)
+
+
+def test_a_validation_of_no_clip_at_all_is_an_error():
+    metric = HRI30Metric()
+    metric.dataset_meta = dict(classes=['A', 'B', 'C'])
+    metric.process(None, [
+        ActionDataSample(metainfo=dict(video_id='v', failed='empty')).set_gt_label(0)
+        .set_pred_score(torch.from_numpy(SCORES[0])).to_dict()])
+    with pytest.raises(HRI30Error, match='none of the 1 clips could be read:\n  v: empty'):
+        metric.evaluate(1)

@@ -81,6 +81,16 @@ def test_every_section_of_labelled_clips(tmp_path, cfg):
     assert text.count('<polyline') == 4
 
 
+def test_clips_that_could_not_be_read_are_listed(tmp_path):
+    folder = make_folder(tmp_path)
+    Results.load(folder).without({'b': f'cannot be decoded ({HOSTILE}).'}).save(
+        folder / 'scores.npz')
+    (folder / 'metrics.json').unlink()
+    text = text_of(folder)
+    assert 'id="failed"' in text and 'Clips that could not be read' in text
+    assert 'Of 3 clips.' in text and HOSTILE not in text and 'onerror=window' in text
+
+
 def test_unlabelled_clips_have_predictions_and_no_metrics(tmp_path):
     text = text_of(make_folder(tmp_path, labels=None, analysis=None))
     assert re.findall(r'<section id="(\w+)"', text) == [

@@ -55,3 +55,32 @@ def test_other_files_are_named(tmp_path):
     np.savez(tmp_path / 'val' / 'scores.npz', x=1)
     with pytest.raises(HRI30Error, match='not the scores'):
         Results.load(tmp_path / 'val')
+
+
+def test_clips_that_could_not_be_read_are_kept_apart(tmp_path):
+    failed = {'z ü': 'cannot be decoded (x).', 'b': 'gone'}
+    results = Results(['c', 'a'], SCORES[:2], ['X', 'Y'], [0, 1], failed=failed)
+    results.save(tmp_path / 'scores.npz')
+    found = Results.load(tmp_path)
+    assert found.videos == ['a', 'c'] and list(found.failed.items()) == sorted(
+        failed.items())
+    with np.load(tmp_path / 'scores.npz', allow_pickle=False) as arrays:
+        assert arrays['failed_videos'].tolist() == ['b', 'z ü']
+        assert arrays['failed_reasons'].dtype.kind == 'U'
+    nothing = Results([], np.zeros((0, 2)), ['X', 'Y'], failed=failed)
+    nothing.save(tmp_path / 'scores.npz')
+    assert Results.load(tmp_path).failed == found.failed
+    with pytest.raises(HRI30Error, match='there twice'):
+        Results(['b'], [[1, 0]], ['X', 'Y'], failed=failed)
+
+
+def test_scores_can_be_taken_away():
+    results = Results(['a', 'b', 'c'], SCORES, ['X', 'Y'], [0, 1, 1], [1, 2, 3],
+                      ['/a', '/b', '/c'], 'clips', {'d': 'gone'}, source='S')
+    fewer = results.without({'b': 'empty', 'd': 'another', 'e': 'elsewhere'})
+    assert (fewer.videos, fewer.filenames) == (['a', 'c'], ['/a', '/c'])
+    assert fewer.failed == {'b': 'empty', 'd': 'gone'}
+    np.testing.assert_array_equal(fewer.scores_NK, SCORES[[0, 2]])
+    assert fewer.labels_N.tolist() == [0, 1] and fewer.groups_N.tolist() == [1, 3]
+    assert (fewer.data, fewer.source) == ('clips', 'S')
+    assert results.without({'e': 'elsewhere'}) is results

@@ -5,6 +5,7 @@ import pytest
 
 from hri30_ext.datasets import HRI30_CLASSES
 from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.metrics import HRI30Metric
 from hri30_ext.evaluation.plots import plot_training_curves
 from hri30_ext.evaluation.results import Results
 from hri30_ext.evaluation.writers import (
@@ -53,6 +54,32 @@ def test_a_name_that_breaks_the_submission_leaves_no_submission(tmp_path):
         write_results(tmp_path, Results(['a\nb'], np.ones((1, 2)), ['A', 'B']), {},
                       submission=True)
     assert not (tmp_path / 'test_set_labels.csv').exists()
+
+
+def test_clips_that_could_not_be_read(tmp_path):
+    results = Results(['c', 'a'], np.eye(2), ['A', 'B'], [0, 1],
+                      failed={'b': '=cmd(), "x"', 'd': 'gone'})
+    metrics = HRI30Metric.score(results)
+    assert (metrics['num_videos'], metrics['num_failed'], metrics['top1']) == (2, 2, 1)
+    (tmp_path / 'test_set_labels.csv').write_text('of an earlier test')
+    write_results(tmp_path, results, metrics, submission=True)
+    assert (tmp_path / 'predictions.csv').read_text().splitlines()[1:] == [
+        'a,B,2,1.0000,B(1.0000); A(0.0000)', """b,FAILED,0,0.0000,"'=cmd(), ""x""\"""",
+        'c,A,1,1.0000,A(1.0000); B(0.0000)', 'd,FAILED,0,0.0000,gone']
+    assert not (tmp_path / 'test_set_labels.csv').exists()
+    write_results(tmp_path, results, metrics, submission=True, failed_class='B')
+    assert (tmp_path / 'test_set_labels.csv').read_text() == 'a,B,2\nb,B,2\nc,A,1\nd,B,2\n'
+
+
+def test_nothing_stays_that_is_of_other_scores(tmp_path):
+    results = Results(['a'], [[1., 0.]], ['A', 'B'], [0])
+    write_results(tmp_path, results, HRI30Metric.score(results))
+    assert (tmp_path / 'metrics.json').is_file()
+    nothing = Results([], np.zeros((0, 2)), ['A', 'B'], failed={'a': 'gone'})
+    assert HRI30Metric.score(nothing) == dict(num_videos=0, num_failed=1)
+    write_results(tmp_path, nothing, HRI30Metric.score(nothing))
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        'predictions.csv', 'scores.npz']
 
 
 def test_labelled_results(tmp_path):

@@ -23,6 +23,9 @@ leak_check = True  # no clip in two splits; 'exact', 'names' or None compare les
 # Views of a clip at test time; their probabilities are averaged.
 test_clips = 1  # samplings of the clip, each of num_frames other frames
 test_flip = False  # True: tools/test.sh averages with the mirrored clip, mapped back
+# What the submission says of test clips that cannot be read: a class; None: such clips
+# have no submission written.
+failed_class = None
 
 # Augmentation of training clips: None switches a part off.
 flip = 'label_aware'  # a name in flips

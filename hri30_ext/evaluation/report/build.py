@@ -69,6 +69,7 @@ def write_report(folder: str | Path, *, cfg: Config | None = None,
         data=results.data, embedded='embedded data' in results.data,
         subset=_subset(results, cfg),
         count=len(results.videos), labelled=results.labels_N is not None,
+        failed=list(results.failed.items()),
         tested=_date(folder / SCORES), written=datetime.now().strftime('%Y-%m-%d %H:%M'),
         checkpoint=Path(checkpoint).name if checkpoint else '',
         protocol=_describe_protocol(results, cfg), leaks=_leaks(results, cfg),
@@ -206,6 +207,8 @@ def _describe_protocol(results: Results, cfg: Config | None) -> list[tuple[str, 
     groups = np.unique(results.groups_N[results.groups_N >= 0])
     rows = [('Clips', f'{len(results.videos)}' + (
         '' if results.labels_N is not None else ', without labels'))]
+    if results.failed:
+        rows.append(('Clips that could not be read', f'{len(results.failed)}'))
     classes = f'{len(results.classes)}'
     if results.labels_N is not None:
         present = len(np.unique(results.labels_N))

@@ -1,0 +1,143 @@
+"""Testing with clips that cannot be read: each keeps its row, the others their scores."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import CLASSES, DEMO_CONFIG, run_tool
+
+from hri30_ext.apis import test as run_test
+from hri30_ext.apis import testing, train
+from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.results import Results
+
+OF_LABELLED = {'metrics.json', 'per_class.csv', 'confusion_matrix.png', 'analysis.json'}
+
+
+@pytest.fixture(scope='module')
+def checkpoint(clips_root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('work')
+    train(DEMO_CONFIG, work_dir=str(folder), options={
+        'data_root': str(clips_root), 'classes': CLASSES, 'split.val_groups': 1,
+        'num_frames': 4, 'input_size': (32, 32), 'batch_size': 4, 'num_workers': 0,
+        'max_epochs': 1, 'precision': 'fp32', 'leak_check': None})
+    return folder / 'epoch_1.pth'
+
+
+@pytest.fixture
+def root(clips_root, tmp_path):
+    """A copy, to damage."""
+    return shutil.copytree(clips_root, tmp_path / 'clips')
+
+
+def rows(folder):
+    with open(folder / 'predictions.csv', newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+def names(folder):
+    return {file.name for file in folder.iterdir() if file.is_file()}
+
+
+@pytest.mark.parametrize('changes', [
+    {}, {'num_workers': 1, 'batch_size': 2}, {'test_clips': 2}, {'test_flip': True}],
+    ids=['plain', 'workers', 'views', 'flip'])
+def test_the_others_are_what_they_were(
+        root, checkpoint, options, tmp_path, changes, capsys, monkeypatch):
+    options = {**options, **changes, 'data_root': str(root), 'report': not changes}
+    if changes.get('test_flip'):  # whose mirror images are classes
+        monkeypatch.setattr('hri30_ext.apis.testing.mirrored_labels', lambda _: ({}, set()))
+    out = tmp_path / 'out'
+    run_test(DEMO_CONFIG, str(checkpoint), 'test', str(out), options)
+    before, whole = Results.load(out / 'test'), rows(out / 'test')
+    assert (out / 'test' / 'test_set_labels.csv').is_file()
+    capsys.readouterr()
+
+    (root / 'test_set' / 'testvideo002.avi').write_bytes(b'text')
+    metrics = run_test(DEMO_CONFIG, str(checkpoint), 'test', str(out), options)['test']
+    after, found = Results.load(out / 'test'), rows(out / 'test')
+    assert (metrics['num_videos'], metrics['num_failed']) == (2, 1)
+    assert json.loads((out / 'test' / 'metrics.json').read_text()) == metrics
+    assert after.videos == ['testvideo001', 'testvideo003']
+    np.testing.assert_array_equal(after.scores_NK, before.scores_NK[[0, 2]])
+    assert after.labels_N.tolist() == before.labels_N[[0, 2]].tolist()
+    reason = after.failed['testvideo002']
+    assert list(after.failed) == ['testvideo002'] and 'cannot be decoded' in reason
+    assert [found[0], found[2]] == [whole[0], whole[2]]
+    assert found[1] == dict(Video='testvideo002', Predicted_Class='FAILED',
+                            Predicted_Label='0', Confidence='0.0000', Top_5=reason)
+    # A submission of before would be handed in.
+    assert not (out / 'test' / 'test_set_labels.csv').exists()
+    said = capsys.readouterr().out
+    assert f'1 of 3 clips could not be read:\n  testvideo002: {reason}\n' in said
+    assert 'No test_set_labels.csv was written' in said and 'failed_class=NAME' in said
+    if not changes:
+        report = (out / 'test' / 'report.html').read_text(encoding='utf-8')
+        assert 'id="failed"' in report and reason in report
+        analysis = json.loads((out / 'test' / 'analysis.json').read_text())
+        assert analysis['errors']['clips'] == 2
+
+
+def test_a_class_for_the_submission(root, checkpoint, options, tmp_path, capsys):
+    (root / 'test_set' / 'testvideo001.avi').write_bytes(b'')
+    options = {**options, 'data_root': str(root), 'failed_class': CLASSES[1],
+               'report': False}
+    run_test(DEMO_CONFIG, str(checkpoint), 'test', str(tmp_path), options)
+    lines = (tmp_path / 'test' / 'test_set_labels.csv').read_text().splitlines()
+    assert [line.split(',')[0] for line in lines] == [
+        'testvideo001', 'testvideo002', 'testvideo003']
+    assert lines[0] == f'testvideo001,{CLASSES[1]},2'
+    assert f'test_set_labels.csv says {CLASSES[1]} of them' in capsys.readouterr().out
+    with pytest.raises(HRI30Error, match="failed_class='Nope': is no class"):
+        run_test(DEMO_CONFIG, str(checkpoint), 'test', str(tmp_path),
+                 {**options, 'failed_class': 'Nope'})
+
+
+def test_no_clip_can_be_read(root, checkpoint, options, tmp_path):
+    options = {**options, 'data_root': str(root)}
+    run_test(DEMO_CONFIG, str(checkpoint), 'test', str(tmp_path), options)
+    assert names(tmp_path / 'test') > OF_LABELLED
+    for path in (root / 'test_set').glob('*.avi'):
+        path.write_bytes(b'')
+    metrics = run_test(DEMO_CONFIG, str(checkpoint), 'test', str(tmp_path), options)
+    assert metrics == {'test': dict(num_videos=0, num_failed=3)}
+    assert {row['Predicted_Class'] for row in rows(tmp_path / 'test')} == {'FAILED'}
+    assert names(tmp_path / 'test') == {'predictions.csv', 'scores.npz', 'report.html'}
+
+
+def test_a_clip_that_can_be_read_for_one_view_of_two(
+        root, checkpoint, options, tmp_path, monkeypatch):
+    monkeypatch.setattr(testing, 'mirrored_labels', lambda _: ({}, set()))
+    real, calls = testing._test_view, []
+
+    def test_view(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            (root / 'test_set' / 'testvideo003.avi').write_bytes(b'')
+        return real(*args)
+
+    monkeypatch.setattr(testing, '_test_view', test_view)
+    run_test(DEMO_CONFIG, str(checkpoint), 'test', str(tmp_path), {
+        **options, 'data_root': str(root), 'test_flip': True, 'report': False})
+    results = Results.load(tmp_path / 'test')
+    assert results.videos == ['testvideo001', 'testvideo002']
+    assert list(results.failed) == ['testvideo003']
+
+
+@pytest.mark.slow
+def test_exit_status(root, checkpoint, options, tmp_path):
+    for split in ('train', 'test'):
+        for path in list((root / f'{split}_set').glob('*.avi'))[:1]:
+            path.write_bytes(path.read_bytes()[:500])
+    arguments = [f'{key}={",".join(value) if key == "classes" else value}'.replace(' ', '')
+                 for key, value in options.items() if key not in ('data_root', 'cache_dir')]
+    result = run_tool('test.py', DEMO_CONFIG, checkpoint, '--out', tmp_path / 'out',
+                      '--split', 'test', '--device', 'cpu', '--cfg-options', *arguments,
+                      f'data_root={root}', f'cache_dir={tmp_path / "cache"}',
+                      cwd=tmp_path)
+    assert result.returncode == 3, result.stdout + result.stderr
+    assert 'Traceback' not in result.stderr
+    assert result.stdout.rstrip().endswith('--cfg-options failed_class=NAME')
+    assert len(rows(tmp_path / 'out' / 'test')) == 3
