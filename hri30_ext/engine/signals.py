@@ -50,6 +50,8 @@ class StopRequest:
 def leave_signals_to_parent(initialize: Callable | None, worker: int) -> None:
     """Prepares a loading process: the training process alone answers to signals.
 
+    And it alone ends this one, with SIGTERM.
+
     Ctrl-C, Slurm and systemd send them to every process of a job. A loading process that
     ended would take the training with it before it is saved.
 
@@ -57,18 +59,17 @@ def leave_signals_to_parent(initialize: Callable | None, worker: int) -> None:
         initialize (Callable, optional): The ``worker_init_fn`` that there was.
         worker (int): Number of the process.
     """
-    asked = 0
+    parent = os.getppid()
 
-    def terminate(number, frame):
-        # The parent sends the same to a process that does not end; then it is the second,
-        # or the parent asks twice.
-        nonlocal asked
-        asked += 1
-        if asked > 1:
-            os._exit(0)
+    def wait() -> None:
+        # Only this tells who has sent a signal.
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+            pass
+        os._exit(0)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, terminate)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=wait, daemon=True).start()
     if initialize is not None:
         initialize(worker)
