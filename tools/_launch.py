@@ -187,6 +187,8 @@ def conclude(failed: list[Process], received: list[int], total: int) -> int:
     if told:
         text = '\n'.join(told)
     elif first.status in stopped:
+        if any(process.rank == 0 for process in failed):
+            return first.status  # process 0 has said what it saved
         text = f'stopped by {_name(first.status)}'
     elif first.status > 128:
         text = (f'{where} (process {first.popen.pid}) was killed by {_name(first.status)}; '

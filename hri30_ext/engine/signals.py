@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 #: Ctrl-C, what systems send before they kill, and what Slurm is asked to send before.
@@ -10,7 +11,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopRequest:
-    """Takes notice of the first signal that asks to end; the second one ends at once.
+    """Takes notice of the first signal that asks to end; a later one ends at once.
 
     A context: outside of it, signals do what they did before. Without effect in other
     threads than the main one, which alone can have handlers.
@@ -25,6 +26,7 @@ class StopRequest:
 
     def __init__(self, on_signal: Callable[[int], None] = lambda number: None) -> None:
         self.number = 0
+        self._asked_at = 0.0
         self._on_signal = on_signal
         self._previous: dict = {}
 
@@ -41,9 +43,12 @@ class StopRequest:
 
     def _handle(self, number: int, frame) -> None:
         if self.number:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        self.number = number
+            # The same one may come twice: to every process of the job, and passed on.
+            if time.monotonic() - self._asked_at > 2:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
+        self.number, self._asked_at = number, time.monotonic()
         self._on_signal(number)
 
 
