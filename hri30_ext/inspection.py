@@ -8,6 +8,7 @@ Shapes: T frames, H height, W width.
 """
 
 import os
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
@@ -28,6 +29,9 @@ SIDE = 64
 #: A frame repeats the one before it if no value differs by more. A still worker before a
 #: still background, with the noise of a camera: 3 and more. Copies, encoded: 1 at most.
 STILL_LEVELS = 2
+#: Frames, two thirds of a second. A still stretch is found by most of them, not all: where
+#: an encoder begins anew, every twelfth frame or so, the picture changes a little.
+STILL_WINDOW = 20
 #: A frame is black if 99 % of its values are lower. Clean clips: 224 and more.
 BLACK_LEVEL = 20
 #: A frame is blank if its values spread less, as a standard deviation of each colour; clean
@@ -69,7 +73,7 @@ class Facts:
     green: int = 0
     blank: int = 0  # of one colour, neither of these
     still: int = 0  # like the one before
-    longest_still: int = 0
+    most_still: int = 0  # the most of them among STILL_WINDOW frames in a row
 
     @property
     def seconds(self) -> float:
@@ -163,8 +167,8 @@ class _Looks:
         self._gray: list[np.ndarray] = []
         self._waiting: list[np.ndarray] = []
         self._last: np.ndarray | None = None
-        self._run = 0
-        self._counts = dict(black=0, green=0, blank=0, still=0, longest_still=0)
+        self._recent: deque[bool] = deque(maxlen=STILL_WINDOW)
+        self._counts = dict(black=0, green=0, blank=0, still=0, most_still=0)
 
     def see(self, frame: av.VideoFrame) -> None:
         """Takes the next frame."""
@@ -184,9 +188,9 @@ class _Looks:
                 self._counts[kind] += 1
         before = frames_THWC[:1] + 255 if self._last is None else self._last
         for still in still_frames(np.concatenate([before, frames_THWC])):
-            self._run = self._run + 1 if still else 0
+            self._recent.append(bool(still))
             self._counts['still'] += int(still)
-            self._counts['longest_still'] = max(self._counts['longest_still'], self._run)
+            self._counts['most_still'] = max(self._counts['most_still'], sum(self._recent))
         self._last = frames_THWC[-1:]
 
     def tell(self, facts: Facts) -> None:

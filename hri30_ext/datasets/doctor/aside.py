@@ -27,7 +27,7 @@ from ...utils.fileio import atomic_path, atomic_write_text, sha256_of
 from ...utils.reading import read_json
 from ...utils.text import printable
 from .annotations import ANNOTATIONS
-from .examine import Examination
+from .examination import Examination
 from .findings import ERROR, MOVABLE
 from .tree import SET_ASIDE
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from ...inspection import Facts
+from ...inspection import STILL_WINDOW, Facts
 from .decoding import Inspected
 from .findings import ERROR, INFO, WARNING, Finding
 
@@ -13,8 +13,8 @@ LOST_SHARE = .1
 BAD_SHARE = .5
 #: Share of frames that repeat the one before, in a clip in which nothing moves.
 FROZEN_SHARE = .9
-#: Frames in a row, half a second, that repeat each other: a camera or a copy that hung.
-FROZEN_RUN = 15
+#: Frames of 20 in a row that repeat the one before: a camera or a copy that hung.
+FROZEN_MOST = 16
 #: Fewer frames than models here look at.
 MIN_FRAMES = 8
 #: Clips of HRI30 last 1 to 3 seconds.
@@ -81,7 +81,9 @@ def _check_damage(facts: Facts) -> Iterator[tuple]:
 
 def _check_counts(facts: Facts) -> Iterator[tuple]:
     """Compares numbers of frames; one more or less is how decoders count."""
-    if facts.container.startswith(_COUNTING_CONTAINERS) and not facts.announced:
+    if facts.frames < (1 - LOST_SHARE) * facts.packets:
+        yield ('corrupt', ERROR, f'{facts.packets} packets give {facts.frames} frames')
+    elif facts.container.startswith(_COUNTING_CONTAINERS) and not facts.announced:
         yield ('frame_count', WARNING,
                f'the header has no number of frames; there are {facts.frames}')
     elif facts.announced and abs(facts.announced - facts.frames) > 1:
@@ -115,9 +117,9 @@ def _check_pictures(facts: Facts) -> Iterator[tuple]:
     pairs = facts.frames - 1
     if facts.still >= FROZEN_SHARE * pairs:
         yield ('frozen', ERROR, f'{facts.still} of {pairs} frames repeat the one before')
-    elif facts.longest_still >= FROZEN_RUN or facts.still >= BAD_SHARE * pairs:
+    elif facts.most_still >= FROZEN_MOST or facts.still >= BAD_SHARE * pairs:
         yield ('frozen', WARNING, f'{facts.still} of {pairs} frames repeat the one before, '
-               f'{facts.longest_still} in a row')
+               f'{facts.most_still} of {STILL_WINDOW} in a row')
 
 
 # ---- Clips against each other -----------------------------------------------------------

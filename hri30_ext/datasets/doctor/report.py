@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from ...utils.fileio import atomic_write_text
 from ...utils.text import printable
 from .aside import Moved
-from .examine import Examination
+from .examination import Examination
 from .findings import ERROR, INFO, KINDS, MOVABLE
 from .tree import TEST_FOLDERS
 
@@ -78,8 +78,8 @@ def _what_next(found: Examination) -> Iterator[str]:
     errors = [finding.kind for finding in found.findings if finding.severity == ERROR]
     movable = sum(kind in MOVABLE or kind == 'missing_clip' for kind in errors)
     if movable:
-        yield (f'--fix moves aside what {_errors(movable)} {_is(movable)} about, and --undo '
-               'moves it back.')
+        yield (f'--fix moves aside what {_errors(movable)} {_is(movable)} about, and '
+               '--undo moves it back.')
     if len(errors) > movable:
         left = len(errors) - movable
         yield f'{_errors(left)} {_is(left)} for a person to look at and decide.'
