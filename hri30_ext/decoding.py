@@ -85,14 +85,14 @@ class Decoder:
         self.filename, self.threads = str(filename), threads
         try:
             with av.open(self.filename, options=OPTIONS) as container:
-                stream = container.streams.video[0]
+                stream = self._stream(container)
                 self._check_pixels(stream.width, stream.height)
                 self.fps = float(stream.average_rate or 0)
                 self.size = scaled_size(stream.width, stream.height, short_side)
                 # Counting packets decodes nothing: a third of a millisecond for a clip.
                 self.total_frames = sum(packet.size > 0 for packet in islice(
                     container.demux(stream), MAX_FRAMES + 2))
-        except (av.FFmpegError, IndexError, OSError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise self._broken(explain(error)) from error
         if not self.total_frames or min(self.size) < 1:
             raise self._broken('it has no frames')
@@ -151,7 +151,7 @@ class Decoder:
         """
         try:
             with av.open(self.filename, options=OPTIONS) as container:
-                stream = container.streams.video[0]
+                stream = self._stream(container)
                 # A stream may grow in its midst, which FFmpeg itself then refuses.
                 stream.codec_context.options = {'max_pixels': str(MAX_PIXELS)}
                 stream.thread_type = 'AUTO' if self.threads > 1 else 'SLICE'
@@ -173,6 +173,14 @@ class Decoder:
             yield from frames
         except (av.FFmpegError, OSError, ValueError) as error:
             self._damage = explain(error)
+
+    def _stream(self, container) -> av.VideoStream:
+        if not container.streams.video:
+            raise self._broken('it has no pictures')
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise self._broken('its codec is not known')
+        return stream
 
     def _check_pixels(self, width: int, height: int) -> None:
         if width * height > MAX_PIXELS:

@@ -321,3 +321,17 @@ def test_frames_beyond_8k_are_never_decoded(tmp_path):
         container.mux(stream.encode())
     with pytest.raises(HRI30Error, match='8208 x 4096 pixels: expected at most 33,554,432'):
         Video(tmp_path / 'huge.avi')
+
+
+def test_files_without_pictures(folder, tmp_path):
+    with av.open(str(tmp_path / 'sound.mkv'), 'w') as container:
+        stream = container.add_stream('pcm_s16le', rate=8000)
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout='mono')
+        samples.sample_rate = 8000
+        container.mux(stream.encode(samples))
+    with pytest.raises(HRI30Error, match='it has no pictures'):
+        Video(tmp_path / 'sound.mkv')
+    data = (folder / 'mpeg4.avi').read_bytes().replace(b'FMP4', b'QQQQ')
+    (tmp_path / 'codec.avi').write_bytes(data)
+    with pytest.raises(HRI30Error, match='its codec is not known'):
+        Video(tmp_path / 'codec.avi')
