@@ -11,7 +11,7 @@ from ..datasets.cache import FORMS, ClipCache
 from ..decoding import scaled_size
 from ..errors import HRI30Error
 from ..utils.hardware import available_cores
-from ..video import Video
+from ..video import Video, time_limit
 
 
 class BlankClip:
@@ -71,6 +71,7 @@ class ClipInit(BaseTransform):
         if cache is not None and (cache not in FORMS or not cache_dir):
             raise HRI30Error(f'clip_cache={cache!r} with cache_dir={cache_dir!r}: expected '
                              f'None or one of {", ".join(FORMS)}, and a folder.')
+        time_limit()  # a wrong one would be an error of every clip
         self.short_side, self.keep = short_side, keep
         self.cache = cache and ClipCache(cache_dir, short_side, cache)
 

@@ -153,7 +153,9 @@ def test_what_can_be_told_of_an_error():
     assert len(reason_of(ValueError('x' * 1000), '')) == 200
 
 
-def test_a_clip_that_hangs_is_not_tried_again(clips_root, options, monkeypatch):
+@pytest.mark.parametrize('kind, tries', [('hung', 1), ('crashed', 3), ('memory', 3)])
+def test_a_clip_that_hangs_is_not_tried_again(
+        clips_root, options, monkeypatch, kind, tries):
     for subset in ('train', 'val'):
         asked = []
         dataset = build(clips_root, options, subset)
@@ -163,7 +165,7 @@ def test_a_clip_that_hangs_is_not_tried_again(clips_root, options, monkeypatch):
             if self.filename == slow:
                 asked.append(function)
                 try:
-                    raise ProcessDied('took more than 30 seconds', 'hung')
+                    raise ProcessDied('took more than 30 seconds', kind)
                 except ProcessDied as error:
                     raise self._broken(f'the decoder {error}') from None
             return real(self, function, *arguments)
@@ -172,7 +174,7 @@ def test_a_clip_that_hangs_is_not_tried_again(clips_root, options, monkeypatch):
         found = [dataset[0]['data_samples'] for _ in range(3)]
         reasons = {one.skipped[0][2] if subset == 'train' else one.failed for one in found}
         assert reasons == {'cannot be decoded (the decoder took more than 30 seconds).'}
-        assert len(asked) == 1
+        assert len(asked) == tries
         monkeypatch.undo()
 
 
