@@ -34,6 +34,8 @@ from .utils.hardware import best_precision, default_num_workers
 #: The clone that this package lies in; paths in configs are relative to it.
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
+_MAX_OPTION = 10_000  # characters; mmengine parses lists in the square of their length
+
 _REFERENCE = re.compile(r'\$\{(?P<name>\w+)(?:\[(?P<choice>\w+)\])?(?:\.(?P<entry>\w+))?\}')
 
 
@@ -44,6 +46,9 @@ def _settings(cfg: Mapping) -> dict:
         classes = settings['classes']
         if isinstance(classes, str):  # --cfg-options classes=Wave
             classes = [classes]
+        if not isinstance(classes, list | tuple | None):
+            raise HRI30Error(f'classes={classes!r}: expected a list of names, or None for '
+                             'those of HRI30.')
         classes = [canonical_name(str(name)) for name in classes or HRI30_CLASSES]
         repeated = sorted({name for name in classes if classes.count(name) > 1})
         if repeated:
@@ -64,6 +69,9 @@ def _settings(cfg: Mapping) -> dict:
     if 'num_workers' in settings:
         if settings['num_workers'] is None:
             settings['num_workers'] = default_num_workers()
+        if not isinstance(settings['num_workers'], int) or settings['num_workers'] < 0:
+            raise HRI30Error(f'num_workers={settings["num_workers"]!r}: expected a number '
+                             'of processes, 0 for none, or None for what this machine has.')
         settings['persistent_workers'] = settings['num_workers'] > 0
     return settings
 
@@ -221,7 +229,11 @@ def read_config(path: str, options: dict | None = None) -> Config:
     for name in ('data_root', 'cache_dir'):
         if cfg.get(name):
             base = Path.cwd() if name in options else PROJECT_ROOT
-            cfg[name] = str((base / Path(str(cfg[name])).expanduser()).resolve())
+            try:
+                cfg[name] = str((base / Path(str(cfg[name])).expanduser()).resolve())
+            except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a zero byte
+                raise HRI30Error(f'{name}={str(cfg[name])[:200]!r}: not a path ({error}).'
+                                 ) from error
     return cfg
 
 
@@ -247,11 +259,15 @@ def parse_options(pairs: list[str]) -> dict:
         key, equals, value = pair.partition('=')
         if not key or not equals:
             raise HRI30Error(f'--cfg-options {pair}: expected KEY=VALUE.')
+        if len(pair) > _MAX_OPTION:
+            raise HRI30Error(f'--cfg-options {pair[:60]}...: {len(pair):,} characters, '
+                             f'expected {_MAX_OPTION:,} at most.\nPut it into a config.')
         if re.search(r'[/\\\s]', value) and not re.search(r'[\[\](){}\'"]', value):
             options[key] = value
             continue
         try:
-            options.update(parser.parse_args(['--options', pair]).options)
-        except (ValueError, AssertionError) as error:
-            raise HRI30Error(f'--cfg-options {pair}: {error}') from error
+            # With the equals sign, an item may begin with a dash.
+            options.update(parser.parse_args([f'--options={pair}']).options)
+        except (ValueError, AssertionError, RecursionError) as error:
+            raise HRI30Error(f'--cfg-options {pair[:200]}: {error}') from error
     return options

@@ -47,6 +47,13 @@ class Interrupted(BaseException):
         self.exit_code = 128 + signal_number
 
 
+_CASE = 400  # characters: two long paths
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _CASE else f'{text[:_CASE]}...'
+
+
 def first_cases(cases: Iterable[object], limit: int = 3) -> str:
     """Names the first cases and counts the rest.
 
@@ -59,7 +66,7 @@ def first_cases(cases: Iterable[object], limit: int = 3) -> str:
         may have named is escaped: a case stays on its line.
     """
     cases = list(cases)
-    lines = [f'  {printable(str(case))}' for case in cases[:limit]]
+    lines = [f'  {printable(_short(str(case)))}' for case in cases[:limit]]
     if len(cases) > limit:
         lines.append(f'  ... and {len(cases) - limit} more')
     return '\n'.join(lines)

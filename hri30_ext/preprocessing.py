@@ -4,6 +4,7 @@ The same arithmetic as in the test pipeline of a config, for exported models, ca
 services. Shapes: V views of a clip, T frames of a view, H height, W width, C channels.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -22,6 +23,7 @@ _PACKING = ('FormatShape', 'PackActionInputs')
 
 # More than any clip or camera; a file that asks for more is not to be believed.
 _MAX_FRAMES, _MAX_VIEWS, _MAX_SIDE, _MAX_STEPS = 1024, 100, 8192, 16
+_MAX_CLIP_BYTES = 1 << 30  # all frames of all views; HRI30's have a thousandth
 
 
 # ---- Which frames -----------------------------------------------------------------------
@@ -395,6 +397,13 @@ class Preprocessing:
         steps = tuple(map(_read_step, steps))
         if steps[-1].output_size() is None:
             raise HRI30Error('preprocessing: the last step leaves the size of frames open.')
+        # Each number alone is one that somebody may want.
+        largest = max(math.prod(step.output_size() or (1, 1)) for step in steps)
+        count = (_whole(content['num_frames'], 'num_frames', _MAX_FRAMES)
+                 * _whole(content['num_views'], 'num_views', _MAX_VIEWS))
+        if 3 * largest * count > _MAX_CLIP_BYTES:
+            raise HRI30Error(f'preprocessing: {count} frames of {largest:,} pixels, more '
+                             f'than {_MAX_CLIP_BYTES:,} bytes a clip.')
         return cls(_whole(content['num_frames'], 'num_frames', _MAX_FRAMES),
                    _whole(content['num_views'], 'num_views', _MAX_VIEWS),
                    sampling, steps, interval)

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.util
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from mmengine.device import get_device
 
 from ..errors import HRI30Error, ran_out_of_memory
 from ..utils.env_check import why_no_cuda
+from ..utils.reading import read_json
 
 #: Written by the renderer of the embedded data.
 EMBEDDED_MARK = 'EMBEDDED.json'
@@ -22,8 +22,10 @@ def describe_data(cfg: Config) -> str:
     root = Path(cfg.data_root)
     mark = root / EMBEDDED_MARK
     if mark.is_file():
-        seed = json.loads(mark.read_text(encoding='utf-8'))['options']['seed']
-        return f'embedded data (rendered, seed {seed}; says nothing about HRI30)'
+        settings = read_json(mark, 'the mark of rendered data; render it again with '
+                             'tools/data/make_embedded.py').get('options')
+        seed = settings.get('seed', '?') if isinstance(settings, dict) else '?'
+        return f'embedded data (rendered, seed {str(seed)[:20]}; says nothing about HRI30)'
     return f'data in {root}'
 
 

@@ -33,6 +33,7 @@ from ..utils.fileio import atomic_write_text, sha256_of
 from ..utils.hardware import available_cores
 from ..utils.parallel import FEW, process_pool
 from ..utils.progress import refresh_seconds
+from ..utils.reading import read_json
 from ..video import Video
 from .hri30 import find_test_folder, list_clips
 
@@ -150,10 +151,10 @@ class LeakCache:
         self.verdicts: dict[str, list[str]] = {}
         self.changed = False
         try:
-            kept = json.loads(self.path.read_text(encoding='utf-8'))
+            kept = read_json(self.path, 'what is known of clips', most=256 << 20)
             if kept['version'] == _VERSION:
                 self.clips, self.verdicts = dict(kept['clips']), dict(kept['verdicts'])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (HRI30Error, ValueError, KeyError, TypeError):
             pass
 
     def get(self, path: str, stat: list[int]) -> Fingerprint | None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import HRI30Error, first_cases
+from ..utils.reading import read_text
 
 SPLIT_TYPES = ('group', 'random', 'file')
 
@@ -88,11 +89,7 @@ def _split_by_file(clips, train_file, val_file):
 
 def _read_list(path, known):
     path = Path(path).expanduser()
-    try:
-        lines = path.read_text(encoding='utf-8-sig').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise HRI30Error(f'{path}: the list of clips cannot be read ({error}).'
-                         ) from error
+    lines = read_text(path, 'a list of clips, one name a line').splitlines()
     # A row of an annotation file or a path serves as well as a bare name.
     names = {Path(line.split(',')[0].strip()).name for line in lines if line.strip()}
     names = {name if name in known else Path(name).stem for name in names}

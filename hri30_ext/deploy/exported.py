@@ -15,6 +15,7 @@ it is used.
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -54,6 +55,7 @@ FORMATS = {
 _SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml'}
 
 _MAX_BYTES = 4 << 20  # of model.json
+_MAX_GRAPH_BYTES = 4 << 30
 _FILE_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9_.-]{0,99}')
 
 
@@ -226,7 +228,9 @@ def read_info(folder: str | Path) -> ModelInfo:
     """
     path = Path(folder).expanduser() / INFO_NAME
     try:
-        with open(path, 'rb') as file:
+        # A pipe would be waited for.
+        with open(path, 'rb', opener=lambda name, flags: os.open(
+                name, flags | os.O_NONBLOCK)) as file:
             text = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise HRI30Error(f'{path}: cannot be read ({error.strerror or error}).\nExpected a '
@@ -246,6 +250,16 @@ def read_info(folder: str | Path) -> ModelInfo:
 
 def _no_constant(name: str):
     raise ValueError(f'{name} is no number')
+
+
+def _check_file(path: Path) -> None:
+    """Refuses what is elsewhere, though its name is not, and what no memory holds."""
+    if path.resolve().parent != path.parent.resolve():
+        raise HRI30Error(f'{path}: a link that leads out of the folder.\nCopy the whole '
+                         'folder, with the files themselves.')
+    if path.stat().st_size > _MAX_GRAPH_BYTES:
+        raise HRI30Error(f'{path}: {path.stat().st_size:,} bytes, more than '
+                         f'{_MAX_GRAPH_BYTES:,}.\nExport the model again.')
 
 
 def load(folder: str | Path, threads: int | None = None) -> tuple[ModelInfo, Backend]:
@@ -272,6 +286,8 @@ def load(folder: str | Path, threads: int | None = None) -> tuple[ModelInfo, Bac
     if missing:
         raise HRI30Error(f'{folder}: {", ".join(missing)} is not there, and {INFO_NAME} '
                          'names it.\nCopy the whole folder, or export again.')
+    for name in needed:
+        _check_file(folder / name)
     width, height = info.preprocessing.size
     files = GraphFiles(folder, info.files, (height, width, 3),
                        info.preprocessing.num_frames, len(info.classes))

@@ -12,6 +12,7 @@ from scipy.optimize import minimize_scalar
 
 from ..errors import HRI30Error
 from ..utils.fileio import atomic_write_text
+from ..utils.reading import read_json
 
 #: Temperatures that are looked at. Beyond them, either all clips are right and there is
 #: nothing to mend, or the scores say nothing.
@@ -222,8 +223,9 @@ def load_temperature(checkpoint: str | Path) -> float | None:
     path = calibration_path(checkpoint)
     if not path.is_file():
         return None
+    content = read_json(path, 'the temperature of a checkpoint; remove it, or test the '
+                        'validation clips again to write it anew')
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
         temperature = content['temperature']
         if isinstance(temperature, bool) or not isinstance(temperature, int | float):
             raise ValueError(f'temperature {temperature!r}')
@@ -232,7 +234,7 @@ def load_temperature(checkpoint: str | Path) -> float | None:
             raise ValueError(f'temperature {temperature}, expected {BOUNDS[0]:g} to '
                              f'{BOUNDS[1]:g}')
         digest = content['checkpoint_sha256']
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, OverflowError) as error:
         reason = f'no {error}' if isinstance(error, KeyError) else error
         raise HRI30Error(f'{path}: not the temperature of a checkpoint ({reason}).\nRemove '
                          'it, or test the validation clips again to write it anew.'

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from ..errors import HRI30Error, first_cases
 from ..utils.fileio import atomic_path
+from ..utils.reading import read_arrays
 
 #: The file of a result folder that holds them.
 SCORES = 'scores.npz'
@@ -142,9 +142,9 @@ class Results:
             inner = sorted(str(file.parent) for file in path.parent.glob(f'*/{SCORES}'))
             raise HRI30Error(f'{path}: no such file.\nExpected a result folder of '
                              'tools/test.sh' + (f', such as {inner[0]}.' if inner else '.'))
+        found = read_arrays(path, 'the scores of tools/test.sh; test again to write them '
+                            'anew')
         try:
-            with np.load(path) as arrays:
-                found = {name: arrays[name] for name in arrays.files}
             results = cls(
                 found['videos'].tolist(), found['scores'], found['classes'].tolist(),
                 found.get('labels'), found.get('groups'),
@@ -153,9 +153,10 @@ class Results:
                 dict(zip(found['failed_videos'].tolist(), found['failed_reasons'].tolist(),
                          strict=True)) if 'failed_videos' in found else {},
                 source=str(path))
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise HRI30Error(f'{path}: not the scores of tools/test.sh ({error}).\n'
-                             'Test again to write it anew.') from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise HRI30Error(f'{path}: not the scores of tools/test.sh '
+                             f'({str(error)[:200]}).\nTest again to write it anew.'
+                             ) from error
         if need_labels and results.labels_N is None:
             raise HRI30Error(f'{path}: its clips have no labels.\nExpected results of the '
                              'validation, or of test clips with '

@@ -10,8 +10,10 @@ from ..datasets.classes import HRI30_CLASSES, canonical_name, released_name
 from ..datasets.hri30 import load_test_clips
 from ..errors import HRI30Error, first_cases
 from ..naming import VIDEO_SUFFIXES
+from ..utils.reading import open_text
 
 _BOM = '\ufeff'
+_MAX_BYTES = 128 << 20  # two million rows
 
 
 @dataclass
@@ -59,26 +61,23 @@ def read_spellings(root: str | Path) -> list[str]:
     path = Path(root).expanduser() / 'annotations' / 'train_set_labels.csv'
     if not path.is_file():
         return released
-    try:
-        lines = path.read_text(encoding='utf-8-sig').splitlines()
-        rows = [[part.strip() for part in row] for row in csv.reader(lines)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise HRI30Error(f'{path}: cannot be read ({error}).\nExpected the annotation file '
-                         'of the training clips.') from error
     names: dict[int, str] = {}
-    for row in rows:
-        if len(row) != 3 or not _is_id(row[2]):
-            continue
-        if names.setdefault(int(row[2]), row[1]) != row[1]:
-            raise HRI30Error(f'{path}: class {int(row[2])} is {names[int(row[2])]!r} and '
-                             f'{row[1]!r}.\nExpected one name a class; mend the file.')
+    with open_text(path, 'the annotation file of the training clips') as file:
+        for row in csv.reader(file):
+            if len(row) != 3 or not _is_id(row[2].strip()):
+                continue
+            class_id, name = int(row[2]), row[1].strip()
+            if names.setdefault(class_id, name) != name:
+                raise HRI30Error(f'{path}: class {class_id} is {names[class_id]!r:.90} and '
+                                 f'{name!r:.90}.\nExpected one name a class; mend the '
+                                 'file.')
     if all(i <= len(released) and canonical_name(name) == HRI30_CLASSES[i - 1]
            for i, name in names.items()):
         # HRI30, or a part of it.
         names = {**dict(enumerate(released, 1)), **names}
     if sorted(names) != list(range(1, len(names) + 1)):
-        raise HRI30Error(f'{path}: has classes {sorted(names)}.\nExpected ids from 1 on, '
-                         'without gaps.')
+        raise HRI30Error(f'{path}: has classes {str(sorted(names))[:200]}.\nExpected ids '
+                         'from 1 on, without gaps.')
     return [names[i] for i in sorted(names)]
 
 
@@ -102,6 +101,9 @@ def check_submission(path: str | Path, root: str | Path) -> Findings:
     """
     path = Path(path).expanduser()
     try:
+        if path.stat().st_size > _MAX_BYTES or not path.is_file():
+            raise HRI30Error(f'{path}: not a file, or one of more than {_MAX_BYTES:,} '
+                             'bytes.\nExpected a submission.')
         content = path.read_bytes()
     except OSError as error:
         raise HRI30Error(f'{path}: cannot be read ({error.strerror}).\nExpected a '

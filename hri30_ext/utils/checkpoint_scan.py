@@ -27,7 +27,7 @@ _PICKLE_STARTS = (b'\x80', )
 
 #: What is still believable: a training of years, with its history, is far below.
 _MAX_PICKLE_BYTES = 512 << 20
-_MAX_OPERATIONS = 5_000_000
+_MAX_OPERATIONS = 1_000_000
 _MAX_RECORDS = 100_000
 _MAX_DEPTH = 50
 #: Of the whole content, were shared parts written out: a list of ten references to a list

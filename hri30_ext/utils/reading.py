@@ -3,11 +3,16 @@
 import contextlib
 import csv
 import json
+import math
 import os
 import stat
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
+
+import numpy as np
 
 from ..errors import HRI30Error
 
@@ -15,6 +20,8 @@ from ..errors import HRI30Error
 MAX_TEXT_BYTES = 256 << 20
 #: Of a JSON file, whose values take ten times as much in memory.
 MAX_JSON_BYTES = 64 << 20
+#: Of arrays; the scores of 10^6 clips with their names have a third of it.
+MAX_ARRAY_BYTES = 2 << 30
 
 
 @contextlib.contextmanager
@@ -84,3 +91,46 @@ def read_json(path: str | Path, expected: str, most: int = MAX_JSON_BYTES) -> di
         raise HRI30Error(f'{path}: a JSON {type(found).__name__}, expected an object.\n'
                          f'Expected {expected}.')
     return found
+
+
+def read_arrays(path: str | Path, expected: str,
+                most: int = MAX_ARRAY_BYTES) -> dict[str, np.ndarray]:
+    """Reads a ``.npz`` file of plain arrays.
+
+    What it unfolds to is known from its headers, before anything is unfolded.
+
+    Args:
+        path (str | Path): The file.
+        expected (str): What it should be, for messages.
+        most (int): Bytes of all arrays, at most.
+
+    Raises:
+        HRI30Error: it cannot be read, or is larger, or holds something else.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for record in archive.infolist():
+                most -= record.file_size
+                if most < 0:
+                    raise ValueError('it unfolds to more than anything that is written')
+                with archive.open(record) as stream:
+                    _check_header(stream, record)
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error,
+            NotImplementedError, RuntimeError, MemoryError) as error:
+        reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+        raise HRI30Error(f'{path}: not readable ({reason[:200]}).\nExpected {expected}.'
+                         ) from error
+
+
+def _check_header(stream: BinaryIO, record: zipfile.ZipInfo) -> None:
+    """Raises ValueError where an array is of objects, or not as large as its record."""
+    version = np.lib.format.read_magic(stream)
+    read = (np.lib.format.read_array_header_1_0 if version == (1, 0)
+            else np.lib.format.read_array_header_2_0)
+    shape, _, dtype = read(stream)
+    size = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or stream.tell() + size != record.file_size:
+        raise ValueError(f'{record.filename[:60]}: an array of {shape} {dtype}, in '
+                         f'{record.file_size:,} bytes')

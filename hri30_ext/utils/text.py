@@ -1,7 +1,6 @@
 """Names that others chose, made safe to print and to put into tables."""
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 # Beginnings that a spreadsheet takes for a formula, their full-width forms included, also
@@ -13,13 +12,12 @@ _NUMBER = re.compile(r'[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?', re.ASCII)
 # Where the list separator is another, a cell may begin in the middle.
 _QUOTED = re.compile(r'[,"\r\n]|[;\t|]\s*[=+\-@\uff1d\uff0b\uff0d\uff20]')
 
-# Of Unicode: control, format (bidirectional marks among them), surrogate, private use and
-# unassigned characters, and separators of lines and paragraphs.
-_UNPRINTED = {'Cc', 'Cf', 'Cs', 'Co', 'Cn', 'Zl', 'Zp'}
-
 
 def printable(text: str, keep: str = '') -> str:
     r"""Escapes characters that drive a terminal, hide, or turn the order of others around.
+
+    That is, all that Unicode knows as control, format, separator or unassigned, but for the
+    space.
 
     Args:
         text (str): Such as the name of a file; bytes that are no UTF-8 stand in it as lone
@@ -29,10 +27,9 @@ def printable(text: str, keep: str = '') -> str:
     >>> printable('a\x1b[2Jb\n\u202egva')
     'a\\x1b[2Jb\\n\\u202egva'
     """
-    if text.isascii() and text.isprintable():
+    if text.isprintable():
         return text
-    return ''.join(character if character in keep
-                   or unicodedata.category(character) not in _UNPRINTED
+    return ''.join(character if character.isprintable() or character in keep
                    else _escaped(character) for character in text)
 
 

@@ -1,8 +1,10 @@
 """An exported folder may come from anywhere."""
 
 import json
+import os
 import shutil
 
+import numpy as np
 import pytest
 
 from hri30_ext.deploy.exported import ModelInfo, is_exported, load, read_info
@@ -109,3 +111,57 @@ def test_graph_of_other_frames_is_refused(openvino_folder, tmp_path, validation_
     (folder / 'model.json').write_text(json.dumps(content))
     with pytest.raises(HRI30Error, match=r'takes .*, and model\.json says'):
         load(folder, threads=1)[1](validation_clips)
+
+
+def test_model_that_takes_all_the_memory_is_refused(tmp_path):
+    content = INFO.preprocessing.to_json()
+    huge = dict(content, num_frames=1024, steps=[dict(content['steps'][0], width=8192,
+                                                      height=8192)])
+    with pytest.raises(HRI30Error, match='1024 frames of 67,108,864 pixels'):
+        read_info(write(tmp_path, preprocessing=huge))
+
+
+def test_links_do_not_lead_out_of_the_folder(tmp_path):
+    outside, folder = tmp_path / 'outside', tmp_path / 'model'
+    outside.mkdir()
+    folder.mkdir()
+    write(folder)
+    (folder / 'model.xml').write_text('<net/>')
+    (outside / 'weights.bin').write_bytes(b'secret')
+    (folder / 'model.bin').symlink_to(outside / 'weights.bin')
+    with pytest.raises(HRI30Error, match=r'model\.bin: a link that leads out'):
+        load(folder)
+
+
+def test_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'model.json')
+    with pytest.raises(HRI30Error, match='model.json'):
+        read_info(tmp_path)
+
+
+@pytest.mark.parametrize('location', ['../secret.bin', 'link.bin', None])
+def test_weights_of_a_graph_are_in_its_folder(location, tmp_path):
+    """ONNX may keep numbers in other files."""
+    onnx = pytest.importorskip('onnx')
+    helper, folder = onnx.helper, tmp_path / 'model'
+    folder.mkdir()
+    secret = tmp_path / 'secret.bin'
+    secret.write_bytes(bytes(4 * 8 * 24 * 32 * 3 * 2))
+    (folder / 'link.bin').symlink_to(secret)
+    numbers = onnx.TensorProto(name='w', data_type=onnx.TensorProto.FLOAT,
+                               dims=[8 * 24 * 32 * 3, 2],
+                               data_location=onnx.TensorProto.EXTERNAL)
+    numbers.external_data.add(key='location', value=location or str(secret))
+    graph = helper.make_graph(
+        [helper.make_node('Cast', ['x'], ['f'], to=onnx.TensorProto.FLOAT),
+         helper.make_node('Flatten', ['f'], ['flat']),
+         helper.make_node('MatMul', ['flat', 'w'], ['y'])], 'g',
+        [helper.make_tensor_value_info('x', onnx.TensorProto.UINT8, ['n', 8, 24, 32, 3])],
+        [helper.make_tensor_value_info('y', onnx.TensorProto.FLOAT, ['n', 2])], [numbers])
+    (folder / 'model.onnx').write_bytes(helper.make_model(
+        graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8
+        ).SerializeToString())
+    write(folder, format='onnx', precision='fp32', files={'model': 'model.onnx'}, hints={})
+    _, backend = load(folder)
+    with pytest.raises(HRI30Error, match=r'model\.onnx'):
+        backend(np.zeros((1, 8, 24, 32, 3), np.uint8))

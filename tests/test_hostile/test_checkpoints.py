@@ -1,0 +1,242 @@
+"""Hostile checkpoints through every path that loads weights: refused, and nothing run."""
+
+import copy
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import CLASSES, DEMO_CONFIG
+from hostile import HOSTILE, RUN_CODE
+from mmaction.apis import init_recognizer
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import checkpoint as mm_checkpoint
+from mmengine.runner import load_checkpoint
+from watch import watch
+
+from hri30_ext.apis import test as run_test
+from hri30_ext.apis import train
+from hri30_ext.apis.recognizer import Recognizer
+from hri30_ext.apis.views import compare_views
+from hri30_ext.compat import load_from_local
+from hri30_ext.config import PROJECT_ROOT, load_config
+from hri30_ext.deploy.export import export
+from hri30_ext.deploy.torch_backend import build_recognizer
+from hri30_ext.engine import HRI30Runner
+from hri30_ext.engine.recovery import _read
+from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.explain import _load as explain_checkpoint
+from hri30_ext.evaluation.explain import explain_clips
+
+
+@pytest.fixture(params=list(HOSTILE))
+def hostile(request, tmp_path):
+    """A path with a hostile checkpoint, and the mark that it would leave."""
+    path, mark = tmp_path / 'hostile.pth', tmp_path / 'mark'
+    HOSTILE[request.param](path, mark)
+    return path, mark
+
+
+def refuse(load, path, mark, alone=False):
+    """Checks that a call refuses a checkpoint with a message, and runs nothing.
+
+    Args:
+        load (Callable): The call.
+        path (Path): The checkpoint.
+        mark (Path): What it would leave.
+        alone (bool): Whether the call does nothing but load: no file is written, and no
+            process is started.
+    """
+    with watch() as seen, pytest.raises(HRI30Error) as error:
+        load()
+    text = str(error.value)
+    assert str(path) in text and ('refused' in text or 'not a readable checkpoint' in text)
+    assert len(text) < 1000 and 'Expected' in text
+    assert not mark.exists()
+    never = 'socket.', 'urllib.', 'pickle.', 'os.system'
+    assert not [event for event in seen if alone or event.startswith(never)]
+
+
+@pytest.fixture(scope='module')
+def runner(clips_root, tmp_path_factory):
+    """The runner of a training, built once: it loads when it is told to."""
+    folder = tmp_path_factory.mktemp('runner')
+    cfg = load_config(DEMO_CONFIG, {
+        'data_root': str(clips_root), 'classes': CLASSES, 'split.val_groups': 1,
+        'num_frames': 4, 'input_size': (32, 32), 'batch_size': 4, 'num_workers': 0,
+        'cache_dir': str(folder / 'cache')})
+    cfg.work_dir, cfg.launcher = str(folder), 'none'
+    runner = HRI30Runner.from_cfg(cfg)
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    return runner
+
+
+@pytest.fixture(scope='module')
+def tester(runner, tmp_path_factory):
+    """The runner of a test, built once."""
+    cfg = copy.deepcopy(runner.cfg)
+    cfg.work_dir, cfg.custom_hooks = str(tmp_path_factory.mktemp('tester')), []
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler',
+                'val_dataloader', 'val_cfg', 'val_evaluator'):
+        cfg[key] = None
+    cfg.experiment_name = 'tester'
+    return HRI30Runner.from_cfg(cfg)
+
+
+@pytest.mark.parametrize('resume', [False, True])
+def test_training_refuses(runner, hostile, resume):
+    path, mark = hostile
+
+    def load():
+        runner._load_from, runner._resume, runner._has_loaded = str(path), resume, False
+        runner.load_or_resume()
+
+    refuse(load, path, mark)
+
+
+LOADERS = {
+    'load_from_local': lambda path, cfg: load_from_local(path),
+    'load_checkpoint of mmengine': lambda path, cfg: load_checkpoint(
+        torch.nn.Linear(1, 1), path),
+    'CheckpointLoader': lambda path, cfg: (
+        mm_checkpoint.CheckpointLoader.load_checkpoint(path)),
+    'part of a checkpoint': lambda path, cfg: (
+        mm_checkpoint._load_checkpoint_with_prefix('a', path)),
+    'resume of a folder': lambda path, cfg: _read(Path(path)),
+    # Exports, recognizers, streams and what is compared with an exported model.
+    'build_recognizer': lambda path, cfg: build_recognizer(cfg, path),
+    'report': lambda path, cfg: explain_checkpoint(torch.nn.Linear(1, 1), path),
+}
+
+
+@pytest.mark.parametrize('name', list(LOADERS))
+def test_every_loader_refuses(name, runner, hostile):
+    path, mark = hostile
+    refuse(lambda: LOADERS[name](str(path), runner.cfg), path, mark, alone=True)
+
+
+def test_testing_refuses(tester, hostile):
+    path, mark = hostile
+
+    def load():
+        tester._load_from, tester._has_loaded = str(path), False
+        tester.load_or_resume()
+
+    refuse(load, path, mark)
+
+
+def test_download_refuses(hostile, tmp_path):
+    path, mark = hostile
+    with pytest.raises(HRI30Error):
+        mm_checkpoint.load_from_http(path.as_uri(), model_dir=str(tmp_path / 'hub'))
+    assert not mark.exists()
+
+
+WHOLE_PATHS = {
+    'train': lambda path, options, out: train(DEMO_CONFIG, out, options={
+        **options, 'load_from': path}),
+    'resume': lambda path, options, out: train(DEMO_CONFIG, out, resume=path,
+                                               options=options),
+    'test': lambda path, options, out: run_test(DEMO_CONFIG, path, out=out,
+                                                options=options),
+    'export': lambda path, options, out: export(DEMO_CONFIG, path, 'onnx', 'fp32', out,
+                                                options=options),
+    'Recognizer': lambda path, options, out: Recognizer(
+        DEMO_CONFIG, path, device='cpu', options=options),
+    'views': lambda path, options, out: compare_views(DEMO_CONFIG, path, out,
+                                                      options=options),
+    'report': lambda path, options, out: explain_clips(
+        load_config(DEMO_CONFIG, options), path, ['clip.avi'], [0]),
+    'init_recognizer of mmaction2': lambda path, options, out: init_recognizer(
+        load_config(DEMO_CONFIG, options), path, device='cpu'),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', list(WHOLE_PATHS))
+def test_every_path_refuses(name, options, tmp_path):
+    for number, kind in enumerate(('os.system', 'poisoned HistoryBuffer')):
+        path, mark = tmp_path / f'{number}.pth', tmp_path / 'mark'
+        HOSTILE[kind](path, mark)
+        refuse(functools.partial(WHOLE_PATHS[name], str(path), options,
+                                 str(tmp_path / 'out')), path, mark)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('arguments', [
+    ['train.py', '--cfg-options', 'load_from={}'],
+    ['test.py', '{}', '--cfg-options', 'data_root=.']])
+def test_command_lines_refuse(arguments, clips_root, tmp_path):
+    path, mark = tmp_path / 'hostile.pth', tmp_path / 'mark'
+    RUN_CODE['poisoned HistoryBuffer'](path, mark)
+    tool, *rest = [part.format(path) for part in arguments]
+    result = subprocess.run(
+        [sys.executable, str(PROJECT_ROOT / 'tools' / tool), DEMO_CONFIG, *rest,
+         f'data_root={clips_root}', 'split.val_groups=1', f'classes={",".join(CLASSES)}',
+         f'cache_dir={tmp_path}'],
+        capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert f'{path}: refused' in result.stderr and 'Traceback' not in result.stderr
+    assert not mark.exists()
+
+
+def test_config_in_a_checkpoint_is_not_run(runner, tmp_path):
+    """mmengine runs ``meta['config']`` when it resumes."""
+    mark = tmp_path / 'mark'
+    code = f'open({str(mark)!r}, "w")\n'
+    path = tmp_path / 'with config.pth'
+    torch.save(dict(
+        state_dict=runner.model.state_dict(), message_hub=runner.message_hub.state_dict(),
+        meta=dict(epoch=1, iter=1, config=code, cfg=code,
+                  dataset_meta=dict(classes=CLASSES))), path)
+    assert not {'config', 'cfg'} & set(load_from_local(str(path))['meta'])
+    runner._load_from, runner._resume, runner._has_loaded = str(path), True, False
+    runner.load_or_resume()
+    assert runner.epoch == 1 and not mark.exists()
+
+
+def test_statistics_stay_as_they_are(tmp_path):
+    before = dict(HistoryBuffer()._statistics_methods)
+    allowed = set(map(str, torch.serialization.get_safe_globals()))
+    for kind in ('poisoned HistoryBuffer', 'attributes of HistoryBuffer'):
+        path = tmp_path / 'hostile.pth'
+        RUN_CODE[kind](path, tmp_path / 'mark')
+        # Also without this project's loader.
+        with pytest.raises(Exception, match='Weights only load failed'):
+            torch.load(path)
+    assert HistoryBuffer._statistics_methods == before
+    assert set(map(str, torch.serialization.get_safe_globals())) == allowed
+    assert not any('HistoryBuffer' in name or 'numpy' in name for name in allowed)
+
+
+@pytest.mark.parametrize('kind', ['pipe', 'folder', 'absent', 'device'])
+def test_what_is_no_file_is_not_waited_for(kind, tmp_path):
+    path = tmp_path / 'checkpoint.pth'
+    if kind == 'pipe':
+        os.mkfifo(path)
+    elif kind == 'folder':
+        path.mkdir()
+    elif kind == 'device':
+        path.symlink_to('/dev/zero')
+    with pytest.raises(HRI30Error, match='no such checkpoint'):
+        load_from_local(str(path))
+
+
+@pytest.mark.parametrize('address', ['s3://bucket/a.pth', 'cluster:s3://bucket/a.pth',
+                                     'petrel://a.pth', 'pavi://a.pth'])
+def test_storage_services_are_refused(address):
+    with pytest.raises(HRI30Error, match='not loaded from there'):
+        mm_checkpoint._load_checkpoint(address)
+
+
+def test_stock_checkpoints_still_load(tmp_path):
+    """What torch allows by default and this project has no use for, by torch.load."""
+    path = tmp_path / 'sparse.pth'
+    torch.save({'a': torch.eye(3).to_sparse(), 'b': {1, 2}}, path)
+    assert torch.load(path)['b'] == {1, 2}
+    with pytest.raises(HRI30Error, match='refused'):
+        load_from_local(str(path))
