@@ -74,9 +74,9 @@ def set_aside(found: Examination) -> Moved:
     folder = _new_folder(root)
     try:
         files = [_describe(root, path, kind) for path, kind in kinds.items()]
+        _write_manifest(folder, files, rewritten)
         for name, (before, _, _) in rewritten.items():
             _write(folder / name, before)
-        _write_manifest(folder, files, rewritten)
         for entry in files:
             _move(root / entry['path'], folder / entry['path'])
         for name, (_, after, _) in rewritten.items():
@@ -342,6 +342,9 @@ def _remove(folder: Path, annotations: list[str]) -> None:
     """Removes what is left of a folder, except files that are not of this program."""
     for path in annotations:
         (folder / path).unlink(missing_ok=True)
+        # What was being written when a call was killed.
+        for left in (folder / path).parent.glob(f'.{PurePosixPath(path).stem}-*.csv'):
+            left.unlink()
     for here, _, _ in sorted(os.walk(folder), reverse=True):
         if here != str(folder) and not os.listdir(here):
             os.rmdir(here)
