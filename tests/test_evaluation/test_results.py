@@ -50,10 +50,10 @@ def test_other_files_are_named(tmp_path):
     (tmp_path / 'val' / 'scores.npz').write_bytes(b'not a zip')
     with pytest.raises(HRI30Error, match='such as .*val'):
         Results.load(tmp_path)
-    with pytest.raises(HRI30Error, match='not the scores'):
+    with pytest.raises(HRI30Error, match='the scores of tools'):
         Results.load(tmp_path / 'val')
     np.savez(tmp_path / 'val' / 'scores.npz', x=1)
-    with pytest.raises(HRI30Error, match='not the scores'):
+    with pytest.raises(HRI30Error, match='the scores of tools'):
         Results.load(tmp_path / 'val')
 
 
