@@ -143,7 +143,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     def run(self) -> torch.nn.Module:
         """Trains, from where the training stands."""
         with self._request:
-            self._shield_loading_processes()
+            self._set_loaders_apart()
             self.runner.call_hook('before_train')
             self._restore_gradients()
             self._saved_at = time.monotonic()
@@ -175,7 +175,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         first = self._count_seen(batch * get_world_size()) if resumes else 0
         batch_sampler.sampler = _Rest(sampler, first * batch)
         try:
-            batches = iter(self.dataloader)  # draws a seed
+            batches = iter(self.dataloader)
             if resumes:
                 self._restore_randomness()
             self._resumed = {}
@@ -220,11 +220,18 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         if batch_idx < self._checked_batches and agree(self._request.number):
             raise _StopValidation
 
-    def _shield_loading_processes(self) -> None:
+    def _set_loaders_apart(self) -> None:
+        """Leaves signals to this process, and random numbers to the model.
+
+        A loader draws a seed for its processes whenever it starts them: where they live on,
+        once in a run, and once more when it is resumed.
+        """
         for loop in (self, self.runner.val_loop):
             if loop is not None:
-                loop.dataloader.worker_init_fn = functools.partial(
-                    leave_signals_to_parent, loop.dataloader.worker_init_fn)
+                loader = loop.dataloader
+                loader.generator = torch.Generator().manual_seed(self.runner.seed)
+                loader.worker_init_fn = functools.partial(
+                    leave_signals_to_parent, loader.worker_init_fn)
 
     # ---- Saving -------------------------------------------------------------------------
 

@@ -28,10 +28,11 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 
+from same_training import assert_same_training  # noqa: E402
+
 import hri30_ext.modules  # noqa: E402, F401
 from hri30_ext.datasets import HRI30_CLASSES  # noqa: E402
 from hri30_ext.datasets.synthetic import write_dataset  # noqa: E402
-from same_training import assert_same_training  # noqa: E402
 
 CONFIG = next((ROOT / 'configs' / 'demo').glob('*.py'))
 CLASSES = HRI30_CLASSES[:6]
@@ -59,16 +60,16 @@ def start(folder: Path, data: Path, epochs: int) -> subprocess.Popen:
     saved = any(not path.name.startswith('.') for path in folder.glob('*.pth'))
     folder.mkdir(parents=True, exist_ok=True)
     settings = dict(
-        data_root=data, classes='[' + ','.join(CLASSES) + ']', num_frames=4,
-        input_size='(56,40)', batch_size=8, num_workers=0, max_epochs=epochs, **{
-            'split.val_groups': 1, 'early_stopping.patience': epochs},
-        weight_averaging='ema', save_minutes=SAVE_MINUTES, precision='fp32', leak_check=None,
-        cache_dir=data / 'cache', report=False)
+        data_root=data, classes='[' + ','.join(CLASSES) + ']', input_size='(80,56)',
+        batch_size=8, num_workers=0, max_epochs=epochs, weight_averaging='ema',
+        save_minutes=SAVE_MINUTES, precision='fp32', leak_check=None, report=False,
+        cache_dir=data / 'cache',
+        **{'split.val_groups': 1, 'early_stopping.patience': epochs})
     with open(folder / 'output.txt', 'a', encoding='utf-8') as output:
         return subprocess.Popen(
-            [sys.executable, str(ROOT / 'tools' / 'train.py'), str(CONFIG), '--device', 'cpu',
-             '--work-dir', str(folder), *(['--resume'] if saved else []), '--cfg-options',
-             *(f'{key}={value}' for key, value in settings.items())],
+            [sys.executable, str(ROOT / 'tools' / 'train.py'), str(CONFIG), '--work-dir',
+             str(folder), '--device', 'cpu', *(['--resume'] if saved else []),
+             '--cfg-options', *(f'{key}={value}' for key, value in settings.items())],
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             env={**os.environ, 'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'Agg'})
 
@@ -116,14 +117,17 @@ def run(case: Case, data: Path, epochs: int, seconds: float, whole: Path,
     """Trains with one kill or two, goes on to the end, and compares."""
     last = f'epoch_{epochs}.pth'
     try:
-        process = start(case.folder, data, epochs)
-        for _ in range(1 + twice):
-            met = kill(process, case.folder, rng.uniform(0, seconds), writing)
-            if not met:
-                break
-            case.kills.append(met)
+        while not case.kills:
+            shutil.rmtree(case.folder, ignore_errors=True)
             process = start(case.folder, data, epochs)
-            seconds /= 2  # there is less to do
+            for _ in range(1 + twice):
+                met = kill(process, case.folder, rng.uniform(0, seconds), writing)
+                if not met:
+                    break
+                case.kills.append(met)
+                process = start(case.folder, data, epochs)
+                seconds /= 2  # there is less to do
+            seconds *= 0.9  # where it had ended before
         finish(process, case.folder)
         assert_same_training(whole / last, case.folder / last)
         left = being_written(case.folder)
@@ -144,8 +148,9 @@ def stress(out: Path, kills: int, jobs: int, epochs: int, seed: int,
     if out.exists():
         shutil.rmtree(out)
     data, whole = out / 'data', out / 'undisturbed'
-    write_dataset(data, train_groups=4, test_groups=1, clips=2, size=(96, 64),
+    write_dataset(data, train_groups=4, test_groups=1, clips=3, size=(96, 64),
                   classes=CLASSES, progress=False)
+    finish(start(out / 'first', data, 1), out / 'first')  # decodes the clips
     say('Training undisturbed ...')
     began = time.monotonic()
     finish(start(whole, data, epochs), whole)
@@ -160,8 +165,8 @@ def stress(out: Path, kills: int, jobs: int, epochs: int, seed: int,
         for _ in tqdm(as_completed(waiting), 'Killing', len(cases), unit='training'):
             pass
     for case in cases:
-        say(f'{case.folder.name}  killed at {"; ".join(case.kills) or "no time: it had ended"}'
-            f'  {case.difference or "equal"}')
+        say(f'{case.folder.name}  killed at {"; ".join(case.kills)}: '
+            f'{case.difference or "equal"}')
     equal = sum(case.difference is None for case in cases)
     killed = [met for case in cases for met in case.kills]
     say(f'{equal} of {len(cases)} equal to the undisturbed training, bit for bit; '

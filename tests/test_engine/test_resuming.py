@@ -1,0 +1,446 @@
+"""A training that is stopped ends with the very weights of one that was not."""
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import CLASSES, DEMO_CONFIG
+from mmaction.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
+from same_training import STATE, assert_same_training, load
+
+from hri30_ext.apis import train
+from hri30_ext.apis.training import explain_full_disk
+from hri30_ext.engine import ValidatedCheckpointHook
+from hri30_ext.engine.checkpoint import remove_leftovers
+from hri30_ext.engine.recovery import find_newest
+from hri30_ext.engine.runner import _end_on_full_disk
+from hri30_ext.engine.signals import StopRequest
+from hri30_ext.errors import HRI30Error, Interrupted
+from hri30_ext.utils.fileio import DiskFull, atomic_path, atomic_write_text
+
+SMALL = {'batch_size': 2, 'weight_averaging': 'ema', 'leak_check': None, 'report': False}
+
+
+class Crash(Exception):
+    """Stands for whatever ends a program without asking it."""
+
+
+@HOOKS.register_module(force=True)
+class StopAt(Hook):
+    """Sends signals to this process and those that load for it, or crashes.
+
+    Args:
+        iteration (int): How many were trained.
+        number (int, optional): Of the signal; None: crashes.
+        stage (str): ``train``, or ``val``: in the validation after that iteration, or
+            ``start``: before the first iteration of the process.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, iteration, number=int(signal.SIGTERM), stage='train'):
+        self.iteration, self.number, self.stage = iteration, number, stage
+
+    def before_train_epoch(self, runner):
+        if self.stage == 'start':
+            self.stop(runner)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if self.stage == 'train' and runner.iter + 1 == self.iteration:
+            self.stop(runner)
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if self.stage == 'val' and runner.iter == self.iteration:
+            self.stop(runner)
+
+    def stop(self, runner):
+        if self.number is None:
+            raise Crash
+        workers = getattr(runner.train_dataloader._iterator, '_workers', ())
+        # From elsewhere: from this process, workers take SIGTERM as the end.
+        subprocess.run(['kill', f'-{self.number}', str(os.getpid()),
+                        *(str(worker.pid) for worker in workers)], check=True)
+
+
+def run(folder, options, stop=None, resume=False):
+    """Trains; returns the message of the stop where one is asked for."""
+    if not stop:
+        train(DEMO_CONFIG, work_dir=str(folder), options=options, resume=resume)
+        return None
+    options = {**options, 'default_hooks.stop': dict(type='StopAt', **stop)}
+    with pytest.raises((Interrupted, Crash)) as caught:
+        train(DEMO_CONFIG, work_dir=str(folder), options=options, resume=resume)
+    if stop.get('number', 0) is not None:
+        assert caught.value.exit_code == 128 + stop.get('number', signal.SIGTERM)
+    return str(caught.value)
+
+
+@pytest.fixture
+def options(options):
+    """Three batches an epoch, of a model with dropout and averaged weights."""
+    return {**options, **SMALL, 'max_epochs': 3}
+
+
+@pytest.fixture(scope='module')
+def trained(clips_root, tmp_path_factory):
+    """A work folder after two epochs."""
+    folder = tmp_path_factory.mktemp('trained')
+    run(folder, {**SMALL, 'data_root': str(clips_root), 'max_epochs': 2, 'classes': CLASSES,
+                 'cache_dir': str(folder / 'cache'), 'num_frames': 4, 'num_workers': 0,
+                 'input_size': (32, 32), 'split.val_groups': 1, 'precision': 'fp32'})
+    return folder
+
+
+@pytest.fixture
+def work(trained, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copytree(trained, tmp_path / 'work'))
+
+
+# ---- The same weights -------------------------------------------------------------------
+
+
+UNFREEZING = {'strategy': 'progressive', 'strategies.progressive.schedule.schedule': [
+    dict(begin=0, parts=['cls_head']), dict(begin=1, parts=['backbone'])]}
+
+
+@pytest.mark.parametrize('changes, stop', [
+    # The step of three batches, of four in an epoch, is gathered over two epochs.
+    ({'accumulate': 2, 'optimizer': 'sgd'}, dict(iteration=5)),
+    ({}, dict(iteration=6, stage='val', number=int(signal.SIGINT))),
+    ({'save_minutes': 1e-9}, dict(iteration=5, number=None)),
+    ({'progressive_size': 'size'}, dict(iteration=4, number=int(signal.SIGUSR1))),
+    pytest.param({'cache_features': 'augmented', **UNFREEZING}, dict(iteration=2),
+                 marks=pytest.mark.slow),
+    pytest.param(UNFREEZING, dict(iteration=5), marks=pytest.mark.slow),
+    pytest.param({'num_workers': 2, 'precision': 'bf16'}, dict(iteration=4),
+                 marks=pytest.mark.slow),
+], ids=['accumulate', 'validation', 'crash', 'sizes', 'features', 'parts', 'workers'])
+def test_stopped_and_not_stopped_are_the_same(options, tmp_path, changes, stop):
+    options.update(changes)
+    run(tmp_path / 'whole', options)
+    run(tmp_path / 'stopped', options, stop)
+    assert (tmp_path / 'stopped' / 'within_epoch.pth').is_file()
+    run(tmp_path / 'stopped', options, resume=True)
+    assert_same_training(tmp_path / 'whole' / 'epoch_3.pth',
+                         tmp_path / 'stopped' / 'epoch_3.pth')
+    # Nothing is left of the stop, nor of what was being written.
+    assert [path.name for path in (tmp_path / 'stopped').glob('*within*')] == []
+    assert [path.name for path in (tmp_path / 'stopped').glob('.*')] == []
+
+
+def change_something(value):
+    """Changes the last number in containers of tensors and numbers."""
+    items = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
+    for key, item in reversed(items):
+        if isinstance(item, torch.Tensor) and item.numel():
+            item.view(-1)[-1] += 1
+            return True
+        if isinstance(item, bool | int | float) and key != 'minutes':
+            value[key] = not item if isinstance(item, bool) else item + 1
+            return True
+        if isinstance(item, dict | list) and change_something(item):
+            return True
+    return False
+
+
+def test_the_comparison_sees_a_difference(trained, tmp_path):
+    """Were it blind, it would pass whatever is restored."""
+    one = tmp_path / 'one.pth'
+    for name in STATE:
+        checkpoint = load(trained / 'epoch_1.pth')
+        torch.save(checkpoint, one)
+        assert_same_training(trained / 'epoch_1.pth', one)
+        change_something(checkpoint[name])
+        torch.save(checkpoint, one)
+        with pytest.raises(AssertionError, match=name):
+            assert_same_training(trained / 'epoch_1.pth', one)
+
+
+# ---- Stopping ---------------------------------------------------------------------------
+
+
+def test_message_says_what_is_saved_and_how_to_go_on(options, tmp_path, capfd):
+    message = run(tmp_path, options, dict(iteration=5))
+    assert message == (
+        f'SIGTERM: all that was trained is saved in {tmp_path / "within_epoch.pth"} '
+        '(epoch 2 of 3, 4 clips of it seen).\nGo on with the same command and --resume.')
+    capfd.readouterr()
+    # With batches that fit less well, a clip is seen twice.
+    run(tmp_path, {**options, 'batch_size': 3}, resume=True)
+    output = capfd.readouterr().out
+    assert 'Going on in epoch 2 after 1 of 2 batches' in output
+    assert '1 of them are seen again' in output
+
+
+def test_signal_before_the_first_iteration_ends_at_once(options, work, tmp_path):
+    start = dict(iteration=0, stage='start')
+    message = run(tmp_path / 'new', options, start)
+    assert 'nothing was trained yet' in message
+    assert not list((tmp_path / 'new').glob('*.pth'))
+    files = {path: path.read_bytes() for path in work.glob('*.pth')}
+    message = run(work, options, start, resume=True)
+    assert f'saved in {work / "epoch_2.pth"}' in message
+    assert {path: path.read_bytes() for path in work.glob('*.pth')} == files
+
+
+def test_second_signal_ends_at_once():
+    child = os.fork()
+    if child == 0:
+        with StopRequest():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)  # one that was sent twice
+            time.sleep(2.1)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(10)
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGUSR1
+
+
+def test_handlers_are_given_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_save_minutes_that_are_none_are_refused(options, tmp_path):
+    with pytest.raises(HRI30Error, match='save_minutes=0, expected minutes above 0'):
+        run(tmp_path, {**options, 'save_minutes': 0})
+
+
+# ---- Which checkpoint ------------------------------------------------------------------
+
+
+def save(path, epoch, stage='epoch', clips=0, run='one'):
+    path.parent.mkdir(exist_ok=True)
+    torch.save(dict(meta=dict(epoch=epoch, iter=0), state_dict={'weight': torch.ones(1000)},
+                    progress=dict(run=run, stage=stage, clips=clips)), path)
+    return path
+
+
+def flip_bit(path):
+    """In the middle of the weights, which torch loads as it finds them."""
+    content = bytearray(path.read_bytes())
+    place = content.index(torch.ones(1000).numpy().tobytes())
+    content[place + 2002] ^= 1
+    path.write_bytes(content)
+
+
+def test_furthest_is_taken_whatever_last_checkpoint_says(tmp_path):
+    save(tmp_path / 'epoch_9.pth', 9)
+    tenth = save(tmp_path / 'epoch_10.pth', 10)
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_9.pth'))
+    within = tmp_path / 'within_epoch.pth'
+    for position, expected in (((9, 'batches', 4), tenth), ((10, 'validation', 0), tenth),
+                               ((10, 'batches', 4), within)):
+        save(within, *position)
+        assert find_newest(tmp_path) == (expected, [])
+
+
+def test_earlier_training_in_the_folder_is_not_gone_on_with(tmp_path):
+    for epoch in (7, 8):
+        save(tmp_path / f'epoch_{epoch}.pth', epoch, run='earlier')
+    first = save(tmp_path / 'epoch_1.pth', 1, run='last')
+    for name in ('epoch_7.pth', 'epoch_8.pth'):
+        os.utime(tmp_path / name, (1, 1))
+    assert find_newest(tmp_path) == (first, [])
+
+
+def test_damaged_one_falls_back_on_the_one_before(tmp_path):
+    first, second, third = (save(tmp_path / f'epoch_{i}.pth', i) for i in (1, 2, 3))
+    flip_bit(third)
+    assert not torch.equal(load(third)['state_dict']['weight'], torch.ones(1000))
+    second.write_bytes(second.read_bytes()[:-100])
+    found, damaged = find_newest(tmp_path)
+    assert found == first
+    assert len(damaged) == 2 and 'checksum' in ' '.join(damaged)
+    first.write_bytes(b'')
+    with pytest.raises(HRI30Error, match='none of its 3 checkpoints can be read'):
+        find_newest(tmp_path)
+
+
+def test_resuming_says_what_is_damaged(options, work, capfd):
+    last = work / 'epoch_2.pth'
+    last.write_bytes(last.read_bytes()[:-1000])
+    # Asked for by its name, it is an error.
+    with pytest.raises(HRI30Error, match=r'epoch_2\.pth: not a readable checkpoint'):
+        run(work, options, resume=str(last))
+    capfd.readouterr()
+    run(work, {**options, 'max_epochs': 2}, resume=True)
+    output = capfd.readouterr().out
+    assert f'Not resumed from {last}: not a readable checkpoint' in output
+    assert f'Going on from {work / "epoch_1.pth"}' in output
+    assert load(last)['meta']['epoch'] == 2
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda checkpoint: checkpoint.pop('meta'), 'no training can go on from it'),
+    (lambda checkpoint: checkpoint['progress'].update(stage='tomorrow'),
+     'the position in the training is not as'),
+    (lambda checkpoint: checkpoint['progress'].update(gradients={'no': torch.ones(2)}),
+     'has a gradient of no, which does not fit'),
+    (lambda checkpoint: checkpoint['progress'].update(randomness=[{}]),
+     'its random numbers cannot be restored'),
+])
+def test_what_no_training_can_go_on_from_is_named(options, work, change, message):
+    checkpoint = load(work / 'epoch_2.pth')
+    change(checkpoint)
+    torch.save(checkpoint, work / 'epoch_2.pth')
+    with pytest.raises(HRI30Error, match=message):
+        run(work, options, resume=str(work / 'epoch_2.pth'))
+
+
+# ---- What is removed --------------------------------------------------------------------
+
+
+def resumed_hook(folder, info, epoch=3):
+    """Returns the checkpoint hook of a run that is resumed, and what it was told."""
+    hub = MessageHub.get_instance(f'resumed {uuid.uuid4()}')
+    for key, value in info.items():
+        hub.update_info(key, value)
+    runner = SimpleNamespace(work_dir=str(folder), epoch=epoch, max_epochs=9, iter=0,
+                             logger=logging.getLogger(), message_hub=hub, _resume=True,
+                             _load_from=str(folder / 'epoch_3.pth'),
+                             train_loop=SimpleNamespace(stop_training=False),
+                             save_checkpoint=lambda folder, filename, *args, **kwargs:
+                             (Path(folder) / filename).touch())
+    hook = ValidatedCheckpointHook(interval=1, max_keep_ckpts=2, save_best='top1')
+    hook.before_train(runner)
+    return hook, runner
+
+
+@pytest.mark.parametrize('best', ['{other}/best_top1_epoch_3.pth', '{work}/notes.pth', '..',
+                                  '../other/best_top1_epoch_3.pth', '', 7, ['x']])
+def test_checkpoint_cannot_have_other_files_removed(tmp_path, best, caplog):
+    """mmengine removes what the checkpoint that is resumed names as its own."""
+    work, other = tmp_path / 'work', tmp_path / 'other'
+    files = [other / 'best_top1_epoch_3.pth', other / 'epoch_1.pth', work / 'notes.pth',
+             work / 'epoch_1.pth.txt', work / 'best_loss_epoch_1.pth',
+             work / '.within_epoch-notes.pth']
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text('precious')
+    if isinstance(best, str):
+        best = best.format(work=work, other=other)
+    hook, runner = resumed_hook(work, dict(
+        best_ckpt=best, best_score=-1.0, last_ckpt=str(files[1]),
+        keep_ckpt_ids=['1.pth.txt', '../../other/epoch_1', -1, 1.0, True, None]))
+    assert 'is left alone, and the best is sought anew' in caplog.text
+    for runner.epoch in (4, 5, 6):
+        hook.after_val_epoch(runner, dict(top1=runner.epoch / 10))
+    assert all(file.read_text() == 'precious' for file in files)
+    assert {path.name for path in work.glob('*epoch_?.pth')} == {
+        'epoch_5.pth', 'epoch_6.pth', 'best_top1_epoch_6.pth', 'best_loss_epoch_1.pth'}
+
+
+def test_moved_folder_keeps_its_best(tmp_path):
+    (tmp_path / 'best_top1_epoch_3.pth').touch()
+    hook, runner = resumed_hook(tmp_path, dict(
+        best_ckpt='/elsewhere/best_top1_epoch_3.pth', best_score=0.5, keep_ckpt_ids=[2, 3]))
+    assert hook.best_ckpt_path == str(tmp_path / 'best_top1_epoch_3.pth')
+    for runner.epoch, top1 in ((4, 0.4), (5, 0.5)):
+        hook.after_val_epoch(runner, dict(top1=top1))
+        assert (tmp_path / 'best_top1_epoch_3.pth').is_file()
+        assert runner.message_hub.get_info('best_ckpt') == hook.best_ckpt_path
+    runner.epoch = 6
+    hook.after_val_epoch(runner, dict(top1=0.6))
+    assert {path.name for path in tmp_path.glob('best*')} == {'best_top1_epoch_6.pth'}
+
+
+@pytest.mark.parametrize('fails', ['best_top1_epoch_4.pth', 'epoch_4.pth'])
+def test_nothing_is_removed_before_the_new_one_is_there(tmp_path, fails):
+    names = {'best_top1_epoch_3.pth', 'epoch_2.pth', 'epoch_3.pth', 'within_epoch.pth'}
+    for name in names:
+        (tmp_path / name).touch()
+    hook, runner = resumed_hook(tmp_path, dict(
+        best_ckpt=str(tmp_path / 'best_top1_epoch_3.pth'), best_score=0.5,
+        keep_ckpt_ids=[2, 3]))
+
+    def save(folder, filename, *args, **kwargs):
+        if filename == fails:
+            raise DiskFull(filename)
+        (Path(folder) / filename).touch()
+
+    runner.save_checkpoint, runner.epoch = save, 4
+    with pytest.raises(DiskFull):
+        hook.after_val_epoch(runner, dict(top1=0.9))
+    assert {path.name for path in tmp_path.glob('*.pth')} >= names
+
+
+def test_what_was_being_written_at_a_kill_is_removed(tmp_path):
+    left = ['.within_epoch-ab12cd_9.pth', '.epoch_12-abcdefgh.pth',
+            '.best_top1_epoch_3-abcdefgh.pth', '.snapshot_epoch_3-abcdefgh.pth']
+    kept = ['.notes-abcdefgh.pth', '.epoch_12-abcdefgh.pth.txt', '.epoch_x-abcdefgh.pth',
+            '.within_epoch-notes.pth']
+    for name in (*left, *kept):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)
+
+
+# ---- Full disks -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 8 MiB."""
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+    if shutil.which('mount') is None or subprocess.run(
+            ['mount', '-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', folder],
+            capture_output=True).returncode:
+        pytest.skip('no disk can be mounted here')
+    yield folder
+    subprocess.run(['umount', '-l', folder], check=True)
+
+
+def test_full_disk_leaves_the_last_checkpoint_and_says_so(options, small_disk):
+    """A checkpoint takes some 1.4 MiB where the model has a quarter of its channels."""
+    options = {**options, 'snapshot_interval': 1, 'max_epochs': 100,
+               'model.backbone.base_channels': 8, 'model.cls_head.in_channels': 64}
+    with pytest.raises(HRI30Error, match='the disk is full') as caught:
+        run(small_disk / 'work', options)
+    first, second = str(caught.value).split('\n')
+    assert first.startswith(str(small_disk / 'work')) and 'MiB are free' in first
+    assert second.endswith('and go on with the same command and --resume.')
+    saved, damaged = find_newest(small_disk / 'work')
+    assert second.startswith(f'{saved} is whole') and not damaged
+    assert not [path.name for path in (small_disk / 'work').glob('.*')]
+    # As it says: after some room was made, it goes on.
+    for path in (small_disk / 'work').glob('snapshot_*'):
+        path.unlink()
+    epoch = load(saved)['meta']['epoch']
+    run(small_disk / 'work', {**options, 'max_epochs': epoch + 1}, resume=True)
+
+
+def test_file_that_finds_no_room_stays_as_it_was(small_disk):
+    path = small_disk / 'a.csv'
+    atomic_write_text(path, 'old', durable=True)
+    with pytest.raises(DiskFull, match=r'a\.csv: cannot be written: the disk is full'):
+        atomic_write_text(path, 'x' * (9 << 20))
+    with pytest.raises(DiskFull, match='9.0 MiB are needed'), (
+            atomic_path(path, needed=9 << 20)) as temporary, open(temporary, 'wb') as file:
+        torch.save(torch.ones(9 << 18), file)
+    assert path.read_text() == 'old' and os.listdir(small_disk) == ['a.csv']
+
+
+def test_full_disk_of_logs_and_scalars_is_one_message(tmp_path):
+    handler = logging.FileHandler('/dev/full')
+    handler.handleError = lambda record: _end_on_full_disk(handler, record)
+    with pytest.raises(DiskFull, match=r'/dev/full: cannot be written'):
+        handler.handle(logging.makeLogRecord({'msg': 'hello'}))
+    handler.stream = None  # what is left in its buffer cannot be written either
+    with pytest.raises(HRI30Error, match='No checkpoint was saved yet'), (
+            explain_full_disk(str(tmp_path))), open('/dev/full', 'w') as scalars:
+        scalars.write('{}')
