@@ -95,7 +95,7 @@ def test_losses_metrics_and_weights_are_those_without(options, tmp_path, changes
         changes = {**changes, 'model.cls_head.dropout_ratio': 0}
     plain = run(tmp_path / 'plain', options, **PLAIN, **changes)
     cached = run(tmp_path / 'cached', options, cache_features='plain', **changes)
-    assert len(plain[0]) == 9 and plain[0][-1] != pytest.approx(plain[0][0], abs=1e-2)
+    assert len(plain[0]) == 9 and max(plain[0]) - min(plain[0]) > 1e-2
     assert_same(cached, plain)
 
 
