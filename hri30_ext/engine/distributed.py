@@ -167,9 +167,11 @@ def on_main(function: Callable[..., T], *args) -> T | None:
         finally:
             _store.set(key, outcome)
         return result
-    while not _store.check([key]):
-        time.sleep(.05)
-    if _store.get(key) != b'done':
+    with explain_lost_peer():  # with the first process, its store is gone
+        while not _store.check([key]):
+            time.sleep(.05)
+        outcome = _store.get(key)
+    if outcome != b'done':
         raise PeerLost('rank 0 failed, and says why.')
     return None
 

@@ -1,0 +1,238 @@
+"""Many processes, on the CPU, against one."""
+
+import json
+import multiprocessing
+import os
+import socket
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import CLASSES, DEMO_CONFIG, PRIMITIVE
+
+from hri30_ext.apis import test as run_test
+from hri30_ext.apis import train
+from hri30_ext.config import load_config
+from hri30_ext.engine import FrozenBatchNormHook, distributed
+from hri30_ext.engine.data_parallel import (
+    ends_with_repeated,
+    loss_weight,
+    scale_learning_rate,
+    use_processes,
+)
+from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.results import Results
+
+# Processes that begin with everything imported, and nothing computed.
+CONTEXT = multiprocessing.get_context('forkserver')
+CONTEXT.set_forkserver_preload(['hri30_ext.apis'])
+
+
+def _enter(rank, size, port, function, arguments):
+    if size > 1:
+        os.environ.update(
+            RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), MKL_NUM_THREADS='1',
+            MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), GLOO_SOCKET_IFNAME='lo')
+    os.environ['OMP_NUM_THREADS'] = '1'
+    torch.set_num_threads(1)
+    function(rank, 'pytorch' if size > 1 else 'none', *arguments)
+
+
+def in_processes(size, function, *arguments):
+    """Runs ``function(rank, launcher, ...)`` in each of several processes."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    processes = [
+        CONTEXT.Process(target=_enter, args=(rank, size, port, function, arguments))
+        for rank in range(size)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        process.kill()
+    return [process.exitcode for process in processes]
+
+
+# ---- Beginning, agreeing, missing one ---------------------------------------------------
+
+
+def _agree(rank, launcher):
+    distributed.start(launcher, timeout=30)
+    assert distributed.on_main(lambda: 'done') == ('done' if rank == 0 else None)
+    assert distributed.agree(rank) == 1
+
+    def fail():
+        raise ValueError
+
+    with pytest.raises(ValueError if rank == 0 else distributed.PeerLost):
+        distributed.on_main(fail)
+
+
+def test_processes_agree_and_wait_for_the_first():
+    assert in_processes(2, _agree) == [0, 0]
+
+
+def _lose(rank, launcher):
+    distributed.start(launcher, timeout=30)
+    if rank:
+        os._exit(9)
+    with pytest.raises(distributed.PeerLost, match='rank 0 of 2 on .*: lost the connection'), \
+            distributed.explain_lost_peer():
+        distributed.agree(0)
+
+
+def test_a_lost_process_is_said():
+    assert in_processes(2, _lose) == [0, 9]
+
+
+def test_one_process_needs_nothing():
+    assert distributed.agree(5) == 5
+    assert distributed.on_main(max, 1, 2) == 2
+    with pytest.raises(RuntimeError, match='timed out'), distributed.explain_lost_peer():
+        raise RuntimeError('timed out')  # of something else
+    with pytest.raises(HRI30Error, match='tools/slurm_train.sh'):
+        distributed.start('slurm')
+
+
+# ---- A step -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('clips, repeated', [
+    (6, [0, 0, 0]), (7, [0, 1, 1]), (8, [0, 0, 1]), (2, [0, 0, 1])])
+def test_which_process_ends_with_a_repeated_clip(clips, repeated):
+    assert [ends_with_repeated(clips, rank, 3) for rank in range(3)] == repeated
+
+
+@pytest.mark.parametrize('smoothing', [0, 0.1])
+def test_weight_is_what_the_loss_divides_by(smoothing):
+    """The weighted mean of two halves is the loss of all."""
+    loss = torch.nn.CrossEntropyLoss(torch.tensor([.5, 1, 4]), label_smoothing=smoothing)
+    scores_NK, labels_N = torch.randn(5, 3), torch.tensor([0, 1, 2, 2, 0])
+    head = SimpleNamespace(loss_cls=SimpleNamespace(class_weight=loss.weight),
+                           label_smooth_eps=smoothing)
+    samples = [SimpleNamespace(gt_label=label[None]) for label in labels_N]
+    # torch divides by the weights of the labels alone; mmaction by those of the targets.
+    targets_NK = (1 - smoothing) * torch.eye(3)[labels_N] + smoothing / 3
+
+    def mean(part):
+        weighted_NK = loss.weight * targets_NK[part]
+        return (-(weighted_NK * scores_NK[part].log_softmax(1)).sum() / weighted_NK.sum())
+
+    weights = [loss_weight(head, samples[part]) for part in (slice(0, 2), slice(2, 5))]
+    means = [mean(part) for part in (slice(0, 2), slice(2, 5))]
+    together = sum(w * m for w, m in zip(weights, means)) / sum(weights)
+    assert together.item() == pytest.approx(mean(slice(None)).item(), rel=1e-5)
+    head.loss_cls.class_weight = None
+    assert loss_weight(head, samples) == 5 and loss_weight(head, []) == 0
+
+
+def test_learning_rate_is_scaled_on_request(monkeypatch):
+    cfg = load_config(PRIMITIVE, {'batch_size': 8, 'accumulate': 2, 'lr': .01})
+    assert scale_learning_rate(cfg) is None and cfg.optim_wrapper.optimizer.lr == .01
+    cfg.scale_lr = True
+    monkeypatch.setattr('hri30_ext.engine.data_parallel.get_world_size', lambda: 4)
+    line = scale_learning_rate(cfg)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(.04)
+    assert line == ('Learning rate 0.01 x 4 = 0.04: a step has 64 clips (4 processes x 8 x '
+                    'accumulate 2), and lr is for 16')
+
+
+def test_sync_bn_wants_cuda(monkeypatch):
+    monkeypatch.setattr('torch.distributed.is_initialized', lambda: True)
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    with pytest.raises(HRI30Error, match='sync_bn=torch: .* needs CUDA'):
+        use_processes(load_config(PRIMITIVE, {'sync_bn': 'torch'}))
+
+
+def test_frozen_batch_norm_keeps_its_statistics():
+    cfg = load_config(PRIMITIVE, {'batch_norm': 'frozen'})
+    assert dict(type='FrozenBatchNormHook') in cfg.custom_hooks
+    model = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 1), torch.nn.BatchNorm3d(2))
+    model.train()
+    FrozenBatchNormHook().before_train_iter(SimpleNamespace(model=model), 0)
+    model(torch.randn(2, 1, 2, 2, 2) + 5)
+    assert torch.equal(model[1].running_mean, torch.zeros(2))
+    assert model[0].training and model[1].weight.requires_grad
+
+
+# ---- Training and testing ---------------------------------------------------------------
+
+
+def _train(rank, launcher, work_dir, options, batch_size):
+    written = []
+
+    def watch(event, arguments):
+        if event == 'open' and isinstance(arguments[0], str) and (
+                set(str(arguments[1])) & set('wax+')
+                or (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)):
+            written.append(arguments[0])
+
+    sys.addaudithook(watch)
+    train(DEMO_CONFIG, work_dir=work_dir, launcher=launcher,
+          options={**options, 'batch_size': batch_size})
+    # The clip cache is everybody's.
+    ours = [name for name in written if name.startswith(os.path.dirname(work_dir))
+            and not name.startswith(options['cache_dir'])]
+    assert bool(ours) == (rank == 0), ours
+
+
+def _losses(work_dir):
+    file = next(work_dir.glob('*/vis_data/scalars.json'))
+    points = map(json.loads, file.read_text().splitlines())
+    return [point['loss'] for point in points if 'lr' in point]
+
+
+@pytest.fixture
+def alike(options, tmp_path, clips_root):
+    """Settings under which clips do not depend on each other; 5 unlike training clips."""
+    (tmp_path / 'val.txt').write_text('CID01_SID01_VID01\nCID01_SID02_VID01\n'
+                                      'CID02_SID01_VID01\nCID03_SID01_VID01\n')
+    return {**options, 'split.type': 'file', 'split.val_file': str(tmp_path / 'val.txt'),
+            'max_epochs': 10, 'optimizer': 'sgd', 'lr': .01, 'batch_norm': 'frozen',
+            'class_weights': 'balanced', 'label_smoothing': .1, 'early_stopping': None,
+            'leak_check': None, 'model.cls_head.dropout_ratio': 0,
+            'default_hooks.logger.interval': 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('size, batch', [(2, 2), (3, 1)])
+def test_first_losses_are_those_of_one_process(alike, tmp_path, size, batch):
+    """5 clips: the last batch is short, and the share of one process ends with a repeat."""
+    for name, processes, clips in (('one', 1, size * batch), ('many', size, batch)):
+        assert in_processes(processes, _train, str(tmp_path / name), alike, clips) == (
+            [0] * processes)
+    one, many = _losses(tmp_path / 'one'), _losses(tmp_path / 'many')
+    assert len(one) == len(many) == 20 and len(set(one)) > 10
+    np.testing.assert_allclose(many, one, rtol=1e-5)
+
+
+def _test(rank, launcher, checkpoint, out, options):
+    for deterministic in (True, False):
+        run_test(DEMO_CONFIG, checkpoint, out=f'{out}/{deterministic}', launcher=launcher,
+                 options={**options, 'report': False, 'test_flip': True, 'test_clips': 2,
+                          'deterministic': deterministic})
+
+
+@pytest.mark.slow
+def test_each_clip_is_scored_once_in_any_number_of_processes(options, tmp_path, clips_root):
+    """3 clips a split, so that the fourth process has none."""
+    assert in_processes(1, _train, str(tmp_path / 'work'), {**options, 'max_epochs': 1},
+                        4) == [0]
+    checkpoint = str(tmp_path / 'work' / 'epoch_1.pth')
+    for size in (1, 2, 3, 4):
+        assert in_processes(size, _test, checkpoint, str(tmp_path / str(size)),
+                            options) == [0] * size
+    for split in ('val', 'test'):
+        first = Results.load(tmp_path / '1' / 'False' / split)
+        assert len(first.videos) == 3 and list(first.classes) == CLASSES
+        for size in (2, 3, 4):
+            results = Results.load(tmp_path / str(size) / 'False' / split)
+            assert (results.videos, results.classes) == (first.videos, first.classes)
+            np.testing.assert_allclose(results.scores_NK, first.scores_NK, atol=1e-5)
+            for name in ('predictions.csv', 'scores.npz', 'metrics.json'):
+                one, many = ((tmp_path / str(n) / 'True' / split / name).read_bytes()
+                             for n in (1, size))
+                assert one == many, (size, split, name)
