@@ -199,7 +199,8 @@ def conclude(failed: list[Process], received: list[int], total: int) -> int:
                 + 'A training goes on from its last checkpoint with --resume.')
     else:
         # A traceback of process 0 has been seen.
-        lines = [] if any(process.rank == 0 for process in failed) else first.last_lines()
+        seen = any(process.rank == 0 and process.status != PEER_LOST for process in failed)
+        lines = [] if seen else first.last_lines()
         text = '\n'.join([f'{where} ended with status {first.status}; all others were '
                           'ended.' + (' Its last lines:' if lines else ''), *lines])
     print(f'error: {text}', file=sys.stderr)
