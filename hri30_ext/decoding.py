@@ -56,6 +56,10 @@ def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, i
 MAX_PIXELS = 2**25
 #: Frames of a clip: more than 10 minutes.
 MAX_FRAMES = 20_000
+# IndexError: PyAV knows no stream that begins in the midst of a file, as the sound of a
+# damaged DV file may (InputContainer.demux, seen in av 18.1).
+_DAMAGE = (av.FFmpegError, OSError, ValueError, IndexError)
+
 #: Bytes of the frames that are read at once.
 MAX_BYTES = 2**30
 
@@ -92,7 +96,7 @@ class Decoder:
                 # Counting packets decodes nothing: a third of a millisecond for a clip.
                 self.total_frames = sum(packet.size > 0 for packet in islice(
                     container.demux(stream), MAX_FRAMES + 2))
-        except (av.FFmpegError, OSError, ValueError) as error:
+        except _DAMAGE as error:
             raise self._broken(explain(error)) from error
         if not self.total_frames or min(self.size) < 1:
             raise self._broken('it has no frames')
@@ -164,14 +168,14 @@ class Decoder:
                 if deinterlace and first.interlaced_frame:
                     frames = _deinterlace(frames, stream)
                 yield from frames
-        except (av.FFmpegError, OSError, ValueError) as error:
+        except _DAMAGE as error:
             raise self._broken(explain(error)) from error
 
     def _until_damage(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         self._damage = ''
         try:
             yield from frames
-        except (av.FFmpegError, OSError, ValueError) as error:
+        except _DAMAGE as error:
             self._damage = explain(error)
 
     def _stream(self, container) -> av.VideoStream:
@@ -236,6 +240,8 @@ def _pulled(graph) -> Iterator[av.VideoFrame]:
 
 def explain(error: Exception) -> str:
     """Returns the one line of an error that says what is wrong."""
+    if isinstance(error, IndexError):
+        return 'a stream begins in its midst'
     text = getattr(error, 'strerror', None) or str(error) or type(error).__name__
     return text.strip().splitlines()[-1][:160]
 

@@ -74,3 +74,11 @@ def test_damage_repeats_itself_and_knows_containers(tmp_path):
         assert sum(one != data for one in damaged) >= 30
         assert (len(find_chunks(data)) > 10) == (path.suffix != '.dv')
     assert mutate(b'', random.Random(0)) is not None
+
+
+def test_videos_that_were_faults_are_refused(tmp_path):
+    """A DV file whose sound begins in its midst, which PyAV did not know."""
+    path, = (path for path in seed_videos(tmp_path) if path.suffix == '.dv')
+    rng = random.Random('2-18092')
+    rng.choice(range(6))
+    importlib.import_module('videos').one_input(mutate(path.read_bytes(), rng), '.dv')
