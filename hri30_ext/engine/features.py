@@ -227,8 +227,9 @@ class FeatureCacheHook(Hook):
             f'{time.monotonic() - started:.1f} s; '
             f'{sum(one.num_bytes for one in cached) / 2**20:.1f} MiB')
         # The very samplers of the clips: the same order and batches.
+        # And as those, they draw nothing from the generator that dropout draws from.
         loaders = [DataLoader(one, batch_sampler=loop.dataloader.batch_sampler,
-                              collate_fn=collate_features)
+                              collate_fn=collate_features, generator=torch.Generator())
                    for one, loop in zip(cached, loops, strict=True)]
         return loaders[0], loaders[1] if len(loaders) > 1 else None
 
