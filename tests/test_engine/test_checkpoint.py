@@ -55,7 +55,7 @@ def test_counter_survives_a_resume(options, tmp_path, capfd):
 
 
 @pytest.mark.parametrize('save_best, metric', [('top1', 'top1'), ('loss', 'loss')])
-def test_best_last_two_and_every_second_epoch_are_kept(options, tmp_path, save_best, metric):
+def test_best_last_two_and_snapshots_are_kept(options, tmp_path, save_best, metric):
     files = run(tmp_path, options, max_epochs=4, save_best=save_best, snapshot_interval=2)
     best = {name for name in files if name.startswith('best_')}
     assert files - best == {'epoch_3.pth', 'epoch_4.pth', 'snapshot_epoch_2.pth',
