@@ -106,6 +106,12 @@ class Video:
             if error.kind == 'hung':
                 reason += f'; {SECONDS} sets the limit'
             raise self._broken(reason) from None
+        except HRI30Error as error:
+            said = f'{self._clip[0]}: '
+            if str(error).startswith(said):  # under the name that it was asked for by
+                raise HRI30Error(f'{self.filename}: {str(error)[len(said):]}') from None
+            # Of a library, which knows no file.
+            raise self._broken(f'the decoder failed: {error}') from None
 
     def _broken(self, reason: str) -> HRI30Error:
         return broken(self.filename, reason)

@@ -335,3 +335,14 @@ def test_files_without_pictures(folder, tmp_path):
     (tmp_path / 'codec.avi').write_bytes(data)
     with pytest.raises(HRI30Error, match='its codec is not known'):
         Video(tmp_path / 'codec.avi')
+
+
+def test_whatever_fails_the_clip_is_named_as_it_was_asked_for(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    with pytest.raises(HRI30Error, match=r'^none\.avi: cannot be decoded'):
+        Video('none.avi')
+    clip = Video('mpeg4.avi')
+    clip._clip = (clip._clip[0], 'high', 1)  # which no decoder understands
+    with pytest.raises(HRI30Error, match=r'^mpeg4\.avi: cannot be decoded \(the decoder '
+                       r'failed: TypeError: '):
+        clip.read([0])
