@@ -76,6 +76,8 @@ build() {
         die "$BASE cannot make environments: its modules venv and ensurepip are missing. On Debian and Ubuntu install python3-venv (or python${BASE_VERSION%.*}-venv)"
     if [[ -n "$REASON" ]]; then say "making .venv anew: $REASON"; fi
     say "making .venv with Python $BASE_VERSION ($BASE)"
+    # Another clone may use what is behind a link, and would lose it.
+    [[ ! -L "$VENV" ]] || die "$VENV is a link to $(readlink -- "$VENV") and no environment of this clone ($REASON): remove the link"
     # pyvenv.cfg comes first and goes last: whenever this is cut short, the next run
     # still sees that the folder is an environment, and may be emptied.
     mkdir -p -- "$VENV"

@@ -67,6 +67,17 @@ def test_help_is_answered_without_an_environment(clone, script, tmp_path):
     assert not (clone / '.venv').exists()
 
 
+def test_an_environment_behind_a_link_is_left_alone(clone, tmp_path):
+    other = tmp_path / 'other'
+    (other / 'lib').mkdir(parents=True)
+    (other / 'pyvenv.cfg').touch()
+    (clone / '.venv').symlink_to(other)
+    done = bash(clone / 'tools' / 'setup.sh')
+    assert done.returncode == 1
+    assert f'is a link to {other}' in done.stderr and 'remove the link' in done.stderr
+    assert (other / 'lib').is_dir()
+
+
 def test_unknown_option(clone):
     done = bash(clone / 'tools' / 'setup.sh', '--chekc')
     assert done.returncode == 2
