@@ -27,7 +27,9 @@ def is_of_one_clip(error: Exception) -> bool:
     A mistake in a config cannot be told from a damaged clip by its error; that it happens
     with every clip can.
     """
-    if ran_out_of_memory(error) or ran_out_of_disk(error):
+    if ran_out_of_memory(error) or ran_out_of_disk(error) or any(
+            isinstance(one, ProcessDied) and one.kind == 'start'
+            for one in (error, error.__context__)):
         return False
     if isinstance(error, HRI30Error):
         return error.exit_code == HRI30Error.exit_code  # no signal, no lost process

@@ -46,7 +46,8 @@ class ProcessDied(HRI30Error):
     """The process did not answer.
 
     Attributes:
-        kind (str): ``crashed``, ``hung`` (longer than the time limit) or ``memory``.
+        kind (str): ``crashed``, ``hung`` (longer than the time limit), ``memory``, or
+            ``start``: it could not be started, which is no file's fault.
         signal (int, optional): What ended it.
     """
 
@@ -104,7 +105,9 @@ class IsolatedProcess:
         if self._process is not None:
             process, self._process = self._process, None
             process.kill()
-            process.wait()
+            # One that reads from a network disk that is gone cannot even be killed.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)
 
     def call(self, function: str, *arguments, seconds: float = 30.
              ) -> tuple[object, list[np.ndarray]]:
@@ -127,9 +130,10 @@ class IsolatedProcess:
         if self._process is None:
             self._start()
         request = dict(function=function, arguments=arguments, seconds=seconds)
+        deadline = time.monotonic() + seconds
         try:
-            _send(self._socket, request)
-            header, arrays = self._receive(time.monotonic() + seconds)
+            _send(self._socket, request, seconds=seconds)
+            header, arrays = self._receive(deadline)
         except TimeoutError:
             raise self._died(function, f'took more than {seconds:g} seconds', 'hung'
                              ) from None
@@ -152,8 +156,9 @@ class IsolatedProcess:
         ours, theirs = socket.socketpair()
         environment = {
             **os.environ,
-            # What this process can import, the other can.
-            'PYTHONPATH': os.pathsep.join(filter(None, sys.path)),
+            # What this process can import, the other can. Not from where it stands, which
+            # may be among the files that are not trusted.
+            'PYTHONPATH': os.pathsep.join(map(os.path.abspath, filter(None, sys.path))),
             # More threads and arenas reserve address space and gain nothing.
             'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1', 'MALLOC_ARENA_MAX': '2',
             'CUDA_VISIBLE_DEVICES': '', 'PYTHONFAULTHANDLER': '',
@@ -166,10 +171,10 @@ class IsolatedProcess:
                  str(self.memory_bytes)],
                 pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                start_new_session=True)
+                cwd='/', start_new_session=True)
         except OSError as error:
             ours.close()
-            raise ProcessDied(f'no process could be started ({error.strerror})', 'crashed'
+            raise ProcessDied(f'could not be started ({error.strerror})', 'start'
                               ) from error
         finally:
             theirs.close()
@@ -178,7 +183,12 @@ class IsolatedProcess:
             # A machine that is busy with other work may take long to start it.
             self._receive(time.monotonic() + 120)
         except (EOFError, OSError, _NoAnswer):
-            raise self._died('the start') from None
+            died = self._died('the start')
+            raise ProcessDied(f'could not be started: it {died}', 'start', died.signal
+                              ) from None
+        except BaseException:  # Ctrl-C: its greeting would be read as the first answer
+            self.close()
+            raise
 
     def _receive(self, deadline: float) -> tuple[dict, list[np.ndarray]]:
         """Reads one answer.
@@ -282,9 +292,10 @@ def _map_arrays(described: Sequence[Sequence], fds: Sequence[int]) -> list[np.nd
 # ---- In the process ---------------------------------------------------------------------
 
 
-def _send(connection: socket.socket, header: dict, fds: Sequence[int] = ()) -> None:
+def _send(connection: socket.socket, header: dict, fds: Sequence[int] = (),
+          seconds: float | None = None) -> None:
     text = json.dumps(header).encode()
-    connection.settimeout(None)
+    connection.settimeout(seconds)
     if fds:
         socket.send_fds(connection, [_LENGTH.pack(len(text))], fds)
         connection.sendall(text)

@@ -147,6 +147,41 @@ def test_it_does_not_outlive_a_caller_that_is_killed(busy):
     assert not is_alive(pid)
 
 
+def test_nothing_is_imported_from_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / 'numpy.py').write_text(f'open({str(tmp_path / "ran")!r}, "w")')
+    monkeypatch.chdir(tmp_path)
+    with IsolatedProcess() as process:
+        assert process.call(f'{F}arrays')[0] == {'n': 3}
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_an_interrupted_start_leaves_no_answer_behind(process, monkeypatch):
+    with IsolatedProcess() as process:
+        receive = process._receive
+        monkeypatch.setattr(process, '_receive', lambda deadline: interrupt())
+
+        def interrupt():
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            process.call(f'{F}echo', 1)
+        monkeypatch.setattr(process, '_receive', receive)
+        assert process.call(f'{F}echo', 2) == (2, [])
+
+
+def test_a_process_that_cannot_be_started_is_no_fault_of_a_file(monkeypatch, tmp_path):
+    from hri30_ext.datasets.unreadable import is_of_one_clip
+    monkeypatch.setattr(sys, 'executable', str(tmp_path / 'none'))
+    with IsolatedProcess() as process, pytest.raises(
+            ProcessDied, match='could not be started') as caught:
+        process.call(f'{F}echo', 1)
+    assert caught.value.kind == 'start' and not is_of_one_clip(caught.value)
+    monkeypatch.setattr(sys, 'executable', '/bin/false')
+    with IsolatedProcess() as process, pytest.raises(ProcessDied) as caught:
+        process.call(f'{F}echo', 1)
+    assert caught.value.kind == 'start'
+
+
 def test_threads_have_one_each():
     from hri30_ext import video
     found = []
