@@ -43,7 +43,7 @@ from tqdm import tqdm
 
 from ..config import PROJECT_ROOT
 from ..errors import HRI30Error
-from ..utils.fileio import atomic_path
+from ..utils.fileio import DiskFull, atomic_path
 from ..utils.hardware import available_cores
 from ..utils.parallel import FEW, process_pool
 from ..utils.progress import refresh_seconds
@@ -70,6 +70,9 @@ _ENTRY_NAME = re.compile(r'[0-9a-f]{32}\.clip')
 # process that was killed.
 _LEFTOVER_NAME = re.compile(r'\.[0-9a-f]{32}-.*\.clip')
 _LEFTOVER_SECONDS = 3600
+
+_ADVICE = ('Free the place, choose another folder (cache_dir), take the jpeg form, which '
+           'is small (clip_cache=jpeg), or read clips without a cache (clip_cache=None).')
 
 _SAMPLED_CLIPS, _SAMPLED_FRAMES = 5, 3
 
@@ -299,10 +302,11 @@ class ClipCache:
                 # Opened before it has its name, when another process may replace it.
                 with open(temporary, 'rb', buffering=0) as written:
                     return _open_entry(written, path, key)
+        except DiskFull as error:
+            raise DiskFull(f'{error}\n{_ADVICE}') from error
         except OSError as error:
-            raise HRI30Error(
-                f'{path}: cannot be written ({error.strerror or error}).\nFree the place, '
-                'choose another folder, or take the jpeg form, which is small.') from error
+            raise HRI30Error(f'{path}: cannot be written ({error.strerror or error}).\n'
+                             f'{_ADVICE}') from error
 
 
 def _open_entry(file, path: str, key: bytes) -> CachedClip | None:

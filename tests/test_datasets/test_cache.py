@@ -257,7 +257,8 @@ def test_full_disk_leaves_nothing(clips, cache):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))  # no file may be larger
     try:
-        with pytest.raises(HRI30Error, match=r'\.clip: cannot be written \(File too large'):
+        with pytest.raises(HRI30Error, match=r'\.clip: cannot be written: the disk is '
+                           r'full(.|\n)*clip_cache=jpeg'):
             cache.add(clips[0])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
