@@ -56,28 +56,18 @@ def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, i
 MAX_PIXELS = 2**25
 #: Frames of a clip: more than 10 minutes.
 MAX_FRAMES = 20_000
+#: Bytes of the frames that are read at once.
+MAX_BYTES = 2**30
+
 # IndexError: PyAV knows no stream that begins in the midst of a file, as the sound of a
 # damaged DV file may (InputContainer.demux, seen in av 18.1).
 _DAMAGE = (av.FFmpegError, OSError, ValueError, IndexError)
-
-#: Bytes of the frames that are read at once.
-MAX_BYTES = 2**30
 
 
 class Decoder:
     """Decodes a clip on disk, in this process.
 
-    Args:
-        filename (str | Path): Whatever FFmpeg reads.
-        short_side (int, optional): Larger frames are scaled down to this height or width,
-            whichever is less, in pixels; the aspect ratio is kept. None: as they are.
-        threads (int): For decoding; 1 where several processes decode.
-
-    Attributes:
-        total_frames (int): As many as the file has packets of video: the number in a
-            container's header may be wrong or absent.
-        fps (float): Frames a second; 0 where unknown.
-        size (tuple[int, int]): Width and height in pixels of the frames that are read.
+    Arguments, attributes and methods are those of :class:`~hri30_ext.video.Video`.
 
     Raises:
         HRI30Error: the file is no video, has no frames, or is beyond :data:`MAX_PIXELS` or
@@ -107,17 +97,10 @@ class Decoder:
         return self.total_frames
 
     def read(self, indices_N: Sequence[int]) -> np.ndarray:
-        """Reads frames, in the order asked for.
-
-        Args:
-            indices_N (Sequence[int]): Positions from 0; a position may be repeated.
-
-        Returns:
-            np.ndarray: (N, H, W, 3) uint8 RGB.
+        """Reads frames, (N, H, W, 3) uint8 RGB, in the order asked for.
 
         Raises:
-            HRI30Error: the clip is damaged. Of a clip whose last frames alone are
-                missing, the last one that there is stands for them.
+            HRI30Error: the clip is damaged, or has too many pixels for :data:`MAX_BYTES`.
         """
         wanted = sorted(set(map(int, indices_N)))
         if not wanted or wanted[0] < 0 or wanted[-1] >= self.total_frames:
