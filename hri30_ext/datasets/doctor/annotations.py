@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -51,7 +51,8 @@ def check_annotation(tree: Tree, split: str, names: dict[str, ClipName],
     if not path.is_file() or (split == 'test' and tree.test_folder is None):
         return None
     found = len(tree.findings)
-    rows = _read_rows(tree, path, ANNOTATIONS[split], classes)
+    stems = {clip.stem.casefold() for clip in tree.of(split)}
+    rows, all_read = _read_rows(tree, path, ANNOTATIONS[split], classes, stems)
     if rows is None:
         return None
     if split == 'train':
@@ -62,13 +63,22 @@ def check_annotation(tree: Tree, split: str, names: dict[str, ClipName],
         if len(tree.findings) == found:  # it sees what is not seen here
             tree.report('annotation_row', ERROR, ANNOTATIONS[split],
                         ' '.join(str(error).split())[:300])
-    _compare_clips(tree, split, rows, names)
+    _compare_clips(tree, split, rows, names, all_read)
     return rows
 
 
-def _read_rows(tree: Tree, path: Path, name: str, classes: Sequence[str]
-               ) -> list[Row] | None:
-    """Reads what can be read, and reports each row that cannot."""
+def _read_rows(tree: Tree, path: Path, name: str, classes: Sequence[str],
+               stems: Container[str]) -> tuple[list[Row] | None, bool]:
+    """Reads what can be read, and reports each row that cannot.
+
+    Args:
+        stems (Container[str]): Names of the clips, casefolded: a row of one of them is no
+            header.
+
+    Returns:
+        tuple[list[Row] | None, bool]: The rows, None where there is no table; and whether
+        these are all that there are.
+    """
     try:
         with open_text(path, 'rows of video_id,class_name,class_id') as file:
             lines = list(islice(csv.reader(file), MAX_ROWS + 1))
@@ -77,15 +87,17 @@ def _read_rows(tree: Tree, path: Path, name: str, classes: Sequence[str]
     except HRI30Error as error:
         tree.report('annotation_row', ERROR, name,
                     str(error).splitlines()[0].removeprefix(f'{path}: '))
-        return None
+        return None, False
     lines = [[field.strip() for field in row] for row in lines]
     lines = [row for row in lines if any(row)]
-    rows, seen = [], {}
+    rows, seen, all_read = [], {}, True
     for number, line in enumerate(lines, 1):
-        if number == 1 and len(line) == 3 and not line[2].lstrip('-').isdigit():
+        if number == 1 and len(line) == 3 and not line[2].lstrip('-').isdigit() and (
+                _stem(line[0]).casefold() not in stems):
             continue  # a header
         row = _read_row(tree, name, number, line, classes)
         if row is None:
+            all_read = False
             continue
         if row.video_id in seen:
             tree.report('annotation_row', ERROR, name, f'row {number}: '
@@ -93,7 +105,11 @@ def _read_rows(tree: Tree, path: Path, name: str, classes: Sequence[str]
                         'already')
         seen.setdefault(row.video_id, number)
         rows.append(row)
-    return rows
+    return rows, all_read
+
+
+def _stem(video_id: str) -> str:
+    return PurePosixPath(video_id).stem if '.' in video_id else video_id
 
 
 def _read_row(tree: Tree, file: str, number: int, line: list[str], classes: Sequence[str]
@@ -104,7 +120,12 @@ def _read_row(tree: Tree, file: str, number: int, line: list[str], classes: Sequ
         tree.report('annotation_row', ERROR, file,
                     f'{where}: expected video_id,class_name,class_id')
         return None
-    video_id = PurePosixPath(line[0]).stem if '.' in line[0] else line[0]
+    video_id = _stem(line[0])
+    # A quote that is not closed makes one field of several rows.
+    if not video_id or not ''.join(line).isprintable():
+        tree.report('annotation_row', ERROR, file,
+                    f'{where}: no video id, or characters that are not printed')
+        return None
     name, class_id = canonical_name(line[1]), int(line[2])
     if not 1 <= class_id <= len(classes):
         tree.report('annotation_row', ERROR, file,
@@ -136,9 +157,9 @@ def _compare_labels(tree: Tree, rows: list[Row], classes: Sequence[str]) -> None
                     f'{row.class_id}{described(row.class_id, classes)}')
 
 
-def _compare_clips(tree: Tree, split: str, rows: list[Row], names: dict[str, ClipName]
-                   ) -> None:
-    """Finds rows without a clip and clips without a row."""
+def _compare_clips(tree: Tree, split: str, rows: list[Row], names: dict[str, ClipName],
+                   all_read: bool) -> None:
+    """Finds rows without a clip and, where all rows were read, clips without a row."""
     # The names of training clips are read in any case, those of test clips are not.
     key = str.upper if split == 'train' else str
     annotated = {key(row.video_id): row for row in rows}
@@ -160,6 +181,8 @@ def _compare_clips(tree: Tree, split: str, rows: list[Row], names: dict[str, Cli
         path = f'{row.video_id}{suffix}'
         tree.report('missing_clip', ERROR, f'{folder}/{path}' if folder else path,
                     f'annotated in row {row.number}, and not there')
+    if not all_read:  # what cannot be read may be the row of any clip
+        return
     for name in sorted(clips.keys() - annotated.keys() - paired):
         if split == 'test' or clips[name].path in names:
             tree.report('surplus_clip', ERROR, clips[name].path,

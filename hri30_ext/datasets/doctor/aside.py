@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -41,6 +41,7 @@ class Moved(NamedTuple):
     folder: Path | None  # None where there was nothing to do
     files: list[str]  # relative to the root
     rows: dict[str, int]  # taken out of, or back in, annotation files
+    left: Sequence[str] = ()  # stay: not, or no longer, as they were examined
 
 
 # ---- Aside ------------------------------------------------------------------------------
@@ -50,30 +51,34 @@ def set_aside(found: Examination) -> Moved:
     """Moves bad clips aside, and takes their rows out of the annotation files.
 
     So are the rows of clips that are missing: the rest can be trained on. What is moved is
-    said by :data:`.findings.MOVABLE`; other errors stay.
+    said by :data:`.findings.MOVABLE`; other errors stay, and so do files that are others
+    than those that were examined.
 
     Args:
         found (Examination): Of the folder as it is now.
 
     Raises:
-        HRI30Error: more than half of the clips would go, or a file cannot be moved.
+        HRI30Error: more than half of the clips of a split would go or are missing, or a
+            file cannot be moved.
     """
     root = found.root
     kinds = {finding.path: finding.kind for finding in reversed(found.findings)
              if finding.severity == ERROR and finding.kind in MOVABLE}
     kinds = {path: kind for path, kind in sorted(kinds.items())
              if _stays_inside(root, path)}
-    if len(kinds) > _MAX_SHARE * max(1, len(found.splits)) and len(kinds) > 1:
-        raise HRI30Error(
-            f'{printable(str(root))}: {len(kinds)} of {len(found.splits)} clips would be '
-            'moved aside.\nExpected at most half: this looks like another fault, such as '
-            'a decoder that is not there. Nothing was moved.')
-    rewritten = _rewrite_annotations(found, kinds)
-    if not kinds and not rewritten:
-        return Moved(None, [], {})
+    missing = [finding.path for finding in found.findings if finding.kind == 'missing_clip'
+               and not os.path.lexists(root / finding.path)]
+    _check_share(found, kinds, missing)
+    files, left = [], []
+    for path, kind in kinds.items():
+        entry = _describe(found, path, kind)
+        left.append(path) if entry is None else files.append(entry)
+    moved = [entry['path'] for entry in files]
+    rewritten = _rewrite_annotations(found, moved, missing)
+    if not moved and not rewritten:
+        return Moved(None, [], {}, left)
     folder = _new_folder(root)
     try:
-        files = [_describe(root, path, kind) for path, kind in kinds.items()]
         _write_manifest(folder, files, rewritten)
         for name, (before, _, _) in rewritten.items():
             _write(folder / name, before)
@@ -86,50 +91,91 @@ def set_aside(found: Examination) -> Moved:
             f'{printable(str(error.filename or folder))}: cannot be moved '
             f'({error.strerror}).\nWhat was moved before it lies in {folder}; --undo moves '
             'it back.') from error
-    return Moved(folder, list(kinds),
-                 {name: rows for name, (_, _, rows) in rewritten.items()})
+    return Moved(folder, moved, {name: rows for name, (_, _, rows) in rewritten.items()},
+                 left)
 
 
-def _rewrite_annotations(found: Examination, moved: Iterable[str]
+def _check_share(found: Examination, moved: Iterable[str], missing: Sequence[str]) -> None:
+    """Refuses where a person should look first: most clips are bad, or not there."""
+    for split in ANNOTATIONS:
+        bad = sum(_split_of(found, path) == split for path in moved)
+        absent = sum(_split_of(found, path) == split for path in missing)
+        # Links to nowhere are moved and are no clips.
+        count = absent + sum(_split_of(found, path) == split
+                             for path in {*found.splits, *moved})
+        if bad + absent > max(1, _MAX_SHARE * count):
+            raise HRI30Error(
+                f'{printable(str(found.root))}: {bad} of {count} {split} clips would be '
+                f'moved aside, and {absent} are missing.\nExpected at most half: this '
+                'looks like another fault, such as a decoder or a disk that is not there, '
+                'or data that are not copied yet. Nothing was moved.')
+
+
+def _rewrite_annotations(found: Examination, moved: Sequence[str], missing: Sequence[str]
                          ) -> dict[str, tuple[bytes, bytes, int]]:
     """Returns annotation files that change: as they are, without the rows, how many go."""
-    gone = {split: set() for split in ANNOTATIONS}
-    missing = [finding.path for finding in found.findings if finding.kind == 'missing_clip']
-    for path in [*moved, *missing]:
-        gone[_split_of(found, path)].add(PurePosixPath(path).stem)
+    # A row is that of a clip that stays as well, if they differ by their ending alone.
+    staying = [*found.splits, *(finding.path for finding in found.findings
+                                if finding.kind in ('unreadable', 'broken_link'))]
+    stay = _names_of(found, set(staying) - set(moved))
+    gone = _names_of(found, [*moved, *missing])
+    gone = {split: gone[split] - stay[split] for split in ANNOTATIONS}
     rewritten = {}
     for split, name in ANNOTATIONS.items():
         path = found.root / name
         if not gone[split] or not path.is_file() or not _stays_inside(found.root, name) or (
                 path.is_symlink()):
             continue
-        before = path.read_bytes()
-        after, rows = _without_rows(before, gone[split], split == 'train')
+        try:
+            before = path.read_bytes()
+        except OSError as error:
+            raise HRI30Error(f'{printable(str(path))}: cannot be read ({error.strerror}).\n'
+                             'Rows have to be taken out of it. Nothing was moved.'
+                             ) from error
+        after, rows = _without_rows(before, gone[split], split)
         if rows:
             rewritten[name] = before, after, rows
     return rewritten
 
 
+def _names_of(found: Examination, paths: Iterable[str]) -> dict[str, set[str]]:
+    """Returns what rows of clips are known by, by split."""
+    names = {split: set() for split in ANNOTATIONS}
+    for path in paths:
+        split = _split_of(found, path)
+        names[split].add(_name(PurePosixPath(path).stem, split))
+    return names
+
+
+def _name(stem: str, split: str) -> str:
+    # The names of training clips are read in any case, those of test clips are not.
+    return stem.upper() if split == 'train' else stem
+
+
 def _split_of(found: Examination, path: str) -> str:
     # A clip that is not there has no split of its own, but a folder.
-    folder = PurePosixPath(path).parts[0]
+    folder = path.split('/')[0]
     return found.splits.get(path) or ('test' if folder in ('test_set', 'test') else 'train')
 
 
-def _without_rows(content: bytes, names: set[str], any_case: bool) -> tuple[bytes, int]:
+def _without_rows(content: bytes, names: set[str], split: str) -> tuple[bytes, int]:
     """Takes rows out of an annotation file, and leaves each other byte as it is."""
-    fold = str.upper if any_case else str
-    names = {fold(name) for name in names}
     kept, taken = [], 0
     for line in content.splitlines(keepends=True):
-        text = line.decode('utf-8-sig', errors='replace')
-        first = next(iter(next(csv.reader([text]), [])), '').strip()
+        first = _first_field(line.decode('utf-8-sig', errors='replace'))
         name = PurePosixPath(first).stem if '.' in first else first
-        if first and fold(name) in names:
+        if first and _name(name, split) in names:
             taken += 1
         else:
             kept.append(line)
     return b''.join(kept), taken
+
+
+def _first_field(line: str) -> str:
+    try:
+        return next(iter(next(csv.reader([line]), [])), '').strip()
+    except csv.Error:  # a field of 131,073 characters or more, or a byte 0
+        return ''
 
 
 def _new_folder(root: Path) -> Path:
@@ -150,11 +196,24 @@ def _new_folder(root: Path) -> Path:
     raise HRI30Error(f'{printable(str(above))}: too many folders of one second.')
 
 
-def _describe(root: Path, path: str, kind: str) -> dict:
-    file = root / path
-    if file.is_symlink():
-        return dict(path=path, kind=kind, link=os.readlink(file))
-    return dict(path=path, kind=kind, bytes=file.stat().st_size, sha256=sha256_of(file))
+def _describe(found: Examination, path: str, kind: str) -> dict | None:
+    """Returns an entry of the manifest; None where it is not the file that was examined."""
+    file, clip = found.root / path, found.clips.get(path)
+    entry = dict(path=path, kind=kind)
+    try:
+        if file.is_symlink():
+            entry['link'] = os.readlink(file)
+        if clip is None:  # a link that led nowhere
+            return entry if 'link' in entry and not os.path.exists(file) else None
+        size = file.stat().st_size
+        if not file.is_file() or size != clip.facts.num_bytes:
+            return None  # nor is a pipe, which would be waited for, read
+        digest = sha256_of(file)
+    except OSError:
+        return None
+    if clip.facts.sha256 not in ('', digest):
+        return None
+    return entry if 'link' in entry else dict(entry, bytes=size, sha256=digest)
 
 
 def _write_manifest(folder: Path, files: list[dict], rewritten: dict) -> None:
@@ -260,7 +319,8 @@ def _read_manifest(root: Path, folder: Path) -> tuple[list[dict], list[dict]]:
             raise ValueError(f'version {manifest["version"]}, expected {_VERSION}')
         files = [_checked_file(root, folder, entry) for entry in manifest['files']]
         annotations = [_checked_annotation(entry) for entry in manifest['annotations']]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError
+            ) as error:
         raise HRI30Error(f'{printable(str(path))}: is no manifest of this program '
                          f'({type(error).__name__}: {printable(str(error))[:200]}).\n'
                          'Nothing was moved.') from error

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +20,8 @@ from ..leaks import hash_frames
 
 #: What reads a clip, called in the process.
 DECODE = 'hri30_ext.inspection:inspect_clip'
+#: What tells a clip from another that takes its place, called there as well.
+DIGEST = 'hri30_ext.utils.fileio:sha256_of'
 #: Seconds that reading one may take.
 SECONDS = 30.
 
@@ -38,26 +40,39 @@ def inspect_clips(root: Path, paths: Sequence[str], workers: int | None = None,
                   ) -> dict[str, Inspected]:
     """Reads clips, with a progress bar.
 
+    A clip that takes its process with it is read once more when all others are done, in a
+    new process and, where it hung, for twice as long: a machine that was short of memory
+    or of time is no fault of the clip.
+
     Args:
         root (Path): The data folder.
         paths (Sequence[str]): Clips, relative to it.
         workers (int, optional): How many are read at once; by default one a core.
-        seconds (float): Time limit of each; one that takes longer costs that clip alone.
+        seconds (float): Time limit of each; one that takes longer costs that clip alone,
+            see above.
         decode (str): What reads a clip, as :func:`hri30_ext.inspection.inspect_clip`.
         progress (bool): Whether to show a bar.
 
     Returns:
         dict[str, Inspected]: By path.
+
+    Raises:
+        HRI30Error: no process can be started.
     """
-    readers = _Readers(seconds, decode)
+    readers = _Readers(decode)
     pool = ThreadPoolExecutor(workers or available_cores())
-    found = {}
-    try:
-        pending = {pool.submit(readers.read, root / path): path for path in paths}
-        bar = tqdm(as_completed(pending), 'reading', len(pending), unit='clip',
+
+    def read(limits: Mapping[str, float], title: str, again: bool) -> dict[str, Inspected]:
+        pending = {pool.submit(readers.read, root / path, limit, again): path
+                   for path, limit in limits.items()}
+        bar = tqdm(as_completed(pending), title, len(pending), unit='clip',
                    mininterval=refresh_seconds(), disable=not (progress and pending))
-        for done in bar:
-            found[pending[done]] = done.result()
+        return {pending[done]: done.result() for done in bar}
+    try:
+        found = read(dict.fromkeys(paths, seconds), 'reading', again=False)
+        died = {path: 2 * seconds if clip.died == 'hangs' else seconds
+                for path, clip in found.items() if clip.died}
+        found |= read(died, 'reading again', again=True)
     finally:
         # Threads that wait for a process are freed by its end.
         pool.shutdown(wait=False, cancel_futures=True)
@@ -69,28 +84,39 @@ def inspect_clips(root: Path, paths: Sequence[str], workers: int | None = None,
 class _Readers:
     """A process for each thread."""
 
-    def __init__(self, seconds: float, decode: str) -> None:
-        self.seconds, self.decode = seconds, decode
+    def __init__(self, decode: str) -> None:
+        self.decode = decode
         self._own = threading.local()
         self._all: list[IsolatedProcess] = []
 
-    def read(self, path: Path) -> Inspected:
-        """Reads a clip in the process of this thread."""
+    def read(self, path: Path, seconds: float, anew: bool) -> Inspected:
+        """Reads a clip in the process of this thread, or in a new one.
+
+        Raises:
+            HRI30Error: no process can be started.
+        """
         if not hasattr(self._own, 'process'):
             self._own.process = IsolatedProcess()
             self._all.append(self._own.process)
+        process = self._own.process
+        if anew:
+            process.close()
         try:
-            value, (frames_THW,) = self._own.process.call(
-                self.decode, str(path), seconds=self.seconds)
+            value, (frames_THW,) = process.call(self.decode, str(path), seconds=seconds)
             facts = _checked(value)
             if frames_THW.shape != (facts.frames, SIDE, SIDE):
                 raise ValueError('other frames than it says')
             return Inspected(facts, hash_frames(frames_THW))
         except ProcessDied as error:
-            return Inspected(_unread(path, f'the decoder {error}'), hash_frames(()),
-                             _DIED.get(error.kind, 'crashes'))
+            if error.kind == 'start':
+                raise _no_process(error) from error
+            problem, died = f'the decoder {error}', _DIED[error.kind]
         except (HRI30Error, ValueError) as error:
-            return Inspected(_unread(path, str(error)[:200]), hash_frames(()))
+            problem, died = str(error)[:200], ''
+        # One that died is read again: only then what it was counts.
+        facts = Facts(problem=problem) if died and not anew else _unread(
+            process, path, problem, seconds)
+        return Inspected(facts, hash_frames(()), died)
 
     def close(self) -> None:
         """Ends the processes."""
@@ -111,8 +137,21 @@ def _checked(value: object) -> Facts:
     return Facts(**value)
 
 
-def _unread(path: Path, problem: str) -> Facts:
+def _unread(process: IsolatedProcess, path: Path, problem: str, seconds: float) -> Facts:
+    facts = Facts(problem=problem)
     try:
-        return Facts(num_bytes=os.path.getsize(path), problem=problem)
-    except OSError:  # gone since it was listed
-        return Facts(problem=problem)
+        facts.num_bytes = os.path.getsize(path)
+        # Of a disk that hangs not even the bytes can be had.
+        facts.sha256 = str(process.call(DIGEST, str(path), seconds=seconds)[0])[:64]
+    except ProcessDied as error:
+        if error.kind == 'start':
+            raise _no_process(error) from error
+    except (HRI30Error, OSError):  # gone since it was listed
+        pass
+    return facts
+
+
+def _no_process(error: ProcessDied) -> HRI30Error:
+    return HRI30Error(f'No clip can be read: the process to read it in {error}.\nThis is a '
+                      'fault of the machine, not of a clip. Free memory, or have fewer '
+                      'processes (--workers), and call this again.')

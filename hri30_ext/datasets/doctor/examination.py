@@ -60,12 +60,12 @@ def examine(root: str | Path, classes: Sequence[str] = HRI30_CLASSES,
         seconds (float): Time limit for each.
         near (bool): Whether to look for changed copies.
         decode (str): What reads a clip, see :func:`.decoding.inspect_clips`.
-        known (Mapping[str, Inspected], optional): Clips that were read before and have
-            not changed since, by path.
+        known (Mapping[str, Inspected], optional): Clips that were read before, by path;
+            those of another size now are read again.
         progress (bool): Whether to show a bar.
 
     Raises:
-        HRI30Error: no such folder, or no clips in it.
+        HRI30Error: no such folder, no clips in it, or no process to read them in.
     """
     classes = [canonical_name(name) for name in classes]
     tree = read_tree(root)
@@ -76,7 +76,9 @@ def examine(root: str | Path, classes: Sequence[str] = HRI30_CLASSES,
         check_numbers(tree)
     check_class_lists(tree, classes)
     _check_loading(tree, classes)
-    known = known or {}
+    sizes = {clip.path: clip.num_bytes for clip in tree.clips}
+    known = {path: clip for path, clip in (known or {}).items()
+             if clip.facts.num_bytes == sizes.get(path)}
     new = [clip.path for clip in tree.clips if clip.path not in known]
     start = time.perf_counter()
     read = {**known, **inspect_clips(tree.root, new, workers, seconds, decode, progress)}

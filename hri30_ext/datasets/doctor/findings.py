@@ -27,7 +27,7 @@ KINDS = {
     'wrong_folder': 'Move the clip to the folder of its class, or rename it.',
     'same_name': 'Keep one file a clip.',
     'name_case': 'Spell the names alike in the folder and in the annotation.',
-    'annotation_row': 'Mend the row.',
+    'annotation_row': 'Mend the row; only then are clips without a row looked for.',
     'label_contradiction': 'Find out which of the two is right, and mend the other.',
     'swapped_labels': 'Class ids follow the released file, in which 28 is '
                       'WalkingWithObject and 29 WalkingWithDrill, and not the alphabet. '

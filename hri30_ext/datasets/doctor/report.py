@@ -106,8 +106,11 @@ def format_moved(moved: Moved, back: bool = False) -> str:
         moved (Moved): What was done.
         back (bool): Whether it was moved back.
     """
+    left = [f'Left {len(moved.left)} clips where they are: they cannot be read, or have '
+            'changed since they', 'were examined. Call this again:',
+            *(f'  {printable(path)}' for path in moved.left)] if moved.left else []
     if moved.folder is None:
-        return 'Nothing to move aside.'
+        return '\n'.join(left or ['Nothing to move aside.'])
     lines = ['', f'Moved {len(moved.files)} clips ' + (
         f'back from {printable(str(moved.folder))}' if back
         else f'to {printable(str(moved.folder))}') + (':' if moved.files else '')]
@@ -119,7 +122,7 @@ def format_moved(moved: Moved, back: bool = False) -> str:
         if any(PurePosixPath(path).parts[0] in TEST_FOLDERS for path in moved.files):
             lines.append('Test clips among them have no row in a submission now; left in '
                          'place, each has one and is marked as failed.')
-    return '\n'.join(lines)
+    return '\n'.join(lines + left)
 
 
 def to_json(found: Examination) -> dict:

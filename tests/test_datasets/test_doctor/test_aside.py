@@ -170,6 +170,121 @@ def test_more_than_half_is_another_fault(root):
     assert snapshot(root) == before
 
 
+@pytest.mark.parametrize('folder', ['train_set', 'test_set'])
+def test_folder_that_is_not_mounted_empties_no_annotation(root, folder):
+    """Of a split: all test clips together are less than half of the folder."""
+    for path in (root / folder).iterdir():
+        path.unlink()
+    before = snapshot(root)
+    with pytest.raises(HRI30Error, match='at most half') as error:
+        set_aside(look(root))
+    assert ('9 are missing' if folder == 'train_set' else '3 are missing') in str(
+        error.value)
+    assert snapshot(root) == before
+
+
+def test_clip_that_came_since_keeps_its_row(root):
+    found = look(root)
+    shutil.copy(root / 'train_set/CID02_SID02_VID01.avi',
+                root / 'train_set/CID02_SID01_VID01.avi')
+    assert set_aside(found).rows['annotations/train_set_labels.csv'] == 2
+    assert b'CID02_SID01_VID01,' in (root / 'annotations/train_set_labels.csv').read_bytes()
+
+
+@pytest.mark.parametrize(('clip', 'other', 'split'), [
+    ('train_set/CID02_SID02_VID01.avi', 'train_set/cid02_sid02_vid01.mp4', 'train'),
+    ('test_set/testvideo001.avi', 'test_set/testvideo001.MP4', 'test')])
+def test_row_stays_with_the_clip_that_stays(root, clip, other, split):
+    """Two files of one clip, one of them broken."""
+    (root / other).write_bytes(b'no clip')
+    csv = root / f'annotations/{split}_set_labels.csv'
+    before, row = snapshot(root), Path(clip).stem.encode() + b','
+    assert row in csv.read_bytes()
+    moved = fix(root)
+    assert other in moved.files and clip not in moved.files
+    assert row in csv.read_bytes()
+    assert not [f for f in look(root).findings if f.severity == 'error']
+    undo(root)
+    assert snapshot(root) == before
+
+
+@pytest.mark.parametrize('split', ['train', 'test'])
+@pytest.mark.parametrize('change', [
+    lambda row: row.replace(b',', b';'), lambda row: b',' + row,
+    lambda row: b'"' + row, lambda row: row.replace(b',', b',"', 1),
+    lambda row: row.rstrip() + b'l\n',  # the first row: it looks like a header
+    lambda row: row + b'x' * 140_000 + b',Walking,1\n'],
+    ids=['semicolons', 'shifted', 'open quote', 'open name', 'header', 'long field'])
+def test_rows_that_cannot_be_read_move_no_good_clip(clips_root, tmp_path, split, change):
+    root = tmp_path / 'data'
+    shutil.copytree(clips_root, root)
+    csv = root / f'annotations/{split}_set_labels.csv'
+    first, *rest = csv.read_bytes().splitlines(keepends=True)
+    csv.write_bytes(b''.join([change(first), *rest]))
+    before = snapshot(root)
+    errors = {(f.kind, f.path) for f in look(root).findings if f.severity == 'error'}
+    assert errors == {('annotation_row', f'annotations/{split}_set_labels.csv')}
+    assert set_aside(look(root)).folder is None and snapshot(root) == before
+    # A clip that is bad in itself is moved, with its own row alone.
+    bad = BAD if split == 'train' else 'test_set/testvideo002.avi'
+    (root / bad).write_bytes(b'no clip')
+    before = snapshot(root)
+    assert fix(root).files == [bad]
+    kept = csv.read_bytes()
+    assert all(row in kept for row in rest if not row.startswith(Path(bad).stem.encode()))
+    undo(root)
+    assert snapshot(root) == before
+
+
+def test_clips_that_are_others_than_those_examined_stay(root):
+    found = look(root)
+    good = (root / 'train_set/CID01_SID02_VID01.avi').read_bytes()
+    (root / BAD).write_bytes(good)  # of another size
+    (root / 'test_set/testvideo002.avi').write_bytes(b'another, bytes')  # of the same
+    link = 'train_set/CID03_SID01_VID01.avi'
+    (root / 'train_set/nowhere.avi').write_bytes(good)
+    before = snapshot(root)
+    moved = set_aside(found)
+    assert moved.files == ['train_set/cid4 \n.avi']
+    assert moved.left == ['test_set/testvideo002.avi', BAD, link]
+    assert moved.rows == {'annotations/train_set_labels.csv': 1}  # of the missing clip
+    text = format_moved(moved)
+    assert text.index('Left 3 clips where they are') < text.index(BAD)
+    # Clips that are new or of another size now are read, whatever is known of them.
+    again = examine(root, CLASSES, workers=1, near=False, progress=False,
+                    known=found.clips)
+    assert again.clips[BAD].facts.num_bytes == len(good) and again.num_read == 3
+    undo(root)
+    assert snapshot(root) == before
+
+
+def test_all_clips_are_others_now(root):
+    found = look(root)
+    for finding in found.findings:
+        if finding.severity == 'error':
+            (root / finding.path).unlink(missing_ok=True)
+    (root / 'train_set/CID02_SID01_VID01.avi').write_bytes(b'')  # which was missing
+    os.mkfifo(root / BAD)  # as empty as the clip was
+    before = snapshot(root)
+    moved = set_aside(found)
+    assert moved.folder is None and len(moved.left) == 4
+    assert format_moved(moved).startswith('Left 4 clips where they are')
+    assert snapshot(root) == before
+
+
+def test_annotation_that_cannot_be_read_moves_nothing(root, monkeypatch):
+    found, before = look(root), snapshot(root)
+    with monkeypatch.context() as patch:
+        patch.setattr(aside.Path, 'read_bytes', refuse)
+        with pytest.raises(HRI30Error, match=r'labels\.csv: cannot be read \(Permission'):
+            set_aside(found)
+    assert snapshot(root) == before
+
+
+def refuse(path):
+    raise PermissionError(13, 'Permission denied', str(path))
+
+
 def test_clips_behind_a_link_stay(root, tmp_path):
     (root / 'train_set').rename(tmp_path / 'elsewhere')
     (root / 'train_set').symlink_to(tmp_path / 'elsewhere')
@@ -203,7 +318,12 @@ def test_forged_manifest_leads_nowhere(root, tmp_path, path):
 @pytest.mark.parametrize('manifest', [
     'no JSON', '[]', '{}', '{"version": 2}', '{"version": 1, "files": 3}',
     '{"version": 1, "files": [], "annotations": [{"path": "../x", "rows": 1, '
-    '"sha256_before": "", "sha256_after": ""}]}', '[' * 100_000])
+    '"sha256_before": "", "sha256_after": ""}]}', '[' * 100_000,
+    '{"version": 1, "files": [], "annotations": [{"path": '
+    '"annotations/train_set_labels.csv", "rows": Infinity, "sha256_before": "", '
+    '"sha256_after": ""}]}',
+    '{"version": 1, "annotations": [], "files": [{"path": "a.avi", "bytes": -Infinity}]}',
+    '{"version": 1, "annotations": [], "files": [{"path": "%s/a.avi"}]}' % ('x' * 300)])
 def test_manifest_that_is_none(root, manifest):
     folder = root / 'set_aside' / 'x'
     folder.mkdir(parents=True)

@@ -1,14 +1,17 @@
 """The doctor finds every kind of fault where it was planted, and nothing in clean data."""
 
+import hashlib
 import json
 import os
 import runpy
 import shutil
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
+from bad_decoder import MARKS
 from conftest import CLASSES
 from faults import FAULTS, KINDS, Garden
 
@@ -62,7 +65,7 @@ def test_clean_data_and_every_planted_fault(whole, tmp_path):
     garden = Garden(tmp_path / 'planted', np.random.default_rng(1))
     planted = {name: plant(garden) for name, plant in FAULTS.items()}
     expected = Counter(pair for pairs in planted.values() for pair in pairs)
-    found = examine(tmp_path / 'planted', seconds=8, decode='bad_decoder:inspect',
+    found = examine(tmp_path / 'planted', seconds=5, decode='bad_decoder:inspect',
                     **OPTIONS)
     pairs = Counter((finding.kind, finding.path) for finding in found.findings)
     alarms = Counter((finding.kind, finding.path) for finding in found.findings
@@ -73,7 +76,7 @@ def test_clean_data_and_every_planted_fault(whole, tmp_path):
                          'interlaced', 'refused'} == set(ALL_KINDS)
     died = {finding.kind: finding.detail for finding in found.findings
             if finding.kind in ('crashes', 'hangs', 'memory')}
-    assert 'SIGSEGV' in died['crashes'] and '8 seconds' in died['hangs']
+    assert 'SIGSEGV' in died['crashes'] and '10 seconds' in died['hangs']
     assert 'memory' in died['memory']
     table = format_table(found, cases=0)
     assert max(map(len, table.splitlines())) <= 100
@@ -180,6 +183,42 @@ def test_answer_of_a_decoder_that_was_taken_over_is_not_believed(root):
     assert kinds(found, 'error') == ['undecodable']
     found = examine(root, CLASSES, decode='builtins:len', **OPTIONS)
     assert kinds(found, 'error') == ['undecodable']
+
+
+def mark(path, kind):
+    """Has a clip end the process that reads it; returns its digest."""
+    path.write_bytes(path.read_bytes() + MARKS[kind])
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_clip_that_ended_its_process_is_read_once_more(root, monkeypatch):
+    """Only what happens twice is a finding of the clip."""
+    clips = sorted((root / 'train_set').iterdir())
+    digests = [mark(path, kind) for path, kind in zip(clips, MARKS, strict=False)]
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    found = examine(root, CLASSES, seconds=5, decode='flaky_decoder:inspect', **OPTIONS)
+    assert not kinds(found, 'error')
+    assert len(list(root.parent.glob('*.seen'))) == 12
+    assert [found.clips[f'train_set/{path.name}'].facts.sha256 for path in clips[:3]
+            ] == digests
+
+
+def test_clip_that_ends_two_processes_is_known_by_its_bytes(root):
+    path = root / 'train_set/CID01_SID01_VID01.avi'
+    digest = mark(path, 'crashes')
+    found = examine(root, CLASSES, decode='bad_decoder:inspect', **OPTIONS)
+    assert [(f.kind, f.path) for f in found.findings if f.severity == 'error'] == [
+        ('crashes', 'train_set/CID01_SID01_VID01.avi')]
+    facts = found.clips['train_set/CID01_SID01_VID01.avi'].facts
+    assert (facts.sha256, facts.num_bytes) == (digest, path.stat().st_size)
+
+
+def test_process_that_cannot_be_started_is_no_fault_of_a_clip(root, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'executable', str(root / 'no python'))
+    assert run_check(monkeypatch, root, '--classes', *CLASSES, '--fix') == 2
+    said = capsys.readouterr()
+    assert 'could not be started' in said.err and 'fault of the machine' in said.err
+    assert 'CID01' not in said.out and not (root / 'set_aside').exists()
 
 
 def test_exit_codes_and_json(root, tmp_path, monkeypatch, capsys):
