@@ -1,12 +1,17 @@
 """Shared fixtures: rendered clips and a demo config shrunk to seconds."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 os.environ.setdefault('MPLBACKEND', 'Agg')
+# Where there are GPUs as well, tests expect what a CPU computes, bit for bit, and run more
+# processes than there may be GPUs. HRI30_TEST_GPU=1 leaves them in sight.
+if not os.environ.get('HRI30_TEST_GPU'):
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
 import hri30_ext.modules  # noqa: F401
 from hri30_ext.config import PROJECT_ROOT
@@ -31,6 +36,17 @@ def run_tool(name, *arguments, cwd, **environment):
 def no_root_from_environment(monkeypatch):
     """Tests say their own data_root."""
     monkeypatch.delenv('HRI30_ROOT', raising=False)
+
+
+@pytest.fixture
+def heeded_signals():
+    """Signals do what they do by default, though these tests run under nohup."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in
+              (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope='session')

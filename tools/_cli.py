@@ -8,6 +8,7 @@ import argparse
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -68,12 +69,16 @@ def fail(message: str, code: int = 2) -> NoReturn:
     file = os.environ.get('HRI30_ERROR_FILE')
     if file:  # one of several processes: tools/_launch.py says it once
         Path(file).write_text(message, encoding='utf-8', errors='surrogateescape')
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        # Not in order: that may wait for a process that is gone.
-        os._exit(code)
+        _exit_at_once(code)
     print(f'error: {message}', file=sys.stderr)
     sys.exit(code)
+
+
+def _exit_at_once(code: int) -> NoReturn:
+    """Ends one of several processes; in order, it might wait for one that is gone."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 def run(main: Callable[[], object]) -> None:
@@ -97,3 +102,8 @@ def run(main: Callable[[], object]) -> None:
         # A worker process wraps the message in its traceback.
         fail(str(error).rsplit(f'{type(error).__name__}: ', 1)[-1].strip(),
              error.exit_code)
+    except Exception:
+        if not os.environ.get('HRI30_ERROR_FILE'):
+            raise
+        traceback.print_exc()
+        _exit_at_once(1)

@@ -6,7 +6,8 @@ In place of torchrun, whose environment it gives to the processes (RANK, WORLD_S
 LOCAL_RANK, MASTER_ADDR, MASTER_PORT), and which lacks what a long training needs:
 
 - It exits with the program's own status, 128 + N where signal N ended a process.
-- A signal reaches every process, and they have time to save.
+- A signal reaches every process, and they have time to save. One that is ignored, as
+  nohup has it, stays so.
 - When one process ends, the others do within seconds, those that they have started too.
 - What went wrong is said once: not by every process, and not by those that only miss
   another. Process 0 has the terminal.
@@ -226,7 +227,8 @@ def main() -> int:
             process.send(number)
 
     for number in SIGNALS:
-        signal.signal(number, pass_on)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, pass_on)
 
     total = args.nnodes * args.nproc_per_node
     with contextlib.ExitStack() as stack:

@@ -7,6 +7,7 @@ processes.
 import contextlib
 import functools
 import itertools
+import math
 import signal
 import time
 import uuid
@@ -32,8 +33,14 @@ WITHIN_EPOCH = 'within_epoch.pth'
 #: due, the next begins, or some of its batches are done.
 STAGES = ('validation', 'epoch', 'batches')
 
-# Flags for agree(): the largest wins. Signals have numbers from 2 on.
-_GO_ON, _SAVE = 0, 1
+# Flags for agree(): the largest wins; the last is one of a signal, and its number added.
+_GO_ON, _SAVE, _END = 0, 1, 2
+
+
+def count_batches(loader, batch: int) -> int:
+    """Counts the batches of an epoch if each had ``batch`` clips."""
+    clips = len(loader.batch_sampler.sampler)
+    return clips // batch if loader.drop_last else math.ceil(clips / batch)
 
 
 class _Rest:
@@ -83,12 +90,13 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     - Every ``save_minutes`` there is a checkpoint within the epoch, ``within_epoch.pth``;
       the next one of an epoch replaces it.
-    - SIGTERM, SIGUSR1 and SIGINT (Ctrl-C): the batch at hand is done, all is saved, and the
-      run ends with :class:`~hri30_ext.errors.Interrupted`. A validation is left, and done
-      anew when the training goes on. A second signal ends the run at once.
+    - SIGTERM, SIGUSR1, SIGHUP and SIGINT (Ctrl-C): the batch at hand is done, all is
+      saved, and the run ends with :class:`~hri30_ext.errors.Interrupted`. A validation is
+      left, and done anew when the training goes on. A second signal ends the run at once.
     - A resumed epoch begins after the clips that were seen, which are not decoded again.
-      Another number of processes may go on; with batches that do not fit, less than one
-      batch of clips is seen twice.
+      Another number of processes may go on, with other batches or more epochs: learning
+      rates are then those of a whole training of the new settings. With batches that do not
+      fit, less than one batch of clips is seen twice.
     - Datasets that have ``set_epoch(seed, epoch)`` are told each epoch.
 
     Args:
@@ -101,6 +109,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     The others are those of :class:`mmengine.runner.EpochBasedTrainLoop`.
 
     Attributes:
+        batch_sizes (list[int]): Clips of a batch in each process, epoch by epoch; not all
+            the same with :class:`~hri30_ext.engine.ProgressiveSizeHook`.
+        full_batches (int): Of an epoch of full clips.
         progress (dict, optional): While a checkpoint is saved, what it is given: ``run``
             (str, the same in all checkpoints of a training, resumed or not), ``stage``
             (``epoch``: an epoch begins; ``batches``: the next batch is due;
@@ -121,12 +132,15 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             raise HRI30Error(f'save_minutes={save_minutes!r}, expected minutes above 0, or '
                              'None.')
         self.save_minutes = save_minutes
+        self.batch_sizes = [self.dataloader.batch_sampler.batch_size] * max_epochs
+        self.full_batches = len(self.dataloader)
         self.progress: dict | None = None
         self._run = uuid.uuid4().hex
         self._resumed: dict = {}
         self._position: tuple[str, int, dict] | None = None  # of a save within an epoch
         self._request = StopRequest(self._end_before_the_first_batch)
         self._is_idle = True  # no batch was trained in this process
+        self._is_moved = False  # is resumed under settings that give other batches
         self._has_news = False  # something was trained that no checkpoint has
         self._saved: str | None = None
         self._saved_at = time.monotonic()
@@ -137,6 +151,22 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     def resumes_within_epoch(self) -> bool:
         """Whether the epoch that begins is the rest of one."""
         return self._resumed.get('stage') == 'batches'
+
+    @property
+    def epoch_batches(self) -> list[int]:
+        """The batches of each epoch."""
+        return [count_batches(self.dataloader, size) for size in self.batch_sizes]
+
+    @property
+    def seen_batches(self) -> int:
+        """How many batches of its epoch a training that is resumed has seen."""
+        if not self.resumes_within_epoch or self._epoch >= self._max_epochs:
+            return 0
+        return self._resumed['clips'] // (self.batch_sizes[self._epoch] * get_world_size())
+
+    def move_to(self, iteration: int) -> None:
+        """Has a resumed training count from another batch, as its epochs have others."""
+        self._iter, self._is_moved = iteration, True
 
     # ---- Training -----------------------------------------------------------------------
 
@@ -265,14 +295,14 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         number = self._request.number
         is_time = self.save_minutes is not None and (
             time.monotonic() - self._saved_at >= 60 * self.save_minutes)
-        flag = agree(number or (_SAVE if is_time else _GO_ON))
+        flag = agree(_END + number if number else _SAVE if is_time else _GO_ON)
         if flag == _GO_ON:
             return
         if self._has_news:
             self._save(stage, clips, states)
         self._saved_at = time.monotonic()
-        if flag > _SAVE:
-            self._end(flag, stage, clips)
+        if flag > _END:
+            self._end(flag - _END, stage, clips)
 
     def _save(self, stage: str, clips: int, states: dict | None) -> None:
         folder = self.runner.work_dir
@@ -372,15 +402,23 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         """Gives parameters the gradients that wait for the next step."""
         gradients = self._resumed.pop('gradients', {})
         parameters = dict(unwrap(self.runner.model).named_parameters())
+        wrapper = self.runner.optim_wrapper
+        waits = wrapper.inner_count % wrapper._accumulative_counts
+        begins = self._is_moved and not waits
+        if gradients and begins:
+            self.runner.logger.warning(
+                f'{self._saved}: its gradients gathered for the next step are dropped: '
+                'with these settings a step begins here.')
         for name, gradient in gradients.items():
             parameter = parameters.get(name)
             if parameter is None or parameter.shape != getattr(gradient, 'shape', None):
                 raise HRI30Error(f'{self._saved}: has a gradient of {name}, which does not '
                                  'fit the model.\nResume from another checkpoint.')
+            if begins:
+                continue
             # In the layout of the parameter, as autograd has it.
             parameter.grad = torch.empty_like(parameter).copy_(gradient)
-        wrapper = self.runner.optim_wrapper
-        if not gradients and wrapper.inner_count % wrapper._accumulative_counts:
+        if not gradients and waits:
             self.runner.logger.warning(
                 f'{self._saved}: lacks the gradients gathered for the next step, which '
                 'has fewer clips.')

@@ -15,6 +15,8 @@ from mmengine.hooks import Hook
 
 from ..errors import HRI30Error
 from .fine_tuning import unwrap
+from .loops import count_batches
+from .schedules import keep_up
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,8 @@ class ProgressiveSizeHook(Hook):
                          clips=len(loader.batch_sampler.sampler))
             for epoch in range(loop.max_epochs)]
         # Gradient accumulation and the time left count on it.
-        loop._max_iters = sum(_length(loader, size.batch) for size in self._sizes)
+        loop.batch_sizes = [size.batch for size in self._sizes]
+        loop._max_iters = sum(count_batches(loader, size) for size in loop.batch_sizes)
 
     def before_train(self, runner) -> None:
         """Tries a clip of each size, so that no training fails at its middle."""
@@ -295,19 +298,8 @@ class ProgressiveSizeHook(Hook):
         for group, rate in zip(runner.optim_wrapper.optimizer.param_groups, self._rates,
                                strict=True):
             group['lr'] = rate
-        length = len(runner.train_loop.dataloader)
-        passed = ((batch_idx + 1) * self._full_length // length
-                  - batch_idx * self._full_length // length)
-        for scheduler in runner.param_schedulers or ():
-            if not scheduler.by_epoch:
-                for _ in range(passed - 1):  # ParamSchedulerHook adds the last
-                    scheduler.step()
-
-
-def _length(loader, batch: int) -> int:
-    """Counts the batches of an epoch if each had ``batch`` clips."""
-    clips = len(loader.batch_sampler.sampler)
-    return clips // batch if loader.drop_last else math.ceil(clips / batch)
+        keep_up(runner.param_schedulers or (), batch_idx,
+                len(runner.train_loop.dataloader), self._full_length)
 
 
 def _try(model: torch.nn.Module, size: ClipSize) -> None:

@@ -14,6 +14,7 @@ from ..errors import HRI30Error, first_cases
 from ..utils.fileio import disk_full, ran_out_of_disk
 from .fine_tuning import unwrap
 from .loops import ResumableTrainLoop
+from .schedules import Horizon
 
 #: Upstream's notes at every start that nobody can act on.
 _NOISE = ('The prefix is not set', 'FileClient', 'HardDiskBackend',
@@ -74,9 +75,15 @@ class HRI30Runner(Runner):
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
     def resume(self, *args, **kwargs) -> None:
-        """Resumes, with the optimizer's state in the layout of the parameters."""
+        """Resumes, with the optimizer's state in the layout of the parameters.
+
+        Under settings that give other batches, learning rates are those of a whole training
+        of these settings.
+        """
+        horizon = Horizon(self)
         super().resume(*args, **kwargs)
         match_layouts(self.optim_wrapper.optimizer)
+        horizon.keep()
 
     def save_checkpoint(self, *args, save_optimizer: bool = True, **kwargs) -> None:
         """Saves, and where it may be resumed from says where the training stands.

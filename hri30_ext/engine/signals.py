@@ -6,15 +6,17 @@ import threading
 import time
 from collections.abc import Callable
 
-#: Ctrl-C, what systems send before they kill, and what Slurm is asked to send before.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+#: Ctrl-C, what systems send before they kill, what Slurm is asked to send before, and what
+#: a terminal sends when it is closed.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 class StopRequest:
     """Takes notice of the first signal that asks to end; a later one ends at once.
 
-    A context: outside of it, signals do what they did before. Without effect in other
-    threads than the main one, which alone can have handlers.
+    A context: outside of it, signals do what they did before. Those that are ignored, as
+    nohup has it, stay so. Without effect in other threads than the main one, which alone
+    can have handlers.
 
     Args:
         on_signal (Callable): Called with the number of the first signal, within its
@@ -33,7 +35,8 @@ class StopRequest:
     def __enter__(self) -> 'StopRequest':
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._handle)
-                              for number in SIGNALS}
+                              for number in SIGNALS
+                              if signal.getsignal(number) != signal.SIG_IGN}
         return self
 
     def __exit__(self, *exception) -> None:
@@ -72,8 +75,9 @@ def leave_signals_to_parent(initialize: Callable | None, worker: int) -> None:
             pass
         os._exit(0)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    for number in SIGNALS:
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=wait, daemon=True).start()
     if initialize is not None:

@@ -13,6 +13,8 @@ from ..errors import HRI30Error
 
 #: What the system says where a disk, a quota or the size allowed for a file is used up.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: What it says where folders cannot be waited for.
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
 class DiskFull(HRI30Error):
@@ -89,7 +91,7 @@ def atomic_path(path: str | Path, durable: bool = False,
             _sync(name)
         os.replace(name, path)
         if durable:
-            _sync(path.parent)
+            _sync(path.parent, is_folder=True)
     except Exception as error:
         if ran_out_of_disk(error) and not isinstance(error, DiskFull):
             raise disk_full(path, needed) from error
@@ -99,11 +101,17 @@ def atomic_path(path: str | Path, durable: bool = False,
             os.unlink(name)
 
 
-def _sync(path: str | Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
+def _sync(path: str | Path, is_folder: bool = False) -> None:
+    """Waits until a file, or the names in a folder, are on the disk.
+
+    Some network file systems cannot do that for a folder, and say so.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if not is_folder or error.errno not in _NO_SYNC:
+            raise
     finally:
         os.close(handle)
 

@@ -1,9 +1,12 @@
 """A training that is stopped ends with the very weights of one that was not."""
 
+import contextlib
+import errno
 import logging
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import time
 import uuid
@@ -28,6 +31,7 @@ from hri30_ext.engine.signals import StopRequest
 from hri30_ext.errors import HRI30Error, Interrupted
 from hri30_ext.utils.fileio import DiskFull, atomic_path, atomic_write_text
 
+pytestmark = pytest.mark.usefixtures('heeded_signals')
 SMALL = {'batch_size': 2, 'weight_averaging': 'ema', 'leak_check': None, 'report': False}
 
 
@@ -119,7 +123,7 @@ UNFREEZING = {'strategy': 'progressive', 'strategies.progressive.schedule.schedu
     ({'accumulate': 2, 'optimizer': 'sgd'}, dict(iteration=5)),
     ({}, dict(iteration=6, stage='val', number=int(signal.SIGINT))),
     ({'save_minutes': 1e-9}, dict(iteration=5, number=None)),
-    ({'progressive_size': 'size'}, dict(iteration=4, number=int(signal.SIGUSR1))),
+    ({'progressive_size': 'size'}, dict(iteration=4, number=int(signal.SIGHUP))),
     pytest.param({'cache_features': 'augmented', **UNFREEZING}, dict(iteration=2),
                  marks=pytest.mark.slow),
     pytest.param(UNFREEZING, dict(iteration=5), marks=pytest.mark.slow),
@@ -207,6 +211,19 @@ def test_second_signal_ends_at_once():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGUSR1
 
 
+def test_ignored_signals_stay_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as request:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert request.number == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with StopRequest() as request:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert request.number == signal.SIGHUP
+
+
 def test_handlers_are_given_back():
     before = signal.getsignal(signal.SIGTERM)
     with StopRequest():
@@ -217,6 +234,38 @@ def test_handlers_are_given_back():
 def test_save_minutes_that_are_none_are_refused(options, tmp_path):
     with pytest.raises(HRI30Error, match='save_minutes=0, expected minutes above 0'):
         run(tmp_path, {**options, 'save_minutes': 0})
+
+
+# ---- Other settings ---------------------------------------------------------------------
+
+
+def rates(work):
+    """The last learning rates of each epoch, as it used them."""
+    return [point['lr'] for point in load(work / 'epoch_4.pth')['curves']['history']]
+
+
+@pytest.mark.parametrize('before, after, stop', [
+    ({'max_epochs': 2}, {}, None),
+    ({'batch_size': 3}, {}, dict(iteration=3)),
+    ({'accumulate': 2}, {'accumulate': 2, 'batch_size': 3}, dict(iteration=5)),
+    ({'progressive_size': None}, {'progressive_size': 'size'}, dict(iteration=4)),
+], ids=['epochs', 'batch', 'accumulate', 'sizes'])
+def test_learning_rates_are_those_of_a_whole_training(options, tmp_path, capfd, before,
+                                                      after, stop):
+    options.update(max_epochs=4, optimizer='sgd')
+    run(tmp_path / 'whole', {**options, **after})
+    run(tmp_path / 'resumed', {**options, **before}, stop)
+    capfd.readouterr()
+    run(tmp_path / 'resumed', {**options, **after}, resume=True)
+    assert 'those that a whole training of these settings has' in capfd.readouterr().out
+    whole, resumed = rates(tmp_path / 'whole'), rates(tmp_path / 'resumed')
+    first = 2 if stop is None else 1
+    assert whole[first:] == resumed[first:] and len(set(whole)) == 4
+    one, other = (load(tmp_path / name / 'epoch_4.pth') for name in ('whole', 'resumed'))
+    assert one['meta']['iter'] == other['meta']['iter']
+    for group, same in zip(one['optimizer']['param_groups'],
+                           other['optimizer']['param_groups'], strict=True):
+        assert group['lr'] == same['lr']
 
 
 # ---- Which checkpoint ------------------------------------------------------------------
@@ -433,6 +482,24 @@ def test_file_that_finds_no_room_stays_as_it_was(small_disk):
             atomic_path(path, needed=9 << 20)) as temporary, open(temporary, 'wb') as file:
         torch.save(torch.ones(9 << 18), file)
     assert path.read_text() == 'old' and os.listdir(small_disk) == ['a.csv']
+
+
+@pytest.mark.parametrize('number, fatal', [
+    (errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EBADF, False), (errno.EIO, True)])
+def test_folder_that_cannot_be_waited_for(tmp_path, monkeypatch, number, fatal):
+    """As on some network file systems; a file's own failure is one always."""
+    def fsync(handle):
+        if fails == stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, 'fsync', fsync)
+    fails = True  # for folders
+    with pytest.raises(OSError) if fatal else contextlib.nullcontext():
+        atomic_write_text(tmp_path / 'a', 'text', durable=True)
+    fails = False  # for files
+    with pytest.raises(OSError):
+        atomic_write_text(tmp_path / 'b', 'text', durable=True)
+    assert os.listdir(tmp_path) == ['a']
 
 
 def test_full_disk_of_logs_and_scalars_is_one_message(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from hri30_ext.config import PROJECT_ROOT
 
 LAUNCHER = str(PROJECT_ROOT / 'tools' / '_launch.py')
+pytestmark = pytest.mark.usefixtures('heeded_signals')
 #: What every program begins with; say() is what tools/_cli.py does.
 BEGINNING = """
 import os, pathlib, signal, sys, time
@@ -56,6 +57,20 @@ def test_what_went_wrong_is_said_once(begin, program, status, said):
     assert 'lost' not in error.replace(said, '') or status == 75
 
 
+def test_a_bug_in_one_process_ends_all_though_it_cannot_end_in_order(begin):
+    """As the processes of NCCL wait for each other where they leave it."""
+    process = begin(f"""
+sys.path.insert(0, {str(PROJECT_ROOT / 'tools')!r})
+import _cli, atexit
+atexit.register(time.sleep, 1000)
+_cli.run(lambda: [][0] if rank == 1 else time.sleep(1000))
+""")
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert 'rank 1 of 3' in error and error.rstrip().endswith(
+        'IndexError: list index out of range')
+
+
 def test_those_that_hang_are_ended(begin, tmp_path):
     process = begin(f"""
 pathlib.Path({str(tmp_path)!r}, str(rank)).write_text(str(os.getpid()))
@@ -72,7 +87,8 @@ time.sleep(1000)
             os.kill(int((tmp_path / str(rank)).read_text()), 0)
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1,
+                                    signal.SIGHUP])
 def test_a_signal_reaches_all_and_leaves_time_to_save(begin, tmp_path, number):
     process = begin(f"""
 def save(number, frame):
@@ -89,6 +105,24 @@ time.sleep(1000)
     _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (128 + number, '')
     assert len(list(tmp_path.glob('saved*'))) == 3
+
+
+def test_nohup_outlives_its_terminal(begin, tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        process = begin(f"""
+pathlib.Path({str(tmp_path)!r}, f'ready{{rank}}').touch()
+while not pathlib.Path({str(tmp_path)!r}, 'go').exists(): time.sleep(.05)
+assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+""")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    while len(list(tmp_path.glob('ready*'))) < 3:
+        time.sleep(.05)
+    process.send_signal(signal.SIGHUP)
+    (tmp_path / 'go').touch()
+    process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 def test_processes_know_each_other(begin, tmp_path):
