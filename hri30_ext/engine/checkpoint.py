@@ -1,5 +1,6 @@
 """Checkpoints that know the validation of their epoch, and early stopping."""
 
+import bisect
 import re
 from pathlib import Path
 
@@ -182,8 +183,11 @@ def remove_leftovers(folder: str | Path) -> None:
 def _is_validated(runner, epoch: int) -> bool:
     """Whether the training loop validates after an epoch, counted from 1."""
     loop = runner.train_loop
+    # As the loop decides on it, once the epoch is over.
+    interval = loop.dynamic_intervals[
+        bisect.bisect(loop.dynamic_milestones, epoch + 1) - 1]
     return runner.val_loop is not None and epoch >= loop.val_begin and (
-        epoch % loop.val_interval == 0 or epoch == runner.max_epochs)
+        epoch % interval == 0 or epoch == runner.max_epochs)
 
 
 @HOOKS.register_module()
