@@ -29,6 +29,8 @@ PEER_TIMEOUT = 600
 _LOST = ('connection closed by peer', 'connection reset', 'broken pipe', 'socket closed',
          'connection was closed', 'connection refused', 'remote process', 'no route to',
          'timed out', 'timeout', 'failed to recv', 'failed to send')
+# What is said of other things, some of them in the same words.
+_NOT_LOST = ('cuda error', 'dataloader', 'duplicate gpu', 'invalid usage')
 
 _store: dist.Store | None = None
 _control: dist.ProcessGroup | None = None
@@ -125,8 +127,20 @@ def agree(flag: int) -> int:
     if get_dist_info()[1] == 1:
         return flag
     largest = torch.tensor([flag])
-    dist.all_reduce(largest, dist.ReduceOp.MAX, group=_control)
+    dist.all_reduce(largest, dist.ReduceOp.MAX, group=_get_control())
     return int(largest)
+
+
+def _get_control() -> dist.ProcessGroup:
+    """Returns the group on the CPU; all processes come here at the same point.
+
+    Where not :func:`start` but mmengine has joined the processes, as in mmaction2's own
+    tools, there is none yet, and NCCL takes nothing on the CPU.
+    """
+    global _control
+    if _control is None:
+        _control = dist.new_group(backend='gloo')
+    return _control
 
 
 def begin_sum(values: torch.Tensor) -> dist.Work:
@@ -138,7 +152,7 @@ def begin_sum(values: torch.Tensor) -> dist.Work:
     Returns:
         torch.distributed.Work: Whose ``wait()`` ends when the sums are there.
     """
-    return dist.all_reduce(values, group=_control, async_op=True)
+    return dist.all_reduce(values, group=_get_control(), async_op=True)
 
 
 def on_main(function: Callable[..., T], *args) -> T | None:
@@ -159,18 +173,19 @@ def on_main(function: Callable[..., T], *args) -> T | None:
     if size == 1:
         return function(*args)
     key = f'on_main/{next(_turns)}'
+    store = _store or dist.distributed_c10d._get_default_store()
     if rank == 0:
         outcome = 'failed'
         try:
             result = function(*args)
             outcome = 'done'
         finally:
-            _store.set(key, outcome)
+            store.set(key, outcome)
         return result
     with explain_lost_peer():  # with the first process, its store is gone
-        while not _store.check([key]):
+        while not store.check([key]):
             time.sleep(.05)
-        outcome = _store.get(key)
+        outcome = store.get(key)
     if outcome != b'done':
         raise PeerLost('rank 0 failed, and says why.')
     return None
@@ -191,8 +206,8 @@ def explain_lost_peer() -> Iterator[None]:
     except RuntimeError as error:  # all of torch's are
         rank, size = get_dist_info()
         text = str(error).lower()
-        if size == 1 or not (isinstance(error, dist.DistError)
-                             or any(sign in text for sign in _LOST)):
+        if size == 1 or any(sign in text for sign in _NOT_LOST) or not (
+                isinstance(error, dist.DistError) or any(sign in text for sign in _LOST)):
             raise
         raise PeerLost(
             f'rank {rank} of {size} on {socket.gethostname()}: lost the connection to '

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from conftest import CLASSES, DEMO_CONFIG, PRIMITIVE
 
 from hri30_ext.apis import test as run_test
@@ -86,6 +87,36 @@ def _lose(rank, launcher):
 
 def test_a_lost_process_is_said():
     assert in_processes(2, _lose) == [0, 9]
+
+
+def _join_as_mmengine_does(rank, launcher):
+    dist.init_process_group('gloo')  # its own function wants CUDA
+    assert distributed.agree(rank) == 1
+    # The group that they agree in is gloo's, whatever the others are in.
+    assert distributed._control is not None
+    assert distributed.on_main(lambda: 'done') == ('done' if rank == 0 else None)
+    distributed.agree(0)  # the first has the store, and must not end before
+
+
+def test_processes_that_mmengine_has_joined_agree():
+    assert in_processes(2, _join_as_mmengine_does) == [0, 0]
+
+
+@pytest.mark.parametrize('error, lost', [
+    (RuntimeError('[gloo/pair.cc:598] Connection closed by peer [127.0.0.1]:5'), True),
+    (dist.DistBackendError('NCCL communicator was aborted on rank 1.'), True),
+    (dist.DistBackendError('Watchdog caught collective operation timeout'), True),
+    (RuntimeError('CUDA error: the launch timed out and was terminated'), False),
+    (RuntimeError('DataLoader timed out after 60 seconds'), False),
+    (dist.DistBackendError('NCCL error: invalid usage. Duplicate GPU detected : rank 0 and '
+                           'rank 1 both on CUDA device 1000'), False),
+    (RuntimeError('shape mismatch'), False),
+])
+def test_only_what_says_that_a_process_is_gone_is_taken_for_it(monkeypatch, error, lost):
+    monkeypatch.setattr(distributed, 'get_dist_info', lambda: (0, 2))
+    with pytest.raises(distributed.PeerLost if lost else type(error)), \
+            distributed.explain_lost_peer():
+        raise error
 
 
 def test_one_process_needs_nothing():
