@@ -153,7 +153,11 @@ class IsolatedProcess:
         return header.get('value'), arrays
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:  # too many open files
+            raise ProcessDied(f'could not be started ({error.strerror})', 'start'
+                              ) from error
         environment = {
             **os.environ,
             # What this process can import, the other can. Not from where it stands, which

@@ -32,7 +32,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--workers', type=int, metavar='N',
                         help='clips that are read at once; default: one a core')
     parser.add_argument('--seconds', type=float, default=30, metavar='S',
-                        help='time limit for each clip; default: %(default)s')
+                        help='time limit for each clip, twice as '
+                             'long where it is tried again; default: %(default)s')
     parser.add_argument('--classes', nargs='+', metavar='NAME',
                         help="class names of other data; default: HRI30's")
     parser.add_argument('--no-near', action='store_true',
