@@ -12,7 +12,7 @@
 #
 # Two minutes before its time is over, Slurm sends SIGUSR1: the training saves and ends
 # with status 138, and the job is put into the queue again. It then begins with --resume,
-# as after the failure of a node. The clone, the data and the work folder must be on
+# as after the failure of a node, if the job itself has saved something. The clone, the data and the work folder must be on
 # storage that all nodes share. The log is slurm-JOB.out in the work folder.
 #
 # For example, 16 GPUs on two nodes, with the learning rate for as many:
@@ -39,6 +39,15 @@ work_dir() {
     printf '%s\n' "$ROOT/work_dirs/${config%.py}"
 }
 
+# Whether the user says himself what is gone on from.
+names_resume() {
+    local arg
+    for arg in "$@"; do
+        case "$arg" in --resume | --resume=*) return 0 ;; esac
+    done
+    return 1
+}
+
 send() {
     local folder
     [[ $# -gt 0 && "$1" != -* ]] || die "which config? bash tools/slurm_train.sh --help" 2
@@ -61,15 +70,20 @@ send() {
 
 # Within the job, on its first node.
 run() {
-    local status=0 saved resume=()
+    local status=0 saved folder mark resume=()
     export NNODES="$SLURM_JOB_NUM_NODES"
     if ((NNODES > 1)); then
         MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
         # Jobs that share a node must not share a port.
         export MASTER_ADDR PORT="${PORT:-$((20000 + SLURM_JOB_ID % 10000))}"
     fi
-    if ((${SLURM_RESTART_COUNT:-0} > 0)); then
-        saved="$(find "$(work_dir "$@")" -maxdepth 1 \
+    # What is older than the job is of an earlier training in the same folder.
+    folder="$(work_dir "$@")"
+    mark="$folder/.slurm-$SLURM_JOB_ID"
+    if ((${SLURM_RESTART_COUNT:-0} == 0)) || [[ ! -e "$mark" ]]; then
+        mkdir -p -- "$folder" && touch -- "$mark"
+    elif ! names_resume "$@"; then
+        saved="$(find "$folder" -maxdepth 1 -newer "$mark" \
             \( -name 'epoch_*.pth' -o -name within_epoch.pth \) -print -quit)"
         if [[ -n "$saved" ]]; then resume=(--resume); fi
     fi
@@ -80,6 +94,7 @@ run() {
     if ((status == 138)); then # saved at SIGUSR1
         exec scontrol requeue "$SLURM_JOB_ID"
     fi
+    if ((status == 0)); then rm -f -- "$mark"; fi
     exit "$status"
 }
 

@@ -57,11 +57,11 @@ def test_a_job_is_sent(slurm, tmp_path):
     assert work_dir.is_dir()  # where Slurm opens the log
 
 
-def test_the_job_starts_one_launcher_a_node(slurm):
-    status, told, _ = slurm(DEMO_CONFIG, '--deterministic', **JOB)
+def test_the_job_starts_one_launcher_a_node(slurm, tmp_path):
+    status, told, _ = slurm(DEMO_CONFIG, f'--work-dir={tmp_path}', **JOB)
     assert status == 0 and told[0] == 'srun'
     assert told[-8:-5] == [str(PROJECT_ROOT / 'tools' / 'train.sh'), DEMO_CONFIG,
-                           '--deterministic']
+                           f'--work-dir={tmp_path}']
     assert told[-5:-1] == ['GPUS=8', 'NNODES=2', 'MASTER_ADDR=node7', 'PORT=21234']
     # What it runs there.
     command = told[told.index('-c') + 1]
@@ -72,19 +72,38 @@ def test_the_job_starts_one_launcher_a_node(slurm):
 
 
 @pytest.mark.parametrize('status, requeued', [(138, True), (2, False), (0, False)])
-def test_a_job_whose_time_is_over_is_queued_again(slurm, status, requeued):
-    code, told, _ = slurm(DEMO_CONFIG, **JOB, SRUN_STATUS=str(status))
+def test_a_job_whose_time_is_over_is_queued_again(slurm, tmp_path, status,
+                                                        requeued):
+    code, told, _ = slurm(DEMO_CONFIG, '--work-dir', tmp_path, **JOB,
+                          SRUN_STATUS=str(status))
     assert (told[-7:-5] == ['requeue', '41234']) is requeued
     assert code == (0 if requeued else status)
 
 
-def test_a_restarted_job_resumes_if_something_was_saved(slurm, tmp_path):
+def test_a_restarted_job_resumes_if_it_has_saved_something(slurm, tmp_path):
     arguments = DEMO_CONFIG, '--work-dir', tmp_path
+    again = dict(JOB, SLURM_RESTART_COUNT='1')
+    earlier, later = tmp_path / 'epoch_1.pth', tmp_path / 'within_epoch.pth'
+    earlier.touch()  # of an earlier training
+    os.utime(earlier, (1, 1))
+    assert '--resume' not in slurm(*arguments, **JOB, SRUN_STATUS='1')[1]
     (tmp_path / 'best_top1_epoch_1.pth').touch()  # nothing to go on from
-    assert '--resume' not in slurm(*arguments, **JOB, SLURM_RESTART_COUNT='1')[1]
-    (tmp_path / 'epoch_1.pth').touch()
-    assert '--resume' in slurm(*arguments, **JOB, SLURM_RESTART_COUNT='1')[1]
+    assert '--resume' not in slurm(*arguments, **again, SRUN_STATUS='1')[1]
+    later.touch()
+    os.utime(later, (2**32, 2**32))
+    assert '--resume' in slurm(*arguments, **again, SRUN_STATUS='1')[1]
     assert '--resume' not in slurm(*arguments, **JOB)[1]
+    assert not list(tmp_path.glob('.slurm*'))  # all was done
+
+
+def test_a_restarted_job_leaves_the_users_resume_alone(slurm, tmp_path):
+    arguments = DEMO_CONFIG, f'--resume={tmp_path}/mine.pth', '--work-dir', tmp_path
+    slurm(*arguments, **JOB, SRUN_STATUS='1')
+    later = tmp_path / 'epoch_1.pth'
+    later.touch()
+    os.utime(later, (2**32, 2**32))
+    told = slurm(*arguments, **JOB, SLURM_RESTART_COUNT='1')[1]
+    assert [word for word in told if 'resume' in word] == [arguments[1]]
 
 
 def test_mistakes(slurm):
