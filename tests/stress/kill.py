@@ -7,7 +7,8 @@ Then it trains again and again: each time all its processes are killed (SIGKILL)
 moment, every second time while it writes a checkpoint, and it goes on with ``--resume``;
 every third one is killed once more on its way. What has to hold, or this exits with 1: the
 last checkpoint of each is the same as that of the undisturbed one, in weights, averaged
-weights, optimizer, schedules, random numbers, early stopping and curves, bit for bit.
+weights, optimizer, schedules, random numbers, early stopping and curves, bit for bit; and
+of several kills one at least has met the writing of a checkpoint.
 """
 
 import argparse
@@ -47,17 +48,24 @@ class Case:
     Attributes:
         folder (Path): Its work folder.
         kills (list[str]): What each kill met.
+        resumes (int): How often it went on from a checkpoint.
         difference (str, optional): From the undisturbed training; None: there is none.
     """
 
     folder: Path
     kills: list[str] = field(default_factory=list)
+    resumes: int = 0
     difference: str | None = None
+
+
+def has_saved(folder: Path) -> bool:
+    """Whether there is something to go on from."""
+    return any(not path.name.startswith('.') for path in folder.glob('*.pth'))
 
 
 def start(folder: Path, data: Path, epochs: int) -> subprocess.Popen:
     """Starts a training, or goes on with it, in a process group of its own."""
-    saved = any(not path.name.startswith('.') for path in folder.glob('*.pth'))
+    saved = has_saved(folder)
     folder.mkdir(parents=True, exist_ok=True)
     settings = dict(
         data_root=data, classes='[' + ','.join(CLASSES) + ']', input_size='(80,56)',
@@ -125,6 +133,7 @@ def run(case: Case, data: Path, epochs: int, seconds: float, whole: Path,
                 if not met:
                     break
                 case.kills.append(met)
+                case.resumes += has_saved(case.folder)
                 process = start(case.folder, data, epochs)
                 seconds /= 2  # there is less to do
             seconds *= 0.9  # where it had ended before
@@ -143,7 +152,8 @@ def stress(out: Path, kills: int, jobs: int, epochs: int, seed: int,
     """Does all that the module says.
 
     Returns:
-        bool: Whether every training came to the same.
+        bool: Whether every training came to the same, and of several kills one met the
+        writing of a checkpoint.
     """
     if out.exists():
         shutil.rmtree(out)
@@ -169,9 +179,14 @@ def stress(out: Path, kills: int, jobs: int, epochs: int, seed: int,
             f'{case.difference or "equal"}')
     equal = sum(case.difference is None for case in cases)
     killed = [met for case in cases for met in case.kills]
+    writing = sum('writing' in met for met in killed)
+    resumes = sum(case.resumes for case in cases)
     say(f'{equal} of {len(cases)} equal to the undisturbed training, bit for bit; '
-        f'{len(killed)} kills, {sum("writing" in met for met in killed)} of them while a '
-        'checkpoint was written')
+        f'{len(killed)} kills, {writing} of them while a checkpoint was written; '
+        f'{resumes} resumes')
+    if len(killed) > 1 and not writing:
+        say('No kill met the writing of a checkpoint: more of them, or another seed.')
+        return False
     return equal == len(cases)
 
 
