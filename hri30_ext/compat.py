@@ -23,7 +23,12 @@ import numpy as np
 import torch
 
 from .errors import HRI30Error
-from .utils.checkpoint_scan import DamagedContent, RefusedContent, scan_checkpoint
+from .utils.checkpoint_scan import (
+    DamagedContent,
+    HostileContent,
+    RefusedContent,
+    scan_checkpoint,
+)
 
 _DRN = 'mmaction.models.localizers.drn'
 
@@ -80,15 +85,18 @@ def import_mmaction() -> None:
             'with: bash tools/setup.sh') from error
 
 
-def _serve_history_statistic(owner, name):
+def _serve_attribute(owner, name):
     """Stands in for ``getattr`` while a checkpoint is unpickled.
 
-    mmengine pickles the statistics of HistoryBuffer as ``getattr(class, name)``.
-    The built-in would hand out any attribute of any object, and with it a way
-    to run code; this serves the buffer's own statistics only.
+    mmengine pickles the statistics of HistoryBuffer as ``getattr(class, name)``, and so the
+    curve of its OneCycleLR. The built-in would hand out any attribute of any object, and
+    with it a way to run code; this serves these few only.
     """
     from mmengine.logging import HistoryBuffer
-    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+    if (owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean')
+            or owner is OneCycleParamScheduler
+            and name in ('_annealing_cos', '_annealing_linear')):
         return getattr(owner, name)
     raise pickle.UnpicklingError(f'a checkpoint may not look up {name!r} of {owner!r}')
 
@@ -100,21 +108,54 @@ def _globals_of_mmengine() -> list:
     allowed only for a file that :mod:`hri30_ext.utils.checkpoint_scan` has looked at.
     """
     from mmengine.logging import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
     core = np.core if np.lib.NumpyVersion(np.__version__) < '2.0.0' else np._core
     reconstruct = core.multiarray._reconstruct
     scalar = core.multiarray.scalar
     dtypes = {type(np.dtype(f'{kind}{size}')) for kind, sizes in
               (('b', '1'), ('i', '1248'), ('u', '1248'), ('f', '248')) for size in sizes}
     return [
-        HistoryBuffer, np.ndarray, np.dtype, *dtypes, reconstruct, scalar,
+        HistoryBuffer, OneCycleParamScheduler,
+        np.ndarray, np.dtype, *dtypes, reconstruct, scalar,
         # numpy 1 and 2 pickle the same functions under different module names.
         (reconstruct, 'numpy.core.multiarray._reconstruct'),
         (reconstruct, 'numpy._core.multiarray._reconstruct'),
         (scalar, 'numpy.core.multiarray.scalar'),
         (scalar, 'numpy._core.multiarray.scalar'),
         (bytes, 'builtins.bytes'),  # the content of an empty array
-        (_serve_history_statistic, 'builtins.getattr'),
+        (_serve_attribute, 'builtins.getattr'),
     ]
+
+
+def _check_content(file) -> None:
+    """Looks at a checkpoint before it is loaded, and at whether torch sees the same.
+
+    Python and torch each have their own reader of archives, and a file may be made so that
+    they find different records in it: then a harmless pickle would be looked at, and
+    another loaded.
+
+    Args:
+        file (BinaryIO): The open file; it is left at its start.
+
+    Raises:
+        RefusedContent: see :func:`scan_checkpoint`; also where torch sees another content.
+        DamagedContent: the same.
+    """
+    records = scan_checkpoint(file).records
+    if not records:
+        return
+    try:
+        reader = torch._C.PyTorchFileReader(file)
+        same = sorted(reader.get_all_records()) == sorted(records) and all(
+            reader.get_record_offset(name) == record.offset
+            and reader.get_record_size(name) == record.size
+            for name, record in records.items())
+    except RuntimeError as error:
+        raise DamagedContent(f'torch cannot read it: {error}') from error
+    finally:
+        file.seek(0)
+    if not same:
+        raise HostileContent('records that torch finds elsewhere')
 
 
 _LOADING = threading.RLock()
@@ -138,19 +179,29 @@ def load_mmengine_checkpoints() -> None:
                       'always loaded as weights only', stacklevel=2)
 
     @functools.wraps(original)
-    def load(f, map_location=None, pickle_module=None, *, weights_only=None, **kwargs):
+    def load(f, map_location=None, pickle_module=None, *, weights_only=None, mmap=None,
+             **kwargs):
         if weights_only is False or pickle_module is not None:
             return original(f, map_location, pickle_module, weights_only=weights_only,
-                            **kwargs)
-        allowed = []
-        with contextlib.suppress(RefusedContent, DamagedContent, OSError, AttributeError), (
-                open(f, 'rb') if isinstance(f, str | os.PathLike)
-                else contextlib.nullcontext(f)) as file:
-            scan_checkpoint(file)
-            allowed = _globals_of_mmengine()
-        # One at a time: the list is one for all threads.
-        with _LOADING, torch.serialization.safe_globals(allowed):
-            return original(f, map_location, weights_only=True, **kwargs)
+                            mmap=mmap, **kwargs)
+        if mmap is None:
+            from torch.utils.serialization import config
+            mmap = config.load.mmap
+        with contextlib.ExitStack() as files:
+            allowed = []
+            # Mapped, a file is opened again, and might be another by then; and a stream
+            # that does not stand at its start is not read from there.
+            with contextlib.suppress(RefusedContent, DamagedContent, OSError,
+                                     AttributeError):
+                is_path = isinstance(f, str | os.PathLike)
+                file = files.enter_context(open(f, 'rb')) if is_path and not mmap else f
+                if not mmap and file.tell() == 0:
+                    _check_content(file)
+                    # What was looked at is what is loaded: the same handle.
+                    f, allowed = file, _globals_of_mmengine()
+            # One at a time: the list is one for all threads.
+            with _LOADING, torch.serialization.safe_globals(allowed):
+                return original(f, map_location, weights_only=True, mmap=mmap, **kwargs)
 
     load.unscanned = original
     torch.load = torch.serialization.load = load
@@ -167,9 +218,15 @@ def _why_unreadable(filename: str, error: Exception) -> HRI30Error:
     # torch names what it refuses: 'Unsupported global: GLOBAL os.system was not ...'
     reason = next((line.strip() for line in text.splitlines()
                    if 'GLOBAL' in line or 'may not look up' in line), None)
-    if isinstance(error, RefusedContent):
+    if isinstance(error, HostileContent):
         reason = text
-    if isinstance(error, pickle.UnpicklingError | RefusedContent) and reason:
+    elif isinstance(error, RefusedContent):
+        return HRI30Error(
+            f'{filename}: refused, since it holds {text[:200]}, which this program does '
+            'not read.\n'
+            'Expected tensors and plain data, as mmengine and torch.save write them by '
+            'default. Load it where it was made, and save its state_dict alone.')
+    if isinstance(error, pickle.UnpicklingError | HostileContent) and reason:
         return HRI30Error(
             f'{filename}: refused, since loading it would run code or build '
             f'objects that are not weights ({reason[:200]}).\n'
@@ -208,12 +265,13 @@ def load_from_local(filename: str, map_location=None) -> dict:
             'for the weights to start from, set load_from=PATH (or load_from=None '
             'to start from scratch).')
     try:
-        # One handle: what is looked at is what is loaded.
+        # One handle, so that no other file can take the place of the one that was looked
+        # at; and torch's own reader of archives has to find in it what was looked at.
         with open(filename, 'rb') as file:
-            scan_checkpoint(file)
+            _check_content(file)
             with _LOADING, torch.serialization.safe_globals(_globals_of_mmengine()):
                 checkpoint = torch.load.unscanned(file, map_location=map_location,
-                                                  weights_only=True)
+                                                  weights_only=True, mmap=False)
     except HRI30Error:
         raise
     except Exception as error:  # torch raises many kinds for a bad file

@@ -13,9 +13,11 @@ import pickle
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -38,13 +40,14 @@ class Call:
         return self.call
 
 
-def save_program(program: bytes, path: Path, numbers: dict[str, bytes] | None = None,
+def save_program(program: bytes, path: Path | BinaryIO,
+                 numbers: dict[str, bytes] | None = None,
                  compression: int = zipfile.ZIP_STORED) -> None:
     """Writes a pickle as the content of a checkpoint in torch's ZIP format.
 
     Args:
         program (bytes): The pickle.
-        path (Path): Where to.
+        path (Path | BinaryIO): Where to.
         numbers (dict[str, bytes], optional): Records of tensors, by key.
         compression (int): Of all records.
     """
@@ -169,11 +172,14 @@ def _poisoned_history(path: Path, mark: Path) -> None:
     save_program(program.add(b't').end(), path)
 
 
-def _history_attributes(path: Path, mark: Path) -> None:
+def _attributes() -> bytes:
     """A history whose method ``mean`` is another function."""
     program = Program().add(b'}').string('message_hub').add(_HISTORY, b')\x81}')
-    program.string('mean').add('torch._utils _rebuild_parameter', b'sbs')
-    save_program(program.end(), path)
+    return program.string('mean').add('torch._utils _rebuild_parameter', b'sbs').end()
+
+
+def _history_attributes(path: Path, mark: Path) -> None:
+    save_program(_attributes(), path)
 
 
 def _wrapped_dict(path: Path, mark: Path) -> None:
@@ -228,6 +234,85 @@ def _named(name: str):
     def write(path: Path, mark: Path) -> None:
         save_program(Program().add(b'}').string('meta').add(name, b')Rs').end(), path)
     return write
+
+
+# ---- What readers of archives disagree about ---------------------------------------------
+
+
+def _two_archives() -> tuple[bytes, bytes, bytes, bytes]:
+    """Makes two archives with records of the same names.
+
+    Returns:
+        tuple[bytes, bytes, bytes, bytes]: Records and directory of a hostile one, and of a
+        harmless one that is shorter.
+    """
+    parts = []
+    # Torch loads the one without complaint, with what is allowed for checkpoints here.
+    for program in (_attributes(), pickle.dumps({'state_dict': {}}, 2)):
+        file = io.BytesIO()
+        save_program(program, file)
+        data = file.getvalue()
+        start, = struct.unpack('<L', data[-6:-2])
+        parts += [data[:start], data[start:-22]]
+    return tuple(parts)
+
+
+def _shift(directory: bytes, shift: int, comment: bytes = b'') -> bytes:
+    """Moves what a directory names; the last entry gets a comment."""
+    moved, place = bytearray(directory), 0
+    while place < len(moved):
+        last, (name, extra) = place, struct.unpack('<2H', moved[place + 28:place + 32])
+        offset, = struct.unpack('<L', moved[place + 42:place + 46])
+        moved[place + 42:place + 46] = struct.pack('<L', offset + shift)
+        place += 46 + name + extra
+    moved[last + 32:last + 34] = struct.pack('<H', len(comment))
+    return bytes(moved) + comment
+
+
+def _end(directory: bytes, offset: int) -> bytes:
+    count = directory.count(b'PK\1\2')
+    return b'PK\5\6' + struct.pack('<4H2LH', 0, 0, count, count, len(directory), offset, 0)
+
+
+def _two_directories(path: Path, mark: Path) -> None:
+    """zipfile takes the directory before the end, and torch the one that the end names."""
+    records, directory, harmless, second = _two_archives()
+    start = len(records) + len(directory)
+    named = len(records)
+    # zipfile shifts all by how far it found the directory from where it is said to be.
+    second = _shift(second, named - len(harmless))
+    path.write_bytes(records + directory + harmless + second + _end(second, named))
+    assert zipfile.ZipFile(path).start_dir == start + len(harmless)
+
+
+def _two_ends(path: Path, mark: Path) -> None:
+    """zipfile looks for an end of 64 bits before its locator, and torch where that says.
+
+    The locator is the comment of the last record, so that the short end fits as well.
+    """
+    records, directory, harmless, second = _two_archives()
+    count = directory.count(b'PK\1\2')
+    end = b'PK\6\6' + struct.pack('<Q2H2L4Q', 44, 45, 45, 0, 0, count, count,
+                                  len(directory), len(records))
+    place = len(records) + len(directory)
+    start = place + len(end)
+    locator = b'PK\6\7' + struct.pack('<LQL', 0, place, 1)
+    second = _shift(second, start, locator)
+    path.write_bytes(records + directory + end + harmless + second
+                     + _end(second, start + len(harmless)))
+
+
+def _two_names(path: Path, mark: Path) -> None:
+    """Two records with a second name each, which some readers go by: the other's."""
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name, other, program in (
+                ('data.pkl', 'data.txt', _attributes()),
+                ('data.txt', 'data.pkl', pickle.dumps({'state_dict': {}}, 2))):
+            record, other = zipfile.ZipInfo(f'archive/{name}'), f'archive/{other}'.encode()
+            checksum = zlib.crc32(record.filename.encode())
+            record.extra = struct.pack('<2HBL', 0x7075, 5 + len(other), 1, checksum) + other
+            archive.writestr(record, program)
+        archive.writestr('archive/version', '3\n')
 
 
 # ---- What takes memory or time -----------------------------------------------------------
@@ -286,6 +371,22 @@ def _laughs(path: Path, mark: Path) -> None:
     save_program(program.add(b'ts').end(), path)
 
 
+def _copies(path: Path, mark: Path) -> None:
+    """A text of a megabyte, of which ten thousand copies are made as bytes."""
+    program = Program().string('latin1')
+    encoding = program.keep()
+    text = program.string('x' * 2**20).keep()
+    program.add(b'}').string('meta').add(b'(')
+    encode = program.add('_codecs encode').keep()
+    program.add((encode + text + encoding + b'\x86R') * 10_000, b'ts')
+    save_program(program.end(), path)
+
+
+def _repeated_tensors(path: Path, mark: Path) -> None:
+    """Four tensors of half a million numbers, all of them one number in the file."""
+    torch.save({'state_dict': [torch.zeros(1).expand(2**19) for _ in range(4)]}, path)
+
+
 def _slow_key(path: Path, mark: Path) -> None:
     """A key whose hash is that of two tuples of two tuples of ..., sixty deep."""
     program = Program().add(b'})')
@@ -332,6 +433,9 @@ RUN_CODE = {
     'type of pointers': _type_of_pointers,
     'number of objects': _scalar_of_objects,
     'hooks of a tensor': _hooks,
+    'two directories': _two_directories,
+    'two ends of an archive': _two_ends,
+    'records with two names': _two_names,
 }
 
 TAKE_ALL = {
@@ -341,6 +445,8 @@ TAKE_ALL = {
     'folded tensor': _folded_tensor,
     'compressed records': _bomb,
     'shared lists': _laughs,
+    'copies of a text': _copies,
+    'repeated tensors': _repeated_tensors,
     'slow key': _slow_key,
     'deep lists': _deep,
     'a list that holds itself': _loop,

@@ -72,6 +72,7 @@ def runner(clips_root, tmp_path_factory):
     runner = HRI30Runner.from_cfg(cfg)
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
     return runner
 
 
