@@ -57,9 +57,9 @@ def start(launcher: str, timeout: float = PEER_TIMEOUT) -> None:
     CUDA.
 
     Args:
-        launcher (str): ``none``, or ``pytorch``: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR
-            and MASTER_PORT are in the environment, as tools/_launch.py and torchrun set
-            them.
+        launcher (str): ``none``, or ``pytorch``: RANK, WORLD_SIZE, MASTER_ADDR and
+            MASTER_PORT are in the environment, as tools/_launch.py and torchrun set them;
+            LOCAL_RANK too where it is not RANK modulo the GPUs.
         timeout (float): Seconds without an answer after which a process counts as lost,
             and seconds that the first processes wait for the last.
 
@@ -72,14 +72,17 @@ def start(launcher: str, timeout: float = PEER_TIMEOUT) -> None:
     if launcher != 'pytorch':
         raise HRI30Error(f'--launcher {launcher}: expected none or pytorch.\nUnder Slurm, '
                          'tools/slurm_train.sh starts the processes.')
+    cuda = torch.cuda.is_available()
     try:
-        rank, size, local_rank, port = (int(os.environ[name]) for name in (
-            'RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_PORT'))
+        rank, size, port = (int(os.environ[name]) for name in (
+            'RANK', 'WORLD_SIZE', 'MASTER_PORT'))
+        # Not all that start processes set it; mmengine reads it as well.
+        local_rank = int(os.environ.setdefault(
+            'LOCAL_RANK', str(rank % torch.cuda.device_count() if cuda else rank)))
         address = os.environ['MASTER_ADDR']
     except (KeyError, ValueError) as error:
         raise HRI30Error(f'--launcher pytorch: the environment lacks {error}.\nStart '
                          'several processes with GPUS=N bash tools/train.sh.') from error
-    cuda = torch.cuda.is_available()
     if cuda and local_rank >= torch.cuda.device_count():
         raise HRI30Error(
             f'GPUS: process {local_rank + 1} of {socket.gethostname()} has no GPU of its '

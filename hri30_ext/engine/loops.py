@@ -25,6 +25,7 @@ from ..utils import randomness
 from .distributed import agree
 from .fine_tuning import unwrap
 from .signals import StopRequest, leave_signals_to_parent
+from .skipped import SkippedVideosHook
 
 #: The checkpoint between those of two epochs, in the work folder.
 WITHIN_EPOCH = 'within_epoch.pth'
@@ -86,7 +87,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     mmengine's hold neither the generators of random numbers, nor the position in the epoch,
     nor gradients that were gathered for the next step. Here a training that was stopped,
     however, ends with the very weights of one that was not, on the CPU with the same
-    seed, threads and versions.
+    settings, seed, threads and versions. Its clips too have to be a function of seed, epoch
+    and index, as those of datasets with ``set_epoch`` are: what other datasets draw depends
+    on which process loads a clip, and since when it lives.
 
     - Every ``save_minutes`` there is a checkpoint within the epoch, ``within_epoch.pth``;
       the next one of an epoch replaces it.
@@ -116,8 +119,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             (str, the same in all checkpoints of a training, resumed or not), ``stage``
             (``epoch``: an epoch begins; ``batches``: the next batch is due;
             ``validation``: that of the epoch is due), ``clips`` (int, seen in the epoch),
-            ``randomness`` (list, one a process) and ``gradients`` (dict of tensors by
-            parameter name).
+            ``randomness`` (list, one a process), ``gradients`` (dict of tensors by
+            parameter name) and ``buffers`` (list, one a process, of dicts of tensors by
+            name; empty but of several processes within an epoch).
 
     Raises:
         HRI30Error: ``save_minutes`` is no number above 0.
@@ -176,6 +180,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             self._set_loaders_apart()
             self.runner.call_hook('before_train')
             self._restore_gradients()
+            self._restore_buffers()
             self._saved_at = time.monotonic()
             if self._resumed.get('stage') == 'validation':
                 self._restore_randomness()
@@ -239,6 +244,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             runner.val_loop.run()
         except _StopValidation:
             for hook in runner.hooks:
+                if isinstance(hook, SkippedVideosHook):
+                    hook.leave_validation()
                 if isinstance(hook, EMAHook):  # has the averaged weights in the model
                     hook.after_val_epoch(runner)
             self._save_or_stop('validation', states=states)
@@ -272,8 +279,12 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         To be called by all processes.
         """
         stage, clips, states = self._position or ('epoch', 0, None)
+        for hook in self.runner.hooks:
+            if isinstance(hook, SkippedVideosHook):
+                hook.gather(self.runner)
         self.progress = dict(
             run=self._run, stage=stage, clips=clips, gradients=self._gather_gradients(),
+            buffers=self._gather_buffers() if stage == 'batches' else [],
             randomness=all_gather_object(states or randomness.get_states()))
         try:
             yield
@@ -324,6 +335,20 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 gradients[name] = gradient.cpu()
         return gradients
 
+    def _gather_buffers(self) -> list[dict[str, torch.Tensor]]:
+        """Returns the buffers that are not alike in all processes, such as BatchNorm's.
+
+        Within an epoch they are not; the checkpoint itself has those of the first process.
+        """
+        if get_world_size() == 1:
+            return []
+        everyone = all_gather_object({
+            name: buffer.detach().cpu()
+            for name, buffer in unwrap(self.runner.model).named_buffers()})
+        differing = [name for name, buffer in everyone[0].items()
+                     if any(not torch.equal(buffer, other[name]) for other in everyone)]
+        return [{name: own[name] for name in differing} for own in everyone]
+
     # ---- Stopping -----------------------------------------------------------------------
 
     def _end_before_the_first_batch(self, number: int) -> None:
@@ -372,7 +397,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                     and type(progress['clips']) is int and progress['clips'] >= 0
                     and isinstance(progress['run'], str)
                     and isinstance(progress['randomness'], list)
-                    and isinstance(progress['gradients'], dict))
+                    and isinstance(progress['gradients'], dict)
+                    and isinstance(progress.get('buffers', []), list))
         except (KeyError, TypeError):
             fits = False
         if not fits:
@@ -422,6 +448,19 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             self.runner.logger.warning(
                 f'{self._saved}: lacks the gradients gathered for the next step, which '
                 'has fewer clips.')
+
+    def _restore_buffers(self) -> None:
+        """Gives each process its own buffers back."""
+        buffers = self._resumed.pop('buffers', [])
+        if len(buffers) != get_world_size():
+            return  # of the first process, in all
+        own = dict(unwrap(self.runner.model).named_buffers())
+        try:
+            for name, saved in buffers[get_rank()].items():
+                own[name].copy_(saved)
+        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise HRI30Error(f'{self._saved}: has buffers that do not fit the model '
+                             f'({error}).\nResume from another checkpoint.') from error
 
     def _count_seen(self, clips: int) -> int:
         """Counts the batches of the epoch that were seen.

@@ -62,6 +62,7 @@ class SkippedVideosHook(Hook):
         self._all: dict[str, _Entry] = {}  # by file; of all processes, when last asked
         self._own: dict[str, _Entry] = {}  # of this one, since then
         self._named: set[str] = set()
+        self._before_validation: dict[str, _Entry] = {}
 
     # ---- Collecting ---------------------------------------------------------------------
 
@@ -74,6 +75,14 @@ class SkippedVideosHook(Hook):
         if self._name_new(runner) and runner.world_size == 1:
             self._check(runner)
 
+    def before_val_epoch(self, runner) -> None:
+        """Remembers what there was before."""
+        self._before_validation = self._own
+
+    def leave_validation(self) -> None:
+        """Forgets the clips of a validation that is left, and will be done anew."""
+        self._own = self._before_validation
+
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Takes up the clips of a batch that get no score."""
         for sample in _samples(data_batch):
@@ -83,17 +92,18 @@ class SkippedVideosHook(Hook):
 
     def after_train_epoch(self, runner) -> None:
         """Adds up over the processes."""
-        self._gather(runner)
+        self.gather(runner)
         self._check(runner)
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         """Adds up over the processes."""
-        self._gather(runner)
+        self.gather(runner)
 
     def _add(self, filename: str, entry: _Entry) -> None:
         self._own = _added(self._own, {filename: entry})
 
-    def _gather(self, runner) -> None:
+    def gather(self, runner) -> None:
+        """Adds up over the processes; to be called by all."""
         for found in all_gather_object(self._own):
             self._all = _added(self._all, found)
         self._own = {}

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 from types import SimpleNamespace
@@ -12,18 +13,22 @@ import pytest
 import torch
 import torch.distributed as dist
 from conftest import CLASSES, DEMO_CONFIG, PRIMITIVE
+from mmaction.registry import HOOKS
+from mmengine.hooks import Hook
+from same_training import assert_same_training, load
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
 from hri30_ext.config import load_config
-from hri30_ext.engine import FrozenBatchNormHook, distributed
+from hri30_ext.engine import FrozenBatchNormHook, SkippedVideosHook, distributed
 from hri30_ext.engine.data_parallel import (
     ends_with_repeated,
     loss_weight,
     scale_learning_rate,
     use_processes,
 )
-from hri30_ext.errors import HRI30Error
+from hri30_ext.engine.skipped import _Entry
+from hri30_ext.errors import HRI30Error, Interrupted
 from hri30_ext.evaluation.results import Results
 
 # Processes that begin with everything imported, and nothing computed.
@@ -238,6 +243,47 @@ def test_first_losses_are_those_of_one_process(alike, tmp_path, size, batch):
     one, many = _losses(tmp_path / 'one'), _losses(tmp_path / 'many')
     assert len(one) == len(many) == 20 and len(set(one)) > 10
     np.testing.assert_allclose(many, one, rtol=1e-5)
+
+
+@HOOKS.register_module(force=True)
+class StopFirst(Hook):
+    """Has a signal come to the first process alone, and a clip fail in the other."""
+
+    priority = 'LOWEST'
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == 4:
+            if runner.rank == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+            else:
+                hook = next(hook for hook in runner.hooks
+                            if isinstance(hook, SkippedVideosHook))
+                hook._add('a.avi', _Entry('a', 'damaged', 1, True))
+
+
+def _train_on(rank, launcher, work_dir, options, resume):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        train(DEMO_CONFIG, work_dir=work_dir, launcher=launcher, options=options,
+              resume=resume)
+    except Interrupted as error:
+        sys.exit(error.exit_code)
+
+
+@pytest.mark.slow
+def test_stopped_processes_go_on_bit_for_bit(options, tmp_path):
+    """Two summands are added alike in any order; BatchNorm's statistics are not alike."""
+    options.update(input_size=(64, 64), batch_size=1, max_skipped=0.5, leak_check=None)
+    stop = {**options, 'default_hooks.stop': dict(type='StopFirst')}
+    whole, stopped = (str(tmp_path / name) for name in ('whole', 'stopped'))
+    assert in_processes(2, _train_on, whole, options, False) == [0, 0]
+    assert in_processes(2, _train_on, stopped, stop, False) == [143, 143]
+    saved = load(f'{stopped}/within_epoch.pth')
+    first, second = saved['progress']['buffers']
+    assert first and any(not torch.equal(first[name], second[name]) for name in first)
+    assert list(saved['skipped_videos']) == ['a.avi']
+    assert in_processes(2, _train_on, stopped, options, True) == [0, 0]
+    assert_same_training(f'{whole}/epoch_2.pth', f'{stopped}/epoch_2.pth')
 
 
 def _test(rank, launcher, checkpoint, out, options):
