@@ -12,8 +12,9 @@
 #
 # Two minutes before its time is over, Slurm sends SIGUSR1: the training saves and ends
 # with status 138, and the job is put into the queue again. It then begins with --resume,
-# as after the failure of a node, if the job itself has saved something. The clone, the data and the work folder must be on
-# storage that all nodes share. The log is slurm-JOB.out in the work folder.
+# as after the failure of a node, if the job itself has saved something. The clone, the
+# data and the work folder must be on storage that all nodes share. The log is
+# slurm-JOB.out in the work folder.
 #
 # For example, 16 GPUs on two nodes, with the learning rate for as many:
 #   NNODES=2 SBATCH_OPTIONS=--partition=a100 bash tools/slurm_train.sh \

@@ -16,7 +16,7 @@ from torch import nn
 
 from .. import modules  # noqa: F401  (registers what configs name)
 from ..apis.common import drop_pretrained
-from ..engine.runner import fit_weights
+from ..engine.runner import explain_other_form, fit_weights
 from ..errors import HRI30Error
 
 # What neither mixes frames nor looks at how many there are.
@@ -213,8 +213,9 @@ def build_recognizer(cfg: Config, checkpoint: str | Path) -> nn.Module:
                          'Recognizer3D.')
     weights = _load_checkpoint(str(Path(checkpoint).expanduser()), map_location='cpu',
                                logger='silent')
-    fit_weights(weights, model, str(checkpoint), new_head_allowed=False,
-                classes=cfg.get('classes'))
-    _load_checkpoint_to_model(model, weights, strict=False,
-                              revise_keys=[(r'^module.', '')])
+    with explain_other_form(str(checkpoint)):
+        fit_weights(weights, model, str(checkpoint), new_head_allowed=False,
+                    classes=cfg.get('classes'))
+        _load_checkpoint_to_model(model, weights, strict=False,
+                                  revise_keys=[(r'^module.', '')])
     return model.eval()

@@ -67,6 +67,8 @@ class CurvesHook(Hook):
         """Takes the curves up when a training is resumed."""
         if runner._resume:
             self._resumed = checkpoint.get('curves')
+            if self._resumed:
+                _check_curves(self._resumed)
 
     def before_train(self, runner) -> None:
         """Goes on with the curves of the run that is resumed."""
@@ -121,6 +123,16 @@ class CurvesHook(Hook):
     def _write(self, folder: Path, title: str) -> None:
         write_curves(folder / 'training_curves.csv', self._history)
         plot_training_curves(folder / 'training_curves.png', self._history, title)
+
+
+def _check_curves(curves: dict) -> None:
+    """Raises what Python does where curves in a checkpoint have another form."""
+    lists = [*curves['sums'].values(), curves['rates'].values(), [curves['minutes']],
+             *(point.values() for point in curves['history']),
+             [point['epoch'] for point in curves['history']]]
+    for number in (number for numbers in lists for number in numbers):
+        if not isinstance(number, int | float):
+            raise TypeError(f'curves with a {type(number).__name__}')
 
 
 @HOOKS.register_module()

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import logging
 import sys
+from collections.abc import Iterator
 
 import torch
 from mmengine.logging import MMLogger
@@ -12,6 +13,7 @@ from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_mod
 
 from ..errors import HRI30Error, first_cases
 from ..utils.fileio import disk_full, ran_out_of_disk
+from ..utils.text import printable
 from .fine_tuning import unwrap
 from .loops import ResumableTrainLoop
 from .schedules import Horizon
@@ -79,11 +81,17 @@ class HRI30Runner(Runner):
 
         Under settings that give other batches, learning rates are those of a whole training
         of these settings.
+
+        Raises:
+            HRI30Error: the checkpoint is of another model, other classes or another
+                optimizer, or was not saved by a training.
         """
         horizon = Horizon(self)
-        super().resume(*args, **kwargs)
-        match_layouts(self.optim_wrapper.optimizer)
-        horizon.keep()
+        with explain_other_form(self._load_from):
+            super().resume(*args, **kwargs)
+            _check_optimizer(self.optim_wrapper.optimizer, self._load_from)
+            match_layouts(self.optim_wrapper.optimizer)
+            horizon.keep()
 
     def save_checkpoint(self, *args, save_optimizer: bool = True, **kwargs) -> None:
         """Saves, and where it may be resumed from says where the training stands.
@@ -103,23 +111,61 @@ class HRI30Runner(Runner):
         Args and returns are those of :meth:`mmengine.runner.Runner.load_checkpoint`.
 
         Raises:
-            HRI30Error: the checkpoint is of another model or other classes.
+            HRI30Error: the checkpoint is of another model or other classes, or of a form
+                that none has.
         """
         checkpoint = _load_checkpoint(filename, map_location=map_location)
         if self._resume:
             _check_resumable(checkpoint, filename, self.logger)
         model = unwrap(self.model)
         fine_tuning = self._train_dataloader is not None and not self._resume
-        message = fit_weights(checkpoint, model, str(filename),
-                              new_head_allowed=fine_tuning,
-                              classes=self.cfg.get('classes'))
-        # After the new head is in: averaged weights start from the same ones.
-        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        checkpoint = _load_checkpoint_to_model(
-            model, checkpoint, strict, revise_keys=list(revise_keys))
+        with explain_other_form(filename):
+            message = fit_weights(checkpoint, model, str(filename),
+                                  new_head_allowed=fine_tuning,
+                                  classes=self.cfg.get('classes'))
+            # After the new head is in: averaged weights start from the same ones.
+            self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+            checkpoint = _load_checkpoint_to_model(
+                model, checkpoint, strict, revise_keys=list(revise_keys))
         self._has_loaded = True
         self.logger.info(message)
         return checkpoint
+
+
+@contextlib.contextmanager
+def explain_other_form(filename: str) -> Iterator[None]:
+    """Says that a checkpoint has not the form that it should have.
+
+    What is read of one has many parts, each with a form of its own, and whoever wrote the
+    file may have put anything there: what Python says of it is said of the file.
+
+    Args:
+        filename (str): The checkpoint that is used within.
+
+    Raises:
+        HRI30Error: a part of it was of another type, or absent.
+    """
+    try:
+        yield
+    except (AssertionError, AttributeError, IndexError, KeyError, TypeError,
+            ValueError) as error:
+        text = printable(' '.join(str(error).split()))[:200]
+        raise HRI30Error(
+            f'{filename}: a part of it is not as a checkpoint of this config has it '
+            f'({type(error).__name__}: {text}).\nExpected one that a training with the '
+            'same model and optimizer has saved; take another.') from error
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer, filename: str) -> None:
+    """Refuses the state of another optimizer, of which torch takes what it finds."""
+    for group in optimizer.param_groups:
+        missing = sorted(optimizer.defaults.keys() - group.keys())
+        if missing:
+            raise HRI30Error(
+                f'{filename}: its optimizer is no {type(optimizer).__name__}: it has no '
+                f'{", ".join(missing)}.\nExpected a checkpoint of this optimizer. To '
+                'resume, set the one that it was trained with; to begin anew from its '
+                f'weights, set load_from={filename}.')
 
 
 def _check_resumable(checkpoint, filename: str, logger: MMLogger) -> None:

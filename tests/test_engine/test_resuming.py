@@ -171,6 +171,48 @@ def test_the_comparison_sees_a_difference(trained, tmp_path):
             assert_same_training(trained / 'epoch_1.pth', one)
 
 
+# ---- Checkpoints of another form --------------------------------------------------------
+
+PARTS = {
+    'meta seed': ('meta', 'seed', 'x'),
+    'classes': ('meta', 'dataset_meta', {'classes': ['a'] * 3 + ['b']}),
+    'weights': ('state_dict', None, 5),
+    'logged values': ('message_hub', 'log_scalars', None),
+    'optimizer': ('optimizer', None, 'x'),
+    'moments': ('optimizer', 'state', [1]),
+    'groups': ('optimizer', 'param_groups', []),
+    'schedules': ('param_schedulers', None, [5, 5]),
+    'position': ('progress', 'clips', '3'),
+    'random numbers': ('progress', 'randomness', [{'torch': 5}]),
+    'early stopping': ('early_stopping', 'wait_count', None),
+    'unreadable clips': ('skipped_videos', None, {'a.avi': 5}),
+    'curves': ('curves', 'history', [{'epoch': 1, 'loss': 'x'}]),
+}
+
+
+@pytest.mark.parametrize('part', list(PARTS))
+def test_parts_of_another_form_are_one_message(part, work, options):
+    name, key, value = PARTS[part]
+    checkpoint = load(work / 'epoch_2.pth')
+    if key is None:
+        checkpoint[name] = value
+    else:
+        checkpoint[name][key] = value
+    path = work / 'other.pth'
+    torch.save(checkpoint, path)
+    with pytest.raises(HRI30Error) as error:
+        train(DEMO_CONFIG, work_dir=str(work), options=options, resume=str(path))
+    assert str(error.value).startswith(f'{path}: ')
+    assert 'xpected' in str(error.value) or 'Resume from another' in str(error.value)
+
+
+def test_state_of_another_optimizer_is_refused(work, options):
+    """torch would take it, and miss what it needs at the first step."""
+    with pytest.raises(HRI30Error, match='its optimizer is no SGD: it has no dampening'):
+        train(DEMO_CONFIG, work_dir=str(work), options={**options, 'optimizer': 'sgd'},
+              resume=True)
+
+
 # ---- Stopping ---------------------------------------------------------------------------
 
 

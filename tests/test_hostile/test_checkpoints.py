@@ -241,3 +241,11 @@ def test_stock_checkpoints_still_load(tmp_path):
     assert torch.load(path)['b'] == {1, 2}
     with pytest.raises(HRI30Error, match='refused'):
         load_from_local(str(path))
+
+
+@pytest.mark.parametrize('change', [dict(state_dict=5), dict(meta=dict(dataset_meta='x'))])
+def test_another_form_is_one_message(change, runner, tmp_path):
+    path = tmp_path / 'form.pth'
+    torch.save({'state_dict': dict(runner.model.state_dict()), **change}, path)
+    with pytest.raises(HRI30Error, match='not as a checkpoint of this config has it'):
+        build_recognizer(runner.cfg, str(path))
