@@ -395,13 +395,14 @@ def test_what_no_training_can_go_on_from_is_named(options, work, change, message
 # ---- What is removed --------------------------------------------------------------------
 
 
-def resumed_hook(folder, info, epoch=3):
+def resumed_hook(folder, info, epoch=3, warn=lambda text: None):
     """Returns the checkpoint hook of a run that is resumed, and what it was told."""
     hub = MessageHub.get_instance(f'resumed {uuid.uuid4()}')
     for key, value in info.items():
         hub.update_info(key, value)
     runner = SimpleNamespace(work_dir=str(folder), epoch=epoch, max_epochs=9, iter=0,
-                             logger=logging.getLogger(), message_hub=hub, _resume=True,
+                             message_hub=hub, _resume=True,
+                             logger=SimpleNamespace(info=str, warning=warn),
                              _load_from=str(folder / 'epoch_3.pth'),
                              train_loop=SimpleNamespace(stop_training=False),
                              save_checkpoint=lambda folder, filename, *args, **kwargs:
@@ -413,7 +414,7 @@ def resumed_hook(folder, info, epoch=3):
 
 @pytest.mark.parametrize('best', ['{other}/best_top1_epoch_3.pth', '{work}/notes.pth', '..',
                                   '../other/best_top1_epoch_3.pth', '', 7, ['x']])
-def test_checkpoint_cannot_have_other_files_removed(tmp_path, best, caplog):
+def test_checkpoint_cannot_have_other_files_removed(tmp_path, best):
     """mmengine removes what the checkpoint that is resumed names as its own."""
     work, other = tmp_path / 'work', tmp_path / 'other'
     files = [other / 'best_top1_epoch_3.pth', other / 'epoch_1.pth', work / 'notes.pth',
@@ -424,10 +425,12 @@ def test_checkpoint_cannot_have_other_files_removed(tmp_path, best, caplog):
         file.write_text('precious')
     if isinstance(best, str):
         best = best.format(work=work, other=other)
+    warned = []
     hook, runner = resumed_hook(work, dict(
         best_ckpt=best, best_score=-1.0, last_ckpt=str(files[1]),
-        keep_ckpt_ids=['1.pth.txt', '../../other/epoch_1', -1, 1.0, True, None]))
-    assert 'is left alone, and the best is sought anew' in caplog.text
+        keep_ckpt_ids=['1.pth.txt', '../../other/epoch_1', -1, 1.0, True, None]),
+        warn=warned.append)
+    assert len(warned) == 1 and 'is left alone, and the best is sought anew' in warned[0]
     for runner.epoch in (4, 5, 6):
         hook.after_val_epoch(runner, dict(top1=runner.epoch / 10))
     assert all(file.read_text() == 'precious' for file in files)
