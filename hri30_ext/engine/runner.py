@@ -76,7 +76,7 @@ class HRI30Runner(Runner):
         super().set_randomness(seed, diff_rank_seed, deterministic)
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
-    def resume(self, *args, **kwargs) -> None:
+    def resume(self, filename: str, *args, **kwargs) -> None:
         """Resumes, with the optimizer's state in the layout of the parameters.
 
         Under settings that give other batches, learning rates are those of a whole training
@@ -87,9 +87,9 @@ class HRI30Runner(Runner):
                 optimizer, or was not saved by a training.
         """
         horizon = Horizon(self)
-        with explain_other_form(self._load_from):
-            super().resume(*args, **kwargs)
-            _check_optimizer(self.optim_wrapper.optimizer, self._load_from)
+        with explain_other_form(filename):
+            super().resume(filename, *args, **kwargs)
+            _check_optimizer(self.optim_wrapper.optimizer, filename)
             match_layouts(self.optim_wrapper.optimizer)
             horizon.keep()
 
