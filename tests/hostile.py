@@ -315,13 +315,27 @@ def _two_names(path: Path, mark: Path) -> None:
         archive.writestr('archive/version', '3\n')
 
 
+def _folder_records(changed: str, key: str = '0'):
+    """A record that torch takes for a folder: it would load memory that it never wrote."""
+
+    def write(path: Path, mark: Path) -> None:
+        with zipfile.ZipFile(path, 'w') as archive:
+            for name, content in (('data.pkl', _tensor(1, _long(1), _long(1), key)),
+                                  ('version', b'3\n'), (f'data/{key}', bytes(4))):
+                record = zipfile.ZipInfo(f'archive/{name}')
+                record.external_attr = 0x10 if name == changed else 0
+                archive.writestr(record, content)
+
+    return write
+
+
 # ---- What takes memory or time -----------------------------------------------------------
 
 
-def _tensor(count: int, shape: bytes, stride: bytes) -> bytes:
+def _tensor(count: int, shape: bytes, stride: bytes, key: str = '0') -> bytes:
     program = Program().add(b'}').string('state_dict')
     program.add('torch._utils _rebuild_tensor_v2', b'((').string('storage')
-    program.add('torch FloatStorage').string('0').string('cpu')
+    program.add('torch FloatStorage').string(key).string('cpu')
     program.add(b'\x8a\x08' + struct.pack('<q', count) + b'tQK\x00', shape, stride)
     return program.add(b'\x89', 'collections OrderedDict', b')RtRs').end()
 
@@ -436,6 +450,10 @@ RUN_CODE = {
     'two directories': _two_directories,
     'two ends of an archive': _two_ends,
     'records with two names': _two_names,
+    'pickle in a folder record': _folder_records('data.pkl'),
+    'numbers in a folder record': _folder_records('data/0'),
+    'numbers without a name': _folder_records('', ''),
+    'numbers named as a folder': _folder_records('', 'x/'),
 }
 
 TAKE_ALL = {

@@ -723,6 +723,10 @@ def _find_records(file: BinaryIO, archive: zipfile.ZipFile, end: int) -> dict[st
     records = {}
     for entry in entries:
         name = entry.filename
+        # torch reads nothing of a folder (miniz tests the name and the DOS attribute), and
+        # unpickles whatever its memory held before.
+        if not name or name.endswith('/') or entry.external_attr & 0x10:
+            raise HostileContent(f'a folder or a record without a name, {name[:60]!r}')
         if entry.orig_filename != name or '\0' in name or entry.volume or entry.comment or (
                 # Of the other kinds some give a record another name.
                 _extra_fields(entry.extra) not in ([], [1])):
