@@ -22,13 +22,13 @@ import warnings
 import numpy as np
 import torch
 
-from .errors import HRI30Error
-from .utils.checkpoint_scan import (
+from .checkpoints import (
     DamagedContent,
     HostileContent,
     RefusedContent,
     scan_checkpoint,
 )
+from .errors import HRI30Error
 
 _DRN = 'mmaction.models.localizers.drn'
 
@@ -105,7 +105,7 @@ def _globals_of_mmengine() -> list:
     """Lists what mmengine's checkpoints name besides tensors.
 
     Each of them can be misused by arguments that mmengine never writes, so they are
-    allowed only for a file that :mod:`hri30_ext.utils.checkpoint_scan` has looked at.
+    allowed only for a file that :mod:`hri30_ext.checkpoints` has looked at.
     """
     from mmengine.logging import HistoryBuffer
     from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler

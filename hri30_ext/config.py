@@ -27,9 +27,9 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
 
-from .datasets.classes import HRI30_CLASSES, canonical_name
 from .errors import HRI30Error, first_cases
-from .utils.hardware import best_precision, default_num_workers
+from .hardware import best_precision, default_num_workers
+from .names import HRI30_CLASSES, canonical_name
 
 #: The clone that this package lies in; paths in configs are relative to it.
 PROJECT_ROOT = Path(__file__).resolve().parent.parent

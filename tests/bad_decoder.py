@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hri30_ext.inspection import inspect_clip
+from hri30_ext.video.inspection import inspect_clip
 
 MARKS = {'crashes': b'<crash>', 'hangs': b'<hang>', 'memory': b'<memory>'}
 

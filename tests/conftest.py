@@ -16,7 +16,7 @@ if not os.environ.get('HRI30_TEST_GPU'):
 import hri30_ext.modules  # noqa: F401
 from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.datasets import HRI30_CLASSES
-from hri30_ext.datasets.synthetic import write_dataset
+from hri30_ext.synthetic import write_dataset
 
 CLASSES = list(HRI30_CLASSES[:3])
 DEMO_CONFIG = str(next((PROJECT_ROOT / 'configs' / 'demo').glob('*.py')))

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from bad_decoder import MARKS
 
-from hri30_ext.datasets.classes import HRI30_CLASSES, released_name
-from hri30_ext.datasets.synthetic import render_clip, write_video
+from hri30_ext.names import HRI30_CLASSES, released_name
+from hri30_ext.synthetic import render_clip, write_video
 
 TRAIN_CSV = 'annotations/train_set_labels.csv'
 TEST_CSV = 'annotations/test_set_labels.csv'

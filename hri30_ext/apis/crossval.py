@@ -12,9 +12,9 @@ from ..datasets.protocols import group_folds, random_folds, write_list
 from ..evaluation.analysis import bootstrap, percentile_interval, write_analysis
 from ..evaluation.compare import check_same_clips
 from ..evaluation.metrics import HRI30Metric
-from ..evaluation.report import write_report
 from ..evaluation.results import Results
 from ..evaluation.writers import write_results
+from ..report import write_report
 from ..utils.fileio import atomic_write_text, check_writable
 from .common import describe_data
 from .runs import Run, complete

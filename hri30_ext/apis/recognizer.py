@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..deploy.exported import ModelInfo, load
-from ..deploy.streaming import Stream, StreamSettings
-from ..deploy.video_io import check_file, read_clip
+from ..deploy.runtime.exported import ModelInfo, load
+from ..deploy.runtime.streaming import Stream, StreamSettings
+from ..deploy.runtime.video_io import check_file, read_clip
 from ..errors import HRI30Error
-from ..preprocessing import Preprocessing
+from ..video.preprocessing import Preprocessing
 
 #: Views that are scored at once: more gain little on a CPU and take memory.
 BATCH_SIZE = 8
@@ -76,7 +76,7 @@ class Recognizer:
         options (dict, optional): As parsed from ``--cfg-options``.
 
     Attributes:
-        info: What is known of the model, see :class:`~hri30_ext.deploy.exported.ModelInfo`.
+        info: The model (:class:`~hri30_ext.deploy.runtime.exported.ModelInfo`).
         backend (Callable): Scores views: (N, T, H, W, 3) uint8 RGB to (N, K) float32.
         batch_size (int): Views that are scored at once.
 
@@ -224,7 +224,7 @@ class Recognizer:
         """Recognizes what frames show that come one by one.
 
         Args:
-            **settings: Of :class:`~hri30_ext.deploy.streaming.StreamSettings`.
+            **settings: Of :class:`~hri30_ext.deploy.runtime.streaming.StreamSettings`.
 
         Raises:
             HRI30Error: a setting that makes no sense.
@@ -260,7 +260,7 @@ class _AsTested:
     """A backend in the precision that ``tools/test.sh`` tests in, as its loop sets it.
 
     Args:
-        backend: See :class:`~hri30_ext.deploy.backends.Backend`.
+        backend: See :class:`~hri30_ext.deploy.runtime.backends.Backend`.
         precision (Callable): Makes the context of a call.
     """
 

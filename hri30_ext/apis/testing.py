@@ -30,10 +30,10 @@ from ..evaluation.calibration import (
     save_temperature,
 )
 from ..evaluation.metrics import HRI30Metric
-from ..evaluation.report import write_report
 from ..evaluation.results import Results
 from ..evaluation.writers import FAILED, SUBMISSION, write_results
 from ..models.views import clips_at_once, compute_views_once
+from ..report import write_report
 from ..transforms.flip import mirrored_labels
 from ..transforms.views import check_num_views
 from ..utils.fileio import check_writable

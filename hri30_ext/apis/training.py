@@ -10,7 +10,7 @@ from mmengine.dist import is_main_process
 
 from ..config import PROJECT_ROOT, read_config, resolve_settings
 from ..datasets.hri30 import list_clips
-from ..datasets.leaks import check_leaks, load_test_split
+from ..doctor.leaks import check_leaks, load_test_split
 from ..engine import HRI30Runner, SkippedVideosHook, distributed
 from ..engine.data_parallel import draw_apart, scale_learning_rate, use_processes
 from ..engine.recovery import find_newest

@@ -6,7 +6,7 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.registry import init_default_scope
 
-from ..deploy import exported
+from ..deploy.runtime import exported
 from .processes import SideProcess, median_text, take_turns
 from .rows import Outcome, Row, pair_ratios, summarize
 from .setup import PRIMITIVE, Setup, seconds_of

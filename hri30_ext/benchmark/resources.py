@@ -15,12 +15,11 @@ from pathlib import Path
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from .. import compat  # noqa: F401  (first: it mends what the others import)
 from ..config import PROJECT_ROOT
-from ..datasets.classes import HRI30_CLASSES
 from ..datasets.hri30 import load_labelled_clips
-from ..datasets.synthetic import write_dataset
 from ..errors import HRI30Error
+from ..names import HRI30_CLASSES
+from ..synthetic import write_dataset
 from .pipelines import build_loader, side_config
 from .processes import (
     Pairs,

@@ -13,10 +13,9 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
-from .. import modules  # noqa: F401  (first: registers what configs name)
 from ..config import PROJECT_ROOT, load_config
-from ..datasets.synthetic import write_dataset
-from ..utils.hardware import available_cores
+from ..synthetic import write_dataset
+from ..utils.parallel import available_cores
 
 #: What "ours" is, as shipped, but that no weights are downloaded.
 PRIMITIVE = str(PROJECT_ROOT / 'configs' / 'slowonly' /

@@ -28,7 +28,7 @@ from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 
 from ..datasets.hri30 import list_clips
-from ..utils.hardware import available_cores
+from ..utils.parallel import available_cores
 
 STOCK = 'mmaction::recognition/slowonly/slowonly_r50_8xb16-8x8x1-256e_kinetics400-rgb.py'
 

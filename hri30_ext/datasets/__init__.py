@@ -1,7 +1,7 @@
 """Datasets, their names, annotations and splits."""
 
 from .. import compat  # noqa: F401  (first: it mends what the others import)
-from .classes import HRI30_CLASSES
+from ..names import HRI30_CLASSES
 from .hri30 import HRI30Dataset
 
 __all__ = ['HRI30_CLASSES', 'HRI30Dataset']

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import HRI30Error, first_cases
+from ..names import canonical_name, released_name
 from ..utils.fileio import atomic_write_text
 from ..utils.reading import open_text
-from .classes import canonical_name, released_name
 
 #: Of an annotation file: hundreds of times as many clips as HRI30 has.
 MAX_ROWS = 2_000_000

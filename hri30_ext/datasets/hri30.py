@@ -10,10 +10,9 @@ from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
 
 from ..errors import HRI30Error, first_cases
-from ..naming import VIDEO_SUFFIXES, parse_clip_name
-from ..utils.randomness import entropy, seeded
+from ..names import HRI30_CLASSES, VIDEO_SUFFIXES, canonical_name, parse_clip_name
 from .annotation import read_annotations
-from .classes import HRI30_CLASSES, canonical_name
+from .randomness import entropy, seeded
 from .splits import split_clips
 from .unreadable import (
     FIRST,

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..errors import HRI30Error, first_cases, ran_out_of_memory
 from ..utils.fileio import ran_out_of_disk
-from ..utils.isolated import ProcessDied
 from ..utils.text import printable
+from ..video.sandbox import ProcessDied
 
 #: How many clips in a row may fail before any was read: then it is not the clips.
 FIRST = 10

@@ -31,9 +31,9 @@ from ..apis.common import describe_data
 from ..apis.testing import prepare
 from ..errors import HRI30Error
 from ..evaluation.calibration import load_temperature
-from ..preprocessing import Preprocessing
-from .backends import CLIP_STAGE, FRAME_STAGE, WHOLE, Backend
-from .exported import FORMATS, INFO_NAME, ModelInfo, is_exported, load
+from ..video.preprocessing import Preprocessing
+from .runtime.backends import CLIP_STAGE, FRAME_STAGE, WHOLE, Backend
+from .runtime.exported import FORMATS, INFO_NAME, ModelInfo, is_exported, load
 from .torch_backend import TorchBackend
 
 #: Training clips that int8 looks at, to know the ranges of values.
@@ -60,7 +60,8 @@ def export(config: str, checkpoint: str, format: str, precision: str, out: str |
         config (str): Path of the config.
         checkpoint (str): Its weights.
         format (str): ``onnx`` or ``openvino``.
-        precision (str): One of :data:`~hri30_ext.deploy.exported.FORMATS` of this format.
+        precision (str): Of this format, in
+            :data:`~hri30_ext.deploy.runtime.exported.FORMATS`.
         out (str | Path): The folder; one that is an exported model is replaced as a whole.
         options (dict, optional): As parsed from ``--cfg-options``.
         device (str): Where the trained model runs, to be compared with.

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..apis.recognizer import Prediction, Recognizer
 from ..errors import HRI30Error
-from .video_io import read_clip
+from .runtime.video_io import read_clip
 
 
 def best_classes(scores_K: np.ndarray, classes: Sequence[str],

@@ -14,7 +14,6 @@ from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model
 from torch import nn
 
-from .. import modules  # noqa: F401  (registers what configs name)
 from ..apis.common import drop_pretrained
 from ..engine.runner import explain_other_form, fit_weights
 from ..errors import HRI30Error
@@ -140,7 +139,7 @@ def count_frame_stages(recognizer: nn.Module) -> int:
 
 
 class TorchBackend:
-    """A trained model in float32, as :class:`~hri30_ext.deploy.backends.Backend`.
+    """A trained model in float32, as :class:`~hri30_ext.deploy.runtime.backends.Backend`.
 
     Args:
         cfg (Config): As :func:`~hri30_ext.config.load_config` returns it.
@@ -175,15 +174,15 @@ class TorchBackend:
             return module.to(self.device)(inputs).float().cpu().numpy()
 
     def __call__(self, clips_NTHWC: np.ndarray) -> np.ndarray:
-        """See :meth:`hri30_ext.deploy.backends.Backend.__call__`."""
+        """See :meth:`hri30_ext.deploy.runtime.backends.Backend.__call__`."""
         return self._run(self.whole, clips_NTHWC)
 
     def frame_features(self, frames_MHWC: np.ndarray) -> np.ndarray:
-        """See :meth:`hri30_ext.deploy.backends.Backend.frame_features`."""
+        """See :meth:`hri30_ext.deploy.runtime.backends.Backend.frame_features`."""
         return self._run(self.frame_stage, frames_MHWC)
 
     def clip_scores(self, features_NTCHW: np.ndarray) -> np.ndarray:
-        """See :meth:`hri30_ext.deploy.backends.Backend.clip_scores`."""
+        """See :meth:`hri30_ext.deploy.runtime.backends.Backend.clip_scores`."""
         return self._run(self.clip_stage, features_NTCHW)
 
 

@@ -16,9 +16,9 @@ from mmengine.runner.amp import autocast
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from ..datasets.randomness import seeded
 from ..errors import HRI30Error
 from ..utils.progress import refresh_seconds
-from ..utils.randomness import seeded
 from .fine_tuning import UnfreezeHook, unwrap
 from .resolution import ProgressiveSizeHook
 

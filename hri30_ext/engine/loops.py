@@ -20,8 +20,8 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop
 
+from ..datasets import randomness
 from ..errors import HRI30Error, Interrupted
-from ..utils import randomness
 from .distributed import agree
 from .fine_tuning import unwrap
 from .signals import StopRequest, leave_signals_to_parent

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..datasets.classes import HRI30_CLASSES, canonical_name
 from ..errors import HRI30Error
+from ..names import HRI30_CLASSES, canonical_name
 from ..utils.fileio import atomic_write_text
 from .calibration import (
     apply_temperature,

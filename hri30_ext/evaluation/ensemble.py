@@ -12,12 +12,12 @@ import numpy as np
 from scipy.optimize import minimize
 
 from ..errors import HRI30Error, first_cases
+from ..report import write_report
 from ..utils.fileio import atomic_write_text, check_writable
 from .analysis import write_analysis
 from .calibration import normalise
 from .compare import check_same_clips, merge_groups
 from .metrics import HRI30Metric
-from .report import write_report
 from .results import Results
 from .writers import SUBMISSION, write_results
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..datasets.classes import HRI30_CLASSES, canonical_name, released_name
 from ..datasets.hri30 import load_test_clips
 from ..errors import HRI30Error, first_cases
-from ..naming import VIDEO_SUFFIXES
+from ..names import HRI30_CLASSES, VIDEO_SUFFIXES, canonical_name, released_name
 from ..utils.reading import open_text
 
 _BOM = '\ufeff'

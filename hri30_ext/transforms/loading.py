@@ -7,11 +7,11 @@ from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 from torch.utils.data import get_worker_info
 
-from ..datasets.cache import FORMS, ClipCache
-from ..decoding import scaled_size
 from ..errors import HRI30Error
-from ..utils.hardware import available_cores
-from ..video import Video, time_limit
+from ..utils.parallel import available_cores
+from ..video.cache import FORMS, ClipCache
+from ..video.decode import Video, time_limit
+from ..video.decoding import scaled_size
 
 
 class BlankClip:
@@ -45,8 +45,8 @@ class ClipInit(BaseTransform):
 
     Added Keys:
 
-        - video_reader: a :class:`~hri30_ext.video.Video`,
-          :class:`~hri30_ext.datasets.cache.CachedClip` or :class:`BlankClip`.
+        - video_reader: a :class:`~hri30_ext.video.decode.Video`,
+          :class:`~hri30_ext.video.cache.CachedClip` or :class:`BlankClip`.
         - total_frames (int)
 
     Args:

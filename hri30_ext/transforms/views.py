@@ -8,7 +8,7 @@ from mmaction.datasets.transforms import UniformSample
 from mmaction.registry import TRANSFORMS
 
 from ..errors import HRI30Error
-from ..preprocessing import uniform_indices
+from ..video.preprocessing import uniform_indices
 
 
 @TRANSFORMS.register_module()
@@ -22,7 +22,7 @@ class UniformViews(UniformSample):
     4-7 frames, and ten fractions of it, rounded down, are as few. Here each segment of a
     clip rounds at another point, so that up to ten views of a clip of 30 frames or more
     are as many different sets of frames: see
-    :func:`~hri30_ext.preprocessing.uniform_indices`.
+    :func:`~hri30_ext.video.preprocessing.uniform_indices`.
 
     Required Keys:
 

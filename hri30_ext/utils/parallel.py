@@ -1,6 +1,7 @@
 """Work in several processes."""
 
 import multiprocessing
+import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
@@ -21,6 +22,13 @@ def process_pool(workers: int, initializer: Callable | None = None) -> ProcessPo
         initializer (Callable, optional): Called in each at its start.
     """
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['hri30_ext.datasets.leaks',
-                                    'hri30_ext.datasets.synthetic'])
+    context.set_forkserver_preload(['hri30_ext.doctor.leaks',
+                                    'hri30_ext.synthetic'])
     return ProcessPoolExecutor(workers, mp_context=context, initializer=initializer)
+
+
+def available_cores() -> int:
+    """Counts the cores that this process may use, which a job limits."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -13,9 +13,9 @@ from mmengine.logging import HistoryBuffer
 from watch import watch
 
 from hri30_ext import compat
+from hri30_ext.checkpoints import scan_checkpoint
 from hri30_ext.compat import load_from_local
 from hri30_ext.errors import HRI30Error
-from hri30_ext.utils.checkpoint_scan import scan_checkpoint
 
 _folder = tempfile.TemporaryDirectory(prefix='fuzz-')
 _path = Path(_folder.name) / 'input.pth'

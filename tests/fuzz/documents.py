@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from hri30_ext.datasets.doctor import undo
-from hri30_ext.deploy.exported import INFO_NAME, ModelInfo, read_info
+from hri30_ext.deploy.runtime.exported import INFO_NAME, ModelInfo, read_info
+from hri30_ext.doctor import undo
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.calibration import BOUNDS, calibration_path, load_temperature
 from hri30_ext.utils.reading import read_json

@@ -12,8 +12,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from hri30_ext.datasets.synthetic.render import render_clip
-from hri30_ext.datasets.synthetic.video import write_video
+from hri30_ext.synthetic.render import render_clip
+from hri30_ext.synthetic.video import write_video
 
 _SIZE, _FRAMES = (96, 64), 24
 _DV_FRAMES = 3  # of 120 kB each

@@ -5,7 +5,7 @@ import io
 
 from hri30_ext.datasets.annotation import Annotation, format_annotations
 from hri30_ext.errors import HRI30Error
-from hri30_ext.naming import parse_clip_name
+from hri30_ext.names import parse_clip_name
 from hri30_ext.utils.text import escape_cell, format_csv, printable, unescape_cell
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from hri30_ext.errors import HRI30Error
-from hri30_ext.video import Video
+from hri30_ext.video.decode import Video
 
 _folder = tempfile.TemporaryDirectory(prefix='fuzz-')
 

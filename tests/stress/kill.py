@@ -33,7 +33,7 @@ from same_training import assert_same_training  # noqa: E402
 
 import hri30_ext.modules  # noqa: E402, F401
 from hri30_ext.datasets import HRI30_CLASSES  # noqa: E402
-from hri30_ext.datasets.synthetic import write_dataset  # noqa: E402
+from hri30_ext.synthetic import write_dataset  # noqa: E402
 
 CONFIG = next((ROOT / 'configs' / 'demo').glob('*.py'))
 CLASSES = HRI30_CLASSES[:6]

@@ -32,10 +32,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'tests' / 'fuzz')]
 
 from mutate import mutate, seed_videos  # noqa: E402
 
-from hri30_ext.datasets.synthetic import render_clip, write_video  # noqa: E402
 from hri30_ext.errors import HRI30Error  # noqa: E402
-from hri30_ext.preprocessing import uniform_indices  # noqa: E402
-from hri30_ext.video import Video  # noqa: E402
+from hri30_ext.synthetic import render_clip, write_video  # noqa: E402
+from hri30_ext.video.decode import Video  # noqa: E402
+from hri30_ext.video.preprocessing import uniform_indices  # noqa: E402
 
 CLASSES = ('DeliverObject', 'Walking', 'PickUpDrill')
 FRAMES = 4  # that the model sees of a clip

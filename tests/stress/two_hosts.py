@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from hri30_ext.config import PROJECT_ROOT
-from hri30_ext.datasets.classes import HRI30_CLASSES
-from hri30_ext.datasets.synthetic import write_dataset
+from hri30_ext.names import HRI30_CLASSES
+from hri30_ext.synthetic import write_dataset
 
 CONFIG = str(next((PROJECT_ROOT / 'configs' / 'demo').glob('*.py')))
 CLASSES = (1, 2, 3)

@@ -16,7 +16,7 @@ from hri30_ext.apis.testing import prepare, run_split
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.results import Results
-from hri30_ext.preprocessing import Preprocessing, Resize
+from hri30_ext.video.preprocessing import Preprocessing, Resize
 
 LSTM = str(next((PROJECT_ROOT / 'configs' / 'cnn_lstm').glob('*.py')))
 INFO = SimpleNamespace(

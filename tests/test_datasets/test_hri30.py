@@ -4,7 +4,7 @@ from mmengine.registry import init_default_scope
 from hri30_ext.datasets import HRI30_CLASSES, HRI30Dataset
 from hri30_ext.datasets.hri30 import load_labelled_clips, load_test_clips
 from hri30_ext.errors import HRI30Error
-from hri30_ext.naming import ClipName, parse_clip_name
+from hri30_ext.names import ClipName, parse_clip_name
 
 
 def test_class_ids_are_the_released_ones():

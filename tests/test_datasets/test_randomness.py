@@ -11,8 +11,8 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
 from hri30_ext.datasets import HRI30Dataset
+from hri30_ext.datasets.randomness import seeded
 from hri30_ext.engine.features import _Draws
-from hri30_ext.utils.randomness import seeded
 
 
 def draw_three(results=None):

@@ -14,8 +14,8 @@ from hri30_ext.datasets import HRI30Dataset
 from hri30_ext.datasets.unreadable import FIRST, is_of_one_clip, reason_of, substitutes
 from hri30_ext.engine.distributed import PeerLost
 from hri30_ext.errors import HRI30Error
-from hri30_ext.utils.isolated import ProcessDied
-from hri30_ext.video import Video
+from hri30_ext.video.decode import Video
+from hri30_ext.video.sandbox import ProcessDied
 
 
 def damage(path, kind):

@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 from hri30_ext.config import load_config
 from hri30_ext.deploy.export import export
 from hri30_ext.deploy.torch_backend import Whole
-from hri30_ext.preprocessing import Preprocessing
+from hri30_ext.video.preprocessing import Preprocessing
 
 
 class Trained(NamedTuple):

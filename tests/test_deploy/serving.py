@@ -11,10 +11,10 @@ import numpy as np
 import uvicorn
 
 from hri30_ext.apis.recognizer import Recognizer
-from hri30_ext.deploy.exported import ModelInfo
+from hri30_ext.deploy.runtime.exported import ModelInfo
 from hri30_ext.deploy.serve.app import create_app
 from hri30_ext.deploy.serve.settings import Settings
-from hri30_ext.preprocessing import Preprocessing, Resize
+from hri30_ext.video.preprocessing import Preprocessing, Resize
 
 CLASSES = ('PickUpDrill', 'PutDownDrill', 'WalkForward')
 

@@ -11,13 +11,13 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
 from hri30_ext.config import PROJECT_ROOT, load_config
-from hri30_ext.datasets.synthetic.video import write_video
 from hri30_ext.deploy import export as exporting
 from hri30_ext.deploy.export import compare, export, why_no_parity
-from hri30_ext.deploy.exported import load, read_info
+from hri30_ext.deploy.runtime.exported import load, read_info
 from hri30_ext.deploy.torch_backend import TorchBackend, count_frame_stages
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.calibration import save_temperature
+from hri30_ext.synthetic.video import write_video
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from mmengine.hooks import Hook
 from hri30_ext.apis import train
 from hri30_ext.config import load_config
 from hri30_ext.datasets import HRI30Dataset
-from hri30_ext.datasets.synthetic import write_dataset
 from hri30_ext.engine import SkippedVideosHook
 from hri30_ext.engine.skipped import SKIPPED, TooManySkipped
 from hri30_ext.errors import HRI30Error
+from hri30_ext.synthetic import write_dataset
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ import pytest
 from conftest import run_tool
 
 from hri30_ext.datasets import HRI30_CLASSES
-from hri30_ext.datasets.classes import released_name
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.submission import (
     check_submission,
     format_findings,
     read_spellings,
 )
+from hri30_ext.names import released_name
 
 NAMES = [released_name(name) for name in HRI30_CLASSES]
 ROWS = [f'testvideo{i:03},{name},{i}' for i, name in enumerate(NAMES, 1)]

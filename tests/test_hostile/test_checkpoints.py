@@ -28,8 +28,8 @@ from hri30_ext.deploy.torch_backend import build_recognizer
 from hri30_ext.engine import HRI30Runner
 from hri30_ext.engine.recovery import _read
 from hri30_ext.errors import HRI30Error
-from hri30_ext.evaluation.explain import _load as explain_checkpoint
-from hri30_ext.evaluation.explain import explain_clips
+from hri30_ext.report.explain import _load as explain_checkpoint
+from hri30_ext.report.explain import explain_clips
 
 
 @pytest.fixture(params=list(HOSTILE))

@@ -18,9 +18,9 @@ from mmengine.optim import scheduler
 from torch.utils.serialization import config
 
 from hri30_ext import compat
+from hri30_ext.checkpoints import Record, ScannedCheckpoint, scan_checkpoint
 from hri30_ext.compat import load_from_local
 from hri30_ext.errors import HRI30Error
-from hri30_ext.utils.checkpoint_scan import Record, ScannedCheckpoint, scan_checkpoint
 
 FORMATS = {'zip': True, 'legacy': False}
 DTYPES = ('float64', 'float32', 'float16', 'bfloat16', 'int64', 'int32', 'int16', 'int8',

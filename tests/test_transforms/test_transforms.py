@@ -2,9 +2,9 @@ import decord
 import numpy as np
 import pytest
 
-from hri30_ext.datasets.cache import CachedClip
 from hri30_ext.errors import HRI30Error
 from hri30_ext.transforms import ClipDecode, ClipInit, FrameOrder
+from hri30_ext.video.cache import CachedClip
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def main() -> None:
         _cli.fail('--cfg-options: there is no config to change; add --config C.')
     _cli.choose_device(args.device)
     from hri30_ext.config import load_config, parse_options
-    from hri30_ext.evaluation.report import write_report
+    from hri30_ext.report import write_report
     cfg = None
     if args.config:
         cfg = load_config(args.config, parse_options(args.cfg_options))

@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from hri30_ext.datasets.cache import (
+    from hri30_ext.video.cache import (
         DEFAULT_FOLDER,
         ClipCache,
         cache_clips,

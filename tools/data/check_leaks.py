@@ -26,7 +26,7 @@ def main() -> None:
     args = parse_args()
     _cli.choose_device('cpu')
     from hri30_ext.config import load_config, parse_options
-    from hri30_ext.datasets.leaks import check_config
+    from hri30_ext.doctor.leaks import check_config
     leaks = check_config(load_config(args.config, parse_options(args.cfg_options)))
     print(leaks)
     sys.exit(1 if leaks.found else 0)

@@ -18,7 +18,7 @@ def parse_args() -> argparse.Namespace:
                     'everything else goes to standard error. Needs no torch.',
         epilog='Exit status: 0 at the end of the stream and on Ctrl-C, 2 for a mistake, 3 '
                'where a camera went away and did not come back. The fields of the events: '
-               'hri30_ext/deploy/streaming.py.')
+               'hri30_ext/deploy/runtime/streaming.py.')
     parser.add_argument('--model', required=True, metavar='FOLDER',
                         help='an exported model, of tools/deploy/export.py')
     parser.add_argument('--source', required=True, metavar='0|FILE|URL|FOLDER',
@@ -79,8 +79,14 @@ def main() -> None:
     os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     from hri30_ext.apis import Recognizer
-    from hri30_ext.deploy.live import JsonLines, Live, Timeline, can_show, source_lines
-    from hri30_ext.deploy.video_io import CameraLost, VideoWriter, open_source
+    from hri30_ext.deploy.runtime.live import (
+        JsonLines,
+        Live,
+        Timeline,
+        can_show,
+        source_lines,
+    )
+    from hri30_ext.deploy.runtime.video_io import CameraLost, VideoWriter, open_source
 
     def report(message: str) -> None:
         print(message, file=sys.stderr, flush=True)

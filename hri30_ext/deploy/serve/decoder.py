@@ -9,7 +9,7 @@ length of a JSON text (uint32, little-endian), the text, and as many bytes of da
 Modes:
 
 - ``clip PATH``: one message, what the model takes, (V, T, H, W, 3) uint8 RGB: V views of
-  T frames, see :class:`~hri30_ext.preprocessing.Preprocessing`
+  T frames, see :class:`~hri30_ext.video.preprocessing.Preprocessing`
 - ``preview PATH``: one message a frame, a JPEG for the page, and one more
 - ``frames``: one empty message; then JPEGs from standard input, each after its length
   (uint32), until it ends; for each one message, a frame, (H, W, 3) uint8 RGB
@@ -28,8 +28,8 @@ import cv2
 import numpy as np
 
 from ...errors import HRI30Error
-from ...preprocessing import Preprocessing
-from ..video_io import read_clip
+from ...video.preprocessing import Preprocessing
+from ..runtime.video_io import read_clip
 
 #: Longest side in pixels, and quality in percent, of the frames for the page.
 PREVIEW_SIDE, PREVIEW_QUALITY = 640, 80

@@ -150,7 +150,7 @@ async def decode_clip(path: Path, preprocessing, settings: Settings
 
     Args:
         path (Path): The clip.
-        preprocessing (hri30_ext.preprocessing.Preprocessing): Of the model.
+        preprocessing (hri30_ext.video.preprocessing.Preprocessing): Of the model.
         settings (Settings): Limits.
 
     Returns:

@@ -27,7 +27,7 @@ _MAX_TEXT = 4096  # characters of a text message
 #: token.
 _START_SECONDS = 5
 
-#: What a client may set of :class:`~hri30_ext.deploy.streaming.StreamSettings`.
+#: What a client may set of :class:`~hri30_ext.deploy.runtime.streaming.StreamSettings`.
 CLIENT_SETTINGS = ('window_seconds', 'hop', 'every', 'smoothing', 'smooth_seconds', 'enter',
                    'leave', 'min_seconds')
 

@@ -1,0 +1,238 @@
+"""tools/deploy/stream.py: from a source to events, video and summary."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import DEMO_CONFIG, run_tool
+from mmaction.registry import MODELS
+
+from hri30_ext.apis.recognizer import Recognizer
+from hri30_ext.config import PROJECT_ROOT, load_config
+from hri30_ext.deploy.runtime.live import JsonLines, Timeline
+from hri30_ext.deploy.runtime.video_io import Frame
+
+pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
+
+TOOL = str(PROJECT_ROOT / 'tools' / 'deploy' / 'stream.py')
+# Nothing is learnt by random weights: every class is as likely.
+ALWAYS = ('--threshold', 0.2, '--min-seconds', 0)
+
+
+@pytest.fixture(scope='module')
+def model(clips_root, tmp_path_factory):
+    """A tiny model with random weights, exported."""
+    from hri30_ext.deploy.export import export
+    folder = tmp_path_factory.mktemp('exported')
+    options = {'data_root': str(clips_root), 'num_frames': 4, 'input_size': (32, 32),
+               'classes': ['DeliverObject', 'MoveBackwardsWhileDrilling',
+                           'MoveBackwardsWhilePolishing'], 'split.val_groups': 1}
+    cfg = load_config(DEMO_CONFIG, {**options, 'load_from': None})
+    torch.manual_seed(0)
+    network = MODELS.build(cfg.model)
+    checkpoint = folder / 'random.pth'
+    torch.save(dict(state_dict=network.state_dict()), checkpoint)
+    export(DEMO_CONFIG, str(checkpoint), 'onnx', 'fp32', folder / 'model', options=options)
+    return folder / 'model'
+
+
+def stream_tool(model, source, *arguments, cwd):
+    return run_tool('deploy/stream.py', '--model', model, '--source', source, *arguments,
+                    cwd=cwd)
+
+
+def start_tool(model, source, *arguments, cwd):
+    return subprocess.Popen(
+        [sys.executable, TOOL, '--model', str(model), '--source', str(source),
+         *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=cwd)
+
+
+def count_frames(path):
+    capture = cv2.VideoCapture(str(path))
+    return sum(iter(capture.grab, False))
+
+
+def lines_of(text):
+    return [json.loads(line) for line in text.splitlines()]  # nothing else is there
+
+
+def test_a_folder_is_one_stream(model, clips_root, tmp_path):
+    folder = clips_root / 'train_set'
+    files = sorted(folder.glob('*.avi'))
+    frames = sum(map(count_frames, files))
+    result = stream_tool(model, folder, '--predictions', *ALWAYS, '--out', 'out.mp4',
+                         '--timeline', 'told.csv', cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    *events, summary = lines_of(result.stdout)
+    kinds = [event['event'] for event in events]
+    assert kinds.count('start') == kinds.count('end') >= 1
+    assert [event['reason'] for event in events if event['event'] == 'end'][-1] == 'closed'
+    assert (summary['event'], summary['ended'], summary['dropped']) == ('summary', 'end', 0)
+    assert summary['frames'] == frames == count_frames(tmp_path / 'out.mp4')
+    assert summary['predictions'] == kinds.count('prediction') > 3
+    assert 0 < summary['latency_ms']['median'] <= summary['latency_ms']['p95']
+    assert summary['rss_mb']['end'] > 0 and summary['predictions_per_second'] > 0
+    assert 'no torch' not in result.stderr and 'Traceback' not in result.stderr
+    header, *rows = (tmp_path / 'told.csv').read_text('utf-8').splitlines()
+    assert header == 'clip,begin,end,truth,told,correct_after'
+    assert [row.split(',')[0] for row in rows] == [file.name for file in files]
+    assert rows[0].split(',')[3] == 'DeliverObject'
+
+
+def test_needs_no_torch(model, clips_root, tmp_path):
+    clip = next((clips_root / 'test_set').glob('*.avi'))
+    code = ('import runpy, sys; sys.argv = sys.argv[1:]; '
+            'runpy.run_path(sys.argv[0], run_name="__main__"); '
+            'print([name for name in ("torch", "mmengine", "mmaction", "av", "decord") '
+            'if name in sys.modules], file=sys.stderr)')
+    result = subprocess.run(
+        [sys.executable, '-c', code, TOOL, '--model', str(model), '--source', str(clip)],
+        capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert result.stderr.splitlines()[-1] == '[]'
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(number, model, clips_root, tmp_path):
+    process = start_tool(model, clips_root / 'train_set', '--realtime', '--loop',
+                         '--predictions', *ALWAYS, '--out', 'out.mp4', cwd=tmp_path)
+    first = process.stdout.readline()
+    process.send_signal(number)
+    rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    *events, summary = lines_of(first + rest)
+    assert summary['ended'] == 'interrupted' and summary['predictions'] >= 1
+    starts = [event for event in events if event['event'] in ('start', 'end')]
+    assert len(starts) % 2 == 0  # what began has ended
+    assert count_frames(tmp_path / 'out.mp4') > 0
+    assert sorted(os.listdir(tmp_path)) == ['out.mp4']
+    assert 'Traceback' not in errors
+
+
+def test_a_reader_that_goes_ends_it(model, clips_root, tmp_path):
+    process = start_tool(model, clips_root / 'train_set', '--loop', '--predictions',
+                         cwd=tmp_path)
+    process.stdout.readline()
+    process.stdout.close()
+    process.stdout = None
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 0 and 'Error' not in errors
+
+
+class Camera(BaseHTTPRequestHandler):
+    """A network camera: JPEG after JPEG, and its connection breaks twice, for ever then."""
+
+    connections = 0
+
+    def do_GET(self):
+        type(self).connections += 1
+        if self.connections > 3:
+            self.send_error(503)
+            return
+        self.send_response(200)
+        self.send_header('Content-Type', 'multipart/x-mixed-replace; boundary=frame')
+        self.end_headers()
+        jpeg = cv2.imencode('.jpg', np.full((64, 96, 3), 90, np.uint8))[1].tobytes()
+        for _ in range(40):
+            self.wfile.write(b'--frame\r\nContent-Type: image/jpeg\r\nContent-Length: '
+                             + str(len(jpeg)).encode() + b'\r\n\r\n' + jpeg + b'\r\n')
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_a_camera_that_goes_away(model, tmp_path):
+    Camera.connections = 0
+    server = ThreadingHTTPServer(('127.0.0.1', 0), Camera)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f'http://user:secret@127.0.0.1:{server.server_port}/video'
+        result = stream_tool(model, url, '--retries', 1, '--queue', 200, cwd=tmp_path)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert result.returncode == 3
+    *events, summary = lines_of(result.stdout)
+    states = [event['state'] for event in events if event['event'] == 'camera']
+    assert states[:3] == ['lost', 'retry', 'back'] and states[-2:] == ['lost', 'retry']
+    assert summary['ended'] == 'camera lost' and summary['frames'] >= 40
+    assert 'did not come back' in result.stderr and 'secret' not in (
+        result.stdout + result.stderr)
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (('--source', 'none.avi'), 'none.avi: no such file'),
+    (('--model', 'none'), 'export.py'),
+    (('--hop', '-1'), 'hop=-1'),
+    (('--queue', '0'), 'expected 1 or more'),
+    (('--out', 'out.gif'), '.mp4 or .avi'),
+])
+def test_mistakes_are_told(arguments, words, model, clips_root, tmp_path):
+    clip = next((clips_root / 'test_set').glob('*.avi'))
+    result = stream_tool(model, clip, *arguments, cwd=tmp_path)
+    assert result.returncode == 2 and words in result.stderr
+    assert result.stdout == '' and 'Traceback' not in result.stderr
+    assert not os.listdir(tmp_path)
+
+
+def test_without_a_display_it_goes_on(model, clips_root, tmp_path):
+    clip = next((clips_root / 'test_set').glob('*.avi'))
+    result = run_tool('deploy/stream.py', '--model', model, '--source', clip, '--window',
+                      cwd=tmp_path, DISPLAY='', WAYLAND_DISPLAY='',
+                      QT_QPA_PLATFORM='xcb')
+    assert result.returncode == 0 and 'no display' in result.stderr
+    assert lines_of(result.stdout)[-1]['event'] == 'summary'
+
+
+def test_the_exported_model_says_what_the_trained_one_says(model, clips_root):
+    files = sorted((clips_root / 'train_set').glob('*.avi'))[:3]
+    recognizer = Recognizer.load(model, threads=1)
+    options = {'data_root': str(clips_root), 'classes': list(recognizer.classes),
+               'num_frames': 4, 'input_size': (32, 32), 'precision': 'fp32',
+               'split.val_groups': 1}
+    trained = Recognizer(DEMO_CONFIG, str(model.parent / 'random.pth'), device='cpu',
+                         options=options)
+    # As arrays: the decoders of both differ by some grey levels.
+    clips = [np.random.default_rng(i).integers(0, 255, (40, 64, 96, 3), np.uint8)
+             for i in range(3)]
+    found, expected = recognizer.predict(clips), trained.predict(clips)
+    np.testing.assert_allclose([item.scores for item in found],
+                               [item.scores for item in expected], atol=1e-5)
+    found, expected = recognizer.predict(files), trained.predict(files)
+    np.testing.assert_allclose([item.scores for item in found],
+                               [item.scores for item in expected], atol=0.02)
+    # Both streams look at the median training clip.
+    assert trained.stream().window_seconds == recognizer.stream().window_seconds > 0.9
+
+
+# ---- Its parts ---------------------------------------------------------------------------
+
+
+def test_lines_of_json_are_written_at_once_and_whole():
+    out = io.StringIO()
+    lines = JsonLines(out)
+    lines.write(dict(event='start', name='ü'))
+    assert out.getvalue() == '{"event": "start", "name": "ü"}\n' and not lines.closed
+
+
+def test_the_timeline_by_hand(tmp_path):
+    timeline = Timeline(['Wave', 'Point'])
+    first, second = 'CID01_SID01_VID01.avi', 'CID02_SID01_VID01.avi'
+    rows = [(0.0, first, 'unsure'), (0.5, first, 'Wave'), (1.0, first, 'Wave'),
+            (1.5, second, 'Wave'), (2.0, second, 'unsure'), (2.5, 'other.avi', 'Point')]
+    for time, clip, state in rows:
+        timeline.add(Frame(np.zeros((2, 2, 3), np.uint8), time, 0.0, clip), state)
+    timeline.write(tmp_path / 'told.csv')
+    assert (tmp_path / 'told.csv').read_text('utf-8').splitlines()[1:] == [
+        'CID01_SID01_VID01.avi,0.00,1.50,Wave,Wave 1.00; unsure 0.50,0.50',
+        'CID02_SID01_VID01.avi,1.50,2.50,Point,Wave 0.50; unsure 0.50,',
+        'other.avi,2.50,2.50,,,']

@@ -1,0 +1,580 @@
+"""Streams: frames by time, features once a frame, and actions without flicker."""
+
+import threading
+import time as clock
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from hri30_ext.apis.recognizer import Recognizer
+from hri30_ext.deploy.runtime.streaming import (
+    Event,
+    FrameBuffer,
+    FrameQueue,
+    Hysteresis,
+    Smoother,
+    Stream,
+    StreamRunner,
+    StreamSettings,
+    calibrate,
+    common_grid,
+)
+from hri30_ext.deploy.runtime.video_io import Frame
+from hri30_ext.errors import HRI30Error
+from hri30_ext.video.preprocessing import Preprocessing, Resize
+
+# Four frames over 1.6 s: one each 0.4 s.
+INFO = SimpleNamespace(
+    classes=('dark', 'bright'), temperature=None, window_seconds=1.6,
+    preprocessing=Preprocessing(4, 1, 'uniform', (Resize(8, 4), )))
+
+
+class Clips:
+    """A backend that remembers the clips it saw, as the brightness of their frames.
+
+    ``bright`` is the mean brightness, weighted by the position in the clip.
+    """
+
+    weights_T = np.array([1, 2, 3, 4]) / 10
+
+    def __init__(self, splittable=False):
+        self.splittable = splittable
+        self.clips, self.frames = [], 0
+
+    def __call__(self, clips_NTHWC):
+        self.frames += len(clips_NTHWC[0])
+        return self._scores(clips_NTHWC.mean(axis=(2, 3, 4)))
+
+    def frame_features(self, frames_MHWC):
+        self.frames += len(frames_MHWC)
+        return frames_MHWC.mean(axis=(1, 2, 3))[:, None, None, None].astype(np.float32)
+
+    def clip_scores(self, features_NTCHW):
+        return self._scores(features_NTCHW[..., 0, 0, 0])
+
+    def _scores(self, values_NT):
+        self.clips.append(np.round(values_NT[0]).astype(int).tolist())
+        bright_N = values_NT @ self.weights_T / 255
+        return np.stack([1 - bright_N, bright_N], axis=1).astype(np.float32)
+
+
+def image(value):
+    return np.full((8, 16, 3), value, np.uint8)
+
+
+def stream_of(backend=None, info=INFO, **settings):
+    return Stream(info, backend or Clips(), StreamSettings.create(**settings))
+
+
+def play(stream, times, value=lambda time: round(time * 50)):
+    """Pushes a frame a time, whose brightness tells the time; returns the events."""
+    return [event for time in times for event in stream.push(image(value(time)), time)]
+
+
+def smooth_off(**settings):
+    return dict(smoothing='none', min_seconds=0, **settings)
+
+
+# ---- Which frames ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('fps', [15, 30, 60, 240])
+def test_a_camera_of_any_rate_shows_the_same_frames(fps):
+    backend = Clips()
+    play(stream_of(backend), np.arange(2.5 * fps) / fps)
+    # 0, 0.4, 0.8 and 1.2 s; and so on, 0.4 s later.
+    assert backend.clips == [[0, 20, 40, 60], [20, 40, 60, 80], [40, 60, 80, 100],
+                             [60, 80, 100, 120]]
+
+
+def test_the_clock_may_start_anywhere():
+    backend = Clips()
+    play(stream_of(backend), 1.7e9 + np.arange(75) / 30,
+         value=lambda time: round((time - 1.7e9) * 50))
+    assert backend.clips[0] == [0, 20, 40, 60] and len(backend.clips) == 4
+
+
+def nearest(times, targets):
+    """Looks at all frames, and takes the earlier of two that are as near."""
+    distances = np.abs(np.asarray(times)[None] - np.asarray(targets)[:, None])
+    return np.round(distances, 9).argmin(axis=1)
+
+
+@pytest.mark.parametrize('hop', [0.2, 0.4, 0.8, 0.3, 0.37])
+@pytest.mark.parametrize('fps', [9, 25, 30])
+def test_frames_are_the_nearest_of_all_whatever_the_hop(hop, fps):
+    rng = np.random.default_rng(0)
+    times = np.arange(6 * fps) / fps + rng.uniform(-0.4, 0.4, 6 * fps) / fps
+    backend = Clips()
+    number = dict(zip(times, range(len(times))))
+    play(stream_of(backend, hop=hop), times, value=number.get)
+    anchors = times[0] + 1.2 + hop * np.arange(100)
+    expected = [nearest(times, anchor + np.array([-1.2, -0.8, -0.4, 0])).tolist()
+                for anchor in anchors if anchor <= times[-1]]
+    if hop > 1 / fps * 1.8:  # otherwise a frame may pass two times at once
+        assert backend.clips == expected
+    else:
+        assert set(map(tuple, backend.clips)) <= set(map(tuple, expected))
+
+
+def test_every_n_frames_the_window_ends_at_that_frame():
+    times = np.arange(120) / 30
+    backend = Clips()
+    play(stream_of(backend, every=7), times, value=lambda time: round(time * 30))
+    ends = range(36, 120, 7)  # 36 frames are 1.2 s
+    assert backend.clips == [[end - 36, end - 24, end - 12, end] for end in ends]
+
+
+def test_memory_is_bounded_whatever_the_rate():
+    for settings, most in ((dict(), 6), (dict(hop=0.1), 16), (dict(every=100), 52)):
+        stream = stream_of(Clips(splittable=True), **settings)
+        sizes = []
+        for time in np.arange(6000) / 1000:
+            stream.push(image(0), time)
+            sizes.append(len(stream._buffer))
+        # A frame for each time of the grid in 1.2 s, one before them, and the newest.
+        assert max(sizes) <= most
+        assert len(stream._features) <= most
+
+
+def test_a_buffer_keeps_what_a_window_needs():
+    buffer = FrameBuffer(span=0.8, step=0.4)
+    for time in np.arange(0, 2.01, 0.1):
+        buffer.add(time, image(0))
+    found = buffer.select([1.2, 1.6, 2.0])
+    assert [round(kept.time, 3) for kept in found] == [1.2, 1.6, 2.0]
+    assert len(buffer) == 4  # these and the one before
+
+
+def test_only_frames_that_are_kept_are_prepared(monkeypatch):
+    prepared = []
+    plain = Preprocessing.frames
+    monkeypatch.setattr(Preprocessing, 'frames', lambda self, frames: (
+        prepared.append(len(frames)), plain(self, frames))[1])
+    play(stream_of(), np.arange(121) / 60)
+    assert prepared == [1] * 6  # of 0, 0.4 ... 2 s
+
+
+def test_a_grid_is_found_where_there_is_one():
+    offsets = [1.3125, 1.125, 0.9375, 0.75, 0.5625, 0.375, 0.1875, 0]  # 1.5 s, 8 frames
+    assert common_grid(offsets, 0.1875) == (0.1875, 0.1875)
+    assert common_grid(offsets, 20 * 0.1875) == (0.1875, 20 * 0.1875)
+    assert common_grid(offsets, 0.1875 / 4) == (0.1875 / 4, 0.1875 / 4)
+    # 1/3 of it, not quite: the hop is put on the grid, so that they never part.
+    step, hop = common_grid([0.8, 0.4, 0], 0.1333333)
+    assert step == hop == pytest.approx(0.4 / 3, abs=1e-12)
+    assert common_grid(offsets, 0.21) == (0.1875 / 16, 0.21)
+    assert common_grid(offsets, None) == (0.1875 / 16, None)
+    assert common_grid([0.0], 0.5) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize('preprocessing, window, hop', [
+    (Preprocessing(8, 1, 'uniform', (Resize(8, 4), )), 1.5, 0.1875),
+    (Preprocessing(32, 1, 'uniform', (Resize(8, 4), )), 1.6, 0.15),  # 3 of 0.05 s
+    (Preprocessing(8, 1, 'interval', (Resize(8, 4), ), 4), 1.5, 4 / 30),
+    (Preprocessing(1, 1, 'uniform', (Resize(8, 4), )), 1.5, 1 / 6),
+])
+def test_predictions_come_about_six_times_a_second(preprocessing, window, hop):
+    info = SimpleNamespace(**{**vars(INFO), 'preprocessing': preprocessing})
+    stream = stream_of(info=info, window_seconds=window)
+    assert stream.hop == pytest.approx(hop, abs=1e-6)
+    # On the grid of the samples: frames are in several windows.
+    assert stream._buffer.step == pytest.approx(stream._offsets[-2] if len(
+        stream._offsets) > 1 else hop)
+
+
+# ---- Features once a frame ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize('intervals, first, new', [
+    (1, 4, 1), (2, 4, 2), (3, 4, 3), (4, 4, 4), (6, 4, 4),
+    # Of two windows half an interval apart, none of the frames is in both.
+    (0.5, 7, 1)])
+def test_a_frame_is_computed_once(intervals, first, new):
+    times = np.arange(300) / 30
+    reused, anew = Clips(splittable=True), Clips(splittable=True)
+    settings = smooth_off(hop=intervals * 0.4, predictions=True, enter=1, leave=1)
+    events, others = (
+        play(stream_of(backend, reuse=reuse, **settings), times,
+             value=lambda time: round(time * 20))
+        for backend, reuse in ((reused, True), (anew, False)))
+    assert len(events) == len(others) > 3
+    np.testing.assert_allclose([event.score for event in events],
+                               [event.score for event in others], atol=1e-5)
+    assert anew.frames == 4 * len(others)
+    assert reused.frames == first + new * (len(events) - 1)
+
+
+def test_uneven_frames_are_reused_as_well():
+    rng = np.random.default_rng(1)
+    times = np.cumsum(rng.uniform(0.01, 0.06, 400))
+    reused, anew = Clips(splittable=True), Clips()
+    for backend in (reused, anew):
+        play(stream_of(backend), times, value=lambda time: round(time * 10))
+    assert reused.clips == anew.clips
+    assert reused.frames == len(reused.clips) + 3 < anew.frames
+
+
+# ---- From scores to actions --------------------------------------------------------------
+
+
+def test_calibration_divides_logits():
+    logits_K = np.array([1.0, -0.5, 2.0])
+    scores_K = np.exp(logits_K) / np.exp(logits_K).sum()
+    expected_K = np.exp(logits_K / 1.7) / np.exp(logits_K / 1.7).sum()
+    np.testing.assert_allclose(calibrate(scores_K, 1.7), expected_K, atol=1e-12)
+    np.testing.assert_allclose(calibrate(scores_K, None), scores_K, atol=1e-12)
+    np.testing.assert_allclose(calibrate(np.array([0.0, 1.0]), 2.0), [0, 1], atol=1e-15)
+
+
+def test_the_temperature_of_the_model_is_used():
+    info = SimpleNamespace(**{**vars(INFO), 'temperature': 0.5})
+    stream = stream_of(info=info, **smooth_off(predictions=True))
+    event = play(stream, np.arange(37) / 30, value=lambda time: 204)[-1]
+    assert event.score == pytest.approx(0.8 ** 2 / (0.8 ** 2 + 0.2 ** 2), abs=1e-6)
+
+
+def test_smoothing_by_hand():
+    mean = Smoother('mean', 1.0)
+    values = [mean.update(time, np.array([value]))[0]
+              for time, value in ((0, 4), (0.5, 8), (1.0, 6), (5.0, 1))]
+    assert values == [4, 6, 7, 1]  # at 1.0, the one at 0 is a whole second old
+    exponential = Smoother('exponential', 2.0)
+    assert exponential.update(0, np.array([1.0]))[0] == 1
+    half = 2 * np.log(2)  # after which a half is left
+    assert exponential.update(half, np.array([0.0]))[0] == pytest.approx(0.5)
+    assert exponential.update(3 * half, np.array([0.0]))[0] == pytest.approx(0.125)
+    exponential.clear()
+    assert exponential.update(9, np.array([0.3]))[0] == 0.3
+    assert Smoother('none', 1.0).update(0, np.array([0.7]))[0] == 0.7
+
+
+def run_hysteresis(scores, **settings):
+    decide = Hysteresis(**{**dict(enter=0.6, leave=0.4, min_seconds=0), **settings})
+    return [[(change.kind, change.label, change.start, change.reason)
+             for change in decide.update(time, np.array([score, 1 - score]))]
+            for time, score in enumerate(scores)]
+
+
+def test_between_the_thresholds_what_was_goes_on():
+    assert run_hysteresis([0.5, 0.59, 0.6, 0.45, 0.59, 0.41, 0.39]) == [
+        [], [], [('start', 0, 2, None)], [], [], [],
+        # Below 0.4, and the other one is above 0.6.
+        [('end', 0, 2, 'below'), ('start', 1, 6, None)]]
+
+
+def test_nothing_begins_before_its_time():
+    flicker = [0.5, 0.7, 0.5, 0.7, 0.3, 0.7, 0.7, 0.7, 0.7]
+    found = run_hysteresis(flicker, min_seconds=2)
+    assert found[:7] == [[]] * 7
+    assert found[7] == [('start', 0, 5, None)]  # above since 5, told at 7
+
+
+def test_another_class_takes_over_only_when_it_is_sure_for_long():
+    decide = Hysteresis(enter=0.3, leave=0.2, min_seconds=1)
+    rows = [(0, .5, .2), (1, .5, .2), (2, .35, .4), (3, .45, .35), (4, .3, .45),
+            (5, .3, .45), (6, .3, .1)]
+    found = [(time, change.kind, change.label, change.reason) for time, *scores in rows
+             for change in decide.update(time, np.array(scores))]
+    assert found == [(1, 'start', 0, None), (5, 'end', 0, 'replaced'),
+                     (5, 'start', 1, None), (6, 'end', 1, 'below')]
+    assert decide.active is None
+    assert decide.update(7, np.array([.29, .28])) == []
+
+
+# ---- Events ------------------------------------------------------------------------------
+
+
+def bright_from(begin, end):
+    return lambda time: 255 if begin <= time < end else 128
+
+
+def test_an_action_begins_and_ends():
+    stream = stream_of(hop=0.2, min_seconds=0.4, smoothing='none', enter=0.75, leave=0.7)
+    events = play(stream, np.arange(240) / 30, value=bright_from(3, 5))
+    kinds = [(event.event, event.class_name, event.reason) for event in events]
+    assert kinds == [('start', 'bright', None), ('end', 'bright', 'below')]
+    start, end = events
+    # 0.5 before; 0.7 with the newest sample, 0.85 with two, 0.95 with three.
+    assert start.start == pytest.approx(3.4) and start.time == pytest.approx(3.8)
+    assert end.start == start.start and end.end == end.time
+    # 0.8 without the newest, 0.65 without two.
+    assert end.time == pytest.approx(5.4)
+    assert start.score == pytest.approx(0.95, abs=0.01) and start.latency_ms > 0
+    assert stream.close() == []
+
+
+def test_a_stream_that_ends_ends_its_action():
+    stream = stream_of(**smooth_off())
+    play(stream, np.arange(45) / 30, value=lambda time: 255)
+    assert stream.latest.state == 'bright'
+    ended, = stream.close()
+    assert (ended.event, ended.reason, ended.end) == ('end', 'closed', 44 / 30)
+    assert stream.close() == []
+    with pytest.raises(HRI30Error, match='after close'):
+        stream.push(image(0), 9)
+
+
+def test_unsure_is_told_as_such():
+    stream = stream_of(**smooth_off(predictions=True, enter=0.9, leave=0.8))
+    event = play(stream, np.arange(37) / 30, value=lambda time: 204)[-1]
+    content = event.to_json()
+    assert content.pop('latency_ms') > 0
+    assert content == {
+        'event': 'prediction', 'time': 1.2, 'class': 'bright', 'score': 0.8,
+        'state': 'unsure', 'dropped': 0, 'top': [['bright', 0.8], ['dark', 0.2]]}
+
+
+@pytest.mark.parametrize('later, reason', [(0.5, 'back'), (4.0, 'gap')])
+def test_a_jump_in_time_begins_anew(later, reason):
+    backend = Clips(splittable=True)
+    stream = stream_of(backend, **smooth_off())
+    play(stream, np.arange(60) / 30, value=lambda time: 255)
+    seen = len(backend.clips)
+    events = stream.push(image(255), later)
+    assert [event.event for event in events] == ['end', 'reset']
+    assert (events[0].reason, events[0].end) == ('reset', 59 / 30)
+    assert (events[1].reason, events[1].time) == (reason, later)
+    assert stream.latest is None
+    events = play(stream, later + np.arange(1, 36) / 30, value=lambda time: 255)
+    assert not events and len(backend.clips) == seen  # no window is full yet
+    assert [event.event for event in stream.push(image(255), later + 1.2)] == ['start']
+    assert backend.clips[-1] == [255] * 4
+
+
+def test_a_gap_within_a_window_is_none():
+    stream = stream_of(**smooth_off())
+    events = play(stream, [0, 1.5, 3.0])
+    assert 'reset' not in [event.event for event in events]
+    assert stream.predictions == 2 and stream.latest.time == 3.0
+
+
+def test_a_frame_of_the_same_time_is_left_out():
+    backend = Clips()
+    play(stream_of(backend), np.repeat(np.arange(40) / 30, 2))
+    assert backend.clips == [[0, 20, 40, 60]]
+
+
+def test_the_array_may_be_written_again():
+    # Of the size that the model takes: nothing is left to resize, and to copy by that.
+    # And at a rate at which the frame before is often the nearest.
+    backend, buffer = Clips(), np.zeros((4, 8, 3), np.uint8)
+    stream = stream_of(backend)
+    for number in range(20):
+        buffer[:] = number
+        stream.push(buffer, number * 0.09)
+    assert backend.clips == [[0, 4, 9, 13], [4, 9, 13, 18]]
+
+
+def test_a_due_prediction_waits_for_frames_that_are_there():
+    backend = Clips()
+    stream = stream_of(backend, **smooth_off(predictions=True, enter=1, leave=1))
+    times = np.arange(50) / 30
+    play(stream, times[:36])
+    assert stream.push(image(60), times[36], more=True) == []
+    assert stream.push(image(62), times[37], more=True) == []
+    event, = stream.push(image(63), times[38])
+    assert event.time == times[38] and backend.clips == [[0, 20, 40, 60]]
+    # What is overdue by then is not made up for: 1.6 s is left out.
+    rest = [stream.push(image(round(time * 50)), time, more=time < 1.99)
+            for time in np.arange(39, 61) / 30]
+    assert [bool(events) for events in rest] == [False] * 21 + [True]
+    assert backend.clips[-1] == [40, 60, 80, 100]
+
+
+def test_the_frames_of_a_prediction_that_waits_are_not_forgotten():
+    backend = Clips()
+    stream = stream_of(backend, hop=0.8)
+    for time in np.arange(52) / 30:
+        stream.push(image(round(time * 50)), time, more=time < 1.69)
+    assert backend.clips == [[0, 20, 40, 60]]  # at 1.7 s, and of 0 to 1.2 s
+
+
+def test_what_is_overdue_counts_in_no_latency():
+    stream = stream_of(**smooth_off(predictions=True, enter=1, leave=1))
+    play(stream, np.arange(36) / 30, value=lambda time: 128)
+    now = clock.monotonic()
+    stream.push(image(128), 1.2, captured=now - 5, more=True)
+    event, = stream.push(image(128), 1.6, captured=now - 1)
+    assert 1000 <= event.latency_ms < 3000
+
+
+def test_latency_counts_from_the_frame_that_was_waited_for():
+    stream = stream_of(**smooth_off(predictions=True, enter=1, leave=1))
+    play(stream, np.arange(36) / 30, value=lambda time: 128)
+    now = clock.monotonic()
+    stream.push(image(128), 1.2, captured=now - 2, more=True)
+    event, = stream.push(image(128), 1.3, captured=now - 1)
+    assert 2000 <= event.latency_ms < 3000
+
+
+@pytest.mark.parametrize('settings, words', [
+    (dict(hop=0), 'hop=0'), (dict(hop=float('nan')), 'hop=nan'), (dict(every=0), 'every=0'),
+    (dict(every=True), 'every=True'), (dict(every=2, hop=1), 'both'),
+    (dict(enter=0.3, leave=0.5), 'at most enter'), (dict(enter=1.5), 'from 0 to 1'),
+    (dict(smoothing='kalman'), 'exponential'), (dict(min_seconds=-1), 'min_seconds'),
+    (dict(window='1 s'), 'no setting window'), (dict(window_seconds='1'), 'window_seconds'),
+])
+def test_settings_that_make_no_sense(settings, words):
+    with pytest.raises(HRI30Error, match=words):
+        Recognizer.from_backend(INFO, Clips()).stream(**settings)
+
+
+def test_a_model_without_a_window_asks_for_one():
+    info = SimpleNamespace(**{**vars(INFO), 'window_seconds': None})
+    with pytest.raises(HRI30Error, match='window_seconds'):
+        stream_of(info=info)
+    assert stream_of(info=info, window_seconds=2.0).hop == 0.5
+
+
+@pytest.mark.parametrize('frame, time, words', [
+    (np.zeros((8, 8), np.uint8), 0, 'RGB'), (image(0).astype(float), 0, 'uint8'),
+    (image(0), float('nan'), 'timestamp'), (image(0), None, 'timestamp')])
+def test_what_is_no_frame_is_refused(frame, time, words):
+    with pytest.raises(HRI30Error, match=words):
+        stream_of().push(frame, time)
+
+
+# ---- Frames that come faster than they are used ------------------------------------------
+
+
+def test_a_full_queue_loses_its_oldest_frames_and_counts_them():
+    queue = FrameQueue(3)
+    for number in range(10):
+        assert queue.put(number)
+    assert queue.dropped == 7 and len(queue) == 3
+    queue.close()
+    assert [queue.get() for _ in range(4)] == [7, 8, 9, None]
+    assert not queue.put(10) and queue.dropped == 7
+
+
+def test_a_lossless_queue_holds_up_who_puts_in():
+    queue = FrameQueue(2, lossless=True)
+
+    def fill():
+        for number in range(50):
+            queue.put(number)
+        queue.close()
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    found = list(iter(queue.get, None))
+    thread.join()
+    assert found == list(range(50)) and queue.dropped == 0
+
+
+def test_what_ends_the_capture_is_raised_after_the_frames():
+    queue = FrameQueue(3)
+    queue.put(1)
+    queue.close(HRI30Error('gone'))
+    assert queue.get() == 1
+    with pytest.raises(HRI30Error, match='gone'):
+        queue.get()
+    assert queue.get() is None
+
+
+class Burst:
+    """A live source of frames that all come while the first one is being looked at."""
+
+    name, live = 'burst', True
+
+    def __init__(self, count, error=None):
+        self.left, self.count, self.error = count, count, error
+        self.begun, self.sent = threading.Event(), threading.Event()
+        self.stopped = self.closed = False
+
+    def read(self):
+        if self.left == self.count - 1:
+            self.begun.wait()
+        if self.stopped or not self.left:
+            self.sent.set()
+            if self.error and not self.stopped:
+                raise self.error
+            return None
+        self.left -= 1
+        time = (self.count - self.left) / 30
+        return Frame(image(255), time, clock.monotonic())
+
+    def stop(self):
+        self.stopped = True
+        self.begun.set()
+
+    def close(self):
+        self.closed = True
+
+
+def use(runner, source):
+    """Uses all frames; the first one takes until all others have come."""
+    frames, events = 0, []
+    for frame, found in runner:
+        frames += frame is not None
+        events += found
+        if frames == 1:
+            source.begun.set()
+            source.sent.wait()
+    return frames, events
+
+
+def test_no_frame_is_lost_without_being_counted():
+    source = Burst(100)
+    stream = stream_of(**smooth_off())
+    with StreamRunner(source, stream, queue_size=40) as runner:
+        frames, events = use(runner, source)
+    assert (frames, stream.frames, runner.queue.dropped) == (41, 41, 59)
+    assert source.closed
+    # 40 frames are 1.33 s; before them, 2 s are missing, which is more than a window.
+    assert [event.event for event in events] == ['reset', 'start', 'end']
+    assert events[-1].dropped == 59
+
+
+def test_a_backlog_is_used_up_before_the_next_prediction():
+    source = Burst(60)
+    backend = Clips()
+    stream = stream_of(backend, **smooth_off(predictions=True))
+    with StreamRunner(source, stream, queue_size=100) as runner:
+        _, events = use(runner, source)
+    # All frames are there before the second one is used: 1.2 s and 1.6 s wait.
+    found = [event for event in events if event.event == 'prediction']
+    assert len(found) == 1 and found[0].time == 60 / 30
+
+
+def test_frames_that_always_wait_do_not_hold_predictions_back_for_ever():
+    source = Burst(60)
+    stream = stream_of(**smooth_off())
+    with StreamRunner(source, stream, queue_size=100) as runner:
+        source.begun.set()
+        source.sent.wait()
+        runner.queue.size = 5  # of the 60 that wait, 5 in a row
+        for _ in runner:
+            pass
+    # Frames are of 0.03 to 2 s: windows end at 1.23 and 1.63 s.
+    assert stream.predictions == 2
+
+
+def test_a_source_that_fails_ends_the_stream_first():
+    source = Burst(60, HRI30Error('went away'))
+    stream = stream_of(**smooth_off())
+    found = []
+    with pytest.raises(HRI30Error, match='went away'), StreamRunner(
+            source, stream, queue_size=100) as runner:
+        source.begun.set()
+        for _, events in runner:
+            found += events
+    assert [(event.event, event.reason) for event in found] == [
+        ('start', None), ('end', 'closed')]
+
+
+def test_a_runner_can_be_stopped():
+    source = Burst(1000)
+    with StreamRunner(source, stream_of()) as runner:
+        frames = 0
+        for _ in runner:
+            frames += 1
+            runner.stop()
+    assert frames == 1 and source.closed
+
+
+def test_fields_without_a_value_are_left_out():
+    assert Event('reset', 1.23456, reason='gap', dropped=0).to_json() == {
+        'event': 'reset', 'time': 1.2346, 'reason': 'gap', 'dropped': 0}

@@ -1,0 +1,249 @@
+"""Frames in and out: files, cameras that go away, annotated video."""
+
+import threading
+from fractions import Fraction
+from types import SimpleNamespace
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from hri30_ext.deploy.runtime import video_io
+from hri30_ext.deploy.runtime.video_io import (
+    CameraLost,
+    CameraSource,
+    FileSource,
+    VideoWriter,
+    annotate,
+    open_source,
+    read_clip,
+)
+from hri30_ext.errors import HRI30Error
+from hri30_ext.names import VIDEO_SUFFIXES as DATASET_SUFFIXES
+from hri30_ext.video.preprocessing import Preprocessing, Resize
+
+
+def write_video(path, frames, fps=30, first=0, size=(48, 32)):
+    """Frame i is of brightness ``first`` + 4 i."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), fps, size)
+    for i in range(frames):
+        writer.write(np.full((size[1], size[0], 3), first + 4 * i, np.uint8))
+    writer.release()
+    return path
+
+
+def read_all(source):
+    frames = list(iter(source.read, None))
+    source.close()
+    return frames
+
+
+def values(frames):
+    return [float(np.mean(frame)) for frame in frames]
+
+
+# ---- Files -------------------------------------------------------------------------------
+
+
+def test_only_the_frames_that_are_asked_for_are_prepared(tmp_path):
+    path = write_video(tmp_path / 'clip.avi', 41)
+    clip_VTHWC = read_clip(path, Preprocessing(4, 2, 'uniform', (Resize(16, 8), )))
+    assert clip_VTHWC.shape == (2, 4, 8, 16, 3)
+    # Two views, at a quarter and at three quarters of segments of ten frames; the later
+    # segments round up.
+    np.testing.assert_allclose(values(clip_VTHWC[0]), [8, 48, 92, 132], atol=1.5)
+    np.testing.assert_allclose(values(clip_VTHWC[1]), [28, 68, 112, 152], atol=1.5)
+
+
+def test_frames_are_rgb(tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / 'red.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 30,
+                             (32, 32))
+    writer.write(np.full((32, 32, 3), (0, 0, 255), np.uint8))  # BGR
+    writer.release()
+    frame, = read_all(FileSource([tmp_path / 'red.avi']))
+    clip = read_clip(tmp_path / 'red.avi', Preprocessing(1, 1, 'uniform', (Resize(8, 8), )))
+    for image in (frame.image, clip[0, 0]):
+        assert image[4, 4, 0] > 240 and image[4, 4, 2] < 15
+
+
+def test_files_follow_each_other_at_their_own_rates(tmp_path):
+    first = write_video(tmp_path / 'a ü.avi', 3, fps=10)
+    second = write_video(tmp_path / 'b.avi', 2, fps=25, first=100)
+    frames = read_all(open_source(str(tmp_path)))
+    np.testing.assert_allclose([frame.time for frame in frames],
+                               [0, 0.1, 0.2, 0.3, 0.34], atol=1e-6)
+    assert [frame.clip for frame in frames] == [first.name] * 3 + [second.name] * 2
+    np.testing.assert_allclose(values([frame.image for frame in frames]),
+                               [0, 4, 8, 100, 104], atol=1.5)
+
+
+def test_uneven_times_of_a_container_are_kept(tmp_path):
+    times = [500, 540, 590, 800, 810]  # milliseconds
+    with av.open(str(tmp_path / 'phone.mkv'), 'w') as container:
+        stream = container.add_stream('mpeg4', rate=30)
+        stream.width, stream.height = 48, 32
+        stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        for i, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 40 * i, np.uint8))
+            frame.pts = time
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    found = [frame.time for frame in read_all(FileSource([tmp_path / 'phone.mkv']))]
+    np.testing.assert_allclose(found, [0, 0.04, 0.09, 0.3, 0.31], atol=1e-3)
+
+
+def test_a_loop_plays_again_and_time_goes_on(tmp_path):
+    source = FileSource([write_video(tmp_path / 'a.avi', 3, fps=10)], loop=True)
+    frames = [source.read() for _ in range(7)]
+    np.testing.assert_allclose([frame.time for frame in frames], np.arange(7) / 10,
+                               atol=1e-6)
+    source.stop()
+    assert source.read() is None
+
+
+def test_at_its_own_pace_a_file_can_be_stopped_while_it_waits(tmp_path):
+    source = FileSource([write_video(tmp_path / 'slow.avi', 3, fps=1)], realtime=True)
+    assert source.live and source.read().time == 0
+    threading.Timer(0.05, source.stop).start()
+    assert source.read() is None
+
+
+@pytest.mark.parametrize('name, words', [
+    ('none.avi', 'no such file'), ('text.avi', 'cannot be read as a video'),
+    ('folder', 'no videos')])
+def test_sources_that_are_none(name, words, tmp_path):
+    (tmp_path / 'text.avi').write_text('no video')
+    (tmp_path / 'folder').mkdir()
+    with pytest.raises(HRI30Error, match=words):
+        open_source(str(tmp_path / name))
+
+
+def test_whatever_the_dataset_reads_is_played():
+    assert set(DATASET_SUFFIXES) <= set(video_io.VIDEO_SUFFIXES)
+
+
+# ---- Cameras -----------------------------------------------------------------------------
+
+
+class FakeCamera:
+    """A capture that gives some frames, then none."""
+
+    def __init__(self, frames):
+        self.opened, self.left = frames is not None, frames or 0
+
+    def isOpened(self):
+        return self.opened
+
+    def read(self):
+        self.left -= 1
+        return (True, np.zeros((8, 8, 3), np.uint8)) if self.left >= 0 else (False, None)
+
+    def get(self, what):
+        return 0.0
+
+    def release(self):
+        self.opened = False
+
+
+def camera_of(*openings, retries=3):
+    """A camera whose n-th opening gives that many frames; None: it cannot be opened."""
+    openings, notes = iter(openings), []
+    source = CameraSource(
+        'rtsp://user:secret@camera/1', retries, delay=0,
+        notify=lambda kind, message: notes.append((kind, message)),
+        open_capture=lambda target: FakeCamera(next(openings)))
+    return source, notes
+
+
+def test_a_camera_that_comes_back_goes_on():
+    source, notes = camera_of(3, None, 0, 2, None, None, None)
+    frames = [source.read() for _ in range(5)]
+    assert all(frame.image.shape == (8, 8, 3) for frame in frames)
+    times = [frame.time for frame in frames]
+    assert times[0] == 0 and times == sorted(times)
+    assert [kind for kind, _ in notes] == ['lost', 'retry', 'retry', 'retry', 'back']
+    # The tries count anew, and end.
+    with pytest.raises(CameraLost, match='3 tries'):
+        source.read()
+    assert [kind for kind, _ in notes[5:]] == ['lost', 'retry', 'retry', 'retry']
+    assert not any('secret' in message or 'user' in message for _, message in notes)
+
+
+def test_a_camera_that_is_not_there_is_no_lost_camera():
+    with pytest.raises(HRI30Error, match='cannot be opened') as caught:
+        camera_of(None)
+    assert not isinstance(caught.value, CameraLost) and 'secret' not in str(caught.value)
+
+
+def test_each_try_waits_twice_as_long(monkeypatch):
+    source, _ = camera_of(1, *[None] * 9, retries=9)
+    source._delay, waits = 0.5, []
+    monkeypatch.setattr(source._stopped, 'wait', lambda seconds: waits.append(seconds))
+    source.read()
+    with pytest.raises(CameraLost):
+        source.read()
+    assert waits == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_a_stopped_camera_is_not_tried_again():
+    source, notes = camera_of(1, 1)
+    assert source.read() is not None
+    source.stop()
+    assert source.read() is None and notes == []
+
+
+# ---- Annotated video ---------------------------------------------------------------------
+
+
+def prediction(score, state='Walking'):
+    return SimpleNamespace(state=state, latency_ms=12.3,
+                           top=(('Walking', score), ('PickUpDrill', 0.1)))
+
+
+def coloured(image):
+    """How many columns the bar of the best class has; above the middle is its name."""
+    lower = image[len(image) // 2:].astype(int)
+    return int((lower[..., 1] - lower[..., 0] > 60).any(axis=0).sum())
+
+
+def test_bars_are_as_long_as_scores_on_any_picture():
+    for value in (0, 255):
+        plain = np.full((480, 720, 3), value, np.uint8)
+        lengths = [coloured(annotate(plain, prediction(score)))
+                   for score in (0.4, 0.8)]
+        assert lengths[1] == pytest.approx(2 * lengths[0], abs=2) and lengths[0] > 40
+        assert (plain == value).all()  # drawn on a copy
+
+
+@pytest.mark.parametrize('size', [(480, 720), (64, 64), (1080, 1920)])
+def test_frames_of_any_size_are_annotated(size):
+    plain = np.full((*size, 3), 200, np.uint8)
+    for latest in (None, prediction(0.9), prediction(0.3, 'unsure')):
+        drawn = annotate(plain, latest, dropped=7, note='5 a second')
+        assert drawn.shape == plain.shape and drawn.dtype == np.uint8
+        assert (drawn != plain).any()
+
+
+def test_video_keeps_the_pace_of_its_frames(tmp_path):
+    path = tmp_path / 'new folder' / 'out.mp4'
+    writer = VideoWriter(path, fps=10)
+    # A tenth of a second apart; then three frames were lost; then twice as fast; then a
+    # pause that is cut to two seconds.
+    for time in (5.0, 5.1, 5.5, 5.55, 5.6, 65.6):
+        writer.write(np.full((32, 48, 3), 128, np.uint8), time)
+    assert not path.exists()
+    writer.close()
+    capture = cv2.VideoCapture(str(path))
+    assert sum(iter(capture.grab, False)) == 1 + 1 + 4 + 1 + 20
+    assert [file.name for file in path.parent.iterdir()] == ['out.mp4']
+
+
+def test_a_video_without_frames_is_none(tmp_path):
+    VideoWriter(tmp_path / 'out.avi', fps=10).close()
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(HRI30Error, match=r'\.mp4 or \.avi'):
+        VideoWriter(tmp_path / 'out.gif', fps=10)
+    (tmp_path / 'file').touch()
+    with pytest.raises(HRI30Error, match='cannot be written'):
+        VideoWriter(tmp_path / 'file' / 'out.mp4', fps=10)

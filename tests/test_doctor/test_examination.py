@@ -1,0 +1,265 @@
+"""The doctor finds every kind of fault where it was planted, and nothing in clean data."""
+
+import hashlib
+import json
+import os
+import runpy
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bad_decoder import MARKS
+from conftest import CLASSES
+from faults import FAULTS, KINDS, Garden
+
+from hri30_ext.config import PROJECT_ROOT
+from hri30_ext.datasets import HRI30_CLASSES
+from hri30_ext.doctor import KINDS as ALL_KINDS
+from hri30_ext.doctor import examine, format_table, to_json
+from hri30_ext.errors import HRI30Error
+from hri30_ext.synthetic import write_dataset
+
+OPTIONS = dict(workers=2, progress=False)
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    """All classes, two groups of two clips, and one of test clips. Read only."""
+    root = tmp_path_factory.mktemp('doctor') / 'whole'
+    write_dataset(root, 2, 1, 2, size=(96, 64), workers=1, progress=False)
+    return root
+
+
+@pytest.fixture
+def root(clips_root, tmp_path):
+    """A copy of three classes, three groups and some test clips, to change."""
+    shutil.copytree(clips_root, tmp_path / 'data')
+    return tmp_path / 'data'
+
+
+def run_check(monkeypatch, *arguments):
+    """Runs tools/data/check.py in this process; returns its exit code."""
+    monkeypatch.setattr(sys, 'argv', ['check.py', *map(str, arguments)])
+    try:
+        runpy.run_path(str(PROJECT_ROOT / 'tools/data/check.py'), run_name='__main__')
+    except SystemExit as ended:
+        return ended.code
+    return 0
+
+
+def kinds(found, *severities):
+    return sorted({finding.kind for finding in found.findings
+                   if not severities or finding.severity in severities})
+
+
+def test_clean_data_and_every_planted_fault(whole, tmp_path):
+    found = examine(whole, **OPTIONS)
+    assert found.exit_code == 0, format_table(found)
+    assert set(kinds(found)) == {'unlike_hri30'}  # an info
+    assert found.num_read == len(found.clips) == 180
+
+    shutil.copytree(whole, tmp_path / 'planted')
+    garden = Garden(tmp_path / 'planted', np.random.default_rng(1))
+    planted = {name: plant(garden) for name, plant in FAULTS.items()}
+    expected = Counter(pair for pairs in planted.values() for pair in pairs)
+    found = examine(tmp_path / 'planted', seconds=5, decode='bad_decoder:inspect',
+                    **OPTIONS)
+    pairs = Counter((finding.kind, finding.path) for finding in found.findings)
+    alarms = Counter((finding.kind, finding.path) for finding in found.findings
+                     if finding.severity != 'info')
+    assert not expected - pairs and not alarms - expected
+    assert found.exit_code == 3
+    assert set(KINDS) | {'unlike_hri30', 'missing_class', 'known_hole', 'irregular',
+                         'interlaced', 'refused'} == set(ALL_KINDS)
+    died = {finding.kind: finding.detail for finding in found.findings
+            if finding.kind in ('crashes', 'hangs', 'memory')}
+    assert 'SIGSEGV' in died['crashes'] and '10 seconds' in died['hangs']
+    assert 'memory' in died['memory']
+    table = format_table(found, cases=0)
+    assert max(map(len, table.splitlines())) <= 100
+    for _, path in expected:
+        assert path in table
+
+
+@pytest.mark.parametrize('layout', ['train_set', 'train', 'class folders', 'root'])
+def test_all_layouts_are_read(root, layout):
+    train = root / 'train_set'
+    for file in list(train.iterdir()):
+        folder = {'train_set': train, 'train': root / 'train', 'root': root,
+                  'class folders': root / 'train' / str(int(file.name[3:5]))}[layout]
+        folder.mkdir(parents=True, exist_ok=True)
+        file.rename(folder / file.name)
+    if layout != 'train_set':
+        train.rmdir()
+        (root / 'test_set').rename(root / 'test')
+    found = examine(root, CLASSES, **OPTIONS)
+    assert found.exit_code == 0 and kinds(found) == ['unlike_hri30']
+    assert Counter(found.splits.values()) == dict(train=9, test=3)
+
+
+def test_no_folder_and_no_clips(tmp_path):
+    with pytest.raises(HRI30Error, match='no such data folder'):
+        examine(tmp_path / 'none')
+    (tmp_path / 'train_set').mkdir()
+    with pytest.raises(HRI30Error, match='no clips'):
+        examine(tmp_path)
+
+
+def test_absent_classes_and_the_known_hole(name_clips):
+    names = [f'train_set/CID{label:02d}_SID{group:02d}_VID01.avi'
+             for label in (9, 10) for group in range(1, 13) if (label, group) != (10, 8)]
+    root = name_clips(*names)
+    found = examine(root, **OPTIONS)
+    holes = {finding.kind: finding for finding in found.findings
+             if finding.kind in ('hole', 'known_hole', 'missing_class')}
+    assert set(holes) == {'known_hole', 'missing_class'}
+    assert holes['known_hole'].path == 'train_set/CID10_SID08_VID01'
+    assert holes['known_hole'].severity == 'info'
+    assert '28 of 30 classes' in holes['missing_class'].detail
+    # In other data it is a hole as any other.
+    found = examine(root, list(HRI30_CLASSES[:9]) + ['Other'], **OPTIONS)
+    assert [finding.path for finding in found.findings if finding.kind == 'hole'] == [
+        'train_set/CID10_SID08_VID01']
+
+
+def test_data_that_follow_no_plan_have_no_holes(name_clips):
+    found = examine(name_clips(*(f'CID01_SID{group:02d}_VID{clip:02d}.avi'
+                                 for group in range(1, 5) for clip in range(1, 2 * group))),
+                    ['Only'], **OPTIONS)
+    assert 'irregular' in kinds(found) and 'hole' not in kinds(found)
+
+
+def test_annotation_by_the_alphabet_is_seen_in_every_row(name_clips):
+    root = name_clips(*(f'train_set/CID{label:02d}_SID01_VID0{clip}.avi'
+                        for label in range(1, 31) for clip in (1, 2)))
+    (root / 'annotations').mkdir()
+    (root / 'annotations/train_set_labels.csv').write_text(''.join(
+        f'CID{label:02d}_SID01_VID0{clip},{sorted(HRI30_CLASSES)[label - 1]},{label}\n'
+        for label in range(1, 31) for clip in (1, 2)))
+    swapped = [finding for finding in examine(root, **OPTIONS).findings
+               if finding.kind in ('swapped_labels', 'label_contradiction')]
+    assert {finding.kind for finding in swapped} == {'swapped_labels'}
+    assert [finding.detail.split(',')[0] for finding in swapped] == [
+        f'row {row}: CID{label}_SID01_VID0{clip}'
+        for row, label, clip in ((55, 28, 1), (56, 28, 2), (57, 29, 1), (58, 29, 2))]
+
+
+def test_numbers_of_test_clips_have_no_holes(name_clips):
+    root = name_clips(*(f'test_set/testvideo{number:03d}.avi'
+                        for number in range(1, 31) if number != 17))
+    assert [(finding.kind, finding.path) for finding in examine(root, **OPTIONS).findings
+            if finding.kind != 'empty'] == [('hole', 'test_set/testvideo017')]
+
+
+@pytest.mark.parametrize(('target', 'severity'), [
+    ('train_set/CID01_SID02_VID01.avi', ['warning']),  # of another group
+    ('train_set/CID02_SID01_VID01.avi', []),  # of one group: they may be as alike
+    ('test_set/testvideo001.avi', ['error'])])
+def test_changed_copies_are_compared_where_clips_are_not_alike_anyway(root, target,
+                                                                      severity):
+    garden = Garden(root, np.random.default_rng(0))
+    garden.write(target, garden.frames('train_set/CID01_SID01_VID01.avi')[2:],
+                 codec='mjpeg')
+    found = examine(root, CLASSES, **OPTIONS)
+    assert [finding.severity for finding in found.findings
+            if finding.kind == 'near_duplicate'] == severity
+    assert 'near_duplicate' not in kinds(examine(root, CLASSES, near=False, **OPTIONS))
+
+
+def test_what_training_refuses_is_an_error_whatever_it_is(root, monkeypatch):
+    def refuse(*arguments):
+        raise HRI30Error('a new rule\nof training')
+    monkeypatch.setattr('hri30_ext.doctor.examination.load_labelled_clips', refuse)
+    found = examine(root, CLASSES, **OPTIONS)
+    assert [(finding.kind, finding.detail) for finding in found.findings
+            if finding.severity == 'error'] == [('refused', 'a new rule of training')]
+
+
+def test_answer_of_a_decoder_that_was_taken_over_is_not_believed(root):
+    found = examine(root, CLASSES, decode='math:factorial', **OPTIONS)
+    assert kinds(found, 'error') == ['undecodable']
+    found = examine(root, CLASSES, decode='builtins:len', **OPTIONS)
+    assert kinds(found, 'error') == ['undecodable']
+
+
+def mark(path, kind):
+    """Has a clip end the process that reads it; returns its digest."""
+    path.write_bytes(path.read_bytes() + MARKS[kind])
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_clip_that_ended_its_process_is_read_once_more(root, monkeypatch):
+    """Only what happens twice is a finding of the clip."""
+    clips = sorted((root / 'train_set').iterdir())
+    digests = [mark(path, kind) for path, kind in zip(clips, MARKS, strict=False)]
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    found = examine(root, CLASSES, seconds=5, decode='flaky_decoder:inspect', **OPTIONS)
+    assert not kinds(found, 'error')
+    assert len(list(root.parent.glob('*.seen'))) == 12
+    assert [found.clips[f'train_set/{path.name}'].facts.sha256 for path in clips[:3]
+            ] == digests
+
+
+def test_clip_that_ends_two_processes_is_known_by_its_bytes(root):
+    path = root / 'train_set/CID01_SID01_VID01.avi'
+    digest = mark(path, 'crashes')
+    found = examine(root, CLASSES, decode='bad_decoder:inspect', **OPTIONS)
+    assert [(f.kind, f.path) for f in found.findings if f.severity == 'error'] == [
+        ('crashes', 'train_set/CID01_SID01_VID01.avi')]
+    facts = found.clips['train_set/CID01_SID01_VID01.avi'].facts
+    assert (facts.sha256, facts.num_bytes) == (digest, path.stat().st_size)
+
+
+def test_process_that_cannot_be_started_is_no_fault_of_a_clip(root, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'executable', str(root / 'no python'))
+    assert run_check(monkeypatch, root, '--classes', *CLASSES, '--fix') == 2
+    said = capsys.readouterr()
+    assert 'could not be started' in said.err and 'fault of the machine' in said.err
+    assert 'CID01' not in said.out and not (root / 'set_aside').exists()
+
+
+def test_exit_codes_and_json(root, tmp_path, monkeypatch, capsys):
+    common = [root, '--classes', *CLASSES, '--workers', 2]
+    assert run_check(monkeypatch, *common) == 0
+    assert 'The data are clean.' in capsys.readouterr().out
+    (root / 'stray.avi').write_bytes(b'')
+    assert run_check(monkeypatch, *common) == 1
+    target = root / 'train_set' / 'CID01_SID01_VID01.avi'
+    target.write_bytes(b'')
+    assert run_check(monkeypatch, *common, '--json', tmp_path / 'found.json') == 3
+    assert 'CID01_SID01_VID01.avi' in capsys.readouterr().out
+    found = json.loads((tmp_path / 'found.json').read_text())
+    assert found['version'] == 1 and found['exit_code'] == 3
+    assert found['counts'] == dict(error=1, warning=1, info=1)
+    assert found['findings'][0] == dict(
+        kind='empty', severity='error', path='train_set/CID01_SID01_VID01.avi',
+        detail='it has no bytes')
+    clip = found['clips']['train_set/CID01_SID02_VID01.avi']
+    assert clip['split'] == 'train' and clip['codec'] == 'mpeg4'
+    assert clip['width'] == 96 and clip['seconds'] == round(clip['frames'] / 30, 3)
+    content = target.read_bytes()
+    assert run_check(monkeypatch, *common, '--fix') == 1  # the stray clip is left
+    assert not target.exists() and 'Moved 1 clips to' in capsys.readouterr().out
+    assert run_check(monkeypatch, root, '--undo') == 0
+    assert target.read_bytes() == content
+    assert 'Moved 1 clips back' in capsys.readouterr().out
+    assert run_check(monkeypatch, root, '--undo') == 2
+    assert run_check(monkeypatch, tmp_path / 'none') == 2
+    assert 'error: ' in capsys.readouterr().err
+    assert run_check(monkeypatch, root, '--workers', 0) == 2
+
+
+def test_names_cannot_drive_the_terminal_and_survive_json(root):
+    evil = b'evil\x1b[2J\r\xe2\x80\xae\xff.avi'
+    path = f'test_set/{os.fsdecode(evil)}'
+    shutil.copy(root / 'test_set/testvideo001.avi', root / path)
+    found = examine(root, CLASSES, **OPTIONS)
+    assert ('malformed_name', path) in [(f.kind, f.path) for f in found.findings]
+    table = format_table(found)
+    assert r'evil\x1b[2J\r\u202e\xff.avi' in table
+    assert all(c.isprintable() or c == '\n' for c in table)
+    read = json.loads(json.dumps(to_json(found)))
+    assert path in read['clips'] and read['clips'][path]['frames'] > 0

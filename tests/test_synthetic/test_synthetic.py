@@ -1,0 +1,309 @@
+import hashlib
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from hri30_ext.errors import HRI30Error
+from hri30_ext.names import HRI30_CLASSES
+from hri30_ext.synthetic import (
+    plan_clip,
+    render_clip,
+    write_dataset,
+    write_preview,
+    write_video,
+)
+from hri30_ext.synthetic.actions import Planner, direction
+from hri30_ext.synthetic.drawing import Figure
+from hri30_ext.synthetic.groups import DRAWING_SIZE, make_group
+from hri30_ext.synthetic.motion import ease
+
+SMALL = (180, 120)
+TOOL = Path(__file__).parents[2] / 'tools/data/make_embedded.py'
+DIRECTIONS = [name for name in HRI30_CLASSES
+              if name.startswith('Move') and 'Drill' in name]
+
+
+def plan(name, seed, group=1):
+    """A plan whose randomness does not depend on the class."""
+    return Planner(make_group(group), np.random.default_rng(seed)).plan(name)
+
+
+def hashes(root):
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).digest()
+        for path in sorted(root.rglob('*')) if path.is_file()
+    }
+
+
+def small_dataset(root, **options):
+    options = dict(train_groups=2, test_groups=1, clips=1, size=SMALL, workers=1,
+                   classes=(12, 18), progress=False) | options
+    return write_dataset(root, **options)
+
+
+# --- the actions
+
+
+@pytest.mark.parametrize('name', HRI30_CLASSES)
+def test_clip_of_each_class(name):
+    frames = render_clip(name, group=3, clip=1, size=SMALL)
+    assert frames.dtype == np.uint8
+    assert frames.shape[1:] == (120, 180, 3)
+    assert 30 <= len(frames) <= 60
+    moved = np.abs(frames[0].astype(int) - frames[len(frames) // 2]) > 40
+    assert moved.any()
+
+
+def test_clip_is_a_function_of_its_arguments():
+    clip = render_clip(14, 2, 1, size=SMALL)
+    assert np.array_equal(clip, render_clip('MoveLeftWhileDrilling', 2, 1,
+                                            size=SMALL))
+    for other in ((14, 2, 2), (14, 3, 1), (16, 2, 1), (14, 2, 1, 9)):
+        assert not np.array_equal(clip[0], render_clip(*other, size=SMALL)[0])
+
+
+def test_released_spelling_is_a_class():
+    assert np.array_equal(
+        render_clip('NoCollaborativeWithDrilll', 1, 1, size=SMALL),
+        render_clip(18, 1, 1, size=SMALL))
+
+
+@pytest.mark.parametrize('label', (0, 31, 'Running'))
+def test_unknown_class(label):
+    with pytest.raises(ValueError, match=f'no class {label!r}: expected an id'):
+        render_clip(label, 1, 1)
+
+
+def test_directions():
+    assert direction('MoveForwardWhileDrilling') == (0, -1)
+    assert direction('MoveDiagonallyBackwardRightWithPolisher') == (1, 1)
+    assert len({direction(name) for name in DIRECTIONS}) == 8
+
+
+@pytest.mark.parametrize('name', DIRECTIONS)
+def test_path_follows_the_name(name):
+    lateral, depth = direction(name)
+    for seed in range(5):
+        root = plan(name, seed).root
+        across = np.ptp(root[[0, -1], 0] / root[[0, -1], 1])
+        moved = np.diff(root[[0, -1], 0] / root[[0, -1], 1])[0]
+        receded = np.diff(np.log(root[[0, -1], 1]))[0]
+        assert np.sign(moved) == lateral if lateral else across < 0.08
+        assert np.sign(receded) == depth if depth else abs(receded) < 0.08
+
+
+@pytest.mark.parametrize('name', DIRECTIONS)
+def test_opposite_direction_is_the_movement_backwards(name):
+    """Same range of places, at any time and as seen from either end."""
+    lateral, depth = direction(name)
+    opposite = next(other for other in DIRECTIONS
+                    if direction(other) == (-lateral, -depth))
+    middles, ends = [], []
+    for seed in range(200):
+        there, back = plan(name, seed).root, plan(opposite, seed).root
+        middles.append((there + back)[[0, -1]].mean(0) / 2)
+        ends.append((there[0], back[-1]))
+    first, last = np.moveaxis(np.array(ends), 1, 0)
+    spread = first.std(0)
+    assert np.all(np.abs(first.mean(0) - last.mean(0)) < 0.1 * spread)
+    assert np.all(np.abs(first.std(0) - last.std(0)) < 0.1 * spread)
+    assert np.abs(np.mean(middles, 0)[0]) < 0.15
+
+
+def test_ease_is_symmetric_in_distribution():
+    rng = np.random.default_rng(0)
+    curves = np.array([ease(40, rng) for _ in range(4000)])
+    assert np.all(np.diff(curves) >= -1e-12)
+    backwards = 1 - curves[:, ::-1]
+    assert np.allclose(curves.mean(0), backwards.mean(0), atol=0.01)
+    assert np.allclose(curves.std(0), backwards.std(0), atol=0.01)
+
+
+@pytest.mark.parametrize('thing', ('Drill', 'Polisher'))
+def test_putting_down_is_picking_up_backwards(thing):
+    up, down = plan(f'PickUp{thing}', 5), plan(f'PutDown{thing}', 5)
+    assert np.array_equal(up.thing_at, down.thing_at[::-1])
+    assert np.array_equal(up.hands, down.hands[::-1])
+    assert up.thing_at[-1, 2] > up.thing_at[0, 2]
+
+
+def test_left_mirrors_right():
+    left = plan('MoveLeftWhileDrilling', 7)
+    right = plan('MoveRightWhileDrilling', 7)
+    ratio = [p.root[:, 0] / p.root[:, 1] for p in (left, right)]
+    middle = ratio[0].mean() / 2 + ratio[1].mean() / 2
+    assert ratio[0][0] > ratio[0][-1]
+    assert np.allclose(ratio[0] - middle, middle - ratio[1], atol=0.02)
+    assert np.allclose(left.root[:, 1], right.root[:, 1])
+
+
+def test_sides_of_groups_are_balanced():
+    groups = [make_group(number) for number in range(400)]
+    for side in ('hand', 'robot_side'):
+        assert abs(np.mean([getattr(g, side) for g in groups])) < 0.15
+    assert abs(np.mean([g.hand * g.robot_side for g in groups])) < 0.15
+
+
+def test_worker_stays_in_the_image():
+    for name in DIRECTIONS + ['Walking', 'WalkingWithObject']:
+        for group in range(1, 7):
+            movement, looks, _ = plan_clip(name, group, 1)
+            joints = Figure(movement, looks).at
+            points = np.concatenate([at.reshape(-1, 2)
+                                     for at in joints.values()])
+            assert points.min() >= 0
+            assert np.all(points.max(0) < DRAWING_SIZE)
+
+
+# --- video files
+
+
+@pytest.mark.parametrize('codec', ('mpeg4', 'mjpeg', 'dv'))
+def test_codecs_decode(tmp_path, codec):
+    decord = pytest.importorskip('decord')
+    size = DRAWING_SIZE if codec == 'dv' else SMALL
+    frames = render_clip(13, 1, 1, size=size)
+    for name in ('a.avi', 'b.avi'):
+        write_video(frames, tmp_path / name, codec)
+    assert hashes(tmp_path)['a.avi'] == hashes(tmp_path)['b.avi']
+    assert not list(tmp_path.glob('*.part'))
+    decoded = decord.VideoReader(str(tmp_path / 'a.avi'))
+    assert len(decoded) == len(frames)
+    middle = decoded[len(frames) // 2].asnumpy()
+    assert middle.shape == frames.shape[1:]
+    error = np.abs(middle.astype(int) - frames[len(frames) // 2])
+    assert error.mean() < 8
+
+
+def test_dv_is_interlaced(tmp_path):
+    frames = render_clip(16, 1, 1, fields=True)
+    assert not np.array_equal(frames, render_clip(16, 1, 1))
+    write_video(frames, tmp_path / 'a.avi', 'dv')
+    with av.open(str(tmp_path / 'a.avi')) as container:
+        stream = container.streams.video[0]
+        frame = next(container.decode(stream))
+        assert stream.codec_context.name == 'dvvideo'
+        assert frame.interlaced_frame
+        assert frame.format.name == 'yuv411p'
+
+
+@pytest.mark.parametrize('codec, size, message', (
+    ('vp9', (180, 120), "unknown codec 'vp9': expected one of mpeg4, mjpeg, dv"),
+    ('dv', (180, 120), 'DV holds frames of 720x480 only, not 180x120'),
+    ('mpeg4', (181, 120), 'must be even, not 181x120'),
+))
+def test_impossible_video(tmp_path, codec, size, message):
+    frames = np.zeros((2, size[1], size[0], 3), np.uint8)
+    with pytest.raises(ValueError, match=message):
+        write_video(frames, tmp_path / 'a.avi', codec)
+    assert not list(tmp_path.iterdir())
+
+
+# --- the data set on disk
+
+
+def test_layout_and_labels(tmp_path):
+    assert small_dataset(tmp_path) == 6
+    assert sorted(hashes(tmp_path)) == [
+        'EMBEDDED.json', 'annotations/test_set_labels.csv',
+        'annotations/train_set_labels.csv', 'test_set/testvideo001.avi',
+        'test_set/testvideo002.avi', 'train_set/CID12_SID01_VID01.avi',
+        'train_set/CID12_SID02_VID01.avi', 'train_set/CID18_SID01_VID01.avi',
+        'train_set/CID18_SID02_VID01.avi'
+    ]
+    annotations = tmp_path / 'annotations'
+    assert (annotations / 'train_set_labels.csv').read_bytes() == (
+        b'CID12_SID01_VID01,MoveForwardWhileDrilling,12\n'
+        b'CID12_SID02_VID01,MoveForwardWhileDrilling,12\n'
+        b'CID18_SID01_VID01,NoCollaborativeWithDrilll,18\n'
+        b'CID18_SID02_VID01,NoCollaborativeWithDrilll,18\n')
+    rows = (annotations / 'test_set_labels.csv').read_text().splitlines()
+    assert [row.split(',')[0] for row in rows] == ['testvideo001',
+                                                   'testvideo002']
+    assert {row.split(',')[2] for row in rows} == {'12', '18'}
+    about = json.loads((tmp_path / 'EMBEDDED.json').read_text())
+    assert about['complete'] is True
+    assert about['num_train_clips'] == 4 and about['num_test_clips'] == 2
+
+
+def test_same_bytes_whatever_the_workers(tmp_path):
+    small_dataset(tmp_path / 'one', workers=1)
+    small_dataset(tmp_path / 'two', workers=2)
+    assert hashes(tmp_path / 'one') == hashes(tmp_path / 'two')
+
+
+def test_is_taken_up_where_it_stopped(tmp_path):
+    small_dataset(tmp_path)
+    whole = hashes(tmp_path)
+    (tmp_path / 'train_set/CID12_SID02_VID01.avi').unlink()
+    (tmp_path / 'test_set/testvideo001.avi.part').write_bytes(b'cut short')
+    (tmp_path / 'test_set/testvideo001.avi').unlink()
+    assert small_dataset(tmp_path) == 2
+    assert hashes(tmp_path) == whole
+    assert small_dataset(tmp_path) == 0
+
+
+def test_other_options_need_overwrite(tmp_path):
+    small_dataset(tmp_path)
+    with pytest.raises(HRI30Error, match='seed: found 0, expected 1.*--over'):
+        small_dataset(tmp_path, seed=1)
+    (tmp_path / 'mine.txt').write_text('kept')
+    assert small_dataset(tmp_path, seed=1, classes=(13, ), overwrite=True) == 3
+    names = {path.name for path in (tmp_path / 'train_set').iterdir()}
+    assert names == {'CID13_SID01_VID01.avi', 'CID13_SID02_VID01.avi'}
+    assert (tmp_path / 'mine.txt').read_text() == 'kept'
+
+
+@pytest.mark.parametrize('overwrite', (False, True))
+def test_foreign_folder_is_left_alone(tmp_path, overwrite):
+    (tmp_path / 'train_set').mkdir()
+    (tmp_path / 'train_set/CID01_SID01_VID01.avi').write_bytes(b'recorded')
+    with pytest.raises(HRI30Error, match='holds files and no EMBEDDED.json'):
+        small_dataset(tmp_path, overwrite=overwrite)
+    assert list(hashes(tmp_path)) == ['train_set/CID01_SID01_VID01.avi']
+
+
+def test_foreign_marker_is_left_alone(tmp_path):
+    (tmp_path / 'EMBEDDED.json').write_text('[]')
+    with pytest.raises(HRI30Error, match='not what this program writes'):
+        small_dataset(tmp_path, overwrite=True)
+
+
+@pytest.mark.parametrize('options, message', (
+    (dict(train_groups=0), 'train_groups is 0: expected 1 to 999'),
+    (dict(seed=-1), 'seed is -1: expected 0 or more'),
+    (dict(codec='dv'), 'DV holds frames of 720x480 only'),
+    (dict(classes=('Dancing', )), "no class 'Dancing'"),
+))
+def test_impossible_options(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        small_dataset(tmp_path / 'new', **options)
+    assert not (tmp_path / 'new').exists()
+
+
+def test_preview_needs_a_picture_name(tmp_path):
+    with pytest.raises(ValueError, match='ends in .png or .jpg'):
+        write_preview(tmp_path / 'sheet.txt')
+
+
+@pytest.mark.parametrize('arguments, message', (
+    (['{folder}'], '{folder} holds files and no EMBEDDED.json'),
+    (['{folder}/new', '--codec', 'dv', '--size', '180x120'], 'DV holds frames'),
+    (['--preview', '{folder}/sheet.txt'], 'cannot write a picture as'),
+))
+def test_command_line_errors_are_one_line(tmp_path, monkeypatch, capsys,
+                                          arguments, message):
+    (tmp_path / 'mine.txt').write_text('kept')
+    monkeypatch.setattr(sys, 'argv', ['make_embedded.py'] + [
+        argument.format(folder=tmp_path) for argument in arguments])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(TOOL), run_name='__main__')
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: ' + message.format(folder=tmp_path))
+    assert len(error.splitlines()) == 1

@@ -1,0 +1,349 @@
+"""Clips are decoded as by other decoders, de-interlaced, and their damage is told."""
+
+import os
+import shutil
+import signal
+import struct
+
+import av
+import cv2
+import decord
+import numpy as np
+import pytest
+
+from hri30_ext.errors import HRI30Error
+from hri30_ext.synthetic import render_clip, write_video
+from hri30_ext.video import decode as video
+from hri30_ext.video import decoding
+from hri30_ext.video.decode import Video
+from hri30_ext.video.decoding import Decoder, scaled_size
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Twenty frames of a drawn worker at 96 x 64 as mpeg4.avi and mjpeg.avi."""
+    folder = tmp_path_factory.mktemp('videos')
+    frames = render_clip('PickUpDrill', group=1, clip=1, size=(96, 64))[:20]
+    for codec in ('mpeg4', 'mjpeg'):
+        write_video(frames, folder / f'{codec}.avi', codec)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def interlaced(tmp_path_factory):
+    """A DV clip, and what its camera saw at full height when each frame began."""
+    path = tmp_path_factory.mktemp('videos') / 'dv.avi'
+    fields, whole = (render_clip('Walking', 1, 1, fields=fields)[:10]
+                     for fields in (True, False))
+    write_video(fields, path, 'dv')
+    return path, whole
+
+
+def decode_plainly(path):
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format='rgb24')
+                         for frame in container.decode(video=0)])
+
+
+def damage_packets(path, target, first):
+    """Copies a clip whose packets, from one on, are zeros."""
+    with av.open(str(path)) as source, av.open(str(target), 'w') as copy:
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if not packet.size:
+                continue
+            damaged = av.Packet(bytes(packet.size) if number >= first else bytes(packet))
+            damaged.stream, damaged.time_base = stream, packet.time_base
+            damaged.pts, damaged.dts = packet.pts, packet.dts
+            damaged.is_keyframe = packet.is_keyframe
+            copy.mux(damaged)
+
+
+@pytest.mark.parametrize('codec', ['mpeg4', 'mjpeg'])
+def test_pixels_are_those_of_decord_and_opencv(folder, codec):
+    path = str(folder / f'{codec}.avi')
+    video = Video(path)
+    frames = video.read_all()
+    assert len(video) == video.total_frames == 20 and video.fps == 30
+    assert video.size == (96, 64) and frames.shape == (20, 64, 96, 3)
+    assert frames.dtype == np.uint8
+    np.testing.assert_array_equal(frames, decord.VideoReader(path)[:].asnumpy())
+    capture = cv2.VideoCapture(path)
+    bgr = np.stack([capture.read()[1] for _ in range(20)])
+    np.testing.assert_array_equal(frames, bgr[..., ::-1])
+
+
+@pytest.mark.parametrize('indices', [[0], [19], [7, 7, 7], [12, 3, 3, 19, 0],
+                                     np.array([5, 4]), range(2, 6)])
+def test_frames_come_in_the_order_asked_for(folder, indices):
+    video = Video(folder / 'mpeg4.avi')
+    np.testing.assert_array_equal(video.read(indices), video.read_all()[list(indices)])
+
+
+@pytest.mark.parametrize('indices', [[], [-1], [3, 20]])
+def test_frames_that_are_not_there(folder, indices):
+    with pytest.raises(IndexError, match=r'mpeg4\.avi: frames .* of 20'):
+        Video(folder / 'mpeg4.avi').read(indices)
+
+
+def test_frames_are_scaled_to_the_short_side_and_never_up(folder):
+    assert scaled_size(720, 480, 256) == (384, 256)
+    assert scaled_size(480, 720, 256) == (256, 384)
+    assert scaled_size(720, 480, None) == (720, 480)
+    assert Video(folder / 'mpeg4.avi', 256).size == (96, 64)
+    small = Video(folder / 'mpeg4.avi', 32)
+    frames = small.read_all()
+    assert small.size == (48, 32) and frames.shape == (20, 32, 48, 3)
+    # Means over 2 x 2 pixels are another scaling, near the same where there are no edges.
+    means = decode_plainly(folder / 'mpeg4.avi').reshape(20, 32, 2, 48, 2, 3).mean((2, 4))
+    assert np.abs(frames - means).mean() < 5
+    assert np.corrcoef(frames.ravel(), means.ravel())[0, 1] > .95
+
+
+@pytest.mark.parametrize('size', [(97, 65), (33, 51), (17, 16)])
+def test_odd_sizes(tmp_path, size):
+    width, height = size
+    frames = np.random.default_rng(0).integers(0, 256, (5, height, width, 3), np.uint8)
+    with av.open(str(tmp_path / 'odd.avi'), 'w') as container:
+        stream = container.add_stream('ffv1', rate=25)  # lossless
+        stream.width, stream.height, stream.pix_fmt = width, height, 'bgr0'
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(frame, format='rgb24')
+            container.mux(stream.encode(picture.reformat(format='bgr0')))
+        container.mux(stream.encode())
+    np.testing.assert_array_equal(Video(tmp_path / 'odd.avi').read_all(), frames)
+    small = Video(tmp_path / 'odd.avi', 15)
+    assert min(small.size) == 15
+    assert small.read([1]).shape == (1, small.size[1], small.size[0], 3)
+
+
+@pytest.mark.parametrize(('container', 'codec', 'options'), [
+    ('mp4', 'libx264', {'bf': '3'}), ('mkv', 'libx264', {'bf': '3'}),
+    ('mpg', 'mpeg2video', {'bf': '2'}), ('avi', 'mpeg4', {'bf': '2'})])
+def test_containers_and_frames_that_are_stored_out_of_order(
+        folder, tmp_path, container, codec, options):
+    path = tmp_path / f'clip.{container}'
+    with av.open(str(path), 'w') as output:
+        stream = output.add_stream(codec, rate=30, options=options)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, 'yuv420p'
+        for frame in decode_plainly(folder / 'mpeg4.avi'):
+            picture = av.VideoFrame.from_ndarray(frame, format='rgb24')
+            output.mux(stream.encode(picture.reformat(format='yuv420p')))
+        output.mux(stream.encode())
+    video = Video(path)
+    assert len(video) == 20
+    np.testing.assert_array_equal(video.read_all(), decode_plainly(path))
+
+
+# ---- Interlaced clips -------------------------------------------------------------------
+
+
+def test_interlaced_frames_are_rebuilt_from_one_field(interlaced):
+    path, whole = interlaced
+    video = Video(path)
+    rebuilt, woven = video.read_all(), decode_plainly(path)
+    assert rebuilt.shape == woven.shape == (10, 480, 720, 3)
+    # In DV the lower field is first: its lines stay, those between are made anew.
+    np.testing.assert_array_equal(rebuilt[:, 1::2], woven[:, 1::2])
+    assert (rebuilt[:, ::2] != woven[:, ::2]).any()
+
+    def squared_error(frames):
+        return np.square(frames.astype(float) - whole).mean()
+    assert squared_error(rebuilt) < .7 * squared_error(woven)
+
+
+def test_interlaced_frames_are_the_same_in_any_order_and_with_threads(interlaced):
+    path, _ = interlaced
+    every = Video(path, 256).read_all()
+    assert every.shape == (10, 256, 384, 3)
+    np.testing.assert_array_equal(Video(path, 256).read([9, 0, 4]), every[[9, 0, 4]])
+    np.testing.assert_array_equal(Video(path, 256, threads=2).read_all(), every)
+
+
+def test_one_interlaced_frame(interlaced, tmp_path):
+    write_video(decode_plainly(interlaced[0])[:1], tmp_path / 'one.avi', 'dv')
+    assert Video(tmp_path / 'one.avi', 32).read_all().shape == (1, 32, 48, 3)
+
+
+# ---- Damaged clips ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('announced', [5, 500])
+def test_number_of_frames_in_the_header_is_not_believed(folder, tmp_path, announced):
+    content = bytearray((folder / 'mpeg4.avi').read_bytes())
+    struct.pack_into('<I', content, content.index(b'avih') + 8 + 16, announced)
+    struct.pack_into('<I', content, content.index(b'strh') + 8 + 32, announced)
+    path = tmp_path / 'wrong.avi'
+    path.write_bytes(content)
+    assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT) == announced
+    assert len(Video(path)) == 20
+    np.testing.assert_array_equal(Video(path).read_all(),
+                                  Video(folder / 'mpeg4.avi').read_all())
+
+
+@pytest.mark.parametrize('codec', ['mpeg4', 'mjpeg'])
+def test_truncated_clip_has_the_frames_that_are_left(folder, tmp_path, codec):
+    content = (folder / f'{codec}.avi').read_bytes()
+    path = tmp_path / 'half.avi'
+    content = content[:content.index(b'idx1') * 4 // 5]
+    path.write_bytes(content)
+    video = Video(path)
+    assert len(video) == content.count(b'00dc') - 1 < 19  # one is in the stream's header
+    # The last one may be cut in two.
+    np.testing.assert_array_equal(
+        video.read_all()[:-1], Video(folder / f'{codec}.avi').read(range(len(video) - 1)))
+
+
+def test_last_frame_stands_for_one_that_is_missing_after_it(folder, tmp_path):
+    damage_packets(folder / 'mjpeg.avi', tmp_path / 'end.avi', first=19)
+    video, whole = Video(tmp_path / 'end.avi'), Video(folder / 'mjpeg.avi').read_all()
+    assert len(video) == 20
+    np.testing.assert_array_equal(video.read_all(), whole[[*range(19), 18]])
+    # Whichever others are asked for with it.
+    np.testing.assert_array_equal(video.read([0, 19]), whole[[0, 18]])
+    np.testing.assert_array_equal(video.read([19]), whole[[18]])
+
+
+def test_interlaced_clip_that_was_cut_in_its_last_frame(interlaced, tmp_path):
+    content = interlaced[0].read_bytes()
+    # An index of 16 bytes a frame stands behind the last of frames of 120,000 bytes.
+    path = tmp_path / 'cut.avi'
+    path.write_bytes(content[:content.rindex(b'idx1') - 60_000])
+    video = Video(path, 128)
+    assert len(video) == 10
+    frames, whole = video.read_all(), Video(interlaced[0], 128).read_all()
+    np.testing.assert_array_equal(frames[:8], whole[:8])
+    np.testing.assert_array_equal(frames[9], frames[8])
+
+
+@pytest.mark.parametrize('first', [0, 10])
+def test_clip_with_more_damage_is_refused(folder, tmp_path, first):
+    path = tmp_path / 'damaged.avi'
+    damage_packets(folder / 'mjpeg.avi', path, first=first)
+    with pytest.raises(HRI30Error, match=r'damaged\.avi: cannot be decoded') as error:
+        Video(path).read_all()
+    assert not first or f'{first} of its 20 frames' in str(error.value)
+    assert 'replace the clip' in str(error.value)
+
+
+@pytest.mark.parametrize('content', [b'', b'no video\n' * 50, b'RIFF' + bytes(200)])
+def test_files_that_are_no_video(tmp_path, content):
+    (tmp_path / 'text.avi').write_bytes(content)
+    with pytest.raises(HRI30Error, match=r'text\.avi: cannot be decoded'):
+        Video(tmp_path / 'text.avi')
+
+
+def test_absent_file_folder_and_sound(tmp_path):
+    with pytest.raises(HRI30Error, match=r'none\.avi: cannot be decoded \(No such file'):
+        Video(tmp_path / 'none.avi')
+    with pytest.raises(HRI30Error, match='cannot be decoded'):
+        Video(tmp_path)
+    with av.open(str(tmp_path / 'sound.avi'), 'w') as container:
+        stream = container.add_stream('pcm_s16le', rate=8000, layout='mono')
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), 's16', 'mono')
+        frame.rate = 8000
+        container.mux(stream.encode(frame))
+    with pytest.raises(HRI30Error, match=r'sound\.avi: cannot be decoded'):
+        Video(tmp_path / 'sound.avi')
+
+
+@pytest.mark.parametrize('playlist', [
+    "ffconcat version 1.0\nfile 'mpeg4.avi'\n",
+    '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nmpeg4.avi\n#EXT-X-ENDLIST\n'])
+def test_playlist_does_not_open_other_files(folder, tmp_path, playlist):
+    (tmp_path / 'mpeg4.avi').write_bytes((folder / 'mpeg4.avi').read_bytes())
+    (tmp_path / 'list.avi').write_text(playlist)
+    with pytest.raises(HRI30Error, match=r'list\.avi: cannot be decoded'):
+        Video(tmp_path / 'list.avi')
+
+
+# ---- In a process of its own -------------------------------------------------------------
+
+
+def test_pixels_are_those_of_the_decoder(folder, interlaced):
+    for path, side in ((folder / 'mjpeg.avi', None), (interlaced[0], 40)):
+        decoder, clip = Decoder(path, side), Video(path, side)
+        assert (decoder.total_frames, decoder.fps, decoder.size) == (
+            clip.total_frames, clip.fps, clip.size)
+        np.testing.assert_array_equal(clip.read([4, 2]), decoder.read([4, 2]))
+
+
+def test_a_decoder_that_hangs_costs_the_clip(folder, tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / 'clip.avi')  # opening it waits for ever
+    monkeypatch.setenv('HRI30_DECODE_SECONDS', '0.3')
+    with pytest.raises(HRI30Error, match=r'clip\.avi: cannot be decoded \(the decoder took '
+                       r'more than 0\.3 seconds; HRI30_DECODE_SECONDS sets the limit\)'):
+        Video(tmp_path / 'clip.avi')
+    monkeypatch.delenv('HRI30_DECODE_SECONDS')
+    assert len(Video(folder / 'mpeg4.avi')) == 20
+
+
+def test_a_decoder_that_crashes_costs_the_clip(folder):
+    clip = Video(folder / 'mpeg4.avi')
+    os.kill(video._process().pid, signal.SIGSEGV)
+    with pytest.raises(HRI30Error, match=r'mpeg4\.avi: cannot be decoded \(the decoder '
+                       r'crashed \(SIGSEGV\)\)'):
+        clip.read([0])
+    assert clip.read([0]).shape == (1, 64, 96, 3)
+
+
+@pytest.mark.parametrize('seconds', ['0', '-1', 'soon', 'nan', 'inf'])
+def test_a_time_limit_that_is_none(folder, monkeypatch, seconds):
+    monkeypatch.setenv('HRI30_DECODE_SECONDS', seconds)
+    with pytest.raises(HRI30Error, match='expected a number of seconds'):
+        Video(folder / 'mpeg4.avi')
+
+
+def test_a_clip_that_changes_between_opening_and_reading(folder, tmp_path):
+    path = tmp_path / 'clip.avi'
+    shutil.copy(folder / 'mpeg4.avi', path)
+    clip = Video(path)
+    write_video(np.zeros((20, 32, 48, 3), np.uint8), path, 'mpeg4')
+    with pytest.raises(HRI30Error, match='changed while it was read'):
+        clip.read([0])
+
+
+@pytest.mark.parametrize(('name', 'limit', 'message'), [
+    ('MAX_PIXELS', 96 * 64 - 1, 'frames of 96 x 64 pixels: expected at most 6,143'),
+    ('MAX_FRAMES', 19, 'it has more than 19 frames'),
+    ('MAX_BYTES', 20 * 96 * 64 * 3 - 1, '20 frames of 96 x 64 pixels take more than')])
+def test_size_is_bounded(folder, monkeypatch, name, limit, message):
+    Decoder(folder / 'mpeg4.avi').read(range(20))
+    monkeypatch.setattr(decoding, name, limit)
+    with pytest.raises(HRI30Error, match=f'cannot be decoded .{message}'):
+        Decoder(folder / 'mpeg4.avi').read(range(20))
+
+
+def test_frames_beyond_8k_are_never_decoded(tmp_path):
+    with av.open(str(tmp_path / 'huge.avi'), 'w') as container:
+        stream = container.add_stream('mjpeg', rate=30)
+        stream.width, stream.height, stream.pix_fmt = 8208, 4096, 'yuvj420p'
+        container.mux(stream.encode(av.VideoFrame(8208, 4096, 'yuvj420p')))
+        container.mux(stream.encode())
+    with pytest.raises(HRI30Error, match='8208 x 4096 pixels: expected at most 33,554,432'):
+        Video(tmp_path / 'huge.avi')
+
+
+def test_files_without_pictures(folder, tmp_path):
+    with av.open(str(tmp_path / 'sound.mkv'), 'w') as container:
+        stream = container.add_stream('pcm_s16le', rate=8000)
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout='mono')
+        samples.sample_rate = 8000
+        container.mux(stream.encode(samples))
+    with pytest.raises(HRI30Error, match='it has no pictures'):
+        Video(tmp_path / 'sound.mkv')
+    data = (folder / 'mpeg4.avi').read_bytes().replace(b'FMP4', b'QQQQ')
+    (tmp_path / 'codec.avi').write_bytes(data)
+    with pytest.raises(HRI30Error, match='its codec is not known'):
+        Video(tmp_path / 'codec.avi')
+
+
+def test_whatever_fails_the_clip_is_named_as_it_was_asked_for(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    with pytest.raises(HRI30Error, match=r'^none\.avi: cannot be decoded'):
+        Video('none.avi')
+    clip = Video('mpeg4.avi')
+    clip._clip = (clip._clip[0], 'high', 1)  # which no decoder understands
+    with pytest.raises(HRI30Error, match=r'^mpeg4\.avi: cannot be decoded \(the decoder '
+                       r'failed: TypeError: '):
+        clip.read([0])

@@ -1,0 +1,127 @@
+"""A clip is read to its end, and what is wrong with it is counted."""
+
+import os
+
+import av
+import numpy as np
+import pytest
+from faults import encode, packets, yuv_pictures
+
+from hri30_ext.synthetic import render_clip, write_video
+from hri30_ext.video.decode import Video
+from hri30_ext.video.inspection import Facts, inspect_clip, judge_frames, still_frames
+
+
+@pytest.fixture(scope='module')
+def frames():
+    return render_clip('UsingTheDrill', group=1, clip=1, size=(96, 64))
+
+
+def read(path):
+    value, (gray_THW,) = inspect_clip(str(path))
+    facts = Facts(**value)
+    assert gray_THW.shape == (facts.frames, 64, 64) and gray_THW.dtype == np.uint8
+    return facts
+
+
+@pytest.mark.parametrize('codec', ['mpeg4', 'mjpeg'])
+def test_whole_clip(frames, tmp_path, codec):
+    path = tmp_path / 'clip.avi'
+    write_video(frames, path, codec)
+    facts = read(path)
+    count = len(frames)
+    assert (facts.packets, facts.frames, facts.before_damage) == (count, count, count)
+    assert (facts.announced, facts.index_frames) == (count, count)
+    assert (facts.width, facts.height, facts.fps, facts.codec) == (96, 64, 30, codec)
+    assert facts.num_bytes == facts.promised_bytes == os.path.getsize(path)
+    assert facts.seconds == count / 30 and len(facts.sha256) == 64
+    assert not (facts.problem or facts.damaged or facts.interlaced or facts.still
+                or facts.black or facts.green or facts.blank or facts.cut_off)
+    # Compared by the same pictures as in a check of splits.
+    np.testing.assert_array_equal(inspect_clip(str(path))[1][0], Video(path).read_gray(64))
+
+
+def test_interlaced_dv(tmp_path):
+    write_video(render_clip('Walking', 1, 1, fields=True)[:4], tmp_path / 'dv.avi', 'dv')
+    facts = read(tmp_path / 'dv.avi')
+    assert (facts.interlaced, facts.frames, facts.pixel_format) == (4, 4, 'yuv411p')
+    assert not (facts.green or facts.black or facts.damaged)
+
+
+def test_damage_that_the_decoder_conceals_is_counted_and_does_not_end_it(frames, tmp_path):
+    path = tmp_path / 'clip.avi'
+    write_video(frames, path)
+    content = bytearray(path.read_bytes())
+    places = packets(content)
+    for number in (3, 7):  # concealed: as many frames come out
+        start, size = places[number]
+        content[start + size // 2:start + size] = b'\xff' * (size - size // 2)
+    path.write_bytes(content)
+    facts = read(path)
+    assert facts.damaged == 2 and facts.frames == facts.before_damage == len(frames)
+    start, size = places[9]
+    content[start:start + size] = bytes(size)  # no frame at all
+    path.write_bytes(content)
+    facts = read(path)
+    assert facts.damaged == 3 and facts.frames == len(frames) - 1
+    assert facts.before_damage == 9 and facts.first_damage
+    assert av.logging.get_level() == av.logging.PANIC  # as it was
+
+
+def test_messages_about_one_clip_are_not_counted_for_the_next(frames, tmp_path):
+    write_video(frames, tmp_path / 'whole.avi')
+    content = bytearray((tmp_path / 'whole.avi').read_bytes())
+    for start, size in packets(content)[1:]:
+        content[start + size // 2:start + size] = b'\xff' * (size - size // 2)
+    (tmp_path / 'broken.avi').write_bytes(content)
+    for _ in range(2):
+        assert read(tmp_path / 'broken.avi').damaged > 10
+        assert read(tmp_path / 'whole.avi').damaged == 0
+
+
+@pytest.mark.parametrize('content', [b'', b'text', bytes(5000), b'RIFF' + bytes(200)])
+def test_no_video(tmp_path, content):
+    (tmp_path / 'clip.avi').write_bytes(content)
+    facts = read(tmp_path / 'clip.avi')
+    assert facts.problem and not facts.frames and facts.num_bytes == len(content)
+
+
+def test_absent_file(tmp_path):
+    assert 'No such file' in read(tmp_path / 'none.avi').problem
+
+
+def test_endless_clip_is_not_read_to_its_end(frames, tmp_path, monkeypatch):
+    monkeypatch.setattr('hri30_ext.video.inspection.MAX_FRAMES', 10)
+    write_video(frames, tmp_path / 'clip.avi')
+    facts = read(tmp_path / 'clip.avi')
+    assert facts.cut_off and facts.frames <= 12
+
+
+def test_frames_are_judged_by_what_they_show(frames):
+    small = frames[:8, :, 16:80].astype(np.int16)
+    assert judge_frames(small) == [''] * 8
+    noise = np.random.default_rng(0).integers(0, 4, small.shape)
+    small[1] = noise[1]
+    small[2] = 128 + noise[2] // 2
+    small[3] = 0, 135, 0
+    small[4, 48:] = 0, 130, 6  # the lower quarter
+    small[5, 48:, :50] = 0, 135, 0  # not over the whole width
+    small[6] = 30  # dark and of one colour
+    assert judge_frames(small) == ['', 'black', 'blank', 'green', 'green', '', 'blank', '']
+
+
+def test_noise_of_a_camera_is_not_still_and_copies_are():
+    still = np.full((5, 64, 64, 3), 100, np.int16)
+    still[2, 5, 5] += 3
+    still[4] += 2
+    assert still_frames(still).tolist() == [True, False, False, True]
+
+
+def test_stretch_that_is_still_is_seen_past_the_frames_at_which_an_encoder_begins_anew(
+        frames, tmp_path):
+    encode(tmp_path / 'clip.mp4', yuv_pictures(
+        np.concatenate([frames[:20], np.repeat(frames[20:21], 40, axis=0)])),
+        options={'g': '12'})
+    facts = read(tmp_path / 'clip.mp4')
+    assert facts.frames == 60 and 34 <= facts.still <= 39
+    assert 17 <= facts.most_still <= 20

@@ -1,0 +1,181 @@
+"""The torch-free preprocessing against mmaction2's own test pipeline."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from conftest import DEMO_CONFIG
+from mmaction.datasets.transforms import SampleFrames
+from mmengine.config import ConfigDict
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+
+from hri30_ext.config import PROJECT_ROOT, load_config
+from hri30_ext.errors import HRI30Error
+from hri30_ext.video.preprocessing import (
+    CenterCrop,
+    Preprocessing,
+    Resize,
+    ResizeShortSide,
+    Shrink,
+    interval_indices,
+)
+
+CONFIGS = sorted((PROJECT_ROOT / 'configs' / 'slowonly').glob('*.py'))
+CONFIGS += [PROJECT_ROOT / DEMO_CONFIG]
+
+UNIFORM = dict(type='UniformSample', clip_len=4, test_mode=True)
+RESIZE = dict(type='Resize', scale=(32, 24), keep_ratio=False)
+
+
+def as_read(frames, shrink):
+    """What the loading steps leave of frames, by averaging."""
+    return [shrink(frame) for frame in frames] if shrink else list(frames)
+
+
+@pytest.mark.parametrize('config', CONFIGS, ids=lambda path: path.stem)
+def test_as_the_test_pipeline_of_a_config(config):
+    cfg = load_config(str(config), {'load_from': None, 'num_frames': 8})
+    preprocessing = Preprocessing.from_config(cfg)
+    assert preprocessing.num_frames == 8 and preprocessing.size == tuple(cfg.input_size)
+    frames = np.random.default_rng(0).integers(0, 256, (37, 300, 450, 3), np.uint8)
+    # Loading is left out of the pipeline: its frames are given.
+    shrink = next((step for step in preprocessing.steps if isinstance(step, Shrink)), None)
+    steps = [step for step in cfg.test_pipeline
+             if not step.type.endswith(('Init', 'Decode'))
+             and step.type not in ('FormatShape', 'PackActionInputs')]
+    init_default_scope('mmaction')
+    indices = Compose(steps[:1])(dict(total_frames=37, start_index=0))['frame_inds']
+    imgs = [as_read(frames, shrink)[i] for i in indices]
+    expected = Compose(steps[1:])(dict(imgs=imgs, img_shape=imgs[0].shape[:2],
+                                       modality='RGB', num_clips=1, clip_len=8))['imgs']
+    np.testing.assert_array_equal(preprocessing.clip(frames), np.stack(expected)[None])
+    assert Preprocessing.from_json(json.loads(json.dumps(preprocessing.to_json()))
+                                   ) == preprocessing
+
+
+def test_decoded_as_in_training(clips_root):
+    """Shrinking after decoding is close to the decoder's, and skipping it is not."""
+    cfg = load_config(DEMO_CONFIG, {'clip_cache': None, 'decode_size': 16,
+                                    'input_size': (24, 16)})
+    file = str(next((clips_root / 'train_set').iterdir()))
+    capture, frames = cv2.VideoCapture(file), []
+    while (found := capture.read())[0]:
+        frames.append(found[1][..., ::-1].copy())
+    init_default_scope('mmaction')
+    steps = [step for step in cfg.test_pipeline
+             if step.type not in ('FormatShape', 'PackActionInputs')]
+    expected = np.stack(Compose(steps)(dict(
+        filename=file, start_index=0, modality='RGB'))['imgs']).astype(int)
+    preprocessing = Preprocessing.from_config(cfg)
+
+    def distance(steps):
+        found = Preprocessing(8, 1, 'uniform', steps).clip(frames)[0]
+        return np.abs(found - expected).mean()  # grey levels
+
+    assert distance(preprocessing.steps) < 6
+    assert distance(preprocessing.steps[1:]) > 1.5 * distance(preprocessing.steps)
+
+
+@pytest.mark.parametrize('views', [1, 2, 3])
+@pytest.mark.parametrize('clip_len', [1, 8])
+def test_intervals_as_mmaction2(clip_len, views):
+    step = SampleFrames(clip_len, frame_interval=4, num_clips=views, test_mode=True)
+    for total in (1, 7, 29, 30, 47, 60):
+        expected = step.transform(dict(total_frames=total, start_index=0))['frame_inds']
+        found = interval_indices(total, clip_len, 4, views)
+        assert found.tolist() == expected.tolist()
+
+
+def test_times_in_a_stream():
+    uniform = Preprocessing(4, 1, 'uniform', (Resize(32, 24), ))
+    # The middles of four half seconds.
+    np.testing.assert_allclose(uniform.sample_times(2), [0.25, 0.75, 1.25, 1.75])
+    assert uniform.span_seconds == 0
+    interval = Preprocessing(4, 1, 'interval', (Resize(32, 24), ), frame_interval=6)
+    # 0.2 s apart, 0.6 s from first to last, in the middle of one second.
+    assert interval.span_seconds == pytest.approx(0.6)
+    np.testing.assert_allclose(interval.sample_times(1), [0.2, 0.4, 0.6, 0.8])
+    np.testing.assert_allclose(interval.sample_times(0.1), [0, 0.2, 0.4, 0.6])
+
+
+def test_frames_of_several_views_are_prepared_once(monkeypatch):
+    prepared = []
+    original = Preprocessing.frame
+    monkeypatch.setattr(Preprocessing, 'frame', lambda self, frame: (
+        prepared.append(int(frame[0, 0, 0])), original(self, frame))[1])
+    frames = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((24, 32, 3), 'u1')
+    preprocessing = Preprocessing(4, 3, 'uniform', (Resize(16, 12), ))
+    clip = preprocessing.clip(frames)
+    assert clip.shape == (3, 4, 12, 16, 3)
+    assert clip[..., 0, 0, 0].ravel().tolist() == preprocessing.indices(5).tolist()
+    assert len(prepared) == len(set(prepared)) <= 5
+
+
+def test_shrinking_never_enlarges():
+    small = np.zeros((20, 30, 3), np.uint8)
+    assert Shrink(40)(small) is small
+    assert Shrink(10)(small).shape == (10, 15, 3)
+    assert ResizeShortSide(40)(small).shape == (40, 60, 3)
+
+
+def test_crop_of_a_smaller_frame_is_refused():
+    with pytest.raises(HRI30Error, match='frame of 30 x 20 pixels, expected at least 32 x'):
+        CenterCrop(32, 16)(np.zeros((20, 30, 3), np.uint8))
+
+
+@pytest.mark.parametrize('frame', [
+    np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3)),
+    np.zeros((0, 8, 3), np.uint8), None])
+def test_what_is_no_frame_is_refused(frame):
+    with pytest.raises(HRI30Error, match='expected RGB as uint8'):
+        Preprocessing(4, 1, 'uniform', (Resize(8, 8), )).frames([frame])
+
+
+def test_no_frames():
+    with pytest.raises(HRI30Error, match='a clip without frames'):
+        Preprocessing(4, 1, 'uniform', (Resize(8, 8), )).clip([])
+
+
+@pytest.mark.parametrize(('steps', 'message'), [
+    ([UNIFORM, dict(type='FrameOrder', order='still'), RESIZE], 'FrameOrder is not done'),
+    ([UNIFORM, RESIZE, dict(type='ThreeCrop', crop_size=8)], 'ThreeCrop is not done'),
+    ([UNIFORM, dict(type='Resize', scale=(32, 24))], "'scale'.* is not done"),
+    ([UNIFORM, dict(RESIZE, interpolation='nearest')], 'is not done'),
+    ([dict(UNIFORM, test_mode=False), RESIZE], 'UniformSample with test_mode=False'),
+    ([dict(UNIFORM, num_clips=3), RESIZE], r'num_clips=3 \(UniformViews can\)'),
+    ([dict(type='SampleFrames', clip_len=8, test_mode=True, twice_sample=True), RESIZE],
+     'SampleFrames with twice_sample=True'),
+    ([RESIZE], 'no step chooses frames'),
+    ([UNIFORM, dict(type='Resize', scale=(-1, 24))], 'size of its frames is not fixed'),
+    ([], 'no test_pipeline')])
+def test_pipelines_that_cannot_be_done_here(steps, message):
+    with pytest.raises(HRI30Error, match=message):
+        Preprocessing.from_config(ConfigDict(test_pipeline=steps))
+
+
+GOOD = Preprocessing(8, 1, 'interval', (Shrink(256), CenterCrop(8, 8)), 4).to_json()
+
+
+@pytest.mark.parametrize('change', [
+    dict(num_frames=0), dict(num_frames=True), dict(num_frames=10**9), dict(num_views='1'),
+    dict(sampling='random'), dict(sampling='uniform'), dict(frame_interval=None),
+    dict(steps=[]), dict(steps='Resize'), dict(steps=[dict(type='Shrink', short_side=9)]),
+    dict(steps=[dict(type='__class__')]), dict(steps=[dict(type=['Resize'])]),
+    dict(steps=[dict(type='Resize', width=8, height=-1)]),
+    dict(steps=[dict(type='Resize', width=8, height=8, depth=8)]), dict(surplus=1)])
+def test_json_is_not_believed(change):
+    with pytest.raises(HRI30Error, match='preprocessing'):
+        Preprocessing.from_json({**GOOD, **change})
+
+
+def test_without_torch():
+    program = ('import sys, hri30_ext.video.preprocessing\n'
+               'print([name for name in sys.modules if name.split(".")[0] in '
+               '("torch", "mmengine", "mmcv", "mmaction", "decord", "av")])')
+    run = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                         cwd=PROJECT_ROOT)
+    assert run.stdout.strip() == '[]', run.stderr

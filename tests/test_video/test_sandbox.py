@@ -1,0 +1,193 @@
+"""A process of its own: what happens there costs one call and nothing else."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hri30_ext.errors import HRI30Error
+from hri30_ext.video.sandbox import IsolatedProcess, ProcessDied
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+F = 'isolated_functions:'
+
+
+@pytest.fixture(scope='module')
+def process():
+    with IsolatedProcess() as process:
+        yield process
+
+
+def is_alive(pid):
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize('value', [None, 3, 'Ä\n', [1.5, {'a': [True]}], 'x' * 3_000_000,
+                                   '\udcff.avi'])
+def test_values_come_back(process, value):
+    assert process.call(f'{F}echo', value) == (value, [])
+
+
+def test_arrays_come_back_and_can_be_changed(process):
+    value, arrays = process.call(f'{F}arrays')
+    assert value == {'n': 3}
+    np.testing.assert_array_equal(arrays[0], [[0, 1, 2], [3, 4, 5]])
+    assert arrays[1].shape == (0, 4) and arrays[1].dtype == np.float64
+    assert arrays[2].tolist() == [-1, 2**40]
+    arrays[0][:] = 9  # a copy of its own
+    assert process.call(f'{F}arrays')[1][0].max() == 5
+
+
+def test_one_process_serves_all_calls_and_another_group_than_ctrl_c(process):
+    assert process.call(f'{F}pid')[0] == process.call(f'{F}pid')[0] == process.pid
+    assert process.call(f'{F}parent_group') == (False, [])
+
+
+@pytest.mark.parametrize(('call', 'number'), [
+    (('end', signal.SIGKILL), signal.SIGKILL), (('segfault', ), signal.SIGSEGV),
+    (('end', signal.SIGABRT), signal.SIGABRT), (('leave', ), None)])
+def test_a_crash_costs_one_call(process, call, number):
+    with pytest.raises(ProcessDied) as caught:
+        process.call(F + call[0], *call[1:])
+    assert (caught.value.kind, caught.value.signal) == ('crashed', number)
+    if number:
+        assert signal.Signals(number).name in str(caught.value)
+    assert process.call(f'{F}echo', 1) == (1, [])
+
+
+@pytest.mark.parametrize('call', [('sleep', 60), ('hang_in_a_library', )])
+def test_what_hangs_is_ended(process, call):
+    pid = process.call(f'{F}pid')[0]
+    with pytest.raises(ProcessDied, match='took more than 0.2 seconds') as caught:
+        process.call(F + call[0], *call[1:], seconds=.2)
+    assert caught.value.kind == 'hung'
+    assert not is_alive(pid)
+    assert process.call(f'{F}echo', 1) == (1, [])
+
+
+def test_memory_is_bounded():
+    with IsolatedProcess(memory_bytes=2**30) as process:
+        assert process.call(f'{F}take_memory', 1000)[0] == 1000
+        with pytest.raises(ProcessDied, match='1 GiB of memory') as caught:
+            process.call(f'{F}take_memory', 2**31)
+        assert caught.value.kind == 'memory'
+        assert process.call(f'{F}echo', 1) == (1, [])
+
+
+def test_what_the_function_raises_is_told(process):
+    with pytest.raises(HRI30Error, match=r'^clip\.avi: is no video\.\nReplace it\.$'):
+        process.call(f'{F}refuse')
+    with pytest.raises(HRI30Error, match='ZeroDivisionError: by zero'):
+        process.call(f'{F}fail')
+    with pytest.raises(HRI30Error, match='ModuleNotFoundError'):
+        process.call('no_such_module:f')
+
+
+def test_what_libraries_print_is_no_answer(process):
+    assert process.call(f'{F}print_much') == ('answered', [])
+
+
+@pytest.mark.parametrize('kind', ['dtype', 'size', 'negative', 'no memory', 'not json',
+                                  'endless'])
+def test_a_process_that_lies_is_not_believed(kind):
+    with IsolatedProcess() as process:
+        with pytest.raises(ProcessDied):
+            process.call(f'{F}lie', kind, seconds=2)
+        assert process.call(f'{F}echo', 1) == (1, [])
+
+
+def test_each_fork_has_its_own(process):
+    process.call(f'{F}pid')
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            assert process.pid is None
+            os.write(write, b'%d' % process.call(f'{F}pid')[0])
+            process.close()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    other = int(os.read(read, 20))
+    assert other != process.pid and not is_alive(other)
+    assert process.call(f'{F}pid')[0] == process.pid
+
+
+@pytest.mark.parametrize('busy', [False, True])
+def test_it_does_not_outlive_a_caller_that_is_killed(busy):
+    script = textwrap.dedent(f"""
+        import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from hri30_ext.video.sandbox import IsolatedProcess
+        process = IsolatedProcess()
+        process.call('{F}pid')
+        print(process.pid, flush=True)
+        process.call('{F}sleep', 60 if {busy} else 0, seconds=.5)
+        input()
+    """)
+    caller = subprocess.Popen([sys.executable, '-c', script], stdout=subprocess.PIPE,
+                              stdin=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    pid = int(caller.stdout.readline())
+    caller.kill()
+    caller.communicate()
+    for _ in range(100):
+        if not is_alive(pid):
+            break
+        time.sleep(.1)
+    assert not is_alive(pid)
+
+
+def test_nothing_is_imported_from_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / 'numpy.py').write_text(f'open({str(tmp_path / "ran")!r}, "w")')
+    monkeypatch.chdir(tmp_path)
+    with IsolatedProcess() as process:
+        assert process.call(f'{F}arrays')[0] == {'n': 3}
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_an_interrupted_start_leaves_no_answer_behind(process, monkeypatch):
+    with IsolatedProcess() as process:
+        receive = process._receive
+        monkeypatch.setattr(process, '_receive', lambda deadline: interrupt())
+
+        def interrupt():
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            process.call(f'{F}echo', 1)
+        monkeypatch.setattr(process, '_receive', receive)
+        assert process.call(f'{F}echo', 2) == (2, [])
+
+
+def test_a_process_that_cannot_be_started_is_no_fault_of_a_file(monkeypatch, tmp_path):
+    from hri30_ext.datasets.unreadable import is_of_one_clip
+    monkeypatch.setattr(sys, 'executable', str(tmp_path / 'none'))
+    with IsolatedProcess() as process, pytest.raises(
+            ProcessDied, match='could not be started') as caught:
+        process.call(f'{F}echo', 1)
+    assert caught.value.kind == 'start' and not is_of_one_clip(caught.value)
+    monkeypatch.setattr(sys, 'executable', '/bin/false')
+    with IsolatedProcess() as process, pytest.raises(ProcessDied) as caught:
+        process.call(f'{F}echo', 1)
+    assert caught.value.kind == 'start'
+
+
+def test_threads_have_one_each():
+    from hri30_ext.video import decode as video
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(video._process()))
+               for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    assert found[0] is not found[1] and found[0] is not video._process()
