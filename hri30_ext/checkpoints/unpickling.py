@@ -26,7 +26,7 @@ from torch._weights_only_unpickler import Unpickler
 
 _MAX_PICKLE_BYTES = 64 << 20
 _MAX_OPERATIONS = 1_000_000
-_MAX_CALLS = 200_000
+_MAX_CALLS = 100_000
 _MAX_NAME = 1000  # bytes of a line, which holds the name of a module, class or function
 _MAX_DEPTH = 50
 # Of the whole content if shared parts were written out: a list of ten references to a list
@@ -330,7 +330,8 @@ class BoundedUnpickler(Unpickler):
         # The hash of a tuple of tuples of ... takes forever to compute.
         for key in keys:
             if not _is_key(key):
-                raise RefusedContent(f'a {type(key).__name__} as a key')
+                kind = 'large integer' if type(key) is int else type(key).__name__
+                raise RefusedContent(f'a {kind} as a key')
 
     def _check_call(self, function, arguments) -> None:
         self.budget.spend('calls', 1)
