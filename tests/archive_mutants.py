@@ -80,7 +80,8 @@ def count_accepted(mutants: int, seed: int = 0) -> int:
     for _ in range(mutants):
         which = rng.randrange(len(archives))
         data = bytearray(archives[which])
-        place = rng.choice(places[which]) if rng.random() < 0.8 else rng.randrange(len(data))
+        place = (rng.choice(places[which]) if rng.random() < 0.8
+                 else rng.randrange(len(data)))
         data[place] ^= rng.randrange(1, 256)
         data = bytes(data)
         try:

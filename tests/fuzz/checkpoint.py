@@ -1,5 +1,6 @@
 """Checkpoints, whole or damaged, as every path that loads weights loads them."""
 
+import contextlib
 import io
 import tempfile
 import zipfile
@@ -104,7 +105,10 @@ def _programs(files: list[bytes]) -> list[bytes]:
     """Takes the pickles out of archives."""
     found = []
     for data in files:
-        if data[1:5] == b'PK\3\4':
+        # Of some archives not even the directory is readable.
+        with contextlib.suppress(UnicodeDecodeError):
+            if data[1:5] != b'PK\3\4':
+                continue
             with zipfile.ZipFile(io.BytesIO(data[1:])) as archive:
                 found += [archive.read(name) for name in archive.namelist()
                           if name.endswith('data.pkl')]
