@@ -5,7 +5,7 @@ import sys
 import pytest
 from conftest import PROJECT_ROOT
 
-sys.path.append(str(PROJECT_ROOT / 'tests' / 'stress'))
+sys.path.append(str(PROJECT_ROOT / 'tests' / 'nightly' / 'stress'))
 
 from kill import stress
 

@@ -7,7 +7,7 @@ import pytest
 
 from hri30_ext.config import PROJECT_ROOT
 
-sys.path.append(str(PROJECT_ROOT / 'tests' / 'stress'))
+sys.path.append(str(PROJECT_ROOT / 'tests' / 'nightly' / 'stress'))
 
 import two_hosts
 

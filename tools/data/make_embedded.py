@@ -60,7 +60,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    from hri30_ext.datasets import synthetic
+    from hri30_ext import synthetic
     try:
         if args.preview:
             synthetic.write_preview(args.preview, seed=args.seed)

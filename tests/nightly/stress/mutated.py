@@ -1,16 +1,15 @@
-"""Trains and tests on damaged videos, and looks whether every one is accounted for.
+"""Trains and tests on damaged videos and checks that each one is reported.
 
-    python tests/stress/mutated.py --videos 2000 --out work_dirs/mutated
+    python tests/nightly/stress/mutated.py --videos 2000 --out work_dirs/mutated
 
-Small clips in MPEG-4, motion JPEG, H.264 and DV are damaged at random, by
-tests/fuzz/mutate.py, and lie beside whole ones. Then ``tools/train.py`` trains an epoch on
-them and validates, and ``tools/test.py`` tests all of them. What has to hold, or this exits
-with 1:
+Small clips in MPEG-4, motion JPEG, H.264 and DV are damaged at random by ``fuzz/mutate.py``
+and stored next to intact ones. ``tools/train.py`` trains one epoch on them and validates,
+``tools/test.py`` tests all of them. This exits with 1 unless
 
-- neither is ended by a clip: training exits with 0, testing with 3 (clips failed)
-- what an independent look finds unreadable is what is named, each once: in
-  ``skipped_videos.csv``, and as FAILED in ``predictions.csv``
-- every clip of the test has its row
+- no clip ends either run: training exits with 0, testing with 3 (clips failed)
+- the clips that an independent check cannot read are exactly those that are listed, each
+  once: in ``skipped_videos.csv``, and as FAILED in ``predictions.csv``
+- every tested clip has its row
 """
 
 import argparse
@@ -27,8 +26,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / 'tests' / 'fuzz')]
+ROOT = Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(ROOT), str(ROOT / 'tests' / 'nightly' / 'fuzz')]
 
 from mutate import mutate, seed_videos  # noqa: E402
 

@@ -1,6 +1,6 @@
 """Kills trainings at random moments and compares what they come to when they go on.
 
-    python tests/stress/kill.py --kills 30 --jobs 2 --out work_dirs/kill
+    python tests/nightly/stress/kill.py --kills 30 --jobs 2 --out work_dirs/kill
 
 A small model trains on rendered clips once, undisturbed, for about two minutes on one core.
 Then it trains again and again: each time all its processes are killed (SIGKILL) at a random
@@ -26,7 +26,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 
 from same_training import assert_same_training  # noqa: E402

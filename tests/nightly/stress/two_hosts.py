@@ -1,6 +1,6 @@
 """Trains and tests on two hosts: two network namespaces of this machine, and a cable.
 
-    python tests/stress/two_hosts.py [--folder D] [--steps N]
+    python tests/nightly/stress/two_hosts.py [--folder D] [--steps N]
 
 Compares with one process on one host, then kills a process of one host, and pulls the
 cable, and sees the other host end. Needs root and iproute2. The namespaces are new, have
