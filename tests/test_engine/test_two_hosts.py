@@ -1,4 +1,4 @@
-"""The stress of two hosts, small: two network namespaces against one process."""
+"""A small run of tests/nightly/stress/two_hosts.py: two network namespaces."""
 
 import subprocess
 import sys
