@@ -110,7 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--videos', type=int, default=2000, help='number of damaged clips')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--out', required=True, help='new folder for data, logs and results')
+    parser.add_argument('--out', required=True, help='new folder for data and results')
     args = parser.parse_args()
     out = Path(args.out).resolve()
     if out.exists() and any(out.iterdir()):

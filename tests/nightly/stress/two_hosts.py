@@ -194,7 +194,7 @@ def break_off(folder: Path, options: list[str], names: dict[str, str], what: str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--folder', type=Path, help='folder of data and logs, which is kept')
+    parser.add_argument('--folder', type=Path, help='folder to keep')
     parser.add_argument('--steps', type=int, default=20)
     args = parser.parse_args()
     if not can_run():
