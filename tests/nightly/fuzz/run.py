@@ -1,8 +1,9 @@
-"""Fuzzes a target: ``python tests/fuzz/run.py TARGET --seconds 600``.
+"""Fuzzes a target: ``python tests/nightly/fuzz/run.py TARGET --seconds 600``.
 
-With atheris (``pip install -e '.[fuzz]'``) inputs are chosen by the code that they reach.
-Without it, and for videos, whose code is FFmpeg's, they are seeds with random damage.
-What raises is a fault: its input is written to ``--found``, and the traceback is shown.
+With atheris (``pip install -e '.[fuzz]'``), coverage guides the choice of inputs. Without
+it, and for videos, which FFmpeg decodes, inputs are seeds with random damage. An input that
+raises an unexpected exception is a fault: it is written to ``--found``, and the traceback
+is printed.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import time
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(_HERE), str(_HERE.parent), str(_HERE.parent.parent)]
+sys.path[:0] = [str(_HERE), str(_HERE.parents[1]), str(_HERE.parents[2])]
 
 TARGETS = ('names', 'annotation', 'documents', 'options', 'checkpoint', 'videos')
 

@@ -1,14 +1,14 @@
-"""Kills trainings at random moments and compares what they come to when they go on.
+"""Kills trainings at random moments and compares the resumed ones with an intact one.
 
-    python tests/stress/kill.py --kills 30 --jobs 2 --out work_dirs/kill
+    python tests/nightly/stress/kill.py --kills 30 --jobs 2 --out work_dirs/kill
 
-A small model trains on rendered clips once, undisturbed, for about two minutes on one core.
-Then it trains again and again: each time all its processes are killed (SIGKILL) at a random
-moment, every second time while it writes a checkpoint, and it goes on with ``--resume``;
-every third one is killed once more on its way. What has to hold, or this exits with 1: the
-last checkpoint of each is the same as that of the undisturbed one, in weights, averaged
-weights, optimizer, schedules, random numbers, early stopping and curves, bit for bit; and
-of several kills one at least has met the writing of a checkpoint.
+A small model trains on rendered clips once without interruption, for about two minutes on
+one core. Then it trains again and again: all its processes are killed (SIGKILL) at a random
+moment, every second time while a checkpoint is written, and it continues with ``--resume``;
+every third training is killed twice. This exits with 1 unless the last checkpoint of each
+equals that of the uninterrupted training bit for bit (weights, averaged weights, optimizer,
+schedules, random numbers, early stopping, curves), and unless at least one of several kills
+hit the writing of a checkpoint.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 
 from same_training import assert_same_training  # noqa: E402
@@ -37,7 +37,7 @@ from hri30_ext.synthetic import write_dataset  # noqa: E402
 
 CONFIG = next((ROOT / 'configs' / 'demo').glob('*.py'))
 CLASSES = HRI30_CLASSES[:6]
-# Often enough that checkpoints within an epoch, and their writing, are hit.
+# So often that kills hit checkpoints within an epoch, and their writing.
 SAVE_MINUTES = 0.02
 
 
@@ -47,9 +47,9 @@ class Case:
 
     Attributes:
         folder (Path): Its work folder.
-        kills (list[str]): What each kill met.
-        resumes (int): How often it went on from a checkpoint.
-        difference (str, optional): From the undisturbed training; None: there is none.
+        kills (list[str]): When each kill came and what it hit.
+        resumes (int): Number of resumptions from a checkpoint.
+        difference (str, optional): From the uninterrupted training.
     """
 
     folder: Path
@@ -59,12 +59,12 @@ class Case:
 
 
 def has_saved(folder: Path) -> bool:
-    """Whether there is something to go on from."""
+    """Returns whether there is a checkpoint to resume from."""
     return any(not path.name.startswith('.') for path in folder.glob('*.pth'))
 
 
 def start(folder: Path, data: Path, epochs: int) -> subprocess.Popen:
-    """Starts a training, or goes on with it, in a process group of its own."""
+    """Starts or resumes a training in its own process group."""
     saved = has_saved(folder)
     folder.mkdir(parents=True, exist_ok=True)
     settings = dict(
@@ -83,18 +83,14 @@ def start(folder: Path, data: Path, epochs: int) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen, folder: Path) -> None:
-    """Waits for a training.
-
-    Raises:
-        RuntimeError: it failed.
-    """
+    """Waits for a training; raises a RuntimeError if it failed."""
     if process.wait():
         lines = (folder / 'output.txt').read_text(encoding='utf-8').splitlines()
         raise RuntimeError(f'the training ended with {process.returncode}: '
                            f'{" / ".join(lines[-3:])}')
 
 
-def being_written(folder: Path) -> list[str]:
+def unfinished_files(folder: Path) -> list[str]:
     """Lists the temporary files of checkpoints."""
     return [path.name for path in folder.glob('.*.pth')]
 
@@ -103,65 +99,59 @@ def kill(process: subprocess.Popen, folder: Path, seconds: float, writing: bool)
     """Kills a training after some seconds, or when it next writes a checkpoint then.
 
     Returns:
-        str: What it met; empty where the training had ended before.
+        str: What the kill hit; empty if the training had already ended.
     """
     began = time.monotonic()
     while process.poll() is None:
         if time.monotonic() - began >= seconds and (
-                not writing or being_written(folder)):
+                not writing or unfinished_files(folder)):
             os.killpg(process.pid, signal.SIGKILL)
             break
         time.sleep(0.0005 if writing else 0.01)
     if process.wait() != -signal.SIGKILL:
         return ''
     moment = f'{time.monotonic() - began:.1f} s'
-    # Its file would have taken its name, had it been done.
-    half = being_written(folder)
+    half = unfinished_files(folder)  # a finished file would have its final name
     return f'{moment}, writing {half[0][1:].split("-")[0]}' if half else moment
 
 
 def run(case: Case, data: Path, epochs: int, seconds: float, whole: Path,
         rng: random.Random, writing: bool, twice: bool) -> Case:
-    """Trains with one kill or two, goes on to the end, and compares."""
+    """Trains with one or two kills, finishes the training, and compares."""
     last = f'epoch_{epochs}.pth'
     try:
         while not case.kills:
             shutil.rmtree(case.folder, ignore_errors=True)
             process = start(case.folder, data, epochs)
             for _ in range(1 + twice):
-                met = kill(process, case.folder, rng.uniform(0, seconds), writing)
-                if not met:
+                hit = kill(process, case.folder, rng.uniform(0, seconds), writing)
+                if not hit:
                     break
-                case.kills.append(met)
+                case.kills.append(hit)
                 case.resumes += has_saved(case.folder)
                 process = start(case.folder, data, epochs)
-                seconds /= 2  # there is less to do
-            seconds *= 0.9  # where it had ended before
+                seconds /= 2  # less remains
+            seconds *= 0.9  # earlier, if the training had ended before
         finish(process, case.folder)
         assert_same_training(whole / last, case.folder / last)
-        left = being_written(case.folder)
+        left = unfinished_files(case.folder)
         if left:
             case.difference = f'left behind: {", ".join(left)}'
-    except Exception as error:  # a case that fails is told, and the others go on
+    except Exception as error:  # reported; the other cases continue
         case.difference = f'{type(error).__name__}: {error}'
     return case
 
 
 def stress(out: Path, kills: int, jobs: int, epochs: int, seed: int,
            say: Callable[[str], None] = print) -> bool:
-    """Does all that the module says.
-
-    Returns:
-        bool: Whether every training came to the same, and of several kills one met the
-        writing of a checkpoint.
-    """
+    """Does everything that the module's docstring states; returns whether it holds."""
     if out.exists():
         shutil.rmtree(out)
-    data, whole = out / 'data', out / 'undisturbed'
+    data, whole = out / 'data', out / 'uninterrupted'
     write_dataset(data, train_groups=4, test_groups=1, clips=3, size=(96, 64),
                   classes=CLASSES, progress=False)
     finish(start(out / 'first', data, 1), out / 'first')  # decodes the clips
-    say('Training undisturbed ...')
+    say('Training without interruption ...')
     began = time.monotonic()
     finish(start(whole, data, epochs), whole)
     seconds = time.monotonic() - began
@@ -178,28 +168,28 @@ def stress(out: Path, kills: int, jobs: int, epochs: int, seed: int,
         say(f'{case.folder.name}  killed at {"; ".join(case.kills)}: '
             f'{case.difference or "equal"}')
     equal = sum(case.difference is None for case in cases)
-    killed = [met for case in cases for met in case.kills]
-    writing = sum('writing' in met for met in killed)
+    killed = [hit for case in cases for hit in case.kills]
+    writing = sum('writing' in hit for hit in killed)
     resumes = sum(case.resumes for case in cases)
-    say(f'{equal} of {len(cases)} equal to the undisturbed training, bit for bit; '
+    say(f'{equal} of {len(cases)} equal to the uninterrupted training, bit for bit; '
         f'{len(killed)} kills, {writing} of them while a checkpoint was written; '
-        f'{resumes} resumes')
+        f'{resumes} resumptions')
     if len(killed) > 1 and not writing:
-        say('No kill met the writing of a checkpoint: more of them, or another seed.')
+        say('No kill hit the writing of a checkpoint: use more kills or another seed.')
         return False
     return equal == len(cases)
 
 
 def main() -> None:
-    """Reads the arguments."""
+    """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('--kills', type=int, default=30, metavar='N')
     parser.add_argument('--jobs', type=int, default=2, metavar='N',
                         help='trainings at once; each has one thread')
     parser.add_argument('--epochs', type=int, default=150, metavar='N')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR',
-                        help='is emptied first')
+    parser.add_argument('--out', type=Path, required=True, metavar='D',
+                        help='folder; emptied first')
     args = parser.parse_args()
     sys.exit(0 if stress(args.out.absolute(), args.kills, args.jobs, args.epochs, args.seed)
              else 1)

@@ -1,4 +1,4 @@
-"""What the benchmark calls stock is mmaction2's own."""
+"""What the benchmark calls stock is mmaction2's own config."""
 
 import copy
 import fnmatch
@@ -6,16 +6,10 @@ import fnmatch
 import pytest
 from conftest import CLASSES, DEMO_CONFIG, PRIMITIVE
 from mmaction.registry import DATASETS, MODELS
+from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 
-from hri30_ext.benchmark.stock import (
-    CHANGED,
-    changed_keys,
-    demo_config,
-    read_stock,
-    same_view,
-    stock_config,
-)
+from benchmark.stock import CHANGED, STOCK, demo_config, same_view, stock_config
 from hri30_ext.config import load_config
 from hri30_ext.datasets.hri30 import list_clips
 
@@ -26,6 +20,18 @@ def ours(clips_root):
                                    'batch_size': 5, 'load_from': None})
 
 
+def changed_keys(a, b, prefix=''):
+    """Lists the dotted keys in which two configs differ."""
+    keys = []
+    for key in sorted({*a, *b}, key=str):
+        path = f'{prefix}{key}'
+        if isinstance(a.get(key), dict) and isinstance(b.get(key), dict):
+            keys += changed_keys(a[key], b[key], f'{path}.')
+        elif key not in a or key not in b or a[key] != b[key]:
+            keys.append(path)
+    return keys
+
+
 def test_changed_keys():
     a = dict(x=dict(y=1, z=[1]), same=2, gone=3)
     b = dict(x=dict(y=1, z=[2]), same=2, new=4)
@@ -34,7 +40,7 @@ def test_changed_keys():
 
 def test_stock_is_changed_in_the_documented_keys_alone(ours, tmp_path):
     cfg = stock_config(ours, str(tmp_path))
-    found = changed_keys(read_stock().to_dict(), cfg.to_dict())
+    found = changed_keys(get_config(STOCK).to_dict(), cfg.to_dict())
     assert set(found) <= set(CHANGED)
     assert 'train_dataloader.dataset.ann_file' in found
     assert cfg.model.cls_head.num_classes == 3
@@ -44,8 +50,8 @@ def test_stock_is_changed_in_the_documented_keys_alone(ours, tmp_path):
     # A change that is not documented is seen.
     other = copy.deepcopy(cfg)
     other.train_dataloader.dataset.pipeline[3].scale = (-1, 128)
-    assert set(changed_keys(read_stock().to_dict(), other.to_dict())) - set(CHANGED) == {
-        'train_dataloader.dataset.pipeline'}
+    keys = changed_keys(get_config(STOCK).to_dict(), other.to_dict())
+    assert set(keys) - set(CHANGED) == {'train_dataloader.dataset.pipeline'}
 
 
 @pytest.mark.parametrize('loader, subset', [('train', 'train'), ('val', 'val'),
@@ -94,7 +100,7 @@ def test_stock_trains_the_model_of_the_demo(clips_root, tmp_path):
     for name in ('train', 'val', 'test'):
         kinds = [step.type for step in cfg[f'{name}_dataloader'].dataset.pipeline]
         assert kinds == [step.type for step in
-                         read_stock()[f'{name}_dataloader'].dataset.pipeline]
+                         get_config(STOCK)[f'{name}_dataloader'].dataset.pipeline]
     without = demo_config(ours, str(tmp_path), flip=False)
     assert fnmatch.filter([step.type for step in
                            without.train_dataloader.dataset.pipeline], 'Flip') == []

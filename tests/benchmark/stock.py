@@ -1,25 +1,20 @@
-"""MMAction2's own config, and all that is changed in it to run on these clips.
+"""MMAction2's own config, and everything that is changed in it to run on these clips.
 
 The config is ``slowonly_r50_8xb16-8x8x1-256e_kinetics400-rgb.py`` of the installed
-mmaction2, run by mmengine's own ``Runner``. What differs from it:
+mmaction2, run by mmengine's own ``Runner``. The changes:
 
-- where the data are: ``data_prefix`` and ``ann_file`` of the datasets, lists in mmaction2's
-  format of the same clips that ours reads, in the same order;
-- ``cls_head.num_classes``, which follows the data;
+- the data: ``data_prefix`` and ``ann_file`` name the same clips in the same order as ours;
+- ``cls_head.num_classes`` follows the data;
 - ``backbone.pretrained``: no download; both sides start from the same kind of weights;
-- ``batch_size`` of training: that of the side it is compared with; ``num_workers``: its 8,
-  but no more than there are cores, which would be no favour to it;
-- ``work_dir``, and where a row says so ``load_from``.
+- ``batch_size`` of training: that of ours; ``num_workers``: its 8, but no more than there
+  are cores, which would slow it down;
+- ``work_dir``, and ``load_from`` if a row says so.
 
-The package ``hri30_ext.compat`` is imported by both sides: mmaction2 1.2.0 cannot be
-imported, nor a checkpoint be read, without its remedies.
-
-The demo's model needs a smaller variant of that config; :func:`demo_config` says what it
-changes.
+Both sides import ``hri30_ext.modules``: mmaction2 1.2.0 cannot be imported without its
+fixes. :func:`demo_config` makes the smaller variant for the demo's model.
 """
 
 import copy
-from collections.abc import Sequence
 from pathlib import Path
 
 from mmaction.registry import DATASETS
@@ -27,38 +22,32 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 
-from ..datasets.hri30 import list_clips
-from ..utils.parallel import available_cores
+from hri30_ext.datasets.hri30 import list_clips
+from hri30_ext.utils.parallel import available_cores
 
 STOCK = 'mmaction::recognition/slowonly/slowonly_r50_8xb16-8x8x1-256e_kinetics400-rgb.py'
 
-#: All that :func:`stock_config` may change, by dotted key.
+#: Everything that :func:`stock_config` may change, by dotted key.
 CHANGED = (
     'model.backbone.pretrained', 'model.cls_head.num_classes', 'work_dir', 'load_from',
     *(f'{loader}_dataloader.{key}' for loader in ('train', 'val', 'test')
       for key in ('batch_size', 'num_workers', 'persistent_workers', 'dataset.ann_file',
                   'dataset.data_prefix.video', 'dataset.indices')))
 
-
-def read_stock() -> Config:
-    """Reads MMAction2's config as it is."""
-    return get_config(STOCK)
+#: Settings of an optimizer that change its speed and not its steps: only ours has them.
+_FAST = ('fused', 'foreach', 'capturable')
 
 
-def write_list(path: str | Path, dataset: dict) -> Path:
+def write_list(path: Path, dataset: dict) -> Path:
     """Lists the clips of a dataset of this project in mmaction2's format.
 
     Args:
-        path (str | Path): The list: ``train_set/CID01_SID01_VID01.avi 0`` a line.
+        path (Path): The list; a line is ``train_set/CID01_SID01_VID01.avi 0``.
         dataset (dict): Config of an ``HRI30Dataset``.
-
-    Returns:
-        Path: The list.
     """
     init_default_scope('mmaction')
     built = DATASETS.build(dict(dataset, pipeline=[]))
     root = Path(dataset['data_root']).expanduser()
-    path = Path(path)
     path.write_text(''.join(
         f'{Path(clip["filename"]).relative_to(root).as_posix()} {clip["label"]}\n'
         for clip in list_clips(built)), encoding='utf-8')
@@ -70,13 +59,13 @@ def stock_config(ours: Config, work_dir: str, subset: str = 'val') -> Config:
 
     Args:
         ours (Config): Gives data, classes and batch size of training.
-        work_dir (str): Gets the lists of clips, and what the runner writes.
-        subset (str): What is tested.
+        work_dir (str): Folder of the lists of clips and of what the runner writes.
+        subset (str): Split that is tested.
 
     Returns:
-        Config: Changed in :data:`CHANGED` alone.
+        Config: Changed in :data:`CHANGED` only.
     """
-    cfg = read_stock()
+    cfg = get_config(STOCK)
     cfg.model.backbone.pretrained = None
     cfg.model.cls_head.num_classes = ours.model.cls_head.num_classes
     cfg.work_dir = work_dir
@@ -94,16 +83,9 @@ def stock_config(ours: Config, work_dir: str, subset: str = 'val') -> Config:
 
 
 def same_view(cfg: Config, ours: Config) -> Config:
-    """Makes the stock test read one view: the frames and the geometry of ours.
+    """Gives the stock test one view with the frames and the geometry of ours.
 
-    By mmaction2's own steps: what is compared is then how it is computed alone.
-
-    Args:
-        cfg (Config): Of :func:`stock_config`.
-        ours (Config): Gives ``num_frames`` and ``input_size``.
-
-    Returns:
-        Config: The same, with another test pipeline.
+    It uses mmaction2's own transforms, so that only the way of computing is compared.
     """
     cfg.test_dataloader.dataset.pipeline = [
         dict(type='DecordInit', io_backend='disk'),
@@ -115,27 +97,23 @@ def same_view(cfg: Config, ours: Config) -> Config:
     return cfg
 
 
-#: Settings of an optimizer that change its speed and not its steps: ours alone has them.
-_FAST = ('fused', 'foreach', 'capturable')
-
-
 def demo_config(ours: Config, work_dir: str, flip: bool = True,
                 subset: str = 'val') -> Config:
-    """Trains the demo's model with the stock loop, pipelines and precision.
+    """Makes a config that trains the demo's model with the stock loop and pipelines.
 
-    Of ours it has: the model (with the stock data preprocessor), frames and input size,
-    batch size, optimizer, learning rates, clipping, epochs and seed. Of stock it has the
-    rest: the loop and its hooks, fp32, memory layout, sampling (8 frames, every 8th), and
-    per step: resize to a short side in the proportion of 256 to 224, ``RandomResizedCrop``,
-    ``Flip``; a centre crop to validate, 10 x ``ThreeCrop`` to test. It validates after each
-    epoch, as ours does.
+    From ours: model (with the stock data preprocessor), frames and input size, batch size,
+    optimizer, learning rates, clipping, epochs and seed. From stock: the loop and its
+    hooks, fp32, memory layout, sampling (8 frames, every 8th) and each pipeline step:
+    resize to a short side in the proportion of 256 to 224, ``RandomResizedCrop``,
+    ``Flip``; a centre crop to validate, 10 x ``ThreeCrop`` to test. It validates after
+    each epoch, like ours.
 
     Args:
         ours (Config): The demo's.
         work_dir (str): As in :func:`stock_config`.
-        flip (bool): Whether to flip, as stock does; its flip keeps the label, which is
-            wrong for left and right.
-        subset (str): What is tested.
+        flip (bool): Whether to flip like stock, which keeps the label: wrong for left and
+            right.
+        subset (str): Split that is tested.
     """
     cfg = stock_config(ours, work_dir, subset)
     width, height = ours.input_size
@@ -146,17 +124,15 @@ def demo_config(ours: Config, work_dir: str, flip: bool = True,
     sizes = dict(
         train={'RandomResizedCrop': None, 'Resize': (width, height)},
         val={'CenterCrop': (width, height)}, test={'ThreeCrop': (width, short)})
-    for name, found in sizes.items():
+    for name, size in sizes.items():
         steps = cfg[f'{name}_dataloader'].dataset.pipeline
         for step in steps:
             if step.type == 'SampleFrames':
                 step.clip_len = ours.num_frames
-            elif step.type == 'Resize' and step.scale[0] == -1:
-                step.scale = (-1, short)
             elif step.type == 'Resize':
-                step.scale = found['Resize']
-            elif found.get(step.type):
-                step.crop_size = found[step.type]
+                step.scale = (-1, short) if step.scale[0] == -1 else size['Resize']
+            elif size.get(step.type):
+                step.crop_size = size[step.type]
         if not flip:
             cfg[f'{name}_dataloader'].dataset.pipeline = [
                 step for step in steps if step.type != 'Flip']
@@ -170,15 +146,3 @@ def demo_config(ours: Config, work_dir: str, flip: bool = True,
                          val_interval=1)
     cfg.randomness = dict(seed=ours.randomness.seed)
     return cfg
-
-
-def changed_keys(a: dict, b: dict, prefix: str = '') -> Sequence[str]:
-    """Lists the dotted keys in which two configs differ, for the test of this file."""
-    found = []
-    for key in sorted({*a, *b}, key=str):
-        path = f'{prefix}{key}'
-        if isinstance(a.get(key), dict) and isinstance(b.get(key), dict):
-            found += changed_keys(a[key], b[key], f'{path}.')
-        elif key not in a or key not in b or a[key] != b[key]:
-            found.append(path)
-    return found

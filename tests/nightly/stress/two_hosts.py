@@ -1,10 +1,10 @@
 """Trains and tests on two hosts: two network namespaces of this machine, and a cable.
 
-    python tests/stress/two_hosts.py [--folder D] [--steps N]
+    python tests/nightly/stress/two_hosts.py [--folder D] [--steps N]
 
-Compares with one process on one host, then kills a process of one host, and pulls the
-cable, and sees the other host end. Needs root and iproute2. The namespaces are new, have
-addresses of their own that lead nowhere else, and are removed at the end, whatever happens.
+Compares with one process on one host. Then kills a process of one host, and disconnects the
+cable, and checks that both hosts end. Needs root and iproute2. The namespaces have
+addresses that lead nowhere else, and are removed at the end.
 """
 
 import argparse
@@ -30,12 +30,12 @@ CONFIG = str(next((PROJECT_ROOT / 'configs' / 'demo').glob('*.py')))
 CLASSES = (1, 2, 3)
 FIRST, SECOND = 'host-a', 'host-b'
 ADDRESSES = {FIRST: '10.97.30.1', SECOND: '10.97.30.2'}
-#: Seconds that two hosts wait for each other where the cable is pulled.
+#: Seconds that a host waits for the other without an answer.
 PEER_TIMEOUT = 10
 
 
 def can_run() -> bool:
-    """Whether this machine lets us make namespaces."""
+    """Returns whether this machine allows network namespaces."""
     name = f'hri30-try-{os.getpid()}'
     try:
         made = subprocess.run(['ip', 'netns', 'add', name], capture_output=True)
@@ -47,7 +47,7 @@ def can_run() -> bool:
 
 @contextlib.contextmanager
 def two_hosts() -> Iterator[dict[str, str]]:
-    """Yields the namespaces by host, joined by a cable."""
+    """Yields the namespaces by host, connected by a cable."""
     names = {host: f'hri30-{host}-{os.getpid()}' for host in ADDRESSES}
 
     def ip(*arguments: str) -> None:
@@ -69,13 +69,13 @@ def two_hosts() -> Iterator[dict[str, str]]:
 
 
 class Run:
-    """A tool that runs, on one host or on both.
+    """A running tool, on one host or on both.
 
     Args:
         tool (str): ``train.sh`` or ``test.sh``.
-        arguments (list[str]): Its own.
-        log (Path): Beginning of the names of its logs.
-        names (dict[str, str]): Namespaces by host; none: here.
+        arguments (list[str]): Its arguments.
+        log (Path): Prefix of its logs.
+        names (dict[str, str], optional): Namespaces by host; None: this machine.
     """
 
     def __init__(self, tool: str, arguments: list[str], log: Path,
@@ -116,14 +116,14 @@ class Run:
         return self.logs[host].read_text(errors='replace')
 
     def wait(self, seconds: float = 300) -> None:
-        """Waits until all have ended well."""
+        """Waits for all; exits with the log of one that failed."""
         for host, process in self.hosts.items():
             if process.wait(seconds):
                 raise SystemExit(f'{host}: status {process.returncode}\n'
                                  f'{self.text(host)[-3000:]}')
 
     def wait_for(self, host: str, text: str, seconds: float = 120) -> None:
-        """Waits until a host has logged something."""
+        """Waits until a host has logged a text."""
         end = time.monotonic() + seconds
         while text not in self.text(host):
             if time.monotonic() > end or self.hosts[host].poll() is not None:
@@ -132,7 +132,7 @@ class Run:
             time.sleep(.1)
 
     def processes(self, host: str) -> list[int]:
-        """Returns what a host's launcher has started."""
+        """Returns the processes that a host's launcher started."""
         launcher = self.hosts[host].pid
         children = Path(f'/proc/{launcher}/task/{launcher}/children').read_text()
         return list(map(int, children.split()))
@@ -146,7 +146,7 @@ def losses(work_dir: Path) -> list[float]:
 
 
 def compare(folder: Path, options: list[str], steps: int, names: dict[str, str]) -> None:
-    """Trains and tests the same on one host and on two."""
+    """Compares training and testing on one host and on two."""
     epochs = -(-steps // 4)  # 4 steps each
     work = {}
     for name, batch, hosts in (('one', 6, None), ('two', 3, names)):
@@ -175,7 +175,7 @@ def compare(folder: Path, options: list[str], steps: int, names: dict[str, str])
 
 def break_off(folder: Path, options: list[str], names: dict[str, str], what: str,
               harm: Callable[[Run], None], limit: float) -> None:
-    """Harms the second host in a training, and sees both end."""
+    """Harms the second host during a training, and checks that both end."""
     with Run('train.sh', [CONFIG, '--work-dir', str(folder / what), '--cfg-options',
                           *options, 'batch_size=3', 'max_epochs=10000',
                           f'peer_timeout={PEER_TIMEOUT}'],
@@ -194,7 +194,7 @@ def break_off(folder: Path, options: list[str], names: dict[str, str], what: str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--folder', type=Path, help='for data and logs, and is kept')
+    parser.add_argument('--folder', type=Path, help='folder to keep')
     parser.add_argument('--steps', type=int, default=20)
     args = parser.parse_args()
     if not can_run():

@@ -1,16 +1,15 @@
-"""Trains and tests on damaged videos, and looks whether every one is accounted for.
+"""Trains and tests on damaged videos and checks that each one is reported.
 
-    python tests/stress/mutated.py --videos 2000 --out work_dirs/mutated
+    python tests/nightly/stress/mutated.py --videos 2000 --out work_dirs/mutated
 
-Small clips in MPEG-4, motion JPEG, H.264 and DV are damaged at random, by
-tests/fuzz/mutate.py, and lie beside whole ones. Then ``tools/train.py`` trains an epoch on
-them and validates, and ``tools/test.py`` tests all of them. What has to hold, or this exits
-with 1:
+Small clips in MPEG-4, motion JPEG, H.264 and DV are damaged at random by ``fuzz/mutate.py``
+and stored next to intact ones. ``tools/train.py`` trains one epoch on them and validates,
+``tools/test.py`` tests all of them. This exits with 1 unless
 
-- neither is ended by a clip: training exits with 0, testing with 3 (clips failed)
-- what an independent look finds unreadable is what is named, each once: in
-  ``skipped_videos.csv``, and as FAILED in ``predictions.csv``
-- every clip of the test has its row
+- no clip ends either run: training exits with 0, testing with 3 (clips failed)
+- the clips that an independent check cannot read are exactly those that are listed, each
+  once: in ``skipped_videos.csv``, and as FAILED in ``predictions.csv``
+- every tested clip has its row
 """
 
 import argparse
@@ -27,8 +26,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / 'tests' / 'fuzz')]
+ROOT = Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(ROOT), str(ROOT / 'tests' / 'nightly' / 'fuzz')]
 
 from mutate import mutate, seed_videos  # noqa: E402
 
@@ -38,21 +37,21 @@ from hri30_ext.video.decode import Video  # noqa: E402
 from hri30_ext.video.preprocessing import uniform_indices  # noqa: E402
 
 CLASSES = ('DeliverObject', 'Walking', 'PickUpDrill')
-FRAMES = 4  # that the model sees of a clip
-SECONDS = '5'  # that a clip may take
+FRAMES = 4  # of a clip, for the model
+SECONDS = '5'  # limit for decoding a clip
 CLIPS = 7  # of a class and group, as in HRI30
-WHOLE = 42  # clips that are not damaged: a group of validation has some in any case
+WHOLE = 42  # intact clips, so that the validation group has some
 
 
 def make_data(root: Path, videos: int, seed: int) -> list[Path]:
-    """Writes damaged clips among whole ones, and links all of them as test clips."""
+    """Writes damaged and intact clips, and links all of them as test clips."""
     rng = random.Random(seed)
     seeds = [(path.suffix, path.read_bytes()) for path in seed_videos(root / 'seeds')]
     for name in ('train_set', 'test_set'):
         (root / name).mkdir(parents=True)
     whole = root / 'seeds' / 'whole.avi'
     write_video(render_clip(1, 0, 0, size=(96, 64))[:24], whole, 'mpeg4')
-    # Every so many clips a whole one, in each group.
+    # Intact clips at regular distances, so that each group has some.
     stride = max(2, (videos + WHOLE) // WHOLE)
     paths, damaged = [], 0
     for number in tqdm(range(videos + WHOLE), 'Damaging', unit='clip'):
@@ -72,11 +71,10 @@ def make_data(root: Path, videos: int, seed: int) -> list[Path]:
     return paths
 
 
-def look(path: Path) -> tuple[str, str]:
-    """Says why a clip cannot be opened, or the frames that testing wants not be read.
+def check(path: Path) -> tuple[str, str]:
+    """Returns why a clip cannot be opened, and why the frames of a test cannot be read.
 
-    Returns:
-        tuple[str, str]: The reason of opening and of reading; empty where there is none.
+    Empty texts mean that they can.
     """
     try:
         video = Video(path, 80)
@@ -90,7 +88,7 @@ def look(path: Path) -> tuple[str, str]:
 
 
 def run(*command: str, log: Path, environment: dict) -> tuple[int, float]:
-    """Runs a tool; returns its exit code and seconds, and -1 where it did not end."""
+    """Runs a tool; returns its exit code (-1 if it did not end) and its seconds."""
     started = time.monotonic()
     with open(log, 'w', encoding='utf-8') as file:
         try:
@@ -110,9 +108,9 @@ def read_column(path: Path, column: str, keep=lambda row: True) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--videos', type=int, default=2000, help='damaged ones')
+    parser.add_argument('--videos', type=int, default=2000, help='number of damaged clips')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--out', required=True, help='new folder for data, logs, results')
+    parser.add_argument('--out', required=True, help='new folder for data and results')
     args = parser.parse_args()
     out = Path(args.out).resolve()
     if out.exists() and any(out.iterdir()):
@@ -125,7 +123,7 @@ def main() -> None:
     options = ['--device', 'cpu', '--cfg-options', f'data_root={out / "data"}',
                f'classes={",".join(CLASSES)}', f'num_frames={FRAMES}', 'batch_size=16',
                'input_size=(32,32)', 'clip_cache=None', 'leak_check=None', 'max_skipped=1',
-               # The decoder of the training may be asked by several processes at once.
+               # Several processes decode at once.
                'num_workers=2', f'split.val_groups={max(1, groups // 10)}']
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     environment.pop('HRI30_ROOT', None)
@@ -144,7 +142,7 @@ def main() -> None:
 
     with ThreadPoolExecutor(2) as pool:
         found = dict(zip((path.stem for path in paths), tqdm(
-            pool.map(look, paths), 'Looking', len(paths), unit='clip'), strict=True))
+            pool.map(check, paths), 'Checking', len(paths), unit='clip'), strict=True))
     unopened = {name for name, (opening, _) in found.items() if opening}
     unread = {name for name, (_, reading) in found.items() if reading}
     if code != (3 if unread else 0):
@@ -153,13 +151,13 @@ def main() -> None:
     skipped = read_column(out / 'run' / 'skipped_videos.csv', 'Video') if unopened else []
     rows = read_column(out / 'result' / 'test' / 'predictions.csv', 'Video')
     failed = read_column(out / 'result' / 'test' / 'predictions.csv', 'Video',
-                         lambda row: row['Predicted_Class'] == 'FAILED')
+                         lambda row: row['Predicted_Label'] == 'FAILED')
     for title, names in (
             ('named twice in skipped_videos.csv', sorted(
                 name for name, times in Counter(skipped).items() if times > 1)),
-            # Of a clip that can be opened, training may want other frames than testing.
+            # Training may read other frames of a clip than testing does.
             ('not opened, and not in skipped_videos.csv', sorted(unopened - set(skipped))),
-            ('read, and in skipped_videos.csv without cause', sorted(
+            ('readable, and in skipped_videos.csv', sorted(
                 set(skipped) - unread - {name for name in skipped if _is_damaged(
                     out / 'data' / 'train_set', name)})),
             ('not read, and not FAILED in predictions.csv', sorted(unread - set(failed))),
@@ -176,12 +174,12 @@ def main() -> None:
         print(f'  {count:5}  {kind}')
     for line in wrong:
         print(f'WRONG: {line}')
-    print('every one named' if not wrong else f'{len(wrong)} things are wrong')
+    print('every clip reported' if not wrong else f'{len(wrong)} checks failed')
     sys.exit(1 if wrong else 0)
 
 
 def _is_damaged(folder: Path, name: str) -> bool:
-    """Whether some frame of a clip cannot be read."""
+    """Returns whether some frame of a clip cannot be read."""
     path = next(folder.glob(f'{name}.*'))
     try:
         Video(path, 80).read_all()
@@ -191,7 +189,7 @@ def _is_damaged(folder: Path, name: str) -> bool:
 
 
 def _kind(reason: str) -> str:
-    """Shortens a reason to what clips have in common."""
+    """Shortens a reason to the part that clips have in common."""
     inner = reason.split('cannot be decoded (', 1)[-1].split(').', 1)[0]
     return ''.join('N' if char.isdigit() else char for char in inner)[:70]
 

@@ -1,7 +1,7 @@
-"""Small videos of every kind that HRI30 and its users have, and damage to them.
+"""Small videos of the kinds that HRI30 and its users have, and damage to them.
 
-Damage knows the containers a little: an edited size or a swapped chunk gets further into a
-demuxer than noise does. The same generator gives the same damage.
+Some damage uses the structure of the container: an edited size or a swapped chunk gets
+further into a demuxer than noise does. The same generator gives the same damage.
 """
 
 import random
@@ -18,15 +18,15 @@ from hri30_ext.synthetic.video import write_video
 _SIZE, _FRAMES = (96, 64), 24
 _DV_FRAMES = 3  # of 120 kB each
 
-#: What a size, a count or a dimension is set to: borders of types, and lies.
+#: Values for a size, a count or a dimension: limits of types, and wrong ones.
 _NUMBERS = (0, 1, 2, 7, 8, 255, 256, 8191, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
 
 
 def seed_videos(folder: str | Path) -> list[Path]:
-    """Renders the clips that damage starts from.
+    """Renders the clips to damage.
 
     Args:
-        folder (str | Path): Where to; created where needed.
+        folder (str | Path): Their folder; created if missing.
 
     Returns:
         list[Path]: MPEG-4 and motion JPEG in AVI, H.264 and MPEG-4 in MP4, of 24 frames;
@@ -60,7 +60,7 @@ def _write_mp4(frames: np.ndarray, path: Path, codec: str) -> None:
 
 
 def _write_dv(frames: np.ndarray, path: Path) -> None:
-    """Writes a bare DV stream, which is nothing but its frames one after the other."""
+    """Writes a bare DV stream, which is just a sequence of frames."""
     codec = av.CodecContext.create('dvvideo', 'w')
     codec.width, codec.height, codec.pix_fmt = 720, 480, 'yuv411p'
     codec.time_base = Fraction(1001, 30000)
@@ -80,11 +80,11 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     """Damages a file in one to four ways.
 
     Args:
-        data (bytes): Of a whole file.
-        rng (random.Random): Chooses what, where and how much.
+        data (bytes): An intact file.
+        rng (random.Random): Chooses kind, place and amount.
 
     Returns:
-        bytes: The damaged file; seldom, and by chance, the same one.
+        bytes: The damaged file, which by chance may be the same.
     """
     for _ in range(rng.choice((1, 1, 1, 2, 2, 3, 4))):
         data = bytes(rng.choice(_DAMAGES)(bytearray(data), rng))
@@ -132,7 +132,7 @@ def _concatenate(data: bytearray, rng: random.Random) -> bytearray:
 
 
 def _set_number(data: bytearray, rng: random.Random) -> bytearray:
-    """Sets four bytes anywhere to a number that a parser may stumble over."""
+    """Sets four bytes anywhere to a number that may break a parser."""
     if len(data) >= 4:
         place = min(_place(data, rng), len(data) - 4)
         struct.pack_into(rng.choice('<>') + 'I', data, place, rng.choice(_NUMBERS))
@@ -140,7 +140,7 @@ def _set_number(data: bytearray, rng: random.Random) -> bytearray:
 
 
 def _set_size(data: bytearray, rng: random.Random) -> bytearray:
-    """Lets a chunk claim another size than it has."""
+    """Gives a chunk a wrong size."""
     chunks = find_chunks(data)
     if not chunks:
         return _set_number(data, rng)
@@ -156,7 +156,7 @@ def _swap_chunks(data: bytearray, rng: random.Random) -> bytearray:
     if len(chunks) < 2:
         return _remove(data, rng)
     (start, end, *_), (next_start, next_end, *_) = sorted(rng.sample(chunks, 2))
-    if next_start < end:  # one within the other: it takes the other's place
+    if next_start < end:  # the inner chunk replaces the outer one
         return data[:start] + data[next_start:next_end] + data[end:]
     return (data[:start] + data[next_start:next_end] + data[end:next_start]
             + data[start:end] + data[next_end:])
@@ -177,7 +177,7 @@ _DAMAGES = (_flip_bits, _overwrite, _truncate, _remove, _repeat, _insert, _conca
 
 
 def _place(data: bytearray, rng: random.Random) -> int:
-    """Chooses a position; headers, at both ends, as often as what they describe."""
+    """Chooses a position: as often in the headers at both ends as in the content."""
     near = rng.choice((len(data), min(len(data), 2048)))
     offset = rng.randrange(max(1, near))
     return offset if rng.random() < 0.8 else max(0, len(data) - 1 - offset)
@@ -189,14 +189,14 @@ def _run(data: bytearray, rng: random.Random) -> tuple[int, int]:
 
 
 def find_chunks(data: bytes) -> list[tuple[int, int, int, str]]:
-    """Finds the chunks of an AVI, or the boxes of an MP4, also those within others.
+    """Finds the chunks of an AVI or the boxes of an MP4, nested ones included.
 
     Args:
-        data (bytes): Of a file that may be damaged.
+        data (bytes): A file, possibly damaged.
 
     Returns:
-        list[tuple[int, int, int, str]]: Of each: where it starts and ends, where the four
-        bytes of its size are, and their order as in :mod:`struct`. Empty for other files.
+        list[tuple[int, int, int, str]]: Start, end, position of the four bytes of the size,
+        and their byte order as in :mod:`struct`, of each. Empty for other files.
     """
     chunks: list[tuple[int, int, int, str]] = []
     if data[:4] == b'RIFF':

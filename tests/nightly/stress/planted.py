@@ -1,6 +1,6 @@
 """Plants faults in a rendered data set and looks whether the doctor finds them.
 
-    python tests/stress/planted.py --clips 2100 --faults 40 --out work_dirs/planted
+    python tests/nightly/stress/planted.py --clips 2100 --faults 40 --out work_dirs/planted
 
 The data set is examined clean first: a single warning is a false alarm. Then faults of all
 kinds are planted in a copy. Each has to be found, with its kind and its path, and nothing
@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 
 from faults import FAULTS, KINDS, Garden  # noqa: E402
 
-from hri30_ext.datasets import doctor  # noqa: E402
+from hri30_ext import doctor  # noqa: E402
 from hri30_ext.synthetic import write_dataset  # noqa: E402
 
 GROUPS, CLASSES = 10, 30

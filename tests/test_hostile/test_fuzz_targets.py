@@ -1,15 +1,15 @@
-"""Every seed of the fuzzers, and properties that hypothesis looks for faults in."""
+"""Runs every seed of the fuzzers, and properties that hypothesis tries to break."""
 
 import importlib
 import random
 import sys
-from pathlib import Path
 
 import pytest
+from conftest import PROJECT_ROOT
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(PROJECT_ROOT / 'tests' / 'nightly' / 'fuzz'))
 from mutate import find_chunks, mutate, seed_videos
-from run import TARGETS, seeds
+from run import TARGETS, seeds  # tests/nightly/fuzz/run.py
 
 hypothesis = pytest.importorskip('hypothesis')
 st = hypothesis.strategies
