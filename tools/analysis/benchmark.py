@@ -5,13 +5,11 @@ import sys
 from pathlib import Path
 
 # tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Measure this project against plain MMAction2 on the same clips, both '
                     'in turns, and compare the ratios with their goals.',
         epilog='Leave the machine alone meanwhile. The file is written after every row.')
@@ -32,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--scratch', metavar='D',
                         help='where to make the scratch folder (2 GB; 10 with '
                              'time_to_accuracy); default: where the system has its own')
-    _cli.add_runtime_arguments(parser)
+    cli.add_runtime_arguments(parser)
     args = parser.parse_args()
     if not (args.list or args.out):
         parser.error('the following arguments are required: --out (or --list)')
@@ -43,7 +41,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    _cli.choose_device(args.device)
+    cli.choose_device(args.device)
     from mmengine.device import get_device
 
     from hri30_ext.benchmark.rows import choose_rows, format_table
@@ -68,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

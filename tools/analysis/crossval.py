@@ -1,17 +1,13 @@
 """Cross-validates a config over groups of recordings."""
 
 import argparse
-import sys
-from pathlib import Path
 
 # tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Train on all groups of recordings but those of one fold and score '
                     'that one, for every fold and seed. The last epoch is scored; nothing '
                     'is chosen by the clips that are held out. A call that was cut short '
@@ -41,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

@@ -1,17 +1,14 @@
 """Compares settings: trains every arm with every seed, and says mean and spread."""
 
 import argparse
-import sys
 from pathlib import Path
 
 # tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Train every arm with every seed, test its last checkpoint on the '
                     'validation clips, and print mean and spread. A sweep that was cut '
                     'short goes on where it stopped.',
@@ -41,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)
