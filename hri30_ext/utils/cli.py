@@ -45,6 +45,23 @@ def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
                         help=argparse.SUPPRESS)
 
 
+def add_slurm_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--slurm``, parsed into parameters of ``submitit.AutoExecutor`` or None."""
+    parser.add_argument('--slurm', nargs='*', metavar='KEY=VALUE', action=_Slurm,
+                        help='submit each run to Slurm with these parameters of submitit, '
+                             'such as slurm_partition=gpu timeout_min=600; without it, '
+                             'each GPU of this machine does one run at a time')
+
+
+class _Slurm(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        pairs = [value.partition('=') for value in values]
+        if not all(separator for _, separator, _ in pairs):
+            parser.error(f'--slurm {" ".join(values)}: expected KEY=VALUE')
+        namespace.slurm = {key: int(value) if value.isdigit() else value
+                           for key, _, value in pairs}
+
+
 def choose_device(device: str | None) -> None:
     """Makes only the chosen device visible. Call it before torch is imported.
 

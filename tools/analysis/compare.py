@@ -2,7 +2,6 @@
 
 import argparse
 
-# tools/, for what the tools share
 from hri30_ext.utils import cli
 
 

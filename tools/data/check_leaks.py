@@ -3,7 +3,6 @@
 import argparse
 import sys
 
-# tools/, for what the tools share
 from hri30_ext.utils import cli
 
 

@@ -6,7 +6,6 @@ Example:
 
 import argparse
 
-# tools/, for what the tools share
 from hri30_ext.utils import cli
 
 

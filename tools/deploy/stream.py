@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 
-# tools/, for what the tools share
 from hri30_ext.utils import cli
 
 
