@@ -82,18 +82,18 @@ def explain(failures: dict, total: int) -> int:
     """Prints why the first process failed; returns its exit status."""
     status = {rank: failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
               for rank, failure in failures.items()}
-    rank, first = min(failures.items(), key=lambda failure: (
-        status[failure[0]] == PEER_LOST, status[failure[0]] == 128 + signal.SIGTERM,
-        failure[1].timestamp, failure[1].exitcode > 0))
+    lost, ended = PEER_LOST, 128 + signal.SIGTERM  # after another process, or by torch
+    rank, first = min(failures.items(), key=lambda item: (
+        status[item[0]] in (lost, ended), item[1].timestamp, status[item[0]] == ended))
     if 'status' in first.error_file_data:
         return fail(first.message, status[rank])
     if first.exitcode > 0 and (rank == 0 or 0 in failures and first.exitcode > 128):
         return first.exitcode  # rank 0 has written why, or what it saved
-    text = f'rank {rank} of {total} on {os.uname().nodename} (process {first.pid}) ' + (
+    return fail(f'rank {rank} of {total} on {os.uname().nodename} ' + (
         f'ended with status {first.exitcode}.' if first.exitcode > 0 else
-        f'was killed by {first.signal_name()}. All others were ended.\nIf nobody sent it, '
-        'memory ran out: lower batch_size or num_workers. --resume resumes a training.')
-    return fail(text, status[rank])
+        f'(process {first.pid}) was killed by {first.signal_name()}.\nIf nobody sent it, '
+        'memory ran out: lower batch_size or num_workers. --resume resumes a training.'),
+        status[rank])
 
 
 if __name__ == '__main__':

@@ -1,8 +1,11 @@
 """Trains a config; tools/train.sh calls this in the project's environment."""
 
 import argparse
+from pathlib import Path
 
 from hri30_ext.utils import cli
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def parse_args() -> argparse.Namespace:
@@ -18,12 +21,16 @@ def parse_args() -> argparse.Namespace:
                                              'checkpoint in the work folder')
     parser.add_argument('--deterministic', action='store_true',
                         help='the same numbers twice on the same machine, slower')
+    parser.add_argument('--print-work-dir', action='store_true', help=argparse.SUPPRESS)
     cli.add_runtime_arguments(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
+    if args.print_work_dir:  # for tools/slurm_train.sh
+        print(Path(args.work_dir or ROOT / 'work_dirs' / Path(args.config).stem).absolute())
+        return
     cli.choose_device(args.device)
     if args.deterministic:
         cli.make_deterministic(args)

@@ -1,10 +1,8 @@
 """Checks the environment in ``.venv``; tools/setup.sh runs this file by its path.
 
-    env_check.py packages   # exits 0 if the packages of requirements.lock are installed
-    env_check.py torch      # exits 0 if a torch is installed that setup.cfg allows
-    env_check.py check      # imports, the device, one forward pass; 3: failed, 4: rebuild
-
-Imports only the standard library and pip's copy of packaging, until ``check``.
+    env_check.py packages   # whether torch and the packages of requirements.lock are there
+    env_check.py torch      # whether a torch is there that setup.cfg allows
+    env_check.py check      # imports, device, a forward pass; 3: failed, 4: rebuild .venv
 """
 
 import configparser
@@ -13,53 +11,44 @@ import os
 import shutil
 import sys
 import warnings
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Modules that must import, in the order in which they build on each other.
+#: In the order in which they build on each other.
 MODULES = ('numpy', 'torch', 'cv2', 'decord', 'av', 'mmengine', 'mmcv', 'mmaction',
            'hri30_ext.modules')
-BUILDS = 'For another build of torch, see the top of tools/setup.sh'
+BUILDS = 'For another build of torch, see the top of tools/setup.sh.'
 
 
-def read_requirements(lines: list[str]) -> dict:
-    """Parses requirements that apply to this Python; maps names to specifiers."""
+def read_requirements(text: str) -> dict:
+    """Returns the specifiers of the requirements that apply to this Python, by name."""
     from pip._vendor.packaging.requirements import Requirement
-    requirements = [Requirement(line) for line in map(str.strip, lines)
+    requirements = [Requirement(line) for line in map(str.strip, text.splitlines())
                     if line and not line.startswith(('#', 'hri30_ext'))]
     return {one.name: one.specifier for one in requirements
             if one.marker is None or one.marker.evaluate()}
 
 
-def read_setup_cfg(root: Path = ROOT) -> dict:
-    """Returns the direct requirements in setup.cfg, of all extras."""
+def read_setup_cfg() -> dict:
+    """Returns the specifiers of the requirements in setup.cfg and its extras, by name."""
     parser = configparser.ConfigParser()
-    parser.read(root / 'setup.cfg', encoding='utf-8')
-    texts = [parser['options']['install_requires'],
-             *parser['options.extras_require'].values()]
-    return read_requirements('\n'.join(texts).splitlines())
+    parser.read(ROOT / 'setup.cfg', encoding='utf-8')
+    return read_requirements('\n'.join([parser['options']['install_requires'],
+                                        *parser['options.extras_require'].values()]))
 
 
-def find_differences(required: dict, root: Path | None = ROOT) -> list[str]:
-    """Returns what is missing or of another version than required.
-
-    Args:
-        required (dict): Specifiers by name.
-        root (Path, optional): The clone that hri30_ext must be installed from.
-    """
-    found = {}
-    for name in required:
+def find_differences(required: dict) -> list[str]:
+    """Returns which packages are missing, or not of the versions required."""
+    differences = []
+    for name, specifier in required.items():
         try:
-            found[name] = metadata.version(name)
+            version = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = 'missing'
-    wrong = [f'{name} {version}, expected {required[name]}' for name, version
-             in found.items() if version == 'missing' or version not in required[name]]
-    own = util.find_spec('hri30_ext')
-    if root and (own is None or root not in Path(own.origin or '/').parents):
-        wrong.append(f'hri30_ext {own.origin if own else "missing"}, expected in {root}')
-    return wrong
+            version = 'missing'
+        if version == 'missing' or version not in specifier:
+            differences.append(f'{name} {version}, expected {specifier}')
+    return differences
 
 
 def why_no_cuda(torch) -> str | None:
@@ -67,7 +56,7 @@ def why_no_cuda(torch) -> str | None:
     driver = bool(shutil.which('nvidia-smi')) or os.path.exists('/dev/nvidiactl')
     if torch.version.cuda is None and getattr(torch.version, 'hip', None) is None:
         return 'torch is a CPU build' + (
-            f', though this machine has an NVIDIA driver. {BUILDS}' if driver else '')
+            f', but this machine has an NVIDIA driver. {BUILDS}' if driver else '')
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         if torch.cuda.is_available():
@@ -120,22 +109,19 @@ def check() -> int:
             run_forward_pass(torch, device)
         except Exception as error:
             text = f'forward pass on {device}: {type(error).__name__}: {error}'
-            print(f'error: {text.splitlines()[0]}. {BUILDS}.', file=sys.stderr)
+            print(f'error: {text.splitlines()[0]}. {BUILDS}', file=sys.stderr)
             if device == 'cpu':
                 return 3
     return 0
 
 
-def main(command: str) -> int:
-    if command == 'check':
-        return check()
-    lock = (ROOT / 'requirements.lock').read_text(encoding='utf-8').splitlines()
-    torch = {'torch': read_setup_cfg()['torch']}
-    required = torch if command == 'torch' else {**torch, **read_requirements(lock)}
-    differences = find_differences(required, None if command == 'torch' else ROOT)
-    print('; '.join(differences[:3]))
-    return bool(differences)
-
-
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1]))
+    if sys.argv[1] == 'check':
+        sys.exit(check())
+    required = {'torch': read_setup_cfg()['torch']}
+    if sys.argv[1] == 'packages':
+        required |= read_requirements((ROOT / 'requirements.lock').read_text('utf-8'))
+        required |= read_requirements('hri30-ext')
+    differences = find_differences(required)
+    print('; '.join(differences[:3]))
+    sys.exit(bool(differences))
