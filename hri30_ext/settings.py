@@ -180,6 +180,7 @@ _OTHER_TOP_LEVEL = frozenset(inspect.signature(Runner.__init__).parameters) | TA
     'ann_file_test', 'ann_file_train', 'ann_file_val', 'auto_scale_lr', 'autocast',
     'custom_imports', 'data_root_val', 'dataset_type', 'default_scope', 'file_client_args',
     'find_unused_parameters', 'model_wrapper_cfg', 'num_classes', 'persistent_workers',
+    'runner_type',
     'test_pipeline', 'train_pipeline', 'val_pipeline', 'vis_backends', 'warmup'}
 
 #: Entries of a dict with ``type`` that mmengine and mmcv take out before they build it.

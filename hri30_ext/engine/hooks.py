@@ -12,8 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from ..datasets.hri30 import list_clips
 from ..errors import HRI30Error
-from ..evaluation.plots import plot_training_curves
-from ..evaluation.writers import read_curves, write_curves
+from ..utils.curves import plot_training_curves, read_curves, write_curves
 from .fine_tuning import unwrap
 
 
