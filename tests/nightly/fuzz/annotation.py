@@ -7,7 +7,7 @@ from hri30_ext.datasets.annotation import format_annotations, read_annotations
 from hri30_ext.datasets.splits import split_clips
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.submission import check_submission, format_findings
-from hri30_ext.evaluation.writers import read_curves
+from hri30_ext.utils.curves import read_curves
 
 _CLASSES = ('DeliverObject', 'Walking', 'NoCollaborativeWithDrill')
 _CLIPS = [dict(video_id=f'CID0{label + 1}_SID0{group}_VID01', label=label, group=group)
