@@ -1,35 +1,37 @@
 """Examines a whole data folder."""
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..datasets.hri30 import load_labelled_clips, load_test_clips
+from ..datasets.leave_out import read_leave_out
 from ..errors import HRI30Error
 from ..names import HRI30_CLASSES, canonical_name
-from .annotations import (
+from .clips import check_alike, check_clip, find_copies
+from .findings import ERROR, INFO, KINDS, SEVERITIES, WARNING, Finding, by_severity_and_kind
+from .fingerprints import FingerprintStore
+from .labels import (
     check_annotation,
     check_class_lists,
+    check_names,
     check_numbers,
     check_plan,
 )
-from .clips import check_alike, check_clip
-from .copies import find_copies
-from .decoding import DECODE, SECONDS, Inspected, inspect_clips
-from .findings import ERROR, SEVERITIES, WARNING, Finding, by_severity_and_kind
-from .names import check_names
-from .tree import read_tree
+from .reading import DECODE, SECONDS, Inspected, inspect_clips
+from .tree import Tree, read_tree
 
 
 @dataclass
 class Examination:
-    """What was found in a data folder."""
+    """The result of examining a data folder."""
     root: Path
     findings: list[Finding] = field(default_factory=list)  # the worst first
     clips: dict[str, Inspected] = field(default_factory=dict)  # by path, sorted
     splits: dict[str, str] = field(default_factory=dict)  # of every clip, by path
-    seconds: float = 0  # that reading the clips took
+    seconds: float = 0  # for reading the clips
     num_read: int = 0  # clips that were read in this time
 
     def count(self, severity: str) -> int:
@@ -43,68 +45,107 @@ class Examination:
 
     @property
     def exit_code(self) -> int:
-        """0 where all is clean, 1 where there are warnings, 3 where there are errors."""
+        """0 if the data are clean, 1 if there are warnings, 3 if there are errors."""
         return 3 if self.count(ERROR) else 1 if self.count(WARNING) else 0
 
 
 def examine(root: str | Path, classes: Sequence[str] = HRI30_CLASSES,
             workers: int | None = None, seconds: float = SECONDS, near: bool = True,
             decode: str = DECODE, known: Mapping[str, Inspected] | None = None,
-            progress: bool = True) -> Examination:
+            progress: bool = True, store: str | Path | None = None,
+            honor_list: bool = True) -> Examination:
     """Examines a data folder: names, labels, and every clip from end to end.
 
     Args:
         root (str | Path): As :class:`~hri30_ext.datasets.HRI30Dataset` reads it.
         classes (Sequence[str]): Class names, in the order of the ids.
         workers (int, optional): Clips that are read at once; by default one a core.
-        seconds (float): Time limit for each.
+        seconds (float): Time limit for each clip.
         near (bool): Whether to look for changed copies.
-        decode (str): What reads a clip, see :func:`.decoding.inspect_clips`.
+        decode (str): What reads a clip, see :func:`.reading.inspect_clips`.
         known (Mapping[str, Inspected], optional): Clips that were read before, by path;
-            those of another size now are read again.
+            those whose size has changed are read again.
         progress (bool): Whether to show a bar.
+        store (str | Path, optional): File to add the fingerprints of the clips to, see
+            :class:`.fingerprints.FingerprintStore`.
+        honor_list (bool): Whether findings of clips that ``leave_out.csv`` lists count
+            only as information.
 
     Raises:
-        HRI30Error: no such folder, no clips in it, or no process to read them in.
+        HRI30Error: no such folder, no clips in it, a ``leave_out.csv`` that cannot be
+            read, or no process to read clips in.
     """
     classes = [canonical_name(name) for name in classes]
     tree = read_tree(root)
+    listed = read_leave_out(tree.root) if honor_list else {}
     names = check_names(tree, classes)
-    rows = check_annotation(tree, 'train', names, classes)
-    check_plan(tree, names, rows, classes)
+    annotated = check_annotation(tree, 'train', names, classes)
+    check_plan(tree, names, annotated or (), classes)
     if check_annotation(tree, 'test', names, classes) is None:
         check_numbers(tree)
     check_class_lists(tree, classes)
-    _check_loading(tree, classes)
     sizes = {clip.path: clip.num_bytes for clip in tree.clips}
     known = {path: clip for path, clip in (known or {}).items()
              if clip.facts.num_bytes == sizes.get(path)}
-    new = [clip.path for clip in tree.clips if clip.path not in known]
+    new = [path for path in sizes if path not in known]
     start = time.perf_counter()
     read = {**known, **inspect_clips(tree.root, new, workers, seconds, decode, progress)}
     took = time.perf_counter() - start
-    clips = {clip.path: read[clip.path] for clip in tree.clips}
-    findings = list(tree.findings)
+    clips = {path: read[path] for path in sizes}
+    _store_fingerprints(store, tree.root, clips)
     own = [finding for path, clip in clips.items() for finding in check_clip(path, clip)]
     faulty = {finding.path for finding in own
               if finding.severity == ERROR or finding.kind == 'short'}
-    findings += own
-    findings += check_alike({path: clip.facts for path, clip in clips.items()
-                             if clip.facts.frames and not clip.facts.problem})
-    findings += find_copies(tree.clips, names, clips, near, faulty)
-    return Examination(tree.root, sorted(findings, key=by_severity_and_kind), clips,
-                       {clip.path: clip.split for clip in tree.clips}, took, len(new))
+    alike = check_alike({path: clip.facts for path, clip in clips.items()
+                         if clip.facts.frames and not clip.facts.problem})
+    copies = find_copies(tree.clips, names, clips, near, faulty)
+    findings = [*tree.findings, *own, *alike, *copies]
+    if not any(finding.severity == ERROR and finding.path not in listed
+               for finding in tree.findings):
+        findings += _check_loading(tree, classes)
+    splits = {clip.path: clip.split for clip in tree.clips}
+    findings = sorted(_apply_list(listed, findings, splits), key=by_severity_and_kind)
+    return Examination(tree.root, findings, clips, splits, took, len(new))
 
 
-def _check_loading(tree, classes: Sequence[str]) -> None:
-    """Makes sure that what training refuses is an error here, whatever it is."""
-    if any(finding.severity == ERROR for finding in tree.findings):
+def _apply_list(listed: Mapping[str, str], findings: Sequence[Finding],
+                splits: Mapping[str, str]) -> Iterator[Finding]:
+    """Replaces the findings of clips that are left out by one for each of them."""
+    left_out = {path for path in listed if splits.get(path) != 'test'}
+    faulty = {finding.path for finding in findings if finding.severity != INFO}
+    yield from (finding for finding in findings
+                if finding.path not in left_out or finding.severity == INFO)
+    for path, reason in listed.items():
+        if path not in left_out:
+            yield Finding('left_out', WARNING, path, 'a test clip, which is predicted '
+                          'although the list has it')
+        elif path not in faulty and reason.split(':')[0] in KINDS:
+            yield Finding('left_out', WARNING, path,
+                          f'listed as {reason}; nothing is wrong with it now')
+        else:
+            yield Finding('left_out', INFO, path, reason)
+
+
+def _store_fingerprints(store: str | Path | None, root: Path,
+                        clips: Mapping[str, Inspected]) -> None:
+    if store is None:
         return
-    for split, load in (('train', load_labelled_clips), ('test', load_test_clips)):
-        if not tree.of(split):
-            continue
-        try:
-            load(tree.root, classes)
-        except HRI30Error as error:
-            folder = tree.train_folder if split == 'train' else tree.test_folder
-            tree.report('refused', ERROR, folder or '.', ' '.join(str(error).split())[:300])
+    fingerprints = FingerprintStore(store)
+    for path, clip in clips.items():
+        fingerprints.add(root / path, clip)
+    with contextlib.suppress(HRI30Error):  # only a training is slower without them
+        fingerprints.save()
+
+
+def _check_loading(tree: Tree, classes: Sequence[str]) -> list[Finding]:
+    """Makes sure that whatever training refuses is an error here."""
+    findings = []
+    for split, load, folder in (('train', load_labelled_clips, tree.train_folder),
+                                ('test', load_test_clips, tree.test_folder)):
+        if tree.of(split):
+            try:
+                load(tree.root, classes)
+            except HRI30Error as error:
+                findings.append(Finding('refused', ERROR, folder or '.',
+                                        ' '.join(str(error).split())[:300]))
+    return findings

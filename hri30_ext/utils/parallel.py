@@ -22,8 +22,7 @@ def process_pool(workers: int, initializer: Callable | None = None) -> ProcessPo
         initializer (Callable, optional): Called in each at its start.
     """
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['hri30_ext.doctor.leaks',
-                                    'hri30_ext.synthetic'])
+    context.set_forkserver_preload(['hri30_ext.synthetic'])
     return ProcessPoolExecutor(workers, mp_context=context, initializer=initializer)
 
 

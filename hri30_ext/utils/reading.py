@@ -10,11 +10,15 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, TextIO, TypeVar
 
+import msgspec
 import numpy as np
 
 from ..errors import HRI30Error
+from .text import printable
+
+T = TypeVar('T')
 
 #: Of a list or table; one of 10^6 clips has 60 MB.
 MAX_TEXT_BYTES = 256 << 20
@@ -69,29 +73,26 @@ def read_text(path: str | Path, expected: str, most: int = MAX_TEXT_BYTES) -> st
         return file.read()
 
 
-def read_json(path: str | Path, expected: str, most: int = MAX_JSON_BYTES) -> dict:
-    """Reads a JSON object.
+def read_json(path: str | Path, expected: str, most: int = MAX_JSON_BYTES,
+              schema: type[T] = dict) -> T:
+    """Reads a JSON document.
 
     Args:
         path (str | Path): The file.
         expected (str): What it should be, for messages.
         most (int): Its size in bytes, at most.
+        schema (type): What to convert it to, such as a :class:`msgspec.Struct`.
 
     Raises:
-        HRI30Error: see :func:`open_text`; or it is not JSON, or another value than an
-            object.
+        HRI30Error: see :func:`open_text`; or it is not JSON, or does not fit the schema.
     """
     text = read_text(path, expected, most)
     try:
-        found = json.loads(text)
+        return msgspec.convert(json.loads(text), schema)
     except (ValueError, RecursionError) as error:
         reason = 'nested too deep' if isinstance(error, RecursionError) else error
-        raise HRI30Error(f'{path}: not readable JSON ({reason}).\nExpected {expected}.'
-                         ) from error
-    if not isinstance(found, dict):
-        raise HRI30Error(f'{path}: a JSON {type(found).__name__}, expected an object.\n'
-                         f'Expected {expected}.')
-    return found
+        raise HRI30Error(f'{path}: not readable ({printable(str(reason))}).\n'
+                         f'Expected {expected}.') from error
 
 
 def read_arrays(path: str | Path, expected: str,

@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 
 from faults import FAULTS, KINDS, Garden  # noqa: E402
 
-from hri30_ext.datasets import doctor  # noqa: E402
+from hri30_ext import doctor  # noqa: E402
 from hri30_ext.synthetic import write_dataset  # noqa: E402
 
 GROUPS, CLASSES = 10, 30
