@@ -6,10 +6,10 @@ and compares them, ``report.py`` formats the result, and ``fix.py`` writes the l
 ``leaks.py`` compares splits before a training.
 """
 
-from .examination import Examination, examine
+from .examination import Examination, apply_list, examine
 from .findings import KINDS, Finding
 from .fix import leave_out, undo
-from .report import format_fixed, format_table, to_json, write_json
+from .report import format_table, to_json, write_json
 
-__all__ = ['KINDS', 'Examination', 'Finding', 'examine', 'format_fixed', 'format_table',
+__all__ = ['KINDS', 'Examination', 'Finding', 'apply_list', 'examine', 'format_table',
            'leave_out', 'to_json', 'undo', 'write_json']

@@ -4,9 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 
 from ..names import ClipName
-from ..utils.text import printable
 from ..video.inspection import STILL_WINDOW, Facts
-from .findings import ERROR, INFO, WARNING, Finding
+from .findings import ERROR, WARNING, Finding, make_finding
 from .fingerprints import NEAR_BITS, near_pairs
 from .reading import Inspected
 from .tree import ClipFile
@@ -30,26 +29,22 @@ _COUNTING_CONTAINERS = ('avi', 'mov,mp4')
 
 
 def check_clip(path: str, clip: Inspected) -> list[Finding]:
-    """Returns the findings of a clip.
-
-    Args:
-        path (str): Relative to the root.
-        clip (Inspected): The result of reading it.
-    """
+    """Returns the findings of a clip, from the result of reading it."""
     facts = clip.facts
     if clip.died:
-        found = [(clip.died, ERROR, facts.problem)]
+        found = [(clip.died, True, facts.problem)]
     elif not facts.num_bytes:
-        found = [('empty', ERROR, 'it has no bytes')]
+        found = [('empty', True, 'it has no bytes')]
     elif facts.problem:
-        found = [('truncated', ERROR, f'{_bytes_left(facts)}; {facts.problem}')
-                 if facts.ends_early else ('undecodable', ERROR, facts.problem)]
+        found = [('truncated', True, f'{_bytes_left(facts)}; {facts.problem}')
+                 if facts.ends_early else ('undecodable', True, facts.problem)]
     else:
         found = list(_check_damage(facts))
-        # A damaged clip has no other findings, which would say nothing more.
-        if not any(severity == ERROR for _, severity, _ in found):
+        # A badly damaged clip has no other findings, which would say nothing more.
+        if not any(bad for _, bad, _ in found):
             found += [*_check_length(facts), *_check_frames(facts)]
-    return [Finding(kind, severity, path, detail) for kind, severity, detail in found]
+    return [Finding(kind, ERROR if bad else WARNING, path, detail)
+            for kind, bad, detail in found]
 
 
 def _bytes_left(facts: Facts) -> str:
@@ -58,78 +53,66 @@ def _bytes_left(facts: Facts) -> str:
     return 'the file ends prematurely'
 
 
-def _check_damage(facts: Facts) -> Iterator[tuple]:
+def _check_damage(facts: Facts) -> Iterator[tuple[str, bool, str]]:
+    """Yields kinds, whether they are errors, and details; so do those that follow."""
     if facts.ends_early:
         if facts.announced:
-            frames = f'{facts.frames} of {facts.announced} frames'
             lost = 1 - facts.frames / facts.announced
         else:
-            frames = f'{facts.frames} frames'
             lost = 1 - facts.num_bytes / (facts.promised_bytes or facts.num_bytes)
-        yield ('truncated', ERROR if lost > LOST_SHARE else WARNING,
-               f'{_bytes_left(facts)}, {frames}')
+        yield ('truncated', lost > LOST_SHARE, f'{_bytes_left(facts)}, {facts.frames} of '
+               f'{facts.announced or "an unknown number of"} frames')
     elif not facts.damaged and not facts.cut_off:
         yield from _check_counts(facts)
     # The last packet of a file that was cut short is incomplete.
     if facts.damaged > facts.ends_early:
-        much = (facts.before_damage < (1 - LOST_SHARE) * facts.packets
-                or facts.damaged > LOST_SHARE * facts.packets)
-        yield ('corrupt', ERROR if much else WARNING, f'{facts.damaged} of '
-               f'{facts.packets} frames are damaged: {facts.first_damage}')
+        yield ('corrupt', facts.before_damage < (1 - LOST_SHARE) * facts.packets
+               or facts.damaged > LOST_SHARE * facts.packets,
+               f'{facts.damaged} of {facts.packets} frames are damaged: '
+               f'{facts.first_damage}')
 
 
-def _check_counts(facts: Facts) -> Iterator[tuple]:
-    """Compares numbers of frames, which may differ by one between decoders."""
+def _check_counts(facts: Facts) -> Iterator[tuple[str, bool, str]]:
+    # Decoders may count one frame more or less.
     if facts.frames < (1 - LOST_SHARE) * facts.packets:
-        yield ('corrupt', ERROR, f'{facts.packets} packets give {facts.frames} frames')
+        yield 'corrupt', True, f'{facts.packets} packets give {facts.frames} frames'
     elif facts.container.startswith(_COUNTING_CONTAINERS):
-        header = f'header says {facts.announced}' if facts.announced else (
-            'header has no number of')
-        for count, source in ((facts.announced, header),
-                              (facts.index_frames, f'index lists {facts.index_frames}')):
+        for count, source in ((facts.announced, 'header'), (facts.index_frames, 'index')):
             if count is not None and abs(count - facts.frames) > 1:
-                yield ('frame_count', WARNING,
-                       f'the {source} frames; there are {facts.frames}')
+                yield ('frame_count', False, f'the {source} says {count or "no number of"} '
+                       f'frames; there are {facts.frames}')
                 return
 
 
-def _check_length(facts: Facts) -> Iterator[tuple]:
-    if facts.cut_off:
-        yield ('long', ERROR, f'more than {facts.frames - 1:,} frames, which are not read')
-        return
-    if facts.frames < MIN_FRAMES:
-        yield ('short', WARNING, f'{facts.frames} frames, expected {MIN_FRAMES} or more')
+def _check_length(facts: Facts) -> Iterator[tuple[str, bool, str]]:
     seconds = facts.seconds or facts.frames / HRI30_RATE
-    if seconds > MAX_SECONDS:
-        yield ('long', WARNING, f'{seconds:.1f} s, expected {MAX_SECONDS} or less')
+    if facts.cut_off:
+        yield 'long', True, f'more than {facts.frames - 1:,} frames, which are not read'
+    elif seconds > MAX_SECONDS:
+        yield 'long', False, f'{seconds:.1f} s, expected {MAX_SECONDS} or less'
+    elif facts.frames < MIN_FRAMES:
+        yield 'short', False, f'{facts.frames} frames, expected {MIN_FRAMES} or more'
 
 
-def _check_frames(facts: Facts) -> Iterator[tuple]:
+def _check_frames(facts: Facts) -> Iterator[tuple[str, bool, str]]:
     counts = dict(black=facts.black, green=facts.green, blank=facts.blank)
     for kind, count in counts.items():
         if count:
-            yield (kind, ERROR if count >= BAD_SHARE * facts.frames else WARNING,
+            yield (kind, count >= BAD_SHARE * facts.frames,
                    f'{count} of {facts.frames} frames')
     pairs = facts.frames - 1
-    if pairs < 1 or sum(counts.values()) >= BAD_SHARE * facts.frames:
-        return
-    repeats = f'{facts.still} of {pairs} frames repeat the previous one'
-    if facts.still >= FROZEN_SHARE * pairs:
-        yield 'frozen', ERROR, repeats
-    elif facts.most_still >= FROZEN_MOST or facts.still >= BAD_SHARE * pairs:
-        yield ('frozen', WARNING,
-               f'{repeats}, {facts.most_still} of {STILL_WINDOW} in a row')
+    if pairs and sum(counts.values()) < BAD_SHARE * facts.frames and (
+            facts.most_still >= FROZEN_MOST or facts.still >= BAD_SHARE * pairs):
+        yield ('frozen', facts.still >= FROZEN_SHARE * pairs, f'{facts.still} of {pairs} '
+               f'frames repeat the previous one, {facts.most_still} of {STILL_WINDOW} in '
+               'a row')
 
 
 # ---- Clips that differ from most --------------------------------------------------------
 
 
 def check_alike(clips: Mapping[str, Facts]) -> list[Finding]:
-    """Finds clips that differ from most in size, rate or interlacing.
-
-    Args:
-        clips (Mapping[str, Facts]): Clips that can be decoded, by path.
-    """
+    """Finds clips that differ from most in size, rate or interlacing."""
     if not clips:
         return []
     sizes = {path: f'{facts.width} x {facts.height}' for path, facts in clips.items()}
@@ -138,28 +121,27 @@ def check_alike(clips: Mapping[str, Facts]) -> list[Finding]:
              for path, facts in clips.items()}
     scans = {path: 'interlaced' if facts.interlaced > facts.frames / 2 else 'progressive'
              for path, facts in clips.items()}
-    found = []
-    for kind, unit, values in (('odd_size', ' pixels', sizes),
-                               ('odd_rate', ' frames a second', rates),
-                               ('odd_interlacing', ' frames', scans)):
+    found, usual = [], {}
+    for kind, unit, values in (('odd_size', 'pixels', sizes),
+                               ('odd_rate', 'frames a second', rates),
+                               ('odd_interlacing', 'frames', scans)):
         counts = Counter(values.values())
-        usual, count = counts.most_common(1)[0]
-        if kind != 'odd_interlacing' and count <= len(clips) / 2:
+        usual[kind], count = counts.most_common(1)[0]
+        if count <= len(clips) / 2:
             listed = ', '.join(f'{value} ({number} clips)'
                                for value, number in counts.most_common(4))
-            found.append(Finding(kind, WARNING, '.', f'no usual{unit}: {listed}'))
+            found.append(make_finding(kind, '.', f'no usual {unit}: {listed}'))
             continue
-        found += [Finding(kind, WARNING, path, f'{value}{unit}; {count} of {len(clips)} '
-                          f'clips have {usual}{unit}') for path, value in values.items()
-                  if value != usual]
+        found += [make_finding(kind, path, f'{value} {unit}; {count} of {len(clips)} clips '
+                               f'have {usual[kind]} {unit}')
+                  for path, value in values.items() if value != usual[kind]]
     if set(scans.values()) == {'interlaced'}:
-        found.append(Finding('interlaced', INFO, '.', f'all {len(clips)} clips'))
-    size, rate = (Counter(values.values()).most_common(1)[0][0]
-                  for values in (sizes, rates))
-    hri30 = '{} x {}'.format(*HRI30_SIZE)
-    if (size, rate) != (hri30, str(HRI30_RATE)):
-        found.append(Finding('unlike_hri30', INFO, '.', f'{size} pixels and {rate} frames '
-                             f'a second; HRI30 has {hri30} and {HRI30_RATE}'))
+        found.append(make_finding('interlaced', '.', f'all {len(clips)} clips'))
+    size, rate = '{} x {}'.format(*HRI30_SIZE), str(HRI30_RATE)
+    if (usual['odd_size'], usual['odd_rate']) != (size, rate):
+        found.append(make_finding(
+            'unlike_hri30', '.', f'{usual["odd_size"]} pixels and {usual["odd_rate"]} '
+            f'frames a second; HRI30 has {size} and {rate}'))
     return found
 
 
@@ -171,69 +153,49 @@ def find_copies(clips: Sequence[ClipFile], names: Mapping[str, ClipName],
                 faulty: Container[str] = ()) -> list[Finding]:
     """Finds copies of clips, within a split and across splits.
 
+    Changed copies (re-encoded, scaled, or cut at their ends) are searched between training
+    and test clips, and between training clips of different groups. Clips of one group are
+    as near as copies are (a drill and a polisher in one place: 16 bits). The groups of
+    test clips are unknown.
+
     Args:
         clips (Sequence[ClipFile]): All clips.
-        names (Mapping[str, ClipName]): Parsed names, by path.
-        inspected (Mapping[str, Inspected]): The results of reading them, by path.
-        near (bool): Whether to look for changed copies: re-encoded, scaled, or cut at
-            their ends.
+        names (Mapping[str, ClipName]): Parsed names of training clips, by path.
+        inspected (Mapping[str, Inspected]): The results of reading clips, by path.
+        near (bool): Whether to look for changed copies.
         faulty (Container[str]): Paths of clips with too little content to tell them apart:
             broken, short, black.
-
-    Returns:
-        list[Finding]: Changed copies are searched between training and test clips, and
-        between training clips of different groups. Clips of one group are as near as
-        copies are (a drill and a polisher in one place: 16 bits). The groups of test
-        clips are unknown.
     """
-    found = list(_find_equal(clips, names, inspected))
-    if not near:
-        return found
-    train, test = ([clip.path for clip in clips if clip.split == split
-                    and inspected[clip.path].hashes and clip.path not in faulty]
-                   for split in ('train', 'test'))
-
-    train_hashes, test_hashes = ([inspected[path].hashes for path in paths]
-                                 for paths in (train, test))
-    pairs = [(distance, train[i], test[j], ERROR)
-             for i, j, distance in near_pairs(train_hashes, test_hashes)]
-    pairs += [(distance, train[j], train[i], WARNING)
-              for i, j, distance in near_pairs(train_hashes, train_hashes)
-              if i < j and _group(names, train[i])[1:] != _group(names, train[j])[1:]]
-    seen = set()
-    # Only the nearest: clips that are like the original are near to the copy as well.
-    for distance, path, other, severity in sorted(pairs):
-        if (path, severity) not in seen and _digest(inspected, path) != _digest(
-                inspected, other):
-            seen.add((path, severity))
-            found.append(Finding(
-                'near_duplicate', severity, path, f'looks like {printable(other)} '
-                f'({distance} bits apart, copies are up to {NEAR_BITS})'))
-    return found
-
-
-def _digest(inspected: Mapping[str, Inspected], path: str) -> str:
-    return inspected[path].facts.sha256
-
-
-def _group(names: Mapping[str, ClipName], path: str) -> tuple:
-    return names[path][:2] if path in names else ()
-
-
-def _find_equal(clips: Sequence[ClipFile], names: Mapping[str, ClipName],
-                inspected: Mapping[str, Inspected]) -> Iterator[Finding]:
+    group = {path: name[:2] for path, name in names.items()}  # class and group
+    digests = {path: clip.facts.sha256 for path, clip in inspected.items()}
     same = defaultdict(list)
-    for clip in clips:
-        digest = _digest(inspected, clip.path)
-        if digest and clip.num_bytes:
-            same[digest].append(clip)
-    for copies in same.values():
-        first, *others = sorted(copies, key=lambda clip: clip.split)  # test before train
+    for clip in sorted(clips, key=lambda clip: clip.split):  # test before train
+        if digests[clip.path] and inspected[clip.path].facts.num_bytes:
+            same[digests[clip.path]].append(clip)
+    found = []
+    for first, *others in same.values():
         for clip in others:
             kind, severity, note = 'duplicate', WARNING, ''
             if (first.split, clip.split) == ('test', 'train'):
                 kind, severity = 'test_clip_in_training', ERROR
-            elif _group(names, clip.path) != _group(names, first.path):
+            elif group.get(clip.path) != group.get(first.path):
                 severity, note = ERROR, ', of another class or group'
-            yield Finding(kind, severity, clip.path,
-                          f'the same file as {printable(first.path)}{note}')
+            found.append(Finding(kind, severity, clip.path,
+                                 f'the same file as {first.path}{note}'))
+    if not near:
+        return found
+    train, test = ({clip.path: inspected[clip.path].hashes for clip in clips
+                    if clip.split == split and clip.path not in faulty}
+                   for split in ('train', 'test'))
+    pairs = [(*pair, ERROR) for pair in near_pairs(train, test)]
+    pairs += [(distance, later, path, WARNING)
+              for distance, later, path in near_pairs(train, train)
+              if later > path and group.get(later, ())[1:] != group.get(path, ())[1:]]
+    seen = set()
+    # Only the nearest: clips that are like the original are near to the copy as well.
+    for distance, path, other, severity in pairs:
+        if (path, severity) not in seen and digests[path] != digests[other]:
+            seen.add((path, severity))
+            found.append(Finding('near_duplicate', severity, path, f'looks like {other} '
+                                 f'({distance} bits apart, copies: {NEAR_BITS} at most)'))
+    return found

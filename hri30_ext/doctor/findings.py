@@ -9,66 +9,63 @@ WARNING = 'warning'
 INFO = 'info'
 SEVERITIES = (ERROR, WARNING, INFO)
 
-#: Kinds of finding, in the order of the table, and what to do about each.
+#: Kinds of finding, in the order of the table: severity, unless a check sets another, and
+#: what to do.
 KINDS = {
     # The folder
-    'mixed_layout': 'Keep one of the two folders; put the clips of both into it.',
-    'unreadable': 'Change the permissions: chmod -R u+rwX,go+rX.',
-    'broken_link': 'Correct or remove the link.',
-    'linked_folder': 'Link the clips, or the whole train_set: links to folders within it '
-                     'are not followed.',
-    'not_a_file': 'Remove or rename it.',
-    'unread_place': 'Move the clips into train_set/ or test_set/, or ignore this.',
-    'unread_ending': 'Convert or rename it; repeat unfinished downloads.',
-    'other_file': 'It does no harm.',
+    'mixed_layout': (ERROR, 'Keep one of the two folders; put the clips of both into it.'),
+    'unreadable': (ERROR, 'Change the permissions: chmod -R u+rwX,go+rX.'),
+    'broken_link': (ERROR, 'Correct or remove the link.'),
+    'linked_folder': (WARNING, 'Link clips or the whole train_set, not folders in it.'),
+    'not_a_file': (WARNING, 'Remove or rename it.'),
+    'unread_place': (WARNING, 'Move clips into train_set/ or test_set/, or ignore this.'),
+    'unread_ending': (WARNING, 'Convert or rename it; repeat unfinished downloads.'),
+    'other_file': (INFO, 'It does no harm.'),
     # Names and labels
-    'foreign_names': 'These are not HRI30 names. Rename the clips to CID<class id>_'
-                     'SID<group>_VID<clip> and name your classes with --classes; see '
-                     'data/README.md.',
-    'malformed_name': 'Rename it to CID<class id>_SID<group>_VID<clip>.',
-    'wrong_folder': 'Move the clip to the folder of its class, or rename it.',
-    'same_name': 'Keep one file for each clip.',
-    'name_case': 'Spell the names alike in the folder and in the annotation.',
-    'annotation_row': 'Correct the row. Until then, clips without a row are not reported.',
-    'label_contradiction': 'Find out which of the two is right, and correct the other.',
-    'swapped_labels': 'Class ids follow the released file, in which 28 is '
-                      'WalkingWithObject and 29 WalkingWithDrill, not the alphabet. '
-                      'Correct the names or ids.',
-    'missing_clip': 'Get the clip again from the archive.',
-    'surplus_clip': 'Add its row to the annotation, or leave it out.',
-    'missing_class': 'List the classes of your data with --classes, or get the others.',
-    'hole': 'Get the clips again, or continue without them: this class has fewer.',
-    'known_hole': 'The released data lacks it as well.',
-    'irregular': 'Ignore this if your data are arranged like that.',
+    'foreign_names': (ERROR, 'These are not HRI30 names. Rename the clips to CID<class id>_'
+                      'SID<group>_VID<clip> and name your classes with --classes.'),
+    'malformed_name': (ERROR, 'Rename it to CID<class id>_SID<group>_VID<clip>.'),
+    'wrong_folder': (ERROR, 'Move the clip to the folder of its class, or rename it.'),
+    'same_name': (ERROR, 'Keep one file for each clip.'),
+    'name_case': (ERROR, 'Spell the names alike in the folder and in the annotation.'),
+    'annotation_row': (ERROR, 'Correct it; until then, clips without a row are unknown.'),
+    'label_contradiction': (ERROR, 'Find out which is right, and correct the other.'),
+    'swapped_labels': (ERROR, 'Class ids follow the released file, not the alphabet: 28 is '
+                       'WalkingWithObject and 29 WalkingWithDrill. Correct them.'),
+    'missing_clip': (ERROR, 'Get the clip again from the archive.'),
+    'surplus_clip': (ERROR, 'Add its row to the annotation, or leave it out.'),
+    'missing_class': (WARNING, 'Name the classes of your data with --classes.'),
+    'hole': (WARNING, 'Get the clips again; without them, this class has fewer.'),
+    'known_hole': (INFO, 'The released data lacks it as well.'),
+    'irregular': (INFO, 'Ignore this if your data are arranged like that.'),
     # Files
-    'empty': 'Get the clip again.',
-    'undecodable': 'Get the clip again, or convert it.',
-    'crashes': 'Get the clip again, or convert it: it crashes the decoder.',
-    'hangs': 'Get the clip again; if it is only long, cut it or raise --seconds.',
-    'memory': 'Make it smaller: the decoder ran out of memory.',
-    'truncated': 'Get the clip again: a download or a full disk cut it short.',
-    'corrupt': 'Get the clip again: decoders conceal this damage, and frames are wrong.',
-    'frame_count': 'Other programs may trust the header; rewrite the container.',
+    'empty': (ERROR, 'Get the clip again.'),
+    'undecodable': (ERROR, 'Get the clip again, or convert it.'),
+    'crashes': (ERROR, 'Get the clip again, or convert it: it crashes the decoder.'),
+    'hangs': (ERROR, 'Get the clip again; if it is only long, cut it or raise --seconds.'),
+    'memory': (ERROR, 'Make it smaller: the decoder ran out of memory.'),
+    'truncated': (ERROR, 'Get the clip again: a download or a full disk cut it short.'),
+    'corrupt': (ERROR, 'Get the clip again: frames are wrong, though decoders conceal it.'),
+    'frame_count': (WARNING, 'Other programs may trust the header; rewrite the container.'),
     # Frames
-    'black': 'Look at the clip.',
-    'green': 'Look at the clip: where it is green, a decoder had no data.',
-    'blank': 'Look at the clip: some frames have one color.',
-    'frozen': 'Look at the clip: nothing moves in it.',
-    'short': 'Look at the clip: it has few frames to sample from.',
-    'long': 'Cut the clip to its action.',
-    'odd_size': 'It is scaled like the others; its aspect ratio may differ.',
-    'odd_rate': 'Its action appears faster or slower; convert it.',
-    'odd_interlacing': 'Interlaced clips are deinterlaced; the others are sharper. Convert '
-                       'them alike.',
-    'interlaced': 'They are deinterlaced when they are read.',
-    'unlike_hri30': 'Ignore this for data of your own.',
+    'black': (ERROR, 'Look at the clip.'),
+    'green': (ERROR, 'Look at the clip: where it is green, a decoder had no data.'),
+    'blank': (ERROR, 'Look at the clip: some frames have one color.'),
+    'frozen': (ERROR, 'Look at the clip: nothing moves in it.'),
+    'short': (WARNING, 'Look at the clip: it has few frames to sample from.'),
+    'long': (WARNING, 'Cut the clip to its action.'),
+    'odd_size': (WARNING, 'It is scaled like the others; its aspect ratio may differ.'),
+    'odd_rate': (WARNING, 'Its action appears faster or slower; convert it.'),
+    'odd_interlacing': (WARNING, 'Convert them alike: interlaced clips lose sharpness.'),
+    'interlaced': (INFO, 'They are deinterlaced when they are read.'),
+    'unlike_hri30': (INFO, 'Ignore this for data of your own.'),
     # Pairs
-    'test_clip_in_training': 'Remove the training clip: never train on test clips.',
-    'duplicate': 'Keep one of the two.',
-    'near_duplicate': 'Look at both; if one is a copy of the other, keep one.',
+    'test_clip_in_training': (ERROR, 'Remove it: never train on a test clip.'),
+    'duplicate': (WARNING, 'Keep one of the two.'),
+    'near_duplicate': (ERROR, 'Look at both; if one is a copy of the other, keep one.'),
     # The rest
-    'left_out': '--fix writes annotations/leave_out.csv again, --undo deletes it.',
-    'refused': 'Training stops with this message.',
+    'left_out': (INFO, '--fix writes annotations/leave_out.csv again, --undo deletes it.'),
+    'refused': (ERROR, 'Training stops with this message.'),
 }
 
 #: Kinds for which ``--fix`` leaves out a training clip, if they are errors: the file is
@@ -86,6 +83,11 @@ class Finding(NamedTuple):
     severity: str
     path: str  # relative to the root, / between folders
     detail: str
+
+
+def make_finding(kind: str, path: str, detail: str, severity: str | None = None) -> Finding:
+    """Returns a finding, by default with the usual severity of its kind."""
+    return Finding(kind, severity or KINDS[kind][0], path, detail)
 
 
 def by_severity_and_kind(finding: Finding) -> tuple:

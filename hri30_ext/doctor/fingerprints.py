@@ -8,14 +8,14 @@ Shapes: T frames, F frames of several clips, B bits of a frame's hash, N clips.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from ..errors import HRI30Error
-from ..utils.fileio import atomic_write_text
+from ..utils.fileio import atomic_write_text, sha256_of
 from ..utils.reading import read_json
 from ..video.inspection import HASH_SIDE
 from .reading import Inspected, inspect_clips
@@ -47,7 +47,7 @@ class Fingerprint(msgspec.Struct):
     size: int
     mtime: int  # ns
     sha256: str
-    hashes: bytes  # 32 for each frame
+    hashes: bytes = b''  # 32 for each frame; empty if they were not computed
 
 
 class _Stored(msgspec.Struct):
@@ -81,36 +81,50 @@ class FingerprintStore:
         stored = self.clips.get(os.path.realpath(path))
         return stored if stored and _status(path) == (stored.size, stored.mtime) else None
 
-    def add(self, path: str | Path, clip: Inspected) -> None:
-        """Stores the fingerprint of a clip, unless there was a problem with reading it."""
-        status = _status(path)
+    def add(self, path: str | Path, clip: Inspected) -> Fingerprint:
+        """Stores the fingerprint of a clip, if it could be read."""
+        added = Fingerprint(*_status(path), clip.facts.sha256, clip.hashes)
         # A machine that is busy may have taken too long.
-        if not clip.facts.problem and status[0] == clip.facts.num_bytes:
-            self.clips[os.path.realpath(path)] = Fingerprint(
-                *status, clip.facts.sha256, clip.hashes)
+        if not clip.facts.problem and added.size == clip.facts.num_bytes:
+            self.clips[os.path.realpath(path)] = added
             self._changed = True
+        return added
 
-    def read(self, paths: Iterable[str]) -> dict[str, Inspected]:
-        """Reads the clips that are not stored, and stores and saves them.
+    def read(self, paths: Iterable[str], decode: bool = True
+             ) -> tuple[dict[str, Fingerprint], dict[str, str]]:
+        """Returns fingerprints, computes those that are not stored, and saves them.
+
+        Args:
+            paths (Iterable[str]): The clips.
+            decode (bool): Whether hashes of frames are needed, beside the SHA-256.
 
         Returns:
-            dict[str, Inspected]: Only of the clips that were not stored.
+            tuple[dict[str, Fingerprint], dict[str, str]]: The fingerprints of clips that
+            can be read, and the problems of the others, both by path.
         """
-        clips = inspect_clips('', [path for path in paths if self.get(path) is None])
-        for path, clip in clips.items():
-            self.add(path, clip)
+        found = {path: self.get(path) for path in paths}
+        new = [path for path, stored in found.items() if stored is None]
+        problems = {}
+        for path, clip in (inspect_clips('', new) if decode else {}).items():
+            found[path] = self.add(path, clip)
+            if clip.facts.problem:
+                problems[path] = clip.facts.problem
+        for path in () if decode else new:
+            try:
+                found[path] = Fingerprint(*_status(path), sha256_of(path))
+            except OSError as error:
+                problems[path] = str(error)
         self.save()
-        return clips
+        return {path: found[path] for path in found if path not in problems}, problems
 
     def save(self) -> None:
         """Writes the file if something is new, without clips that are gone."""
-        if not self._changed:
-            return
-        self.clips = {path: clip for path, clip in self.clips.items()
-                      if os.path.exists(path)}
-        content = msgspec.json.encode(_Stored(_VERSION, self.clips))
-        atomic_write_text(self.path, content.decode())
-        self._changed = False
+        if self._changed:
+            self.clips = {path: clip for path, clip in self.clips.items()
+                          if os.path.exists(path)}
+            content = msgspec.json.encode(_Stored(_VERSION, self.clips))
+            atomic_write_text(self.path, content.decode())
+            self._changed = False
 
 
 def _status(path: str | Path) -> tuple[int, int]:
@@ -156,33 +170,36 @@ def _distances(a_FB: np.ndarray, b_FB: np.ndarray) -> np.ndarray:
     return (a_FB.shape[1] - a_FB @ b_FB.T) / 2
 
 
-def near_pairs(a: Sequence[bytes], b: Sequence[bytes]) -> list[tuple[int, int, int]]:
-    """Finds copies: positions in a and in b, and their distance in bits.
+def near_pairs(a: Mapping[str, bytes], b: Mapping[str, bytes]
+               ) -> list[tuple[int, str, str]]:
+    """Finds copies: their distance in bits, and the keys in a and in b, nearest first.
 
     Args:
-        a (Sequence[bytes]): Hashes of the frames of clips, of at least one frame each.
-        b (Sequence[bytes]): Of others.
+        a (Mapping[str, bytes]): Hashes of the frames of clips; those without are ignored.
+        b (Mapping[str, bytes]): Of others.
     """
-    if not a or not b:
+    a_NTB, b_NTB = ({key: unpack_hashes(hashes) for key, hashes in side.items() if hashes}
+                    for side in (a, b))
+    if not a_NTB or not b_NTB:
         return []
-    b_NTB = [_unpack(hashes) for hashes in b]
-    b_FB = _as_signs(np.concatenate(b_NTB))
-    starts = np.cumsum([0, *map(len, b_NTB[:-1])])
+    b_FB = _as_signs(np.concatenate(list(b_NTB.values())))
+    starts = np.cumsum([0, *map(len, b_NTB.values())])[:-1]
+    keys_a, keys_b = list(a_NTB), list(b_NTB)
     pairs = []
-    for first in range(0, len(a), 256):  # limits the memory
-        some_NTB = [_unpack(hashes) for hashes in a[first:first + 256]]
+    for first in range(0, len(keys_a), 256):  # limits the memory
+        some = keys_a[first:first + 256]
         # The middle frame excludes nearly all other clips quickly.
-        middle_NB = np.stack([hashes_TB[len(hashes_TB) // 2] for hashes_TB in some_NTB])
+        middle_NB = np.stack([a_NTB[key][len(a_NTB[key]) // 2] for key in some])
         nearest = np.minimum.reduceat(_distances(_as_signs(middle_NB), b_FB), starts,
                                       axis=1)
-        for i, j in np.argwhere(nearest <= NEAR_BITS).tolist():
-            distance = near_distance(some_NTB[i], b_NTB[j])
+        for i, j in np.argwhere(nearest <= NEAR_BITS):
+            distance = near_distance(a_NTB[some[i]], b_NTB[keys_b[j]])
             if distance <= NEAR_BITS:
-                pairs.append((first + i, j, distance))
-    return pairs
+                pairs.append((distance, some[i], keys_b[j]))
+    return sorted(pairs)
 
 
-def _unpack(hashes: bytes) -> np.ndarray:
+def unpack_hashes(hashes: bytes) -> np.ndarray:
     """Returns the hashes of a clip as (T, B) bool."""
     bits = np.unpackbits(np.frombuffer(hashes, np.uint8))
     return bits.reshape(-1, HASH_SIDE**2).astype(bool)

@@ -18,8 +18,7 @@ from mmengine.config import Config
 from ..config import PROJECT_ROOT
 from ..datasets.hri30 import find_test_folder, list_clips
 from ..errors import HRI30Error, first_cases
-from ..utils.fileio import sha256_of
-from .fingerprints import FingerprintStore, near_pairs
+from .fingerprints import Fingerprint, FingerprintStore, near_pairs
 
 #: Where fingerprints are stored unless a config has a ``cache_dir``.
 CACHE_DIR = PROJECT_ROOT / 'work_dirs' / 'cache'
@@ -84,36 +83,15 @@ def find_leaks(splits: Splits, mode: bool | str | None, cache_file: str | Path) 
     leaks.shared_groups = sorted(groups[0] & groups[1])
     leaks.names = _equal_pairs(splits, lambda clip: clip['video_id'].casefold())
     if mode != 'names':
-        digests, hashes = _read(splits, mode is True, FingerprintStore(cache_file), leaks)
+        paths = sorted({clip['filename'] for clips in splits.values() for clip in clips})
+        prints, problems = FingerprintStore(cache_file).read(paths, decode=mode is True)
+        leaks.not_compared = [f'{path}: {reason}' for path, reason in problems.items()]
+        digests = {path: clip.sha256 for path, clip in prints.items()}
         leaks.contents = _equal_pairs(splits, lambda clip: digests.get(clip['filename']))
-        leaks.copies = _find_copies(splits, digests, hashes)
+        if mode is True:
+            leaks.copies = _find_copies(splits, prints)
     leaks.seconds = time.perf_counter() - start
     return leaks
-
-
-def _read(splits: Splits, decode: bool, store: FingerprintStore, leaks: Leaks
-          ) -> tuple[dict[str, str], dict[str, bytes]]:
-    """Returns the SHA-256 of each file and, if they are decoded, the hashes of frames."""
-    paths = list(dict.fromkeys(
-        clip['filename'] for clips in splits.values() for clip in clips))
-    read = store.read(paths) if decode else {}
-    digests, hashes = {}, {}
-    for path in sorted(paths):
-        problem = ''
-        if path in read:
-            digests[path], hashes[path] = read[path].facts.sha256, read[path].hashes
-            problem = read[path].facts.problem
-        elif stored := store.get(path):
-            digests[path], hashes[path] = stored.sha256, stored.hashes
-        else:
-            try:
-                digests[path] = sha256_of(path)
-            except OSError as error:
-                problem = str(error)
-        if problem:
-            leaks.not_compared.append(f'{path}: {problem}'[:200])
-            digests.pop(path, None)
-    return digests, hashes if decode else {}
 
 
 def _equal_pairs(splits: Splits, key: Callable) -> list[str]:
@@ -132,20 +110,19 @@ def _pair(split_a: str, a: Mapping, split_b: str, b: Mapping) -> str:
     return f'{split_a} {a["filename"]} and {split_b} {b["filename"]}'
 
 
-def _find_copies(splits: Splits, digests: Mapping[str, str], hashes: Mapping[str, bytes]
-                 ) -> list[str]:
+def _find_copies(splits: Splits, prints: Mapping[str, Fingerprint]) -> list[str]:
     copies = []
-    decoded = {split: [clip for clip in clips if hashes.get(clip['filename'])]
-               for split, clips in splits.items()}
-    for split_a, split_b in combinations(decoded, 2):
-        sides = [[hashes[clip['filename']] for clip in decoded[split]]
-                 for split in (split_a, split_b)]
-        for i, j, distance in near_pairs(*sides):
-            a, b = decoded[split_a][i], decoded[split_b][j]
+    for split_a, split_b in combinations(splits, 2):
+        a, b = ({clip['filename']: clip for clip in splits[split]
+                 if clip['filename'] in prints} for split in (split_a, split_b))
+        hashes_a, hashes_b = ({path: prints[path].hashes for path in side}
+                              for side in (a, b))
+        for distance, path_a, path_b in near_pairs(hashes_a, hashes_b):
             # Clips of one group are alike; files of one content are already reported.
-            same_group = a['group'] == b['group'] >= 0
-            if not same_group and digests[a['filename']] != digests[b['filename']]:
-                copies.append(f'{_pair(split_a, a, split_b, b)} ({distance} of 256 bits)')
+            same_group = a[path_a]['group'] == b[path_b]['group'] >= 0
+            if not same_group and prints[path_a].sha256 != prints[path_b].sha256:
+                copies.append(f'{_pair(split_a, a[path_a], split_b, b[path_b])} '
+                              f'({distance} of 256 bits)')
     return copies
 
 

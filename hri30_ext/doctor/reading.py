@@ -103,7 +103,10 @@ def _inspect(process: IsolatedProcess, path: Path, decode: str, seconds: float,
         return Inspected(facts, hashes.tobytes())
     except ProcessDied as error:
         if error.kind == 'start':
-            raise _cannot_start(error) from error
+            raise HRI30Error(
+                f'No clip can be read: the process to read it in {error}.\nThis is a fault '
+                'of the machine, not of a clip. Free memory or use fewer processes '
+                '(--workers), and try again.') from error
         problem, died = f'the decoder {error}', _KINDS[error.kind]
     except (HRI30Error, ValueError) as error:
         problem, died = str(error)[:200], ''
@@ -116,9 +119,3 @@ def _inspect(process: IsolatedProcess, path: Path, decode: str, seconds: float,
         except (HRI30Error, OSError):  # the file is gone
             pass
     return Inspected(facts, b'', died)
-
-
-def _cannot_start(error: ProcessDied) -> HRI30Error:
-    return HRI30Error(f'No clip can be read: the process to read it in {error}.\nThis is a '
-                      'fault of the machine, not of a clip. Free memory or use fewer '
-                      'processes (--workers), and try again.')

@@ -11,11 +11,10 @@ from ..utils.fileio import atomic_write_text
 from ..utils.text import printable
 from .examination import Examination
 from .findings import ERROR, INFO, KINDS
-from .fix import Fixed, fixable, too_many
+from .fix import fixable, too_many
 
 WIDTH = 100  # columns
 JSON_VERSION = 1
-_PATH_WIDTH = 42
 
 
 def format_table(found: Examination, cases: int = 5) -> str:
@@ -32,41 +31,27 @@ def format_table(found: Examination, cases: int = 5) -> str:
         lines.append(f'{severity:8} {kind.replace("_", " "):38} {len(group):6}')
         shown = group[:cases] if cases else group
         for finding in shown:
-            lines += _case(finding.path, finding.detail)
+            lines += textwrap.wrap(
+                printable(f'{finding.path}: {finding.detail}'), WIDTH, initial_indent='  ',
+                subsequent_indent='      ', break_on_hyphens=False)
         if len(group) > len(shown):
             lines.append(f'  ... and {len(group) - len(shown)} more')
         if severity != INFO:
-            lines += textwrap.wrap(KINDS[kind], WIDTH, initial_indent='  -> ',
+            lines += textwrap.wrap(KINDS[kind][1], WIDTH, initial_indent='  -> ',
                                    subsequent_indent='     ')
     return '\n'.join([*lines, *[''][:len(lines)], *_summary(found)])
-
-
-def _case(path: str, detail: str) -> list[str]:
-    """Formats a case in two columns; a long path has a line of its own."""
-    path, detail = printable(path), printable(detail)
-    if len(path) > WIDTH - 2:
-        half = WIDTH // 2 - 4  # the JSON has all of it
-        path = f'{path[:half]}...{path[-half:]}'
-    indent = ' ' * (_PATH_WIDTH + 3)
-    lines = textwrap.wrap(detail, WIDTH, initial_indent=indent, subsequent_indent=indent)
-    if not lines or len(path) > _PATH_WIDTH:
-        return [f'  {path}', *lines]
-    return [f'  {path:{_PATH_WIDTH}} {lines[0][len(indent):]}', *lines[1:]]
 
 
 def _summary(found: Examination) -> Iterator[str]:
     splits = list(found.splits.values())
     frames = sum(clip.facts.frames for clip in found.clips.values())
-    text = (f'{splits.count("train"):,} training and {splits.count("test"):,} test clips, '
-            f'{frames:,} frames')
-    if found.num_read:
-        text += f', read in {found.seconds:.1f} s ({_rate(found):.1f} clips/s)'
-    yield text
+    yield (f'{splits.count("train"):,} training and {splits.count("test"):,} test clips, '
+           f'{frames:,} frames, read in {found.seconds:.1f} s ({_rate(found):.1f} clips/s)')
     yield ', '.join(f'{count} {severity}{"s" if count != 1 and severity != INFO else ""}'
                     for severity, count in found.counts.items())
     if not found.exit_code:
         yield 'The data are clean.'
-    elif not found.count(ERROR):
+    elif not found.counts[ERROR]:
         yield 'No warning stops a training; check whether each is intended.'
     elif excess := too_many(found):
         yield f'{excess}: look for a common cause.'
@@ -75,19 +60,7 @@ def _summary(found: Examination) -> Iterator[str]:
 
 
 def _rate(found: Examination) -> float:
-    return found.num_read / found.seconds if found.seconds else 0.
-
-
-def format_fixed(fixed: Fixed) -> str:
-    """Describes the list that was written."""
-    path = printable(str(fixed.path))
-    lines = [f'{path}: training leaves out {len(fixed.clips)} clips; --undo deletes the '
-             'list.' if fixed.clips else f'{path}: no clip to leave out, so there is no '
-             'list.', *(f'  {printable(clip)}' for clip in fixed.clips)]
-    if fixed.test_clips:
-        lines += [f'{len(fixed.test_clips)} bad test clips are not in it: each keeps its '
-                  'row in a submission,', 'marked as failed if it cannot be read.']
-    return '\n'.join(lines)
+    return len(found.clips) / found.seconds if found.seconds else 0.
 
 
 def to_json(found: Examination) -> dict:
@@ -114,12 +87,13 @@ def to_json(found: Examination) -> dict:
 
     Bytes of a name that are not UTF-8 are lone surrogates, as in Python's own names.
     """
+    splits = found.splits
     return dict(
         version=JSON_VERSION, root=str(found.root), exit_code=found.exit_code,
         counts=found.counts, seconds=round(found.seconds, 3),
         clips_per_second=round(_rate(found), 2),
         findings=[finding._asdict() for finding in found.findings],
-        clips={path: dict(split=found.splits[path], seconds=round(clip.facts.seconds, 3),
+        clips={path: dict(split=splits[path], seconds=round(clip.facts.seconds, 3),
                           **asdict(clip.facts)) for path, clip in found.clips.items()})
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..errors import HRI30Error
 from ..names import VIDEO_SUFFIXES
 from ..utils.text import printable
-from .findings import ERROR, INFO, WARNING, Finding
+from .findings import WARNING, Finding, make_finding
 
 #: Where version 0.4 moved bad clips; nothing in it is read.
 SET_ASIDE = 'set_aside'
@@ -24,7 +24,6 @@ class ClipFile(NamedTuple):
     """A file that is read as a clip."""
     path: str  # relative to the root, / between folders
     split: str  # train or test
-    num_bytes: int
 
     @property
     def stem(self) -> str:
@@ -47,9 +46,10 @@ class Tree:
         """Returns the clips of a split."""
         return [clip for clip in self.clips if clip.split == split]
 
-    def report(self, kind: str, severity: str, path: str, detail: str) -> None:
-        """Adds a finding."""
-        self.findings.append(Finding(kind, severity, path, detail))
+    def report(self, kind: str, path: str, detail: str, severity: str | None = None
+               ) -> None:
+        """Adds a finding, by default with the usual severity of its kind."""
+        self.findings.append(make_finding(kind, path, detail, severity))
 
 
 def read_tree(root: str | Path) -> Tree:
@@ -83,7 +83,7 @@ def read_tree(root: str | Path) -> Tree:
 def _find_folders(tree: Tree, names: tuple[str, ...]) -> list[str]:
     folders = [name for name in names if (tree.root / name).is_dir()]
     if len(folders) > 1:
-        tree.report('mixed_layout', ERROR, folders[1], f'there is {folders[0]}/ as well')
+        tree.report('mixed_layout', folders[1], f'there is {folders[0]}/ as well')
     return folders
 
 
@@ -91,7 +91,7 @@ def _read_folder(tree: Tree, folder: str, split: str) -> None:
     """Lists a folder and those within it; of the root itself only its files."""
     def report(error: OSError) -> None:
         path = Path(error.filename).relative_to(tree.root).as_posix()
-        tree.report('unreadable', ERROR, path,
+        tree.report('unreadable', path,
                     f'the folder cannot be listed ({error.strerror})')
     for here, folders, files in os.walk(tree.root / folder, onerror=report):
         for name in sorted(files + folders):
@@ -111,31 +111,32 @@ def _read_entry(tree: Tree, path: str, split: str, in_root: bool) -> None:
         if named_as_clip:
             tree.unusable.add(full.stem)
         if full.is_symlink():
-            tree.report('broken_link', ERROR if named_as_clip else WARNING, path,
-                        f'leads to {os.readlink(full)} ({error.strerror})')
+            tree.report('broken_link', path,
+                        f'leads to {os.readlink(full)} ({error.strerror})',
+                        None if named_as_clip else WARNING)
         else:
-            tree.report('unreadable', ERROR, path, str(error.strerror))
+            tree.report('unreadable', path, str(error.strerror))
         return
     mode = f'its permissions are {stat.filemode(status.st_mode)}'
     if stat.S_ISDIR(status.st_mode):
         if full.is_symlink() and not in_root:
-            tree.report('linked_folder', WARNING, path, f'leads to {os.readlink(full)}')
+            tree.report('linked_folder', path, f'leads to {os.readlink(full)}')
         if named_as_clip:
-            tree.report('not_a_file', WARNING, path, 'a folder')
+            tree.report('not_a_file', path, 'a folder')
     elif not named_as_clip:
         if suffix in _UNREAD_SUFFIXES and not in_root:
-            tree.report('unread_ending', WARNING, path, f'{suffix} files are not read')
+            tree.report('unread_ending', path, f'{suffix} files are not read')
         elif not in_root:  # the root holds other things as well
-            tree.report('other_file', INFO, path, 'not a video')
+            tree.report('other_file', path, 'not a video')
     elif not stat.S_ISREG(status.st_mode):
-        tree.report('not_a_file', WARNING, path, 'neither a file nor a folder')
+        tree.report('not_a_file', path, 'neither a file nor a folder')
     elif not os.access(full, os.R_OK):
         tree.unusable.add(full.stem)
-        tree.report('unreadable', ERROR, path, mode)
+        tree.report('unreadable', path, mode)
     else:
-        tree.clips.append(ClipFile(path, split, status.st_size))
+        tree.clips.append(ClipFile(path, split))
         if not status.st_mode & 0o444:
-            tree.report('unreadable', ERROR, path, f'{mode}: only root can read it')
+            tree.report('unreadable', path, f'{mode}: only root can read it')
 
 
 def _look_elsewhere(tree: Tree, read: set[str]) -> None:
@@ -146,10 +147,10 @@ def _look_elsewhere(tree: Tree, read: set[str]) -> None:
         if path.is_dir() and os.access(path, os.R_OK):
             count = sum(map(_is_video, os.listdir(path)))
             if count:
-                tree.report('unread_place', WARNING, path.name,
+                tree.report('unread_place', path.name,
                             f'{count} clips in a folder that is not read')
         elif tree.train_folder and _is_video(path.name):
-            tree.report('unread_place', WARNING, path.name,
+            tree.report('unread_place', path.name,
                         f'a clip beside {tree.train_folder}/, which is read instead')
 
 

@@ -60,7 +60,7 @@ def test_clean_data_and_every_planted_fault(whole, tmp_path):
     found = examine(whole, **OPTIONS)
     assert found.exit_code == 0, format_table(found)
     assert set(kinds(found)) == {'unlike_hri30'}  # an info
-    assert found.num_read == len(found.clips) == 180
+    assert len(found.clips) == 180
 
     shutil.copytree(whole, tmp_path / 'planted')
     garden = Garden(tmp_path / 'planted', np.random.default_rng(1))

@@ -94,7 +94,7 @@ def test_different_clips_of_a_group_are_no_copies(tmp_path):
     write_dataset(tmp_path, train_groups=1, test_groups=1, clips=2, size=(360, 240),
                   classes=(25, 26), progress=False)
     clips = inspect_clips(tmp_path / 'train_set', os.listdir(tmp_path / 'train_set'))
-    hashes = [fingerprints._unpack(clip.hashes) for clip in clips.values()]
+    hashes = [fingerprints.unpack_hashes(clip.hashes) for clip in clips.values()]
     distances = [near_distance(a, b) for i, a in enumerate(hashes) for b in hashes[:i]]
     assert len(distances) == 6 and min(distances) > fingerprints.NEAR_BITS
 

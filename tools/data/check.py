@@ -61,15 +61,14 @@ def main() -> None:
         print(doctor.undo(args.root))
         return
 
-    def examine(**options) -> doctor.Examination:
-        found = doctor.examine(args.root, args.classes or HRI30_CLASSES, args.workers,
-                               args.seconds, near=not args.no_near, **options)
-        print(doctor.format_table(found, args.cases))
-        return found
-    found = examine(store=CACHE_DIR / STORE, honor_list=not args.fix)
+    found = doctor.examine(
+        args.root, args.classes or HRI30_CLASSES, args.workers, args.seconds,
+        near=not args.no_near, store=CACHE_DIR / STORE)
+    print(doctor.format_table(found, args.cases))
     if args.fix:
-        print(doctor.format_fixed(doctor.leave_out(found)), end='\n\n')
-        found = examine(known=found.clips)
+        print(doctor.leave_out(found), end='\n\n')
+        found = doctor.apply_list(found)
+        print(doctor.format_table(found, args.cases))
     if args.json:
         doctor.write_json(found, args.json)
     sys.exit(found.exit_code)
