@@ -15,9 +15,9 @@ from pathlib import Path
 from mmaction.registry import DATASETS
 from mmengine.config import Config
 
-from ..config import PROJECT_ROOT
 from ..datasets.hri30 import find_test_folder, list_clips
 from ..errors import HRI30Error, first_cases
+from ..names import PROJECT_ROOT
 from .fingerprints import Fingerprint, FingerprintStore, near_pairs
 
 #: Where fingerprints are stored unless a config has a ``cache_dir``.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import CLASSES
 
-from hri30_ext.datasets.hri30 import load_labelled_clips, load_test_clips
+from hri30_ext.datasets.hri30 import HRI30Dataset, load_labelled_clips, load_test_clips
 from hri30_ext.datasets.leave_out import LEAVE_OUT, read_leave_out, write_leave_out
 from hri30_ext.doctor import examine, leave_out, restore, undo
 from hri30_ext.errors import HRI30Error
@@ -83,6 +83,8 @@ def test_there_and_back(root):
     # Training and testing read the rest, and every test clip that there is.
     assert len(load_labelled_clips(root, CLASSES)) == 6
     assert len(load_test_clips(root, CLASSES)) == 2
+    with pytest.warns(UserWarning, match=': 2 clips are left out of training'):
+        HRI30Dataset(str(root), [], 'train', metainfo=dict(classes=CLASSES))
     found = look(root)
     assert errors(found) == {('undecodable', BAD_TEST)}
     assert [(f.path, f.severity) for f in found.findings if f.kind == 'left_out'] == [
@@ -103,9 +105,17 @@ def test_list_follows_the_data_and_keeps_what_others_wrote(root):
     assert left_out[mine].severity == 'info' and left_out[mine].detail == 'wrong action'
     assert left_out[BAD].severity == left_out[BAD_TEST].severity == 'warning'
     assert 'nothing is wrong with it now' in left_out[BAD].detail
-    assert mine not in {clip['filename'] for clip in load_labelled_clips(root, CLASSES)}
+    assert not {mine, BAD} & {os.path.relpath(clip['filename'], root)
+                              for clip in load_labelled_clips(root, CLASSES)}
     fix(root)
     assert read_leave_out(root).keys() == {MISSING, LINK, EVIL, mine, BAD_TEST}
+
+
+def test_list_of_all_clips(root):
+    clips = [f'train_set/{name}' for name in os.listdir(root / 'train_set')]
+    write_leave_out(root, dict.fromkeys(clips, 'all'))
+    with pytest.raises(HRI30Error, match=r'leave_out\.csv leaves 8 out'):
+        load_labelled_clips(root, CLASSES)
 
 
 @pytest.mark.parametrize('content', [b'', b'train_set/a.avi\n', b'clip,reason\na,b,c\n',
