@@ -54,7 +54,7 @@ CHANGED = {
     'mmaction.models.backbones.resnet_tin.linear_sampler',
     'mmaction.models.heads.base.BaseHead.loss_by_feat',
     'mmaction.models.heads.base.BaseHead.predict_by_feat',
-    'mmengine.config.config.Config.fromfile',
+    'mmengine.config.config.Config.__new__',
     'mmengine.config.config.Config.pretty_text',
     'mmengine.runner.checkpoint.CheckpointLoader._schemes',
     'mmengine.runner.checkpoint.load_from_local',
@@ -75,6 +75,7 @@ def snapshot():
         for key, value in list(vars(module).items()):
             found[f'{name}.{key}'] = value
             if isinstance(value, type) and value.__module__ == name:
+                found[f'{name}.{key}.__new__'] = value.__new__  # inherited by most
                 found.update({f'{name}.{key}.{k}': v for k, v in vars(value).items()
                               if k != '__doc__' and not k.startswith('_abc_')})
     return found

@@ -211,21 +211,19 @@ def resolve_settings_on_loading() -> None:
     refer to it (``'${num_frames}'``, see :mod:`hri30_ext.config`); programs that read a
     config on their own, such as mmaction2's ``init_recognizer``, must get the values. A
     config without such references is left as it is.
-    Changes: ``Config.fromfile``.
+    Changes: ``Config.__new__``.
     Until: mmengine has references that are resolved after inheritance.
     """
     from mmengine.config import Config
 
-    from ..config import resolve_settings
+    from ..config import SettingsConfig, has_references
 
-    original = Config.fromfile
+    def new(cls, cfg_dict=None, *args, **kwargs):
+        # Within fromfile, whose custom_imports may have imported this module just now.
+        has_settings = cls is Config and has_references(cfg_dict)
+        return object.__new__(SettingsConfig if has_settings else cls)
 
-    @functools.wraps(original)
-    def fromfile(*args, **kwargs):
-        return resolve_settings(original(*args, **kwargs))
-
-    fromfile.unresolved = original
-    Config.fromfile = staticmethod(fromfile)
+    Config.__new__ = staticmethod(new)
 
 
 def format_configs_once() -> None:
