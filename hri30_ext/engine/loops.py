@@ -22,7 +22,7 @@ from ..datasets import randomness
 from ..errors import HRI30Error, Interrupted
 from ..hardware import unwrap
 from ..utils.text import printable
-from .distributed import agree
+from .distributed import max_over_ranks
 from .signals import StopRequest, leave_signals_to_parent
 from .skipped import SkippedVideosHook
 
@@ -33,7 +33,7 @@ WITHIN_EPOCH = 'within_epoch.pth'
 #: next epoch, or the rest of its batches.
 STAGES = ('validation', 'epoch', 'batches')
 
-# Flags for agree(): the largest wins. The number of a signal is added to the last.
+# Flags for max_over_ranks(): the largest wins. The number of a signal is added to the last.
 _CONTINUE, _SAVE, _STOP = 0, 1, 2
 
 
@@ -264,7 +264,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 self._epoch % self.val_interval and self._epoch != self._max_epochs):
             return
         # All processes must agree at the same batches; one may have a batch less.
-        self._interruptible_batches = -agree(-len(runner.val_loop.dataloader))
+        self._interruptible_batches = -max_over_ranks(-len(runner.val_loop.dataloader))
         states = randomness.get_states()
         try:
             runner.val_loop.run()
@@ -280,7 +280,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     def stop_validation_on_signal(self, batch_idx: int) -> None:
         """Stops the validation of this training if a signal came."""
-        if batch_idx < self._interruptible_batches and agree(self._request.number):
+        if batch_idx < self._interruptible_batches and max_over_ranks(self._request.number):
             raise _StopValidation
 
     def _prepare_loaders(self) -> None:
@@ -330,7 +330,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         """Saves when it is time, and saves and stops if a signal came."""
         number = self._request.number
         is_time = time.monotonic() - self._saved_at >= 60 * self.save_minutes
-        flag = agree(_STOP + number if number else _SAVE if is_time else _CONTINUE)
+        flag = max_over_ranks(_STOP + number if number else _SAVE if is_time else _CONTINUE)
         if flag == _CONTINUE:
             return
         if self._is_dirty:
