@@ -170,11 +170,6 @@ class Decoder:
         for frame in self._from_start():
             yield self._to_rgb(frame), frame.time
 
-    def gray_frames(self, side: int) -> Iterator[np.ndarray]:
-        """Yields the luma of frames as they are stored, (side, side) uint8."""
-        for frame in self._decode(deinterlace=False):
-            yield frame.reformat(side, side, 'gray', interpolation='AREA').to_ndarray()
-
     def _images_at(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yields positions in ascending order, and frames."""
         wanted = iter(wanted)
@@ -213,7 +208,7 @@ class Decoder:
             except _DAMAGE as error:
                 raise self._error(explain(error)) from error
 
-    def _decode(self, deinterlace: bool = True) -> Iterator[av.VideoFrame]:
+    def _decode(self) -> Iterator[av.VideoFrame]:
         """Yields frames, at least one, to the end or to what cannot be decoded."""
         with self._open() as (container, stream):
             self.fps = float(stream.average_rate or 0)
@@ -229,8 +224,7 @@ class Decoder:
                                   'not_a_video')
             self._matrix = first.side_data.get('DISPLAYMATRIX')
             frames = chain([first], frames)
-            yield from _deinterlace(frames, stream) if (
-                deinterlace and first.interlaced_frame) else frames
+            yield from (_deinterlace(frames, stream) if first.interlaced_frame else frames)
 
     def _until_damage(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         self._damage = ''
@@ -328,12 +322,6 @@ def read_frames(filename: str, short_side: int | None, threads: int,
     """Reads frames of a clip, as :meth:`.decode.Video.read` does."""
     decoder = _opened(filename, threads, _identity(filename))
     return None, [decoder.read(indices_N, Shrink(short_side) if short_side else None)]
-
-
-def read_gray(filename: str, side: int) -> tuple[None, list[np.ndarray]]:
-    """Reads every frame that can be decoded, as :meth:`.decode.Video.read_gray` does."""
-    decoder = _opened(filename, 1, _identity(filename))
-    return None, [np.stack([*islice(decoder.gray_frames(side), MAX_FRAMES)])]
 
 
 def read_views(filename: str, limits: Mapping, preprocessing: Mapping
