@@ -25,14 +25,15 @@ MAX_ARRAY_BYTES = 2 << 30
 
 
 @contextlib.contextmanager
-def open_text(path: str | Path, expected: str,
-              most: int = MAX_TEXT_BYTES) -> Iterator[TextIO]:
+def open_text(path: str | Path, expected: str, most: int = MAX_TEXT_BYTES,
+              errors: str = 'strict') -> Iterator[TextIO]:
     """Opens a text in UTF-8, with or without a byte order mark; line ends stay.
 
     Args:
         path (str | Path): The file.
         expected (str): What it should be, for messages, such as ``'a list of clips'``.
         most (int): Its size in bytes, at most.
+        errors (str): How bytes that are not UTF-8 are read, as for :func:`open`.
 
     Raises:
         HRI30Error: it cannot be read, is no file, is too large, or is no text or table;
@@ -42,7 +43,7 @@ def open_text(path: str | Path, expected: str,
     try:
         # A pipe would be waited for before it can be looked at.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(handle, encoding='utf-8-sig', newline='') as file:
+        with open(handle, encoding='utf-8-sig', errors=errors, newline='') as file:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
                 raise HRI30Error(f'{path}: not a file.\nExpected {expected}.')

@@ -1,4 +1,4 @@
-"""Render the embedded data set: HRI30's classes as actions of a drawn worker.
+"""Renders the embedded data set: HRI30's classes as actions of a drawn worker.
 
 Example:
     python tools/data/make_embedded.py data/embedded
@@ -20,8 +20,8 @@ def parse_size(text):
 
 def parse_args():
     parser = cli.Parser(
-        description='Render the embedded data set in the layout of HRI30. A '
-        'call that was cut short is taken up where it stopped.')
+        description='Render the embedded data set in the layout of HRI30. An '
+        'interrupted call resumes with the missing clips.')
     parser.add_argument('out', nargs='?', help='folder of the data set')
     parser.add_argument('--train-groups', type=int, default=12, metavar='N',
                         help='groups of training clips (default: %(default)s)')
@@ -55,7 +55,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    from hri30_ext.datasets import synthetic
+    from hri30_ext import synthetic
     try:
         if args.preview:
             synthetic.write_preview(args.preview, seed=args.seed)
@@ -65,7 +65,7 @@ def main():
                 args.out, args.train_groups, args.test_groups, args.clips,
                 args.codec, args.size, args.seed, args.workers,
                 overwrite=args.overwrite)
-            print(f'{args.out} is whole; rendered {rendered} clips')
+            print(f'{args.out} is complete; rendered {rendered} clips')
     except (ValueError, OSError) as error:  # an option out of its range, a full disk
         cli.fail(str(error))
 

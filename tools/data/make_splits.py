@@ -10,8 +10,8 @@ def parse_args() -> argparse.Namespace:
     parser = cli.Parser(
         description='Hold out whole groups of recordings in the shares of the three splits '
                     'of the HRI30 paper (4, 3 and 5 of 14), and write each as two lists of '
-                    'clip names to share. The lists of the paper are not released; these '
-                    'are others of the same sizes.')
+                    "clip names. They are not the paper's lists: the released training "
+                    'folder has only 10 of its 14 groups.')
     parser.add_argument('root', metavar='DATA_ROOT')
     parser.add_argument('--out', required=True, metavar='D')
     parser.add_argument('--seed', type=int, default=42)
