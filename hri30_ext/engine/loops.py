@@ -22,7 +22,7 @@ from mmengine.runner import EpochBasedTrainLoop
 
 from ..datasets import randomness
 from ..errors import HRI30Error, Interrupted
-from .distributed import agree
+from .distributed import max_over_ranks
 from .fine_tuning import unwrap
 from .signals import StopRequest, leave_signals_to_parent
 from .skipped import SkippedVideosHook
@@ -34,7 +34,7 @@ WITHIN_EPOCH = 'within_epoch.pth'
 #: due, the next begins, or some of its batches are done.
 STAGES = ('validation', 'epoch', 'batches')
 
-# Flags for agree(): the largest wins; the last is one of a signal, and its number added.
+# Flags for max_over_ranks(). The number of a signal is added to _END.
 _GO_ON, _SAVE, _END = 0, 1, 2
 
 
@@ -238,7 +238,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 self._epoch % self.val_interval and self._epoch != self._max_epochs):
             return
         # All processes have to agree at the same batches; one may have a batch less.
-        self._checked_batches = -agree(-len(runner.val_loop.dataloader))
+        self._checked_batches = -max_over_ranks(-len(runner.val_loop.dataloader))
         states = randomness.get_states()
         try:
             runner.val_loop.run()
@@ -254,7 +254,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     def check_validation(self, batch_idx: int) -> None:
         """Leaves the validation of this training where a signal came."""
-        if batch_idx < self._checked_batches and agree(self._request.number):
+        if batch_idx < self._checked_batches and max_over_ranks(self._request.number):
             raise _StopValidation
 
     def _set_loaders_apart(self) -> None:
@@ -306,7 +306,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         number = self._request.number
         is_time = self.save_minutes is not None and (
             time.monotonic() - self._saved_at >= 60 * self.save_minutes)
-        flag = agree(_END + number if number else _SAVE if is_time else _GO_ON)
+        flag = max_over_ranks(_END + number if number else _SAVE if is_time else _GO_ON)
         if flag == _GO_ON:
             return
         if self._has_news:

@@ -4,16 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 FORMS = ('memmap', 'jpeg')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Decode every clip of the training and test folders once and keep its '
                     'frames, de-interlaced where the clip is interlaced. A call that was '
                     'cut short goes on where it was; clips that changed are done again. '
@@ -74,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

@@ -2,16 +2,12 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Look for what is wrong with a data folder. Every clip is decoded from '
                     'end to end, in a process of its own that may crash or hang; names, '
                     'annotations and copies are checked.',
@@ -77,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

@@ -5,13 +5,8 @@ Example:
 """
 
 import argparse
-import sys
-from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli  # noqa: E402
+from hri30_ext.utils import cli
 
 
 def parse_size(text):
@@ -24,7 +19,7 @@ def parse_size(text):
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Renders the embedded data set in the layout of HRI30. An '
         'interrupted call resumes with the missing clips.')
     parser.add_argument('out', nargs='?', help='folder of the data set')
@@ -72,8 +67,8 @@ def main():
                 overwrite=args.overwrite)
             print(f'{args.out} is complete; rendered {rendered} clips')
     except (ValueError, OSError) as error:  # an option out of its range, a full disk
-        _cli.fail(str(error))
+        cli.fail(str(error))
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)
