@@ -434,18 +434,14 @@ def resolve_settings_on_loading() -> None:
     """
     from mmengine.config import Config
 
-    original = Config.fromfile
-    if hasattr(original, 'unresolved'):
-        return
+    from .config import SettingsConfig, has_references
 
-    @functools.wraps(original)
-    def fromfile(*args, **kwargs):
-        # Here: it imports the datasets, which import this module first.
-        from .config import resolve_settings
-        return resolve_settings(original(*args, **kwargs))
+    def new(cls, cfg_dict=None, *args, **kwargs):
+        # Within fromfile, whose custom_imports may have imported this module just now.
+        has_settings = cls is Config and has_references(cfg_dict)
+        return object.__new__(SettingsConfig if has_settings else cls)
 
-    fromfile.unresolved = original
-    Config.fromfile = staticmethod(fromfile)
+    Config.__new__ = staticmethod(new)
 
 
 def format_configs_once() -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import HRI30Error
-from ..evaluation.plots import plot_runs
 from ..evaluation.results import Results
-from ..evaluation.writers import read_curves
 from ..transforms.flip import mirrored_labels
+from ..utils.curves import plot_runs, read_curves
 from ..utils.fileio import atomic_write_text, check_writable
 from .runs import Run, complete
 

@@ -19,7 +19,6 @@ from ..config import load_config
 from ..datasets.hri30 import find_test_folder
 from ..engine import HRI30Runner, distributed
 from ..engine.data_parallel import use_processes
-from ..engine.fine_tuning import unwrap
 from ..errors import HRI30Error, first_cases
 from ..evaluation.analysis import write_analysis
 from ..evaluation.calibration import (
@@ -32,6 +31,7 @@ from ..evaluation.calibration import (
 from ..evaluation.metrics import HRI30Metric
 from ..evaluation.results import Results
 from ..evaluation.writers import FAILED, SUBMISSION, write_results
+from ..hardware import unwrap
 from ..models.views import clips_at_once, compute_views_once
 from ..report import write_report
 from ..transforms.flip import mirrored_labels

@@ -9,7 +9,7 @@ from hri30_ext.apis.sweep import format_sweep, parse_arms, sweep
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.curves import compare_runs
 from hri30_ext.evaluation.results import Results
-from hri30_ext.evaluation.writers import write_curves
+from hri30_ext.utils.curves import write_curves
 
 NAMES = ['GoLeft', 'GoRight', 'Stop']
 HISTORY = [dict(epoch=1, minutes=.5, train_loss=1., val_loss=1.1, val_top1=.4, lr=.1),
