@@ -50,8 +50,8 @@ def our_test(setup: Setup, checkpoint: str, clips: int | None, config: str = PRI
     cfg.test_dataloader.dataset.indices = indices
 
     def turn() -> tuple[float, dict]:
-        metrics, seconds = run_split(cfg, 'val', Path(setup.scratch('result')))
-        return seconds / len(indices), dict(top1=metrics.get('top1'))
+        tested = run_split(cfg, 'val', Path(setup.scratch('logs')))
+        return tested.seconds / len(indices), dict(top1=tested.metrics['top1'])
     return turn
 
 
