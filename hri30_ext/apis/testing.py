@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
+from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..config import load_config
 from ..datasets.hri30 import find_test_folder
 from ..engine import HRI30Runner, distributed

@@ -21,12 +21,12 @@ from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
 from hri30_ext.apis.recognizer import Recognizer
 from hri30_ext.apis.views import compare_views
-from hri30_ext.compat import load_from_local
+from hri30_ext.checkpoints import load_from_local
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.deploy.export import export
 from hri30_ext.deploy.torch_backend import build_recognizer
 from hri30_ext.engine import HRI30Runner
-from hri30_ext.engine.recovery import _read
+from hri30_ext.engine.recovery import _read_progress
 from hri30_ext.errors import HRI30Error
 from hri30_ext.report.explain import _load as explain_checkpoint
 from hri30_ext.report.explain import explain_clips
@@ -107,7 +107,7 @@ LOADERS = {
         mm_checkpoint.CheckpointLoader.load_checkpoint(path)),
     'part of a checkpoint': lambda path, cfg: (
         mm_checkpoint._load_checkpoint_with_prefix('a', path)),
-    'resume of a folder': lambda path, cfg: _read(Path(path)),
+    'resume of a folder': lambda path, cfg: _read_progress(Path(path)),
     # Exports, recognizers, streams and what is compared with an exported model.
     'build_recognizer': lambda path, cfg: build_recognizer(cfg, path),
     'report': lambda path, cfg: explain_checkpoint(torch.nn.Linear(1, 1), path),
@@ -232,15 +232,6 @@ def test_what_is_no_file_is_not_waited_for(kind, tmp_path):
 def test_storage_services_are_refused(address):
     with pytest.raises(HRI30Error, match='not loaded from there'):
         mm_checkpoint._load_checkpoint(address)
-
-
-def test_stock_checkpoints_still_load(tmp_path):
-    """What torch allows by default and this project has no use for, by torch.load."""
-    path = tmp_path / 'sparse.pth'
-    torch.save({'a': torch.eye(3).to_sparse(), 'b': {1, 2}}, path)
-    assert torch.load(path)['b'] == {1, 2}
-    with pytest.raises(HRI30Error, match='refused'):
-        load_from_local(str(path))
 
 
 @pytest.mark.parametrize('change', [dict(state_dict=5), dict(meta=dict(dataset_meta='x'))])

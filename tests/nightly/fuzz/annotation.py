@@ -1,9 +1,11 @@
 """Files of rows and lines: annotations, lists of clips, submissions, curves."""
 
+import shutil
 import tempfile
 from pathlib import Path
 
 from hri30_ext.datasets.annotation import format_annotations, read_annotations
+from hri30_ext.datasets.leave_out import LEAVE_OUT, read_leave_out, write_leave_out
 from hri30_ext.datasets.splits import split_clips
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.submission import check_submission, format_findings
@@ -21,7 +23,7 @@ for _part in ('test_set/a.avi', 'test_set/b.avi'):
 
 
 def one_input(data: bytes) -> None:
-    """Has a file read by all that reads such files.
+    """Reads a file as each kind of table.
 
     Args:
         data (bytes): The file.
@@ -29,7 +31,7 @@ def one_input(data: bytes) -> None:
     path = _root / 'input.csv'
     path.write_bytes(data)
     before = sorted(_root.rglob('*'))
-    for read in (_annotations, _list, _submission, _curves):
+    for read in (_annotations, _list, _leave_out, _submission, _curves):
         try:
             read(path)
         except HRI30Error as error:
@@ -62,6 +64,21 @@ def _annotations(path: Path) -> None:
 def _list(path: Path) -> None:
     train, val = split_clips(_CLIPS, 'file', val_file=str(path))
     assert train and val and len(train) + len(val) == len(_CLIPS)
+
+
+def _leave_out(path: Path) -> None:
+    """Reads the file as a list of clips to leave out, which is written back unchanged."""
+    target = path.parent / LEAVE_OUT
+    target.parent.mkdir(exist_ok=True)
+    try:
+        shutil.copy(path, target)
+        clips = read_leave_out(path.parent)
+        write_leave_out(path.parent, clips)
+        assert read_leave_out(path.parent) == clips
+    except HRI30Error as error:
+        raise HRI30Error(str(error).replace(str(target), str(path))) from error
+    finally:
+        shutil.rmtree(target.parent)
 
 
 def _submission(path: Path) -> None:

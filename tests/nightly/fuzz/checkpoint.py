@@ -1,10 +1,11 @@
 """Checkpoints, whole or damaged, as every path that loads weights loads them."""
 
+import contextlib
 import io
 import tempfile
+import zipfile
 from collections import Counter, OrderedDict
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import torch
@@ -12,83 +13,68 @@ from hostile import HOSTILE, save_program
 from mmengine.logging import HistoryBuffer
 from watch import watch
 
-from hri30_ext import compat
-from hri30_ext.checkpoints import scan_checkpoint
-from hri30_ext.compat import load_from_local
+from hri30_ext.checkpoints import load_from_local
 from hri30_ext.errors import HRI30Error
 
 _folder = tempfile.TemporaryDirectory(prefix='fuzz-')
 _path = Path(_folder.name) / 'input.pth'
 _mark = Path(_folder.name) / 'mark'
-_statistics = dict(HistoryBuffer._statistics_methods) or dict(
-    HistoryBuffer()._statistics_methods)
+_statistics = dict(HistoryBuffer()._statistics_methods)
 
 _DATA = (str, bytes, int, float, bool, type(None), torch.Size, torch.device, torch.dtype,
-         np.ndarray, np.generic, HistoryBuffer, Counter, set, complex)
-_scanned = []
-
-
-def _scan(file):
-    _scanned.append(scan_checkpoint(file))
-    return _scanned[-1]
+         np.generic, set, complex)
 
 
 def one_input(data: bytes) -> None:
     """Loads a checkpoint.
 
     Args:
-        data (bytes): A file behind a byte 0; behind another byte, what is pickled in one,
-            with 16 numbers: so that a changed pickle needs no right checksum.
+        data (bytes): A file behind a byte 0. Behind another byte, the pickle of one with
+            16 numbers, so that a changed pickle needs no right checksum.
     """
     if data[:1] == b'\0':
         _path.write_bytes(data[1:])
     else:
         save_program(data[1:], _path, {'0': bytes(64)})
-    _scanned.clear()
-    with mock.patch.object(compat, 'scan_checkpoint', _scan), watch() as seen:
+    with watch() as seen:
         try:
             checkpoint = load_from_local(str(_path), 'cpu')
         except HRI30Error as error:
             assert str(_path) in str(error) and len(str(error)) < 2000
         else:
             assert isinstance(checkpoint, dict)
-            for name in ('config', 'cfg'):  # left out
-                if isinstance(meta := _scanned[0].content.get('meta'), dict):
-                    meta.pop(name, None)
-            _compare(_scanned[0].content, checkpoint)
+            _check(checkpoint, 2 * _path.stat().st_size + 2**22)
     assert not seen and not _mark.exists(), seen
     assert HistoryBuffer._statistics_methods == _statistics
 
 
-def _compare(found, loaded) -> None:
-    """Compares what was looked at with what was loaded; nothing may be there but data.
+def _check(loaded, most: int) -> None:
+    """Checks that a value is nothing but data.
 
     Args:
-        found: The description of a value by the scan.
         loaded: The value.
+        most (int): Bytes that a tensor may have.
     """
     if isinstance(loaded, torch.Tensor):
-        assert not loaded._backward_hooks
-        assert found.kind == 'tensor' and found.shape == tuple(loaded.shape)
-    elif isinstance(loaded, dict) and not isinstance(loaded, Counter):
+        assert not loaded._backward_hooks and loaded.device.type == 'cpu'
+        assert loaded.numel() <= most and loaded.untyped_storage().nbytes() <= most
+        loaded.sum()  # reads all of it
+    elif isinstance(loaded, dict):
+        assert type(loaded) in (dict, OrderedDict, Counter)
         assert set(getattr(loaded, '__dict__', ())) <= {'_metadata'}
-        found = {key: value for key, value in found.items() if not isinstance(key, tuple)}
-        assert list(map(repr, found)) == list(map(repr, loaded))
-        for one, other in zip(found.values(), loaded.values(), strict=True):
-            _compare(one, other)
+        for key, value in loaded.items():
+            assert isinstance(key, str | int | None)
+            _check(value, most)
     elif isinstance(loaded, list | tuple) and not isinstance(loaded, torch.Size):
-        assert type(found) is type(loaded)
-        for one, other in zip(found, loaded, strict=True):
-            _compare(one, other)
-    elif isinstance(found, str | bytes | int | float | None):
-        assert repr(found) == repr(loaded)  # of numbers that are none, too
+        for value in loaded:
+            _check(value, most)
+    elif isinstance(loaded, np.ndarray):
+        assert type(loaded) is np.ndarray and not loaded.dtype.hasobject
+    elif isinstance(loaded, HistoryBuffer):
+        assert set(vars(loaded)) == {'max_length', '_log_history', '_count_history'}
+        _check(list(loaded.data), most)
     else:
         assert isinstance(loaded, _DATA), type(loaded)
-        if isinstance(loaded, np.ndarray):
-            assert not loaded.dtype.hasobject
-        if isinstance(loaded, HistoryBuffer):
-            assert set(loaded.__dict__) <= {'max_length', '_log_history', '_count_history',
-                                            'statistics_methods'}
 
 
 def seeds() -> list[bytes]:
@@ -117,10 +103,12 @@ def seeds() -> list[bytes]:
 
 def _programs(files: list[bytes]) -> list[bytes]:
     """Takes the pickles out of archives."""
-    import zipfile
     found = []
     for data in files:
-        if data[1:5] == b'PK\3\4':
+        # Of some archives not even the directory is readable.
+        with contextlib.suppress(UnicodeDecodeError):
+            if data[1:5] != b'PK\3\4':
+                continue
             with zipfile.ZipFile(io.BytesIO(data[1:])) as archive:
                 found += [archive.read(name) for name in archive.namelist()
                           if name.endswith('data.pkl')]

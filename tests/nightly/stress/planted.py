@@ -98,7 +98,7 @@ def report(planted, examined):
     whole = sum(not any(pair in missed for pair in pairs) for _, pairs in planted)
     print(f'{whole} of {len(planted)} planted faults found, {len(kinds)} kinds, '
           f'{sum(false.values())} false alarms; '
-          f'{examined.num_read / examined.seconds:.1f} clips/s')
+          f'{len(examined.clips) / examined.seconds:.1f} clips/s')
     for name, pairs in planted:
         for kind, path in pairs:
             if (kind, path) in missed:
@@ -129,7 +129,7 @@ def main():
     right = report(planted, examined)
     clips = sum(len(os.listdir(clean / name)) for name in ('train_set', 'test_set'))
     print(f'clean: {clips} clips, exit code {before.exit_code}, '
-          f'{before.num_read / before.seconds:.1f} clips/s')
+          f'{clips / before.seconds:.1f} clips/s')
     sys.exit(0 if right and before.exit_code == 0 else 1)
 
 

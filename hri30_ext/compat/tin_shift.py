@@ -64,19 +64,3 @@ def shift_by_fractions(data: torch.Tensor, offset: torch.Tensor) -> torch.Tensor
     shifted = ((1 - share_N1C1) * tin_shift(data_NTCP, below_NG)
                + share_N1C1 * tin_shift(data_NTCP, below_NG + 1))
     return shifted.view_as(data)
-
-
-def provide_tin_shift() -> None:
-    """Lets TIN run without mmcv's compiled operators.
-
-    Why: mmaction2's ResNetTIN imports ``mmcv.ops.tin_shift`` on its first forward pass,
-    and mmcv-lite has no operators. Where mmcv has it, nothing is changed. Replaced is the
-    function of ``resnet_tin`` that imports it, not ``mmcv.ops``: others find out what
-    operators there are by importing that.
-    Until: mmcv publishes wheels with its operators for this project's torch.
-    """
-    try:
-        from mmcv.ops import tin_shift as _  # noqa: F401
-    except ImportError:
-        from mmaction.models.backbones import resnet_tin
-        resnet_tin.linear_sampler = shift_by_fractions
