@@ -118,7 +118,8 @@ class IsolatedProcess:
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # when Python exits, anything may be gone
-            if self._owner == os.getpid():  # a fork drops what other threads hold
+            # In a fork, thread-local objects go before _abandon_all runs.
+            if self._owner == os.getpid():
                 self.close()
 
     @property
