@@ -1,6 +1,7 @@
 """The HRI30 dataset: labels, groups and clips from file names."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -55,8 +56,9 @@ class HRI30Dataset(VideoDataset):
         test_mode (bool): As in mmengine.
 
     Each sample has ``filename``, ``video_id`` (the file's name without its
-    ending), ``label`` (0-based; -1 where unknown), ``group`` (SID; -1 for test
-    clips) and ``clip`` (VID; likewise).
+    ending; test clips of one name in two folders keep the folder, as in ``a/clip1``),
+    ``label`` (0-based; -1 where unknown), ``group`` (SID; -1 for test clips) and ``clip``
+    (VID; likewise).
 
     Once :meth:`set_epoch` has been called, what is random in a sample is a function of
     seed, epoch and index alone: neither the order in which samples are made, nor the
@@ -344,7 +346,10 @@ def load_test_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
     if not files:
         raise HRI30Error(f'{root}: no test clips.\nExpected videos of any name in '
                          'test_set/ or test/.')
-    clips = [dict(filename=str(file), video_id=file.stem, label=-1, group=-1, clip=-1)
+    times = Counter(file.stem for file in files)
+    clips = [dict(filename=str(file), label=-1, group=-1, clip=-1, video_id=(
+                  file.stem if times[file.stem] == 1
+                  else file.relative_to(folder).with_suffix('').as_posix()))
              for file in files]
     _unique(clips, lambda clip: clip['video_id'])
     path = Path(root) / 'annotations' / 'test_set_labels.csv'

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from mmaction.evaluation import top_k_accuracy
@@ -55,12 +56,13 @@ class HRI30Metric(BaseMetric):
         """
         for sample in data_samples:
             label = sample.get('gt_label')
+            filename = sample.get('filename', '')
             self.results.append(dict(
-                video=sample['video_id'],
+                video=sample['video_id'] + Path(filename).suffix,
                 scores=sample['pred_score'].float().cpu().numpy(),
                 label=-1 if label is None else int(label),
                 group=int(sample.get('group', -1)),
-                filename=sample.get('filename', ''), failed=sample.get('failed')))
+                filename=filename, failed=sample.get('failed')))
 
     def compute_metrics(self, results: list[dict]) -> dict:
         """Scores what is labelled, and writes."""

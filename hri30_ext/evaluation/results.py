@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from ..errors import HRI30Error, first_cases
+from ..names import VIDEO_SUFFIXES
 from ..utils.fileio import atomic_path
 from ..utils.reading import read_arrays
 
@@ -16,12 +17,13 @@ SCORES = 'scores.npz'
 
 @dataclass(frozen=True)
 class Results:
-    """Scores of a split's clips, sorted by video id.
+    """Scores of a split's clips, sorted by video.
 
     Shapes: N clips, K classes.
 
     Args:
-        videos (Sequence[str]): Video ids, each once.
+        videos (Sequence[str]): Names of the files with their endings, each once; files of
+            one name in two folders keep the folder, as in ``a/clip1.avi``.
         scores_NK (np.ndarray): Class probabilities, float32, (N, K).
         classes (Sequence[str]): Class names.
         labels_N (np.ndarray, optional): True labels in [0, K), int64, (N, ); None
@@ -33,7 +35,7 @@ class Results:
         data (str): What the clips are, for titles: a score without its data means
             nothing.
         failed (Mapping[str, str]): Clips that could not be read, which are not among
-            ``videos``: the reason by video id.
+            ``videos``: the reason by video.
 
     Raises:
         HRI30Error: lengths that disagree, a video that stands twice, scores that are
@@ -95,11 +97,21 @@ class Results:
         """The class with the highest score, int64, (N, )."""
         return self.scores_NK.argmax(axis=1)
 
+    @staticmethod
+    def video_id(video: str) -> str:
+        """Returns the name of a video without its ending, as a submission has it.
+
+        >>> Results.video_id('testvideo001.avi')
+        'testvideo001'
+        """
+        suffix = PurePosixPath(video).suffix
+        return video.removesuffix(suffix) if suffix.lower() in VIDEO_SUFFIXES else video
+
     def without(self, failed: Mapping[str, str]) -> 'Results':
         """Returns them with scores taken away.
 
         Args:
-            failed (Mapping[str, str]): The reason by video id; a clip that has no score
+            failed (Mapping[str, str]): The reason by video; a clip that has no score
                 here keeps its own, and one that is not here is left out.
         """
         kept = [i for i, video in enumerate(self.videos) if video not in failed]
@@ -145,10 +157,17 @@ class Results:
         found = read_arrays(path, 'the scores of tools/test.sh; test again to write them '
                             'anew')
         try:
+            videos = found['videos'].tolist()
+            filenames = (found['filenames'].tolist() if 'filenames' in found
+                         else [''] * len(videos))
+            # Version 0.4 dropped the ending of a file.
+            videos = [video if video.endswith(suffix) else video + suffix
+                      for video, suffix in zip(videos, (PurePosixPath(name).suffix
+                                                        for name in filenames),
+                                               strict=True)]
             results = cls(
-                found['videos'].tolist(), found['scores'], found['classes'].tolist(),
-                found.get('labels'), found.get('groups'),
-                found['filenames'].tolist() if 'filenames' in found else None,
+                videos, found['scores'], found['classes'].tolist(), found.get('labels'),
+                found.get('groups'), filenames,
                 str(found.get('data', '')),
                 dict(zip(found['failed_videos'].tolist(), found['failed_reasons'].tolist(),
                          strict=True)) if 'failed_videos' in found else {},

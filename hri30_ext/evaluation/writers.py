@@ -20,7 +20,7 @@ from .results import SCORES, Results
 SUBMISSION = 'test_set_labels.csv'
 _OF_LABELLED = ('metrics.json', 'per_class.csv', 'confusion_matrix.png', 'analysis.json')
 
-#: In the place of a class in ``predictions.csv``: the clip could not be read.
+#: In the place of a class name in ``predictions.csv``: the clip could not be read.
 FAILED = 'FAILED'
 
 
@@ -60,9 +60,10 @@ def write_results(out_dir: str | Path, results: Results, metrics: dict,
 
 
 def _write_submission(path: Path, results: Results, failed_class: str | None) -> None:
-    labels = dict(zip(results.videos, results.predicted_N.tolist(), strict=True))
+    labels = dict(zip(map(results.video_id, results.videos), results.predicted_N.tolist(),
+                      strict=True))
     for video in results.failed:
-        labels[video] = results.classes.index(failed_class)
+        labels[results.video_id(video)] = results.classes.index(failed_class)
     write_annotations(path, [
         Annotation(video, results.classes[labels[video]], labels[video] + 1)
         for video in sorted(labels)])
@@ -73,17 +74,18 @@ def format_predictions(videos: Sequence[str], scores_NK: np.ndarray,
                        failed: Mapping[str, str] | None = None) -> str:
     """Formats ``predictions.csv``: a row a clip.
 
-    ``Predicted_Class`` is the name and ``Predicted_Label`` the 1-based id;
-    confidences have four decimals. A clip that could not be read has the class
-    :data:`FAILED`, id and confidence 0, and the reason in ``Top_5``.
+    ``Video`` is the file's name with its ending, ``Predicted_Class`` the 1-based id,
+    ``Predicted_Label`` the name; confidences have four decimals. A clip that could not be
+    read has no id, the name :data:`FAILED`, confidence 0, and the reason in ``Top_5``.
     """
     rows = []
     for video, scores_K in zip(videos, scores_NK, strict=True):
         top = np.argsort(-scores_K, kind='stable')[:5]
-        rows.append((video, classes[top[0]], top[0] + 1, f'{scores_K[top[0]]:.4f}',
+        rows.append((video, top[0] + 1, classes[top[0]], f'{scores_K[top[0]]:.4f}',
                      '; '.join(f'{classes[k]}({scores_K[k]:.4f})' for k in top)))
     if failed:
-        rows += [(video, FAILED, 0, f'{0:.4f}', reason) for video, reason in failed.items()]
+        rows += [(video, '', FAILED, '0.0000', reason)
+                 for video, reason in failed.items()]
         rows.sort(key=lambda row: row[0])
     return format_csv(('Video', 'Predicted_Class', 'Predicted_Label', 'Confidence',
                         'Top_5'), rows)

@@ -204,7 +204,7 @@ def test_names_of_test_clips_say_nothing(checkpoint, clips_root, options, tmp_pa
         run_test(DEMO_CONFIG, checkpoint, 'test', str(root / 'out'),
                  {**options, 'data_root': str(root)})
         found = Results.load(root / 'out' / 'test')
-        scores.append([found.scores_NK[found.videos.index(names[i - turn])]
+        scores.append([found.scores_NK[found.videos.index(f'{names[i - turn]}.avi')]
                        for i in range(len(names))])
     np.testing.assert_allclose(*scores, atol=1e-5)
     assert np.ptp(scores[0], axis=0).max() > 0.02  # the clips do differ

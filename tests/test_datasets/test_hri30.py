@@ -60,6 +60,14 @@ def test_wrong_folders(name_clips, names, message):
         load_labelled_clips(name_clips(*names), HRI30_CLASSES)
 
 
+def test_test_clips_of_one_name_keep_their_folder(name_clips):
+    root = name_clips('test_set/a/x.avi', 'test_set/b/x.avi', 'test_set/b/y.avi')
+    clips = load_test_clips(root, HRI30_CLASSES)
+    assert [clip['video_id'] for clip in clips] == ['a/x', 'b/x', 'y']
+    with pytest.raises(HRI30Error, match='1 clips are there twice'):
+        load_test_clips(name_clips('test_set/b/y.mp4'), HRI30_CLASSES)
+
+
 def test_missing_root(tmp_path):
     with pytest.raises(HRI30Error, match='no such data folder'):
         load_labelled_clips(tmp_path / 'absent', HRI30_CLASSES)

@@ -135,5 +135,5 @@ def test_clips_that_one_model_could_not_read(folders):
     fused = Results.load(out)
     assert fused.failed == {'testvideo07': 'cannot be decoded (x).'}
     assert not (out / 'test_set_labels.csv').exists()
-    assert 'testvideo07,FAILED,0' in (out / 'predictions.csv').read_text()
+    assert 'testvideo07,,FAILED,0.0000' in (out / 'predictions.csv').read_text()
     assert '1 clips more could not be read' in format_ensemble(summary, out)

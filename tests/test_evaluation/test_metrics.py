@@ -49,13 +49,14 @@ def test_evaluating_batches_writes_every_video_once(tmp_path, labelled):
     metric.dataset_meta = dict(classes=['A', 'B', 'C'])
     for order in ([3, 1], [0, 2]):
         metric.process(None, [
-            ActionDataSample(metainfo=dict(video_id=f'video{i}'))
+            ActionDataSample(metainfo=dict(video_id=f'video{i}',
+                                           filename=f'/clips/video{i}.avi'))
             .set_gt_label(int(LABELS[i]) if labelled else -1)
             .set_pred_score(torch.from_numpy(SCORES[i])).to_dict() for i in order])
     result = metric.evaluate(4)
     assert result['num_videos'] == 4 and ('top1' in result) == labelled
     with np.load(tmp_path / 'scores.npz') as arrays:
-        assert arrays['videos'].tolist() == ['video0', 'video1', 'video2', 'video3']
+        assert arrays['videos'].tolist() == [f'video{i}.avi' for i in range(4)]
         np.testing.assert_array_equal(arrays['scores'], SCORES)
         assert ('labels' in arrays) == labelled
     assert (tmp_path / 'metrics.json').exists() == labelled

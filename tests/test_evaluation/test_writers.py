@@ -18,16 +18,16 @@ from hri30_ext.evaluation.writers import (
 def test_predictions():
     scores = np.zeros((1, 30), np.float32)
     scores[0, [24, 25, 0, 1, 2]] = .9823, .0142, .002, .001, .0005
-    assert format_predictions(['testvideo001'], scores, HRI30_CLASSES) == (
+    assert format_predictions(['video_001.avi'], scores, HRI30_CLASSES) == (
         'Video,Predicted_Class,Predicted_Label,Confidence,Top_5\n'
-        'testvideo001,UsingTheDrill,25,0.9823,UsingTheDrill(0.9823); '
+        'video_001.avi,25,UsingTheDrill,0.9823,UsingTheDrill(0.9823); '
         'UsingThePolisher(0.0142); DeliverObject(0.0020); '
         'MoveBackwardsWhileDrilling(0.0010); MoveBackwardsWhilePolishing(0.0005)\n')
 
 
 def test_names_with_commas_and_quotes_stay_in_their_column():
     text = format_predictions(['a,b"c'], np.array([[1., 0.]]), ['A', 'B'])
-    assert text.splitlines()[1] == '"a,b""c",A,1,1.0000,A(1.0000); B(0.0000)'
+    assert text.splitlines()[1] == '"a,b""c",1,A,1.0000,A(1.0000); B(0.0000)'
 
 
 def test_per_class():
@@ -41,7 +41,7 @@ def test_per_class():
 def test_submission_is_sorted_and_spelt_as_released(tmp_path):
     scores = np.zeros((2, 30), np.float32)
     scores[0, 28] = scores[1, 17] = 1
-    write_results(tmp_path, Results(['testvideo002', 'testvideo001'], scores,
+    write_results(tmp_path, Results(['testvideo002.avi', 'testvideo001.mp4'], scores,
                                     HRI30_CLASSES), {}, submission=True)
     assert (tmp_path / 'test_set_labels.csv').read_bytes() == (
         b'testvideo001,NoCollaborativeWithDrilll,18\ntestvideo002,WalkingWithDrill,29\n')
@@ -64,8 +64,8 @@ def test_clips_that_could_not_be_read(tmp_path):
     (tmp_path / 'test_set_labels.csv').write_text('of an earlier test')
     write_results(tmp_path, results, metrics, submission=True)
     assert (tmp_path / 'predictions.csv').read_text().splitlines()[1:] == [
-        'a,B,2,1.0000,B(1.0000); A(0.0000)', """b,FAILED,0,0.0000,"'=cmd(), ""x""\"""",
-        'c,A,1,1.0000,A(1.0000); B(0.0000)', 'd,FAILED,0,0.0000,gone']
+        'a,2,B,1.0000,B(1.0000); A(0.0000)', """b,,FAILED,0.0000,"'=cmd(), ""x""\"""",
+        'c,1,A,1.0000,A(1.0000); B(0.0000)', 'd,,FAILED,0.0000,gone']
     assert not (tmp_path / 'test_set_labels.csv').exists()
     write_results(tmp_path, results, metrics, submission=True, failed_class='B')
     assert (tmp_path / 'test_set_labels.csv').read_text() == 'a,B,2\nb,B,2\nc,A,1\nd,B,2\n'
