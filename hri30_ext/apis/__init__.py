@@ -6,7 +6,8 @@ with neither torch nor MMAction2 installed.
 
 import importlib
 
-_MODULES = {'Recognizer': 'recognizer', 'test': 'testing', 'train': 'training'}
+_MODULES = {'Recognizer': 'recognizer', 'report': 'reporting', 'test': 'testing',
+            'train': 'training'}
 
 __all__ = sorted(_MODULES)
 

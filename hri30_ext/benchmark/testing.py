@@ -50,8 +50,8 @@ def our_test(turns, setup: Setup, checkpoint: str, clips: int | None,
     cfg.test_dataloader.dataset.indices = chosen
     while True:
         turns.wait()
-        metrics, seconds = run_split(cfg, 'val', Path(setup.scratch('result')))
-        turns.report(seconds / len(chosen), top1=metrics.get('top1'))
+        tested = run_split(cfg, 'val', Path(setup.scratch('result')))
+        turns.report(tested.seconds / len(chosen), top1=tested.metrics.get('top1'))
 
 
 def stock_test(turns, setup: Setup, checkpoint: str, clips: int | None,

@@ -1,11 +1,13 @@
 """Frames of clips as images that lie in the page itself."""
 
 import base64
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+from mmaction.registry import TRANSFORMS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
@@ -22,40 +24,32 @@ def choose_frames(filename: str, total: int, cfg: Config | None) -> np.ndarray:
 
     Args:
         filename (str): The clip.
-        total (int): Its frames.
-        cfg (Config, optional): Its ``test_pipeline`` says how clips are sampled; without
-            it, the middles of equal segments are shown, as by the default pipeline.
+        total (int): Its number of frames.
+        cfg (Config, optional): Its ``test_pipeline`` defines how clips are sampled;
+            without it, or if its sampler needs more than a file, the middles of equal
+            segments are shown, as by the default pipeline.
 
     Returns:
         np.ndarray: Indices in [0, total), int64, (``SHOWN``, ) or fewer, evenly from
-        what is sampled; of several views, from the first.
+        the sampled ones; of several views, from the first.
     """
-    indices = None
-    if cfg is not None:
-        indices = _sampled(filename, total, cfg)
-    if indices is None:
-        indices = ((np.arange(SHOWN) + .5) * total / SHOWN).astype(np.int64)
-    shown = np.unique(np.linspace(0, len(indices) - 1, SHOWN).round().astype(np.int64))
-    return np.clip(np.asarray(indices, np.int64)[shown], 0, total - 1)
+    indices = ((np.arange(SHOWN) + .5) * total / SHOWN).astype(np.int64)
+    step = next((step for step in (cfg or {}).get('test_pipeline', [])
+                 if 'clip_len' in step), None)
+    if step:
+        init_default_scope(cfg.get('default_scope', 'mmaction'))
+        with contextlib.suppress(Exception):  # whatever it needs: frames are no metric
+            indices = np.ravel(TRANSFORMS.build(dict(step))(dict(
+                filename=filename, label=-1, start_index=0, modality='RGB',
+                total_frames=total, avg_fps=30))['frame_inds'])
+            # Of several views the first; frames of a model of 2D frames are views of one.
+            indices = indices[:step['clip_len']] if step['clip_len'] > 1 else indices
+    return np.clip(_thin(indices), 0, total - 1)
 
 
-def _sampled(filename: str, total: int, cfg: Config) -> np.ndarray | None:
-    """Returns what the test pipeline samples, (T, ), or None where that is not known."""
-    from mmaction.registry import TRANSFORMS
-    init_default_scope(cfg.get('default_scope', 'mmaction'))
-    results = dict(filename=filename, label=-1, start_index=0, modality='RGB',
-                   total_frames=total, avg_fps=30)
-    for step in cfg.get('test_pipeline', []):
-        if 'clip_len' not in step:
-            continue
-        try:
-            indices = np.ravel(TRANSFORMS.build(dict(step))(results)['frame_inds'])
-            # Of several views the first, as in explain_clips; frames of a model of 2D
-            # frames are views of one.
-            return indices[:step['clip_len']] if step['clip_len'] > 1 else indices
-        except Exception:  # whatever it needs and does not get: frames are no metric
-            return None
-    return None
+def _thin(values: np.ndarray) -> np.ndarray:
+    """Returns at most ``SHOWN`` of the values along the first axis, evenly."""
+    return values[np.unique(np.linspace(0, len(values) - 1, SHOWN).round().astype(int))]
 
 
 def read_frames(filename: str, cfg: Config | None = None) -> np.ndarray:
@@ -71,7 +65,7 @@ def read_frames(filename: str, cfg: Config | None = None) -> np.ndarray:
     # A file, and an absolute path: what is in scores.npz never becomes a URL to FFmpeg.
     if not filename or not path.is_file():
         raise HRI30Error(f'{filename or "the clip"}: no such file.\nExpected the clip '
-                         'where it lay when it was tested; test again after moving data.')
+                         'where it was tested; test again after moving data.')
     video = Video(path.resolve())
     frames = video.read(choose_frames(str(path), len(video), cfg))
     height, width = frames[0].shape[:2]
@@ -90,9 +84,8 @@ def to_data_uris(frames_THWC: np.ndarray, shape: Sequence[int] | None = None) ->
     Returns:
         list[str]: T data URIs, of ``SHOWN`` frames at most.
     """
-    shown = np.unique(np.linspace(0, len(frames_THWC) - 1, SHOWN).round().astype(int))
     uris = []
-    for frame in frames_THWC[shown]:
+    for frame in _thin(frames_THWC):
         if shape is not None and tuple(frame.shape[:2]) != tuple(shape):
             frame = cv2.resize(frame, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
         done, data = cv2.imencode('.jpg', cv2.cvtColor(frame, cv2.COLOR_RGB2BGR),
