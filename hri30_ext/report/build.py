@@ -22,7 +22,7 @@ from ..utils.fileio import atomic_write_text
 from . import provenance
 from .charts import line_chart, reliability_chart
 from .explain import explain_clips
-from .frames import read_frames, to_data_uris
+from .frames import ShownClip, read_clip, to_data_uris
 
 #: The file that is written.
 REPORT = 'report.html'
@@ -338,29 +338,19 @@ def _card(results: Results, i: int) -> dict:
 def _add_pictures(galleries: list[dict], results: Results, cfg: Config | None,
                   model: nn.Module | None) -> str:
     """Adds frames and overlays to the cards; returns why overlays are missing."""
-    readable = []  # cards with frames, their files, and the (height, width) of the frames
+    shown: list[tuple[dict, ShownClip]] = []
     for card in [card for gallery in galleries for card in gallery['cards']]:
-        filename = results.filenames[card['index']]
         try:
-            if not filename:
-                raise HRI30Error('the path of the clip was not recorded.')
-            frames_THWC = read_frames(filename, cfg)
+            clip = read_clip(results.filenames[card['index']], card['predicted_label'], cfg)
         except HRI30Error as error:
             card['note'] = 'Not shown: ' + str(error).splitlines()[0]
             continue
-        card['frames'] = to_data_uris(frames_THWC)
-        readable.append((card, Path(filename).resolve(), frames_THWC.shape[1:3]))
+        card['frames'] = to_data_uris(clip.frames_THWC, clip.size)
+        shown.append((card, clip))
     if cfg is None or model is None:
         return ''
-    overlays, reason = explain_clips(
-        model, cfg, [filename for _, filename, _ in readable],
-        [card['predicted_label'] for card, _, _ in readable])
-    cropped = any('Crop' in step['type'] for step in cfg.test_pipeline)
-    for (card, _, shape), frames_THWC in zip(readable, overlays, strict=True):
+    overlays, reason = explain_clips(model, [clip.sample for _, clip in shown])
+    for (card, clip), frames_THWC in zip(shown, overlays, strict=True):
         if frames_THWC is not None:
-            # A whole frame that was squeezed to the input size is shown in the aspect ratio
-            # of the frame above it; a crop keeps its own.
-            height, width = frames_THWC.shape[1:3]
-            card['overlays'] = to_data_uris(frames_THWC, shape if not cropped else (
-                shape[0], max(1, round(shape[0] * width / height))))
+            card['overlays'] = to_data_uris(frames_THWC[:len(clip.frames_THWC)], clip.size)
     return reason

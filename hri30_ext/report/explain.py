@@ -2,14 +2,11 @@
 
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from mmaction.utils import GradCAM
-from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import init_default_scope
+from mmengine.dataset import pseudo_collate
 from torch import nn
 
 # The last stage that still has a map over the frame, where mmaction2's models keep it.
@@ -30,57 +27,37 @@ def find_target_layer(model: nn.Module) -> str | None:
     return next((name for name in _LAYERS if name in modules), None)
 
 
-def explain_clips(model: nn.Module, cfg: Config, filenames: Sequence[str],
-                  classes: Sequence[int]) -> tuple[list[np.ndarray | None], str]:
+def explain_clips(model: nn.Module, samples: Sequence[dict]
+                  ) -> tuple[list[np.ndarray | None], str]:
     """Overlays clips with a map of what speaks for a class in the last stage.
-
-    Clips are read by ``cfg.test_pipeline``. Of several views, the first is shown.
 
     Args:
         model (nn.Module): A recognizer without wrapper. It is left in evaluation mode, all
             its parameters with gradients.
-        cfg (Config): Of the model.
-        filenames (Sequence[str]): N clips.
-        classes (Sequence[int]): The class to look for in each, 0-based, (N, ).
+        samples (Sequence[dict]): N clips as the test pipeline packs them; the label of
+            each is the class to look for.
 
     Returns:
-        tuple[list[np.ndarray | None], str]: For each clip RGB frames, (T, H, W, 3)
-        uint8, or None; and the reason for missing ones, empty if there are none.
+        tuple[list[np.ndarray | None], str]: For each clip RGB frames, (T, H, W, 3) uint8,
+        those of the first view first, or None; and why they are missing, or empty.
     """
-    overlays: list[np.ndarray | None] = [None] * len(filenames)
-    if not filenames:
-        return overlays, ''
+    nothing: list[np.ndarray | None] = [None] * len(samples)
+    if not samples:
+        return nothing, ''
     layer = find_target_layer(model)
     if layer is None:
         kind = type(getattr(model, 'backbone', model)).__name__
-        return overlays, (f'Where a {kind} looks is not shown: '
-                          'Grad-CAM needs the last stage of a ResNet (layer4).')
-    init_default_scope(cfg.get('default_scope', 'mmaction'))
+        return nothing, (f'Where a {kind} looks is not shown: '
+                         'Grad-CAM needs the last stage of a ResNet (layer4).')
     camera = GradCAM(model, layer)
     # After GradCAM's eval(), which freezes the frozen stages again: no gradient would
     # come back through them.
     model.requires_grad_(True)
-    pipeline = Compose(cfg.test_pipeline)
-    # Models of 2D frames get all views in one row; if each frame is a view of its own
-    # (clip_len=1), all are shown.
-    frames = next((step['clip_len'] for step in cfg.test_pipeline
-                   if step.get('clip_len', 1) > 1), None)
-    failures = []
-    for i, (filename, label) in enumerate(zip(filenames, classes, strict=True)):
-        try:
-            packed = pipeline(dict(filename=str(filename), label=int(label),
-                                   start_index=0, modality='RGB'))
-        except Exception as error:  # decoders raise many kinds for a bad file
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            failures.append(f'{Path(filename).name}: {reason[0][:160]}')
-            continue
-        try:
-            overlays[i] = _overlay(camera, packed)[:frames]
-        except RuntimeError as error:
-            return [None] * len(filenames), (
-                'Where the model looks is not shown: Grad-CAM failed '
-                f'({str(error).splitlines()[0][:160]}).')
-    return overlays, '; '.join(failures)
+    try:
+        return [_overlay(camera, sample) for sample in samples], ''
+    except RuntimeError as error:
+        return nothing, ('Where the model looks is not shown: Grad-CAM failed '
+                         f'({str(error).splitlines()[0][:160]}).')
 
 
 def _overlay(camera: GradCAM, packed: dict) -> np.ndarray:

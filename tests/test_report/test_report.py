@@ -16,7 +16,7 @@ from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.results import Results
 from hri30_ext.evaluation.writers import write_curves
 from hri30_ext.names import HRI30_CLASSES, VIDEO_SUFFIXES
-from hri30_ext.report.frames import read_frames, to_data_uris
+from hri30_ext.report.frames import read_clip, to_data_uris
 
 # Runs if any name is not escaped: in text, in an attribute, in a script's data.
 HOSTILE = '"><img src=x onerror=window.hacked=1></script><script>window.hacked=1</script>\''
@@ -137,18 +137,23 @@ def test_clips_are_shown_and_those_that_cannot_be_read_are_noted(tmp_path, clips
     broken.write_bytes(b'not a video')
     filenames = [str(broken), '', str(tmp_path / 'gone.avi'), 'https://example.org/a.avi']
     text = text_of(tmp_path / 'val', make_results(filenames=filenames), cfg=cfg)
-    for note in ('cannot be decoded', 'was not recorded', 'gone.avi: no such file',
+    for note in ('cannot be decoded', 'the clip: no such file', 'gone.avi: no such file',
                  'a.avi: no such file'):
         assert note in text
     assert 'data:image/jpeg' not in text
 
 
 def test_frames_are_those_of_testing(clips, cfg):
-    frames = read_frames(clips[0], cfg)
-    # The fixture's config samples four.
-    assert frames.shape == (4, 117, 176, 3) and frames.dtype == np.uint8
-    assert read_frames(clips[0]).shape == (8, 117, 176, 3)
-    uris = to_data_uris(frames, (20, 30))
+    cfg.test_pipeline[1].num_clips = 2
+    frames, size, sample = read_clip(clips[0], 2, cfg)
+    # The first view of the two that the model gets, in the aspect ratio of the clip.
+    assert frames.shape == (4, 32, 32, 3) and size == (176, 117)
+    inputs_VCTHW = sample['inputs'].numpy()
+    np.testing.assert_array_equal(frames, inputs_VCTHW[0].transpose(1, 2, 3, 0))
+    assert int(sample['data_samples'].gt_label) == 2 and len(inputs_VCTHW) == 2
+    whole = read_clip(clips[0], 2)
+    assert whole.frames_THWC.shape == (8, 64, 96, 3) and whole.size == (176, 117)
+    uris = to_data_uris(frames, size)
     assert len(uris) == 4 and all(uri.startswith('data:image/jpeg;base64,') for uri in uris)
 
 
