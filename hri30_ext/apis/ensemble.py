@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..errors import HRI30Error, first_cases
 from ..evaluation.compare import check_same_clips
 from ..evaluation.ensemble import fit_weights, fuse, fused_loss

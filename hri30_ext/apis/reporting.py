@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mmengine.device import get_device
 
+from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..config import load_config
 from ..deploy.torch_backend import build_recognizer
 from ..errors import HRI30Error

@@ -27,6 +27,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
+from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..apis.common import describe_data
 from ..apis.testing import prepare
 from ..errors import HRI30Error

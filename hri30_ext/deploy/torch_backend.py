@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model
 from torch import nn
 
+from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..apis.common import drop_pretrained
 from ..engine.runner import explain_other_form, fit_weights
 from ..errors import HRI30Error

@@ -225,12 +225,8 @@ def load_temperature(checkpoint: str | Path) -> float | None:
     if not path.is_file():
         return None
     remedy = 'remove it, or test the validation clips again to replace it'
-    try:
-        content = msgspec.convert(
-            read_json(path, f'the temperature of a checkpoint; {remedy}'), Calibration)
-    except msgspec.ValidationError as error:
-        raise HRI30Error(f'{path}: not the temperature of a checkpoint ({error}).\n'
-                         f'{remedy.capitalize()}.') from error
+    content = read_json(path, f'the temperature of a checkpoint; {remedy}',
+                        schema=Calibration)
     checkpoint = Path(checkpoint).expanduser()
     if checkpoint.is_file() and sha256_of(checkpoint) != content.checkpoint_sha256:
         raise HRI30Error(f'{path}: was fitted for another checkpoint than the '

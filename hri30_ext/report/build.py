@@ -17,7 +17,7 @@ from torch import nn
 from ..errors import HRI30Error
 from ..evaluation.metrics import ClassScores, HRI30Metric
 from ..evaluation.results import SCORES, Results
-from ..evaluation.writers import is_learning_rate, read_curves
+from ..utils.curves import is_learning_rate, read_curves
 from ..utils.fileio import atomic_write_text
 from . import provenance
 from .charts import line_chart, reliability_chart

@@ -14,9 +14,9 @@ from hri30_ext.apis.reporting import report
 from hri30_ext.config import load_config
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.results import Results
-from hri30_ext.evaluation.writers import write_curves
 from hri30_ext.names import HRI30_CLASSES, VIDEO_SUFFIXES
 from hri30_ext.report.frames import read_clip, to_data_uris
+from hri30_ext.utils.curves import write_curves
 
 # Runs if any name is not escaped: in text, in an attribute, in a script's data.
 HOSTILE = '"><img src=x onerror=window.hacked=1></script><script>window.hacked=1</script>\''

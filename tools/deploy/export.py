@@ -1,17 +1,12 @@
 """Exports a checkpoint to a folder that runs without torch and MMAction2."""
 
 import argparse
-import sys
-from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Export a checkpoint for ONNX Runtime or OpenVINO, and compare it with '
                     'the trained model on the validation clips; an export that differs too '
                     'much is not kept.',
@@ -28,13 +23,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--calibration-clips', type=int, default=128, metavar='N',
                         help='training clips that int8 takes ranges from, at most; '
                              'default: %(default)s')
-    _cli.add_runtime_arguments(parser)
+    cli.add_runtime_arguments(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    _cli.choose_device(args.device)
+    cli.choose_device(args.device)
     import hri30_ext.modules  # noqa: F401  (first: it mends what the others import)
     from hri30_ext.config import parse_options
     from hri30_ext.deploy.export import export
@@ -47,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

@@ -3,18 +3,13 @@
 import argparse
 import dataclasses
 import os
-import sys
-from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
     from hri30_ext.deploy.serve.settings import Settings
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Serve an exported model on this machine: a page at /, clips at '
                     '/v1/predict, frames of a camera at the WebSocket /v1/stream; '
                     'described by /openapi.json.',
@@ -60,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)
