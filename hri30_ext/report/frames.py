@@ -62,18 +62,18 @@ def read_clip(filename: str, label: int, cfg: Config | None = None) -> ShownClip
     results = dict(filename=str(path), label=label, start_index=0, modality='RGB')
     try:
         for step in Compose(cfg.test_pipeline).transforms:
+            if type(step).__name__ == 'FormatShape':
+                frames, length = results['imgs'], results['clip_len']
+                shape = results.get('original_shape')
             results = step(results)
-            if isinstance(results.get('imgs'), list):  # until they are formatted
-                frames, original = results['imgs'], results.get('original_shape')
-                length = results['clip_len']
     except Exception as error:  # decoders raise many kinds for a bad file
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise HRI30Error(reason[0]) from error
     # Where each frame is a view of its own, all are shown.
     frames_THWC = np.stack(frames[:length] if length > 1 else frames)
     cropped = any('Crop' in step['type'] for step in cfg.test_pipeline)
-    shape = frames_THWC.shape[1:3] if cropped or original is None else original
-    return ShownClip(frames_THWC, _size(shape), results)
+    own = cropped or shape is None
+    return ShownClip(frames_THWC, _size(frames_THWC.shape[1:3] if own else shape), results)
 
 
 def _size(shape: tuple[int, int]) -> tuple[int, int]:

@@ -23,7 +23,8 @@ for (const table of document.querySelectorAll('table.sortable')) {
 
 // ---- the confusion matrix ---------------------------------------------------------------
 
-const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0],
+  Home: [0, -1], End: [0, 1] };
 
 function setUpMatrix(matrix) {
   const find = (name) => document.getElementById(name);
@@ -97,14 +98,17 @@ function setUpMatrix(matrix) {
     const step = STEPS[event.key];
     if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
+    const toTheEnd = event.key === 'Home' || event.key === 'End';
     let { i, j } = event.target.dataset;
     let cell;
+    let target;
     do {
       i = Number(i) + step[0];
       j = Number(j) + step[1];
       cell = cells[i]?.[j];
-    } while (cell && !visible(cell));
-    cell?.focus();
+      if (cell && visible(cell)) target = cell;
+    } while (cell && (toTheEnd || !target));
+    target?.focus();
   }
 
   const hide = () => { tooltip.hidden = true; };

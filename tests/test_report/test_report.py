@@ -307,6 +307,8 @@ def test_the_matrix_answers_pointer_and_keys(tmp_path, open_page):
     assert tooltip.is_visible() and tooltip.text_content() == words
     page.keyboard.press('ArrowDown')
     assert f'True: {CLASSES[1]}\n' in tooltip.text_content()
+    page.keyboard.press('End')
+    assert f'Predicted: {CLASSES[2]}\n' in tooltip.text_content()
     page.keyboard.press('Escape')
     assert tooltip.is_hidden()
 
