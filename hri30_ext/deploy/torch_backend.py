@@ -58,7 +58,7 @@ class Whole(nn.Module):
             x = x_NTHWC.permute(0, 4, 1, 2, 3).unsqueeze(1)  # N, one view, C, T, H, W
         # The recognizers take views of this, which wants the memory in order.
         logits_NK = self.recognizer.extract_feat(x.contiguous(), stage='head')[0]
-        return logits_NK.softmax(dim=1)
+        return logits_NK.float().softmax(dim=1)
 
 
 class FrameStage(nn.Module):
@@ -92,7 +92,7 @@ class ClipStage(nn.Module):
     def forward(self, features_NTCHW: torch.Tensor) -> torch.Tensor:
         """Predicts clips from the features of their frames."""
         x_NCTHW = features_NTCHW.permute(0, 2, 1, 3, 4)
-        return self.head(self.stages(x_NCTHW)).softmax(dim=1)
+        return self.head(self.stages(x_NCTHW)).float().softmax(dim=1)
 
 
 def _sees_single_frames(module: nn.Module) -> bool:
