@@ -14,7 +14,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Export a checkpoint for ONNX Runtime or OpenVINO, and compare it with '
                     'the trained model on the validation clips; an export that differs too '
-                    'much is not kept.',
+                    'much is not kept.', allow_abbrev=False,
         epilog='To predict with it: python -m hri30_ext.deploy.run FOLDER CLIP...')
     parser.add_argument('config', metavar='CONFIG', help='the config that was trained')
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help='its .pth file')
@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', required=True, metavar='FOLDER',
                         help='a new folder, or an exported one, which is replaced')
     parser.add_argument('--calibration-clips', type=int, default=128, metavar='N',
-                        help='training clips that int8 takes ranges from, at most; '
+                        help='training clips to calibrate int8 on, at most; '
                              'default: %(default)s')
     _cli.add_runtime_arguments(parser)
     return parser.parse_args()
@@ -35,9 +35,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     _cli.choose_device(args.device)
-    import hri30_ext.modules  # noqa: F401  (first: it mends what the others import)
+    import hri30_ext.modules  # noqa: F401  (first: it fixes what the others import)
+    from hri30_ext.apis.exporting import export
     from hri30_ext.config import parse_options
-    from hri30_ext.deploy.export import export
     info = export(args.config, args.checkpoint, args.format, args.precision, args.out,
                   options=parse_options(args.cfg_options),
                   device='cuda' if (args.device or '').startswith('cuda') else 'cpu',
