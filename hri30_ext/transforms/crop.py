@@ -1,27 +1,68 @@
-"""Cropping and resizing in one step.
+"""Cropping and resizing.
 
 Shapes: T frames, H height and W width in pixels.
 """
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
 from ..errors import HRI30Error
+from ..video.preprocessing import Resize, ResizeShortSide
+from ..video.resize import resize
 
 _ATTEMPTS = 10
 
 
 @TRANSFORMS.register_module()
-class CropResize(BaseTransform):
-    """Crops the same random part of all frames, and resizes it, in one step.
+class ResizeClip(BaseTransform):
+    """Resizes the frames of a clip, with the same pixels as exported models and streams.
 
-    What ``Resize`` to a square, ``RandomResizedCrop`` and ``Resize`` of mmaction2 come to,
-    without the first: pixels outside the crop are never touched, and those within are
+    mmaction2's ``Resize`` interpolates with OpenCV, which skips pixels of larger frames.
+
+    Required Keys:
+
+        - imgs
+
+    Modified Keys:
+
+        - imgs, (T, H, W, 3) uint8 of one array
+        - img_shape
+
+    Args:
+        scale (tuple[int, int]): Width and height in pixels, whatever the aspect ratio; or
+            -1 and the length of the shorter side, which keeps the aspect ratio.
+
+    Raises:
+        HRI30Error: an invalid scale.
+    """
+
+    def __init__(self, scale: Sequence[int]) -> None:
+        if len(scale) != 2 or max(scale) < 1 or min(scale) < 1 and min(scale) != -1:
+            raise HRI30Error(f'ResizeClip: scale={scale!r}, expected width and height in '
+                             'pixels, such as (224, 224), or -1 and the short side.')
+        self.scale = tuple(scale)
+        self._resize = (ResizeShortSide(max(scale)) if -1 in scale else Resize(*scale))
+
+    def transform(self, results: dict) -> dict:
+        """Resizes the frames."""
+        results['imgs'] = np.stack([self._resize(frame) for frame in results['imgs']])
+        results['img_shape'] = results['imgs'].shape[1:3]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(scale={self.scale})'
+
+
+@TRANSFORMS.register_module()
+class CropResize(BaseTransform):
+    """Crops the same random part of all frames and resizes it, in one step.
+
+    Equivalent to ``Resize`` to a square, ``RandomResizedCrop`` and ``Resize`` of mmaction2
+    without the first: pixels outside the crop are never read, and those within are
     interpolated once.
 
     Required Keys:
@@ -30,8 +71,8 @@ class CropResize(BaseTransform):
 
     Added Keys:
 
-        - crop_quadruple (np.ndarray): x, y, width and height of the crop in parts of the
-          frame, (4, ) float32.
+        - crop_quadruple (np.ndarray): x, y, width and height of the crop as fractions of
+          the frame, (4, ) float32.
 
     Modified Keys:
 
@@ -41,18 +82,18 @@ class CropResize(BaseTransform):
     Args:
         scale (tuple[int, int]): Width and height of the result in pixels. The aspect
             ratio of the crop is not kept.
-        area_range (tuple[float, float], optional): Part of the frame's area that is kept,
-            within (0, 1]. None: the whole frame.
-        aspect_ratio_range (tuple[float, float], optional): Width to height of the crop
-            against those of the frame: 1 keeps the frame's aspect ratio. None: (3/4, 4/3),
-            as of mmaction2's crop of a square.
+        area_range (tuple[float, float], optional): Fraction of the frame's area that is
+            kept, within (0, 1]. None: the whole frame.
+        aspect_ratio_range (tuple[float, float], optional): Aspect ratio of the crop divided
+            by that of the frame: 1 keeps the frame's. None: (3/4, 4/3), as mmaction2's
+            crop of a square.
 
     Attributes:
         scale_WH (torch.Tensor): ``scale``, (2, ) int64 in shared memory: a training that
             changes it between epochs changes it in its loading processes as well.
 
     Raises:
-        HRI30Error: a range or scale that is none.
+        HRI30Error: an invalid range or scale.
     """
 
     def __init__(self, scale: Sequence[int], area_range: Sequence[float] | None = None,
@@ -64,8 +105,8 @@ class CropResize(BaseTransform):
                              'pixels, such as (224, 224).')
         low, high = area_range
         if not 0 < low <= high <= 1:
-            raise HRI30Error(f'CropResize: area_range={area_range!r}, expected two parts '
-                             'of the area, such as (0.6, 1.0).')
+            raise HRI30Error(f'CropResize: area_range={area_range!r}, expected two '
+                             'fractions of the area, such as (0.6, 1.0).')
         if not 0 < aspect_ratio_range[0] <= aspect_ratio_range[1]:
             raise HRI30Error(f'CropResize: aspect_ratio_range={aspect_ratio_range!r}, '
                              'expected two ratios, such as (0.75, 1.33).')
@@ -85,8 +126,8 @@ class CropResize(BaseTransform):
         new_width, new_height = self.scale_WH.tolist()
         resized_THWC = np.empty((len(frames), new_height, new_width, 3), np.uint8)
         for frame, resized in zip(frames, resized_THWC, strict=True):
-            cv2.resize(frame[top:top + crop_h, left:left + crop_w], (new_width, new_height),
-                       dst=resized, interpolation=cv2.INTER_LINEAR)
+            resize(frame[top:top + crop_h, left:left + crop_w], new_width, new_height,
+                   out=resized)
         results['imgs'] = resized_THWC
         results['img_shape'] = (new_height, new_width)
         results['crop_quadruple'] = np.array(
@@ -94,7 +135,7 @@ class CropResize(BaseTransform):
         return results
 
     def _draw_parts(self) -> tuple[float, float]:
-        """Draws which part of width and of height is kept."""
+        """Draws which fractions of width and height are kept."""
         if self.area_range == (1, 1):
             return 1, 1
         low, high = np.log(self.aspect_ratio_range)

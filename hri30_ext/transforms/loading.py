@@ -11,7 +11,7 @@ from ..errors import HRI30Error
 from ..utils.parallel import available_cores
 from ..video.cache import FORMS, ClipCache
 from ..video.decode import Video, time_limit
-from ..video.decoding import scaled_size
+from ..video.resize import shrunk_size
 
 
 class BlankClip:
@@ -24,7 +24,7 @@ class BlankClip:
     total_frames = 32
 
     def __init__(self, short_side: int | None) -> None:
-        self.size = scaled_size(720, 480, short_side)
+        self.size = shrunk_size(720, 480, short_side)
 
     def read(self, indices_N: Sequence[int]) -> np.ndarray:
         """Returns black frames, (N, H, W, 3) uint8 RGB."""

@@ -1,11 +1,10 @@
 """Clips on disk, decoded where a damaged file does no harm.
 
-A decoder crashes or hangs on some damaged files, and would take a training with it. All
-clips are decoded in a process beside the one that asks, one for each of its threads, which
-is ended where it takes too long and replaced where it dies: see
-:mod:`hri30_ext.video.sandbox`.
+A decoder crashes or hangs on some damaged files. Each thread therefore decodes in a process
+of its own, which is killed where it takes too long and replaced where it dies: see
+:mod:`hri30_ext.video.sandbox`. What runs there is :mod:`hri30_ext.video.decoding`.
 
-Shapes: N frames read, H height, W width.
+Shapes: N frames read, V views of a clip, T frames of a view, H height, W width.
 """
 
 import os
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import HRI30Error
-from .sandbox import IsolatedProcess, ProcessDied
+from .sandbox import CallFailed, IsolatedProcess, ProcessDied
 
 #: Environment variable: seconds that opening a clip, or reading its frames, may take.
 SECONDS = 'HRI30_DECODE_SECONDS'
@@ -25,31 +24,47 @@ _DEFAULT_SECONDS = 30
 _own = threading.local()
 
 
-class Video:
-    """A clip on disk.
+class ClipError(HRI30Error):
+    """A clip that cannot be decoded.
 
     Args:
-        filename (str | Path): Whatever FFmpeg reads.
+        filename (str): The clip.
+        reason (str): What is wrong with it, in one line.
+        code (str): The same for programs: ``not_a_video``, ``not_a_jpeg``, ``damaged``,
+            ``too_long``, ``frame_too_large``, ``decoder_too_slow`` or ``decoder_failed``.
+    """
+
+    def __init__(self, filename: str, reason: str, code: str = 'damaged') -> None:
+        super().__init__(f'{filename}: cannot be decoded ({reason}).\n'
+                         'Expected a whole video; replace the clip or move it aside.')
+        self.reason, self.code = reason, code
+
+
+class Video:
+    """A clip on disk. Frames are de-interlaced, and turned upright as the file says.
+
+    Args:
+        filename (str | Path): A video in any format that FFmpeg reads.
         short_side (int, optional): Larger frames are scaled down to this height or width,
-            whichever is less, in pixels; the aspect ratio is kept. None: as they are.
-        threads (int): For decoding; 1 where several processes decode.
+            whichever is less, in pixels; the aspect ratio is kept. None: no scaling.
+        threads (int): Threads of the decoder; 1 where several processes decode.
 
     Attributes:
-        total_frames (int): As many as the file has packets of video: the number in a
-            container's header may be wrong or absent.
+        total_frames (int): Counted from the packets of video: the number in a container's
+            header may be wrong or absent.
         fps (float): Frames a second; 0 where unknown.
         size (tuple[int, int]): Width and height in pixels of the frames that are read.
 
     Raises:
-        HRI30Error: the file is no video, has no frames, is beyond the limits of
-            :mod:`hri30_ext.video.decoding`, or crashes or hangs the decoder.
+        ClipError: the file is not a video, has no frames, exceeds a limit of
+            :class:`hri30_ext.video.decoding.Limits`, or crashes or hangs the decoder.
     """
 
     def __init__(self, filename: str | Path, short_side: int | None = None,
                  threads: int = 1) -> None:
         self.filename = str(filename)
-        self._clip = os.path.abspath(self.filename), short_side, threads
-        facts, _ = self._ask('open_clip', *self._clip)
+        self._arguments = short_side, threads
+        facts, _ = _call(self.filename, 'open_clip', *self._arguments)
         self.total_frames: int = facts['total_frames']
         self.fps: float = facts['fps']
         self.size: tuple[int, int] = tuple(facts['size'])
@@ -58,7 +73,7 @@ class Video:
         return self.total_frames
 
     def read(self, indices_N: Sequence[int]) -> np.ndarray:
-        """Reads frames, in the order asked for.
+        """Reads frames in the given order.
 
         Args:
             indices_N (Sequence[int]): Positions from 0; a position may be repeated.
@@ -67,20 +82,21 @@ class Video:
             np.ndarray: (N, H, W, 3) uint8 RGB.
 
         Raises:
-            HRI30Error: the clip is damaged. Of a clip whose last frames alone are
-                missing, the last one that there is stands for them.
+            ClipError: the clip is damaged. If only the last frames of a clip are missing,
+                the last one present stands for them.
+            IndexError: a position outside the clip.
         """
         indices_N = list(map(int, indices_N))
         if not indices_N or min(indices_N) < 0 or max(indices_N) >= self.total_frames:
             raise IndexError(f'{self.filename}: frames {indices_N} of {self.total_frames}')
-        wanted = sorted(set(indices_N))
-        _, (frames_NHWC,) = self._ask('read_frames', *self._clip, wanted)
+        different = sorted(set(indices_N))
+        _, (frames_NHWC,) = _call(self.filename, 'read_frames', *self._arguments, different)
         width, height = self.size
-        if frames_NHWC.shape != (len(wanted), height, width, 3):
-            raise self._broken('it changed while it was read')
-        if wanted == indices_N:
+        if frames_NHWC.shape != (len(different), height, width, 3):
+            raise ClipError(self.filename, 'it changed while it was read')
+        if different == indices_N:
             return frames_NHWC
-        return frames_NHWC[np.searchsorted(wanted, indices_N)]
+        return frames_NHWC[np.searchsorted(different, indices_N)]
 
     def read_all(self) -> np.ndarray:
         """Reads every frame, (T, H, W, 3) uint8 RGB; raises what :meth:`read` does."""
@@ -93,41 +109,46 @@ class Video:
             side (int): Height and width in pixels; the aspect ratio is not kept.
 
         Returns:
-            np.ndarray: (N, side, side) uint8 luma, not de-interlaced.
+            np.ndarray: (N, side, side) uint8 luma, neither de-interlaced nor turned.
         """
-        return self._ask('read_gray', self._clip[0], side)[1][0]
-
-    def _ask(self, function: str, *arguments) -> tuple:
-        try:
-            return _process().call(f'hri30_ext.video.decoding:{function}', *arguments,
-                                   seconds=time_limit())
-        except ProcessDied as error:
-            reason = f'the decoder {error}'
-            if error.kind == 'hung':
-                reason += f'; {SECONDS} sets the limit'
-            raise self._broken(reason) from None
-        except HRI30Error as error:
-            said = f'{self._clip[0]}: '
-            if str(error).startswith(said):  # under the name that it was asked for by
-                raise HRI30Error(f'{self.filename}: {str(error)[len(said):]}') from None
-            # Of a library, which knows no file.
-            raise self._broken(f'the decoder failed: {error}') from None
-
-    def _broken(self, reason: str) -> HRI30Error:
-        return broken(self.filename, reason)
+        return _call(self.filename, 'read_gray', side)[1][0]
 
 
-def broken(filename: str, reason: str) -> HRI30Error:
-    """Returns the error of a clip that cannot be decoded."""
-    return HRI30Error(f'{filename}: cannot be decoded ({reason}).\n'
-                      'Expected a whole video; replace the clip or move it aside.')
+def read_clip(path: str | Path, preprocessing) -> np.ndarray:
+    """Decodes a clip and prepares its frames, as the test pipeline of a config does.
+
+    Args:
+        path (str | Path): The clip.
+        preprocessing (hri30_ext.video.preprocessing.Preprocessing): Of the model.
+
+    Returns:
+        np.ndarray: (V, T, H, W, 3) uint8 RGB.
+
+    Raises:
+        HRI30Error: no such file, or, as :class:`ClipError`, it cannot be decoded.
+    """
+    path = check_file(path)
+    return _call(str(path), 'read_views', {}, preprocessing.to_json())[1][0]
+
+
+def check_file(path: str | Path) -> Path:
+    """Returns the path of a file.
+
+    Raises:
+        HRI30Error: there is no such file.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        what = 'is a folder' if path.is_dir() else 'no such file'
+        raise HRI30Error(f'{path}: {what}.\nExpected a video.')
+    return path
 
 
 def time_limit() -> float:
     """Returns how long opening a clip, or reading its frames, may take, in seconds.
 
     Raises:
-        HRI30Error: the environment has no number of seconds.
+        HRI30Error: the environment variable is not a number of seconds.
     """
     text = os.environ.get(SECONDS) or str(_DEFAULT_SECONDS)
     try:
@@ -145,3 +166,25 @@ def _process() -> IsolatedProcess:
     if not hasattr(_own, 'process'):
         _own.process = IsolatedProcess()
     return _own.process
+
+
+def _call(filename: str, function: str, *arguments) -> tuple:
+    """Calls a function of :mod:`.decoding` in the process of this thread."""
+    try:
+        return _process().call(f'hri30_ext.video.decoding:{function}',
+                               os.path.abspath(filename), *arguments, seconds=time_limit())
+    except (ProcessDied, CallFailed) as error:
+        reason, code = explain_failure(error)
+        if code == 'decoder_too_slow':
+            reason += f'; {SECONDS} sets the limit'
+        raise ClipError(filename, reason, code) from None
+
+
+def explain_failure(error: ProcessDied | CallFailed) -> tuple[str, str]:
+    """Returns reason and code, as in :class:`ClipError`, of a failed decoding process."""
+    if isinstance(error, ProcessDied):
+        code = 'decoder_too_slow' if error.kind == 'hung' else 'decoder_failed'
+        return f'the decoder {error}', code
+    if error.code:
+        return error.reason, error.code
+    return f'the decoder failed: {error}', 'decoder_failed'  # a library's error

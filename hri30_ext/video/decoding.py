@@ -1,204 +1,273 @@
-"""Decoding clips: one pass, only what is needed, de-interlaced where they are interlaced.
+"""Decoding clips: one pass, only the needed frames, de-interlaced and upright.
 
-This runs in a process of its own: what reads clips is
-:class:`~hri30_ext.video.decode.Video`, which
-asks this module and lives on where a damaged file makes a decoder crash or hang.
-
-Shapes: N frames read, H height, W width.
+For untrusted files this runs in a process of its own, behind
+:class:`~hri30_ext.video.decode.Video`, which survives a file that crashes or hangs a
+decoder.
 
 The clips of HRI30 take a second or two. A decoder that seeks, as decord does for
-mmaction2's ``DecordDecode``, decodes parts of them more than once; here a clip is decoded
-from its first frame to the last one that is asked for, and only frames that are asked for
-become RGB, scaled in the same step.
+mmaction2's ``DecordDecode``, decodes parts of them more than once. Here a clip is decoded
+from its first frame to the last one needed, and only needed frames become RGB.
+
+Shapes: N frames read, V views of a clip, T frames of a view, H height, W width.
 """
 
+import contextlib
 import os
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
+from itertools import chain, islice
 from pathlib import Path
 
 import av
+import msgspec
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
-from ..errors import HRI30Error
-from .decode import broken
+from .decode import ClipError
+from .jpeg import MAX_PIXELS, decode_jpeg, encode_jpeg
+from .preprocessing import Preprocessing, Shrink
+from .resize import resize, shrunk_size
 
-#: Of the frames that a container announces, those that may be missing at its end: a clip
-#: that was cut in the middle of its last frames, or counts packed B-frames twice.
-_MISSING_ALLOWED = 0.1
+#: Frames of a clip: more than 10 minutes.
+MAX_FRAMES = 20_000
 
-#: For opening files. A playlist under the name of a clip, ffconcat or HLS, would have
-#: FFmpeg open other files, and addresses. What holds pictures itself may be read, from a
-#: disk.
+#: For opening files. A playlist named like a clip (ffconcat, HLS) would have FFmpeg open
+#: other files and addresses, so only containers that hold pictures are read, from a disk.
 OPTIONS = {
     'format_whitelist': 'avi,mov,matroska,mpeg,mpegts,mpegvideo,m4v,dv,h264,hevc,asf,flv,'
                         'ogg,mxf,ivf,gif,mjpeg,yuv4mpegpipe',
     'protocol_whitelist': 'file',
 }
 
-# FFmpeg writes about broken packets to the terminal; what matters is raised.
-av.logging.set_level(av.logging.PANIC)
+# Share of the frames announced that may be missing at the end: a clip that was cut in its
+# last frames, or counts packed B-frames twice.
+_MISSING_ALLOWED = 0.1
 
-
-def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
-    """Returns width and height in pixels of frames whose short side is at most a length.
-
-    >>> scaled_size(720, 480, 256), scaled_size(96, 64, 256)
-    ((384, 256), (96, 64))
-    """
-    if short_side is None or min(width, height) <= short_side:
-        return width, height
-    scale = short_side / min(width, height)
-    return round(width * scale), round(height * scale)
-
-
-#: Pixels of a frame: 8K (7680 x 4320) and no more.
-MAX_PIXELS = 2**25
-#: Frames of a clip: more than 10 minutes.
-MAX_FRAMES = 20_000
-#: Bytes of the frames that are read at once.
-MAX_BYTES = 2**30
-
-# IndexError: PyAV knows no stream that begins in the midst of a file, as the sound of a
+# IndexError: PyAV knows no stream that begins in the middle of a file, as the sound of a
 # damaged DV file may (InputContainer.demux, seen in av 18.1).
 _DAMAGE = (av.FFmpegError, OSError, ValueError, IndexError)
+
+# Of frames for the page: longest side in pixels, quality in percent.
+_PREVIEW_SIDE, _PREVIEW_QUALITY = 640, 80
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a clip may have at most."""
+    max_pixels: int = MAX_PIXELS  # of a frame
+    max_frames: int = MAX_FRAMES
+    max_seconds: float | None = None
+    max_bytes: int = 2**30  # of the frames read at once
 
 
 class Decoder:
     """Decodes a clip on disk, in this process.
 
-    Arguments, attributes and methods are those of :class:`~hri30_ext.video.decode.Video`.
+    Args:
+        filename (str | Path): A video in any format that FFmpeg reads.
+        limits (Limits): See there.
+        threads (int): Threads of the decoder.
+
+    Attributes:
+        fps (float): Frames a second; 0 where unknown.
+        size (tuple[int, int]): Width and height in pixels of the upright first frame. Other
+            frames are resized to it.
 
     Raises:
-        HRI30Error: the file is no video, has no frames, or is beyond :data:`MAX_PIXELS` or
-            :data:`MAX_FRAMES`.
+        ClipError: the file is not a video, has no frame that can be decoded, or exceeds a
+            limit.
     """
 
-    def __init__(self, filename: str | Path, short_side: int | None = None,
+    def __init__(self, filename: str | Path, limits: Limits | None = None,
                  threads: int = 1) -> None:
         self.filename, self.threads = str(filename), threads
-        try:
-            with av.open(self.filename, options=OPTIONS) as container:
-                stream = self._stream(container)
-                self._check_pixels(stream.width, stream.height)
-                self.fps = float(stream.average_rate or 0)
-                self.size = scaled_size(stream.width, stream.height, short_side)
-                # Counting packets decodes nothing: a third of a millisecond for a clip.
-                self.total_frames = sum(packet.size > 0 for packet in islice(
-                    container.demux(stream), MAX_FRAMES + 2))
-        except _DAMAGE as error:
-            raise self._broken(explain(error)) from error
-        if not self.total_frames or min(self.size) < 1:
-            raise self._broken('it has no frames')
-        if self.total_frames > MAX_FRAMES:
-            raise self._broken(f'it has more than {MAX_FRAMES:,} frames; cut it')
+        self.limits = limits or Limits()
+        self.fps, self._damage, self._matrix = 0., '', None
+        self._reformatter = VideoReformatter()
+        frames = self._decode()
+        first = next(frames)
+        shape = upright(np.empty((first.height, first.width, 0)), self._matrix).shape
+        self.size = shape[1], shape[0]
+        # The first reading goes on from here.
+        self._opened: Iterator[av.VideoFrame] | None = chain([first], frames)
 
     def __len__(self) -> int:
         return self.total_frames
 
-    def read(self, indices_N: Sequence[int]) -> np.ndarray:
-        """Reads frames, (N, H, W, 3) uint8 RGB, in the order asked for.
+    @property
+    def total_frames(self) -> int:
+        """Number of frames, counted from the packets.
 
         Raises:
-            HRI30Error: the clip is damaged, or has too many pixels for :data:`MAX_BYTES`.
+            ClipError: the clip is longer than allowed.
+        """
+        return self._length[0]
+
+    @property
+    def seconds(self) -> float:
+        """Time of the last frame after the first; raises as ``total_frames``."""
+        return self._length[1]
+
+    @cached_property
+    def _length(self) -> tuple[int, float]:
+        # Counting packets decodes nothing: a third of a millisecond for a clip.
+        limits, times, count = self.limits, [], 0
+        with self._open() as (container, stream):
+            for packet in islice(container.demux(stream), 2 * limits.max_frames + 2):
+                if packet.size and not packet.is_discard:
+                    count += 1
+                    if packet.pts is not None:
+                        times.append(packet.pts)
+            seconds = float((max(times) - min(times)) * stream.time_base) if times else 0.
+        if not count:
+            raise self._error('it has no frames', 'not_a_video')
+        if count > limits.max_frames:
+            raise self._error(f'it has more than {limits.max_frames:,} frames; cut it',
+                              'too_long')
+        seconds = max(seconds, (count - 1) / self.fps if self.fps else 0)
+        if limits.max_seconds is not None and seconds > limits.max_seconds:
+            raise self._error(f'it is longer than {limits.max_seconds:g} seconds; cut it',
+                              'too_long')
+        return count, seconds
+
+    def read(self, indices_N: Sequence[int],
+             prepare: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
+        """Reads frames in the given order.
+
+        Args:
+            indices_N (Sequence[int]): Positions from 0; a position may be repeated.
+            prepare (Callable, optional): Applied to each frame, (H, W, 3) uint8 RGB, such
+                as to resize it.
+
+        Returns:
+            np.ndarray: (N, H, W, 3) uint8 RGB.
+
+        Raises:
+            ClipError: the clip is damaged, or its frames exceed :attr:`Limits.max_bytes`.
+                If only the last frames are missing, the last one present stands for them.
+            IndexError: a position outside the clip.
         """
         wanted = sorted(set(map(int, indices_N)))
         if not wanted or wanted[0] < 0 or wanted[-1] >= self.total_frames:
             raise IndexError(f'{self.filename}: frames {list(indices_N)} of '
                              f'{self.total_frames}')
-        width, height = self.size
-        if 3 * len(wanted) * width * height > MAX_BYTES:
-            raise self._broken(
-                f'{len(wanted)} frames of {width} x {height} pixels take more than '
-                f'{MAX_BYTES / 2**30:.3g} GiB; cut it, or make it smaller')
-        frames_THWC = np.empty((len(wanted), height, width, 3), np.uint8)
-        found = 0
-        for position, frame in enumerate(self.decode()):
-            if position != wanted[found]:
-                continue
-            frames_THWC[found] = self._to_rgb(frame)
-            found += 1
-            if found == len(wanted):
-                break
-        else:
-            # Where decoding ends is known only by going there.
-            self._check_complete(position + 1)
-            frames_THWC[found:] = self._to_rgb(frame)
-        return frames_THWC[np.searchsorted(wanted, indices_N)]
+        frames_NHWC, done = None, 0
+        for position, image in self._images_at(wanted):
+            image = image if prepare is None else prepare(image)
+            if frames_NHWC is None:
+                self._check_bytes(len(wanted), image)
+                frames_NHWC = np.empty((len(wanted), *image.shape), np.uint8)
+            # The last frame may come for several positions.
+            while done < len(wanted) and wanted[done] <= position:
+                frames_NHWC[done] = image
+                done += 1
+        return frames_NHWC[np.searchsorted(wanted, indices_N)]
 
-    def read_all(self) -> np.ndarray:
-        """Reads every frame, (T, H, W, 3) uint8 RGB; raises what :meth:`read` does."""
-        return self.read(range(self.total_frames))
-
-    def decode(self, deinterlace: bool = True) -> Iterator[av.VideoFrame]:
-        """Yields frames, at least one, to the end or to what cannot be decoded.
+    def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
+        """Yields every frame, (H, W, 3) uint8 RGB, and its time in the file in seconds.
 
         Raises:
-            HRI30Error: there is none.
+            ClipError: no frame can be decoded.
         """
+        for frame in self._from_start():
+            yield self._to_rgb(frame), frame.time
+
+    def gray_frames(self, side: int) -> Iterator[np.ndarray]:
+        """Yields the luma of frames as they are stored, (side, side) uint8."""
+        for frame in self._decode(deinterlace=False):
+            yield frame.reformat(side, side, 'gray', interpolation='AREA').to_ndarray()
+
+    def _images_at(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields positions in ascending order, and frames."""
+        wanted = iter(wanted)
+        target = next(wanted)
+        for position, frame in enumerate(self._from_start()):
+            if position == target:
+                yield position, self._to_rgb(frame)
+                target = next(wanted, None)
+                if target is None:
+                    return
+        if position + 1 < (1 - _MISSING_ALLOWED) * self.total_frames:
+            raise self._error(f'{position + 1} of its {self.total_frames} frames can be '
+                              f'decoded{self._damage and ": " + self._damage}')
+        yield self.total_frames, self._to_rgb(frame)
+
+    def _from_start(self) -> Iterator[av.VideoFrame]:
+        frames, self._opened = self._opened or self._decode(), None
+        return frames
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[tuple]:
+        """Opens the file; yields the container and its stream of video."""
         try:
-            with av.open(self.filename, options=OPTIONS) as container:
-                stream = self._stream(container)
-                # A stream may grow in its midst, which FFmpeg itself then refuses.
-                stream.codec_context.options = {'max_pixels': str(MAX_PIXELS)}
-                stream.thread_type = 'AUTO' if self.threads > 1 else 'SLICE'
-                stream.thread_count = self.threads
-                frames = self._until_damage(container.decode(stream))
-                first = next(frames, None)
-                if first is None:
-                    raise self._broken(self._damage or 'no frame of it can be decoded')
-                frames = _chain(first, frames)
-                if deinterlace and first.interlaced_frame:
-                    frames = _deinterlace(frames, stream)
-                yield from frames
+            container = av.open(self.filename, options=OPTIONS)
         except _DAMAGE as error:
-            raise self._broken(explain(error)) from error
+            raise self._error(explain(error), 'not_a_video') from error
+        with container:
+            if not container.streams.video:
+                raise self._error('it has no pictures', 'not_a_video')
+            stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise self._error('its codec is not known', 'not_a_video')
+            self._check_pixels(stream)
+            try:
+                yield container, stream
+            except _DAMAGE as error:
+                raise self._error(explain(error)) from error
+
+    def _decode(self, deinterlace: bool = True) -> Iterator[av.VideoFrame]:
+        """Yields frames, at least one, to the end or to what cannot be decoded."""
+        with self._open() as (container, stream):
+            self.fps = float(stream.average_rate or 0)
+            # FFmpeg counts some padding.
+            stream.codec_context.options = {
+                'max_pixels': str(2 * self.limits.max_pixels + 2**16)}
+            stream.thread_type = 'AUTO' if self.threads > 1 else 'SLICE'
+            stream.thread_count = self.threads
+            frames = self._until_damage(container.decode(stream))
+            first = next(frames, None)
+            if first is None:
+                raise self._error(self._damage or 'no frame of it can be decoded',
+                                  'not_a_video')
+            self._matrix = first.side_data.get('DISPLAYMATRIX')
+            frames = chain([first], frames)
+            yield from _deinterlace(frames, stream) if (
+                deinterlace and first.interlaced_frame) else frames
 
     def _until_damage(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         self._damage = ''
         try:
-            yield from frames
+            for frame in frames:
+                self._check_pixels(frame)  # a stream may grow on the way
+                yield frame
         except _DAMAGE as error:
             self._damage = explain(error)
 
-    def _stream(self, container) -> av.VideoStream:
-        if not container.streams.video:
-            raise self._broken('it has no pictures')
-        stream = container.streams.video[0]
-        if stream.codec_context is None:
-            raise self._broken('its codec is not known')
-        return stream
-
-    def _check_pixels(self, width: int, height: int) -> None:
-        if width * height > MAX_PIXELS:
-            raise self._broken(f'frames of {width} x {height} pixels: expected at most '
-                               f'{MAX_PIXELS:,} pixels')
+    def _check_pixels(self, picture) -> None:
+        width, height, most = picture.width, picture.height, self.limits.max_pixels
+        if width * height > most:
+            raise self._error(f'frames of {width} x {height} pixels: expected at most '
+                              f'{most:,} pixels', 'frame_too_large')
 
     def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        width, height = self.size
-        return frame.to_ndarray(format='rgb24', width=width, height=height,
-                                interpolation='BILINEAR')
+        image = self._reformatter.reformat(frame, format='rgb24', threads=1).to_ndarray()
+        return resize(upright(image, self._matrix), *self.size)
 
-    def _check_complete(self, found: int) -> None:
-        if found < (1 - _MISSING_ALLOWED) * self.total_frames:
-            raise self._broken(f'{found} of its {self.total_frames} frames can be decoded'
-                               f'{self._damage and ": " + self._damage}')
+    def _check_bytes(self, count: int, image_HWC: np.ndarray) -> None:
+        height, width = image_HWC.shape[:2]
+        if count * image_HWC.nbytes > self.limits.max_bytes:
+            raise self._error(f'{count} frames of {width} x {height} pixels take more than '
+                              f'{self.limits.max_bytes / 2**30:.3g} GiB; cut it, or make '
+                              'it smaller', 'too_long')
 
-    def _broken(self, reason: str) -> HRI30Error:
-        return broken(self.filename, reason)
-
-
-def _chain(first, rest) -> Iterator:
-    yield first
-    yield from rest
+    def _error(self, reason: str, code: str = 'damaged') -> ClipError:
+        return ClipError(self.filename, reason, code)
 
 
 def _deinterlace(frames: Iterator[av.VideoFrame], stream) -> Iterator[av.VideoFrame]:
     """Rebuilds each frame from one of its fields and its neighbours, by FFmpeg's yadif.
 
-    Of an interlaced frame every other line was taken a sixtieth of a second later, so that
-    what moves has combs at its edges, the more the faster it is. As many frames come out.
+    Every other line of an interlaced frame was taken a sixtieth of a second later, so that
+    edges of what moves are combs, the more the faster it is. As many frames come out.
     """
     graph = av.filter.Graph()
     source = graph.add_buffer(template=stream, time_base=stream.time_base)
@@ -207,25 +276,40 @@ def _deinterlace(frames: Iterator[av.VideoFrame], stream) -> Iterator[av.VideoFr
     source.link_to(yadif)
     yadif.link_to(sink)
     graph.configure()
-    for frame in frames:
+    for frame in chain(frames, [None]):
         graph.push(frame)
-        yield from _pulled(graph)
-    graph.push(None)
-    yield from _pulled(graph)
+        while True:
+            try:
+                yield graph.pull()
+            except (av.BlockingIOError, av.EOFError):
+                break
 
 
-def _pulled(graph) -> Iterator[av.VideoFrame]:
-    while True:
-        try:
-            yield graph.pull()
-        except (av.BlockingIOError, av.EOFError):
-            return
+def upright(image_HWC: np.ndarray, matrix: bytes | None) -> np.ndarray:
+    """Turns a frame as its display matrix says, to the nearest right angle.
+
+    Phones store frames as the sensor sees them, and how to turn them beside them.
+
+    Args:
+        image_HWC (np.ndarray): Any frame.
+        matrix (bytes, optional): Nine int32 of FFmpeg; a stored point (x, y) is shown at
+            (a x + c y, b x + d y).
+
+    Returns:
+        np.ndarray: A view of the frame.
+    """
+    if matrix is None or len(bytes(matrix)) != 36:
+        return image_HWC
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    if abs(b) > abs(a):
+        image_HWC, a, d = image_HWC.swapaxes(0, 1), c, b
+    return image_HWC[::-1 if d < 0 else 1, ::-1 if a < 0 else 1]
 
 
 def explain(error: Exception) -> str:
     """Returns the one line of an error that says what is wrong."""
     if isinstance(error, IndexError):
-        return 'a stream begins in its midst'
+        return 'a stream begins in its middle'
     text = getattr(error, 'strerror', None) or str(error) or type(error).__name__
     return text.strip().splitlines()[-1][:160]
 
@@ -234,24 +318,79 @@ def explain(error: Exception) -> str:
 
 
 def open_clip(filename: str, short_side: int | None, threads: int) -> dict:
-    """Opens a clip; returns ``total_frames``, ``fps`` and ``size`` of its decoder."""
-    decoder = _opened(filename, short_side, threads, _identity(filename))
-    return dict(total_frames=decoder.total_frames, fps=decoder.fps, size=decoder.size)
+    """Opens a clip; returns ``total_frames``, ``fps`` and ``size`` as Video has them."""
+    decoder = _opened(filename, threads, _identity(filename))
+    return dict(total_frames=decoder.total_frames, fps=decoder.fps,
+                size=shrunk_size(*decoder.size, short_side))
 
 
 def read_frames(filename: str, short_side: int | None, threads: int,
                 indices_N: Sequence[int]) -> tuple[None, list[np.ndarray]]:
-    """Reads frames of a clip, as :meth:`Decoder.read` does."""
-    decoder = _opened(filename, short_side, threads, _identity(filename))
-    return None, [decoder.read(indices_N)]
+    """Reads frames of a clip, as :meth:`.decode.Video.read` does."""
+    decoder = _opened(filename, threads, _identity(filename))
+    return None, [decoder.read(indices_N, Shrink(short_side) if short_side else None)]
 
 
 def read_gray(filename: str, side: int) -> tuple[None, list[np.ndarray]]:
-    """Reads every frame that can be decoded, as :meth:`.video.Video.read_gray` says."""
-    decoder = _opened(filename, None, 1, _identity(filename))
-    return None, [np.stack([
-        frame.reformat(side, side, 'gray', interpolation='AREA').to_ndarray()
-        for frame in islice(decoder.decode(deinterlace=False), MAX_FRAMES)])]
+    """Reads every frame that can be decoded, as :meth:`.decode.Video.read_gray` does."""
+    decoder = _opened(filename, 1, _identity(filename))
+    return None, [np.stack([*islice(decoder.gray_frames(side), MAX_FRAMES)])]
+
+
+def read_views(filename: str, limits: Mapping, preprocessing: Mapping
+               ) -> tuple[dict, list[np.ndarray]]:
+    """Reads what a model takes of a clip.
+
+    Args:
+        filename (str): The clip.
+        limits (Mapping): Of :class:`Limits`, by name.
+        preprocessing (Mapping): As JSON.
+
+    Returns:
+        tuple[dict, list[np.ndarray]]: ``frames``, ``width``, ``height``, ``fps`` and
+        ``seconds`` of the clip; and the views, (V, T, H, W, 3) uint8 RGB.
+    """
+    decoder = Decoder(filename, Limits(**limits))
+    steps = Preprocessing.from_json(preprocessing)
+    frames_NHWC = decoder.read(steps.indices(decoder.total_frames), steps.frame)
+    width, height = decoder.size
+    facts = dict(frames=decoder.total_frames, width=width, height=height,
+                 fps=round(decoder.fps, 3), seconds=round(decoder.seconds, 3))
+    return facts, [frames_NHWC.reshape(steps.num_views, -1, *frames_NHWC.shape[1:])]
+
+
+def read_preview(filename: str, limits: Mapping, max_bytes: int
+                 ) -> tuple[None, list[np.ndarray]]:
+    """Reads every frame of a clip as a small JPEG, for a page.
+
+    Args:
+        filename (str): The clip.
+        limits (Mapping): Of :class:`Limits`, by name.
+        max_bytes (int): Of all JPEGs.
+
+    Returns:
+        tuple[None, list[np.ndarray]]: The time of each frame in seconds, (N, ) float64; the
+        size of each JPEG in bytes, (N, ) int64; and the JPEGs, one after another, uint8.
+    """
+    decoder = Decoder(filename, Limits(**limits))
+    count, (width, height) = decoder.total_frames, decoder.size
+    scale = min(1., _PREVIEW_SIDE / max(width, height))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    times, jpegs, begin = [], [], None
+    for image, time in islice(decoder.frames(), count):
+        jpegs.append(encode_jpeg(resize(image, *size), _PREVIEW_QUALITY))
+        begin = time if begin is None else begin
+        times.append(len(times) / (decoder.fps or 30) if time is None else time - begin)
+        max_bytes -= len(jpegs[-1])
+        if max_bytes < 0:
+            raise ClipError(filename, 'its frames are too large; cut it', 'too_much_data')
+    return None, [np.array(times, float), np.array([*map(len, jpegs)], np.int64),
+                  np.frombuffer(b''.join(jpegs), np.uint8)]
+
+
+def read_jpeg(max_pixels: int, data: bytes) -> tuple[None, list[np.ndarray]]:
+    """Decodes a JPEG, as :func:`.jpeg.decode_jpeg` does."""
+    return None, [decode_jpeg(data, max_pixels)]
 
 
 def _identity(filename: str) -> tuple | None:
@@ -263,5 +402,5 @@ def _identity(filename: str) -> tuple | None:
 
 
 @lru_cache(maxsize=1)  # a clip is read right after it was opened
-def _opened(filename: str, short_side: int | None, threads: int, identity) -> Decoder:
-    return Decoder(filename, short_side, threads)
+def _opened(filename: str, threads: int, identity) -> Decoder:
+    return Decoder(filename, threads=threads)

@@ -6,14 +6,15 @@ services. Shapes: V views of a clip, T frames of a view, H height, W width, C ch
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
 
-import cv2
+import msgspec
 import numpy as np
 
 from ..errors import HRI30Error
+from .resize import resize, shrunk_size
 
-#: Frames a second of HRI30's clips: what a frame interval is counted in.
+#: Frames a second of HRI30's clips: the unit of a frame interval.
 FRAME_RATE = 30
 
 # Steps of a pipeline that read frames, and those that only pack them.
@@ -21,9 +22,12 @@ _LOADING = ('DecordInit', 'DecordDecode', 'ClipInit', 'ClipDecode', 'ArrayDecode
 _LOADING_FAMILIES = ('OpenCV', 'PyAV')
 _PACKING = ('FormatShape', 'PackActionInputs')
 
-# More than any clip or camera; a file that asks for more is not to be believed.
-_MAX_FRAMES, _MAX_VIEWS, _MAX_SIDE, _MAX_STEPS = 1024, 100, 8192, 16
+# More than any clip or camera has.
+_MAX_STEPS = 16
 _MAX_CLIP_BYTES = 1 << 30  # all frames of all views; HRI30's have a thousandth
+_Side = Annotated[int, msgspec.Meta(ge=1, le=8192)]  # pixels
+_Frames = Annotated[int, msgspec.Meta(ge=1, le=1024)]
+_Views = Annotated[int, msgspec.Meta(ge=1, le=100)]
 
 
 # ---- Which frames -----------------------------------------------------------------------
@@ -35,11 +39,11 @@ def _check_total(total_frames: int) -> None:
 
 
 def uniform_indices(total_frames: int, num_frames: int, num_views: int = 1) -> np.ndarray:
-    """Chooses frames over the whole clip: one of each of T segments of one length.
+    """Chooses frames over the whole clip: one from each of T segments of equal length.
 
-    View v of V takes the frame at fraction (v + 0.5) / V of a segment. One view is that of
-    mmaction2's ``UniformSample`` in test mode. Of several, each segment rounds at another
-    point, so that up to ten views of a clip of 30 frames are as many sets of frames.
+    View v of V takes the frame at fraction (v + 0.5) / V of a segment. A single view is
+    that of mmaction2's ``UniformSample`` in test mode. With several views, each segment
+    rounds at another point, so that up to ten views of a clip of 30 frames differ.
 
     Args:
         total_frames (int): Of the clip, 1 or more.
@@ -58,7 +62,7 @@ def uniform_indices(total_frames: int, num_frames: int, num_views: int = 1) -> n
     _check_total(total_frames)
     segment = (total_frames - 1) / num_frames  # in frames
     starts_T = np.round(segment * np.arange(num_frames)).astype(int)
-    # Where each segment rounds: spread evenly over a frame.
+    # The point where each segment rounds: spread evenly over a frame.
     rounding_T = np.arange(num_frames) / num_frames if num_views > 1 else np.zeros(1)
     fractions_V1 = (np.arange(num_views)[:, None] + 0.5) / num_views
     frames_VT = starts_T + np.floor(segment * fractions_V1 + rounding_T).astype(int)
@@ -69,10 +73,10 @@ def interval_indices(total_frames: int, num_frames: int, frame_interval: int,
                      num_views: int = 1) -> np.ndarray:
     """Chooses every ``frame_interval``-th frame, as mmaction2's ``SampleFrames`` in tests.
 
-    One view lies in the middle of the clip, several are spread from its start to its end.
-    Where the clip is too short, it starts again.
+    One view lies in the middle of the clip; several are spread from its start to its end.
+    A clip that is too short starts again.
 
-    Args and returns are those of :func:`uniform_indices`.
+    Arguments and result are those of :func:`uniform_indices`.
 
     Raises:
         HRI30Error: no frames.
@@ -98,76 +102,50 @@ def interval_indices(total_frames: int, num_frames: int, frame_interval: int,
 # ---- What is done to a frame ------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Resize:
-    """Resizes to a size in pixels, whatever the aspect ratio."""
-
-    width: int
-    height: int
-
-    def __call__(self, frame_HWC: np.ndarray) -> np.ndarray:
-        """Returns the frame resized, uint8."""
-        return cv2.resize(frame_HWC, (self.width, self.height),
-                          interpolation=cv2.INTER_LINEAR)
+class _Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
+    """One change of a frame, uint8 RGB (H, W, 3). In JSON, ``type`` is the class."""
 
     def output_size(self) -> tuple[int, int] | None:
-        """Returns the width and height that leave this step; None: depends on the frame."""
+        """Returns width and height in pixels after this step; None: they vary."""
+        return None
+
+
+class Resize(_Step, frozen=True):
+    """Resizes to a size in pixels, whatever the aspect ratio."""
+    width: _Side
+    height: _Side
+
+    def __call__(self, frame_HWC: np.ndarray) -> np.ndarray:
+        return resize(frame_HWC, self.width, self.height)
+
+    def output_size(self) -> tuple[int, int]:
         return self.width, self.height
 
 
-@dataclass(frozen=True)
-class ResizeShortSide:
-    """Resizes so that the shorter side has this many pixels; the aspect ratio stays."""
-
-    short_side: int
+class ResizeShortSide(_Step, frozen=True):
+    """Resizes so that the shorter side has this many pixels; keeps the aspect ratio."""
+    short_side: _Side
 
     def __call__(self, frame_HWC: np.ndarray) -> np.ndarray:
-        """Returns the frame resized, uint8."""
         height, width = frame_HWC.shape[:2]
         scale = self.short_side / min(height, width)
-        size = (int(width * scale + 0.5), int(height * scale + 0.5))
-        return cv2.resize(frame_HWC, size, interpolation=cv2.INTER_LINEAR)
-
-    def output_size(self) -> None:
-        """Returns None: the size depends on the frame."""
+        return resize(frame_HWC, int(width * scale + 0.5), int(height * scale + 0.5))
 
 
-@dataclass(frozen=True)
-class Shrink:
-    """Scales larger frames down to this many pixels of the shorter side, never up.
-
-    As the decoder in training does while it makes RGB of a frame: every pixel is an average
-    of what it covers. Bilinear resizing to such a size would skip pixels.
-    """
-
-    short_side: int
+class Shrink(_Step, frozen=True):
+    """Scales larger frames down to this many pixels of the shorter side, never up."""
+    short_side: _Side
 
     def __call__(self, frame_HWC: np.ndarray) -> np.ndarray:
-        """Returns the frame, smaller, uint8; or as it was."""
-        height, width = frame_HWC.shape[:2]
-        scale = self.short_side / min(height, width)
-        if scale >= 1:
-            return frame_HWC
-        return cv2.resize(frame_HWC, (round(width * scale), round(height * scale)),
-                          interpolation=cv2.INTER_AREA)
-
-    def output_size(self) -> None:
-        """Returns None: the size depends on the frame."""
+        return resize(frame_HWC, *shrunk_size(*frame_HWC.shape[1::-1], self.short_side))
 
 
-@dataclass(frozen=True)
-class CenterCrop:
-    """Cuts the middle out, of a size in pixels."""
-
-    width: int
-    height: int
+class CenterCrop(_Step, frozen=True):
+    """Cuts out the middle, of a size in pixels."""
+    width: _Side
+    height: _Side
 
     def __call__(self, frame_HWC: np.ndarray) -> np.ndarray:
-        """Returns a view of the frame's middle.
-
-        Raises:
-            HRI30Error: the frame is smaller.
-        """
         height, width = frame_HWC.shape[:2]
         left, top = (width - self.width) // 2, (height - self.height) // 2
         if left < 0 or top < 0:
@@ -176,19 +154,14 @@ class CenterCrop:
         return frame_HWC[top:top + self.height, left:left + self.width]
 
     def output_size(self) -> tuple[int, int]:
-        """Returns the width and height that leave this step."""
         return self.width, self.height
 
 
-Step = Resize | ResizeShortSide | Shrink | CenterCrop
-_STEPS = {kind.__name__: kind for kind in (Resize, ResizeShortSide, Shrink, CenterCrop)}
-
-
 def check_frame(frame_HWC) -> None:
-    """Refuses what is no frame: uint8 RGB, (H, W, 3), with pixels.
+    """Validates a frame: uint8 RGB, (H, W, 3), with pixels.
 
     Raises:
-        HRI30Error: it is none.
+        HRI30Error: it is not such a frame.
     """
     if (not isinstance(frame_HWC, np.ndarray) or frame_HWC.dtype != np.uint8
             or frame_HWC.ndim != 3 or frame_HWC.shape[2] != 3 or not frame_HWC.size):
@@ -200,33 +173,51 @@ def check_frame(frame_HWC) -> None:
 # ---- All of it --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """From the frames of a clip to what a model takes.
+class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From the frames of a clip to the input of a model.
+
+    ``msgspec.convert`` validates a document as a whole, and :meth:`from_json` does it with
+    this project's error.
 
     Args:
-        num_frames (int): T.
-        num_views (int): V, whose scores are averaged.
+        num_frames (int): T, 1 to 1024.
+        num_views (int): V, 1 to 100; their scores are averaged.
         sampling (str): ``uniform`` or ``interval``, see :func:`uniform_indices` and
             :func:`interval_indices`.
-        steps (tuple): What is done to each frame, in order; the last size is fixed.
+        steps (tuple): Applied to each frame in order; the size after the last is fixed.
         frame_interval (int, optional): For ``interval``.
-    """
 
-    num_frames: int
-    num_views: int
-    sampling: str
-    steps: tuple[Step, ...]
-    frame_interval: int | None = None
+    Raises:
+        ValueError: fields that contradict each other.
+    """
+    num_frames: _Frames
+    num_views: _Views
+    sampling: Literal['uniform', 'interval']
+    steps: Annotated[tuple[Resize | ResizeShortSide | Shrink | CenterCrop, ...],
+                     msgspec.Meta(min_length=1, max_length=_MAX_STEPS)]
+    frame_interval: _Frames | None = None
+
+    def __post_init__(self) -> None:
+        if (self.sampling == 'interval') != (self.frame_interval is not None):
+            raise ValueError(f'frame_interval={self.frame_interval!r} of {self.sampling} '
+                             'sampling: expected a number for interval, null for uniform')
+        if self.steps[-1].output_size() is None:
+            raise ValueError('steps: the last one leaves the size of frames open')
+        # Each number may be right on its own.
+        largest = max(math.prod(step.output_size() or (1, 1)) for step in self.steps)
+        count = self.num_frames * self.num_views
+        if 3 * largest * count > _MAX_CLIP_BYTES:
+            raise ValueError(f'num_frames: {count} frames of {largest:,} pixels, more than '
+                             f'{_MAX_CLIP_BYTES:,} bytes a clip')
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels of what the model takes."""
+        """Width and height in pixels of the model's input."""
         return self.steps[-1].output_size()
 
     @property
     def span_seconds(self) -> float:
-        """The least time that a window must cover: from the first frame to the last."""
+        """Time from the first frame to the last, which a window must cover at least."""
         if self.sampling == 'interval':
             return (self.num_frames - 1) * self.frame_interval / FRAME_RATE
         return 0.0
@@ -235,13 +226,13 @@ class Preprocessing:
         """Chooses frames of a clip.
 
         Args:
-            total_frames (int): How many it has.
+            total_frames (int): Of the clip, 1 or more.
 
         Returns:
             np.ndarray: (V * T, ) int, view by view.
 
         Raises:
-            HRI30Error: it has none.
+            HRI30Error: no frames.
         """
         if self.sampling == 'uniform':
             return uniform_indices(total_frames, self.num_frames, self.num_views)
@@ -249,15 +240,14 @@ class Preprocessing:
                                 self.num_views)
 
     def sample_times(self, window_seconds: float) -> np.ndarray:
-        """Says when the frames of one view are taken in a window of a stream.
+        """Returns when the frames of one view are taken in a window of a stream.
 
         Args:
-            window_seconds (float): Length of the window; :attr:`span_seconds` at least,
-                or it is taken for that.
+            window_seconds (float): Length of the window, :attr:`span_seconds` at least.
 
         Returns:
-            np.ndarray: Seconds from the begin of the window, ascending, (T, ) float64.
-            ``uniform``: the middles of T segments. ``interval``: that many frames at
+            np.ndarray: Seconds from the start of the window, ascending, (T, ) float64.
+            ``uniform``: the middles of T segments. ``interval``: frames at
             :data:`FRAME_RATE` apart, in the middle of the window, as in tests.
         """
         steps_T = np.arange(self.num_frames, dtype=float)
@@ -276,7 +266,7 @@ class Preprocessing:
             np.ndarray: uint8 RGB, (H, W, 3) of :attr:`size`; may share memory.
 
         Raises:
-            HRI30Error: it is no such frame.
+            HRI30Error: not such a frame, or too small to crop.
         """
         check_frame(frame_HWC)
         for step in self.steps:
@@ -293,7 +283,7 @@ class Preprocessing:
             np.ndarray: uint8 RGB, (T, H, W, 3) of :attr:`size`, as many as given.
 
         Raises:
-            HRI30Error: one is no such frame.
+            HRI30Error: see :meth:`frame`.
         """
         width, height = self.size
         result_THWC = np.empty((len(frames), height, width, 3), np.uint8)
@@ -311,28 +301,42 @@ class Preprocessing:
             np.ndarray: uint8 RGB, (V, T, H, W, 3) of :attr:`size`.
 
         Raises:
-            HRI30Error: no frames, or one that is none.
+            HRI30Error: no frames, or see :meth:`frame`.
         """
-        indices = self.indices(len(frames))
         # A frame may be in several views.
-        different, places = np.unique(indices, return_inverse=True)
+        different, places = np.unique(self.indices(len(frames)), return_inverse=True)
         prepared = self.frames([frames[i] for i in different])[places]
         return prepared.reshape(self.num_views, self.num_frames, *prepared.shape[1:])
 
     # ---- Reading and writing ------------------------------------------------------------
 
+    def to_json(self) -> dict:
+        """Returns what :meth:`from_json` reads: numbers, strings, lists and dicts."""
+        return msgspec.to_builtins(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping) -> 'Preprocessing':
+        """Reads and validates what :meth:`to_json` wrote.
+
+        Raises:
+            HRI30Error: something is missing, surplus, or out of range.
+        """
+        try:
+            return msgspec.convert(content, cls)
+        except (msgspec.ValidationError, RecursionError) as error:
+            raise HRI30Error(f'preprocessing: {error}') from error
+
     @classmethod
     def from_config(cls, cfg: Mapping) -> 'Preprocessing':
         """Reads the test pipeline of a config, settings resolved.
 
-        What a loading step does to a clip besides reading it is done too: where it
-        shrinks frames to a short side, so does this, by averaging.
+        Where a loading step scales frames down to a short side, so does the result.
 
         Args:
             cfg (Mapping): With ``test_pipeline``.
 
         Raises:
-            HRI30Error: no such pipeline, or a step that is not done here.
+            HRI30Error: no such pipeline, or a step that is not supported here.
         """
         pipeline = cfg.get('test_pipeline')
         if not pipeline:
@@ -346,73 +350,33 @@ class Preprocessing:
                     steps.append(Shrink(step['short_side']))
             elif kind in ('UniformSample', 'UniformViews', 'SampleFrames'):
                 sampling = _read_sampling(step)
-            elif kind == 'Resize':
-                steps.append(_read_resize(step))
+            elif kind == 'ResizeClip':
+                width, height = step['scale']
+                steps.append(ResizeShortSide(max(width, height)) if -1 in (width, height)
+                             else Resize(width, height))
             elif kind == 'CenterCrop':
                 size = step['crop_size']
                 width, height = (size, size) if isinstance(size, int) else size
                 steps.append(CenterCrop(width, height))
             elif kind not in _PACKING:
                 raise HRI30Error(
-                    f'test_pipeline: {kind} is not done outside MMAction2.\nExpected '
-                    'Resize and CenterCrop between the loading of frames and '
-                    'FormatShape; take another config.')
+                    f'test_pipeline: {kind} is not supported outside MMAction2.\nExpected '
+                    'ResizeClip, which gives the same pixels everywhere, and CenterCrop '
+                    'between the loading of frames and FormatShape.')
         if sampling is None:
             raise HRI30Error('test_pipeline: no step chooses frames.\nExpected '
                              'UniformViews, UniformSample or SampleFrames.')
         if not steps or steps[-1].output_size() is None:
             raise HRI30Error('test_pipeline: the size of its frames is not fixed.\n'
-                             'Expected Resize to a width and height, or CenterCrop, last.')
+                             'Expected ResizeClip to a width and height, or CenterCrop, '
+                             'last.')
         return cls(steps=tuple(steps), **sampling)
-
-    def to_json(self) -> dict:
-        """Returns what :meth:`from_json` reads: numbers, strings, lists and dicts."""
-        return dict(num_frames=self.num_frames, num_views=self.num_views,
-                    sampling=self.sampling, frame_interval=self.frame_interval,
-                    steps=[dict(type=type(step).__name__, **asdict(step))
-                           for step in self.steps])
-
-    @classmethod
-    def from_json(cls, content: Mapping) -> 'Preprocessing':
-        """Reads what :meth:`to_json` wrote, and believes none of it.
-
-        Raises:
-            HRI30Error: something is missing, surplus, or out of range.
-        """
-        content = _fields(content, 'preprocessing', ('num_frames', 'num_views', 'sampling',
-                                                     'frame_interval', 'steps'))
-        sampling = content['sampling']
-        if sampling not in ('uniform', 'interval'):
-            raise HRI30Error(f'preprocessing: sampling={sampling!r}, expected uniform or '
-                             'interval.')
-        interval = content['frame_interval']
-        if sampling == 'interval':
-            _whole(interval, 'frame_interval', _MAX_FRAMES)
-        elif interval is not None:
-            raise HRI30Error(f'preprocessing: frame_interval={interval!r} of uniform '
-                             'sampling, expected null.')
-        steps = content['steps']
-        if not isinstance(steps, list) or not 0 < len(steps) <= _MAX_STEPS:
-            raise HRI30Error(f'preprocessing: steps, expected a list of 1 to {_MAX_STEPS}.')
-        steps = tuple(map(_read_step, steps))
-        if steps[-1].output_size() is None:
-            raise HRI30Error('preprocessing: the last step leaves the size of frames open.')
-        # Each number alone is one that somebody may want.
-        largest = max(math.prod(step.output_size() or (1, 1)) for step in steps)
-        count = (_whole(content['num_frames'], 'num_frames', _MAX_FRAMES)
-                 * _whole(content['num_views'], 'num_views', _MAX_VIEWS))
-        if 3 * largest * count > _MAX_CLIP_BYTES:
-            raise HRI30Error(f'preprocessing: {count} frames of {largest:,} pixels, more '
-                             f'than {_MAX_CLIP_BYTES:,} bytes a clip.')
-        return cls(_whole(content['num_frames'], 'num_frames', _MAX_FRAMES),
-                   _whole(content['num_views'], 'num_views', _MAX_VIEWS),
-                   sampling, steps, interval)
 
 
 def _read_sampling(step: Mapping) -> dict:
     """Reads the step of a pipeline that chooses frames."""
     kind, views = step['type'], step.get('num_clips', 1)
-    # What is not done here must be as it is by default.
+    # Options that are not supported here must have their defaults.
     defaults = dict(temporal_jitter=False, twice_sample=False, out_of_bound_opt='loop',
                     target_fps=None)
     other = [f'{name}={step[name]!r}' for name, default in defaults.items()
@@ -422,47 +386,9 @@ def _read_sampling(step: Mapping) -> dict:
     if kind == 'UniformSample' and views != 1:
         other.append(f'num_clips={views} (UniformViews can)')
     if other:
-        raise HRI30Error(f'test_pipeline: {kind} with {", ".join(other)} is not done '
+        raise HRI30Error(f'test_pipeline: {kind} with {", ".join(other)} is not supported '
                          'outside MMAction2.\nLeave it out.')
     sampling = dict(num_frames=step['clip_len'], num_views=views, sampling='uniform')
     if kind == 'SampleFrames':
         sampling.update(sampling='interval', frame_interval=step.get('frame_interval', 1))
     return sampling
-
-
-def _read_resize(step: Mapping) -> Resize | ResizeShortSide:
-    scale = step['scale']
-    plain = step.get('interpolation', 'bilinear') == 'bilinear' and not step.get('lazy')
-    if plain and isinstance(scale, Sequence) and len(scale) == 2:
-        if not step.get('keep_ratio', True):
-            return Resize(*scale)
-        if min(scale) == -1:
-            return ResizeShortSide(max(scale))
-    raise HRI30Error(
-        f'test_pipeline: {dict(step)} is not done outside MMAction2.\nExpected '
-        'scale=(width, height) with keep_ratio=False, or scale=(-1, short side), bilinear.')
-
-
-def _fields(content, what: str, names: Sequence[str]) -> dict:
-    if not isinstance(content, Mapping) or set(content) != set(names):
-        found = ', '.join(sorted(map(str, content))) if isinstance(content, Mapping) else (
-            type(content).__name__)
-        raise HRI30Error(f'{what}: found {found[:200]}; expected {", ".join(names)}.')
-    return dict(content)
-
-
-def _whole(value, name: str, most: int) -> int:
-    if type(value) is not int or not 1 <= value <= most:
-        raise HRI30Error(f'preprocessing: {name}={value!r}, expected a whole number from '
-                         f'1 to {most}.')
-    return value
-
-
-def _read_step(content) -> Step:
-    kind = content.get('type') if isinstance(content, Mapping) else None
-    if not isinstance(kind, str) or kind not in _STEPS:
-        raise HRI30Error(f'preprocessing: a step {kind!r}, expected one of '
-                         f'{", ".join(_STEPS)}.')
-    names = ('width', 'height') if kind in ('Resize', 'CenterCrop') else ('short_side', )
-    values = _fields(content, f'preprocessing: {kind}', ('type', *names))
-    return _STEPS[kind](*(_whole(values[name], name, _MAX_SIDE) for name in names))

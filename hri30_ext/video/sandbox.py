@@ -1,10 +1,12 @@
-"""Work on files that are not trusted, in a process that may hang or crash without harm.
+"""Runs work on untrusted files in a process that may hang or crash without harm.
 
-A decoder that meets a damaged file may crash, hang, or take all memory, and with it the
-program that called it. :class:`IsolatedProcess` runs functions in a process of its own;
-what happens there costs one call. Requests and answers are JSON, arrays come in shared
-memory: nothing that the process says is ever unpickled, so a file that took it over has
-not taken over the one that asks.
+A decoder that meets a damaged file may crash, hang, or use all memory, and take the program
+that called it with it. :class:`IsolatedProcess` runs functions in a process of its own, so
+that a bad file costs one call. Training, the doctor and the service all decode there.
+
+The process has an almost empty environment, bounded memory and time, and may not write
+files. Requests and answers are JSON and arrays come in shared memory. Nothing from the
+process is unpickled: a file that took it over has not taken over its caller.
 
 This module imports the standard library and numpy alone: the process starts in a quarter
 of a second.
@@ -13,6 +15,7 @@ of a second.
 import contextlib
 import fcntl
 import importlib
+import itertools
 import json
 import math
 import mmap
@@ -33,22 +36,42 @@ from ..errors import HRI30Error
 
 #: Address space of the process: an 8K video decodes in half of it.
 MEMORY_BYTES = 4 * 2**30
+#: Bytes of the arrays of one answer.
+MAX_ARRAY_BYTES = 2**30 + 2**20
 
 _LENGTH = struct.Struct('<I')
-_MAX_HEADER = 2**26  # of a message, bytes
+_MAX_HEADER = 2**20  # bytes of an answer without its arrays
 _DTYPES = {'|u1', '|b1', '<i4', '<i8', '<f4', '<f8'}
 _ALIGNMENT = 64
-# The child ends itself by a timer, a little later than its caller would, who may be dead.
+_KEPT_BYTES = 2**26  # of shared memory between calls
+# The process ends itself by a timer a little after its caller would, who may be dead.
 _GRACE_SECONDS = 2
+# A busy machine may take long to start a process.
+_START_SECONDS = 120
+# Everything else stays out: a variable may hold a password or a token.
+_ENVIRONMENT = ('LANG', 'LC_ALL', 'LC_CTYPE', 'LD_LIBRARY_PATH')
+
+
+class CallFailed(HRI30Error):
+    """The function raised an error.
+
+    Attributes:
+        code (str): Attribute ``code`` of that error, for programs; may be empty.
+        reason (str): Its attribute ``reason``, else its text.
+    """
+
+    def __init__(self, message: str, code: str = '', reason: str = '') -> None:
+        super().__init__(message)
+        self.code, self.reason = code, reason or message
 
 
 class ProcessDied(HRI30Error):
     """The process did not answer.
 
     Attributes:
-        kind (str): ``crashed``, ``hung`` (longer than the time limit), ``memory``, or
-            ``start``: it could not be started, which is no file's fault.
-        signal (int, optional): What ended it.
+        kind (str): ``crashed``, ``hung`` (over the time limit), ``memory`` (over the memory
+            limit), or ``start`` (it could not be started, which is no file's fault).
+        signal (int, optional): The signal that ended it.
     """
 
     def __init__(self, message: str, kind: str, signal: int | None = None) -> None:
@@ -56,30 +79,34 @@ class ProcessDied(HRI30Error):
         self.kind, self.signal = kind, signal
 
 
-class _NoAnswer(Exception):
-    """The process says what it should not."""
+class _BadAnswer(Exception):
+    """The process does not keep to the protocol."""
 
 
 _alive: weakref.WeakSet = weakref.WeakSet()
 
 
 class IsolatedProcess:
-    """Calls functions in another process; one that dies is replaced at the next call.
+    """Calls functions in another process. A process that died is replaced at the next call.
 
     >>> with IsolatedProcess() as process:
     ...     process.call('math:hypot', 3, 4)
     (5.0, [])
 
-    Not for several threads at once: each wants its own.
+    One thread at a time may use it, except for :meth:`kill`.
 
     Args:
-        memory_bytes (int): Address space that the process may take.
+        memory_bytes (int): Limit on the address space of the process.
+        cpu_seconds (int, optional): Limit on the CPU time of all its calls together.
     """
 
-    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
-        self.memory_bytes = memory_bytes
+    def __init__(self, memory_bytes: int = MEMORY_BYTES,
+                 cpu_seconds: int | None = None) -> None:
+        self.memory_bytes, self.cpu_seconds = memory_bytes, cpu_seconds
         self._process: subprocess.Popen | None = None
         self._socket: socket.socket | None = None
+        self._memory = -1  # descriptor of the shared memory
+        self._numbers = itertools.count()
         _alive.add(self)
 
     def __enter__(self) -> 'IsolatedProcess':
@@ -89,57 +116,71 @@ class IsolatedProcess:
         self.close()
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):  # at the end of Python anything may be gone
+        with contextlib.suppress(Exception):  # when Python exits, anything may be gone
             self.close()
 
     @property
     def pid(self) -> int | None:
-        """Number of the process; None where none runs."""
+        """Process id; None where no process runs."""
         return self._process.pid if self._process else None
 
-    def close(self) -> None:
-        """Ends the process."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        if self._process is not None:
-            process, self._process = self._process, None
-            process.kill()
-            # One that reads from a network disk that is gone cannot even be killed.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=5)
-
-    def call(self, function: str, *arguments, seconds: float = 30.
-             ) -> tuple[object, list[np.ndarray]]:
-        """Runs a function there and waits for its answer.
-
-        Args:
-            function (str): ``package.module:name``. It returns what JSON can say, or that
-                and a list of arrays.
-            *arguments: What JSON can say.
-            seconds (float): Time limit. Starting the process has one of its own.
-
-        Returns:
-            tuple[object, list[np.ndarray]]: The value, and the arrays, of bytes, booleans,
-            whole numbers or floats.
+    def start(self) -> None:
+        """Starts the process, which :meth:`call` does where needed.
 
         Raises:
-            HRI30Error: what the function raised as such, or as any other exception.
-            ProcessDied: it crashed, hung, or ran out of memory.
+            ProcessDied: it cannot be started.
         """
-        if self._process is None:
-            self._start()
-        request = dict(function=function, arguments=arguments, seconds=seconds)
+        if self._process is not None:
+            return
+        try:
+            self._spawn()
+        except OSError as error:  # too many open files
+            self.close()
+            raise ProcessDied(f'could not be started ({error.strerror})', 'start'
+                              ) from error
+        try:
+            self._receive(time.monotonic() + _START_SECONDS)
+        except (EOFError, OSError, _BadAnswer):
+            died = self._died('the start')
+            raise ProcessDied(f'could not be started: it {died}', 'start', died.signal
+                              ) from None
+        except BaseException:  # Ctrl-C: the greeting would be read as the first answer
+            self.close()
+            raise
+
+    def call(self, function: str, *arguments, seconds: float = 30., data: bytes = b''
+             ) -> tuple[object, list[np.ndarray]]:
+        """Runs a function in the process and waits for its answer.
+
+        Args:
+            function (str): ``package.module:name``. It returns a JSON value, or a tuple of
+                a JSON value and a list of arrays.
+            *arguments: JSON values.
+            seconds (float): Time limit. Starting the process has its own.
+            data (bytes): If any, the last argument of the function.
+
+        Returns:
+            tuple[object, list[np.ndarray]]: The value and the arrays, of uint8, bool,
+            int32, int64, float32 or float64.
+
+        Raises:
+            CallFailed: the function raised an error.
+            ProcessDied: the process crashed, hung, or ran out of memory.
+        """
+        self.start()
+        number = next(self._numbers)
+        request = dict(id=number, function=function, arguments=arguments, seconds=seconds,
+                       bytes=len(data))
         deadline = time.monotonic() + seconds
         try:
-            _send(self._socket, request, seconds=seconds)
-            header, arrays = self._receive(deadline)
+            _send(self._socket, request, data, seconds)
+            header, arrays = self._receive(deadline, number)
         except TimeoutError:
             raise self._died(function, f'took more than {seconds:g} seconds', 'hung'
                              ) from None
-        except _NoAnswer as error:
+        except _BadAnswer as error:
             raise self._died(function, f'answered with {error}') from None
-        except (EOFError, OSError):
+        except (EOFError, OSError, AttributeError):  # AttributeError: closed meanwhile
             raise self._died(function) from None
         except BaseException:  # Ctrl-C: the answer would be read as that of the next call
             self.close()
@@ -149,112 +190,107 @@ class IsolatedProcess:
             raise ProcessDied(f'took more than {self.memory_bytes / 2**30:.3g} GiB of '
                               'memory', 'memory')
         if 'error' in header:
-            raise HRI30Error(str(header['error']))
+            raise CallFailed(*(str(header.get(name, ''))
+                               for name in ('error', 'code', 'reason')))
         return header.get('value'), arrays
 
-    def _start(self) -> None:
-        try:
-            ours, theirs = socket.socketpair()
-        except OSError as error:  # too many open files
-            raise ProcessDied(f'could not be started ({error.strerror})', 'start'
-                              ) from error
-        environment = {
-            **os.environ,
-            # What this process can import, the other can. Not from where it stands, which
-            # may be among the files that are not trusted.
-            'PYTHONPATH': os.pathsep.join(map(os.path.abspath, filter(None, sys.path))),
-            # More threads and arenas reserve address space and gain nothing.
-            'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1', 'MALLOC_ARENA_MAX': '2',
-            'CUDA_VISIBLE_DEVICES': '', 'PYTHONFAULTHANDLER': '',
-        }
-        try:
-            # Not a fork: other threads of this process compute, and may hold locks. In a
-            # session of its own: Ctrl-C is for the program, which ends it.
-            self._process = subprocess.Popen(
-                [sys.executable, '-m', __name__, str(theirs.fileno()),
-                 str(self.memory_bytes)],
-                pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                cwd='/', start_new_session=True)
-        except OSError as error:
-            ours.close()
-            raise ProcessDied(f'could not be started ({error.strerror})', 'start'
-                              ) from error
-        finally:
-            theirs.close()
-        self._socket = ours
-        try:
-            # A machine that is busy with other work may take long to start it.
-            self._receive(time.monotonic() + 120)
-        except (EOFError, OSError, _NoAnswer):
-            died = self._died('the start')
-            raise ProcessDied(f'could not be started: it {died}', 'start', died.signal
-                              ) from None
-        except BaseException:  # Ctrl-C: its greeting would be read as the first answer
-            self.close()
-            raise
+    def kill(self) -> None:
+        """Kills the process; a call in another thread then raises :class:`ProcessDied`."""
+        process = self._process
+        if process is not None:
+            process.kill()
 
-    def _receive(self, deadline: float) -> tuple[dict, list[np.ndarray]]:
+    def close(self) -> int | None:
+        """Kills the process and whatever it started; returns its exit status if any."""
+        connection, self._socket = self._socket, None
+        process, self._process = self._process, None
+        memory, self._memory = self._memory, -1
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # wakes a thread that reads
+            connection.close()
+        if memory >= 0:
+            os.close(memory)
+        if process is None:
+            return None
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+        # A process that reads from a lost network disk cannot even be killed.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5)
+        return process.returncode
+
+    def _spawn(self) -> None:
+        self._memory = os.memfd_create('arrays', os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self._memory, MAX_ARRAY_BYTES)  # pages are taken as they are written
+        # A shorter file would kill whoever maps it.
+        fcntl.fcntl(self._memory, fcntl.F_ADD_SEALS,
+                    fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            arguments = (theirs.fileno(), self._memory, self.memory_bytes,
+                         self.cpu_seconds or 0)
+            # Not a fork: other threads may hold locks. A session of its own: Ctrl-C is for
+            # the caller, and the whole process group can be killed.
+            self._process = subprocess.Popen(
+                [sys.executable, '-m', __name__, *map(str, arguments)],
+                pass_fds=arguments[:2], env=_environment(), stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd='/',
+                start_new_session=True)
+
+    def _receive(self, deadline: float, number: int | None = None
+                 ) -> tuple[dict, list[np.ndarray]]:
         """Reads one answer.
 
         Raises:
             TimeoutError: there was none in time.
             EOFError, OSError: the process is gone.
-            _NoAnswer: it says what it should not.
+            _BadAnswer: it is malformed, or answers another request.
         """
-        beginning, fds = self._read(_LENGTH.size, deadline, with_fd=True)
+        length, = _LENGTH.unpack(self._read(_LENGTH.size, deadline))
+        if length > _MAX_HEADER:
+            raise _BadAnswer('too long a message')
+        text = self._read(length, deadline)
         try:
-            length, = _LENGTH.unpack(beginning)
-            if length > _MAX_HEADER:
-                raise _NoAnswer('too long a message')
-            try:
-                header = json.loads(self._read(length, deadline)[0])
-                arrays = _map_arrays(header.get('arrays', []), fds)
-            except (ValueError, TypeError, AttributeError, KeyError) as error:
-                raise _NoAnswer('no message') from error
-            return header, arrays
-        finally:
-            for fd in fds:
-                os.close(fd)
+            header = json.loads(text)
+            if header.get('id') != number:
+                raise _BadAnswer('an answer to another request')
+            return header, _read_arrays(header.get('arrays', []), self._memory)
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise _BadAnswer('no message') from error
 
-    def _read(self, size: int, deadline: float, with_fd: bool = False
-              ) -> tuple[bytes, list[int]]:
-        content, fds = bytearray(), []
+    def _read(self, size: int, deadline: float) -> bytes:
+        content = bytearray()
         while len(content) < size:
             self._socket.settimeout(max(1e-3, deadline - time.monotonic()))
-            if with_fd and not content:
-                part, fds, _, _ = socket.recv_fds(self._socket, size, 1)
-            else:
-                part = self._socket.recv(min(size - len(content), 2**20))
+            part = self._socket.recv(size - len(content))
             if not part:
                 raise EOFError
             content += part
-        return bytes(content), fds
+        return bytes(content)
 
     def _died(self, function: str, what: str | None = None, kind: str = 'crashed'
               ) -> ProcessDied:
-        """Ends what is left of the process and says what became of it."""
-        process, number = self._process, None
-        if what is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                code = process.wait(timeout=5)
-                number = -code if code < 0 else None
-            if number == signal.SIGALRM:
-                what, kind = 'took too long', 'hung'
-            elif number:
-                what = f'crashed ({_signal_name(number)})'
-            else:
-                what = f'ended without an answer ({function})'
-        self.close()
-        return ProcessDied(what, kind, number)
+        """Ends what is left of the process and returns the error to raise."""
+        code = self.close()
+        if what is not None:
+            return ProcessDied(what, kind)
+        number = -code if code is not None and code < 0 else None
+        if number == signal.SIGALRM:
+            return ProcessDied('took too long', 'hung', number)
+        if number:
+            return ProcessDied(f'crashed ({_signal_name(number)})', kind, number)
+        return ProcessDied(f'ended without an answer ({function})', kind)
 
     def _abandon(self) -> None:
-        """Forgets the process in a fork of this one: it is the parent's."""
+        """Forgets the process in a fork of this one: it belongs to the parent."""
         if self._socket is not None:
             self._socket.close()
+        if self._memory >= 0:
+            os.close(self._memory)
         if self._process is not None:
             self._process.returncode = 0  # nothing to wait for, and no warning
-        self._socket = self._process = None
+        self._socket, self._process, self._memory = None, None, -1
 
 
 def _abandon_all() -> None:
@@ -265,101 +301,118 @@ def _abandon_all() -> None:
 os.register_at_fork(after_in_child=_abandon_all)
 
 
+def _environment() -> dict[str, str]:
+    return {
+        **{name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+        'PATH': os.defpath, 'PYTHONDONTWRITEBYTECODE': '1',
+        # What the caller can import, the process can. Not from the current folder, which
+        # may hold untrusted files.
+        'PYTHONPATH': os.pathsep.join(map(os.path.abspath, filter(None, sys.path))),
+        # More threads and arenas reserve address space and gain nothing.
+        'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1', 'MALLOC_ARENA_MAX': '2',
+    }
+
+
 def _signal_name(number: int) -> str:
     with contextlib.suppress(ValueError):
         return signal.Signals(number).name
     return f'signal {number}'
 
 
-def _map_arrays(described: Sequence[Sequence], fds: Sequence[int]) -> list[np.ndarray]:
-    """Maps the arrays of an answer; the process is not believed to keep to anything."""
-    if not described:
-        return []
-    if not fds:
-        raise _NoAnswer('arrays without memory')
-    # From here on it cannot become shorter, which would kill whoever reads it.
-    fcntl.fcntl(fds[0], fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-    available = os.fstat(fds[0]).st_size
-    mapped = mmap.mmap(fds[0], available, mmap.MAP_PRIVATE,
-                       mmap.PROT_READ | mmap.PROT_WRITE) if available else b''
-    arrays = []
+def _read_arrays(described: Sequence[Sequence], memory: int) -> list[np.ndarray]:
+    """Copies the arrays of an answer out of shared memory, after validating each."""
+    ends = [0]
     for dtype, shape, offset in described:
         if dtype not in _DTYPES or not all(
                 type(size) is int and size >= 0 for size in (*shape, offset)):
-            raise _NoAnswer('what is no array')
-        if offset + math.prod(shape) * np.dtype(dtype).itemsize > available:
-            raise _NoAnswer('an array beyond its memory')
-        arrays.append(np.ndarray(tuple(shape), dtype, mapped, offset))
-    return arrays
+            raise _BadAnswer('an invalid array')
+        ends.append(offset + math.prod(shape) * np.dtype(dtype).itemsize)
+    if max(ends) > MAX_ARRAY_BYTES:
+        raise _BadAnswer('an array beyond its memory')
+    if not max(ends):
+        return [np.empty(shape, dtype) for dtype, shape, _ in described]
+    with mmap.mmap(memory, max(ends)) as mapped:
+        arrays = [np.ndarray(shape, dtype, mapped, offset).copy()
+                  for dtype, shape, offset in described]
+        if max(ends) > _KEPT_BYTES:
+            mapped.madvise(mmap.MADV_REMOVE)
+        return arrays
 
 
 # ---- In the process ---------------------------------------------------------------------
 
 
-def _send(connection: socket.socket, header: dict, fds: Sequence[int] = (),
+def _send(connection: socket.socket, header: dict, data: bytes = b'',
           seconds: float | None = None) -> None:
     text = json.dumps(header).encode()
     connection.settimeout(seconds)
-    if fds:
-        socket.send_fds(connection, [_LENGTH.pack(len(text))], fds)
-        connection.sendall(text)
-    else:
-        connection.sendall(_LENGTH.pack(len(text)) + text)
+    connection.sendall(_LENGTH.pack(len(text)) + text + data)
 
 
-def _share(arrays: Sequence[np.ndarray]) -> tuple[list, int]:
-    """Copies arrays into shared memory; returns what they are, and its descriptor."""
+def _write_arrays(arrays: Sequence[np.ndarray], memory: int) -> list[tuple]:
+    """Copies arrays into shared memory; returns dtype, shape and offset of each."""
     described, end = [], 0
     for array in arrays:
         start = -(-end // _ALIGNMENT) * _ALIGNMENT
         described.append((array.dtype.str, array.shape, start))
         end = start + array.nbytes
-    fd = os.memfd_create('arrays', os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(fd, end)
+    if end > MAX_ARRAY_BYTES:
+        raise MemoryError
     if end:
-        with mmap.mmap(fd, end) as mapped:
+        with mmap.mmap(memory, end) as mapped:
             for array, (dtype, shape, start) in zip(arrays, described, strict=True):
                 np.ndarray(shape, dtype, mapped, start)[...] = array
-    return described, fd
+    return described
 
 
-def _answer(connection: socket.socket, request: dict) -> None:
+def _answer(request: dict, data: bytes, memory: int) -> dict:
     module, _, name = request['function'].partition(':')
-    found = getattr(importlib.import_module(module), name)(*request['arguments'])
-    value, arrays = found if isinstance(found, tuple) else (found, [])
-    if not arrays:
-        _send(connection, dict(value=value))
-        return
-    described, fd = _share(arrays)
+    function = getattr(importlib.import_module(module), name)
+    result = function(*request['arguments'], *([data] if data else []))
+    value, arrays = result if isinstance(result, tuple) else (result, [])
+    return dict(value=value, arrays=_write_arrays(arrays, memory))
+
+
+def _answer_or_error(request: dict, data: bytes, memory: int) -> dict:
     try:
-        _send(connection, dict(value=value, arrays=described), [fd])
-    finally:
-        os.close(fd)
+        return _answer(request, data, memory)
+    except HRI30Error as error:
+        return dict(error=str(error), code=getattr(error, 'code', ''),
+                    reason=getattr(error, 'reason', ''))
+    except MemoryError:
+        return dict(died='memory')
+    except Exception as error:
+        return dict(error=f'{type(error).__name__}: {error}'[:2000])
+
+
+def limit_process(memory_bytes: int, cpu_seconds: int = 0) -> None:
+    """Gives up memory, CPU time (0: unlimited), core dumps and writing files."""
+    limits = {resource.RLIMIT_AS: memory_bytes, resource.RLIMIT_CORE: 0,
+              resource.RLIMIT_FSIZE: 0}
+    if cpu_seconds:
+        limits[resource.RLIMIT_CPU] = cpu_seconds
+    for limit, value in limits.items():
+        resource.setrlimit(limit, (value, value))
 
 
 def main() -> None:
-    """Answers until the other side is gone."""
-    connection = socket.socket(fileno=int(sys.argv[1]))
-    limit = int(sys.argv[2])
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """Answers until the caller is gone."""
+    connection_fd, memory, *limits = map(int, sys.argv[1:])
+    connection = socket.socket(fileno=connection_fd)
+    limit_process(*limits)
     _send(connection, {})
     stream = connection.makefile('rb')
     while len(length := stream.read(_LENGTH.size)) == _LENGTH.size:
         request = json.loads(stream.read(_LENGTH.unpack(length)[0]))
-        # Kills this process wherever it is, also within a library and without its caller.
+        data = stream.read(request['bytes'])
+        # Kills this process wherever it is, within a library and without its caller too.
         signal.setitimer(signal.ITIMER_REAL, request['seconds'] + _GRACE_SECONDS)
-        try:
-            _answer(connection, request)
-        except HRI30Error as error:
-            _send(connection, dict(error=str(error)))
-        except MemoryError:
-            _send(connection, dict(died='memory'))
+        answer = _answer_or_error(request, data, memory)
+        _send(connection, dict(answer, id=request['id']))
+        if 'died' in answer:
             break
-        except Exception as error:
-            _send(connection, dict(error=f'{type(error).__name__}: {error}'))
         signal.setitimer(signal.ITIMER_REAL, 0)
-    # Without tidying up: a damaged file may have left libraries in any state.
+    # Without cleaning up: a damaged file may have left libraries in any state.
     os._exit(0)
 
 

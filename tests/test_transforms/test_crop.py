@@ -1,9 +1,9 @@
-import cv2
 import numpy as np
 import pytest
 
 from hri30_ext.errors import HRI30Error
-from hri30_ext.transforms import CropResize
+from hri30_ext.transforms import CropResize, ResizeClip
+from hri30_ext.video.resize import resize
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def test_without_a_range_the_whole_frame_is_resized(frames):
     results = CropResize((20, 10)).transform(dict(imgs=frames))
     assert results['imgs'].shape == (2, 10, 20, 3) and results['img_shape'] == (10, 20)
     for frame, resized in zip(frames, results['imgs'], strict=True):
-        np.testing.assert_array_equal(resized, cv2.resize(frame, (20, 10)))
+        np.testing.assert_array_equal(resized, resize(frame, 20, 10))
     assert results['crop_quadruple'].tolist() == [0, 0, 1, 1]
 
 
@@ -35,8 +35,8 @@ def test_all_frames_are_cropped_alike_and_as_it_says(frames):
         # Rounded to whole pixels of a small frame.
         assert 0.27 <= w * h <= 0.54 and 0.70 <= w / h <= 1.43
         for frame, resized in zip(frames, results['imgs'], strict=True):
-            np.testing.assert_array_equal(resized, cv2.resize(
-                frame[top:top + height, left:left + width], (20, 20)))
+            np.testing.assert_array_equal(resized, resize(
+                frame[top:top + height, left:left + width], 20, 20))
         corners.add((left, top))
     assert len(corners) > 20
 
@@ -64,6 +64,17 @@ def test_scale_is_shared_with_loading_processes():
     step.scale_WH[:] = step.scale_WH // 2
     frames = [np.zeros((30, 40, 3), np.uint8)]
     assert step.transform(dict(imgs=frames))['imgs'].shape == (1, 5, 10, 3)
+
+
+@pytest.mark.parametrize(('scale', 'size'), [((20, 10), (20, 10)), ((-1, 15), (20, 15))])
+def test_clip_is_resized(frames, scale, size):
+    results = ResizeClip(scale).transform(dict(imgs=frames))
+    assert results['img_shape'] == size[::-1]
+    for frame, resized in zip(frames, results['imgs'], strict=True):
+        np.testing.assert_array_equal(resized, resize(frame, *size))
+    for scale in ((0, 10), (-2, 10), (-1, -1), (5,)):
+        with pytest.raises(HRI30Error, match='ResizeClip: scale='):
+            ResizeClip(scale)
 
 
 @pytest.mark.parametrize('arguments', [

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -68,21 +69,57 @@ def print_much():
     return 'answered'
 
 
+def read_environment():
+    return dict(os.environ)
+
+
+def write_file(path):
+    with open(path, 'w') as file:
+        file.write('x')
+
+
+def start_child():
+    return subprocess.Popen(['sleep', '60']).pid
+
+
+def burn():
+    while True:
+        pass
+
+
+def reverse(prefix, data):
+    return prefix, [np.frombuffer(data, np.uint8)[::-1]]
+
+
+def refuse_with_a_code():
+    error = HRI30Error('clip.avi: is too long.')
+    error.code, error.reason = 'too_long', 'it is too long'
+    raise error
+
+
 def lie(kind):
-    """Answers as a process does that a file has taken over."""
-    isolated = sys.modules['__main__']
-    if kind == 'dtype':
-        isolated._share = lambda arrays: ([('|O', (1,), 0)], os.memfd_create('x', 2))
-    elif kind == 'size':
-        isolated._share = lambda arrays: ([('|u1', (2**40,), 0)], os.memfd_create('x', 2))
-    elif kind == 'negative':
-        isolated._share = lambda arrays: ([('|u1', (-1,), 0)], os.memfd_create('x', 2))
-    elif kind == 'no memory':
-        isolated._send = lambda connection, header, fds=(): connection.sendall(
-            b'\x22\0\0\0{"arrays": [["|u1", [100], 0]]}   ')
-    elif kind == 'not json':
-        isolated._send = lambda connection, header, fds=(): connection.sendall(
-            b'\x04\0\0\0abcd')
+    """Answers like a process that a file has taken over."""
+    sandbox = sys.modules['__main__']
+
+    def answer(text):
+        def send(connection, header, data=b''):
+            connection.sendall(len(text).to_bytes(4, 'little') + text)
+        sandbox._send = send
+
+    described = {'dtype': ('|O', (1,), 0), 'size': ('|u1', (2**40,), 0),
+                 'negative': ('|u1', (-1,), 0), 'offset': ('|u1', (1,), 2**40)}
+    if kind in described:
+        sandbox._write_arrays = lambda arrays, memory: [described[kind]]
+    elif kind == 'shrink':
+        sandbox._write_arrays = lambda arrays, memory: os.ftruncate(memory, 0)
     elif kind == 'endless':
-        isolated._send = lambda connection, header, fds=(): connection.sendall(b'\xff' * 8)
+        sandbox._send = lambda connection, header, data=b'': connection.sendall(b'\xff' * 8)
+    elif kind == 'long':
+        answer(b'{"value": "' + bytes(2**20) + b'"}')
+    elif kind == 'another answer':
+        answer(b'{"value": 1, "id": 77}')
+    elif kind == 'deep':
+        answer(b'[' * 100_000)
+    else:
+        answer(kind.encode())
     return None, [np.zeros(3, np.uint8)]

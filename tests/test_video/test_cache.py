@@ -4,7 +4,6 @@ import os
 import resource
 import runpy
 import shutil
-import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import run_tool
 
+from hri30_ext.apis.caching import find_clips
 from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.errors import HRI30Error
 from hri30_ext.synthetic import render_clip, write_video
@@ -23,7 +23,6 @@ from hri30_ext.video.cache import (
     cache_clips,
     describe_folder,
     estimate_size,
-    find_clips,
     list_entries,
     prune,
 )
@@ -79,8 +78,7 @@ def test_raw_frames_are_those_of_the_clip(clips, tmp_path, short_side):
 
 def test_raw_entry_can_be_read_by_anything(clips, tmp_path):
     clip = ClipCache(tmp_path / 'cache', 32).add(clips[0])
-    header, = struct.unpack_from('<I', Path(clip.path).read_bytes(), 12)
-    frames = np.memmap(clip.path, np.uint8, 'r', offset=header, shape=clip.array.shape)
+    frames = np.memmap(clip.path, np.uint8, 'r', offset=4096, shape=clip.array.shape)
     np.testing.assert_array_equal(frames, Video(clips[0], 32).read_all())
 
 
@@ -207,7 +205,7 @@ def test_other_parameters_and_versions_are_other_entries(clips, tmp_path, monkey
     folder = tmp_path / 'cache'
     caches = [ClipCache(folder, 32), ClipCache(folder, 48), ClipCache(folder, None),
               ClipCache(folder, 32, 'jpeg'), ClipCache(folder, 32, 'jpeg', 80)]
-    monkeypatch.setattr(module, '_VERSION', 2)
+    monkeypatch.setattr(module, '_VERSION', 3)
     caches.append(ClipCache(folder, 32))
     for cache in caches:
         assert cache.open(clips[0]) is None
@@ -310,16 +308,16 @@ def test_every_video_is_found_whatever_its_name(clips_root, tmp_path, name_clips
 
 def test_clips_that_are_there_are_only_looked_at(clips_root, cache):
     names, said = find_clips(clips_root), []
-    built = cache_clips(cache, names, workers=1, say=said.append)
+    built = cache_clips(cache, names, workers=1, report=said.append)
     assert (built.kept, built.added, built.broken) == (0, 12, [])
     assert said[0].startswith('12 clips: 0 are in the cache, 12 to do, which take ')
     for name in names:
         assert_serves(cache.open(name), name)
     written = {name: os.stat(cache.entry(name)).st_mtime_ns for name in names}
     os.remove(cache.entry(names[4]))
-    built = cache_clips(cache, names, workers=1, say=said.append)
+    built = cache_clips(cache, names, workers=1, report=said.append)
     assert (built.kept, built.added) == (11, 1)
-    built = cache_clips(cache, names, workers=1, say=said.append)
+    built = cache_clips(cache, names, workers=1, report=said.append)
     assert (built.kept, built.added) == (12, 0)
     assert said[-1] == '12 clips: 12 are in the cache, 0 to do'
     changed = [name for name in names
@@ -372,7 +370,7 @@ def test_interrupted_building_goes_on_where_it_was(clips_root, cache, monkeypatc
 
 
 @pytest.mark.slow
-def test_several_processes_write_what_one_does(clips_root, tmp_path):
+def test_several_threads_write_what_one_does(clips_root, tmp_path):
     names = find_clips(clips_root)
     folders = []
     for workers in (1, 2):
@@ -415,7 +413,7 @@ def test_folder_is_described(clips, tmp_path):
     (folder / f'{"0" * 32}.clip').touch()
     lines = describe_folder(folder).splitlines()
     assert [line.rsplit(',', 1)[0] for line in lines] == [
-        f'{folder}:', '  damaged: 1 clips', '  jpeg, short side as-is, q90: 2 clips',
+        f'{folder}:', '  damaged, or of an earlier version: 1 clips', '  jpeg, short side as-is, q90: 2 clips',
         '  memmap, short side 32: 1 clips']
 
 

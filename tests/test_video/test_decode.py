@@ -14,9 +14,10 @@ import pytest
 from hri30_ext.errors import HRI30Error
 from hri30_ext.synthetic import render_clip, write_video
 from hri30_ext.video import decode as video
-from hri30_ext.video import decoding
-from hri30_ext.video.decode import Video
-from hri30_ext.video.decoding import Decoder, scaled_size
+from hri30_ext.video.decode import ClipError, Video, read_clip
+from hri30_ext.video.decoding import Decoder, Limits
+from hri30_ext.video.preprocessing import Preprocessing, Resize, Shrink
+from hri30_ext.video.resize import resize, shrunk_size
 
 
 @pytest.fixture(scope='module')
@@ -87,9 +88,9 @@ def test_frames_that_are_not_there(folder, indices):
 
 
 def test_frames_are_scaled_to_the_short_side_and_never_up(folder):
-    assert scaled_size(720, 480, 256) == (384, 256)
-    assert scaled_size(480, 720, 256) == (256, 384)
-    assert scaled_size(720, 480, None) == (720, 480)
+    assert shrunk_size(720, 480, 256) == (384, 256)
+    assert shrunk_size(480, 720, 256) == (256, 384)
+    assert shrunk_size(720, 480, None) == (720, 480)
     assert Video(folder / 'mpeg4.avi', 256).size == (96, 64)
     small = Video(folder / 'mpeg4.avi', 32)
     frames = small.read_all()
@@ -98,6 +99,53 @@ def test_frames_are_scaled_to_the_short_side_and_never_up(folder):
     means = decode_plainly(folder / 'mpeg4.avi').reshape(20, 32, 2, 48, 2, 3).mean((2, 4))
     assert np.abs(frames - means).mean() < 5
     assert np.corrcoef(frames.ravel(), means.ravel())[0, 1] > .95
+
+
+def test_resizing():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (60, 90, 3), np.uint8)
+    assert resize(image, 90, 60) is image
+    # Half the size: weights 1 3 3 1 of the four pixels around.
+    weights = np.array([1, 3, 3, 1]) / 8
+    expected = np.einsum('i,j,ijc', weights, weights, image[9:13, 19:23])
+    np.testing.assert_allclose(resize(image, 45, 30)[5, 10], expected, atol=1.5)
+    # Twice the size: of two pixels a quarter and three quarters.
+    expected = np.einsum('i,j,ijc', [.75, .25], [.25, .75], image[10:12, 20:22])
+    np.testing.assert_allclose(resize(image, 180, 120)[21, 42], expected, atol=1.5)
+    # Channels stay apart, views are read as they are, and the output can be given.
+    for view in (image[5:40, 3:70], image[::-1, ::-1], image.swapaxes(0, 1)):
+        out = np.empty((13, 17, 3), np.uint8)
+        assert resize(view, 17, 13, out) is out
+        np.testing.assert_array_equal(out, resize(np.ascontiguousarray(view), 17, 13))
+    assert (resize(image[:1, :1], 50, 3) == image[0, 0]).all()
+    assert resize(np.full((9, 8192, 3), 77, np.uint8), 1, 1).tolist() == [[[77] * 3]]
+
+
+# ---- Clips of phones --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('degrees', [0, 90, 180, 270])
+@pytest.mark.parametrize('mirrored', [False, True])
+def test_frames_are_turned_upright(tmp_path, degrees, mirrored):
+    """Phones store frames as the sensor sees them, and beside them how to turn them."""
+    path = tmp_path / 'phone.mp4'
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('libx264', rate=30)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, 'yuv420p'
+        stream.set_display_rotation(degrees, hflip=mirrored)
+        for frame in render_clip('PickUpDrill', 1, 1, size=(96, 64))[:5]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, 'rgb24')))
+        container.mux(stream.encode())
+    stored = decode_plainly(path)
+    expected = np.rot90(stored, degrees // 90, (1, 2))  # counter-clockwise
+    expected = expected[:, :, ::-1] if mirrored else expected
+    clip = Video(path)
+    assert clip.size == ((64, 96) if degrees % 180 else (96, 64))
+    np.testing.assert_array_equal(clip.read_all(), expected)
+    if not mirrored:  # OpenCV turns, and does not mirror
+        capture = cv2.VideoCapture(str(path))
+        np.testing.assert_array_equal(capture.read()[1][..., ::-1], expected[0])
+    assert Video(path, 32).size == ((32, 48) if degrees % 180 else (48, 32))
 
 
 @pytest.mark.parametrize('size', [(97, 65), (33, 51), (17, 16)])
@@ -262,10 +310,22 @@ def test_playlist_does_not_open_other_files(folder, tmp_path, playlist):
 
 def test_pixels_are_those_of_the_decoder(folder, interlaced):
     for path, side in ((folder / 'mjpeg.avi', None), (interlaced[0], 40)):
-        decoder, clip = Decoder(path, side), Video(path, side)
-        assert (decoder.total_frames, decoder.fps, decoder.size) == (
-            clip.total_frames, clip.fps, clip.size)
-        np.testing.assert_array_equal(clip.read([4, 2]), decoder.read([4, 2]))
+        decoder, clip = Decoder(path), Video(path, side)
+        assert (decoder.total_frames, decoder.fps) == (clip.total_frames, clip.fps)
+        for _ in range(2):  # from where opening stopped, and from the start again
+            np.testing.assert_array_equal(
+                clip.read([4, 2]), decoder.read([4, 2], Shrink(side) if side else None))
+
+
+def test_views_of_a_clip(folder):
+    preprocessing = Preprocessing(4, 2, 'uniform', (Shrink(48), Resize(20, 30)))
+    frames = Video(folder / 'mpeg4.avi').read_all()
+    np.testing.assert_array_equal(read_clip(folder / 'mpeg4.avi', preprocessing),
+                                  preprocessing.clip(frames))
+    with pytest.raises(HRI30Error, match='none.avi: no such file'):
+        read_clip(folder / 'none.avi', preprocessing)
+    with pytest.raises(HRI30Error, match='is a folder'):
+        read_clip(folder, preprocessing)
 
 
 def test_a_decoder_that_hangs_costs_the_clip(folder, tmp_path, monkeypatch):
@@ -303,15 +363,20 @@ def test_a_clip_that_changes_between_opening_and_reading(folder, tmp_path):
         clip.read([0])
 
 
-@pytest.mark.parametrize(('name', 'limit', 'message'), [
-    ('MAX_PIXELS', 96 * 64 - 1, 'frames of 96 x 64 pixels: expected at most 6,143'),
-    ('MAX_FRAMES', 19, 'it has more than 19 frames'),
-    ('MAX_BYTES', 20 * 96 * 64 * 3 - 1, '20 frames of 96 x 64 pixels take more than')])
-def test_size_is_bounded(folder, monkeypatch, name, limit, message):
-    Decoder(folder / 'mpeg4.avi').read(range(20))
-    monkeypatch.setattr(decoding, name, limit)
-    with pytest.raises(HRI30Error, match=f'cannot be decoded .{message}'):
-        Decoder(folder / 'mpeg4.avi').read(range(20))
+@pytest.mark.parametrize(('limits', 'message', 'code'), [
+    (dict(max_pixels=96 * 64 - 1), 'frames of 96 x 64 pixels: expected at most 6,143',
+     'frame_too_large'),
+    (dict(max_frames=19), 'it has more than 19 frames', 'too_long'),
+    (dict(max_seconds=.6), 'it is longer than 0.6 seconds', 'too_long'),
+    (dict(max_bytes=20 * 96 * 64 * 3 - 1), '20 frames of 96 x 64 pixels take more than',
+     'too_long')])
+def test_size_is_bounded(folder, limits, message, code):
+    with pytest.raises(ClipError, match=f'cannot be decoded .{message}') as caught:
+        Decoder(folder / 'mpeg4.avi', Limits(**limits)).read(range(20))
+    assert caught.value.code == code
+    exact = Limits(max_pixels=96 * 64, max_frames=20, max_seconds=.64,
+                   max_bytes=20 * 96 * 64 * 3)
+    Decoder(folder / 'mpeg4.avi', exact).read(range(20))
 
 
 def test_frames_beyond_8k_are_never_decoded(tmp_path):
@@ -343,7 +408,7 @@ def test_whatever_fails_the_clip_is_named_as_it_was_asked_for(folder, monkeypatc
     with pytest.raises(HRI30Error, match=r'^none\.avi: cannot be decoded'):
         Video('none.avi')
     clip = Video('mpeg4.avi')
-    clip._clip = (clip._clip[0], 'high', 1)  # which no decoder understands
+    clip._arguments = ('high', 1)  # which no decoder understands
     with pytest.raises(HRI30Error, match=r'^mpeg4\.avi: cannot be decoded \(the decoder '
                        r'failed: TypeError: '):
         clip.read([0])

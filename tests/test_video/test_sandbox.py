@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from hri30_ext.errors import HRI30Error
-from hri30_ext.video.sandbox import IsolatedProcess, ProcessDied
+from hri30_ext.video.sandbox import CallFailed, IsolatedProcess, ProcessDied
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-F = 'isolated_functions:'
+F = 'sandbox_functions:'
 
 
 @pytest.fixture(scope='module')
@@ -33,7 +33,7 @@ def is_alive(pid):
         return False
 
 
-@pytest.mark.parametrize('value', [None, 3, 'Ä\n', [1.5, {'a': [True]}], 'x' * 3_000_000,
+@pytest.mark.parametrize('value', [None, 3, 'Ä\n', [1.5, {'a': [True]}], 'x' * 900_000,
                                    '\udcff.avi'])
 def test_values_come_back(process, value):
     assert process.call(f'{F}echo', value) == (value, [])
@@ -88,6 +88,9 @@ def test_memory_is_bounded():
 def test_what_the_function_raises_is_told(process):
     with pytest.raises(HRI30Error, match=r'^clip\.avi: is no video\.\nReplace it\.$'):
         process.call(f'{F}refuse')
+    with pytest.raises(CallFailed, match='is too long') as caught:
+        process.call(f'{F}refuse_with_a_code')
+    assert (caught.value.code, caught.value.reason) == ('too_long', 'it is too long')
     with pytest.raises(HRI30Error, match='ZeroDivisionError: by zero'):
         process.call(f'{F}fail')
     with pytest.raises(HRI30Error, match='ModuleNotFoundError'):
@@ -98,13 +101,67 @@ def test_what_libraries_print_is_no_answer(process):
     assert process.call(f'{F}print_much') == ('answered', [])
 
 
-@pytest.mark.parametrize('kind', ['dtype', 'size', 'negative', 'no memory', 'not json',
-                                  'endless'])
-def test_a_process_that_lies_is_not_believed(kind):
+@pytest.mark.parametrize('kind', [
+    'dtype', 'size', 'negative', 'offset', 'shrink', 'endless', 'long', 'another answer',
+    'deep', 'abcd', '{"arrays": [["|u1", [100]]]}', '{"arrays": 3}'])
+def test_answers_are_validated(kind):
     with IsolatedProcess() as process:
+        process.call(f'{F}echo', 0)
+        before = process.pid
+        if kind == 'shrink':  # the sealed memory cannot be made shorter
+            with pytest.raises(CallFailed, match='PermissionError'):
+                process.call(f'{F}lie', kind, seconds=2)
+        else:
+            with pytest.raises(ProcessDied, match='answered with|took more than'):
+                process.call(f'{F}lie', kind, seconds=2)
+            assert not is_alive(before)
+            assert process.call(f'{F}echo', 1) == (1, [])
+
+
+def test_data_reaches_the_function(process):
+    value, (array,) = process.call(f'{F}reverse', 'a', data=bytes(range(256)) * 9000)
+    assert value == 'a' and array[:3].tolist() == [255, 254, 253]
+    assert len(array) == 256 * 9000
+
+
+def test_what_the_process_may_not_do(tmp_path, monkeypatch):
+    monkeypatch.setenv('HRI30_TOKEN', 'secret')
+    with IsolatedProcess(cpu_seconds=1) as process:
+        environment = process.call(f'{F}read_environment')[0]
+        assert 'secret' not in environment.values() and 'HOME' not in environment
+        with pytest.raises(CallFailed, match='File too large'):
+            process.call(f'{F}write_file', str(tmp_path / 'file'))
+        assert (tmp_path / 'file').stat().st_size == 0
+        with pytest.raises(ProcessDied, match=r'crashed \(SIGKILL\)'):
+            process.call(f'{F}burn')
+
+
+@pytest.mark.parametrize('end', ['close', 'hang'])
+def test_what_the_process_started_ends_with_it(end):
+    process = IsolatedProcess()
+    child, _ = process.call(f'{F}start_child')
+    assert is_alive(child)
+    if end == 'close':
+        process.close()
+    else:
         with pytest.raises(ProcessDied):
-            process.call(f'{F}lie', kind, seconds=2)
-        assert process.call(f'{F}echo', 1) == (1, [])
+            process.call(f'{F}sleep', 60, seconds=.2)
+    for _ in range(50):
+        if not is_alive(child):
+            break
+        time.sleep(.1)
+    assert not is_alive(child)
+
+
+def test_another_thread_can_kill_it(process):
+    process.call(f'{F}pid')
+    threading.Timer(.3, process.kill).start()
+    with pytest.raises(ProcessDied, match='SIGKILL'):
+        process.call(f'{F}sleep', 60)
+    threading.Timer(.3, process.close).start()
+    with pytest.raises(ProcessDied):
+        process.call(f'{F}sleep', 60)
+    assert process.call(f'{F}echo', 1) == (1, [])
 
 
 def test_each_fork_has_its_own(process):
@@ -158,7 +215,7 @@ def test_nothing_is_imported_from_the_current_folder(tmp_path, monkeypatch):
 def test_an_interrupted_start_leaves_no_answer_behind(process, monkeypatch):
     with IsolatedProcess() as process:
         receive = process._receive
-        monkeypatch.setattr(process, '_receive', lambda deadline: interrupt())
+        monkeypatch.setattr(process, '_receive', lambda *args: interrupt())
 
         def interrupt():
             raise KeyboardInterrupt

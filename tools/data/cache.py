@@ -15,11 +15,11 @@ FORMS = ('memmap', 'jpeg')
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Decode every clip of the training and test folders once and keep its '
-                    'frames, de-interlaced where the clip is interlaced. A call that was '
-                    'cut short goes on where it was; clips that changed are done again. '
-                    'Without DATA_ROOT, say what the folder holds.',
+                    'frames, de-interlaced and upright. A call that was interrupted '
+                    'continues; clips that changed are decoded again. Without DATA_ROOT, '
+                    'print what the folder holds.',
         epilog='To train from it: --cfg-options clip_cache=memmap, or jpeg. Exits with 1 '
-               'where clips cannot be decoded; the others are kept.')
+               'if clips cannot be decoded; the others are cached.')
     parser.add_argument('root', nargs='?', metavar='DATA_ROOT')
     parser.add_argument('--form', choices=FORMS, default='memmap',
                         help='memmap: raw, about 13 MB a clip; jpeg: about 0.6 MB, slower '
@@ -30,11 +30,12 @@ def parse_args() -> argparse.Namespace:
                         help='of jpeg; default: %(default)s')
     parser.add_argument('--cache-dir', metavar='D', help='default: work_dirs/cache')
     parser.add_argument('--workers', type=int, metavar='N',
-                        help='processes; default: one a core')
+                        help='clips at a time; default: one a core')
     parser.add_argument('--prune', action='store_true',
-                        help='first remove what is kept of clips that are gone or changed')
+                        help='first remove entries that are damaged, of an earlier version, '
+                             'or of clips that are gone or changed')
     parser.add_argument('--all-parameters', action='store_true',
-                        help='with --prune: remove also what was kept with another --form, '
+                        help='with --prune: also remove entries of another --form, '
                              '--short-side or --quality than these')
     args = parser.parse_args()
     if args.workers is not None and args.workers < 1:
@@ -46,25 +47,15 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from hri30_ext.video.cache import (
-        DEFAULT_FOLDER,
-        ClipCache,
-        cache_clips,
-        describe_folder,
-        find_clips,
-        prune,
-    )
+    from hri30_ext.apis.caching import DEFAULT_FOLDER, cache_folder
     from hri30_ext.errors import first_cases
+    from hri30_ext.video.cache import ClipCache, describe_folder, prune
     cache = ClipCache(args.cache_dir or DEFAULT_FOLDER, args.short_side, args.form,
                       args.quality)
     if args.prune:
         removed, nbytes = prune(cache, args.all_parameters)
         print(f'removed {removed} files, {nbytes / 1e9:.3f} GB')
-    broken = []
-    if args.root:
-        # Resolved, as configs name their data.
-        root = Path(args.root).expanduser().resolve()
-        broken = cache_clips(cache, find_clips(root), args.workers).broken
+    broken = cache_folder(cache, args.root, args.workers).broken if args.root else []
     print(describe_folder(cache.folder))
     if broken:
         print(f'{len(broken)} clips are not in the cache:\n'

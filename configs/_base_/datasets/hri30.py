@@ -68,7 +68,7 @@ test_pipeline = [
     dict(type='UniformViews', clip_len='${num_frames}', num_clips='${test_clips}',
          test_mode=True),
     dict(type='ClipDecode'),
-    dict(type='Resize', scale='${input_size}', keep_ratio=False),
+    dict(type='ResizeClip', scale='${input_size}'),
     dict(type='FormatShape', input_format='${input_format}'),
     dict(type='PackActionInputs', meta_keys=('video_id', 'group', 'filename')),
 ]

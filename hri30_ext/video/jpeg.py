@@ -1,0 +1,43 @@
+"""JPEG frames: of the clip cache, of streams and for pages."""
+
+import numpy as np
+import simplejpeg
+
+from .decode import ClipError
+
+#: Pixels of a frame: 8K (7680 x 4320) and no more.
+MAX_PIXELS = 2**25
+
+
+def encode_jpeg(frame_HWC: np.ndarray, quality: int) -> bytes:
+    """Encodes an RGB frame, (H, W, 3) uint8; colours at half the width.
+
+    Args:
+        frame_HWC (np.ndarray): Any view of an array.
+        quality (int): 1 to 100.
+    """
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(frame_HWC), quality, 'RGB', '422')
+
+
+def decode_jpeg(data: bytes | np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decodes a JPEG; a note on how to turn it is ignored.
+
+    Args:
+        data (bytes | np.ndarray): The JPEG; an array of (N, ) uint8.
+        max_pixels (int): Limit on width times height.
+
+    Returns:
+        np.ndarray: (H, W, 3) uint8 RGB.
+
+    Raises:
+        ClipError: ``not_a_jpeg``, where it is not a JPEG or not whole, or
+            ``frame_too_large``.
+    """
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        if width * height <= max_pixels:
+            return simplejpeg.decode_jpeg(data, 'RGB')
+    except ValueError as error:
+        raise ClipError('frame', f'not a whole JPEG: {error}', 'not_a_jpeg') from error
+    raise ClipError('frame', f'{width} x {height} pixels, at most {max_pixels:,} are '
+                    'allowed', 'frame_too_large')

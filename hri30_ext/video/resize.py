@@ -1,0 +1,102 @@
+"""Resizing frames: the one function of training, testing, export, streams and service.
+
+Shapes: H height and W width in pixels.
+"""
+
+import threading
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from ..errors import HRI30Error
+
+# FFmpeg writes about damaged packets and unaligned lines to the terminal.
+av.logging.set_level(av.logging.PANIC)
+
+# Of swscale: bilinear, accurate rounding, all colour samples used in and out. Numbers, as
+# PyAV before 18 has no names for the last three.
+_FLAGS = 0x2 | 0x40000 | 0x4000 | 0x2000
+# swscale's planes in RGB order: it makes planar frames several times faster.
+_FORMAT, _PLANES = 'gbrp', (2, 0, 1)
+_PADDING = 64  # bytes that swscale may read behind the last pixel
+_KEPT_SIZES = 16
+
+
+class _Scratch(threading.local):
+    """What a thread reuses: swscale's tables by sizes, and memory of input frames."""
+
+    def __init__(self) -> None:
+        self.reformatters: dict[tuple, VideoReformatter] = {}
+        self.buffer = np.empty(0, np.uint8)
+
+    def reformatter(self, *sizes: int) -> VideoReformatter:
+        if sizes not in self.reformatters:
+            if len(self.reformatters) >= _KEPT_SIZES:
+                self.reformatters.clear()
+            self.reformatters[sizes] = VideoReformatter()
+        return self.reformatters[sizes]
+
+    def padded(self, frame_HWC: np.ndarray) -> np.ndarray:
+        if self.buffer.size < frame_HWC.size + _PADDING:
+            self.buffer = np.empty(frame_HWC.size + _PADDING, np.uint8)
+        copy_HWC = self.buffer[:frame_HWC.size].reshape(frame_HWC.shape)
+        copy_HWC[...] = frame_HWC
+        return copy_HWC
+
+
+_scratch = _Scratch()
+
+
+def resize(frame_HWC: np.ndarray, width: int, height: int,
+           out: np.ndarray | None = None) -> np.ndarray:
+    """Resizes a frame; the aspect ratio may change.
+
+    Linear interpolation; where a frame becomes smaller, each pixel is a weighted mean of
+    all pixels that it covers (a triangle filter), so that no detail is skipped.
+
+    Args:
+        frame_HWC (np.ndarray): uint8 RGB, (H, W, 3); any view of an array.
+        width (int): Of the result in pixels.
+        height (int): Likewise.
+        out (np.ndarray, optional): Where to write, (height, width, 3) uint8.
+
+    Returns:
+        np.ndarray: (height, width, 3) uint8 RGB: ``out``, or the frame itself where it
+        already has this size, or a new array.
+
+    Raises:
+        HRI30Error: swscale cannot do this, such as one pixel of thousands.
+    """
+    before = frame_HWC.shape[1::-1]
+    if before == (width, height):
+        if out is None:
+            return frame_HWC
+        out[...] = frame_HWC
+        return out
+    if out is None:
+        out = np.empty((height, width, 3), np.uint8)
+    try:
+        resized = _scratch.reformatter(*before, width, height).reformat(
+            av.VideoFrame.from_numpy_buffer(_scratch.padded(frame_HWC), 'rgb24'),
+            width, height, _FORMAT, interpolation=_FLAGS, threads=1)
+    except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
+        raise HRI30Error(f'a frame of {before[0]} x {before[1]} pixels cannot be resized '
+                         f'to {width} x {height} ({error}).') from error
+    for channel, plane in enumerate(_PLANES):
+        lines = np.frombuffer(resized.planes[plane], np.uint8)
+        lines = lines.reshape(-1, resized.planes[plane].line_size)
+        out[..., channel] = lines[:height, :width]
+    return out
+
+
+def shrunk_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+    """Returns width and height in pixels of frames whose short side is at most a length.
+
+    >>> shrunk_size(720, 480, 256), shrunk_size(96, 64, 256)
+    ((384, 256), (96, 64))
+    """
+    if short_side is None or min(width, height) <= short_side:
+        return width, height
+    scale = short_side / min(width, height)
+    return round(width * scale), round(height * scale)
