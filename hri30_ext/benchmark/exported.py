@@ -62,7 +62,7 @@ def backend(turns, setup: Setup, folder: str) -> None:
 def _measure(setup: Setup, precision: str) -> Outcome:
     if setup.device == 'cuda':
         return Outcome(None, note='not measured: OpenVINO runs on the CPU')
-    from ..deploy.export import export  # wants the packages of the extra `deploy`
+    from ..apis.exporting import export  # wants the packages of the extra `deploy`
     setup = setup.with_data()
     checkpoint = initial_weights(setup)
     folder = setup.scratch(f'openvino-{precision}') + '/model'

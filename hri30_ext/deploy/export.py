@@ -31,7 +31,7 @@ from ..evaluation.calibration import load_temperature
 from ..utils.fileio import sha256_of
 from ..video.decode import read_clip
 from ..video.preprocessing import Preprocessing
-from .runtime.backends import CLIP_STAGE, FRAME_STAGE, WHOLE, Backend
+from .runtime.backends import CLIP_STAGE, FRAME_STAGE, WHOLE, Backend, import_runtime
 from .runtime.exported import (
     FORMATS,
     INFO_NAME,
@@ -276,9 +276,8 @@ def _write_onnx(graph: _Graph, precision: str, path: Path) -> None:
 
 
 def _write_openvino(graph: _Graph, precision: str, path: Path) -> None:
-    import openvino
-    # Through ONNX, which the runtime reads itself: openvino.convert_model also traces, and
-    # sends telemetry each time.
+    openvino = import_runtime('openvino')
+    # Through ONNX, which the runtime reads itself.
     traced = path.with_suffix('.onnx')
     _trace(graph, traced)
     converted = openvino.Core().read_model(traced)

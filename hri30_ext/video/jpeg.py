@@ -1,7 +1,6 @@
 """JPEG frames: of the clip cache, of streams and for pages."""
 
 import numpy as np
-import simplejpeg
 
 from .decode import ClipError
 
@@ -16,6 +15,7 @@ def encode_jpeg(frame_HWC: np.ndarray, quality: int) -> bytes:
         frame_HWC (np.ndarray): Any view of an array.
         quality (int): 1 to 100.
     """
+    import simplejpeg  # not needed to run an exported model
     return simplejpeg.encode_jpeg(np.ascontiguousarray(frame_HWC), quality, 'RGB', '422')
 
 
@@ -33,6 +33,7 @@ def decode_jpeg(data: bytes | np.ndarray, max_pixels: int = MAX_PIXELS) -> np.nd
         ClipError: ``not_a_jpeg``, where it is not a JPEG or not whole, or
             ``frame_too_large``.
     """
+    import simplejpeg
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
         if width * height <= max_pixels:

@@ -107,6 +107,7 @@ class IsolatedProcess:
         self._socket: socket.socket | None = None
         self._memory = -1  # descriptor of the shared memory
         self._numbers = itertools.count()
+        self._owner = os.getpid()
         _alive.add(self)
 
     def __enter__(self) -> 'IsolatedProcess':
@@ -117,7 +118,9 @@ class IsolatedProcess:
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # when Python exits, anything may be gone
-            self.close()
+            # In a fork, thread-local objects go before _abandon_all runs.
+            if self._owner == os.getpid():
+                self.close()
 
     @property
     def pid(self) -> int | None:

@@ -4,6 +4,7 @@ Shapes: N clips, M frames, T frames of a clip, H height, W width, C channels, K 
 """
 
 import importlib
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -126,6 +127,21 @@ def _shape(sizes: Sequence) -> str:
     return ' x '.join(str(size) if isinstance(size, int) else 'any' for size in sizes)
 
 
+def import_runtime(package: str):
+    """Imports ``onnxruntime`` or ``openvino``, the latter without its telemetry.
+
+    Raises:
+        HRI30Error: it is not installed.
+    """
+    # Importing openvino would send data, from a fork of this process.
+    sys.modules.setdefault('openvino_telemetry', None)
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise HRI30Error(f'{package} is not installed, and this model needs it.\n'
+                         f'Install it with: python -m pip install {package}') from error
+
+
 class _GraphBackend:
     """Shared by both runtimes: graphs by part, each from one array to one array."""
 
@@ -134,11 +150,7 @@ class _GraphBackend:
         self._files = files
         self._graphs = {}
         self._lock = threading.Lock()
-        try:
-            self._runtime = importlib.import_module(package)
-        except ImportError as error:
-            raise HRI30Error(f'{package} is not installed, and this model needs it.\n'
-                             f'Install it with: python -m pip install {package}') from error
+        self._runtime = import_runtime(package)
 
     def _compile(self, path: Path):
         raise NotImplementedError

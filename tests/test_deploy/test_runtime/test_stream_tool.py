@@ -31,7 +31,7 @@ ALWAYS = ('--threshold', 0.2, '--min-seconds', 0)
 @pytest.fixture(scope='module')
 def model(clips_root, tmp_path_factory):
     """A tiny model with random weights, exported."""
-    from hri30_ext.deploy.export import export
+    from hri30_ext.apis.exporting import export
     folder = tmp_path_factory.mktemp('exported')
     options = {'data_root': str(clips_root), 'num_frames': 4, 'input_size': (32, 32),
                'classes': ['DeliverObject', 'MoveBackwardsWhileDrilling',
