@@ -1,4 +1,4 @@
-"""Decoding the clips of a data folder into the cache: what ``tools/data/cache.py`` calls."""
+"""Decoding the clips of a data folder into the cache."""
 
 from pathlib import Path
 

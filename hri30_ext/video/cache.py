@@ -60,8 +60,8 @@ _ENTRY_NAME = re.compile(r'[0-9a-f]{32}\.clip')
 _LEFTOVER_NAME = re.compile(r'\.[0-9a-f]{32}-.*\.clip')
 _LEFTOVER_SECONDS = 3600
 
-_ADVICE = ('Free some space, choose another folder (cache_dir), use the jpeg form, which is '
-           'small (clip_cache=jpeg), or no cache (clip_cache=None).')
+_ADVICE = ('Free some space, choose another folder (cache_dir), use the small jpeg form '
+           '(clip_cache=jpeg), or no cache (clip_cache=None).')
 
 _SAMPLED_CLIPS, _SAMPLED_FRAMES = 5, 3
 
@@ -185,8 +185,8 @@ class CachedClip:
             frame_HWC = decode_jpeg(encoded)
             if frame_HWC.shape[1::-1] == self.size:
                 return frame_HWC
-        raise HRI30Error(f'{self.path}: frame {position} is damaged.\nRemove this file; the '
-                         'clip is then decoded again.')
+        raise HRI30Error(f'{self.path}: frame {position} is damaged.\nRemove this file; '
+                         'the clip is then decoded again.')
 
 
 class ClipCache:

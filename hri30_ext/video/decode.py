@@ -17,6 +17,9 @@ import numpy as np
 from ..errors import HRI30Error
 from .sandbox import CallFailed, IsolatedProcess, ProcessDied
 
+#: Pixels of a frame: 8K (7680 x 4320) and no more.
+MAX_PIXELS = 2**25
+
 #: Environment variable: seconds that opening a clip, or reading its frames, may take.
 SECONDS = 'HRI30_DECODE_SECONDS'
 _DEFAULT_SECONDS = 30

@@ -23,8 +23,7 @@ import msgspec
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from .decode import ClipError
-from .jpeg import MAX_PIXELS, decode_jpeg, encode_jpeg
+from .decode import MAX_PIXELS, ClipError
 from .preprocessing import Preprocessing, Shrink
 from .resize import resize, shrunk_size
 
@@ -372,6 +371,7 @@ def read_preview(filename: str, limits: Mapping, max_bytes: int
         tuple[None, list[np.ndarray]]: The time of each frame in seconds, (N, ) float64; the
         size of each JPEG in bytes, (N, ) int64; and the JPEGs, one after another, uint8.
     """
+    from .jpeg import encode_jpeg  # not where clips alone are read: a dependency less
     decoder = Decoder(filename, Limits(**limits))
     count, (width, height) = decoder.total_frames, decoder.size
     scale = min(1., _PREVIEW_SIDE / max(width, height))
@@ -390,6 +390,7 @@ def read_preview(filename: str, limits: Mapping, max_bytes: int
 
 def read_jpeg(max_pixels: int, data: bytes) -> tuple[None, list[np.ndarray]]:
     """Decodes a JPEG, as :func:`.jpeg.decode_jpeg` does."""
+    from .jpeg import decode_jpeg
     return None, [decode_jpeg(data, max_pixels)]
 
 

@@ -2,10 +2,7 @@
 
 import numpy as np
 
-from .decode import ClipError
-
-#: Pixels of a frame: 8K (7680 x 4320) and no more.
-MAX_PIXELS = 2**25
+from .decode import MAX_PIXELS, ClipError
 
 
 def encode_jpeg(frame_HWC: np.ndarray, quality: int) -> bytes:

@@ -11,8 +11,10 @@ from av.video.reformatter import VideoReformatter
 
 from ..errors import HRI30Error
 
-# FFmpeg writes about damaged packets and unaligned lines to the terminal.
-av.logging.set_level(av.logging.PANIC)
+# FFmpeg writes about damaged packets; what matters is raised. None and not a level: with a
+# level, PyAV's callback takes the GIL, and a decoder hangs whose threads log while Python
+# closes it.
+av.logging.set_level(None)
 
 # Of swscale: bilinear, accurate rounding, all colour samples used in and out. Numbers, as
 # PyAV before 18 has no names for the last three.

@@ -413,7 +413,8 @@ def test_folder_is_described(clips, tmp_path):
     (folder / f'{"0" * 32}.clip').touch()
     lines = describe_folder(folder).splitlines()
     assert [line.rsplit(',', 1)[0] for line in lines] == [
-        f'{folder}:', '  damaged, or of an earlier version: 1 clips', '  jpeg, short side as-is, q90: 2 clips',
+        f'{folder}:', '  damaged, or of an earlier version: 1 clips',
+        '  jpeg, short side as-is, q90: 2 clips',
         '  memmap, short side 32: 1 clips']
 
 

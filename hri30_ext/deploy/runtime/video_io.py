@@ -1,101 +1,35 @@
-"""Frames in and out, with OpenCV alone: clips, cameras, and annotated video.
+"""Frames in and out of streams: files, cameras, and annotated video.
 
-Shapes: V views of a clip, T frames of a view, H height, W width.
+Shapes: H height, W width.
 """
 
-import math
+import itertools
 import re
 import threading
 import time as clock
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import cv2
+import av
 import numpy as np
 
 from ... import names as naming
 from ...errors import HRI30Error
-from ...video.preprocessing import FRAME_RATE, Preprocessing
+from ...utils.parallel import available_cores
+from ...video.decode import check_file, read_clip
+from ...video.decoding import Decoder
+from ...video.preprocessing import FRAME_RATE
+from ...video.resize import resize
 from .streaming import UNSURE
+
+__all__ = ['CameraLost', 'CameraSource', 'FileSource', 'Frame', 'Source', 'VideoWriter',
+           'annotate', 'check_file', 'find_videos', 'open_source', 'read_clip']
 
 #: Endings of what counts as a video, in lower case: of clips, and of what browsers record.
 VIDEO_SUFFIXES = (*naming.VIDEO_SUFFIXES, '.webm')
-
-
-# ---- Whole clips -------------------------------------------------------------------------
-
-
-def check_file(path: str | Path) -> Path:
-    """Returns the path of a file.
-
-    Raises:
-        HRI30Error: there is none.
-    """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        what = 'is a folder' if path.is_dir() else 'no such file'
-        raise HRI30Error(f'{path}: {what}.\nExpected a video.')
-    return path
-
-
-def open_video(path: str | Path) -> cv2.VideoCapture:
-    """Opens a video file.
-
-    Raises:
-        HRI30Error: no such file, or no video.
-    """
-    path = check_file(path)
-    # FFmpeg by name: other readers of OpenCV take names as patterns of image files.
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    if not capture.isOpened():
-        raise HRI30Error(f'{path}: cannot be read as a video.\nExpected one that FFmpeg '
-                         'decodes; replace it or move it aside.')
-    return capture
-
-
-def read_clip(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
-    """Decodes a clip and prepares its frames as in testing.
-
-    Only frames that are asked for are converted and kept.
-
-    Args:
-        path (str | Path): Of a video.
-        preprocessing (Preprocessing): Of the model.
-
-    Returns:
-        np.ndarray: uint8 RGB, (V, T, H, W, 3).
-
-    Raises:
-        HRI30Error: no such file, no video, or no frames.
-    """
-    capture = open_video(path)
-    claimed = max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-    frames, total = _decode(capture, preprocessing, claimed)
-    if total != claimed:  # a header may be wrong or say nothing: then once more
-        if not total:
-            raise HRI30Error(f'{path}: no frame of it can be decoded.\nExpected a whole '
-                             'video; replace it or move it aside.')
-        frames, _ = _decode(open_video(path), preprocessing, total)
-    chosen_THWC = np.stack([frames[i] for i in preprocessing.indices(total)])
-    return chosen_THWC.reshape(preprocessing.num_views, preprocessing.num_frames,
-                               *chosen_THWC.shape[1:])
-
-
-def _decode(capture: cv2.VideoCapture, preprocessing: Preprocessing, total: int
-            ) -> tuple[dict[int, np.ndarray], int]:
-    """Returns the prepared frames that a clip of ``total`` frames needs, and its frames."""
-    wanted, frames, position = set(preprocessing.indices(total).tolist()), {}, 0
-    while capture.grab():
-        if position in wanted:
-            found, frame_BGR = capture.retrieve()
-            if not found:
-                break
-            frame = cv2.cvtColor(frame_BGR, cv2.COLOR_BGR2RGB)
-            frames[position] = preprocessing.frames([frame])[0]
-        position += 1
-    capture.release()
-    return frames, position
 
 
 # ---- Sources of frames -------------------------------------------------------------------
@@ -106,9 +40,9 @@ class Frame(NamedTuple):
 
     Args:
         image (np.ndarray): uint8 RGB, (H, W, 3).
-        time (float): When it was taken, in seconds from the begin of the stream.
-        captured (float): When it came, ``time.monotonic()``.
-        clip (str): Name of the file that it is from; empty for a camera.
+        time (float): When it was taken, in seconds from the start of the stream.
+        captured (float): When it arrived, ``time.monotonic()``.
+        clip (str): Name of its file; empty for a camera.
     """
 
     image: np.ndarray
@@ -122,20 +56,20 @@ class Source(Protocol):
 
     Attributes:
         name (str): For messages.
-        live (bool): Whether frames come at their own pace, and are lost if not used.
+        live (bool): Whether frames arrive at their own pace, and are lost if not used.
     """
 
     name: str
     live: bool
 
     def read(self) -> Frame | None:
-        """Returns the next frame, and waits for it; None at the end."""
+        """Waits for the next frame and returns it; None at the end."""
 
     def stop(self) -> None:
-        """Lets :meth:`read` return None soon; from any thread."""
+        """Makes :meth:`read` return None soon; from any thread."""
 
     def close(self) -> None:
-        """Releases what is open; from the thread that reads."""
+        """Releases the file or camera; from the thread that reads."""
 
 
 class FileSource:
@@ -145,74 +79,66 @@ class FileSource:
 
     Args:
         paths (Sequence[str | Path]): The files.
-        realtime (bool): Whether frames come at the pace that they were taken at; otherwise
+        realtime (bool): Whether frames come at the pace at which they were taken; otherwise
             as fast as they are used, and none is lost.
         loop (bool): Whether the files are played again and again, until :meth:`stop`.
 
+    Attributes:
+        fps (float): Frames a second of the file that is played.
+
     Raises:
-        HRI30Error: one is no video.
+        HRI30Error: there is no file, or the first one is not a video.
     """
 
     def __init__(self, paths: Sequence[str | Path], realtime: bool = False,
                  loop: bool = False) -> None:
-        self._paths = [check_file(path) for path in paths]
-        if not self._paths:
+        paths = [check_file(path) for path in paths]
+        if not paths:
             raise HRI30Error('source: no files.\nExpected one video or more.')
-        self.name = str(self._paths[0] if len(self._paths) == 1 else self._paths[0].parent)
-        self.live, self._loop = realtime, loop
+        self.name = str(paths[0] if len(paths) == 1 else paths[0].parent)
+        self.live = realtime
+        self._paths = itertools.cycle(paths) if loop else iter(paths)
         self._stopped = threading.Event()
-        self._capture = open_video(self._paths[0])
-        self._next_file = 0
-        self._begin_file()
-        self._started: float | None = None
-        self._last = -1.0
+        self._started: float | None = None  # when the first frame was due
+        self._last: float | None = None  # time of the last frame
+        self._open(next(self._paths))
 
-    def _begin_file(self) -> None:
-        self._clip = self._paths[self._next_file].name
-        self._next_file += 1
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        #: Frames a second of the file that is played.
-        self.fps = rate if 1 <= rate <= 480 else float(FRAME_RATE)
-        self._in_file = 0
-        self._offset = 0.0
+    def _open(self, path: Path) -> None:
+        decoder = Decoder(path, threads=available_cores())
+        begin = 0. if self._last is None else self._last + 1 / self.fps
+        self.fps = _valid_rate(decoder.fps)
+        self._clip, self._frames = path.name, decoder.frames()
+        # In the file, of its first frame; and in the stream.
+        self._first, self._begin = None, begin
 
     def read(self) -> Frame | None:
         """See :meth:`Source.read`."""
         while not self._stopped.is_set():
-            found, image_BGR = self._capture.read()
-            if found:
-                return self._deliver(image_BGR)
-            self._capture.release()
-            if not self._in_file:
-                raise HRI30Error(f'{self._paths[self._next_file - 1]}: no frame of it can '
-                                 'be decoded.\nExpected a whole video.')
-            if self._next_file == len(self._paths):
-                if not self._loop:
-                    return None
-                self._next_file = 0
-            begin = self._last + 1 / self.fps
-            self._capture = open_video(self._paths[self._next_file])
-            self._begin_file()
-            self._offset = begin
+            frame = next(self._frames, None)
+            if frame is not None:
+                return self._deliver(*frame)
+            path = next(self._paths, None)
+            if path is None:
+                return None
+            self._open(path)
         return None
 
-    def _deliver(self, image_BGR: np.ndarray) -> Frame | None:
-        time = self._offset + self._in_file / self.fps
-        # Phones and browsers write frames at uneven times, which the container keeps.
-        told = self._offset + self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        if self._in_file and math.isfinite(told) and told > self._last:
-            time = told
-        elif time <= self._last:
-            time = self._last + 1 / self.fps
-        self._in_file += 1
-        self._last = time
-        image = cv2.cvtColor(image_BGR, cv2.COLOR_BGR2RGB)
+    def _deliver(self, image: np.ndarray, time: float | None) -> Frame | None:
+        if self._first is None:
+            self._first, stream_time = time, self._begin
+        else:
+            stream_time = self._last + 1 / self.fps
+            # Phones and browsers write frames at uneven times, which the container keeps.
+            if None not in (time, self._first) and (
+                    self._begin + time - self._first > self._last):
+                stream_time = self._begin + time - self._first
+        self._last = stream_time
         if self.live:
             if self._started is None:
-                self._started = clock.monotonic() - time
-            if self._stopped.wait(max(0.0, self._started + time - clock.monotonic())):
+                self._started = clock.monotonic() - stream_time
+            if self._stopped.wait(max(0., self._started + stream_time - clock.monotonic())):
                 return None
-        return Frame(image, time, clock.monotonic(), self._clip)
+        return Frame(image, stream_time, clock.monotonic(), self._clip)
 
     def stop(self) -> None:
         """See :meth:`Source.stop`."""
@@ -220,7 +146,14 @@ class FileSource:
 
     def close(self) -> None:
         """See :meth:`Source.close`."""
-        self._capture.release()
+        self._frames.close()
+
+
+def _valid_rate(fps: float) -> float:
+    return fps if 1 <= fps <= 480 else float(FRAME_RATE)
+
+
+_CAP_PROP_FPS = 5  # of OpenCV
 
 
 class CameraLost(HRI30Error):
@@ -228,18 +161,18 @@ class CameraLost(HRI30Error):
 
 
 class CameraSource:
-    """Frames of a camera or a network stream; opens it again where it goes away.
+    """Frames of a camera or a network stream, reopened where it goes away. Needs OpenCV.
 
     Args:
         target (int | str): Number of the camera, or a URL such as ``rtsp://...``.
         retries (int): How often to try again before giving up.
         delay (float): Seconds before the first try; each waits twice as long as the one
             before, 30 s at most.
-        notify (Callable): Called with ``lost``, ``retry``, ``back`` and a message.
-        open_capture (Callable): Opens the target, as ``cv2.VideoCapture``.
+        notify (Callable): Called with ``lost``, ``retry`` or ``back``, and a message.
+        open_capture (Callable, optional): Opens the target, as ``cv2.VideoCapture``.
 
     Raises:
-        HRI30Error: it cannot be opened at all.
+        HRI30Error: it cannot be opened, or OpenCV is not installed.
     """
 
     live = True
@@ -260,8 +193,7 @@ class CameraSource:
                 f'{self.name}: cannot be opened.\nExpected a camera that is connected and '
                 'not in use by another program (Linux: ls /dev/video*), or a URL that '
                 'answers.')
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = rate if 1 <= rate <= 480 else float(FRAME_RATE)
+        self.fps = _valid_rate(self._capture.get(_CAP_PROP_FPS))
 
     def read(self) -> Frame | None:
         """See :meth:`Source.read`.
@@ -279,7 +211,7 @@ class CameraSource:
         captured = clock.monotonic()
         if self._started is None:
             self._started = captured
-        image = cv2.cvtColor(image_BGR, cv2.COLOR_BGR2RGB)
+        image = np.ascontiguousarray(image_BGR[..., ::-1])
         return Frame(image, captured - self._started, captured)
 
     def _reconnect(self) -> np.ndarray | None:
@@ -317,10 +249,15 @@ def _without_login(url: str) -> str:
     return re.sub(r'(?<=://)[^/@]*@', '', url)
 
 
-def _open_camera(target: int | str) -> cv2.VideoCapture:
+def _open_camera(target: int | str):
+    try:
+        import cv2
+    except ImportError as error:
+        raise HRI30Error('a camera needs OpenCV, which is not installed.\nInstall it with: '
+                         'pip install opencv-python-headless') from error
     if isinstance(target, int):
         return cv2.VideoCapture(target)
-    # A server that says nothing is given up after these milliseconds.
+    # Milliseconds until a silent server is given up.
     return cv2.VideoCapture(target, cv2.CAP_FFMPEG, [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 10_000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 10_000])
 
@@ -368,11 +305,10 @@ def open_source(target: str, realtime: bool = False, loop: bool = False,
 # RGB
 _WHITE, _GREY = (255, 255, 255), (170, 178, 189)
 _SURE, _OPEN, _TRACK = (86, 211, 120), (242, 182, 65), (84, 90, 99)
-_FONT = cv2.FONT_HERSHEY_DUPLEX
 
 
 def annotate(image_HWC: np.ndarray, latest, dropped: int = 0, note: str = '') -> np.ndarray:
-    """Draws what is recognized on a frame.
+    """Draws the last prediction on a frame.
 
     Args:
         image_HWC (np.ndarray): uint8 RGB, (H, W, 3).
@@ -384,77 +320,97 @@ def annotate(image_HWC: np.ndarray, latest, dropped: int = 0, note: str = '') ->
     Returns:
         np.ndarray: A frame of this size.
     """
-    canvas = np.ascontiguousarray(image_HWC).copy()
-    height, width = canvas.shape[:2]
-    unit = min(height, width) / 480  # of lengths that look right at 720 x 480
-    margin, bar = round(12 * unit), round(26 * unit) + 2 * round(12 * unit)
-    _shade(canvas, 0, 0, width, bar)
+    drawing = _Drawing(image_HWC)
     if latest is None:
-        _write(canvas, 'looking ...', margin, bar // 2, 0.9 * unit, _GREY)
-        return canvas
-    colour = _OPEN if latest.state == UNSURE else _SURE
-    small = 0.55 * unit
-    facts = [f'{latest.latency_ms:.0f} ms', *([note] if note else []),
-             *([f'dropped {dropped}'] if dropped else [])]
-    # What is told comes first, where there is no room for all.
+        drawing.shade(0, 0, drawing.width, drawing.bar)
+        drawing.text('looking ...', drawing.margin, drawing.bar // 2, 24, _GREY)
+    else:
+        colour = _OPEN if latest.state == UNSURE else _SURE
+        facts = [f'{latest.latency_ms:.0f} ms', note, dropped and f'dropped {dropped}']
+        _draw_state(drawing, latest.state, [*filter(None, facts)], colour)
+        _draw_bars(drawing, latest, colour)
+    return np.asarray(drawing.picture)
+
+
+class _Drawing:
+    """A copy of a frame to draw on; sizes of text are for 480 lines."""
+
+    def __init__(self, image_HWC: np.ndarray) -> None:
+        from PIL import Image, ImageDraw
+        self.picture = Image.fromarray(np.ascontiguousarray(image_HWC)).copy()
+        self._draw = ImageDraw.Draw(self.picture)
+        self.width, self.height = self.picture.size
+        self.unit = min(self.width, self.height) / 480
+        self.margin = round(12 * self.unit)
+        self.bar = round(26 * self.unit) + 2 * self.margin
+
+    def shade(self, left: int, top: int, right: int, bottom: int) -> None:
+        """Darkens a part, so that bright text is readable on any picture."""
+        box = max(0, left), max(0, top), min(right, self.width), min(bottom, self.height)
+        part = self.picture.crop(box).point(lambda value: value // 5)
+        self.picture.paste(part, box[:2])
+
+    def bar_at(self, left: int, middle: int, length: int, colour: tuple) -> None:
+        """Draws a horizontal bar around a height."""
+        half = max(2, round(6 * self.unit))
+        if length:
+            self._draw.rectangle((left, middle - half, left + length, middle + half),
+                                 colour)
+
+    def text_width(self, text: str, size: int) -> int:
+        """Returns the width of a text in pixels."""
+        return round(self._font(size).getlength(text))
+
+    def text(self, text: str, left: int, middle: int, size: int, colour: tuple,
+             room: int | None = None) -> None:
+        """Writes text around a height, shortened where it has no room."""
+        while room is not None and len(text) > 4 and self.text_width(text, size) > room:
+            text = text[:-4] + '...'
+        self._draw.text((left, middle), text, colour, self._font(size), anchor='lm')
+
+    def _font(self, size: int):
+        return _load_font(max(1, round(size * self.unit)))
+
+
+@lru_cache(maxsize=16)
+def _load_font(size: int):
+    from PIL import ImageFont
+    return ImageFont.load_default(size)
+
+
+def _draw_state(drawing: _Drawing, state: str, facts: list[str], colour: tuple) -> None:
+    """Draws the bar at the top; the state comes first where there is no room for all."""
+    margin, middle = drawing.margin, drawing.bar // 2
     while True:
         right = '   '.join(facts)
-        room = width - 3 * margin - _text_width(right, small)
-        if len(facts) == 1 or _text_width(latest.state, 0.9 * unit) <= room:
+        room = drawing.width - 3 * margin - drawing.text_width(right, 15)
+        if len(facts) == 1 or drawing.text_width(state, 24) <= room:
             break
         facts.pop()
-    _write(canvas, latest.state, margin, bar // 2, 0.9 * unit, colour, room)
-    _write(canvas, right, width - margin - _text_width(right, small), bar // 2, small,
-           _WHITE)
-    _draw_bars(canvas, latest, unit, colour)
-    return canvas
+    drawing.shade(0, 0, drawing.width, drawing.bar)
+    drawing.text(state, margin, middle, 24, colour, room)
+    drawing.text(right, drawing.width - margin - drawing.text_width(right, 15), middle, 15,
+                 _WHITE)
 
 
-def _draw_bars(canvas: np.ndarray, latest, unit: float, colour: tuple[int, int, int]
-               ) -> None:
+def _draw_bars(drawing: _Drawing, latest, colour: tuple) -> None:
     """Draws the best classes at the bottom left."""
-    height, width = canvas.shape[:2]
-    line, margin, scale = round(22 * unit), round(12 * unit), 0.5 * unit
-    names = min(max(_text_width(name, scale) for name, _ in latest.top), width // 2)
-    percent = _text_width('100 %', scale)
-    length, half = round(130 * unit), max(2, round(6 * unit))
-    begin = 2 * margin + names
-    top = height - len(latest.top) * line - 2 * margin
-    _shade(canvas, 0, top, min(width, begin + length + percent + 2 * margin), height)
+    margin, line, size = drawing.margin, round(22 * drawing.unit), 14
+    names = min(max(drawing.text_width(name, size) for name, _ in latest.top),
+                drawing.width // 2)
+    percent = drawing.text_width('100 %', size)
+    length, begin = round(130 * drawing.unit), 2 * margin + names
+    top = drawing.height - len(latest.top) * line - 2 * margin
+    drawing.shade(0, top, begin + length + percent + 2 * margin, drawing.height)
     for i, (name, score) in enumerate(latest.top):
         middle = top + margin + i * line + line // 2
-        _write(canvas, name, margin, middle, scale, _WHITE, names)
+        drawing.text(name, margin, middle, size, _WHITE, names)
         best = name == latest.state or (latest.state == UNSURE and i == 0)
-        for end, shade in ((length, _TRACK),
-                           (round(length * score), colour if best else _GREY)):
-            if end:
-                cv2.rectangle(canvas, (begin, middle - half), (begin + end, middle + half),
-                              shade, -1)
+        drawing.bar_at(begin, middle, length, _TRACK)
+        drawing.bar_at(begin, middle, round(length * score), colour if best else _GREY)
         text = f'{100 * score:.0f} %'
         right = begin + length + margin + percent
-        _write(canvas, text, right - _text_width(text, scale), middle, scale, _WHITE)
-
-
-def _shade(canvas: np.ndarray, left: int, top: int, right: int, bottom: int) -> None:
-    """Darkens a part of a frame, so that bright text is readable on any picture."""
-    part = canvas[max(0, top):bottom, left:right]
-    part[:] = part // 5
-
-
-def _text_width(text: str, scale: float) -> int:
-    return cv2.getTextSize(text, _FONT, scale, 1)[0][0]
-
-
-def _write(canvas: np.ndarray, text: str, left: int, middle: int, scale: float,
-           colour: tuple[int, int, int], room: int | None = None) -> None:
-    """Writes text around a height, shortened where it has no room."""
-    # OpenCV's fonts have no other letters.
-    text = text.encode('ascii', 'replace').decode()
-    while room is not None and len(text) > 4 and _text_width(text, scale) > room:
-        text = text[:-4] + '...'
-    ascent = cv2.getTextSize('Hg', _FONT, scale, 1)[0][1]
-    cv2.putText(canvas, text, (left, middle + ascent // 2), _FONT, scale, colour, 1,
-                cv2.LINE_AA)
+        drawing.text(text, right - drawing.text_width(text, size), middle, size, _WHITE)
 
 
 class VideoWriter:
@@ -463,11 +419,11 @@ class VideoWriter:
     Frames are repeated where some are missing, and left out where they come faster.
 
     Args:
-        path (str | Path): The file; it is there when :meth:`close` returns.
+        path (str | Path): The file; it is complete when :meth:`close` returns.
         fps (float): Frames a second.
 
     Raises:
-        HRI30Error: another ending, or it cannot be written.
+        HRI30Error: another ending, or the file cannot be written.
     """
 
     #: A longer pause, as of a camera that went away, is cut to these seconds.
@@ -478,53 +434,66 @@ class VideoWriter:
         if self.path.suffix.lower() not in ('.mp4', '.avi'):
             raise HRI30Error(f'{path}: expected a name that ends with .mp4 or .avi.')
         self._temporary = self.path.with_name(f'.{self.path.stem}-part{self.path.suffix}')
-        self._writer: cv2.VideoWriter | None = None
-        self._written = 0.0  # seconds that are written
+        self._seconds = 0.  # of the video so far
         self._last: float | None = None  # time of the last frame
+        self._count = 0  # frames written
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._temporary.touch()
+            self._container = av.open(str(self._temporary), 'w')
         except OSError as error:
-            raise HRI30Error(f'{path}: cannot be written ({error.strerror or error}).\n'
-                             'Choose another folder.') from error
+            raise self._error(error) from error
+        self._stream = self._container.add_stream(
+            'mpeg4', Fraction(fps).limit_denominator(1001), {'qmin': '4', 'qmax': '4'})
+        self._stream.pix_fmt = 'yuv420p'
 
     def write(self, image_HWC: np.ndarray, time: float) -> None:
         """Appends a frame, uint8 RGB, (H, W, 3); all get the size of the first.
 
         Args:
-            time (float): In seconds. The frame is shown until here, from the one before.
+            image_HWC (np.ndarray): The frame.
+            time (float): In seconds. The frame is shown until then, from the one before.
 
         Raises:
-            HRI30Error: OpenCV has no encoder here.
+            HRI30Error: the file cannot be written.
         """
-        if self._writer is None:
-            self._open(image_HWC)
+        if self._last is None:
+            self._stream.width, self._stream.height = image_HWC.shape[1::-1]
         passed = 1 / self.fps if self._last is None else time - self._last
         self._last = time
-        before = round(self._written * self.fps)
-        self._written += min(max(passed, 0.0), self.LONGEST_PAUSE)
-        count = round(self._written * self.fps) - before
-        if not count:
+        self._seconds += min(max(passed, 0.), self.LONGEST_PAUSE)
+        if self._count >= round(self._seconds * self.fps):
             return
-        if image_HWC.shape[1::-1] != self._size:
-            image_HWC = cv2.resize(image_HWC, self._size)
-        image_BGR = cv2.cvtColor(image_HWC, cv2.COLOR_RGB2BGR)
-        for _ in range(count):
-            self._writer.write(image_BGR)
+        image_HWC = resize(image_HWC, self._stream.width, self._stream.height)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_HWC), 'rgb24')
+        frame = frame.reformat(format='yuv420p')
+        while self._count < round(self._seconds * self.fps):
+            frame.pts = self._count
+            self._count += 1
+            self._mux(frame)
 
-    def _open(self, image_HWC: np.ndarray) -> None:
-        self._size = image_HWC.shape[1::-1]  # width, height
-        self._writer = cv2.VideoWriter(
-            str(self._temporary), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*'mp4v'),
-            self.fps, self._size)
-        if not self._writer.isOpened():
-            raise HRI30Error(f'{self.path}: OpenCV cannot write MPEG-4 here.')
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except OSError as error:
+            raise self._error(error) from error
 
     def close(self) -> None:
-        """Completes the file; without frames, there is none."""
-        if self._writer is None:
+        """Completes the file; without frames, there is none.
+
+        Raises:
+            HRI30Error: the file cannot be written.
+        """
+        try:
+            if self._count:
+                self._mux(None)
+                self._container.close()
+                self._temporary.replace(self.path)
+        except OSError as error:
+            raise self._error(error) from error
+        finally:
+            self._container.close()
             self._temporary.unlink(missing_ok=True)
-            return
-        self._writer.release()
-        self._writer = None
-        self._temporary.replace(self.path)
+
+    def _error(self, error: OSError) -> HRI30Error:
+        return HRI30Error(f'{self.path}: cannot be written ({error.strerror or error}).\n'
+                          'Choose another folder.')

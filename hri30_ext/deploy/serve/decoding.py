@@ -93,13 +93,14 @@ async def decode_clip(path: Path, preprocessing, settings: Settings
         DecodeError: the clip cannot be used.
     """
     with _process(settings) as process:
-        facts, (views_VTHWC,) = await _call(process, settings, 'read_views', str(path),
-                                            _limits(settings), preprocessing.to_json())
+        facts, arrays = await _call(process, settings, 'read_views', str(path),
+                                    _limits(settings), preprocessing.to_json())
     width, height = preprocessing.size
     shape = (preprocessing.num_views, preprocessing.num_frames, height, width, 3)
-    if views_VTHWC.shape != shape or views_VTHWC.dtype != np.uint8:
+    # A file may have taken the process over.
+    if [(array.shape, array.dtype) for array in arrays] != [(shape, np.uint8)]:
         raise DecodeError('decoder_failed', 'The decoder failed.')
-    return views_VTHWC, facts
+    return arrays[0], facts
 
 
 async def preview_clip(path: Path, settings: Settings) -> list[bytes]:
@@ -113,12 +114,15 @@ async def preview_clip(path: Path, settings: Settings) -> list[bytes]:
         DecodeError: the clip cannot be used.
     """
     with _process(settings) as process:
-        _, (times, sizes, jpegs) = await _call(
-            process, settings, 'read_preview', str(path), _limits(settings),
-            settings.max_preview_bytes)
-    parts = np.split(jpegs, np.cumsum(sizes)[:-1])
-    return [struct.pack('<dI', time, len(part)) + part.tobytes()
-            for time, part in zip(times, parts)]
+        _, arrays = await _call(process, settings, 'read_preview', str(path),
+                                _limits(settings), settings.max_preview_bytes)
+    try:
+        times, sizes, jpegs = arrays
+        parts = np.split(jpegs[:settings.max_preview_bytes], np.cumsum(sizes)[:-1])
+        return [struct.pack('<dI', time, len(part)) + part.tobytes()
+                for time, part in zip(times, parts, strict=True)]
+    except (ValueError, TypeError, struct.error) as error:
+        raise DecodeError('decoder_failed', 'The decoder failed.') from error
 
 
 class FrameDecoder:

@@ -110,7 +110,7 @@ def test_at_its_own_pace_a_file_can_be_stopped_while_it_waits(tmp_path):
 
 
 @pytest.mark.parametrize('name, words', [
-    ('none.avi', 'no such file'), ('text.avi', 'cannot be read as a video'),
+    ('none.avi', 'no such file'), ('text.avi', 'cannot be decoded'),
     ('folder', 'no videos')])
 def test_sources_that_are_none(name, words, tmp_path):
     (tmp_path / 'text.avi').write_text('no video')
