@@ -4,7 +4,7 @@ Importing this file imports neither torch nor MMAction2: an exported model runs 
 are not installed.
 """
 
-from dataclasses import replace
+import msgspec
 
 from ..deploy.runtime.recognizer import ClipRecognizer, Prediction
 from ..deploy.runtime.streaming import Stream
@@ -71,6 +71,7 @@ class Recognizer(ClipRecognizer):
         """
         if self.info.window_seconds is None and settings.get('window_seconds') is None:
             from ..deploy.export import measure_window_seconds
-            self.info = replace(self.info, window_seconds=measure_window_seconds(
-                self._cfg, self.info.preprocessing))
+            self.info = msgspec.structs.replace(
+                self.info, window_seconds=measure_window_seconds(
+                    self._cfg, self.info.preprocessing))
         return super().stream(**settings)
