@@ -298,7 +298,8 @@ class Clip {
     $('seek').max = String(this.frames.length - 1);
     show(true, 'playback', 'seen');
     showPicture(`Frames of ${this.file.name}`);
-    await this.play();
+    await this.display(0);
+    if (active === this) await this.play();
   }
 
   // A clip that is hardly longer than a window leaves no time for smoothing.
