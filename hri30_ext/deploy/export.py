@@ -9,7 +9,6 @@ import importlib.util
 import json
 import logging
 import os
-import shutil
 import sys
 import tempfile
 import warnings
@@ -400,17 +399,14 @@ def why_no_parity(figures: Mapping, clips: int, precision: str) -> str | None:
 
 
 def _check_parity(info: ModelInfo) -> None:
-    for part in ('whole', 'stages'):
-        if part not in info.parity:
-            continue
+    hint = {'fp32': 'This is a bug of a converter: use another format.',
+            'int8': 'Calibrate on more clips, or use bf16 or fp32.'}
+    for part in sorted(info.parity.keys() & {'whole', 'stages'}, reverse=True):
         reason = why_no_parity(info.parity[part], info.parity['clips'], info.precision)
         if reason:
-            hint = {'fp32': 'This is a bug of a converter: use another format.',
-                    'int8': 'Calibrate on more clips, or use bf16 or fp32.'}
             raise HRI30Error(
-                f'{info.format} {info.precision}: differs from the trained model '
-                f'({part}): {reason}.\n{hint.get(info.precision, "Use fp32.")} Nothing '
-                'was written.')
+                f'{info.format} {info.precision}: differs from the trained model ({part}): '
+                f'{reason}.\n{hint.get(info.precision, "Use fp32.")} Nothing was written.')
 
 
 def format_parity(info: ModelInfo) -> str:
@@ -435,30 +431,20 @@ def format_parity(info: ModelInfo) -> str:
 
 @contextlib.contextmanager
 def _built_beside(out: Path) -> Iterator[Path]:
-    """Yields a folder that becomes ``out`` if nothing is raised, and is removed if so."""
-    missing = [parent for parent in out.parents if not parent.exists()]
+    """Yields a folder that becomes ``out``, unless an error is raised."""
+    existing = next(parent for parent in out.parents if parent.exists())
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f'.{out.name}-'))
+        with tempfile.TemporaryDirectory(dir=existing, prefix='.export-') as temporary:
+            folder = Path(temporary) / out.name
+            folder.mkdir()  # as public as the umask says; the one around it is private
+            yield folder
+            out.parent.mkdir(parents=True, exist_ok=True)
+            if out.exists():
+                os.replace(out, Path(temporary) / 'before')
+            os.replace(folder, out)
     except OSError as error:
         raise HRI30Error(f'{out}: cannot be written ({error.strerror or error}).\nChoose '
                          'another folder with --out.') from error
-    try:
-        folder = temporary / out.name
-        folder.mkdir()  # as public as the umask says; the one around it is private
-        yield folder
-        if out.exists():
-            os.replace(out, temporary / 'before')
-        os.replace(folder, out)
-    except OSError as error:
-        raise HRI30Error(f'{out}: cannot be written ({error.strerror or error}).\nChoose '
-                         'another with --out.') from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if not out.exists():
-            for parent in missing:  # the innermost first
-                with contextlib.suppress(OSError):
-                    parent.rmdir()
 
 
 def _write_info(folder: Path, info: ModelInfo) -> None:

@@ -6,8 +6,7 @@ Shapes: N clips, M frames, T frames of a clip, H height, W width, C channels, K 
 import importlib
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -70,59 +69,6 @@ class Backend(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class GraphFiles:
-    """The files of the graphs of a model, and the shapes that they must have.
-
-    Args:
-        folder (Path): Their folder.
-        names (Mapping[str, str]): Their names by part: :data:`WHOLE`, :data:`FRAME_STAGE`,
-            :data:`CLIP_STAGE`.
-        frame_shape (tuple[int, int, int]): H, W, C.
-        num_frames (int): T.
-        num_classes (int): K.
-    """
-
-    folder: Path
-    names: Mapping[str, str]
-    frame_shape: tuple[int, int, int]
-    num_frames: int
-    num_classes: int
-
-    @property
-    def splittable(self) -> bool:
-        """Whether the two stages are separate graphs."""
-        return FRAME_STAGE in self.names and CLIP_STAGE in self.names
-
-    def path(self, name: str) -> Path:
-        """Returns the file of a part."""
-        return self.folder / self.names[name]
-
-    def check(self, name: str, taken: Sequence, given: Sequence) -> None:
-        """Checks the shapes of a graph.
-
-        Args:
-            name (str): Its part.
-            taken (Sequence): Shape of its input; sizes that are no int are dynamic.
-            given (Sequence): Shape of its output.
-
-        Raises:
-            HRI30Error: the shapes do not match the model.
-        """
-        takes = {WHOLE: (None, self.num_frames, *self.frame_shape),
-                 FRAME_STAGE: (None, *self.frame_shape),
-                 CLIP_STAGE: (None, self.num_frames, None, None, None)}[name]
-        gives = (None, ) * 4 if name == FRAME_STAGE else (None, self.num_classes)
-        for verb, found, expected in (('takes', taken, takes), ('gives', given, gives)):
-            if len(found) != len(expected) or any(
-                    isinstance(a, int) and b is not None and a != b
-                    for a, b in zip(found, expected)):
-                raise HRI30Error(
-                    f'{self.path(name)}: {verb} arrays of {_shape(found)}, and model.json '
-                    f'says {_shape(expected)}.\nThe files are not of one model; export '
-                    'it again.')
-
-
 def _shape(sizes: Sequence) -> str:
     return ' x '.join(str(size) if isinstance(size, int) else 'any' for size in sizes)
 
@@ -143,14 +89,28 @@ def import_runtime(package: str):
 
 
 class _GraphBackend:
-    """Shared by both runtimes: graphs by part, each from one array to one array."""
+    """Runs the graphs of an exported folder, each from one array to one array.
 
-    def __init__(self, files: GraphFiles, package: str) -> None:
-        self.splittable = files.splittable
-        self._files = files
+    Args:
+        folder (Path): The folder.
+        info (ModelInfo): Its description, see :mod:`.exported`.
+        threads (int, optional): CPU threads; None: one a core.
+
+    Raises:
+        HRI30Error: the runtime is not installed.
+    """
+
+    package: str
+
+    def __init__(self, folder: Path, info, threads: int | None = None) -> None:
+        self.splittable, self._folder, self._info = info.frame_stage, folder, info
         self._graphs = {}
         self._lock = threading.Lock()
-        self._runtime = import_runtime(package)
+        self._runtime = import_runtime(self.package)
+        self._configure(threads)
+
+    def _configure(self, threads: int | None) -> None:
+        raise NotImplementedError
 
     def _compile(self, path: Path):
         raise NotImplementedError
@@ -167,20 +127,36 @@ class _GraphBackend:
             # A graph is compiled at its first use: a stream needs the two stages and not
             # the whole model, a program that reads files the reverse.
             if name not in self._graphs:
-                path = self._files.path(name)
-                try:
-                    graph = self._compile(path)
-                    shapes = self._shapes(graph)
-                except Exception as error:  # those of ONNX Runtime share no class
-                    lines = [line.strip() for line in str(error).splitlines()]
-                    reason = next((line for line in reversed(lines) if line), repr(error))
-                    raise HRI30Error(
-                        f'{path}: cannot be run ({reason[:200]}).\nExpected a graph that '
-                        'tools/deploy/export.py wrote, whole; export or copy the folder '
-                        'again.') from error
-                self._files.check(name, *shapes)
-                self._graphs[name] = graph
+                self._graphs[name] = self._load(name)
             return self._infer(self._graphs[name], np.ascontiguousarray(array))
+
+    def _load(self, name: str):
+        """Compiles the graph of a part, and checks its shapes."""
+        path = self._folder / self._info.files[name]
+        try:
+            graph = self._compile(path)
+            taken, given = self._shapes(graph)
+        except Exception as error:  # those of ONNX Runtime share no class
+            lines = [line.strip() for line in str(error).splitlines()]
+            reason = next((line for line in reversed(lines) if line), repr(error))
+            raise HRI30Error(f'{path}: cannot be run ({reason[:200]}).\nExpected a graph '
+                             'that tools/deploy/export.py wrote, whole; export or copy the '
+                             'folder again.') from error
+        width, height = self._info.preprocessing.size
+        frames = self._info.preprocessing.num_frames
+        takes = {WHOLE: (None, frames, height, width, 3),
+                 FRAME_STAGE: (None, height, width, 3),
+                 CLIP_STAGE: (None, frames, None, None, None)}[name]
+        gives = ((None, ) * 4 if name == FRAME_STAGE
+                 else (None, len(self._info.classes)))
+        for verb, found, expected in (('takes', taken, takes), ('gives', given, gives)):
+            if len(found) != len(expected) or any(
+                    isinstance(a, int) and b is not None and a != b
+                    for a, b in zip(found, expected)):
+                raise HRI30Error(
+                    f'{path}: {verb} arrays of {_shape(found)}, and model.json says '
+                    f'{_shape(expected)}.\nThe files are not of one model; export again.')
+        return graph
 
     def __call__(self, clips_NTHWC: np.ndarray) -> np.ndarray:
         """See :meth:`Backend.__call__`."""
@@ -196,18 +172,11 @@ class _GraphBackend:
 
 
 class OnnxBackend(_GraphBackend):
-    """Runs graphs with ONNX Runtime, on the CPU.
+    """Runs graphs with ONNX Runtime, on the CPU."""
 
-    Args:
-        files (GraphFiles): The graphs.
-        threads (int, optional): None: one a core.
+    package = 'onnxruntime'
 
-    Raises:
-        HRI30Error: ONNX Runtime is not installed.
-    """
-
-    def __init__(self, files: GraphFiles, threads: int | None = None) -> None:
-        super().__init__(files, 'onnxruntime')
+    def _configure(self, threads: int | None) -> None:
         self._options = self._runtime.SessionOptions()
         self._options.intra_op_num_threads = threads or 0
         self._options.log_severity_level = 3  # errors
@@ -229,22 +198,13 @@ class OnnxBackend(_GraphBackend):
 
 
 class OpenVINOBackend(_GraphBackend):
-    """Runs graphs with OpenVINO, on the CPU.
+    """Runs graphs with OpenVINO, on the CPU."""
 
-    Args:
-        files (GraphFiles): The graphs.
-        threads (int, optional): None: one a core.
-        hints (Mapping[str, str], optional): Such as ``INFERENCE_PRECISION_HINT``.
+    package = 'openvino'
 
-    Raises:
-        HRI30Error: OpenVINO is not installed.
-    """
-
-    def __init__(self, files: GraphFiles, threads: int | None = None,
-                 hints: Mapping[str, str] | None = None) -> None:
-        super().__init__(files, 'openvino')
+    def _configure(self, threads: int | None) -> None:
         self._core = self._runtime.Core()
-        self._settings = dict(hints or {}, PERFORMANCE_HINT='LATENCY')
+        self._settings = dict(self._info.hints, PERFORMANCE_HINT='LATENCY')
         if threads:
             self._settings['INFERENCE_NUM_THREADS'] = threads
 

@@ -28,7 +28,6 @@ from .backends import (
     MAX_GRAPH_BYTES,
     WHOLE,
     Backend,
-    GraphFiles,
     OnnxBackend,
     OpenVINOBackend,
 )
@@ -195,9 +194,5 @@ def load(folder: str | Path, threads: int | None = None) -> tuple[ModelInfo, Bac
         if path.stat().st_size > MAX_GRAPH_BYTES:
             raise HRI30Error(f'{path}: {path.stat().st_size:,} bytes, more than '
                              f'{MAX_GRAPH_BYTES:,}.\nExport the model again.')
-    width, height = info.preprocessing.size
-    files = GraphFiles(folder, info.files, (height, width, 3),
-                       info.preprocessing.num_frames, len(info.classes))
-    if info.format == 'openvino':
-        return info, OpenVINOBackend(files, threads, info.hints)
-    return info, OnnxBackend(files, threads)
+    backend = OpenVINOBackend if info.format == 'openvino' else OnnxBackend
+    return info, backend(folder, info, threads)
