@@ -1,25 +1,27 @@
-"""What to set is set in one place: settings, and references to them.
+"""Configs whose settings live at the top, in one place, and can be changed until the end.
 
-A config names its settings at the top (``num_frames = 8``) and refers to them
-where they are used (``clip_len='${num_frames}'``). References are resolved
-after inheritance and ``--cfg-options``, so that a changed setting reaches the
-built loaders and head. A reference becomes what it names, with its type:
+A config names its settings at the top (``num_frames = 8``) and refers to them where they
+are used (``clip_len='${num_frames}'``). A reference is replaced by the value that it names,
+after inheritance and ``--cfg-options``, so that a changed setting reaches the loaders and
+the head:
 
 - ``'${a}'``: the setting ``a``.
-- ``'${table[a]}'``: the entry of ``table``, a top-level dict, that the setting
-  ``a`` names: how one word (``decay = 'step'``) switches a whole part. None
-  where ``a`` is None.
+- ``'${table[a]}'``: the entry of ``table``, a top-level dict, that the setting ``a`` names:
+  one word (``decay = 'step'``) switches a whole part. None where ``a`` is None.
 - ``'${table[a].b}'`` and ``'${a.b}'``: the entry ``b`` of either; None of None.
 
-In a list, a reference that becomes None is left out: ``flip = None`` takes the
-step out of the pipeline.
+A reference in a list that becomes None is left out of the list: ``flip = None`` removes the
+step from the pipeline.
 
-Some settings are derived: ``num_classes`` from ``classes``, ``precision = 'auto'`` and
+Some values are derived: ``num_classes`` from ``classes``, ``precision = 'auto'`` and
 ``num_workers = None`` from the machine, ``autocast`` from ``precision``,
-``persistent_workers`` from ``num_workers``, no ``warmup`` from ``warmup_epochs = 0``.
+``persistent_workers`` from ``num_workers``, no ``warmup`` from ``warmup_epochs = 0``, and
+``momentum``, ``weight_decay`` and ``betas`` replace those of the chosen optimizer.
 """
 
 import argparse
+import copy
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -29,55 +31,37 @@ from mmengine.config import Config, ConfigDict, DictAction
 
 from .errors import HRI30Error, first_cases
 from .hardware import best_precision, default_num_workers
-from .names import HRI30_CLASSES, canonical_name
+from .names import HRI30_CLASSES, PROJECT_ROOT, canonical_name
+from .settings import SETTINGS, TABLES, check_names, check_values, known_entries
 
-#: The clone that this package lies in; paths in configs are relative to it.
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
-
-_MAX_OPTION = 10_000  # characters; mmengine parses lists in the square of their length
+_MAX_OPTION = 10_000  # characters; mmengine parses lists in quadratic time
 
 _REFERENCE = re.compile(r'\$\{(?P<name>\w+)(?:\[(?P<choice>\w+)\])?(?:\.(?P<entry>\w+))?\}')
 
 
-def _settings(cfg: Mapping) -> dict:
-    """Returns what references may name: top-level keys and derived values."""
-    settings = dict(cfg)
-    if 'classes' in settings:
-        classes = settings['classes']
-        if isinstance(classes, str):  # --cfg-options classes=Wave
-            classes = [classes]
-        if not isinstance(classes, list | tuple | None):
-            raise HRI30Error(f'classes={classes!r}: expected a list of names, or None for '
-                             'those of HRI30.')
-        classes = [canonical_name(str(name)) for name in classes or HRI30_CLASSES]
-        repeated = sorted({name for name in classes if classes.count(name) > 1})
-        if repeated:
-            raise HRI30Error('classes: a name may stand once only, found more of\n'
-                             + first_cases(repeated))
-        settings['classes'] = classes
-        found = settings.get('num_classes', len(classes))
-        if found != len(classes):
-            raise HRI30Error(
-                f'num_classes={found}, but classes has {len(classes)} names.\n'
-                'Leave num_classes out: it follows from classes.')
-        settings['num_classes'] = len(classes)
-    if settings.get('warmup_epochs') == 0:  # mmengine refuses a warm-up of no length
-        settings['warmup'] = None
-    if settings.get('precision') == 'auto':
-        settings['precision'] = best_precision()
-    settings['autocast'] = settings.get('precision', 'fp32') != 'fp32'
-    if 'num_workers' in settings:
-        if settings['num_workers'] is None:
-            settings['num_workers'] = default_num_workers()
-        if not isinstance(settings['num_workers'], int) or settings['num_workers'] < 0:
-            raise HRI30Error(f'num_workers={settings["num_workers"]!r}: expected a number '
-                             'of processes, 0 for none, or None for what this machine has.')
-        settings['persistent_workers'] = settings['num_workers'] > 0
-    return settings
+# ---- References -------------------------------------------------------------------------
+
+
+def _match(value) -> re.Match | None:
+    return _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+
+
+def _list_references(value) -> list[re.Match]:
+    if isinstance(value, Mapping):
+        return [match for item in value.values() for match in _list_references(item)]
+    if isinstance(value, list | tuple):
+        return [match for item in value for match in _list_references(item)]
+    match = _match(value)
+    return [match] if match else []
+
+
+def has_references(value) -> bool:
+    """Returns whether a config, or a part of one, contains references."""
+    return bool(_list_references(value))
 
 
 def _look_up(reference: re.Match, settings: Mapping, path: str):
-    """Returns what a reference names, not yet resolved itself."""
+    """Returns the value that a reference names, which may be a reference again."""
     def setting(name):
         if name not in settings:
             raise HRI30Error(
@@ -86,8 +70,10 @@ def _look_up(reference: re.Match, settings: Mapping, path: str):
         return settings[name]
 
     def entry(table, key, of):
-        if not isinstance(table, Mapping) or key not in table:
+        if not (isinstance(table, Mapping) and isinstance(key, str | int) and key in table):
             known = ', '.join(map(str, table)) if isinstance(table, Mapping) else 'none'
+            if of in SETTINGS and 'None' in str(SETTINGS[of].kind):
+                known += ', None'
             raise HRI30Error(
                 f'config: {of}={key!r}: no such choice.\n'
                 f'Expected one of: {known} (or add it to {reference["name"]}).')
@@ -95,75 +81,238 @@ def _look_up(reference: re.Match, settings: Mapping, path: str):
 
     value = setting(reference['name'])
     if reference['choice']:
-        chosen = setting(reference['choice'])
-        value = None if chosen is None else entry(value, chosen, reference['choice'])
+        choice = setting(reference['choice'])
+        value = None if choice is None else entry(value, choice, reference['choice'])
     if reference['entry'] and value is not None:
         value = entry(value, reference['entry'], path)
     return value
 
 
-def _resolve(value, settings: Mapping, path: str = '', within: tuple = ()):
-    if isinstance(value, str):
-        reference = _REFERENCE.fullmatch(value)
-        if reference is None:
-            return value
+def _replace(value, settings: Mapping, path: str = '', within: tuple = ()):
+    """Returns a value with all references replaced."""
+    match = _match(value)
+    if match:
         if value in within:
             raise HRI30Error(f'config: {" -> ".join((*within, value))} refers to itself.')
-        return _resolve(_look_up(reference, settings, path), settings, path,
-                        (*within, value))
+        return _replace(_look_up(match, settings, path), settings, path, (*within, value))
     if isinstance(value, Mapping):
-        return {key: _resolve(item, settings, f'{path}.{key}' if path else str(key),
+        return {key: _replace(item, settings, f'{path}.{key}' if path else str(key),
                               within) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        items = [(item, _resolve(item, settings, f'{path}[{i}]', within))
+        items = [(item, _replace(item, settings, f'{path}[{i}]', within))
                  for i, item in enumerate(value)]
-        return type(value)(resolved for item, resolved in items
-                           if resolved is not None or not _is_reference(item))
+        return type(value)(replaced for item, replaced in items
+                           if replaced is not None or not _match(item))
     return value
 
 
-def _is_reference(value) -> bool:
-    return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None
-
-
-def _has_reference(value) -> bool:
-    if isinstance(value, str):
-        return _is_reference(value)
-    if isinstance(value, Mapping):
-        return any(map(_has_reference, value.values()))
-    return isinstance(value, list | tuple) and any(map(_has_reference, value))
-
-
-def resolve_settings(cfg: Config) -> Config:
-    """Replaces every reference by the setting that it names.
+def _restore(new, old, raw, settings: Mapping):
+    """Returns ``raw``, with references, where a resolved value has not changed.
 
     Args:
-        cfg (Config): A config, with its options merged.
+        new: The resolved value now.
+        old: The resolved value after the references were replaced.
+        raw: The value with references.
+        settings (Mapping): What references name.
+    """
+    if _equal(new, old):
+        return raw
+    while match := _match(raw):
+        raw = _look_up(match, settings, '')
+    if all(isinstance(value, Mapping) for value in (new, old, raw)):
+        return {key: _restore(item, old[key], raw[key], settings)
+                if key in old and key in raw else item for key, item in new.items()}
+    if all(isinstance(value, list | tuple) for value in (new, old, raw)):
+        raw = [item for item in raw
+               if not _match(item) or _replace(item, settings) is not None]
+        if len(new) == len(old):
+            items = [_restore(*three, settings)
+                     for three in zip(new, old, raw, strict=True)]
+        else:
+            items = [next((was for was, before in zip(raw, old, strict=True)
+                           if _equal(item, before)), item) for item in new]
+        return type(new)(items)
+    return new
 
-    Returns:
-        Config: The same, without references; the very same object where there
-        were none.
+
+def _equal(one, other) -> bool:
+    # Much quicker than ConfigDict's comparison.
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(
+            _equal(dict.__getitem__(one, key), dict.__getitem__(other, key)) for key in one)
+    if isinstance(one, list | tuple):
+        return type(one) is type(other) and len(one) == len(other) and all(
+            map(_equal, one, other))
+    return one is other or type(one) is type(other) and one == other
+
+
+# ---- Resolving --------------------------------------------------------------------------
+
+
+def _derive(cfg: Mapping) -> dict:
+    """Returns what references can name: top-level values and derived ones."""
+    settings = dict(cfg)
+    for name in ('data_root', 'cache_dir'):
+        if settings.get(name) is not None and not isinstance(settings[name], dict | list):
+            settings[name] = str(settings[name])  # a folder's name can be a number
+    if 'classes' in settings:
+        settings['classes'] = _list_classes(settings['classes'])
+        num_classes = settings.setdefault('num_classes', len(settings['classes']))
+        if num_classes != len(settings['classes']):
+            raise HRI30Error(
+                f'num_classes={num_classes}, but classes has {len(settings["classes"])} '
+                'names.\nRemove num_classes: it follows from classes.')
+    check_values(settings, skip=has_references)
+    if settings.get('warmup_epochs') == 0:  # mmengine refuses a warm-up of no length
+        settings['warmup'] = None
+    if settings.get('precision') == 'auto':
+        settings['precision'] = best_precision()
+    settings['autocast'] = settings.get('precision', 'fp32') != 'fp32'
+    if 'num_workers' in settings:
+        if settings['num_workers'] is None:
+            settings['num_workers'] = default_num_workers()
+        settings['persistent_workers'] = settings['num_workers'] != 0
+    _set_up_optimizer(settings)
+    return settings
+
+
+def _list_classes(classes) -> list[str]:
+    if isinstance(classes, str):  # --cfg-options classes=Wave
+        classes = [classes]
+    if not isinstance(classes, list | tuple | None):
+        raise HRI30Error(f'classes={classes!r}: expected a list of names, or None for '
+                         'those of HRI30.')
+    classes = [canonical_name(str(name)) for name in classes or HRI30_CLASSES]
+    repeated = sorted({name for name in classes if classes.count(name) > 1})
+    if repeated:
+        raise HRI30Error('classes: each name can be listed once, found repeated\n'
+                         + first_cases(repeated))
+    return classes
+
+
+def _set_up_optimizer(settings: dict) -> None:
+    """Gives the chosen optimizer the settings that are not None."""
+    choice, table = settings.get('optimizer'), settings.get('optimizers')
+    for name in ('momentum', 'weight_decay', 'betas'):
+        value = settings.get(name)
+        if value is None or not isinstance(table, Mapping) or choice not in table:
+            continue
+        takes = {key: known_entries('', entry) or [name] for key, entry in table.items()}
+        if name not in takes[choice]:
+            raise HRI30Error(
+                f'{name}={value}: optimizer={choice} has no {name}.\nExpected {name}=None, '
+                f'or optimizer={" or ".join(key for key in takes if name in takes[key])}.')
+        table = {**table, choice: {**table[choice], name: value}}
+    if table is not None:
+        settings['optimizers'] = table
+
+
+def _resolve(raw: Mapping) -> ConfigDict:
+    """Replaces the references of a config and checks its settings.
 
     Raises:
-        HRI30Error: a reference names no setting, or settings contradict.
+        HRI30Error: an unknown name, a value outside its range, a reference that names no
+            setting, or settings that contradict each other.
     """
-    if not _has_reference(cfg._cfg_dict):
+    settings = _derive(raw)
+    derived = ('classes', 'num_workers', 'optimizers', 'data_root', 'cache_dir')
+    resolved = _replace({**raw, **{name: settings[name] for name in derived
+                                   if name in raw}}, settings)
+    check_values(resolved)
+    check_names(resolved, {match[group] for match in _list_references(raw)
+                           for group in ('name', 'choice') if match[group]})
+    return ConfigDict(resolved)
+
+
+class SettingsConfig(Config):
+    """A config with references, whose settings can be changed at any time.
+
+    It reads as the config without references. Whenever a setting has changed, by
+    assignment, by :meth:`merge_from_dict` or within a dict or list, all references are
+    replaced again on the next access; other changes stay.
+    ``Config.fromfile`` returns one for a file that contains references, see
+    :func:`hri30_ext.compat.resolve_settings_on_loading`.
+
+    Raises:
+        HRI30Error: on access; an unknown setting, a wrong value, a reference that names no
+            setting, or settings that contradict each other.
+    """
+
+    # Not resolved yet while _resolved is None; _before is what _resolved was at first.
+    _raw = _resolved = _before = None
+    _imported_names = frozenset()  # mmengine would look it up among the settings
+
+    @property
+    def _cfg_dict(self) -> ConfigDict:
+        if self._resolved is None:
+            self._set(self._raw)
+        elif any(not _equal(self._resolved.get(name), self._before.get(name))
+                 for name in self._watched):
+            self._set(self._fold())
+        return self._resolved
+
+    @_cfg_dict.setter
+    def _cfg_dict(self, value: ConfigDict) -> None:
+        self.__dict__['_raw' if self._raw is None else '_resolved'] = value
+
+    def _set(self, raw: Mapping) -> None:
+        resolved = _resolve(raw)
+        referenced = {match['name'] for match in _list_references(raw)}
+        self.__dict__.update(
+            _raw=ConfigDict(raw), _resolved=resolved, _before=copy.deepcopy(resolved),
+            _watched=referenced | {name for name in (*SETTINGS, *TABLES) if name in raw})
+
+    def _fold(self) -> dict:
+        """Returns the config with references and all changes since they were replaced."""
+        if self._resolved is None:
+            return self._raw
+        return _restore(self._resolved, self._before, self._raw, _derive(self._raw))
+
+    @property
+    def unresolved(self) -> Config:
+        """The config with its references, which :meth:`mmengine.Config.dump` can write."""
+        cfg = Config(filename=self.filename, cfg_text=self.text)
+        object.__setattr__(cfg, '_cfg_dict', ConfigDict(copy.deepcopy(self._fold())))
         return cfg
-    settings = _settings(cfg._cfg_dict)
-    resolved = _resolve(cfg._cfg_dict, settings)
-    for name in ('classes', 'num_workers'):
-        if name in resolved:
-            resolved[name] = settings[name]
-    resolved = ConfigDict(resolved)
-    return Config(resolved, cfg_text=cfg.text, filename=cfg.filename,
-                  env_variables=cfg.env_variables)
+
+    def merge_from_dict(self, options: dict, allow_list_keys: bool = True) -> None:
+        """Changes settings and other parts, as mmengine's; references are kept.
+
+        Args:
+            options (dict): Values by dotted name.
+            allow_list_keys (bool): Whether numbers in names are positions in lists.
+
+        Raises:
+            HRI30Error: a name that does not fit the config.
+        """
+        cfg = self.unresolved
+        try:
+            cfg.merge_from_dict(options, allow_list_keys)
+        except Exception as error:
+            raise HRI30Error(
+                f'--cfg-options: {type(error).__name__}: {error}.\n'
+                'Expected key=value pairs that fit '
+                f'{Path(self.filename or "the config").name}.') from error
+        if self._resolved is None:
+            self.__dict__['_raw'] = cfg._cfg_dict
+        else:
+            self._set(cfg._cfg_dict)
+
+    def __getstate__(self) -> dict:
+        return self.__dict__
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+
+
+# ---- Loading ----------------------------------------------------------------------------
 
 
 def find_config(path: str) -> Path:
-    """Finds a config from where the user stands, or from the clone.
+    """Finds a config, relative to the current folder or to the clone.
 
     Raises:
-        HRI30Error: there is none; names the configs that are there.
+        HRI30Error: no such file; names the configs with the nearest names first.
     """
     for candidate in (Path(path).expanduser(), PROJECT_ROOT / path):
         if candidate.is_file():
@@ -171,77 +320,71 @@ def find_config(path: str) -> Path:
     known = sorted(str(file.relative_to(PROJECT_ROOT))
                    for file in (PROJECT_ROOT / 'configs').glob('*/*.py')
                    if file.parent.name != '_base_')
+    known.sort(key=lambda name: -difflib.SequenceMatcher(None, str(path), name).ratio())
     raise HRI30Error(f'{path}: no such config.\nConfigs of this project:\n'
                      + first_cases(known, limit=20))
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
-    """Loads a config with its options, and its references resolved.
-
-    Args, returns and raised errors are those of :func:`read_config`, but that no
-    reference is left.
-    """
-    return resolve_settings(read_config(path, options))
-
-
-def read_config(path: str, options: dict | None = None) -> Config:
-    """Reads a config with its options: these beat HRI30_ROOT beats the config.
+    """Loads a config; options override HRI30_ROOT, which overrides the config.
 
     Args:
-        path (str): The config's path, from here or from the clone.
+        path (str): The config's path, relative to the current folder or to the clone.
         options (dict, optional): As parsed from ``--cfg-options``.
 
     Returns:
-        Config: References unresolved, with absolute paths. A relative
-        ``data_root`` or ``cache_dir`` is relative to the current folder where the
-        user gave it, and to the clone where the config did.
+        Config: Checked, with absolute paths; a :class:`SettingsConfig` where it contains
+        references. A relative ``data_root`` or ``cache_dir`` is relative to the current
+        folder in the options, and to the clone in the config.
 
     Raises:
-        HRI30Error: no such config, one that cannot be read, or settings that
-            contradict.
+        HRI30Error: no such config, a syntax error in it, unknown settings, wrong values, or
+            settings that contradict each other.
     """
     file = find_config(path)
-    options = dict(options or {})
-    fromfile = getattr(Config.fromfile, 'unresolved', Config.fromfile)
     try:
-        cfg = fromfile(str(file))
+        cfg = Config.fromfile(str(file))
     except HRI30Error:
         raise
     except Exception as error:
         line = getattr(error, 'lineno', None)
         raise HRI30Error(
-            f'{file}: not a readable config'
-            f'{f", line {line}" if line else ""} '
+            f'{file}: not a readable config{f", line {line}" if line else ""} '
             f'({type(error).__name__}: {error}).\n'
             'Expected an mmengine config in Python; see configs/slowonly for '
             'one to start from.') from error
-    if 'model' not in cfg:
-        raise HRI30Error(f'{file}: not a whole config: it has no model.\nChoose one '
-                         'that is not in configs/_base_.')
+    if not isinstance(cfg, SettingsConfig) and has_references(cfg._cfg_dict):
+        cfg = SettingsConfig(cfg._cfg_dict, filename=file)  # no module of ours is imported
+    values = cfg._raw if isinstance(cfg, SettingsConfig) else cfg
+    if 'model' not in values:
+        raise HRI30Error(f'{file}: not a complete config: it has no model.\nChoose one '
+                         'outside of configs/_base_.')
+    options = dict(options or {})
     if os.environ.get('HRI30_ROOT'):
         options.setdefault('data_root', os.environ['HRI30_ROOT'])
-    try:
-        cfg.merge_from_dict(options)
-    except Exception as error:
-        raise HRI30Error(
-            f'--cfg-options: {type(error).__name__}: {error}.\n'
-            f'Expected key=value pairs that fit {file.name}.') from error
     for name in ('data_root', 'cache_dir'):
-        if cfg.get(name):
+        value = options.get(name, values.get(name))
+        if value and not has_references(value) and not isinstance(value, dict | list):
             base = Path.cwd() if name in options else PROJECT_ROOT
-            try:
-                cfg[name] = str((base / Path(str(cfg[name])).expanduser()).resolve())
-            except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a zero byte
-                raise HRI30Error(f'{name}={str(cfg[name])[:200]!r}: not a path ({error}).'
-                                 ) from error
+            options[name] = _make_absolute(name, str(value), base)
+    cfg.merge_from_dict(options)
+    if isinstance(cfg, SettingsConfig):
+        cfg._cfg_dict  # noqa: B018  (checks the settings)
     return cfg
+
+
+def _make_absolute(name: str, value: str, base: Path) -> str:
+    try:
+        return str((base / Path(value).expanduser()).resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a zero byte
+        raise HRI30Error(f'{name}={value[:200]!r}: not a path ({error}).') from error
 
 
 def parse_options(pairs: list[str]) -> dict:
     """Parses ``--cfg-options`` as mmengine does, but keeps paths whole.
 
     mmengine's ``DictAction`` drops every space and splits at commas; a value with
-    a slash or a space and without brackets or quotes is taken as it stands.
+    a slash or a space and without brackets or quotes is kept as it is.
 
     Args:
         pairs (list[str]): Such as ``['data_root=/my clips', 'classes=A,B']``.
@@ -261,12 +404,12 @@ def parse_options(pairs: list[str]) -> dict:
             raise HRI30Error(f'--cfg-options {pair}: expected KEY=VALUE.')
         if len(pair) > _MAX_OPTION:
             raise HRI30Error(f'--cfg-options {pair[:60]}...: {len(pair):,} characters, '
-                             f'expected {_MAX_OPTION:,} at most.\nPut it into a config.')
+                             f'expected {_MAX_OPTION:,} at most.\nWrite it into a config.')
         if re.search(r'[/\\\s]', value) and not re.search(r'[\[\](){}\'"]', value):
             options[key] = value
             continue
         try:
-            # With the equals sign, an item may begin with a dash.
+            # With the equals sign, an item can begin with a dash.
             options.update(parser.parse_args([f'--options={pair}']).options)
         except (ValueError, AssertionError, RecursionError) as error:
             raise HRI30Error(f'--cfg-options {pair[:200]}: {error}') from error

@@ -1,24 +1,26 @@
-"""What the machine can do."""
+"""What the machine can do, and the model as it is on every machine."""
 
 import os
 from pathlib import Path
 
+import torch
 from mmengine.device import get_device
+from mmengine.model import is_model_wrapper
 
 from .utils.parallel import available_cores
 
 
 def default_num_workers() -> int:
-    """Chooses how many processes load clips.
+    """Chooses the number of processes that load clips.
 
     Returns:
-        int: On CUDA, the cores of each of this machine's GPUs, 8 at most. Without CUDA
-        none: a step of training takes many times as long as reading its clips, and
-        processes beside torch's threads slow it more than they save.
+        int: With CUDA, the cores per GPU of this machine, 8 at most. Without CUDA 0: a
+        training step takes many times as long as reading its clips, and processes beside
+        torch's threads slow it down.
     """
     if get_device() == 'cpu':
         return 0
-    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # of torchrun
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # from torchrun
     return max(1, min(8, available_cores() // processes))
 
 
@@ -26,13 +28,12 @@ def best_precision() -> str:
     """Chooses the fastest precision that trains as well as float32.
 
     Returns:
-        str: ``bf16`` where the device has instructions for it; ``fp16``, with scaled
-        losses, on older GPUs; ``fp32`` on CPUs without.
+        str: ``bf16`` if the device has instructions for it; ``fp16``, with scaled losses,
+        on older GPUs; ``fp32`` on older CPUs.
     """
     if get_device() == 'cpu':
-        # Others emulate bfloat16, more slowly than they do float32.
+        # Other CPUs emulate bfloat16, which is slower than float32.
         return 'bf16' if _cpu_flags() & {'avx512_bf16', 'amx_bf16', 'bf16'} else 'fp32'
-    import torch
     return 'bf16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'fp16'
 
 
@@ -43,3 +44,8 @@ def _cpu_flags() -> set[str]:
         return set()
     return next((set(line.split()) for line in lines
                  if line.startswith(('flags', 'Features'))), set())
+
+
+def unwrap(model: torch.nn.Module) -> torch.nn.Module:
+    """Returns the model within the wrapper that several processes need."""
+    return model.module if is_model_wrapper(model) else model

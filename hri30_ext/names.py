@@ -7,9 +7,13 @@ ids 28 and 29 are swapped against the sorted order.
 """
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 from .errors import HRI30Error
+
+#: The clone that contains this package; paths in configs are relative to it.
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 #: Class names; the 1-based class id of the release is the position plus one.
 HRI30_CLASSES = (

@@ -18,6 +18,8 @@ from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.datasets import HRI30_CLASSES
 from hri30_ext.synthetic import write_dataset
 
+# Run by their own commands: tests/nightly/run.py, tests/benchmark/run.py, pytest tests/gpu.
+collect_ignore = ['benchmark', 'gpu', 'nightly']
 CLASSES = list(HRI30_CLASSES[:3])
 DEMO_CONFIG = str(next((PROJECT_ROOT / 'configs' / 'demo').glob('*.py')))
 PRIMITIVE = str(PROJECT_ROOT / 'configs' / 'slowonly' /

@@ -1,8 +1,8 @@
-"""Faults to plant in a data folder, and what the doctor has to say of each.
+"""Faults to plant in a data folder, and the findings that the doctor must have for each.
 
 A fault is a function of a :class:`Garden`; it changes files or rows and returns pairs of
-kind and path. Those that follow from one another come together: a clip under another name
-is malformed, and its row has no clip.
+kind and path. One fault may cause several findings: a renamed clip is malformed, and its
+row has no clip.
 """
 
 import csv
@@ -23,7 +23,7 @@ TRAIN_CSV = 'annotations/train_set_labels.csv'
 TEST_CSV = 'annotations/test_set_labels.csv'
 FAULTS = {}
 
-# Left for faults that want a clip of a certain class.
+# Reserved for faults that need a clip of a certain class.
 _RESERVED = tuple(f'CID{number:02d}' for number in (1, 2, 3, 5, 7, 8, 12, 20, 28, 29))
 
 
@@ -65,10 +65,11 @@ class Garden:
         write_video(np.ascontiguousarray(frames), self.root / path, **options)
 
     def change(self, path, function):
-        """Replaces a file by what a function makes of its bytes."""
+        """Replaces the bytes of a file by a function, which may change them in place."""
         file = self.root / path
         content = bytearray(file.read_bytes())
-        file.write_bytes(function(content) or content)
+        changed = function(content)
+        file.write_bytes(content if changed is None else changed)
 
     def change_row(self, path, stem, function, annotation=TRAIN_CSV):
         """Replaces the row of a clip by the rows that a function makes of it."""
@@ -120,85 +121,80 @@ def yuv_pictures(frames):
             for frame in frames]
 
 
+def change_bytes(kind, function):
+    """Returns a fault that changes the bytes of a clip: function(content, rng)."""
+    def plant(garden):
+        path = garden.take()
+        garden.change(path, lambda content: function(content, garden.rng))
+        return [(kind, path)]
+    return plant
+
+
+def change_frames(kind, function, **options):
+    """Returns a fault that encodes a clip again, with other frames."""
+    def plant(garden):
+        path = garden.take()
+        garden.write(path, function(garden.frames(path)), **options)
+        return [(kind, path)]
+    return plant
+
+
 # ---- Files ------------------------------------------------------------------------------
 
 
-@fault
-def empty(garden):
-    path = garden.take()
-    (garden.root / path).write_bytes(b'')
-    return [('empty', path)]
+def damage(content, rng):
+    for start, size in packets(content)[1::2]:
+        content[start + size // 3:start + size] = bytes(
+            rng.integers(0, 256, size - size // 3, np.uint8))
 
 
-@fault
-def undecodable(garden):
-    path = garden.take()
-    (garden.root / path).write_text('404 Not Found\n' * 50)
-    return [('undecodable', path)]
+def damage_one(content, rng):
+    start, size = packets(content)[4]
+    content[start + size // 2:start + size] = b'\xff' * (size - size // 2)
 
 
-@fault
-def truncated(garden):
-    path = garden.take()
-    garden.change(path, lambda content: content[:packets(content)[-1][0] // 2])
-    return [('truncated', path)]
+def announce(content, count):
+    struct.pack_into('<I', content, content.index(b'avih') + 8 + 16, count)
+    struct.pack_into('<I', content, content.index(b'strh') + 8 + 32, count)
 
 
-@fault
-def corrupt(garden):
-    path = garden.take()
-
-    def damage(content):
-        for start, size in packets(content)[1::2]:
-            content[start + size // 3:start + size] = bytes(
-                garden.rng.integers(0, 256, size - size // 3, np.uint8))
-    garden.change(path, damage)
-    return [('corrupt', path)]
-
-
-@fault
-def frame_count(garden):
-    path = garden.take()
-    announce(garden, path, 500)
-    return [('frame_count', path)]
-
-
-def announce(garden, path, count):
-    def change(content):
-        struct.pack_into('<I', content, content.index(b'avih') + 8 + 16, count)
-        struct.pack_into('<I', content, content.index(b'strh') + 8 + 32, count)
-    garden.change(path, change)
-
-
-@fault
-def crashes(garden):
-    return mark(garden, 'crashes')
-
-
-@fault
-def hangs(garden):
-    return mark(garden, 'hangs')
-
-
-@fault
-def memory(garden):
-    return mark(garden, 'memory')
-
-
-def mark(garden, kind):
-    path = garden.take()
-    garden.change(path, lambda content: content + MARKS[kind])
-    return [(kind, path)]
+FAULTS.update(
+    empty=change_bytes('empty', lambda content, rng: b''),
+    undecodable=change_bytes('undecodable', lambda content, rng: b'404 Not Found\n' * 50),
+    truncated=change_bytes(
+        'truncated', lambda content, rng: content[:packets(content)[-1][0] // 2]),
+    corrupt=change_bytes('corrupt', damage),
+    frame_count=change_bytes('frame_count', lambda content, rng: announce(content, 500)),
+    crashes=change_bytes('crashes', lambda content, rng: content + MARKS['crashes']),
+    hangs=change_bytes('hangs', lambda content, rng: content + MARKS['hangs']),
+    memory=change_bytes('memory', lambda content, rng: content + MARKS['memory']),
+)
 
 
 # ---- Pictures ---------------------------------------------------------------------------
 
 
-@fault
-def black(garden):
-    path = garden.take()
-    garden.write(path, np.zeros_like(garden.frames(path)))
-    return [('black', path)]
+def repeat(frames):
+    """Repeats a clip there and back for more than 10 seconds."""
+    there_and_back = np.concatenate([frames, frames[::-1]])
+    return np.concatenate([there_and_back] * -(-310 // len(there_and_back)))
+
+
+def halve(frames):
+    size = frames.shape[2] // 4 * 2, frames.shape[1] // 4 * 2
+    return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+                     for frame in frames])
+
+
+FAULTS.update(
+    black=change_frames('black', np.zeros_like),
+    blank=change_frames('blank', lambda frames: np.full_like(frames, 128)),
+    frozen=change_frames('frozen', lambda frames: np.repeat(frames[:1], len(frames), 0)),
+    short=change_frames('short', lambda frames: frames[:5]),
+    long=change_frames('long', repeat),
+    odd_size=change_frames('odd_size', halve),
+    odd_rate=change_frames('odd_rate', lambda frames: frames, fps=15),
+)
 
 
 @fault
@@ -215,55 +211,6 @@ def green(garden):
         pictures[number] = av.VideoFrame.from_ndarray(planes, format='yuv420p')
     encode(garden.root / path, pictures, options={'qmin': '2', 'qmax': '5'})
     return [('green', path)]
-
-
-@fault
-def blank(garden):
-    path = garden.take()
-    garden.write(path, np.full_like(garden.frames(path), 128))
-    return [('blank', path)]
-
-
-@fault
-def frozen(garden):
-    path = garden.take()
-    frames = garden.frames(path)
-    garden.write(path, np.repeat(frames[:1], len(frames), axis=0))
-    return [('frozen', path)]
-
-
-@fault
-def short(garden):
-    path = garden.take()
-    garden.write(path, garden.frames(path)[:5])
-    return [('short', path)]
-
-
-@fault
-def long(garden):
-    path = garden.take()
-    frames = garden.frames(path)
-    there_and_back = np.concatenate([frames, frames[::-1]])
-    repeats = -(-310 // len(there_and_back))
-    garden.write(path, np.concatenate([there_and_back] * repeats))
-    return [('long', path)]
-
-
-@fault
-def odd_size(garden):
-    path = garden.take()
-    frames = garden.frames(path)
-    size = frames.shape[2] // 4 * 2, frames.shape[1] // 4 * 2
-    garden.write(path, np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-                                 for frame in frames]))
-    return [('odd_size', path)]
-
-
-@fault
-def odd_rate(garden):
-    path = garden.take()
-    garden.write(path, garden.frames(path), fps=15)
-    return [('odd_rate', path)]
 
 
 @fault
@@ -294,7 +241,7 @@ def duplicate(garden):
 
 @fault
 def near_duplicate(garden):
-    """A test clip, encoded anew and without its beginning, among the training clips."""
+    """A test clip, encoded again without its beginning, among the training clips."""
     path = garden.take()
     garden.write(path, garden.frames(garden.take_test())[3:], codec='mjpeg')
     return [('near_duplicate', path)]
@@ -452,19 +399,29 @@ KINDS = tuple(FAULTS)  # one fault of each kind; what follows are others of thes
 # ---- Other faults of the same kinds -----------------------------------------------------
 
 
-@fault
-def zeros(garden):
-    """A file of the right length, all zeros, as a disk that lost power leaves."""
-    path = garden.take()
-    garden.change(path, lambda content: bytes(len(content)))
-    return [('undecodable', path)]
+def blacken(frames):
+    frames[:6] = 0
+    return frames
 
 
-@fault
-def cut_index(garden):
-    path = garden.take()
-    garden.change(path, lambda content: content[:-100])
-    return [('truncated', path)]
+def freeze(frames):
+    frames[-20:] = frames[-20]
+    return frames
+
+
+FAULTS.update(
+    # A file of the right length, all zeros, as a disk that lost power leaves.
+    zeros=change_bytes('undecodable', lambda content, rng: bytes(len(content))),
+    cut_index=change_bytes('truncated', lambda content, rng: content[:-100]),
+    one_damaged_packet=change_bytes('corrupt', damage_one),
+    unknown_frame_count=change_bytes(
+        'frame_count', lambda content, rng: announce(content, 0)),
+    black_beginning=change_frames('black', blacken),
+    # What a decoder makes of YUV zeros, encoded again.
+    green_pictures=change_frames(
+        'green', lambda frames: np.full_like(frames, (0, 135, 0))),
+    frozen_end=change_frames('frozen', freeze),
+)
 
 
 @fault
@@ -475,52 +432,6 @@ def cut_mp4(garden):
     (garden.root / path).unlink()
     garden.change(other, lambda content: content[:len(content) // 2])
     return [('truncated', other)]
-
-
-@fault
-def one_damaged_packet(garden):
-    path = garden.take()
-
-    def damage(content):
-        start, size = packets(content)[4]
-        content[start + size // 2:start + size] = b'\xff' * (size - size // 2)
-    garden.change(path, damage)
-    return [('corrupt', path)]
-
-
-@fault
-def unknown_frame_count(garden):
-    path = garden.take()
-    announce(garden, path, 0)
-    return [('frame_count', path)]
-
-
-@fault
-def black_beginning(garden):
-    path = garden.take()
-    frames = garden.frames(path)
-    frames[:6] = 0
-    garden.write(path, frames)
-    return [('black', path)]
-
-
-@fault
-def green_pictures(garden):
-    """What a decoder made of YUV zeros, encoded anew."""
-    path = garden.take()
-    frames = garden.frames(path)
-    frames[:] = 0, 135, 0
-    garden.write(path, frames)
-    return [('green', path)]
-
-
-@fault
-def frozen_end(garden):
-    path = garden.take()
-    frames = garden.frames(path)
-    frames[-20:] = frames[-20]
-    garden.write(path, frames)
-    return [('frozen', path)]
 
 
 @fault

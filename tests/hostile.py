@@ -409,6 +409,75 @@ def _slow_key(path: Path, mark: Path) -> None:
     save_program(program.add(b'Ns').end(), path)
 
 
+def _colliding_keys(path: Path, mark: Path) -> None:
+    """Keys that share one hash, each of which is compared with all others."""
+    program = Program().add(b'}').string('meta').add(b'}(')
+    for factor in range(30_000):
+        number = (factor * (2**61 - 1)).to_bytes(10, 'little')
+        program.add(b'\x8a\x0a' + number + b'N')
+    save_program(program.add(b'us').end(), path)
+
+
+def _copied_containers(name: str):
+    """Twenty thousand copies of a container of a thousand numbers."""
+    def write(path: Path, mark: Path) -> None:
+        numbers = b''.join(b'M' + struct.pack('<H', i) for i in range(1000))
+        if name == 'set':
+            container, function = b'](' + numbers + b'e', '__builtin__ set'
+        else:
+            pairs = b''.join(b'M' + struct.pack('<H', i) + b'K\x01' for i in range(1000))
+            container, function = b'}(' + pairs + b'u', 'collections Counter'
+        program = Program().add(b'}').string('meta').add(b'(', container)
+        program.add(b'\x85')
+        arguments = program.keep()
+        call = program.add(function).keep()
+        program.add((call + arguments + b'R') * 20_000, b'ts')
+        save_program(program.end(), path)
+    return write
+
+
+def _many_tensors(path: Path, mark: Path) -> None:
+    """Half a million tensors, each a few bytes in the file and a thousand in memory."""
+    program = Program().add(b'}').string('state_dict').add(b'((').string('storage')
+    program.add('torch FloatStorage').string('0').string('cpu').add(b'K\x01tQK\x00')
+    program.add(b'K\x01\x85K\x01\x85t')
+    arguments = program.keep()
+    call = program.add('torch._utils _rebuild_tensor').keep()
+    program.add((call + arguments + b'R') * 300_000, b'ts')
+    save_program(program.end(), path, {'0': bytes(4)})
+
+
+def _allocation(name: str):
+    """A call that allocates a terabyte, as its argument says."""
+    def write(path: Path, mark: Path) -> None:
+        program = Program().add(b'}').string('meta').add(name)
+        save_program(program.add(_long(2**40) + b'Rs').end(), path)
+    return write
+
+
+def _large_directory(path: Path, mark: Path) -> None:
+    """A directory of 42 MB, for 700,000 records without content."""
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('archive/data.pkl', pickle.dumps({}, 2))
+    data = path.read_bytes()
+    start = data.index(b'PK\1\2')
+    entry = data[start:-22] * 700_000
+    end = struct.pack('<4sQ2H2L4Q', b'PK\6\6', 44, 45, 45, 0, 0, 700_000, 700_000,
+                      len(entry), start)
+    locator = struct.pack('<4sLQL', b'PK\6\7', 0, start + len(entry), 1)
+    last = struct.pack('<4s4H2LH', b'PK\5\6', 0, 0, 0xffff, 0xffff, 0xffffffff,
+                       0xffffffff, 0)
+    path.write_bytes(data[:start] + entry + end + locator + last)
+
+
+def _undecodable_name(path: Path, mark: Path) -> None:
+    """A record whose name is said to be UTF-8 and is not."""
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('archive/data.pkl', pickle.dumps({}, 2))
+        archive.writestr('archive/é', b'')
+    path.write_bytes(path.read_bytes().replace('é'.encode(), b'\xff\xfe'))
+
+
 def _deep(path: Path, mark: Path) -> None:
     save_program(Program().add(b'}').string('meta').add(b']' * 10_000, b'a' * 9_999, b's'
                                                         ).end(), path)
@@ -466,6 +535,15 @@ TAKE_ALL = {
     'copies of a text': _copies,
     'repeated tensors': _repeated_tensors,
     'slow key': _slow_key,
+    'colliding keys': _colliding_keys,
+    'copied sets': _copied_containers('set'),
+    'copied counters': _copied_containers('counter'),
+    'many tensors': _many_tensors,
+    'a terabyte of bytes': _allocation('__builtin__ bytearray'),
+    'a terabyte of a storage': _allocation('torch.storage UntypedStorage'),
+    'a terabyte of a tensor': _allocation('torch FloatTensor'),
+    'large directory': _large_directory,
+    'undecodable record name': _undecodable_name,
     'deep lists': _deep,
     'a list that holds itself': _loop,
 }

@@ -1,5 +1,7 @@
 """Every remedy, by what fails without it."""
 
+import functools
+import hashlib
 import os
 import pickle
 import subprocess
@@ -44,6 +46,80 @@ def run_python(code, **environment):
     return subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True, cwd=PROJECT_ROOT,
         env={**os.environ, **environment}, timeout=120)
+
+
+#: Every attribute of another package that the one call changes; sys.modules and the
+#: filters of warnings apart.
+CHANGED = {
+    'mmaction.models.backbones.resnet_tin.linear_sampler',
+    'mmaction.models.heads.base.BaseHead.loss_by_feat',
+    'mmaction.models.heads.base.BaseHead.predict_by_feat',
+    'mmengine.config.config.Config.__new__',
+    'mmengine.config.config.Config.pretty_text',
+    'mmengine.runner.checkpoint.CheckpointLoader._schemes',
+    'mmengine.runner.checkpoint.load_from_local',
+    'mmengine.runner.checkpoint.load_url',
+    'mmengine.runner.checkpoint.save_checkpoint',
+    'mmengine.runner.runner.save_checkpoint',
+    'mmengine.runner.save_checkpoint',
+    'torch.nn.modules.conv.Conv3d._conv_forward',
+}
+SNAPSHOT = """
+import sys
+def snapshot():
+    found = {}
+    for module in list(sys.modules.values()):
+        name = getattr(module, '__name__', '') or ''
+        if name.split('.')[0] not in ('torch', 'mmengine', 'mmcv', 'mmaction', 'numpy'):
+            continue
+        for key, value in list(vars(module).items()):
+            found[f'{name}.{key}'] = value
+            if isinstance(value, type) and value.__module__ == name:
+                found[f'{name}.{key}.__new__'] = value.__new__  # inherited by most
+                found.update({f'{name}.{key}.{k}': v for k, v in vars(value).items()
+                              if k != '__doc__' and not k.startswith('_abc_')})
+    return found
+def changed(before, after):
+    return {key for key in before if after.get(key) is not before[key]}
+"""
+
+
+def test_one_call_changes_what_is_listed_and_nothing_else():
+    code = SNAPSHOT + """
+from hri30_ext import compat
+compat.provide_missing_drn()
+compat.import_mmaction()
+import mmaction.models.backbones.resnet_tin, torch.hub
+before = snapshot()
+import hri30_ext.modules
+from mmengine.runner.checkpoint import CheckpointLoader
+print(*sorted(changed(before, snapshot())))
+print(*sorted(f.__module__ for f in set(CheckpointLoader._schemes.values())))
+once = snapshot()
+compat.apply()
+assert not changed(once, snapshot())
+"""
+    result = run_python(code)
+    assert result.returncode == 0, result.stderr
+    attributes, loaders = result.stdout.splitlines()[-2:]
+    assert set(attributes.split()) == CHANGED
+    assert {'hri30_ext.checkpoints.loading', 'hri30_ext.compat'} <= set(loaders.split())
+
+
+def test_importing_the_package_changes_nothing():
+    """Nor do the modules that configs do not name."""
+    code = SNAPSHOT + """
+import mmengine.runner, torch, mmaction, warnings
+before, path, filters = snapshot(), list(sys.meta_path), list(warnings.filters)
+safe = torch.serialization.get_safe_globals()
+import hri30_ext
+from hri30_ext import checkpoints, compat, config, names
+assert not changed(before, snapshot()), changed(before, snapshot())
+assert (path, filters) == (sys.meta_path, warnings.filters)
+assert torch.serialization.get_safe_globals() == safe
+"""
+    result = run_python(code)
+    assert result.returncode == 0, result.stderr
 
 
 def test_mmaction_is_imported_whole_without_the_drn_package():
@@ -138,12 +214,30 @@ def test_environment_cannot_switch_the_check_off(tmp_path):
     mark = tmp_path / 'was run'
     path = tmp_path / 'hostile.pth'
     torch.save({'state_dict': RunsCode(f'touch "{mark}"')}, path)
-    code = (f'import hri30_ext.modules, torch\n'
-            f'try: torch.load({str(path)!r})\n'
+    code = (f'import hri30_ext.modules\n'
+            f'from mmengine.runner.checkpoint import _load_checkpoint\n'
+            f'try: _load_checkpoint({str(path)!r})\n'
             f'except Exception as error: print(type(error).__name__)')
     result = run_python(code, TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD='1')
-    assert result.stdout.strip() == 'UnpicklingError', result.stderr
+    assert result.stdout.splitlines()[-1:] == ['HRI30Error'], result.stderr
     assert not mark.exists()
+
+
+@pytest.mark.parametrize('digits', ['right', 'wrong'])
+def test_download_is_compared_with_the_digits_of_its_name(digits, tmp_path):
+    file = tmp_path / 'a.pth'
+    torch.save({'a': 1}, file)
+    sha = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    name = f'slowonly_r50_20220901-{sha if digits == "right" else "0" * 8}.pth'
+    file = file.rename(tmp_path / name)
+    load = functools.partial(mm_checkpoint.load_from_http, file.as_uri(),
+                             model_dir=str(tmp_path / 'hub'))
+    if digits == 'right':
+        assert load() == {'a': 1}
+    else:
+        with pytest.raises(HRI30Error, match='cannot be downloaded .*invalid hash'):
+            load()
+        assert not list((tmp_path / 'hub').iterdir())
 
 
 @pytest.mark.parametrize('damage', ['truncated', 'empty', 'text'])
@@ -197,7 +291,7 @@ def test_config_read_by_others_has_its_settings_filled_in(tmp_path):
     assert Config.fromfile(str(path)).model.clip_len == 5
 
 
-def test_config_is_formatted_anew_only_when_it_changed(monkeypatch):
+def test_config_is_formatted_again_only_when_it_changed(monkeypatch):
     from mmengine.config import config as module
     calls = []
     original = module.FormatCode

@@ -1,7 +1,12 @@
-"""Settings reach what is built, and the order of who wins."""
+"""Settings reach the loaders and the head, whenever they change."""
+
+import copy
+import pickle
 
 import pytest
 from conftest import CLASSES, DEMO_CONFIG, PRIMITIVE
+from mmengine.config import Config
+from mmengine.runner import Runner
 
 from hri30_ext.config import PROJECT_ROOT, load_config, parse_options
 from hri30_ext.errors import HRI30Error
@@ -46,6 +51,63 @@ def test_nested_option_beats_a_setting():
     assert (cfg.train_dataloader.batch_size, cfg.val_dataloader.batch_size) == (16, 2)
 
 
+CHANGES = {
+    'attribute': lambda cfg: setattr(cfg, 'num_frames', 16),
+    'item': lambda cfg: cfg.__setitem__('num_frames', 16),
+    'update': lambda cfg: cfg.update(num_frames=16),
+    'merge': lambda cfg: cfg.merge_from_dict({'num_frames': 16}),
+}
+
+
+@pytest.mark.parametrize('change', CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize('copied', [lambda cfg: cfg, copy.deepcopy, copy.copy,
+                                    lambda cfg: pickle.loads(pickle.dumps(cfg))],
+                         ids=['itself', 'deepcopy', 'copy', 'pickle'])
+def test_setting_changed_after_reading_takes_effect(change, copied):
+    cfg = Config.fromfile(PRIMITIVE)
+    assert cfg.test_pipeline[1].clip_len == 8
+    cfg.model.backbone.depth = 18  # other changes stay
+    cfg.train_dataloader.dataset.pipeline[0].keep = False
+    cfg = copied(cfg)
+    change(cfg)
+    assert cfg.num_frames == cfg.test_pipeline[1].clip_len == 16
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.pipeline[1].clip_len == 16
+    assert cfg.model.backbone.depth == 18
+    assert cfg.train_dataloader.dataset.pipeline[0].keep is False
+
+
+def test_change_within_a_setting_takes_effect():
+    cfg = load_config(PRIMITIVE)
+    cfg.split.val_groups = [2]
+    cfg.test_pipeline[1].num_clips = 3
+    cfg.test_pipeline.insert(2, dict(type='FrameOrder', order='still'))
+    cfg.optimizers.sgd.momentum = 0.5
+    cfg.classes = CLASSES
+    cfg.lr = 0.02
+    assert cfg.val_dataloader.dataset.split.val_groups == [2]
+    steps = cfg.test_dataloader.dataset.pipeline
+    assert (steps[1].num_clips, steps[2].order, steps[3].type) == (3, 'still', 'ClipDecode')
+    cfg.num_frames = 4
+    assert cfg.test_dataloader.dataset.pipeline[1].clip_len == 4
+    assert cfg.optim_wrapper.optimizer.momentum == 0.5
+    assert cfg.optim_wrapper.optimizer.lr == 0.02
+    assert cfg.model.cls_head.num_classes == 3
+    cfg.flip = None
+    assert not any('Flip' in step.type for step in cfg.train_dataloader.dataset.pipeline)
+    assert cfg.unresolved.train_dataloader.dataset.pipeline == '${train_pipeline}'
+    cfg.lr = 'fast'
+    with pytest.raises(HRI30Error, match="lr='fast': expected a number"):
+        cfg.model  # noqa: B018
+
+
+def test_runner_of_mmengine_gets_a_changed_setting(tmp_path):
+    cfg = Config.fromfile(DEMO_CONFIG)
+    cfg.work_dir = str(tmp_path)
+    cfg.max_epochs = 3
+    assert Runner.from_cfg(cfg)._train_loop['max_epochs'] == 3
+
+
 def test_config_is_found_from_any_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     relative = str(next(PROJECT_ROOT.glob('configs/demo/*.py')).relative_to(PROJECT_ROOT))
@@ -53,7 +115,7 @@ def test_config_is_found_from_any_folder(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize('options, message', [
-    ({'classes': ['A', 'B', 'A']}, 'may stand once only'),
+    ({'classes': ['A', 'B', 'A']}, 'can be listed once'),
     ({'num_classes': 7}, 'num_classes=7, but classes has 30'),
     ({'train_pipeline.99.x': 1}, '--cfg-options'),
 ])
@@ -66,7 +128,7 @@ def test_contradicting_options(options, message):
     ("model = dict(a='${absent}')", r'model\.a refers to \$\{absent\}'),
     ("a = '${b}'\nb = '${a}'\nmodel = dict(c='${a}')", 'refers to itself'),
     ('model = dict(', 'line 1'),
-    ('x = 1', 'it has no model'),
+    ('x = 1', 'not a complete config: it has no model'),
     ("_base_ = 'nowhere.py'\nmodel = dict()", 'not a readable config'),
 ])
 def test_broken_config_is_named(tmp_path, text, message):

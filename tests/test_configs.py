@@ -198,7 +198,7 @@ def test_takes_a_training_step_without_a_network(config, clips_root, tmp_path):
     match = parse_name(config)
     options = {'data_root': str(clips_root), 'split.val_groups': 1, 'num_workers': 0,
                'cache_dir': str(tmp_path), 'batch_size': 2, 'input_size': (64, 64),
-               'resize_size': (72, 72), 'num_frames': min(
+               'decode_size': 72, 'num_frames': min(
                    8, int(match['uniform'] or match['clip'])),
                **SHRUNK.get(match['algorithm'], {})}
     if match['start'] == 'imagenet-pretrained':

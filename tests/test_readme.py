@@ -1,6 +1,12 @@
-"""What README says works: here, the lines that switch a part of the recipe."""
+"""README and docs: links lead somewhere, commands parse, the recipe's lines train."""
 
+import argparse
 import re
+import runpy
+import shlex
+import sys
+from glob import glob
+from unittest import mock
 
 import pytest
 import torch
@@ -10,35 +16,190 @@ from hri30_ext.apis import train
 from hri30_ext.config import PROJECT_ROOT, load_config, parse_options
 from hri30_ext.errors import HRI30Error
 
-README = (PROJECT_ROOT / 'README.md').read_text(encoding='utf-8')
-TABLE = README.split('### Each part of the recipe in one line')[1].split('\n###')[0]
+PAGES = [PROJECT_ROOT / name for name in ('README.md', 'CHANGELOG.md', 'data/README.md',
+                                          'configs/README.md')]
+PAGES += sorted((PROJECT_ROOT / 'docs').glob('*.md'))
+NAMES = [str(page.relative_to(PROJECT_ROOT)) for page in PAGES]
+#: Environment variables that may stand before a command.
+VARIABLES = {'GPUS', 'NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT', 'SBATCH_OPTIONS',
+             'HRI30_ROOT', 'PYTHON', 'PYTHONPATH'}
+#: The Python program whose parser reads the arguments of a shell script.
+PROGRAMS = {'train.sh': 'tools/train.py', 'slurm_train.sh': 'tools/train.py',
+            'test.sh': 'tools/test.py'}
+PLACEHOLDER = re.compile(r'[A-Z_]+$')
+
+
+# ---- Links ------------------------------------------------------------------------------
+
+
+def without_code(text):
+    """Removes fenced blocks."""
+    return re.sub(r'^( *)```.*?^\1```$', '', text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page):
+    """Returns the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r'^#+ (.+)$', without_code(page.read_text(encoding='utf-8')),
+                          re.MULTILINE)
+    return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-')
+            for heading in headings}
+
+
+@pytest.mark.parametrize('page', PAGES, ids=NAMES)
+def test_links_lead_somewhere(page):
+    links = re.findall(r'\]\(([^)\s]+)\)', without_code(page.read_text(encoding='utf-8')))
+    for link in links:
+        if link.startswith('https://'):
+            continue
+        path, _, anchor = link.partition('#')
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_readme_is_short_and_links_every_page():
+    text = (PROJECT_ROOT / 'README.md').read_text(encoding='utf-8')
+    assert len(text.splitlines()) <= 150
+    for page in (PROJECT_ROOT / 'docs').glob('*.md'):
+        assert f'(docs/{page.name})' in text
+
+
+# ---- Commands ---------------------------------------------------------------------------
+
+
+class _Parsed(BaseException):
+    """Leaves a program after it has parsed its arguments."""
+
+
+def find_commands(text):
+    """Returns the commands of a page: lines of bash blocks, and inline ones."""
+    commands = []
+    for block in re.findall(r'^ *```bash\n(.*?)^ *```$', text, re.MULTILINE | re.DOTALL):
+        commands += block.replace('\\\n', ' ').splitlines()
+    inline = re.findall(r'`([^`\n]+)`', without_code(text))
+    commands += [code for code in inline if re.match(
+        r'(\w+=\S* )*(bash tools/\S+|\.venv/bin/python \S+|tests/\S+\.py) ?', code)]
+    return [command.strip() for command in commands if command.strip()]
+
+
+COMMANDS = sorted({(name, command) for name, page in zip(NAMES, PAGES, strict=True)
+                   if name != 'CHANGELOG.md'
+                   for command in find_commands(page.read_text(encoding='utf-8'))})
+
+
+def parse(program, arguments):
+    """Runs a program until it has parsed its arguments; returns them."""
+    original = argparse.ArgumentParser.parse_args
+
+    def parse_and_leave(self, args=None, namespace=None):
+        raise _Parsed(original(self, args, namespace))
+
+    with mock.patch.object(sys, 'argv', [program, *arguments]), \
+            mock.patch.object(sys, 'path', list(sys.path)), \
+            mock.patch.object(argparse.ArgumentParser, 'parse_args', parse_and_leave), \
+            pytest.raises(_Parsed) as parsed:
+        if program.startswith('-m'):
+            runpy.run_module(program[3:], run_name='__main__')
+        else:
+            runpy.run_path(str(PROJECT_ROOT / program), run_name='__main__')
+    return parsed.value.args[0]
+
+
+@pytest.mark.parametrize('page, command', COMMANDS)
+def test_command_parses(page, command):
+    words = shlex.split(command, comments=True)
+    while re.match(r'\w+=', words[0]):
+        assert words.pop(0).partition('=')[0] in VARIABLES
+    if words[0] == 'curl' or words[:4] == ['.venv/bin/python', '-m', 'pip', 'install']:
+        return
+    if words[0] == 'bash':
+        script = PROJECT_ROOT / words[1]
+        assert script.is_file()
+        if script.name in ('demo.sh', 'check.sh', 'setup.sh'):
+            options = script.read_text(encoding='utf-8')
+            assert all(word in options for word in words[2:] if word.startswith('--'))
+            return
+        program, arguments = PROGRAMS[script.name], words[2:]
+    elif words[0].startswith('tests/'):
+        program, arguments = words[0], words[1:]
+        if not arguments or 'TARGET' in arguments:
+            assert (PROJECT_ROOT / program).is_file()
+            return
+        arguments += ['--out', 'D'] if 'stress' in program and (
+            'two_hosts' not in program and '--out' not in arguments) else []
+    else:
+        assert words[0] in ('.venv/bin/python', 'python3')
+        module = words[1] == '-m'
+        program = f'-m {words[2]}' if module else words[1]
+        arguments = words[3 if module else 2:]
+    if arguments == ['--help']:
+        return
+    args = parse(program, arguments)
+    config = getattr(args, 'config', None)
+    if isinstance(config, str) and not PLACEHOLDER.match(config):
+        assert glob(config, root_dir=PROJECT_ROOT)
+    if getattr(args, 'cfg_options', None):
+        load_config(PRIMITIVE, parse_options(args.cfg_options))
+
+
+def test_commands_are_found():
+    assert len(COMMANDS) > 40
+    text = 'see `bash tools/a.sh --b`\n```bash\nA=1 bash x \\\n    y\n```\n'
+    assert find_commands(text) == ['A=1 bash x      y', 'bash tools/a.sh --b']
+
+
+# ---- The recipe -------------------------------------------------------------------------
+
+RECIPE = (PROJECT_ROOT / 'docs' / 'recipe.md').read_text(encoding='utf-8')
+TABLE = RECIPE.split('## Each part in one line')[1].split('\n##')[0]
 LINES = re.findall(r'\| `([\w.]+=[^`]+)` \|$', TABLE, re.MULTILINE)
+
+
+def group_lines():
+    """Divides the lines among as few trainings as can have each setting once."""
+    groups = []
+    for line in LINES:
+        setting = re.match(r'\w+', line).group()
+        group = next((group for group in groups if setting not in group), None)
+        if group is None:
+            groups.append(group := {})
+        group[setting] = line
+    return [list(group.values()) for group in groups]
 
 
 def test_every_row_of_the_table_is_found():
     rows = [line for line in TABLE.splitlines() if line.startswith('|')]
-    assert len(LINES) == len(rows) - 2 >= 30  # but for the head
+    assert len(LINES) == len(rows) - 2 >= 30  # without the head
+    assert sorted(sum(group_lines(), [])) == sorted(LINES)
+
+
+@pytest.fixture(scope='module')
+def default():
+    """The primitive, as on a machine that has bf16."""
+    with mock.patch('hri30_ext.config.best_precision', lambda: 'bf16'):
+        yield load_config(PRIMITIVE)
 
 
 @pytest.mark.parametrize('line', LINES)
-def test_line_changes_the_primitive(line, monkeypatch):
-    # As on a machine that has it.
-    monkeypatch.setattr('hri30_ext.config.best_precision', lambda: 'bf16')
-    changed, default = load_config(PRIMITIVE, parse_options([line])), load_config(PRIMITIVE)
-    # Not the setting alone: what is built from it.
+def test_line_changes_the_primitive(line, default):
+    changed = load_config(PRIMITIVE, parse_options([line]))
+    # Not only the setting: what is built from it.
     assert any(changed[key] != default[key] for key in (
         'train_dataloader', 'optim_wrapper', 'param_scheduler', 'custom_hooks', 'model',
         'default_hooks', 'randomness', 'visualizer'))
 
 
-@pytest.mark.parametrize('line', LINES)
-def test_line_trains(line, options, tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize('lines', group_lines(), ids=lambda lines: f'{len(lines)}')
+def test_lines_train_together(lines, options, tmp_path):
     """The demo's small model, which has the same settings."""
-    options = {**options, 'max_epochs': 1, **parse_options([line])}
-    if line == 'precision=fp16' and not torch.cuda.is_available():
+    needs_cuda = 'precision=fp16' in lines and not torch.cuda.is_available()
+    if needs_cuda:
         with pytest.raises(HRI30Error, match='needs CUDA'):
-            train(DEMO_CONFIG, work_dir=str(tmp_path), options=options)
-        return
+            train(DEMO_CONFIG, work_dir=str(tmp_path),
+                  options={**options, 'precision': 'fp16'})
+        lines = [line for line in lines if line != 'precision=fp16']
+    options = {**options, 'max_epochs': 1, **parse_options(lines)}
     try:
         train(DEMO_CONFIG, work_dir=str(tmp_path), options=options)
     finally:

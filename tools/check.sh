@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Lints the code and runs the tests; sets up first where that was not done.
+# Lints the code, checks the imports between rooms and runs the tests; sets up if needed.
 #
 # Usage: bash tools/check.sh [--all] [pytest's own arguments]
 #
 #   --all   the slow tests too, as with CI=true in the environment
 #
 # For example: bash tools/check.sh tests/test_tools -x
-# Exits 0 only if both lint and tests pass.
+# Exits 0 only if everything passes. Fuzzing, stress, soak and the benchmark have their own
+# command: .venv/bin/python tests/nightly/run.py --help
 set -euo pipefail
 # shellcheck source=tools/_common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/_common.sh"
@@ -25,13 +26,15 @@ done
 
 ensure_venv
 
-# From here on in the clone, where ruff and pytest find their settings.
+# ruff, import-linter and pytest find their settings in the clone.
 cd -- "$ROOT"
-lint=passed tests=passed
+lint=passed imports=passed tests=passed
 "$PY" -m ruff check . || lint=FAILED
-# A process a core with one thread each: the models of the tests are too small to divide.
-# A -m or -n among the user's own arguments wins, coming last.
+"$PY" -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-cache ||
+    imports=FAILED
+# One process a core with one thread each: the models of the tests are too small to divide.
+# A -m or -n among the user's own arguments comes last and wins.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 "$PY" -m pytest -n auto "${chosen[@]}" "${arguments[@]}" || tests=FAILED
-printf 'check: lint %s, tests %s\n' "$lint" "$tests"
-[[ "$lint$tests" == passedpassed ]]
+printf 'check: lint %s, imports %s, tests %s\n' "$lint" "$imports" "$tests"
+[[ "$lint$imports$tests" == passedpassedpassed ]]

@@ -14,5 +14,5 @@ cd "$ROOT"
 config=$(echo configs/demo/*.py)
 "$PY" tools/data/make_embedded.py data/embedded --train-groups 50 --test-groups 10 --clips 1
 rm -rf work_dirs/demo # an earlier demo
-launch tools/train.py "$config" --work-dir work_dirs/demo
-launch tools/test.py "$config" work_dirs/demo/best_top1_epoch_*.pth --out work_dirs/demo
+launch train.py "$config" --work-dir work_dirs/demo
+launch test.py "$config" work_dirs/demo/best_top1_epoch_*.pth --out work_dirs/demo

@@ -3,14 +3,14 @@
 import argparse
 import sys
 
-import _cli
+from hri30_ext.utils import cli
 
 #: Exit status where all was done but for clips that could not be read.
 CLIPS_FAILED = 3
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         prog='tools/test.sh', description='Test a checkpoint: metrics where labels are '
                                           'known, predictions everywhere.',
         epilog='More views of every clip: --cfg-options test_clips=3 test_flip=True. '
@@ -25,15 +25,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--deterministic', action='store_true',
                         help='the same bytes twice on the same machine, in any number of '
                              'processes, slower')
-    _cli.add_runtime_arguments(parser)
+    cli.add_runtime_arguments(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    _cli.choose_device(args.device)
+    cli.choose_device(args.device)
     if args.deterministic:
-        _cli.make_deterministic(args)
+        cli.make_deterministic(args)
     from mmengine.dist import is_main_process
 
     from hri30_ext.apis import test
@@ -46,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

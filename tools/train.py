@@ -1,12 +1,15 @@
 """Trains a config; tools/train.sh calls this in the project's environment."""
 
 import argparse
+from pathlib import Path
 
-import _cli
+from hri30_ext.utils import cli
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         prog='tools/train.sh', description='Train a config.',
         epilog='GPUS=N NNODES=M NODE_RANK=.. MASTER_ADDR=.. PORT=.. before the command '
                'train in several processes.')
@@ -18,15 +21,19 @@ def parse_args() -> argparse.Namespace:
                                              'checkpoint in the work folder')
     parser.add_argument('--deterministic', action='store_true',
                         help='the same numbers twice on the same machine, slower')
-    _cli.add_runtime_arguments(parser)
+    parser.add_argument('--print-work-dir', action='store_true', help=argparse.SUPPRESS)
+    cli.add_runtime_arguments(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    _cli.choose_device(args.device)
+    if args.print_work_dir:  # for tools/slurm_train.sh
+        print(Path(args.work_dir or ROOT / 'work_dirs' / Path(args.config).stem).absolute())
+        return
+    cli.choose_device(args.device)
     if args.deterministic:
-        _cli.make_deterministic(args)
+        cli.make_deterministic(args)
     from hri30_ext.apis import train
     from hri30_ext.config import parse_options
     train(args.config, work_dir=args.work_dir, resume=args.resume,
@@ -34,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

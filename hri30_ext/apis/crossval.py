@@ -1,4 +1,4 @@
-"""Cross-validation over groups of recordings, and beside it the split that leaks."""
+"""Cross-validation over groups of recordings, and over random clips, which leaks."""
 
 import json
 from collections.abc import Sequence
@@ -20,37 +20,37 @@ from .common import describe_data
 from .runs import Run, complete
 from .sweep import format_table, mean_and_spread
 
-#: What is done in every fold: the last epoch is scored, nothing is chosen or stopped by
-#: the clips that are held out.
+#: Held-out clips neither choose a checkpoint nor stop the training.
 _NOTHING_CHOSEN = ('early_stopping=None', 'save_best=None')
 
 
 def crossval(config: str, folds: int | None, seeds: Sequence[int], out: str,
-             options: Sequence[str] = (), random: bool = False) -> dict:
+             options: Sequence[str] = (), random: bool = False,
+             slurm: dict | None = None) -> dict:
     """Trains on all folds but one and scores that one, for every fold and seed.
 
-    The checkpoint of the last epoch is scored; no clip of the held-out fold stops the
-    training or chooses a checkpoint. A fold that is done is not repeated. Several GPUs
-    do a fold each at a time.
+    The checkpoint of the last epoch is scored; clips of the held-out fold neither stop the
+    training nor choose a checkpoint. Complete folds are not repeated.
 
     Args:
         config (str): Path of the config.
-        folds (int, optional): How many; None: leave one group out.
+        folds (int, optional): Number of folds; None leaves one group out in each.
         seeds (Sequence[int]): Of the folds, weights, order and augmentation.
         out (str): Folder of the results: ``<protocol>/seed<S>/fold<F>/`` are work
-            folders with the list of the clips that were held out,
-            ``<protocol>/seed<S>/`` is the result folder of all folds together.
+            folders with the list of held-out clips, ``<protocol>/seed<S>/`` is the
+            result folder of all folds together.
         options (Sequence[str]): Settings of all runs, as for ``--cfg-options``.
-        random (bool): Whether to do the random split of the same clips, in as many
-            folds, as well. It leaks.
+        random (bool): Whether to add a random split of the same clips, which leaks, in
+            the same number of folds.
+        slurm (dict, optional): See :func:`.runs.complete`.
 
     Returns:
-        dict: ``data``, ``folds``, ``seeds`` and ``protocols``: for ``groups`` and, where
-        asked for, ``random``: ``top1`` of each fold and seed, ``mean``, ``deviation``
-        and, over groups of recordings, ``interval``.
+        dict: ``data``, ``folds``, ``seeds`` and ``protocols``. For the protocols ``groups``
+        and ``random``: ``top1`` of each fold and seed, ``mean``, ``deviation``, and
+        ``interval`` over groups of recordings.
 
     Raises:
-        HRI30Error: a mistake of the user's, or a fold that failed.
+        HRI30Error: A user's mistake, or a fold failed.
     """
     cfg = load_config(config, parse_options(list(options)))
     clips = load_labelled_clips(cfg.data_root, cfg.classes)
@@ -69,20 +69,20 @@ def crossval(config: str, folds: int | None, seeds: Sequence[int], out: str,
                         protocol, seed)
     results: dict[tuple, list[Results]] = {}
 
-    def done(run: Run) -> None:
-        found = Results.load(run.folder / 'val', need_labels=True)
-        results.setdefault(runs[run], []).append(found)
-        print(f'{run.name}: top-1 {(found.predicted_N == found.labels_N).mean():.3f} of '
-              f'{len(found.videos)} clips', flush=True)
+    def collect(run: Run) -> None:
+        fold = Results.load(run.folder / 'val', need_labels=True)
+        results.setdefault(runs[run], []).append(fold)
+        print(f'{run.name}: top-1 {_accuracy(fold):.3f} of {len(fold.videos)} clips',
+              flush=True)
 
-    complete(config, list(runs), done)
+    complete(config, list(runs), collect, slurm)
     report = dict(data=describe_data(cfg), folds=folds, seeds=list(seeds), protocols={})
     for protocol in protocols:
-        of_folds = [found for (name, _), items in results.items() if name == protocol
-                    for found in items]
-        whole = [_together(results[protocol, seed], out / protocol / f'seed{seed}',
-                           protocol) for seed in seeds]
-        top1 = [float((found.predicted_N == found.labels_N).mean()) for found in of_folds]
+        of_folds = [fold for (name, _), items in results.items() if name == protocol
+                    for fold in items]
+        whole = [_write_together(results[protocol, seed], out / protocol / f'seed{seed}',
+                                 protocol) for seed in seeds]
+        top1 = [_accuracy(fold) for fold in of_folds]
         report['protocols'][protocol] = dict(
             top1=top1, mean=float(np.mean(top1)),
             deviation=float(np.std(top1, ddof=1)), interval=group_interval(whole))
@@ -90,7 +90,11 @@ def crossval(config: str, folds: int | None, seeds: Sequence[int], out: str,
     return report
 
 
-def _together(parts: Sequence[Results], folder: Path, protocol: str) -> Results:
+def _accuracy(results: Results) -> float:
+    return float((results.predicted_N == results.labels_N).mean())
+
+
+def _write_together(parts: Sequence[Results], folder: Path, protocol: str) -> Results:
     """Writes the results of all folds, each clip once, as one result folder."""
     note = 'cross-validation by group' if protocol == 'groups' else 'random split (leaks)'
     whole = Results(
@@ -108,10 +112,10 @@ def _together(parts: Sequence[Results], folder: Path, protocol: str) -> Results:
 
 
 def group_interval(results: Sequence[Results]) -> list[float]:
-    """Estimates how far the accuracy would vary with other groups of recordings.
+    """Estimates how much the accuracy varies with the groups of recordings.
 
     Args:
-        results (Sequence[Results]): Of the same clips, one a seed.
+        results (Sequence[Results]): Of the same clips, one for each seed.
 
     Returns:
         list[float]: Percentile bootstrap interval of top-1, 95 %, over whole groups (9999
@@ -128,7 +132,7 @@ def group_interval(results: Sequence[Results]) -> list[float]:
 
 
 def format_crossval(report: dict) -> str:
-    """Formats what :func:`crossval` returns as a table."""
+    """Formats the report of :func:`crossval` as a table."""
     table = [['held out', 'folds x seeds', 'top-1 of a fold', '95 % interval over groups']]
     titles = {'groups': 'whole groups', 'random': 'random clips (LEAKS)'}
     for name, found in report['protocols'].items():
@@ -140,5 +144,5 @@ def format_crossval(report: dict) -> str:
         gap = (report['protocols']['random']['mean']
                - report['protocols']['groups']['mean'])
         lines.append(f'The random split reads {100 * gap:.1f} points higher: clips of one '
-                     'group of recordings stand on both of its sides.')
+                     'group of recordings are on both of its sides.')
     return '\n'.join(lines) + f'\nData: {report["data"]}'

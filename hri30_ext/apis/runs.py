@@ -1,20 +1,17 @@
-"""Many trainings, each in a process and a folder of its own, each done once."""
+"""Many trainings, each in a process and a folder of its own: folds, seeds, settings."""
 
+import contextlib
 import json
 import os
-import queue
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from ..config import PROJECT_ROOT
-from ..errors import HRI30Error
+from ..config import parse_options
+from ..errors import HRI30Error, Interrupted
 from ..utils.fileio import atomic_write_text
+from .gpu_queue import run_queue
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class Run:
 
     Args:
         name (str): For messages.
-        folder (Path): The work folder; the results are in ``val/``.
+        folder (Path): The work folder; results are in ``val/``.
         settings (tuple[str, ...]): As for ``--cfg-options``.
     """
 
@@ -33,97 +30,126 @@ class Run:
     folder: Path
     settings: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return self.name
 
-def complete(config: str, runs: Sequence[Run],
-             done: Callable[[Run], None] = lambda run: None) -> None:
-    """Does the runs that are not done yet; on several GPUs, one run on each at a time.
+    def is_done(self) -> bool:
+        """Returns whether the run is complete.
+
+        Raises:
+            HRI30Error: The folder holds a run with other settings.
+        """
+        file = self.folder / 'run.json'
+        if not file.is_file():
+            return False
+        record = json.loads(file.read_text(encoding='utf-8'))
+        if record['settings'] != list(self.settings):
+            raise HRI30Error(f'{self.folder}: holds a run with other settings:\n  '
+                             f'{" ".join(record["settings"])}\nExpected\n  '
+                             f'{" ".join(self.settings)}\nChoose another --out.')
+        return record['done']
+
+    def record(self, done: bool) -> None:
+        """Writes ``run.json``: the settings, and whether the run is complete."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(self.folder / 'run.json',
+                          json.dumps(dict(settings=self.settings, done=done)))
+
+
+def complete(config: str, runs: Sequence[Run], on_done: Callable[[Run], None],
+             slurm: dict | None = None) -> None:
+    """Trains and tests the runs that are not complete yet.
+
+    Locally one run at a time uses each GPU, and a machine without GPUs does one at a time.
+    An interrupted run resumes from its last checkpoint.
 
     Args:
         config (str): Path of the config.
         runs (Sequence[Run]): What to do.
-        done (Callable): Called with each run, once it is complete, in the order of
-            completion.
+        on_done (Callable): Called with each run, in their order, once it is complete.
+        slurm (dict, optional): Submits every run as a job to Slurm, with these parameters
+            of ``submitit.AutoExecutor``, such as ``slurm_partition`` and ``timeout_min``.
 
     Raises:
-        HRI30Error: a run failed (the others that had begun are completed first), or a
-            folder holds a run with other settings.
+        HRI30Error: A run failed, or a folder holds a run with other settings.
     """
-    devices: queue.Queue = queue.Queue()
-    count = torch.cuda.device_count()
-    for i in range(max(1, count)):
-        devices.put({} if count < 2 else {'CUDA_VISIBLE_DEVICES': _visible(i)})
-    failed = False
-
-    def do(run: Run) -> Run:
-        nonlocal failed
-        if failed or is_done(run):
-            return run
-        environment = devices.get()
-        try:
-            train_and_test(config, run, environment)
-        except BaseException:
-            failed = True
-            raise
-        finally:
-            devices.put(environment)
-        return run
-
-    with ThreadPoolExecutor(max_workers=max(1, count)) as pool:
-        for run in pool.map(do, runs):
-            done(run)
+    pending = [run for run in runs if not run.is_done()]
+    jobs = [(config, run) for run in pending]
+    results = (run_queue(train_and_test, jobs) if slurm is None
+               else _submit(jobs, slurm) if jobs else iter(()))
+    for run in runs:
+        if run in pending:
+            next(results)
+        on_done(run)
 
 
-def _visible(index: int) -> str:
-    """Returns the name of the GPU that this process sees as number ``index``."""
-    visible = os.environ.get('CUDA_VISIBLE_DEVICES')
-    return visible.split(',')[index].strip() if visible else str(index)
+def train_and_test(config: str, run: Run) -> dict:
+    """Trains and tests in this process, with output to ``run.log``.
 
-
-def is_done(run: Run) -> bool:
-    """Whether a run is complete.
+    Returns:
+        dict: Metrics of the validation clips.
 
     Raises:
-        HRI30Error: its folder holds one with other settings.
+        HRI30Error: Training or testing failed, or a signal ended it.
     """
-    record = run.folder / 'run.json'
-    if not record.is_file():
-        return False
-    found = json.loads(record.read_text(encoding='utf-8'))['settings']
-    if found != list(run.settings):
-        raise HRI30Error(f'{run.folder}: holds a run with other settings:\n  '
-                         f'{" ".join(found)}\nExpected\n  {" ".join(run.settings)}\n'
-                         'Choose another --out.')
-    return True
+    from .testing import test
+    from .training import train
+    run.record(done=False)
+    log, last = run.folder / 'run.log', run.folder / 'last_checkpoint'
+    options = parse_options(list(run.settings))
+    try:
+        with _output_to(log):
+            train(config, str(run.folder), options=options, resume=(
+                last.is_file() or (run.folder / 'within_epoch.pth').is_file()))
+            metrics = test(config, last.read_text(encoding='utf-8'), 'val',
+                           str(run.folder), options)['val']
+    except (HRI30Error, Interrupted) as error:
+        raise HRI30Error(f'{run.name}: {error}\nThe whole log is {log}') from error
+    if 'num_failed' in metrics:
+        print(f'{run.name}: {metrics["num_failed"]} clips could not be read; see {log}',
+              flush=True)
+    run.record(done=True)
+    return metrics
 
 
-def train_and_test(config: str, run: Run, environment: dict[str, str]) -> None:
-    """Trains and tests, and then notes in ``run.json`` that it was done.
+@contextlib.contextmanager
+def _output_to(file: Path) -> Iterator[None]:
+    """Appends the output of this process, and of those it starts, to a file."""
+    saved = [(number, os.dup(number)) for number in (1, 2)]
+    with open(file, 'ab') as log:
+        _flush()
+        for number, _ in saved:
+            os.dup2(log.fileno(), number)
+    try:
+        yield
+    finally:
+        _flush()
+        for number, original in saved:
+            os.dup2(original, number)
+            os.close(original)
 
-    Raises:
-        HRI30Error: it failed; with the end of its log.
-    """
-    run.folder.mkdir(parents=True, exist_ok=True)
-    last = run.folder / 'last.pth'
-    _tool('train.py', run, environment, config, '--work-dir', run.folder)
-    name = (run.folder / 'last_checkpoint').read_text(encoding='utf-8')
-    last.unlink(missing_ok=True)
-    last.symlink_to(Path(name).name)
-    _tool('test.py', run, environment, config, last, '--split', 'val', '--out', run.folder)
-    atomic_write_text(run.folder / 'run.json', json.dumps(dict(settings=run.settings)))
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
-def _tool(tool: str, run: Run, environment: dict[str, str], *arguments) -> None:
-    log = run.folder / f'{Path(tool).stem}.log'
-    with open(log, 'w', encoding='utf-8') as stream:
-        code = subprocess.run(
-            [sys.executable, str(PROJECT_ROOT / 'tools' / tool), *map(str, arguments),
-             '--cfg-options', *run.settings], stdout=stream, stderr=subprocess.STDOUT,
-            env={**os.environ, **environment}).returncode
-    if code == 3 and tool == 'test.py':  # done, but for clips that could not be read
-        print(f'{run.name}: some clips could not be read: {log}', flush=True)
-    elif code:
-        text = log.read_text(encoding='utf-8').strip()
-        # The message for the user, where there is one.
-        message = text[text.rindex('error: '):] if 'error: ' in text else text[-600:]
-        raise HRI30Error(f'{run.name}: {tool} ended with status {code}; the whole log is '
-                         f'{log}:\n{message}')
+def _submit(jobs: Sequence[tuple[str, Run]], parameters: dict) -> Iterator[dict]:
+    """Submits jobs to Slurm and yields their results; one that timed out is requeued."""
+    import submitit
+
+    class Job(submitit.helpers.Checkpointable):
+        def __call__(self, config: str, run: Run) -> dict:
+            return train_and_test(config, run)
+
+    parameters = dict(parameters)
+    folder = Path(os.path.commonpath([run.folder.parent for _, run in jobs]), 'slurm')
+    try:
+        executor = submitit.AutoExecutor(folder, parameters.pop('cluster', 'slurm'))
+        executor.update_parameters(
+            **{'name': 'hri30', 'gpus_per_node': 1, 'cpus_per_task': 8, **parameters})
+        submitted = [executor.submit(Job(), *job) for job in jobs]
+        for job in submitted:
+            yield job.result()
+    except (AssertionError, NameError, RuntimeError) as error:  # what submitit raises
+        raise HRI30Error(f'Slurm: {error}\nThe logs of the jobs are in {folder}') from error

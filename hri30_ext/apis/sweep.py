@@ -1,4 +1,4 @@
-"""Comparing settings fairly: each with the same seeds, on the same clips."""
+"""Comparing settings with the same seeds on the same clips."""
 
 import json
 import re
@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import HRI30Error
-from ..evaluation.plots import plot_runs
 from ..evaluation.results import Results
-from ..evaluation.writers import read_curves
 from ..transforms.flip import mirrored_labels
+from ..utils.curves import plot_runs, read_curves
 from ..utils.fileio import atomic_write_text, check_writable
 from .runs import Run, complete
 
@@ -24,23 +23,24 @@ def parse_arms(arms: Sequence[str]) -> dict[str, list[str]]:
     {'none': ['flip=None'], 'base': []}
 
     Raises:
-        HRI30Error: another form, or a name that stands twice.
+        HRI30Error: Another form, or a repeated name.
     """
     parsed: dict[str, list[str]] = {}
     for arm in arms:
         match = re.fullmatch(r'\s*([\w.-]+)\s*:\s*(.*)', arm)
         if match is None or match[1] in parsed:
-            raise HRI30Error(f'--arm {arm!r}: expected "NAME: KEY=VALUE ...", every NAME '
-                             'once, such as "noflip: flip=None".')
+            raise HRI30Error(f'--arm {arm!r}: expected "NAME: KEY=VALUE ..." with a new '
+                             'NAME, such as "noflip: flip=None".')
         parsed[match[1]] = match[2].split()
     return parsed
 
 
 def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: str,
-          options: Sequence[str] = (), target: float | None = None) -> list[dict]:
+          options: Sequence[str] = (), target: float | None = None,
+          slurm: dict | None = None) -> list[dict]:
     """Trains and tests every arm with every seed.
 
-    A run that is complete is not repeated, so an interrupted sweep goes on where it was.
+    Complete runs are not repeated, so that an interrupted sweep resumes.
 
     Args:
         config (str): Path of the config.
@@ -49,17 +49,18 @@ def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: st
         seeds (Sequence[int]): Of weights, order and augmentation.
         out (str): Folder of the results: ``<arm>/seed<seed>/`` is a work folder.
         options (Sequence[str]): Settings of all arms.
-        target (float, optional): A validation accuracy in [0, 1], to say after how
+        target (float, optional): A validation accuracy in [0, 1]; rows tell after how
             many epochs and minutes it was reached.
+        slurm (dict, optional): See :func:`.runs.complete`.
 
     Returns:
-        list[dict]: A row a run: arm, seed, ``top1`` of the last epoch's validation,
-        ``mirrored_top1`` (over the classes that a flip turns into others; None without
-        any), ``epochs``, ``minutes``, ``target_epochs`` and ``target_minutes`` (None
-        where it was not reached).
+        list[dict]: One row for each run: ``arm``, ``seed``, ``top1`` of the last epoch's
+        validation, ``mirrored_top1`` (over the classes that a flip changes into others;
+        None without any), ``epochs``, ``minutes``, ``target_epochs`` and
+        ``target_minutes`` (None if not reached).
 
     Raises:
-        HRI30Error: a run failed.
+        HRI30Error: A run failed.
     """
     out = check_writable(out)
     runs = {Run(f'{name}, seed {seed}', out / name / f'seed{seed}', tuple(
@@ -68,7 +69,7 @@ def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: st
         for name, settings in arms.items() for seed in seeds}
     rows, curves = [], {}
 
-    def done(run: Run) -> None:
+    def summarize(run: Run) -> None:
         history = read_curves(run.folder / 'training_curves.csv')
         name, seed = runs[run]
         curves[run.name] = history
@@ -76,7 +77,7 @@ def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: st
         print(f'{run.name}: top-1 {rows[-1]["top1"]:.3f}, '
               f'{rows[-1]["minutes"]:.1f} minutes', flush=True)
 
-    complete(config, list(runs), done)
+    complete(config, list(runs), summarize, slurm)
     atomic_write_text(out / 'sweep.json', json.dumps(rows, indent=1))
     plot_runs(out / 'curves.png', curves)
     return rows
@@ -96,14 +97,14 @@ def _summarize(history: list[dict], folder: Path, target: float | None) -> dict:
 
 
 def format_sweep(rows: Sequence[dict], target: float | None = None) -> str:
-    """Formats a sweep: mean and standard deviation over the seeds of each arm.
+    """Formats mean and sample standard deviation over the seeds of each arm.
 
     Args:
-        rows (Sequence[dict]): What :func:`sweep` returns.
-        target (float, optional): As there.
+        rows (Sequence[dict]): Of :func:`sweep`.
+        target (float, optional): Of :func:`sweep`.
 
     Returns:
-        str: A table; the deviation is the sample's, and absent for one seed.
+        str: A table, without deviations for a single seed.
     """
     columns = [('top1', 'top-1', 3), ('mirrored_top1', 'top-1, left/right', 3),
                ('epochs', 'epochs', 1), ('minutes', 'minutes', 2)]
@@ -120,7 +121,7 @@ def format_sweep(rows: Sequence[dict], target: float | None = None) -> str:
 
 
 def format_table(table: Sequence[Sequence[str]]) -> str:
-    """Aligns the columns of a table of texts."""
+    """Aligns the columns of a table."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return '\n'.join('  '.join(cell.ljust(width) for cell, width
                                in zip(line, widths, strict=True)).rstrip()
@@ -128,7 +129,7 @@ def format_table(table: Sequence[Sequence[str]]) -> str:
 
 
 def mean_and_spread(values: Sequence, digits: int) -> str:
-    """Formats a mean with the sample's standard deviation, without what is None."""
+    """Formats the mean and sample standard deviation of the values that are not None."""
     known = [value for value in values if value is not None]
     if not known:
         return '-'

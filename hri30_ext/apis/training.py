@@ -8,7 +8,8 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from ..config import PROJECT_ROOT, read_config, resolve_settings
+from .. import modules  # noqa: F401  (first: it mends what the others import)
+from ..config import PROJECT_ROOT, load_config
 from ..datasets.hri30 import list_clips
 from ..doctor.leaks import check_leaks, load_test_split
 from ..engine import HRI30Runner, SkippedVideosHook, distributed
@@ -51,8 +52,8 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
     Raises:
         HRI30Error: a mistake of the user's.
     """
-    unresolved = read_config(config, options)
-    cfg = resolve_settings(unresolved)
+    cfg = load_config(config, options)
+    unresolved = cfg.unresolved
     check_environment(cfg)
     cfg.launcher = launcher
     distributed.start(launcher, cfg.peer_timeout)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 
+from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..errors import HRI30Error
 from ..transforms.flip import mirrored_labels
 from ..transforms.views import check_num_views

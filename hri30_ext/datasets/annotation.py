@@ -1,11 +1,11 @@
 """Annotation files: ``video_id,class_name,class_id``, without a header.
 
-The released ``train_set_labels.csv`` and a submission have this one form. Ids
-are 1-based and names are spelt as released.
+The released ``train_set_labels.csv`` and a submission have the same form. Ids are 1-based
+and names are spelled as released.
 """
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from ..names import canonical_name, released_name
 from ..utils.fileio import atomic_write_text
 from ..utils.reading import open_text
 
-#: Of an annotation file: hundreds of times as many clips as HRI30 has.
+#: Limit for an annotation file: hundreds of times as many clips as HRI30 has.
 MAX_ROWS = 2_000_000
 
 
@@ -25,11 +25,78 @@ class Annotation(NamedTuple):
     class_id: int  # 1-based
 
 
+def scan_annotations(path: str | Path, classes: Sequence[str]
+                     ) -> Iterator[tuple[int, Annotation | None, str]]:
+    """Reads an annotation file row by row, and checks each row.
+
+    Arguments and accepted forms are those of :func:`read_annotations`.
+
+    Yields:
+        tuple[int, Annotation | None, str]: The number of the row, from 1; what it says,
+        None if it has another form; and what is wrong with it, empty if nothing is.
+
+    Raises:
+        HRI30Error: the file cannot be read, or has too many rows.
+    """
+    ids = {name: i for i, name in reversed(list(enumerate(classes, 1)))}
+    first: dict[str, int] = {}
+    number = 0
+    with open_text(path, 'rows of video_id,class_name,class_id') as file:
+        for row in csv.reader(file):
+            row = [field.strip() for field in row]
+            if not any(row):
+                continue
+            number += 1
+            if number > MAX_ROWS:
+                raise HRI30Error(f'{path}: more than {MAX_ROWS:,} rows.\nExpected one row '
+                                 'a clip.')
+            if number == 1 and _is_header(row, ids):
+                continue
+            annotation = _parse(row)
+            if annotation is None:
+                yield number, None, (f'{",".join(row)[:80]!r}, expected '
+                                     'video_id,class_name,class_id')
+                continue
+            problem = _contradiction(annotation, ids)
+            if annotation.video_id in first:
+                problem = f'is already in row {first[annotation.video_id]}'
+            first.setdefault(annotation.video_id, number)
+            yield number, annotation, problem and f'{annotation.video_id[:80]}: {problem}'
+
+
+def _is_header(row: list[str], ids: Mapping[str, int]) -> bool:
+    return len(row) == 3 and canonical_name(row[1]) not in ids and not any(
+        character.isdigit() for character in row[2])
+
+
+def _parse(row: list[str]) -> Annotation | None:
+    # Length: Python refuses to read numbers of thousands of digits.
+    if len(row) != 3 or not (row[2].isascii() and row[2].isdigit()) or len(row[2]) > 9:
+        return None
+    video_id = Path(row[0]).stem if '.' in row[0] else row[0]
+    # A quote that is not closed makes one field of several rows.
+    if not video_id or not (video_id + row[1]).isprintable():
+        return None
+    return Annotation(video_id, canonical_name(row[1]), int(row[2]))
+
+
+def _contradiction(annotation: Annotation, ids: Mapping[str, int]) -> str:
+    """Describes how a row contradicts the ids of the classes, if it does."""
+    _, name, class_id = annotation
+    if not 1 <= class_id <= len(ids):
+        return f'class id {class_id}, expected 1 to {len(ids)}'
+    if name not in ids:
+        return f'unknown class {name[:80]!r}'
+    if class_id != ids[name]:
+        return f'{name} has id {class_id}, expected {ids[name]}'
+    return ''
+
+
 def read_annotations(path: str | Path, classes: Sequence[str]) -> list[Annotation]:
     """Reads and checks an annotation file.
 
-    A header, CRLF line ends, a byte order mark, blank lines and an ending on
-    the video id are accepted.
+    A header, CRLF line ends, a byte order mark, blank lines and a file extension of the
+    video id are accepted.
 
     Args:
         path (str | Path): The CSV file.
@@ -39,70 +106,28 @@ def read_annotations(path: str | Path, classes: Sequence[str]) -> list[Annotatio
         list[Annotation]: Its rows, in order.
 
     Raises:
-        HRI30Error: rows that cannot be read, that contradict the classes, or
-            that name a clip twice; lists the first cases and the count.
+        HRI30Error: rows that cannot be read, that contradict the classes, or that name a
+            clip twice; lists the first cases and the count.
     """
-    path = Path(path)
-    annotations, wrong, first, count = [], [], {}, 0
-    ids = {name: i for i, name in reversed(list(enumerate(classes, 1)))}
-    with open_text(path, 'rows of video_id,class_name,class_id') as file:
-        for row in csv.reader(file):
-            row = [field.strip() for field in row]
-            if not any(row):
-                continue
-            count += 1
-            if count > MAX_ROWS:
-                raise HRI30Error(f'{path}: more than {MAX_ROWS:,} rows.\nExpected one a '
-                                 'clip.')
-            if count == 1 and len(row) == 3 and not row[2].lstrip('-').isdigit():
-                continue  # a header
-            # Length: Python refuses to read numbers of thousands of digits.
-            if len(row) != 3 or not row[2].isascii() or not row[2].isdigit() or (
-                    len(row[2]) > 9):
-                wrong.append(f'row {count}: {",".join(row)[:80]!r}, '
-                             'expected video_id,class_name,class_id')
-                continue
-            annotation = Annotation(Path(row[0]).stem if '.' in row[0] else row[0],
-                                    canonical_name(row[1]), int(row[2]))
-            problem = _contradiction(annotation, ids)
-            if annotation.video_id in first:
-                problem = f'stands in row {first[annotation.video_id]} already'
-            if problem:
-                wrong.append(f'row {count}: {annotation.video_id[:80]}: {problem}')
-            first.setdefault(annotation.video_id, count)
-            annotations.append(annotation)
+    rows = list(scan_annotations(path, classes))
+    wrong = [f'row {number}: {problem}' for number, _, problem in rows if problem]
     if wrong:
         raise HRI30Error(
-            f'{path}: {len(wrong)} of {count} rows are wrong:\n'
-            f'{first_cases(wrong)}\nMend the file, or set classes to the names '
-            'that it uses.')
-    return annotations
-
-
-def _contradiction(annotation: Annotation, ids: Mapping[str, int]) -> str | None:
-    """Says how a row contradicts the ids of the classes, if it does."""
-    video_id, name, class_id = annotation
-    if not video_id or not video_id.isprintable():
-        return 'no video id, or one with control characters'
-    if not 1 <= class_id <= len(ids):
-        return f'class id {class_id}, expected 1 to {len(ids)}'
-    if name not in ids:
-        return f'unknown class {name[:80]!r}'
-    if class_id != ids[name]:
-        return f'{name} has id {class_id}, expected {ids[name]}'
-    return None
+            f'{path}: {len(wrong)} of {len(rows)} rows are wrong:\n{first_cases(wrong)}\n'
+            'Correct the file, or set classes to the names that it uses.')
+    return [annotation for _, annotation, _ in rows]
 
 
 def format_annotations(annotations: Iterable[Annotation]) -> str:
     """Writes rows exactly as the released file has them.
 
-    Ids stand there exactly as they are; one that a scorer or an editor could take for
-    something else is refused and not changed.
+    Video ids are written unchanged; an id that a scorer or an editor could misread is
+    refused.
 
     Raises:
-        HRI30Error: a video id with commas, quotes, spaces at its ends, or characters that
-            are not printed: control characters, line separators, marks that turn the
-            direction of writing, bytes that are no UTF-8.
+        HRI30Error: a video id with commas, quotes, spaces at its ends, or unprintable
+            characters: control characters, line separators, marks that change the
+            direction of writing, bytes that are not UTF-8.
     """
     rows = []
     for video_id, name, class_id in annotations:

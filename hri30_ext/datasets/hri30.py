@@ -1,8 +1,9 @@
 """The HRI30 dataset: labels, groups and clips from file names."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from mmaction.registry import DATASETS
 from ..errors import HRI30Error, first_cases
 from ..names import HRI30_CLASSES, VIDEO_SUFFIXES, canonical_name, parse_clip_name
 from .annotation import read_annotations
+from .leave_out import LEAVE_OUT, read_leave_out
 from .randomness import entropy, seeded
 from .splits import split_clips
 from .unreadable import (
@@ -38,7 +40,8 @@ class HRI30Dataset(VideoDataset):
         ├── test_set/testvideo001.avi ...                 any name, no label
         └── annotations/
             ├── train_set_labels.csv   optional, checked against the names
-            └── test_set_labels.csv    optional, to score the test clips
+            ├── test_set_labels.csv    optional, to score the test clips
+            └── leave_out.csv          optional, see hri30_ext/datasets/leave_out.py
 
     ``train/`` and ``test/``, ``train/<class id>/``, and training clips that
     lie in ``data_root`` itself are read as well. Any ending of a video will do.
@@ -102,6 +105,13 @@ class HRI30Dataset(VideoDataset):
         if self.subset == 'test':
             return load_test_clips(self.data_root, self.classes)
         clips = load_labelled_clips(self.data_root, self.classes)
+        root = Path(self.data_root).expanduser()
+        left_out = [path for path in read_leave_out(root) if (root / path).is_file()
+                    and not path.startswith(('test_set/', 'test/'))]
+        if left_out:
+            warnings.warn(  # shown once, not for every dataset
+                f'{root / LEAVE_OUT}: {len(left_out)} clips are left out of training and '
+                'validation (tools/data/check.py --undo deletes the list).', stacklevel=2)
         train, val = split_clips(clips, **self.split)
         return train if self.subset == 'train' else val
 
@@ -270,11 +280,14 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
     root = _check_root(root)
     classes = [canonical_name(name) for name in classes]
     folder = subfolder(root, ('train_set', 'train'))
-    files = find_videos(folder or root, recursive=folder is not None)
+    left_out = read_leave_out(root)
+    found = find_videos(folder or root, recursive=folder is not None)
+    files = [file for file in found if str(file.relative_to(root)) not in left_out]
     if not files:
+        listed = f' ({LEAVE_OUT} leaves {len(found)} out)' if found else ''
         raise HRI30Error(
-            f'{folder or root}: no training clips.\nExpected CIDxx_SIDxx_VIDxx.avi in '
-            'train_set/, train/, train/<class id>/ or the folder itself.')
+            f'{folder or root}: no training clips{listed}.\nExpected CIDxx_SIDxx_VIDxx.avi '
+            'in train_set/, train/, train/<class id>/ or the folder itself.')
     clips, wrong = [], []
     for file in files:
         try:
@@ -297,12 +310,13 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
     _unique(clips, lambda clip: (clip['label'], clip['group'], clip['clip']))
     annotation_file = root / 'annotations' / 'train_set_labels.csv'
     if annotation_file.is_file():
-        _check_annotation(annotation_file, clips, classes)
+        _check_annotation(annotation_file, clips, classes, left_out)
     return sorted(clips, key=lambda clip: (clip['label'], clip['group'], clip['clip']))
 
 
-def _check_annotation(path: Path, clips: list[dict], classes: Sequence[str]) -> None:
-    """Compares the annotation with the names; neither wins silently."""
+def _check_annotation(path: Path, clips: list[dict], classes: Sequence[str],
+                      left_out: Iterable[str]) -> None:
+    """Compares the annotation with the names; rows of clips that are left out are fine."""
     # Names are read in any case, so they are compared in one.
     rows = {row.video_id.upper(): row for row in read_annotations(path, classes)}
     names = {clip['video_id'].upper(): clip for clip in clips}
@@ -313,7 +327,8 @@ def _check_annotation(path: Path, clips: list[dict], classes: Sequence[str]) -> 
         for key in sorted(rows.keys() & names.keys())
         if rows[key].class_id != names[key]['label'] + 1]
     missing = [f'{rows[key].video_id}: annotated, and no such clip'
-               for key in sorted(rows.keys() - names.keys())]
+               for key in sorted(rows.keys() - names.keys() - {
+                   PurePosixPath(path).stem.upper() for path in left_out})]
     surplus = [f'{names[key]["video_id"]}: a clip without annotation'
                for key in sorted(names.keys() - rows.keys())]
     wrong = contradictions + missing + surplus
@@ -353,8 +368,9 @@ def load_test_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
         labels = {row.video_id: row.class_id - 1
                   for row in read_annotations(path, classes)}
         names = {clip['video_id'] for clip in clips}
+        excused = {PurePosixPath(path).stem for path in read_leave_out(root)}
         wrong = ([f'{name}: annotated, and no such clip'
-                  for name in sorted(labels.keys() - names)]
+                  for name in sorted(labels.keys() - names - excused)]
                  + [f'{name}: a clip without annotation'
                     for name in sorted(names - labels.keys())])
         if wrong:

@@ -25,6 +25,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
+from .. import modules  # noqa: F401  (first: it fixes what the others import)
 from ..errors import HRI30Error
 from ..evaluation.calibration import load_temperature
 from ..utils.fileio import sha256_of

@@ -15,6 +15,7 @@ from mmengine.runner.amp import autocast
 from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model
 from torch import nn
 
+from .. import modules  # noqa: F401  (first: it fixes what the others import)
 from ..engine.runner import explain_other_form, fit_weights
 from ..errors import HRI30Error
 

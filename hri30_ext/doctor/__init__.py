@@ -1,15 +1,15 @@
-"""Examines a data folder before it costs a training, and moves bad clips aside.
+"""Examines a data folder before it costs a training, and lists clips to leave out.
 
-``examination.py`` goes through it all; ``tree.py`` lists the folder, ``names.py`` and
-``annotations.py`` check names and labels, ``decoding.py`` reads every clip in processes of
-their own, ``clips.py`` judges what was read, ``copies.py`` compares clips, ``report.py``
-shows it, and ``aside.py`` moves clips aside and back.
+``examination.py`` runs all checks; ``tree.py`` lists the folder, ``labels.py`` checks names
+and annotations, ``reading.py`` reads every clip in isolated processes, ``clips.py`` judges
+and compares them, ``report.py`` formats the result, and ``fix.py`` writes the list.
+``leaks.py`` compares splits before a training.
 """
 
-from .aside import set_aside, undo
-from .examination import Examination, examine
+from .examination import Examination, apply_list, examine
 from .findings import KINDS, Finding
-from .report import format_moved, format_table, to_json, write_json
+from .fix import leave_out, undo
+from .report import format_table, to_json, write_json
 
-__all__ = ['KINDS', 'Examination', 'Finding', 'examine', 'format_moved', 'format_table',
-           'set_aside', 'to_json', 'undo', 'write_json']
+__all__ = ['KINDS', 'Examination', 'Finding', 'apply_list', 'examine', 'format_table',
+           'leave_out', 'to_json', 'undo', 'write_json']

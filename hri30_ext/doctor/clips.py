@@ -1,172 +1,201 @@
-"""What is wrong with single clips, by what was read of them."""
+"""Judges clips, one by one and compared with each other."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
 
+from ..names import ClipName
 from ..video.inspection import STILL_WINDOW, Facts
-from .decoding import Inspected
-from .findings import ERROR, INFO, WARNING, Finding
+from .findings import ERROR, WARNING, Finding, make_finding
+from .fingerprints import NEAR_BITS, near_pairs
+from .reading import Inspected
+from .tree import ClipFile
 
-#: Share of a clip's frames that may be lost; training refuses a clip that has lost more.
+#: Share of a clip's frames that may be lost; training refuses a clip that lost more.
 LOST_SHARE = .1
-#: Share of black, green or blank frames from which little is left to learn.
+#: Share of black, green or blank frames that leaves little to learn from.
 BAD_SHARE = .5
-#: Share of frames that repeat the one before, in a clip in which nothing moves.
+#: Share of frames that repeat the previous one, in a clip in which nothing moves.
 FROZEN_SHARE = .9
-#: Frames of 20 in a row that repeat the one before: a camera or a copy that hung.
+#: Frames of 20 in a row that repeat the previous one: a camera or a copy that hung.
 FROZEN_MOST = 16
-#: Fewer frames than models here look at.
+#: Fewer frames than models here sample.
 MIN_FRAMES = 8
 #: Clips of HRI30 last 1 to 3 seconds.
 MAX_SECONDS = 10
 HRI30_SIZE, HRI30_RATE = (720, 480), 30
 
-# Others say in no header how many frames they have.
+# Other formats have no number of frames in their header.
 _COUNTING_CONTAINERS = ('avi', 'mov,mp4')
 
 
 def check_clip(path: str, clip: Inspected) -> list[Finding]:
-    """Says what is wrong with a clip.
-
-    Args:
-        path (str): Relative to the root.
-        clip (Inspected): What was read of it.
-    """
+    """Returns the findings of a clip, from the result of reading it."""
     facts = clip.facts
     if clip.died:
-        found = [(clip.died, ERROR, facts.problem)]
+        found = [(clip.died, True, facts.problem)]
     elif not facts.num_bytes:
-        found = [('empty', ERROR, 'it has no bytes')]
+        found = [('empty', True, 'it has no bytes')]
     elif facts.problem:
-        cut = _missing_bytes(facts)
-        found = [('truncated', ERROR, f'{_bytes_left(facts)}; {facts.problem}') if cut
-                 else ('undecodable', ERROR, facts.problem)]
+        found = [('truncated', True, f'{_bytes_left(facts)}; {facts.problem}')
+                 if facts.ends_early else ('undecodable', True, facts.problem)]
     else:
         found = list(_check_damage(facts))
-        # How a clip looks of which much is lost says nothing more.
-        if not any(severity == ERROR for _, severity, _ in found):
-            found += [*_check_length(facts), *_check_pictures(facts)]
-    return [Finding(kind, severity, path, detail) for kind, severity, detail in found]
-
-
-def _missing_bytes(facts: Facts) -> int:
-    missing = (facts.promised_bytes or 0) - facts.num_bytes
-    return missing if missing > 1 else 0  # the last byte may be one that fills up a pair
+        # A badly damaged clip has no other findings, which would say nothing more.
+        if not any(bad for _, bad, _ in found):
+            found += [*_check_length(facts), *_check_frames(facts)]
+    return [Finding(kind, ERROR if bad else WARNING, path, detail)
+            for kind, bad, detail in found]
 
 
 def _bytes_left(facts: Facts) -> str:
-    return f'{facts.num_bytes:,} of {facts.promised_bytes:,} bytes are there'
+    if facts.promised_bytes:
+        return f'{facts.num_bytes:,} of {facts.promised_bytes:,} bytes are there'
+    return 'the file ends prematurely'
 
 
-def _check_damage(facts: Facts) -> Iterator[tuple]:
-    lost = facts.announced - facts.frames
-    cut = _missing_bytes(facts)
-    if cut:
-        much = (lost > LOST_SHARE * facts.announced if facts.announced
-                else cut > LOST_SHARE * facts.promised_bytes)
-        frames = f'{facts.frames} of {facts.announced}' if facts.announced else (
-            f'{facts.frames}')
-        yield ('truncated', ERROR if much else WARNING,
-               f'{_bytes_left(facts)}, {frames} frames')
+def _check_damage(facts: Facts) -> Iterator[tuple[str, bool, str]]:
+    """Yields kinds, whether they are errors, and details; so do those that follow."""
+    if facts.ends_early:
+        if facts.announced:
+            lost = 1 - facts.frames / facts.announced
+        else:
+            lost = 1 - facts.num_bytes / (facts.promised_bytes or facts.num_bytes)
+        yield ('truncated', lost > LOST_SHARE, f'{_bytes_left(facts)}, {facts.frames} of '
+               f'{facts.announced or "an unknown number of"} frames')
     elif not facts.damaged and not facts.cut_off:
         yield from _check_counts(facts)
-    # Of a clip that was cut off, the last packet is a part of one.
-    if facts.damaged > bool(cut):
-        refused = facts.before_damage < (1 - LOST_SHARE) * facts.packets
-        much = refused or facts.damaged > LOST_SHARE * facts.packets
-        yield ('corrupt', ERROR if much else WARNING,
+    # The last packet of a file that was cut short is incomplete.
+    if facts.damaged > facts.ends_early:
+        yield ('corrupt', facts.before_damage < (1 - LOST_SHARE) * facts.packets
+               or facts.damaged > LOST_SHARE * facts.packets,
                f'{facts.damaged} of {facts.packets} frames are damaged: '
                f'{facts.first_damage}')
 
 
-def _check_counts(facts: Facts) -> Iterator[tuple]:
-    """Compares numbers of frames; one more or less is how decoders count."""
+def _check_counts(facts: Facts) -> Iterator[tuple[str, bool, str]]:
+    # Decoders may count one frame more or less.
     if facts.frames < (1 - LOST_SHARE) * facts.packets:
-        yield ('corrupt', ERROR, f'{facts.packets} packets give {facts.frames} frames')
-    elif facts.container.startswith(_COUNTING_CONTAINERS) and not facts.announced:
-        yield ('frame_count', WARNING,
-               f'the header has no number of frames; there are {facts.frames}')
-    elif facts.announced and abs(facts.announced - facts.frames) > 1:
-        yield ('frame_count', WARNING, f'the header says {facts.announced} frames; there '
-               f'are {facts.frames}')
-    elif facts.index_frames is not None and abs(facts.index_frames - facts.frames) > 1:
-        yield ('frame_count', WARNING, f'the index lists {facts.index_frames} frames; '
-               f'there are {facts.frames}')
+        yield 'corrupt', True, f'{facts.packets} packets give {facts.frames} frames'
+    elif facts.container.startswith(_COUNTING_CONTAINERS):
+        for count, source in ((facts.announced, 'header'), (facts.index_frames, 'index')):
+            if count is not None and abs(count - facts.frames) > 1:
+                yield ('frame_count', False, f'the {source} says {count or "no number of"} '
+                       f'frames; there are {facts.frames}')
+                return
 
 
-def _check_length(facts: Facts) -> Iterator[tuple]:
-    if facts.cut_off:
-        yield ('long', ERROR, f'more than {facts.frames - 1:,} frames, which are not read')
-        return
-    if facts.frames < MIN_FRAMES:
-        yield ('short', WARNING, f'{facts.frames} frames, expected {MIN_FRAMES} or more')
+def _check_length(facts: Facts) -> Iterator[tuple[str, bool, str]]:
     seconds = facts.seconds or facts.frames / HRI30_RATE
-    if seconds > MAX_SECONDS:
-        yield ('long', WARNING, f'{seconds:.1f} s, expected {MAX_SECONDS} or less')
+    if facts.cut_off:
+        yield 'long', True, f'more than {facts.frames - 1:,} frames, which are not read'
+    elif seconds > MAX_SECONDS:
+        yield 'long', False, f'{seconds:.1f} s, expected {MAX_SECONDS} or less'
+    elif facts.frames < MIN_FRAMES:
+        yield 'short', False, f'{facts.frames} frames, expected {MIN_FRAMES} or more'
 
 
-def _check_pictures(facts: Facts) -> Iterator[tuple]:
-    for kind in ('black', 'green', 'blank'):
-        count = getattr(facts, kind)
+def _check_frames(facts: Facts) -> Iterator[tuple[str, bool, str]]:
+    counts = dict(black=facts.black, green=facts.green, blank=facts.blank)
+    for kind, count in counts.items():
         if count:
-            much = count >= BAD_SHARE * facts.frames
-            yield (kind, ERROR if much else WARNING, f'{count} of {facts.frames} frames')
-    nothing_seen = facts.black + facts.green + facts.blank >= BAD_SHARE * facts.frames
-    if nothing_seen or facts.frames < 2:
-        return
+            yield (kind, count >= BAD_SHARE * facts.frames,
+                   f'{count} of {facts.frames} frames')
     pairs = facts.frames - 1
-    if facts.still >= FROZEN_SHARE * pairs:
-        yield ('frozen', ERROR, f'{facts.still} of {pairs} frames repeat the one before')
-    elif facts.most_still >= FROZEN_MOST or facts.still >= BAD_SHARE * pairs:
-        yield ('frozen', WARNING, f'{facts.still} of {pairs} frames repeat the one before, '
-               f'{facts.most_still} of {STILL_WINDOW} in a row')
+    if pairs and sum(counts.values()) < BAD_SHARE * facts.frames and (
+            facts.most_still >= FROZEN_MOST or facts.still >= BAD_SHARE * pairs):
+        yield ('frozen', facts.still >= FROZEN_SHARE * pairs, f'{facts.still} of {pairs} '
+               f'frames repeat the previous one, {facts.most_still} of {STILL_WINDOW} in '
+               'a row')
 
 
-# ---- Clips against each other -----------------------------------------------------------
+# ---- Clips that differ from most --------------------------------------------------------
 
 
 def check_alike(clips: Mapping[str, Facts]) -> list[Finding]:
-    """Finds clips of another size, rate or kind of frames than most.
-
-    Args:
-        clips (Mapping[str, Facts]): Clips that can be decoded, by path.
-    """
+    """Finds clips that differ from most in size, rate or interlacing."""
     if not clips:
         return []
+    sizes = {path: f'{facts.width} x {facts.height}' for path, facts in clips.items()}
+    # Half frames a second: 29.97 is 30, 23.98 is 24.
+    rates = {path: f'{round(2 * facts.fps) / 2:g}' if facts.fps else 'unknown'
+             for path, facts in clips.items()}
+    scans = {path: 'interlaced' if facts.interlaced > facts.frames / 2 else 'progressive'
+             for path, facts in clips.items()}
     found, usual = [], {}
-    for kind, what, key, show in (
-            ('odd_size', 'pixels', lambda facts: (facts.width, facts.height),
-             lambda size: f'{size[0]} x {size[1]}'),
-            # Half frames a second: 29.97 is 30, 23.98 is 24.
-            ('odd_rate', 'frames a second', lambda facts: round(2 * facts.fps) / 2,
-             lambda rate: f'{rate:g}' if rate else 'unknown')):
-        counts = Counter(map(key, clips.values()))
-        most, count = counts.most_common(1)[0]
-        usual[kind] = most
+    for kind, unit, values in (('odd_size', 'pixels', sizes),
+                               ('odd_rate', 'frames a second', rates),
+                               ('odd_interlacing', 'frames', scans)):
+        counts = Counter(values.values())
+        usual[kind], count = counts.most_common(1)[0]
         if count <= len(clips) / 2:
-            listed = ', '.join(f'{show(value)} ({number} clips)'
+            listed = ', '.join(f'{value} ({number} clips)'
                                for value, number in counts.most_common(4))
-            found.append(Finding(kind, WARNING, '.', f'no {what} are usual: {listed}'))
+            found.append(make_finding(kind, '.', f'no usual {unit}: {listed}'))
             continue
-        found += [Finding(kind, WARNING, path, f'{show(key(facts))} {what}, where '
-                          f'{count} of {len(clips)} clips have {show(most)}')
-                  for path, facts in clips.items() if key(facts) != most]
-    size, rate = usual['odd_size'], usual['odd_rate']
-    if (size, rate) != (HRI30_SIZE, HRI30_RATE):
-        found.append(Finding(
-            'unlike_hri30', INFO, '.', f'{size[0]} x {size[1]} pixels and {rate:g} frames '
-            f'a second, where HRI30 has {HRI30_SIZE[0]} x {HRI30_SIZE[1]} and '
-            f'{HRI30_RATE}'))
-    return found + _check_interlacing(clips)
+        found += [make_finding(kind, path, f'{value} {unit}; {count} of {len(clips)} clips '
+                               f'have {usual[kind]} {unit}')
+                  for path, value in values.items() if value != usual[kind]]
+    if set(scans.values()) == {'interlaced'}:
+        found.append(make_finding('interlaced', '.', f'all {len(clips)} clips'))
+    size, rate = '{} x {}'.format(*HRI30_SIZE), str(HRI30_RATE)
+    if (usual['odd_size'], usual['odd_rate']) != (size, rate):
+        found.append(make_finding(
+            'unlike_hri30', '.', f'{usual["odd_size"]} pixels and {usual["odd_rate"]} '
+            f'frames a second; HRI30 has {size} and {rate}'))
+    return found
 
 
-def _check_interlacing(clips: Mapping[str, Facts]) -> list[Finding]:
-    interlaced = {path for path, facts in clips.items()
-                  if facts.interlaced > facts.frames / 2}
-    if len(interlaced) == len(clips):
-        return [Finding('interlaced', INFO, '.', f'all {len(clips)} clips are interlaced')]
-    many = len(interlaced) > len(clips) / 2
-    odd = clips.keys() - interlaced if many else interlaced
-    return [Finding('odd_interlacing', WARNING, path,
-                    'progressive, where most are interlaced' if many
-                    else 'interlaced, where most are not') for path in sorted(odd)]
+# ---- Copies -----------------------------------------------------------------------------
+
+
+def find_copies(clips: Sequence[ClipFile], names: Mapping[str, ClipName],
+                inspected: Mapping[str, Inspected], near: bool = True,
+                faulty: Container[str] = ()) -> list[Finding]:
+    """Finds copies of clips, within a split and across splits.
+
+    Changed copies (re-encoded, scaled, or cut at their ends) are searched between training
+    and test clips, and between training clips of different groups. Clips of one group are
+    as near as copies are (a drill and a polisher in one place: 16 bits). The groups of
+    test clips are unknown.
+
+    Args:
+        clips (Sequence[ClipFile]): All clips.
+        names (Mapping[str, ClipName]): Parsed names of training clips, by path.
+        inspected (Mapping[str, Inspected]): The results of reading clips, by path.
+        near (bool): Whether to look for changed copies.
+        faulty (Container[str]): Paths of clips with too little content to tell them apart:
+            broken, short, black.
+    """
+    group = {path: name[:2] for path, name in names.items()}  # class and group
+    digests = {path: clip.facts.sha256 for path, clip in inspected.items()}
+    same = defaultdict(list)
+    for clip in sorted(clips, key=lambda clip: clip.split):  # test before train
+        if digests[clip.path] and inspected[clip.path].facts.num_bytes:
+            same[digests[clip.path]].append(clip)
+    found = []
+    for first, *others in same.values():
+        for clip in others:
+            kind, severity, note = 'duplicate', WARNING, ''
+            if (first.split, clip.split) == ('test', 'train'):
+                kind, severity = 'test_clip_in_training', ERROR
+            elif group.get(clip.path) != group.get(first.path):
+                severity, note = ERROR, ', of another class or group'
+            found.append(Finding(kind, severity, clip.path,
+                                 f'the same file as {first.path}{note}'))
+    if not near:
+        return found
+    train, test = ({clip.path: inspected[clip.path].hashes for clip in clips
+                    if clip.split == split and clip.path not in faulty}
+                   for split in ('train', 'test'))
+    pairs = [(*pair, ERROR) for pair in near_pairs(train, test)]
+    pairs += [(distance, later, path, WARNING)
+              for distance, later, path in near_pairs(train, train)
+              if later > path and group.get(later, ())[1:] != group.get(path, ())[1:]]
+    seen = set()
+    # Only the nearest: clips that are like the original are near to the copy as well.
+    for distance, path, other, severity in pairs:
+        if (path, severity) not in seen and digests[path] != digests[other]:
+            seen.add((path, severity))
+            found.append(Finding('near_duplicate', severity, path, f'looks like {other} '
+                                 f'({distance} bits apart, copies: {NEAR_BITS} at most)'))
+    return found

@@ -1,110 +1,144 @@
 """Examines a whole data folder."""
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..datasets.hri30 import load_labelled_clips, load_test_clips
+from ..datasets.leave_out import read_leave_out
 from ..errors import HRI30Error
 from ..names import HRI30_CLASSES, canonical_name
-from .annotations import (
-    check_annotation,
-    check_class_lists,
-    check_numbers,
-    check_plan,
+from . import labels
+from .clips import check_alike, check_clip, find_copies
+from .findings import (
+    ERROR,
+    INFO,
+    KINDS,
+    SEVERITIES,
+    WARNING,
+    Finding,
+    by_severity_and_kind,
+    make_finding,
 )
-from .clips import check_alike, check_clip
-from .copies import find_copies
-from .decoding import DECODE, SECONDS, Inspected, inspect_clips
-from .findings import ERROR, SEVERITIES, WARNING, Finding, by_severity_and_kind
-from .names import check_names
-from .tree import read_tree
+from .fingerprints import FingerprintStore
+from .reading import DECODE, SECONDS, Inspected, inspect_clips
+from .tree import Tree, read_tree
 
 
-@dataclass
+@dataclass(frozen=True)
 class Examination:
-    """What was found in a data folder."""
+    """The result of examining a data folder."""
     root: Path
-    findings: list[Finding] = field(default_factory=list)  # the worst first
-    clips: dict[str, Inspected] = field(default_factory=dict)  # by path, sorted
-    splits: dict[str, str] = field(default_factory=dict)  # of every clip, by path
-    seconds: float = 0  # that reading the clips took
-    num_read: int = 0  # clips that were read in this time
+    findings: list[Finding]  # the worst first
+    all_findings: list[Finding]  # as if ``leave_out.csv`` listed nothing
+    tree: Tree
+    clips: dict[str, Inspected]  # by path, sorted
+    classes: list[str]
+    seconds: float  # for reading the clips
 
-    def count(self, severity: str) -> int:
-        """Counts findings."""
-        return sum(finding.severity == severity for finding in self.findings)
+    @property
+    def splits(self) -> dict[str, str]:
+        """The split of every clip, by path."""
+        return {clip.path: clip.split for clip in self.tree.clips}
 
     @property
     def counts(self) -> dict[str, int]:
         """Number of findings of each severity."""
-        return {severity: self.count(severity) for severity in SEVERITIES}
+        severities = [finding.severity for finding in self.findings]
+        return {severity: severities.count(severity) for severity in SEVERITIES}
 
     @property
     def exit_code(self) -> int:
-        """0 where all is clean, 1 where there are warnings, 3 where there are errors."""
-        return 3 if self.count(ERROR) else 1 if self.count(WARNING) else 0
+        """0 if the data are clean, 1 if there are warnings, 3 if there are errors."""
+        return 3 if self.counts[ERROR] else 1 if self.counts[WARNING] else 0
 
 
 def examine(root: str | Path, classes: Sequence[str] = HRI30_CLASSES,
             workers: int | None = None, seconds: float = SECONDS, near: bool = True,
-            decode: str = DECODE, known: Mapping[str, Inspected] | None = None,
-            progress: bool = True) -> Examination:
+            decode: str = DECODE, progress: bool = True, store: str | Path | None = None
+            ) -> Examination:
     """Examines a data folder: names, labels, and every clip from end to end.
 
     Args:
         root (str | Path): As :class:`~hri30_ext.datasets.HRI30Dataset` reads it.
         classes (Sequence[str]): Class names, in the order of the ids.
         workers (int, optional): Clips that are read at once; by default one a core.
-        seconds (float): Time limit for each.
+        seconds (float): Time limit for each clip.
         near (bool): Whether to look for changed copies.
-        decode (str): What reads a clip, see :func:`.decoding.inspect_clips`.
-        known (Mapping[str, Inspected], optional): Clips that were read before, by path;
-            those of another size now are read again.
+        decode (str): What reads a clip, see :func:`.reading.inspect_clips`.
         progress (bool): Whether to show a bar.
+        store (str | Path, optional): File to add the fingerprints of the clips to, see
+            :class:`.fingerprints.FingerprintStore`.
 
     Raises:
-        HRI30Error: no such folder, no clips in it, or no process to read them in.
+        HRI30Error: no such folder, no clips in it, a ``leave_out.csv`` that cannot be
+            read, or no process to read clips in.
     """
     classes = [canonical_name(name) for name in classes]
     tree = read_tree(root)
-    names = check_names(tree, classes)
-    rows = check_annotation(tree, 'train', names, classes)
-    check_plan(tree, names, rows, classes)
-    if check_annotation(tree, 'test', names, classes) is None:
-        check_numbers(tree)
-    check_class_lists(tree, classes)
-    _check_loading(tree, classes)
-    sizes = {clip.path: clip.num_bytes for clip in tree.clips}
-    known = {path: clip for path, clip in (known or {}).items()
-             if clip.facts.num_bytes == sizes.get(path)}
-    new = [clip.path for clip in tree.clips if clip.path not in known]
+    read_leave_out(tree.root)  # an invalid list is refused before the clips are read
+    names = labels.check_names(tree, classes)
+    annotated = labels.check_annotation(tree, 'train', names, classes)
+    labels.check_plan(tree, names, annotated or (), classes)
+    if labels.check_annotation(tree, 'test', names, classes) is None:
+        labels.check_numbers(tree)
+    labels.check_class_lists(tree, classes)
     start = time.perf_counter()
-    read = {**known, **inspect_clips(tree.root, new, workers, seconds, decode, progress)}
+    clips = inspect_clips(tree.root, [clip.path for clip in tree.clips], workers, seconds,
+                          decode, progress)
     took = time.perf_counter() - start
-    clips = {clip.path: read[clip.path] for clip in tree.clips}
-    findings = list(tree.findings)
+    if store:
+        fingerprints = FingerprintStore(store)
+        for path, clip in clips.items():
+            fingerprints.add(tree.root / path, clip)
+        with contextlib.suppress(HRI30Error):  # without them, only a training is slower
+            fingerprints.save()
     own = [finding for path, clip in clips.items() for finding in check_clip(path, clip)]
     faulty = {finding.path for finding in own
               if finding.severity == ERROR or finding.kind == 'short'}
-    findings += own
-    findings += check_alike({path: clip.facts for path, clip in clips.items()
-                             if clip.facts.frames and not clip.facts.problem})
-    findings += find_copies(tree.clips, names, clips, near, faulty)
-    return Examination(tree.root, sorted(findings, key=by_severity_and_kind), clips,
-                       {clip.path: clip.split for clip in tree.clips}, took, len(new))
+    alike = check_alike({path: clip.facts for path, clip in clips.items()
+                         if clip.facts.frames and not clip.facts.problem})
+    copies = find_copies(tree.clips, names, clips, near, faulty)
+    return apply_list(Examination(tree.root, [], [*tree.findings, *own, *alike, *copies],
+                                  tree, clips, classes, took))
 
 
-def _check_loading(tree, classes: Sequence[str]) -> None:
-    """Makes sure that what training refuses is an error here, whatever it is."""
-    if any(finding.severity == ERROR for finding in tree.findings):
-        return
-    for split, load in (('train', load_labelled_clips), ('test', load_test_clips)):
-        if not tree.of(split):
-            continue
-        try:
-            load(tree.root, classes)
-        except HRI30Error as error:
-            folder = tree.train_folder if split == 'train' else tree.test_folder
-            tree.report('refused', ERROR, folder or '.', ' '.join(str(error).split())[:300])
+def apply_list(found: Examination) -> Examination:
+    """Returns the result with regard to ``leave_out.csv`` as it is now.
+
+    Clips that training leaves out have one finding each, and what training refuses of the
+    others is an error.
+    """
+    listed, splits = read_leave_out(found.root), found.splits
+    left_out = {path for path in listed if splits.get(path) != 'test'}
+    faulty = {finding.path for finding in found.all_findings if finding.severity != INFO}
+    findings = [finding for finding in found.all_findings
+                if finding.path not in left_out or finding.severity == INFO]
+    for path, reason in listed.items():
+        severity = WARNING
+        if path not in left_out:
+            reason = 'a test clip, which is predicted although the list has it'
+        elif path not in faulty and reason.split(':')[0] in KINDS:
+            reason = f'listed as {reason}; nothing is wrong with it now'
+        else:
+            severity = INFO
+        findings.append(Finding('left_out', severity, path, reason))
+    if not any(finding.severity == ERROR and finding.path not in left_out
+               for finding in found.tree.findings):
+        findings += _check_loading(found)
+    return replace(found, findings=sorted(findings, key=by_severity_and_kind))
+
+
+def _check_loading(found: Examination) -> Iterator[Finding]:
+    """Finds what training refuses and no other check has found."""
+    tree = found.tree
+    for split, load, folder in (('train', load_labelled_clips, tree.train_folder),
+                                ('test', load_test_clips, tree.test_folder)):
+        if tree.of(split):
+            try:
+                load(tree.root, found.classes)
+            except HRI30Error as error:
+                yield make_finding('refused', folder or '.',
+                                   ' '.join(str(error).split())[:300])

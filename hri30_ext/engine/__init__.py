@@ -1,6 +1,5 @@
 """Runner, hooks and optimizers."""
 
-from .. import compat  # noqa: F401  (first: it mends what the others import)
 from .checkpoint import ResumableEarlyStoppingHook, ValidatedCheckpointHook
 from .data_parallel import GlobalMeanDataParallel, RepeatedClipHook
 from .features import FeatureCacheHook

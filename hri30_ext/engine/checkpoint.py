@@ -1,13 +1,14 @@
-"""Checkpoints that know the validation of their epoch, and early stopping."""
+"""The checkpoint hook, which saves an epoch after its validation, and early stopping."""
 
 import bisect
 import re
 from pathlib import Path
 
 from mmaction.registry import HOOKS
-from mmengine.dist import is_main_process
+from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 
+from ..checkpoints import META_KEY, Essentials, save_safetensors, write_message_hub
 from ..errors import HRI30Error
 from ..utils.fileio import atomic_write_text
 from .loops import WITHIN_EPOCH, ResumableTrainLoop
@@ -22,15 +23,19 @@ _BY_METRIC = dict(top1='greater', top5='greater', mean_class='greater',
 class ValidatedCheckpointHook(CheckpointHook):
     """Saves an epoch's checkpoint after its validation instead of before.
 
-    mmengine saves before, so that the checkpoint to resume from lacks what the
-    validation decides: the best score, and the counter of early stopping. An epoch
-    without validation is saved at its end.
+    mmengine saves before it, so that the checkpoint to resume from lacks what the
+    validation decides: the best score and the counter of early stopping. An epoch without
+    validation is saved at its end.
 
-    mmengine also removes an old checkpoint before it writes the new one, and takes the
-    names of those that it removes from the checkpoint that is resumed, whatever they are.
-    Here a new one is on the disk first, and nothing is removed but files of the names that
-    this hook gives, in the folder that it writes to, where the checkpoint that is resumed
-    lies.
+    mmengine also removes the old checkpoint before it writes the new one, and takes the
+    paths of those that it removes from the checkpoint that it resumes. Here the new one is
+    on the disk first, and only files with the names that this hook gives are removed, in
+    the folder that it writes to.
+
+    Checkpoints hold plain data, which ``torch.load(weights_only=True)`` reads, and in
+    ``meta`` the :class:`~hri30_ext.checkpoints.Essentials` of the model. The weights of the
+    best one are also written as ``best.safetensors`` (``best_METRIC.safetensors`` with
+    several metrics).
 
     Args:
         save_best (str | list[str], optional): As in mmengine. For this project's
@@ -58,6 +63,7 @@ class ValidatedCheckpointHook(CheckpointHook):
         self.snapshot_interval = snapshot_interval
         self._epochs: list[int] = []  # whose checkpoints are kept
         self._superseded: list[str] = []  # names of best ones, until an epoch is saved
+        self._weights: dict = {}  # of the checkpoint that was written last
 
     # ---- Hooks --------------------------------------------------------------------------
 
@@ -85,7 +91,23 @@ class ValidatedCheckpointHook(CheckpointHook):
                 info.pop(f'best_score{suffix}', None)
                 runner.logger.warning(
                     f'The best checkpoint so far is not in {self.out_dir}, and was named '
-                    f'{str(path)[:200]!r}. It is left alone, and the best is sought anew.')
+                    f'{str(path)[:200]!r}. It is kept, and the search for the best '
+                    'starts over.')
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Makes plain data of what mmengine saves, and adds the essentials.
+
+        Hooks of a higher priority have added theirs.
+        """
+        checkpoint['message_hub'] = write_message_hub(checkpoint['message_hub'])
+        for state in checkpoint.get('param_schedulers', []):
+            # A schedule that is resumed has its own functions, from the config.
+            for name in [name for name, value in state.items() if callable(value)]:
+                del state[name]
+        essentials = Essentials.from_config(runner.cfg)
+        if essentials is not None:
+            checkpoint['meta'][META_KEY] = essentials.to_dict()
+        self._weights = checkpoint['state_dict']
 
     def after_train_epoch(self, runner) -> None:
         """Saves an epoch that no validation follows."""
@@ -94,7 +116,7 @@ class ValidatedCheckpointHook(CheckpointHook):
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         """Saves the best, then the epoch, and removes what they replace."""
-        # Without it, mmengine saves the epoch each time the best one changes.
+        # With a path here, mmengine saves the epoch each time the best one changes.
         self.last_ckpt = None
         if metrics:
             before = {suffix: self._hide_best(suffix, metric)
@@ -104,9 +126,12 @@ class ValidatedCheckpointHook(CheckpointHook):
                 now = self._hide_best(suffix, metric)
                 if now and before[suffix] and now != before[suffix]:
                     self._superseded.append(Path(before[suffix]).name)
+                if now:
+                    self._save_best_weights(runner, f'best{suffix}.safetensors')
                 if now or before[suffix]:
                     self._set_best(runner, suffix, metric, now or before[suffix])
         self._save_epoch(runner, runner.epoch)
+        self._weights = {}
 
     # ---- Saving and removing ------------------------------------------------------------
 
@@ -145,6 +170,12 @@ class ValidatedCheckpointHook(CheckpointHook):
 
     # ---- The best -----------------------------------------------------------------------
 
+    @master_only
+    def _save_best_weights(self, runner, name: str) -> None:
+        """Writes the weights of the best checkpoint, which was saved just now."""
+        save_safetensors(self._weights, Path(self.out_dir) / name,
+                         Essentials.from_config(runner.cfg))
+
     def _best_metrics(self) -> list[tuple[str, str]]:
         """Returns how mmengine ends the names of what it knows of a metric, and the metric.
         """
@@ -173,10 +204,10 @@ class ValidatedCheckpointHook(CheckpointHook):
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Removes what checkpoints were being written when a run was killed."""
-    for path in Path(folder).glob('.*.pth'):
-        if re.fullmatch(r'\.(within_epoch|(best_\w+_|snapshot_)?epoch_\d+)-\w{8}\.pth',
-                        path.name):
+    """Removes temporary files of checkpoints that a killed run was writing."""
+    for path in Path(folder).glob('.*'):
+        if re.fullmatch(r'\.((within_epoch|(best_\w+_|snapshot_)?epoch_\d+)-\w{8}\.pth|'
+                        r'best(_\w+)?-\w{8}\.safetensors)', path.name):
             path.unlink(missing_ok=True)
 
 
@@ -192,20 +223,19 @@ def _is_validated(runner, epoch: int) -> bool:
 
 @HOOKS.register_module()
 class ResumableEarlyStoppingHook(EarlyStoppingHook):
-    """mmengine's early stopping, whose counter is saved and resumed.
+    """mmengine's early stopping, with a counter that is saved and resumed.
 
-    In mmengine the counter and the best value are plain attributes: after each
-    resume the patience starts anew. Arguments are those of
-    :class:`mmengine.hooks.EarlyStoppingHook`. The default ``min_delta`` there, 0.1,
-    would stop almost at once on an accuracy.
+    In mmengine the counter and the best value are plain attributes: each resume resets the
+    patience. Arguments are those of :class:`mmengine.hooks.EarlyStoppingHook`, whose
+    default ``min_delta`` of 0.1 would stop almost at once on an accuracy.
     """
 
-    # Before the checkpoint hook (VERY_LOW), which saves what was decided here.
+    # Before the checkpoint hook (VERY_LOW), which saves what is decided here.
     priority = 'LOW'
     _STATE = ('wait_count', 'best_score')
 
     def before_run(self, runner) -> None:
-        """Nothing: a run that only tests has no training loop to check."""
+        """Does nothing: a run that only tests has no training loop to check."""
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Adds the counter, and whether the training was stopped."""
@@ -214,18 +244,18 @@ class ResumableEarlyStoppingHook(EarlyStoppingHook):
             state, monitor=self.monitor, stopped=bool(runner.train_loop.stop_training))
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Takes the counter up when a training is resumed."""
+        """Restores the counter of a training that is resumed."""
         state = checkpoint.get('early_stopping')
         if not runner._resume or not state or state['monitor'] != self.monitor:
             return
         self.wait_count = int(state['wait_count'])
         self.best_score = state['best_score']
-        # A longer patience goes on where a shorter one had stopped.
+        # With more patience now, a training continues that had stopped.
         if state['stopped'] and self.wait_count >= self.patience:
             runner.train_loop.stop_training = True
             runner.logger.info(
                 f'Nothing to resume: validation {self.monitor} had not improved for '
-                f'{self.wait_count} epochs. To go on, set early_stopping.patience '
+                f'{self.wait_count} epochs. To continue, set early_stopping.patience '
                 'higher, or early_stopping=None.')
         else:
             runner.logger.info(

@@ -1,8 +1,8 @@
-"""One model in many processes: gradients and logged values are those of all clips together.
+"""Data-parallel training whose gradients and logged values are means over all clips.
 
-N processes with b clips each take the very step of one process with N * b clips, but for
-rounding, where a clip's output depends on no other clip: not with a BatchNorm that computes
-its statistics from the batch, unless it is synchronised.
+N processes with b clips each take the same step as one process with N * b clips, up to
+rounding, if the output for a clip does not depend on other clips: not with a BatchNorm that
+computes its statistics from the batch, unless it is synchronized.
 """
 
 import warnings
@@ -18,30 +18,32 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import HOOKS, MODEL_WRAPPERS
 
 from ..errors import HRI30Error
-from . import distributed
+from .distributed import control_group
 from .hooks import to_channels_last
+
+#: Clips in a step for which configs give their learning rate.
+LR_CLIPS = 16
 
 
 @MODEL_WRAPPERS.register_module()
 class GlobalMeanDataParallel(MMDistributedDataParallel):
     """DistributedDataParallel whose losses are means over the clips of all processes.
 
-    mmengine's averages the processes' means. That is another number where their batches
-    differ in length, as the last of an epoch may, or in the weights of their classes; and
-    what it logs, draws and stops by are values of the first process alone.
+    mmengine's averages the means of the processes. That differs if their batches differ in
+    length (the last of an epoch) or in the weights of their classes, and mmengine logs the
+    values of rank 0 alone.
 
     Args:
         module (torch.nn.Module): A recognizer.
-        device_ids (list[int], optional): The GPU; without meaning on the CPU, where
-            mmengine gives it and torch refuses it.
-        channels_last (bool): Whether weights are to be stored like that. Gradients are
-            gathered in the layout that weights have here.
-
-    The others are those of :class:`torch.nn.parallel.DistributedDataParallel`.
+        device_ids (list[int], optional): The GPU. Ignored on the CPU, where mmengine passes
+            it and torch refuses it.
+        channels_last (bool): Whether to store weights in channels-last layout. Gradients
+            are reduced in the layout that weights have here.
+        **kwargs: Of :class:`torch.nn.parallel.DistributedDataParallel`.
 
     Attributes:
-        repeats (bool): Whether the last clip of the next batch only fills it up, and must
-            not count. Set by :class:`RepeatedClipHook`, and taken back by the step.
+        repeats (bool): Whether the last clip of the next batch is a repeated one and must
+            not count. :class:`RepeatedClipHook` sets it; the step resets it.
     """
 
     def __init__(self, module: torch.nn.Module, device_ids: Sequence[int] | None = None,
@@ -51,7 +53,7 @@ class GlobalMeanDataParallel(MMDistributedDataParallel):
         if channels_last:
             to_channels_last(module)
         with warnings.catch_warnings():
-            # torch 2.13 has a new name for broadcast_buffers, which older ones lack.
+            # torch 2.13 renames broadcast_buffers; older versions lack the new name.
             warnings.simplefilter('ignore', FutureWarning)
             super().__init__(module, device_ids=device_ids, **kwargs)
         self.repeats = False
@@ -60,11 +62,11 @@ class GlobalMeanDataParallel(MMDistributedDataParallel):
         """Takes one step on the clips of all processes.
 
         Args:
-            data (dict): ``inputs`` and ``data_samples`` of this process's clips.
+            data (dict): ``inputs`` and ``data_samples`` of the clips of this process.
             optim_wrapper (mmengine.optim.OptimWrapper): Of the module's parameters.
 
         Returns:
-            dict[str, torch.Tensor]: Values to log, the same in all processes.
+            dict[str, torch.Tensor]: Scalars to log, equal on all ranks.
         """
         samples = data['data_samples']
         counted = samples[:-1] if self.repeats else samples
@@ -74,15 +76,15 @@ class GlobalMeanDataParallel(MMDistributedDataParallel):
         own = torch.tensor([loss_weight(self.module.cls_head, counted), len(counted)],
                            dtype=torch.float64)
         total = own.clone()
-        # On its way while the model computes.
-        summing = distributed.begin_sum(total)
+        # Runs while the model computes.
+        reduction = dist.all_reduce(total, group=control_group(), async_op=True)
         with optim_wrapper.optim_context(self):
             data = self.module.data_preprocessor(data, training=True)
             losses = self._run_forward(data, mode='loss')
-        summing.wait()
-        # Exactly 1 where all processes have as much.
-        of_losses, of_others = (own * get_world_size() / total).tolist()
-        losses = {name: _times(value, of_losses if 'loss' in name else of_others)
+        reduction.wait()
+        # Exactly 1 if all processes have the same weight.
+        loss_factor, other_factor = (own * get_world_size() / total).tolist()
+        losses = {name: _multiply(value, loss_factor if 'loss' in name else other_factor)
                   for name, value in losses.items()}
         loss, logged = self.module.parse_losses(losses)
         optim_wrapper.update_params(loss)  # gradients are averaged over the processes
@@ -90,11 +92,11 @@ class GlobalMeanDataParallel(MMDistributedDataParallel):
 
 
 def loss_weight(head: torch.nn.Module, samples: Sequence[ActionDataSample]) -> float:
-    """Returns what a head's loss divides by: the clips, or the weights of their classes.
+    """Returns what the loss of a head divides by: clips, or the weights of their classes.
 
     Args:
         head (torch.nn.Module): With ``loss_cls``.
-        samples (Sequence[ActionDataSample]): Clips, with ``gt_label``.
+        samples (Sequence[ActionDataSample]): Clips with ``gt_label``.
     """
     weights_K = getattr(head.loss_cls, 'class_weight', None)
     if weights_K is None or not samples:
@@ -107,9 +109,8 @@ def loss_weight(head: torch.nn.Module, samples: Sequence[ActionDataSample]) -> f
 
 
 def _without_last(data: dict) -> dict:
-    """Leaves the last clip out: of a list, or of the rows of cached features."""
-    count = len(data['data_samples'])
-    inputs = data['inputs']
+    """Removes the last clip from a list of inputs, or from the rows of cached features."""
+    count, inputs = len(data['data_samples']), data['inputs']
     if isinstance(inputs, tuple):
         inputs = tuple(rows[:-(len(rows) // count)] for rows in inputs)
     else:
@@ -117,13 +118,12 @@ def _without_last(data: dict) -> dict:
     return dict(data, inputs=inputs, data_samples=data['data_samples'][:-1])
 
 
-def _times(value: torch.Tensor | list[torch.Tensor], factor: float):
-    return ([item * factor for item in value] if isinstance(value, list)
-            else value * factor)
+def _multiply(value: torch.Tensor | list[torch.Tensor], factor: float):
+    return [item * factor for item in value] if isinstance(value, list) else value * factor
 
 
 def _means(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Averages scalars over the processes: one small message."""
+    """Averages scalars over the processes, in one message."""
     stacked = torch.stack([value.detach().double() for value in values.values()])
     dist.all_reduce(stacked)
     stacked /= get_world_size()
@@ -133,14 +133,14 @@ def _means(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 @HOOKS.register_module()
 class RepeatedClipHook(Hook):
-    """Says when the last clip of a batch is there a second time.
+    """Marks batches whose last clip is a repeated one.
 
-    Samplers give every process as many clips as the others: where the clips of an epoch
-    cannot be divided, some processes end with one that another has as well.
+    Samplers give every process the same number of clips. If the clips of an epoch cannot be
+    divided, some processes end with a clip that another process has too.
     """
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Tells the model, before its step."""
+        """Sets ``repeats`` of the model before its step."""
         loader = runner.train_loop.dataloader
         clips = loader.batch_sampler.sampler
         last = (len(clips) - 1) // loader.batch_sampler.batch_size
@@ -150,9 +150,9 @@ class RepeatedClipHook(Hook):
 
 
 def ends_with_repeated(clips: int, rank: int, processes: int) -> bool:
-    """Whether a process's share of an epoch ends with a clip that fills it up.
+    """Returns whether the clips of a rank in an epoch end with a repeated one.
 
-    Clip i of an epoch's order is seen by process i modulo the processes.
+    Rank r gets the clips r, r + processes, ... of an epoch's order.
 
     >>> [ends_with_repeated(7, rank, processes=3) for rank in range(3)]
     [False, True, True]
@@ -161,10 +161,12 @@ def ends_with_repeated(clips: int, rank: int, processes: int) -> bool:
 
 
 def use_processes(cfg: Config) -> None:
-    """Sets a config up for the processes that :func:`distributed.start` has joined.
+    """Adds the model wrapper and the hook of data-parallel training to a config.
+
+    Changes nothing unless :func:`hri30_ext.engine.distributed.start` joined processes.
 
     Args:
-        cfg (Config): Resolved; changed where there are several.
+        cfg (Config): Resolved.
 
     Raises:
         HRI30Error: ``sync_bn`` without CUDA.
@@ -174,26 +176,26 @@ def use_processes(cfg: Config) -> None:
     if cfg.get('sync_bn') and not torch.cuda.is_available():
         raise HRI30Error(
             f'sync_bn={cfg.sync_bn}: BatchNorm over several processes needs CUDA.\nSet '
-            "sync_bn=None; batch_norm='frozen' also gives the same in any number of them.")
+            "sync_bn=None. batch_norm='frozen' is equal in any number of processes.")
     hooks = cfg.get('custom_hooks', [])
     types = {hook['type'] for hook in hooks}
     cfg.model_wrapper_cfg = dict(
         type='GlobalMeanDataParallel', broadcast_buffers=False,
         channels_last='ChannelsLastHook' in types,
-        # Frozen parameters have no gradients, which must be expected.
+        # DDP must expect frozen parameters, which have no gradients.
         find_unused_parameters='UnfreezeHook' in types
         or cfg.get('find_unused_parameters', False))
     cfg.custom_hooks = [*hooks, dict(type='RepeatedClipHook')]
 
 
 def scale_learning_rate(cfg: Config) -> str | None:
-    """Scales ``lr`` by the clips of a step, where ``scale_lr`` asks for it.
+    """Scales ``lr`` by the clips of a step if ``scale_lr`` is set.
 
     Args:
-        cfg (Config): Resolved; its optimizer is changed.
+        cfg (Config): Resolved; the optimizer's ``lr`` is changed.
 
     Returns:
-        str | None: A line that says how; None where nothing is scaled.
+        str | None: A line for the log; None if ``scale_lr`` is not set.
     """
     if not cfg.get('scale_lr'):
         return None
@@ -207,11 +209,7 @@ def scale_learning_rate(cfg: Config) -> str | None:
             f'and lr is for {LR_CLIPS}')
 
 
-#: The clips of a step that the learning rates of configs are for.
-LR_CLIPS = 16
-
-
 def draw_apart(seed: int) -> None:
-    """Has each process draw other random numbers, such as for dropout, than the first."""
+    """Seeds each rank but 0 differently, so that for example dropout differs."""
     if get_rank():
         torch.manual_seed(seed + get_rank())

@@ -1,7 +1,7 @@
-"""Many processes: how they begin, wait for each other and agree, and how one is missed.
+"""Training in several processes: joining them, sharing flags, and noticing a lost one.
 
-torch.distributed with NCCL where there is CUDA, otherwise gloo; everything here is the same
-for one process, and then costs nothing.
+Uses torch.distributed, with NCCL on CUDA and gloo on the CPU. With a single process every
+function here works and does next to nothing.
 """
 
 import atexit
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+import psutil
 import torch
 import torch.distributed as dist
 from mmengine.dist import get_dist_info
@@ -25,120 +26,97 @@ T = TypeVar('T')
 #: Seconds without an answer after which another process counts as lost.
 PEER_TIMEOUT = 600
 
-# What gloo, NCCL and the store say of a process that is gone.
+# Parts of the messages of gloo, NCCL and the store when a process is gone.
 _LOST = ('connection closed by peer', 'connection reset', 'broken pipe', 'socket closed',
          'connection was closed', 'connection refused', 'remote process', 'no route to',
          'timed out', 'timeout', 'failed to recv', 'failed to send')
-# What is said of other things, some of them in the same words.
+# Parts of messages about other failures, some of which contain one of the above.
 _NOT_LOST = ('cuda error', 'dataloader', 'duplicate gpu', 'invalid usage')
 
-_store: dist.Store | None = None
 _control: dist.ProcessGroup | None = None
-_turns = itertools.count()
+_calls_on_main = itertools.count()
 
 
 class PeerLost(HRI30Error):
-    """Another process, or the host that it ran on, is gone.
+    """Another process, or the host it ran on, is gone.
 
     Attributes:
-        exit_code (int): 75, the EX_TEMPFAIL of sysexits.h: to be tried again.
+        exit_code (int): 75, EX_TEMPFAIL of sysexits.h. tools/_launch.py looks for another
+            process that failed first.
     """
 
     exit_code = 75
 
 
-# ---- Beginning --------------------------------------------------------------------------
-
-
 def start(launcher: str, timeout: float = PEER_TIMEOUT) -> None:
-    """Joins the other processes, where there are any; mmengine then finds them joined.
+    """Joins the processes of a run; mmengine then finds them initialized.
 
-    mmengine's own start calls ``torch.cuda.set_device`` and takes NCCL, both of which want
-    CUDA.
+    mmengine's own initialization calls ``torch.cuda.set_device`` and uses NCCL, which both
+    need CUDA.
 
     Args:
-        launcher (str): ``none``, or ``pytorch``: RANK, WORLD_SIZE, MASTER_ADDR and
-            MASTER_PORT are in the environment, as tools/_launch.py and torchrun set them;
-            LOCAL_RANK too where it is not RANK modulo the GPUs.
-        timeout (float): Seconds without an answer after which a process counts as lost,
-            and seconds that the first processes wait for the last.
+        launcher (str): ``none``, or ``pytorch`` for the environment variables of torchrun
+            (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT).
+        timeout (float): Seconds that processes wait for each other, here and later.
 
     Raises:
-        HRI30Error: another launcher, more processes than GPUs, or some never came.
+        HRI30Error: Unknown launcher, more processes than GPUs, or some did not join.
     """
-    global _store, _control
+    global _control
     if launcher == 'none' or dist.is_initialized():
         return
     if launcher != 'pytorch':
-        raise HRI30Error(f'--launcher {launcher}: expected none or pytorch.\nUnder Slurm, '
-                         'tools/slurm_train.sh starts the processes.')
-    cuda = torch.cuda.is_available()
+        raise HRI30Error(f'--launcher {launcher}: expected none or pytorch.\nOn a Slurm '
+                         'cluster use tools/slurm_train.sh.')
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     try:
-        rank, size, port = (int(os.environ[name]) for name in (
-            'RANK', 'WORLD_SIZE', 'MASTER_PORT'))
-        # Not all that start processes set it; mmengine reads it as well.
-        local_rank = int(os.environ.setdefault(
-            'LOCAL_RANK', str(rank % torch.cuda.device_count() if cuda else rank)))
-        address = os.environ['MASTER_ADDR']
+        rank, size, local_rank = (
+            int(os.environ[name]) for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'))
+        address, port = os.environ['MASTER_ADDR'], os.environ['MASTER_PORT']
     except (KeyError, ValueError) as error:
         raise HRI30Error(f'--launcher pytorch: the environment lacks {error}.\nStart '
-                         'several processes with GPUS=N bash tools/train.sh.') from error
-    if cuda and local_rank >= torch.cuda.device_count():
-        raise HRI30Error(
-            f'GPUS: process {local_rank + 1} of {socket.gethostname()} has no GPU of its '
-            f'own; there are {torch.cuda.device_count()}.\nSet GPUS to that number at most '
-            '(--device cpu runs as many processes as you like).')
-    if cuda:
+                         'processes with GPUS=N bash tools/train.sh.') from error
+    if gpus:
+        if local_rank >= gpus:
+            raise HRI30Error(
+                f'GPUS: process {local_rank + 1} on {socket.gethostname()} has no GPU; '
+                f'there are {gpus}.\nSet GPUS to {gpus} or less. With --device cpu any '
+                'number of processes runs.')
         torch.cuda.set_device(local_rank)
+    interface = _interface_to(address)
+    if interface:  # gloo's default is the address of the host name, often 127.0.1.1
+        os.environ.setdefault('GLOO_SOCKET_IFNAME', interface)
     wait = datetime.timedelta(seconds=timeout)
-    # torchrun holds the store itself; tools/_launch.py hands on a socket that listens.
-    hosts_store = rank == 0 and os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True'
-    listening = os.environ.get('HRI30_LISTEN_FD') if hosts_store else None
     try:
-        _store = dist.TCPStore(
-            address, port, size, is_master=hosts_store, timeout=wait,
-            master_listen_fd=int(listening) if listening else None)
-        dist.init_process_group('nccl' if cuda else 'gloo', store=_store, rank=rank,
-                                world_size=size, timeout=wait)
-        # Beside NCCL, which cannot say at once that a process is gone.
+        dist.init_process_group('nccl' if gpus else 'gloo', timeout=wait)
+        # NCCL does not report a lost process at once, and takes no tensors on the CPU.
         _control = dist.new_group(backend='gloo', timeout=wait)
-    except (dist.DistError, RuntimeError) as error:
+    except (RuntimeError, ValueError) as error:
         raise HRI30Error(
-            f'rank {rank} on {socket.gethostname()}: the {size} processes did not come '
-            f'together at {address}, port {port}, within {timeout:g} s '
-            f'({_first_line(error)}).\nExpected the same command on every host, with the '
-            'same NNODES, GPUS, MASTER_ADDR and PORT and its own NODE_RANK, and a network '
-            'that lets them connect.') from error
+            f'rank {rank} on {socket.gethostname()}: the {size} processes did not join at '
+            f'{address}, port {port}, in {timeout:g} s ({_first_line(error)}).\nRun the '
+            'same command on every host, with the same NNODES, GPUS, MASTER_ADDR and PORT, '
+            'each with its own NODE_RANK; hosts must be able to connect.') from error
     atexit.register(dist.destroy_process_group)
 
 
-# ---- Agreeing ---------------------------------------------------------------------------
+def _interface_to(address: str) -> str | None:
+    """Returns the name of the network interface with the route to an address."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.connect((address, 9))  # sends nothing
+            own = udp.getsockname()[0]
+    except OSError:  # unknown host, or another family of addresses
+        return None
+    return next((name for name, addresses in psutil.net_if_addrs().items()
+                 if own in (entry.address for entry in addresses)), None)
 
 
-def agree(flag: int) -> int:
-    """Returns the largest flag of all processes, in all of them.
+def control_group() -> dist.ProcessGroup:
+    """Returns the gloo group of all processes, for small tensors on the CPU.
 
-    To be called by all at the same point, such as once an iteration: a signal may have
-    reached one of them alone.
-
-    Args:
-        flag (int): This process's.
-
-    Returns:
-        int: The flag itself where there is one process.
-    """
-    if get_dist_info()[1] == 1:
-        return flag
-    largest = torch.tensor([flag])
-    dist.all_reduce(largest, dist.ReduceOp.MAX, group=_get_control())
-    return int(largest)
-
-
-def _get_control() -> dist.ProcessGroup:
-    """Returns the group on the CPU; all processes come here at the same point.
-
-    Where not :func:`start` but mmengine has joined the processes, as in mmaction2's own
-    tools, there is none yet, and NCCL takes nothing on the CPU.
+    If mmengine has joined the processes, as mmaction2's own tools do, the first call
+    creates the group; all processes must make it at the same point.
     """
     global _control
     if _control is None:
@@ -146,37 +124,35 @@ def _get_control() -> dist.ProcessGroup:
     return _control
 
 
-def begin_sum(values: torch.Tensor) -> dist.Work:
-    """Begins to add up values on the CPU over all processes, in place.
+def max_over_ranks(flag: int) -> int:
+    """Returns the maximum of a flag over all processes.
 
-    Args:
-        values (torch.Tensor): On the CPU; not to be touched before ``wait()``.
-
-    Returns:
-        torch.distributed.Work: Whose ``wait()`` ends when the sums are there.
+    Every process must call this at the same point, such as once an iteration. A signal may
+    have reached only one of them.
     """
-    return dist.all_reduce(values, group=_get_control(), async_op=True)
+    if get_dist_info()[1] == 1:
+        return flag
+    largest = torch.tensor([flag])
+    dist.all_reduce(largest, dist.ReduceOp.MAX, group=control_group())
+    return int(largest)
 
 
 def on_main(function: Callable[..., T], *args) -> T | None:
-    """Runs a function in the first process alone; the others wait as long as it takes.
+    """Calls a function on rank 0 alone; the other ranks wait, however long it takes.
 
-    A collective operation would count the first process as lost where it takes long.
-
-    Args:
-        function (Callable): Of ``args``.
+    A collective operation would time out if the function takes long.
 
     Returns:
-        What the function returned, in the first process; None in the others.
+        What the function returned on rank 0, None on other ranks.
 
     Raises:
-        PeerLost: in the others, where it raised in the first.
+        PeerLost: On the other ranks, if the function raised on rank 0.
     """
     rank, size = get_dist_info()
     if size == 1:
         return function(*args)
-    key = f'on_main/{next(_turns)}'
-    store = _store or dist.distributed_c10d._get_default_store()
+    key = f'on_main/{next(_calls_on_main)}'
+    store = dist.distributed_c10d._get_default_store()
     if rank == 0:
         outcome = 'failed'
         try:
@@ -185,28 +161,21 @@ def on_main(function: Callable[..., T], *args) -> T | None:
         finally:
             store.set(key, outcome)
         return result
-    with explain_lost_peer():  # with the first process, its store is gone
+    with explain_lost_peer():  # the store may be gone
         while not store.check([key]):
             time.sleep(.05)
         outcome = store.get(key)
     if outcome != b'done':
-        raise PeerLost('rank 0 failed, and says why.')
+        raise PeerLost('rank 0 failed; see its message.')
     return None
-
-
-# ---- Missing one ------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def explain_lost_peer() -> Iterator[None]:
-    """Says in words that another process is gone, where torch says it in its own.
-
-    Raises:
-        PeerLost: an operation between processes failed within.
-    """
+    """Turns torch's errors about a lost process into :class:`PeerLost`."""
     try:
         yield
-    except RuntimeError as error:  # all of torch's are
+    except RuntimeError as error:  # the base class of torch's errors
         rank, size = get_dist_info()
         text = str(error).lower()
         if size == 1 or any(sign in text for sign in _NOT_LOST) or not (
@@ -214,13 +183,13 @@ def explain_lost_peer() -> Iterator[None]:
             raise
         raise PeerLost(
             f'rank {rank} of {size} on {socket.gethostname()}: lost the connection to '
-            f'another process ({_first_line(error)}).\nThat process or its host has ended, '
-            'or has not answered for longer than peer_timeout; its own output says why.\n'
-            'A training goes on from its last checkpoint with --resume.') from error
+            f'another process ({_first_line(error)}).\nThat process or its host ended, or '
+            'did not answer within peer_timeout; see its own output.\n'
+            'Resume the training from its last checkpoint with --resume.') from error
 
 
 def _first_line(error: Exception) -> str:
-    """Returns what an error of torch's says, without its place in C++ files."""
+    """Returns the first sentence of an error of torch, without its C++ source location."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if line.startswith('[') and '] ' in line:
         line = line.split('] ', 1)[1]

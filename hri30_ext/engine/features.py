@@ -1,6 +1,6 @@
-"""Features in memory: while the head alone learns, the backbone runs once a clip.
+"""Cached features: while only the head learns, the backbone runs once for each clip.
 
-Shapes: N clips, R rows of features of a clip (its frames for 2D recognizers, otherwise its
+Shapes: N clips, R rows of features of a clip (its frames in 2D recognizers, otherwise its
 views), C channels.
 """
 
@@ -18,21 +18,22 @@ from tqdm import tqdm
 
 from ..datasets.randomness import seeded
 from ..errors import HRI30Error
+from ..hardware import unwrap
 from ..utils.progress import refresh_seconds
-from .fine_tuning import UnfreezeHook, unwrap
+from .fine_tuning import UnfreezeHook
 from .resolution import ProgressiveSizeHook
 
-#: By the type of a head: its first layer, a pooling to one value a channel, which changes
-#: nothing when the head applies it again; None where features are vectors already.
+#: By the type of a head: its first layer, a pooling to one value per channel, which has no
+#: effect when the head applies it again; None where features are vectors already.
 _POOLS = {'I3DHead': 'avg_pool', 'LSTMHead': 'avg_pool', 'SlowFastHead': 'avg_pool',
           'TSMHead': 'avg_pool', 'TSNHead': 'avg_pool', 'X3DHead': 'pool',
           'TimeSformerHead': None, 'UniFormerHead': None}
 
 
 class _Draws(Dataset):
-    """Each clip of a dataset several times: item i is draw i // N of clip i modulo N.
+    """Several draws of each clip: index i is draw i // N of clip i modulo N.
 
-    A draw is a function of seed and i, whichever process makes it.
+    A draw depends on seed and i only, not on the process that makes it.
     """
 
     def __init__(self, dataset, indices: Sequence[int], seed: int) -> None:
@@ -55,13 +56,13 @@ class CachedFeatures(Dataset):
     """Features of clips, in memory.
 
     Args:
-        items (list[dict]): Draw by draw, of each clip ``inputs``, a tuple of tensors (R, C,
-            1, ...) float32, and ``data_samples``.
+        items (list[dict]): For each draw and clip, ``inputs``, a tuple of tensors (R, C, 1,
+            ...) float32, and ``data_samples``.
         num_clips (int): N.
         metainfo (dict): Of the dataset.
 
     Attributes:
-        draw (int): Which one is served.
+        draw (int): The draw that is served.
     """
 
     def __init__(self, items: list[dict], num_clips: int, metainfo: dict) -> None:
@@ -83,10 +84,10 @@ class CachedFeatures(Dataset):
 
 
 def collate_features(items: Sequence[dict]) -> dict:
-    """Puts the features of clips one after the other, as a backbone gives them.
+    """Concatenates the features of clips, as a backbone returns them.
 
     Args:
-        items (Sequence[dict]): Of :class:`CachedFeatures`.
+        items (Sequence[dict]): From :class:`CachedFeatures`.
 
     Returns:
         dict: ``inputs``, a tuple of tensors (N * R, C, 1, ...), and ``data_samples``, a
@@ -99,30 +100,28 @@ def collate_features(items: Sequence[dict]) -> dict:
 
 @HOOKS.register_module()
 class FeatureCacheHook(Hook):
-    """Computes the features of each clip once for all epochs that train the head alone.
+    """Computes the features of each clip once for all epochs that train only the head.
 
-    In those epochs (all of ``strategy='frozen_backbone'``, the first ones of
-    ``progressive`` and ``stagewise``) the backbone would give the same features again and
-    again. Here each clip is decoded and described once, before the first such epoch; then
-    the head is trained and validated from memory: order, batches, losses and checkpoints
-    are those of the training without. From the epoch on in which something else learns,
-    clips are read again.
+    In these epochs (all of ``strategy='frozen_backbone'``, the first of ``progressive`` and
+    ``stagewise``) the backbone would compute the same features again and again. Each clip
+    is decoded once, before the first of them; then the head is trained and validated from
+    memory, with the order, batches, losses and checkpoints of a training without the cache.
+    Once another part learns, clips are read again.
 
     **This fixes the augmentation**: the head sees each training clip as validation does
-    (``augmented_views=0``), or in so many draws of the training pipeline, one an epoch.
-
+    (``augmented_views=0``), or in that many draws of the training pipeline, one per epoch.
     A resumed run computes the features again.
 
     Args:
-        augmented_views (int): Draws of the training pipeline of each clip; epoch ``e``
-            uses draw ``e % augmented_views``. 0, the default: one view, not augmented.
+        augmented_views (int): Draws of the training pipeline for each clip; epoch ``e``
+            uses draw ``e % augmented_views``. Defaults to 0: one view without augmentation.
 
     Raises:
-        HRI30Error: no epoch trains the head alone, or the model, its head or another
-            setting forbids it.
+        HRI30Error: no epoch trains only the head, or the model, its head or another setting
+            does not allow it.
     """
 
-    # Before the sampler is told its epoch, and before the time of an epoch counts.
+    # Before the sampler gets its epoch, and before the time of an epoch counts.
     priority = 'HIGH'
 
     def __init__(self, augmented_views: int = 0) -> None:
@@ -131,8 +130,8 @@ class FeatureCacheHook(Hook):
                 f'cache_features: augmented_views={augmented_views!r}, expected a number '
                 'of draws, or 0 for the view of the validation.')
         self.augmented_views = augmented_views
-        self._real: tuple | None = None  # the loaders, while features are served
-        self._cached: tuple | None = None
+        self._cached: list[DataLoader] = []  # training and validation
+        self._real: list[DataLoader] = []  # while features are served
         self._keywords: dict[bool, dict] = {}
         self._is_tuple = False
 
@@ -140,120 +139,114 @@ class FeatureCacheHook(Hook):
 
     def before_train(self, runner) -> None:
         """Refuses what cannot be cached, before anything is computed."""
-        unfreeze = next((hook for hook in runner.hooks if isinstance(hook, UnfreezeHook)),
-                        None)
-        if unfreeze is None or not _head_alone(unfreeze, 0):
+        self._unfreeze = next(
+            (hook for hook in runner.hooks if isinstance(hook, UnfreezeHook)), None)
+        if not self._trains_only_head(0):
             raise HRI30Error(
-                'cache_features: something before the head learns from the first epoch on, '
-                "so features change.\nExpected strategy='frozen_backbone' (or progressive, "
+                'cache_features: more than the head learns from the first epoch on, so '
+                "features change.\nExpected strategy='frozen_backbone' (or progressive, "
                 'stagewise: until the backbone learns), or cache_features=None.')
         if any(isinstance(hook, ProgressiveSizeHook) for hook in runner.hooks):
             raise HRI30Error('cache_features: features are of one clip size.\n'
                              'Expected progressive_size=None, or cache_features=None.')
+        if not self.augmented_views and runner.val_loop is None:
+            raise HRI30Error('cache_features: there is no validation, whose view of a clip '
+                             "would be used.\nSet cache_features to 'augmented' or None.")
         if not self.augmented_views and runner.cfg.get('test_clips', 1) != 1:
             raise HRI30Error(
                 f'cache_features: test_clips={runner.cfg.test_clips} views of a clip, '
                 'expected one to train on.\nSet test_clips=1 (testing may have more), or '
-                'take augmented views.')
+                "cache_features='augmented'.")
         _check_model(unwrap(runner.model))
-        self._unfreeze = unfreeze
 
     def before_train_epoch(self, runner) -> None:
-        """Serves features where the head alone learns, otherwise clips."""
-        if not _head_alone(self._unfreeze, runner.epoch):
-            self._serve_clips(runner)
-            self._cached = None  # no epoch after it trains the head alone
+        """Serves features if only the head learns, otherwise clips."""
+        if not self._trains_only_head(runner.epoch):
+            self.after_train(runner)
+            self._cached = []  # no later epoch needs them
             return
-        if self._cached is None:
+        if not self._cached:
             self._cached = self._compute(runner)
-        self._serve_features(runner)
+        if not self._real:
+            self._serve_features(runner)
         self._cached[0].dataset.draw = runner.epoch % max(1, self.augmented_views)
 
     def after_train(self, runner) -> None:
-        """Leaves the model and the loops as they were."""
-        self._serve_clips(runner)
+        """Serves clips, with the model and the loops as they were."""
+        for loop, loader in zip(_loops(runner), self._real):
+            loop.dataloader = loader
+        if self._real:
+            model = unwrap(runner.model)
+            del model.data_preprocessor.forward, model.extract_feat
+            self._real = []
+
+    def _trains_only_head(self, epoch: int) -> bool:
+        return self._unfreeze is not None and all(
+            part.split('.')[0] == 'cls_head'
+            for part in self._unfreeze.trained_parts(epoch))
 
     # ---- Serving ------------------------------------------------------------------------
 
     def _serve_features(self, runner) -> None:
-        if self._real is not None:
-            return
         model = unwrap(runner.model)
-        loops = [runner.train_loop, runner.val_loop]
-        self._real = tuple(loop and loop.dataloader for loop in loops)
-        for loop, loader in zip(loops, self._cached, strict=True):
-            if loop:
-                loop.dataloader = loader
+        self._real = [loop.dataloader for loop in _loops(runner)]
+        for loop, loader in zip(_loops(runner), self._cached, strict=True):
+            loop.dataloader = loader
+        # On the instances: a backbone of another class would change the state dict.
         preprocessor = model.data_preprocessor
-        # On the instances: nothing of it is in a state dict.
         preprocessor.forward = lambda data, training=False: preprocessor.cast_data(data)
         model.extract_feat = self._extract_feat
 
-    def _serve_clips(self, runner) -> None:
-        if self._real is None:
-            return
-        model = unwrap(runner.model)
-        for loop, loader in zip((runner.train_loop, runner.val_loop), self._real,
-                                strict=True):
-            if loop:
-                loop.dataloader = loader
-        del model.data_preprocessor.forward, model.extract_feat
-        self._real = None
-
     def _extract_feat(self, inputs: tuple, stage: str = 'neck', data_samples=None,
                       test_mode: bool = False) -> tuple:
-        """Stands in for the recognizer's: hands the features on."""
+        """Replaces that of the recognizer: returns the features."""
         return inputs if self._is_tuple else inputs[0], dict(self._keywords[test_mode])
 
     # ---- Computing ----------------------------------------------------------------------
 
-    def _compute(self, runner) -> tuple[DataLoader, DataLoader | None]:
+    def _compute(self, runner) -> list[DataLoader]:
         started = time.monotonic()
-        train, loops = runner.train_loop.dataloader, [runner.train_loop]
-        dataset = train.dataset
-        if not self.augmented_views:
-            dataset = _plain(dataset, runner.val_loop)
-        context = runner.optim_wrapper.optim_context(runner.model)
-        cached = [self._describe(runner, train, dataset, context, training=True)]
-        if runner.val_loop is not None:
-            loops.append(runner.val_loop)
-            val, fp16 = runner.val_loop.dataloader, getattr(runner.val_loop, 'fp16', False)
-            cached.append(self._describe(runner, val, val.dataset, autocast(enabled=fp16),
-                                         training=False))
+        cached = []
+        for loop in _loops(runner):
+            training = loop is runner.train_loop
+            dataset = loop.dataloader.dataset
+            if training and not self.augmented_views:
+                dataset = copy.copy(dataset)
+                dataset.pipeline = runner.val_loop.dataloader.dataset.pipeline
+            context = (runner.optim_wrapper.optim_context(runner.model) if training
+                       else autocast(enabled=getattr(loop, 'fp16', False)))
+            with context:
+                cached.append(self._describe(runner, loop.dataloader, dataset, training))
         runner.logger.info(
             f'Features of {" and ".join(f"{len(one)} clips" for one in cached)}'
             f' ({"training, validation" if len(cached) > 1 else "training"}; '
-            f'{max(1, self.augmented_views)} views a training clip) computed once in '
+            f'{max(1, self.augmented_views)} views of a training clip) computed once in '
             f'{time.monotonic() - started:.1f} s; '
             f'{sum(one.num_bytes for one in cached) / 2**20:.1f} MiB')
-        # The very samplers of the clips: the same order and batches.
-        # And as those, they draw nothing from the generator that dropout draws from.
-        loaders = [DataLoader(one, batch_sampler=loop.dataloader.batch_sampler,
-                              collate_fn=collate_features, generator=torch.Generator())
-                   for one, loop in zip(cached, loops, strict=True)]
-        return loaders[0], loaders[1] if len(loaders) > 1 else None
+        # With the same samplers, order and batches are the same. Like the real loaders,
+        # they do not draw from the generator that dropout draws from.
+        return [DataLoader(one, batch_sampler=loop.dataloader.batch_sampler,
+                           collate_fn=collate_features, generator=torch.Generator())
+                for one, loop in zip(cached, _loops(runner), strict=True)]
 
-    def _describe(self, runner, loader: DataLoader, dataset, context,
+    def _describe(self, runner, loader: DataLoader, dataset,
                   training: bool) -> CachedFeatures:
-        """Runs the backbone over all clips; each process over its share."""
+        """Runs the backbone on all clips; each process on its share."""
         model, (rank, processes) = unwrap(runner.model), get_dist_info()
         total = len(dataset) * (max(1, self.augmented_views) if training else 1)
         indices = range(total)[rank::processes]
-        pipeline_trains = training and self.augmented_views > 0
         mode = model.training
         model.eval()
-        # Training draws the same random numbers as if nothing had been computed here.
-        with seeded(runner.seed), context, torch.no_grad():
+        items = []
+        # The training draws the same random numbers as without the cache.
+        with seeded(runner.seed), torch.no_grad():
             batches = DataLoader(
                 _Draws(dataset, indices, runner.seed), batch_size=loader.batch_size,
                 num_workers=loader.num_workers, collate_fn=loader.collate_fn,
                 worker_init_fn=loader.worker_init_fn)
-            items = []
-            bar = tqdm(batches, 'Features of clips', unit='batch', leave=False,
-                       mininterval=refresh_seconds(),
-                       disable=not is_main_process())
-            for batch in bar:
-                items += self._describe_batch(model, batch, pipeline_trains, training)
+            for batch in tqdm(batches, 'Features of clips', unit='batch', leave=False,
+                              mininterval=refresh_seconds(), disable=not is_main_process()):
+                items += self._describe_batch(model, batch, training)
         model.train(mode)
         merged = {}
         for one in all_gather_object(dict(zip(indices, items, strict=True))):
@@ -261,59 +254,46 @@ class FeatureCacheHook(Hook):
         return CachedFeatures([merged[index] for index in range(total)], len(dataset),
                               getattr(dataset, 'metainfo', {}))
 
-    def _describe_batch(self, model, batch: dict, pipeline_trains: bool,
-                        training: bool) -> list[dict]:
-        data = model.data_preprocessor(batch, pipeline_trains)
+    def _describe_batch(self, model, batch: dict, training: bool) -> list[dict]:
+        data = model.data_preprocessor(batch, training and self.augmented_views > 0)
         samples = data['data_samples']
-        features, keywords = model.extract_feat(
+        features, self._keywords[not training] = model.extract_feat(
             data['inputs'], data_samples=samples, test_mode=not training)
         self._is_tuple = isinstance(features, tuple | list)
-        self._keywords[not training] = keywords
         pool = _POOLS[type(model.cls_head).__name__]
         columns = []
         for tensor in features if self._is_tuple else [features]:
             pooled = getattr(model.cls_head, pool)(tensor) if pool else tensor
             if pooled[0].numel() != pooled.shape[1] or len(pooled) % len(samples):
-                raise HRI30Error(f'cache_features: {type(model.backbone).__name__} gives '
+                raise HRI30Error(f'cache_features: {type(model.backbone).__name__} returns '
                                  f'features of shape {tuple(tensor.shape)}, expected one '
-                                 'vector a row.\nSet cache_features=None.')
-            rows = len(pooled) // len(samples)
-            columns.append(pooled.float().cpu().split(rows))
+                                 'vector per row.\nSet cache_features=None.')
+            columns.append(pooled.float().cpu().split(len(pooled) // len(samples)))
         # clone(): a view would keep the features of the whole batch.
         return [dict(inputs=tuple(column.clone() for column in clip),
                      data_samples=sample.cpu())
                 for *clip, sample in zip(*columns, samples, strict=True)]
 
 
-def _head_alone(unfreeze: UnfreezeHook, epoch: int) -> bool:
-    return all(part.split('.')[0] == 'cls_head' for part in unfreeze.trained_parts(epoch))
+def _loops(runner) -> list:
+    return [loop for loop in (runner.train_loop, runner.val_loop) if loop is not None]
 
 
 def _check_model(model) -> None:
-    """Refuses a model whose features are not what its head begins with.
+    """Refuses a model whose head does not start with the backbone's pooled features.
 
     Raises:
-        HRI30Error: a neck, fully convolutional testing, or a head that is not known.
+        HRI30Error: a neck, fully convolutional testing, or an unknown head.
     """
     head = type(model.cls_head).__name__
     reason = None
     if model.with_neck:
-        reason = f'{type(model.neck).__name__} stands between backbone and head'
+        reason = f'{type(model.neck).__name__} is between backbone and head'
     elif (model.test_cfg or {}).get('fcn_test'):
-        reason = 'fcn_test wants whole feature maps'
+        reason = 'fcn_test needs whole feature maps'
     elif head not in _POOLS or _POOLS[head] and getattr(
             model.cls_head, _POOLS[head], None) is None:
         reason = f'{head} does not begin with pooling that is known here'
     if reason:
         raise HRI30Error(f'cache_features: {reason}.\nExpected a head of '
                          f'{", ".join(_POOLS)} that pools; set cache_features=None.')
-
-
-def _plain(dataset, val_loop):
-    """Returns a dataset whose clips are seen as the validation sees its own."""
-    if val_loop is None:
-        raise HRI30Error('cache_features: there is no validation, whose view of a clip '
-                         'would be used.\nTake augmented views, or cache_features=None.')
-    plain = copy.copy(dataset)
-    plain.pipeline = val_loop.dataloader.dataset.pipeline
-    return plain

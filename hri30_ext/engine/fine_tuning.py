@@ -1,19 +1,19 @@
-"""What of a model is trained, when, and at which learning rate."""
+"""Which parts of a model learn, when, and at which learning rate."""
 
 from collections.abc import Iterable, Sequence
 
 import torch
 from mmaction.registry import HOOKS, OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import HRI30Error
+from ..hardware import unwrap
 
 
 def _covers(part: str, name: str) -> bool:
-    """Whether a parameter belongs to a part: by whole components of its name."""
+    """Returns whether a parameter belongs to a part, by whole components of its name."""
     return name == part or name.startswith(f'{part}.')
 
 
@@ -30,29 +30,27 @@ def _check_parts(parts: Iterable[str], names: Sequence[str], setting: str) -> No
 class PartwiseOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Builds one parameter group for each part of the model.
 
-    mmengine's constructor, which makes a group of every single parameter, with two
-    additions: ``part_lr_mult`` in ``paramwise_cfg``, and parameters of one part with
-    the same learning rate and weight decay share a group, so that a log can say the
-    rate of each.
+    mmengine's constructor makes a group of every parameter. Here, parameters of a part
+    with the same options share a group, so that logs can show the rate of each part.
 
-    ``paramwise_cfg`` takes all that mmengine's does, and
+    ``paramwise_cfg`` takes everything that mmengine's does, and
 
-    - ``part_lr_mult`` (dict, optional): factors of the learning rate by the beginning
-      of parameter names, such as ``{'backbone': 0.1}``; the longest that fits wins.
+    - ``part_lr_mult`` (dict, optional): factors of the learning rate by the start of
+      parameter names, such as ``{'backbone': 0.1}``; the longest match wins.
 
-    Each group has a ``name``: the part (the key of ``part_lr_mult``, otherwise the
-    first component of the parameters' names), with ``no_decay`` where it has no weight
-    decay and others have, and a number where it is not alone.
+    Each group has a ``name``: the part (a key of ``part_lr_mult``, otherwise the first
+    component of the parameters' names), with ``.no_decay`` if it has no weight decay and
+    others have, and a number if several have the same name.
 
     Raises:
-        HRI30Error: a part that names no parameter.
+        HRI30Error: a part names no parameter.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         paramwise_cfg = dict(paramwise_cfg or {})
         self.part_lr_mult = dict(paramwise_cfg.pop('part_lr_mult', None) or {})
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
-        # Never empty: mmengine then skips add_params.
+        # mmengine skips add_params if it is empty.
         self.paramwise_cfg = {'custom_keys': {}, **self.paramwise_cfg}
 
     def add_params(self, params, module, prefix='', is_dcn_module=None) -> None:
@@ -96,22 +94,20 @@ def _number_repeated(groups: Iterable[dict]) -> None:
 
 @HOOKS.register_module()
 class UnfreezeHook(Hook):
-    """Trains parts of a model from given epochs on; until then they are frozen.
+    """Trains parts of a model from given epochs on, and freezes them before.
 
     A frozen part gets no gradients, and its modules are in evaluation mode: BatchNorm
-    keeps its running statistics, dropout is off. What is frozen follows from the number
-    of the epoch alone, so a resumed run needs nothing replayed. The optimizer holds all
-    parameters from the start; those without gradients are skipped, weight decay
-    included.
+    keeps its running statistics, dropout is off. The epoch alone decides what is frozen, so
+    that a resumed run needs no replay. The optimizer holds all parameters from the start
+    and skips those without gradients, weight decay included.
 
     Args:
-        schedule (list[dict]): ``dict(begin=E, parts=[...])``: from epoch ``E`` on, 0 being
-            the first, the parameters whose names begin with one of ``parts`` are trained
-            too. A part's name ends at a dot: ``backbone.layer1`` is not
-            ``backbone.layer10``.
+        schedule (list[dict]): ``dict(begin=E, parts=[...])``: from epoch ``E`` on (the
+            first is 0), parameters whose names start with one of ``parts`` learn too.
+            ``backbone.layer1`` does not match ``backbone.layer10``.
 
     Raises:
-        HRI30Error: a schedule of another form, nothing to train in the first epoch, or a
+        HRI30Error: a schedule of another form, no part to train in the first epoch, or a
             part that names no parameter.
 
     Example:
@@ -135,7 +131,7 @@ class UnfreezeHook(Hook):
         self._epoch = -1
 
     def trained_parts(self, epoch: int) -> list[str]:
-        """Returns the parts that are trained in an epoch, 0 being the first."""
+        """Returns the parts that learn in an epoch, counted from 0."""
         return [part for step in self.schedule if step['begin'] <= epoch
                 for part in step['parts']]
 
@@ -146,10 +142,9 @@ class UnfreezeHook(Hook):
                      'UnfreezeHook')
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Freezes and unfreezes, at the first batch of an epoch, or of what is left of it.
+        """Freezes and unfreezes at the first batch of an epoch, or of its resumed rest.
 
-        Not before the epoch: the training loop then calls ``model.train()``, which
-        would undo it.
+        Before the epoch, ``model.train()`` of the training loop would undo it.
         """
         if batch_idx > 0 and self._epoch == runner.epoch:
             return
@@ -164,28 +159,22 @@ class UnfreezeHook(Hook):
 
 @HOOKS.register_module()
 class FrozenBatchNormHook(Hook):
-    """Keeps the statistics of every BatchNorm as they were loaded.
+    """Keeps the loaded statistics of every BatchNorm; its factors and offsets learn.
 
-    Its factors and offsets still learn. A clip's scores in training then depend on no
-    other clip of the batch: batches may be small, and any number of processes compute the
-    same. For weights that were trained before: without statistics to keep, a network does
-    not learn like this.
+    The scores of a clip in training are then independent of the other clips in the batch:
+    batches can be small, and any number of processes computes the same. It requires
+    pre-trained weights.
     """
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Sets them to evaluate: the training loop sets all to train before an epoch."""
+        """Sets them to evaluation mode, after the training loop has set all to training."""
         for module in runner.model.modules():
             if isinstance(module, _BatchNorm) and module.training:
                 module.eval()
 
 
-def unwrap(model: torch.nn.Module) -> torch.nn.Module:
-    """Returns the model itself, where several processes have it wrapped."""
-    return model.module if is_model_wrapper(model) else model
-
-
 def freeze_all_but(model: torch.nn.Module, parts: Sequence[str]) -> None:
-    """Lets only parameters of ``parts`` learn; modules without any are in eval mode."""
+    """Lets only parameters of ``parts`` learn; other modules are in evaluation mode."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad = any(_covers(part, name) for part in parts)
     for module in model.modules():
@@ -195,7 +184,7 @@ def freeze_all_but(model: torch.nn.Module, parts: Sequence[str]) -> None:
 
 
 def describe_trained(model: torch.nn.Module) -> str:
-    """Says which parts learn and how many parameters they have.
+    """Describes which parts learn and how many parameters they have.
 
     Returns:
         str: Such as ``trains cls_head (61,470 of 31,696,030 parameters); frozen:
@@ -204,7 +193,7 @@ def describe_trained(model: torch.nn.Module) -> str:
     learns: dict[str, set] = {}
     count = total = 0
     for name, parameter in model.named_parameters():
-        # Two components tell the stages of a backbone apart.
+        # Two components distinguish the stages of a backbone.
         for depth in (1, 2):
             learns.setdefault('.'.join(name.split('.')[:depth]), set()).add(
                 parameter.requires_grad)
@@ -212,7 +201,7 @@ def describe_trained(model: torch.nn.Module) -> str:
         count += parameter.numel() * parameter.requires_grad
 
     def parts(wanted):
-        # A part that is of one kind stands for all within it.
+        # A part of one kind includes all parts within it.
         whole = [part for part, kinds in learns.items() if kinds == {wanted}]
         return [part for part in whole if part.split('.')[0] == part
                 or part.split('.')[0] not in whole]

@@ -1,4 +1,4 @@
-"""Hooks."""
+"""Hooks for memory layout, curves, learning rates and class weights."""
 
 import time
 from pathlib import Path
@@ -12,16 +12,15 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from ..datasets.hri30 import list_clips
 from ..errors import HRI30Error
-from ..evaluation.plots import plot_training_curves
-from ..evaluation.writers import read_curves, write_curves
-from .fine_tuning import unwrap
+from ..hardware import unwrap
+from ..utils.curves import plot_training_curves, read_curves, write_curves
 
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Stores a model's weights channels-last, which convolves faster.
+    """Stores a model's weights channels-last, which makes convolutions faster.
 
-    The numbers are the same within rounding.
+    Results are the same within rounding.
     """
 
     def before_run(self, runner) -> None:
@@ -30,57 +29,57 @@ class ChannelsLastHook(Hook):
 
 
 def to_channels_last(model: torch.nn.Module) -> None:
-    """Stores the weights of convolutions with the channels last."""
+    """Stores the weights of convolutions channels-last."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for parameter in model.parameters():
         memory_format = formats.get(parameter.dim())
-        if memory_format:  # module.to() takes one format for all, and buffers too
+        if memory_format:  # module.to() takes one format for all, and converts buffers too
             parameter.data = parameter.data.to(memory_format=memory_format)
 
 
 @HOOKS.register_module()
 class CurvesHook(Hook):
-    """Draws loss and accuracy of training against validation, and learning rates.
+    """Draws loss and accuracy of training and validation, and learning rates.
 
-    After each validation ``training_curves.csv`` gets a row (with the minutes since the
-    training began, pauses between resumed runs left out) and
-    ``training_curves.png`` is drawn anew, both in the work folder. A resumed
-    run goes on with the rows of the epochs before it, which its checkpoint holds.
+    After each validation, ``training_curves.csv`` in the work folder gets a row (with the
+    minutes since the training began, without the pauses between resumed runs) and
+    ``training_curves.png`` is drawn again. A resumed run continues the rows that its
+    checkpoint holds.
     """
 
-    # Before CheckpointHook (VERY_LOW), which saves the point as well.
+    # Before CheckpointHook (VERY_LOW), which saves the new row too.
     priority = 'LOW'
 
     def __init__(self) -> None:
         self._sums: dict[str, list[float]] = {}
         self._rates: dict[str, float] = {}
         self._history: list[dict] = []
-        self._started = 0.0  # so that minutes go on where the resumed run stopped
+        self._started = 0.0
         self._resumed: dict | None = None
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Adds the curves, and the means of the epoch so far."""
+        """Adds the curves, and the values of the current epoch."""
         checkpoint['curves'] = dict(history=self._history, sums=self._sums,
                                     rates=self._rates, minutes=self._minutes())
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Takes the curves up when a training is resumed."""
+        """Loads the curves when a training resumes."""
         if runner._resume:
             self._resumed = checkpoint.get('curves')
             if self._resumed:
                 _check_curves(self._resumed)
 
     def before_train(self, runner) -> None:
-        """Goes on with the curves of the run that is resumed."""
+        """Continues the curves of the resumed training."""
         path = Path(runner.work_dir) / 'training_curves.csv'
         minutes = 0
         if self._resumed:
             self._history = list(self._resumed['history'])
             self._sums, self._rates = self._resumed['sums'], self._resumed['rates']
             minutes = self._resumed['minutes']
-            if self._history:  # it may have been killed before it wrote them
-                self._write(Path(runner.work_dir), Path(runner.cfg.filename).stem)
-        elif runner.epoch and path.is_file():
+            if self._history:  # a killed run may not have written them
+                self.after_val(runner)
+        elif runner.epoch and path.is_file():  # a checkpoint without curves
             self._history = [point for point in read_curves(path)
                              if point['epoch'] <= runner.epoch]
             minutes = self._history[-1].get('minutes', 0) if self._history else 0
@@ -90,12 +89,12 @@ class CurvesHook(Hook):
         return round((time.monotonic() - self._started) / 60, 4)
 
     def before_train_epoch(self, runner) -> None:
-        """Starts the means of an epoch, unless the rest of one is resumed."""
+        """Starts the means of an epoch, unless its rest is resumed."""
         if not getattr(runner.train_loop, 'resumes_within_epoch', False):
             self._sums = {'loss': [], 'top1': []}
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Keeps the learning rates; the last ones used in an epoch stand for it."""
+        """Keeps the learning rates; an epoch shows its last ones."""
         self._rates = learning_rates(runner.optim_wrapper)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -105,7 +104,7 @@ class CurvesHook(Hook):
                 self._sums[name].append(outputs[key].item())
 
     def after_val_epoch(self, runner, metrics=None) -> None:
-        """Adds a point."""
+        """Adds a row."""
         point = {'epoch': runner.epoch}
         for name, values in self._sums.items():
             if values:
@@ -115,18 +114,17 @@ class CurvesHook(Hook):
         point.update(self._rates, minutes=self._minutes())
         self._history.append(point)
 
-    def after_val(self, runner) -> None:
-        """Draws: after the checkpoint, which a failing picture must not cost."""
-        self._write(Path(runner.work_dir), Path(runner.cfg.filename).stem)
-
     @master_only
-    def _write(self, folder: Path, title: str) -> None:
+    def after_val(self, runner) -> None:
+        """Writes and draws: after the checkpoint, so that a failure costs no weights."""
+        folder = Path(runner.work_dir)
         write_curves(folder / 'training_curves.csv', self._history)
-        plot_training_curves(folder / 'training_curves.png', self._history, title)
+        plot_training_curves(folder / 'training_curves.png', self._history,
+                             Path(runner.cfg.filename).stem)
 
 
 def _check_curves(curves: dict) -> None:
-    """Raises what Python does where curves in a checkpoint have another form."""
+    """Raises a TypeError or KeyError where curves in a checkpoint have another form."""
     lists = [*curves['sums'].values(), curves['rates'].values(), [curves['minutes']],
              *(point.values() for point in curves['history']),
              [point['epoch'] for point in curves['history']]]
@@ -139,8 +137,8 @@ def _check_curves(curves: dict) -> None:
 class LearningRatesHook(RuntimeInfoHook):
     """Logs the learning rate of every parameter group.
 
-    mmengine's hook logs the first group's alone. Where all rates are equal there is one,
-    ``lr``; otherwise one a group, such as ``backbone_lr``.
+    mmengine's hook logs that of the first group. Here, equal rates are logged once as
+    ``lr``, others by group, such as ``backbone_lr``.
     """
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
@@ -151,9 +149,9 @@ class LearningRatesHook(RuntimeInfoHook):
 
 
 def learning_rates(optim_wrapper) -> dict[str, float]:
-    """Returns the current learning rates: ``lr``, or one ``NAME_lr`` a group.
+    """Returns the current learning rates: ``lr``, or ``NAME_lr`` of each group.
 
-    Groups that differ in weight decay alone (``NAME.no_decay``) are one.
+    Groups that differ in weight decay only (``NAME.no_decay``) count as one.
     """
     rates = {}
     for i, group in enumerate(optim_wrapper.optimizer.param_groups):
@@ -166,14 +164,14 @@ def learning_rates(optim_wrapper) -> dict[str, float]:
 
 @HOOKS.register_module()
 class ClassWeightsHook(Hook):
-    """Weighs the loss of each class inversely to its training clips.
+    """Weights the loss of each class inversely to its training clips.
 
-    The weights are scikit-learn's 'balanced' ones, ``N / (K * clips of the class)``, over
-    the K classes that occur: 1 for all where classes are equally frequent. They are
-    computed from the training split, so a resumed run has the same.
+    The weights are scikit-learn's 'balanced' ones, ``N / (K * clips of the class)`` for the
+    K classes that occur. They follow from the training split, so that a resumed run has
+    the same.
 
     Raises:
-        HRI30Error: the head's loss takes no class weights.
+        HRI30Error: the loss of the head has no class weights.
     """
 
     def before_train(self, runner) -> None:

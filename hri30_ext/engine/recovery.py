@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..compat import load_from_local
+from ..checkpoints import load_from_local
 from ..errors import HRI30Error, first_cases
 from .loops import STAGES, WITHIN_EPOCH
 

@@ -1,10 +1,9 @@
-"""The runner: mmengine's, with loading that is checked and a readable console."""
+"""mmengine's runner, with checked checkpoints and a readable console."""
 
 import contextlib
 import functools
 import logging
 import sys
-from collections.abc import Iterator
 
 import torch
 from mmengine.logging import MMLogger
@@ -12,33 +11,29 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model
 
 from ..errors import HRI30Error, first_cases
+from ..hardware import unwrap
 from ..utils.fileio import disk_full, ran_out_of_disk
-from ..utils.text import printable
-from .fine_tuning import unwrap
-from .loops import ResumableTrainLoop
-from .schedules import Horizon
+from .loops import ResumableTrainLoop, explain_other_form
+from .schedules import InitialSchedules
 
-#: Upstream's notes at every start that nobody can act on.
+#: Messages of mmengine that no user can act on.
 _NOISE = ('The prefix is not set', 'FileClient', 'HardDiskBackend',
           'Distributed training is not used', 'Exp name:',
-          # They are not: the training loop restores them, or says so.
+          # Not so: the training loop restores them, or warns.
           'the gradient of some iterations is lost')
 
 
-class _ForPeople(logging.Filter):
-    """Keeps dumps of many lines and noise off the console; the log file has them."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        if record.levelno <= logging.INFO and message.count('\n') > 12:
-            return False
-        return not any(noise in message for noise in _NOISE)
+def _is_for_console(record: logging.LogRecord) -> bool:
+    """Keeps long dumps and noise off the console; the log file has them."""
+    message = record.getMessage()
+    is_dump = record.levelno <= logging.INFO and message.count('\n') > 12
+    return not is_dump and not any(noise in message for noise in _NOISE)
 
 
 def _end_on_full_disk(handler: logging.FileHandler, record: logging.LogRecord) -> None:
-    """Ends the run where its log cannot be written: its checkpoints could not either.
+    """Ends the run if its log cannot be written: no checkpoint could be either.
 
-    Python would print a traceback for each line, and go on.
+    Python would print a traceback for each line, and continue.
     """
     error = sys.exc_info()[1]
     if ran_out_of_disk(error):
@@ -47,61 +42,61 @@ def _end_on_full_disk(handler: logging.FileHandler, record: logging.LogRecord) -
 
 
 class HRI30Runner(Runner):
-    """mmengine's runner, which believes no checkpoint unseen.
+    """mmengine's runner, which compares a checkpoint with the model before loading it.
 
-    - ``load_from`` in training: the backbone must fit, the head may be new; one
-      line says what was taken.
-    - Resuming and testing: every weight must fit, and so must the classes.
-    - ``deterministic`` warns where an operation has no deterministic form.
-    - The console shows no environment and config dumps; the log file has them.
+    - ``load_from`` in training: the backbone must fit, the head may be new; one line says
+      what was loaded.
+    - Resuming and testing: every weight and the classes must fit.
+    - ``deterministic`` warns about operations without a deterministic form.
+    - The console shows no dumps of environment and config; the log file has them.
     """
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """Builds the logger, with a console for people."""
+        """Builds the logger, with a readable console."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
-                handler.addFilter(_ForPeople())
+                handler.addFilter(_is_for_console)
             elif isinstance(handler, logging.FileHandler):
                 handler.handleError = functools.partial(_end_on_full_disk, handler)
         return logger
 
     def set_randomness(self, seed, diff_rank_seed=False, deterministic=False) -> None:
-        """Sets the seed of all generators, and deterministic operations if asked.
+        """Sets the seed of all generators, and deterministic operations on request.
 
-        mmengine's lets an operation that has no deterministic form end the training;
-        on CUDA that is the gradient of MaxPool3d, which SlowOnly has. Here torch warns,
-        and names it.
+        In mmengine, an operation without a deterministic form ends the training; on CUDA
+        that is the gradient of MaxPool3d, which SlowOnly has. Here torch warns and names
+        it.
         """
         super().set_randomness(seed, diff_rank_seed, deterministic)
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
-        """Resumes, with the optimizer's state in the layout of the parameters.
+        """Resumes a training.
 
-        Under settings that give other batches, learning rates are those of a whole training
-        of these settings.
+        With settings that give other batches, learning rates are those of a complete
+        training with these settings.
 
         Raises:
-            HRI30Error: the checkpoint is of another model, other classes or another
-                optimizer, or was not saved by a training.
+            HRI30Error: the checkpoint has another model, other classes or another
+                optimizer, or is not of a training.
         """
-        horizon = Horizon(self)
+        schedules = InitialSchedules(self)
         with explain_other_form(filename):
             super().resume(filename, *args, **kwargs)
             _check_optimizer(self.optim_wrapper.optimizer, filename)
             match_layouts(self.optim_wrapper.optimizer)
-            horizon.keep()
+            schedules.adapt()
 
     def save_checkpoint(self, *args, save_optimizer: bool = True, **kwargs) -> None:
-        """Saves, and where it may be resumed from says where the training stands.
+        """Saves a checkpoint; one with the optimizer also holds the position.
 
-        Args are those of :meth:`mmengine.runner.Runner.save_checkpoint`. To be called by
-        all processes.
+        All processes must call it. Args are those of
+        :meth:`mmengine.runner.Runner.save_checkpoint`.
         """
         loop = self.train_loop
-        with (loop.describe() if save_optimizer and isinstance(loop, ResumableTrainLoop)
-              else contextlib.nullcontext()):
+        with (loop.add_progress() if save_optimizer and isinstance(
+                loop, ResumableTrainLoop) else contextlib.nullcontext()):
             super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
 
     def load_checkpoint(self, filename, map_location='cpu', strict=False,
@@ -111,8 +106,7 @@ class HRI30Runner(Runner):
         Args and returns are those of :meth:`mmengine.runner.Runner.load_checkpoint`.
 
         Raises:
-            HRI30Error: the checkpoint is of another model or other classes, or of a form
-                that none has.
+            HRI30Error: the checkpoint has another model, other classes or another form.
         """
         checkpoint = _load_checkpoint(filename, map_location=map_location)
         if self._resume:
@@ -123,7 +117,7 @@ class HRI30Runner(Runner):
             message = fit_weights(checkpoint, model, str(filename),
                                   new_head_allowed=fine_tuning,
                                   classes=self.cfg.get('classes'))
-            # After the new head is in: averaged weights start from the same ones.
+            # With the new head: averaged weights start from the same.
             self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
             checkpoint = _load_checkpoint_to_model(
                 model, checkpoint, strict, revise_keys=list(revise_keys))
@@ -132,63 +126,38 @@ class HRI30Runner(Runner):
         return checkpoint
 
 
-@contextlib.contextmanager
-def explain_other_form(filename: str) -> Iterator[None]:
-    """Says that a checkpoint has not the form that it should have.
-
-    What is read of one has many parts, each with a form of its own, and whoever wrote the
-    file may have put anything there: what Python says of it is said of the file.
-
-    Args:
-        filename (str): The checkpoint that is used within.
-
-    Raises:
-        HRI30Error: a part of it was of another type, or absent.
-    """
-    try:
-        yield
-    except (AssertionError, AttributeError, IndexError, KeyError, TypeError,
-            ValueError) as error:
-        text = printable(' '.join(str(error).split()))[:200]
-        raise HRI30Error(
-            f'{filename}: a part of it is not as a checkpoint of this config has it '
-            f'({type(error).__name__}: {text}).\nExpected one that a training with the '
-            'same model and optimizer has saved; take another.') from error
-
-
 def _check_optimizer(optimizer: torch.optim.Optimizer, filename: str) -> None:
-    """Refuses the state of another optimizer, of which torch takes what it finds."""
+    """Refuses the state of another optimizer, which torch loads without an error."""
     for group in optimizer.param_groups:
         missing = sorted(optimizer.defaults.keys() - group.keys())
         if missing:
             raise HRI30Error(
                 f'{filename}: its optimizer is no {type(optimizer).__name__}: it has no '
-                f'{", ".join(missing)}.\nExpected a checkpoint of this optimizer. To '
-                'resume, set the one that it was trained with; to begin anew from its '
-                f'weights, set load_from={filename}.')
+                f'{", ".join(missing)}.\nTo resume, set the optimizer that it was trained '
+                f'with; to start from its weights, set load_from={filename}.')
 
 
 def _check_resumable(checkpoint, filename: str, logger: MMLogger) -> None:
-    """Refuses what no training can go on from; see :meth:`HRI30Runner.load_checkpoint`."""
+    """Refuses a checkpoint that no training can resume from."""
     meta = checkpoint.get('meta')
     counts = [meta.get('epoch'), meta.get('iter')] if isinstance(meta, dict) else [None]
     if any(type(count) is not int or count < 0 for count in counts) or not isinstance(
             checkpoint.get('message_hub'), dict):
-        raise HRI30Error(f'{filename}: no training can go on from it: it does not say how '
-                         'far it had come.\nExpected a checkpoint of a training; to start '
-                         'from its weights, set load_from.')
+        raise HRI30Error(f'{filename}: cannot be resumed from: it has no epoch and '
+                         'iteration.\nExpected a checkpoint of a training; to start from '
+                         'its weights, set load_from.')
     if 'optimizer' not in checkpoint:
-        logger.warning(f'{filename}: has no state of an optimizer, which begins anew. '
+        logger.warning(f'{filename}: has no optimizer state, which starts from zero. '
                        'Expected epoch_N.pth or within_epoch.pth; the best has weights '
-                       'alone.')
+                       'only.')
 
 
 def match_layouts(optimizer: torch.optim.Optimizer) -> None:
     """Stores an optimizer's state in the memory layout of its parameters.
 
-    torch's fused optimizers walk parameter, gradient and state as they lie in memory, and
-    do not look whether they lie alike (seen in torch 2.13: wrong weights, and no error). A
-    state that was saved under another ``memory_format`` would therefore be misread.
+    torch's fused optimizers step through parameter, gradient and state in memory order,
+    without comparing their layouts (torch 2.13 computed wrong weights without an error). A
+    state saved with another ``memory_format`` would be misread.
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
@@ -206,46 +175,43 @@ def fit_weights(checkpoint: dict, model, filename: str, new_head_allowed: bool,
     """Compares a checkpoint with a model, and makes a new head loadable.
 
     Args:
-        checkpoint (dict): With ``state_dict``, or a state dict itself. Where
-            the head is new, its weights are replaced by the model's own.
-        model (torch.nn.Module): What the weights are for.
+        checkpoint (dict): With ``state_dict``, or a state dict itself. Weights of a head
+            that does not fit are replaced by the model's own.
+        model (torch.nn.Module): The model to load into.
         filename (str): For messages.
-        new_head_allowed (bool): Whether the head may be missing or of another
-            size, as for fine-tuning.
-        classes (Sequence[str], optional): Compared with those the checkpoint
-            was trained on, where it says them and no new head is allowed.
+        new_head_allowed (bool): Whether the head may be missing or have another size, as
+            in fine-tuning.
+        classes (Sequence[str], optional): Compared with the classes in the checkpoint,
+            unless a new head is allowed.
 
     Returns:
         str: One line that says what is loaded.
 
     Raises:
-        HRI30Error: backbone or, where it may not be new, head do not fit.
+        HRI30Error: the backbone or, unless it may be new, the head does not fit.
     """
     if not isinstance(checkpoint, dict):
         raise HRI30Error(f'{filename}: holds a {type(checkpoint).__name__}, expected a '
                          'checkpoint with a state_dict.')
     weights = checkpoint.get('state_dict', checkpoint)
-    stripped = {name.removeprefix('module.'): name for name in weights}
+    stored = {name.removeprefix('module.'): name for name in weights}
     own = model.state_dict()
-    # What a model computes when it is built (position embeddings of fixed waves, window
-    # indices) may be missing; BatchNorm's statistics are learnt and may not.
-    computed = {name for name, _ in model.named_buffers()
-                if not name.endswith(('running_mean', 'running_var'))}
+    # Buffers that a model computes (position embeddings, window indices) may be missing;
+    # BatchNorm's statistics may not.
+    optional = {name for name, _ in model.named_buffers() if name not in stored
+                and not name.endswith(('running_mean', 'running_var'))}
+    shapes = {name: getattr(weights[key], 'shape', None) for name, key in stored.items()}
     unfit = [name for name, tensor in own.items()
-             if not (name in computed and name not in stripped) and (
-                 name not in stripped
-                 or getattr(weights[stripped[name]], 'shape', None) != tensor.shape)]
-    surplus = [name for name in stripped if name not in own]
-    wrong = [name for name in unfit if not (new_head_allowed and _is_head(name))]
-    wrong += [f'{name} (surplus)' for name in surplus
-              if not (new_head_allowed and _is_head(name))]
+             if name not in optional and shapes.get(name) != tensor.shape]
+    surplus = [name for name in stored if name not in own]
+    wrong = [name for name in (*unfit, *(f'{name} (surplus)' for name in surplus))
+             if not (new_head_allowed and _is_head(name))]
     if wrong:
         raise HRI30Error(
             f'{filename}: is of another model: {len(wrong)} weights do not fit '
             f'{type(model).__name__} with {type(model.backbone).__name__}:\n'
-            f'{first_cases(wrong)}\n'
-            'Expected the checkpoint of this config; name the config that it was '
-            'trained with.')
+            f'{first_cases(wrong)}\nExpected a checkpoint of this config; use the config '
+            'that it was trained with.')
     trained_on = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
     trained_on = list(trained_on.get('classes') or [])
     if not new_head_allowed and classes and trained_on and trained_on != list(classes):
@@ -255,10 +221,9 @@ def fit_weights(checkpoint: dict, model, filename: str, new_head_allowed: bool,
             f'{filename}: was trained on other classes:\n{first_cases(differing)}\n'
             'Expected the same names in the same order; set classes to them.')
     new = [name for name in unfit if _is_head(name)]
-    for name in new:
-        weights[name] = own[name]
+    weights.update({name: own[name] for name in new})
     for name in surplus:
-        del weights[stripped[name]]
+        del weights[stored[name]]
     backbone = sum(not _is_head(name) for name in own)
     head = ', '.join(f'{name} {tuple(own[name].shape)}' for name in new)
     return (f'Loaded {filename}: {backbone} backbone tensors, '

@@ -1,7 +1,7 @@
-"""Learning rates and counts of a training that goes on under other settings.
+"""Learning rates of a training that resumes with other settings.
 
-mmengine's schedules take all from the checkpoint, the length of the training as well: with
-other batches, epochs or processes they would go on to count those that there were.
+mmengine's schedules load everything from the checkpoint, the length of the training
+included, and would ignore other batches, epochs or processes.
 """
 
 import warnings
@@ -9,28 +9,27 @@ import warnings
 from .loops import ResumableTrainLoop
 
 
-def keep_up(schedulers, batch: int, batches: int, full_batches: int) -> None:
-    """Advances schedules that count the steps of full clips by all but the last of a batch.
+def advance_schedules(schedulers, batch: int, batches: int, full_batches: int) -> None:
+    """Advances schedules that count steps of full clips, by all but the last step.
 
     Args:
         schedulers (list): mmengine's.
-        batch (int): Which one of the epoch, 0 being the first.
-        batches (int): Of this epoch.
-        full_batches (int): Of an epoch of full clips.
+        batch (int): Index of the batch in its epoch.
+        batches (int): Batches of this epoch.
+        full_batches (int): Batches of an epoch of full clips.
     """
-    passed = (batch + 1) * full_batches // batches - batch * full_batches // batches
+    steps = (batch + 1) * full_batches // batches - batch * full_batches // batches
     for scheduler in schedulers:
         if not scheduler.by_epoch:
-            for _ in range(passed - 1):  # ParamSchedulerHook adds the last
+            for _ in range(steps - 1):  # ParamSchedulerHook adds the last
                 scheduler.step()
 
 
-class Horizon:
-    """The schedules of a new training, before it takes up a checkpoint.
+class InitialSchedules:
+    """The schedules and learning rates of a new training, before it loads a checkpoint.
 
     Args:
-        runner (Runner): mmengine's, whose optimizer and schedules are built, and not yet
-            resumed.
+        runner (Runner): mmengine's, with its optimizer and schedules built.
     """
 
     def __init__(self, runner) -> None:
@@ -42,38 +41,37 @@ class Horizon:
         self._rates = [{name: group[name] for name in names if name in group}
                        for group in runner.optim_wrapper.param_groups]
 
-    def keep(self) -> None:
-        """Puts a training that was resumed where a whole one of its settings would be.
+    def adapt(self) -> None:
+        """Moves a resumed training to where a complete one with its settings would be.
 
-        Nothing is done where the checkpoint is of a training of as many epochs and batches:
-        it then goes on bit for bit.
+        Does nothing if the checkpoint's training has as many epochs and batches: it then
+        resumes bit for bit.
         """
         runner, loop = self.runner, self.runner.train_loop
         if not isinstance(loop, ResumableTrainLoop):
             return
-        # What the checkpoint has brought; LearningRatesHook sets them as training begins.
-        then = [runner.message_hub.runtime_info.get(name)
-                for name in ('max_epochs', 'max_iters')]
-        now = [loop.max_epochs, loop.max_iters]
-        seen = loop.seen_batches
-        iteration = sum(loop.epoch_batches[:loop.epoch]) + seen
-        if then == now and iteration == loop.iter:
+        # From the checkpoint; LearningRatesHook replaces them when the training starts.
+        info = runner.message_hub.runtime_info
+        before = info.get('max_epochs'), info.get('max_iters')
+        now = loop.max_epochs, loop.max_iters
+        iteration = sum(loop.epoch_batches[:loop.epoch]) + loop.seen_batches
+        if before == now and iteration == loop.iter:
             return
         loop.move_to(iteration)
         if any(getattr(scheduler, 'need_val_args', False) for scheduler in
                self._schedulers):
-            told = 'its learning rates follow the validation, and go on as they were'
+            rates = 'its learning rates follow the validation, and stay as they are'
         else:
-            self._replay(loop.epoch_batches[:loop.epoch], seen)
+            self._replay()
             largest = max(group['lr'] for group in runner.optim_wrapper.param_groups)
-            told = ('its learning rates are those that a whole training of these settings '
-                    f'has there, {largest:.3g} the largest')
+            rates = ('its learning rates are those of a complete training with these '
+                     f'settings, {largest:.3g} the largest')
         runner.logger.info(
-            f'The training was of {then[0]} epochs and {then[1]} batches, and now is of '
-            f'{now[0]} and {now[1]}. It goes on after batch {iteration}; {told}')
+            f'The training had {before[0]} epochs and {before[1]} batches, and now has '
+            f'{now[0]} and {now[1]}. It resumes after batch {iteration}; {rates}')
 
-    def _replay(self, lengths: list[int], seen: int) -> None:
-        """Advances the schedules from the beginning through epochs and some batches."""
+    def _replay(self) -> None:
+        """Advances the schedules from the start to the current batch."""
         loop = self.runner.train_loop
         for group, rates in zip(self.runner.optim_wrapper.param_groups, self._rates,
                                 strict=True):
@@ -81,17 +79,18 @@ class Horizon:
         for scheduler, state in zip(self._schedulers, self._states, strict=True):
             scheduler.load_state_dict(state)
         with warnings.catch_warnings():
-            # That the optimizer has taken no step before its schedules.
+            # That the optimizer has not stepped before its schedules.
             warnings.simplefilter('ignore', UserWarning)
-            for length in lengths:
+            for length in loop.epoch_batches[:loop.epoch]:
                 self._replay_batches(length, length)
                 self._step(by_epoch=True)
-            if seen:
-                self._replay_batches(seen, loop.epoch_batches[loop.epoch])
+            if loop.seen_batches:
+                self._replay_batches(loop.seen_batches, loop.epoch_batches[loop.epoch])
 
     def _replay_batches(self, count: int, length: int) -> None:
         for batch in range(count):
-            keep_up(self._schedulers, batch, length, self.runner.train_loop.full_batches)
+            advance_schedules(self._schedulers, batch, length,
+                              self.runner.train_loop.full_batches)
             self._step(by_epoch=False)
 
     def _step(self, by_epoch: bool) -> None:

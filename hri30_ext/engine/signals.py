@@ -1,4 +1,4 @@
-"""Signals that ask a run to end."""
+"""Signals that ask a run to stop."""
 
 import os
 import signal
@@ -6,24 +6,23 @@ import threading
 import time
 from collections.abc import Callable
 
-#: Ctrl-C, what systems send before they kill, what Slurm is asked to send before, and what
-#: a terminal sends when it is closed.
+#: From Ctrl-C, from a system or Slurm before it kills, and from a closed terminal.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 class StopRequest:
-    """Takes notice of the first signal that asks to end; a later one ends at once.
+    """Notes the first signal that asks to stop; a second one ends the process.
 
-    A context: outside of it, signals do what they did before. Those that are ignored, as
-    nohup has it, stay so. Without effect in other threads than the main one, which alone
-    can have handlers.
+    A context manager: outside of it, the previous handlers are active. Signals that were
+    ignored, as under nohup, stay ignored. Has no effect outside of the main thread, the
+    only one that can have handlers.
 
     Args:
-        on_signal (Callable): Called with the number of the first signal, within its
-            handler; may raise.
+        on_signal (Callable): The handler calls it with the number of the first signal; it
+            may raise.
 
     Attributes:
-        number (int): Of the signal that came, 0 while none did.
+        number (int): Number of the signal, 0 before one came.
     """
 
     def __init__(self, on_signal: Callable[[int], None] = lambda number: None) -> None:
@@ -46,7 +45,7 @@ class StopRequest:
 
     def _handle(self, number: int, frame) -> None:
         if self.number:
-            # The same one may come twice: to every process of the job, and passed on.
+            # One signal can arrive twice: sent to every process of a job, and passed on.
             if time.monotonic() - self._asked_at > 2:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
@@ -56,21 +55,19 @@ class StopRequest:
 
 
 def leave_signals_to_parent(initialize: Callable | None, worker: int) -> None:
-    """Prepares a loading process: the training process alone answers to signals.
+    """Makes a loading process ignore signals that are not from its training process.
 
-    And it alone ends this one, with SIGTERM.
-
-    Ctrl-C, Slurm and systemd send them to every process of a job. A loading process that
-    ended would take the training with it before it is saved.
+    Ctrl-C, Slurm and systemd signal every process of a job. A loading process that ended
+    would end the training before it is saved.
 
     Args:
-        initialize (Callable, optional): The ``worker_init_fn`` that there was.
+        initialize (Callable, optional): The previous ``worker_init_fn``.
         worker (int): Number of the process.
     """
     parent = os.getppid()
 
     def wait() -> None:
-        # Only this tells who has sent a signal.
+        # Only sigwaitinfo tells who has sent a signal.
         while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
             pass
         os._exit(0)

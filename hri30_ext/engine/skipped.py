@@ -1,6 +1,5 @@
-"""What became of the clips that could not be read in a training."""
+"""The list of clips that could not be read during a training."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,185 +21,168 @@ class TooManySkipped(HRI30Error):
     exit_code = 3
 
 
-class _Entry(NamedTuple):
+class _Clip(NamedTuple):
     """A clip that could not be read."""
+
     video: str
     reason: str  # the first one
     times: int
-    training: bool  # or of the validation
+    training: bool  # otherwise of the validation
 
 
 @HOOKS.register_module()
 class SkippedVideosHook(Hook):
-    """Names each clip that could not be read, once, and ends a training that has too many.
+    """Names each clip that cannot be read, once, and ends a training with too many.
 
-    Training goes on with another clip in its place (see
-    :class:`~hri30_ext.datasets.HRI30Dataset`), validation without its score. The clips are
-    listed in ``skipped_videos.csv`` in the work folder, with the number of samples that
-    each has cost; a resumed training goes on with its list.
+    The dataset replaces such a clip in training and leaves it without a score in validation
+    (see :class:`~hri30_ext.datasets.HRI30Dataset`). ``skipped_videos.csv`` in the work
+    folder lists the clips and the number of lost samples; a resumed training continues the
+    list.
 
     Args:
-        max_skipped (float): Share of the training clips that may be unreadable: 0 for
-            none, 1 for all. One process ends as soon as more are known, several at the end
-            of the epoch.
+        max_skipped (float): Share of the training clips that may be unreadable, in [0, 1].
+            One process ends as soon as there are more, several at the end of the epoch.
 
     Raises:
-        HRI30Error: the share is none.
-        TooManySkipped: more could not be read.
+        TooManySkipped: more clips could not be read.
     """
 
     # Before the checkpoint hook (VERY_LOW), which saves the list.
     priority = 'LOW'
 
     def __init__(self, max_skipped: float = 0.05) -> None:
-        if isinstance(max_skipped, bool) or not isinstance(max_skipped, int | float) or (
-                not 0 <= max_skipped <= 1):
-            raise HRI30Error(f'max_skipped={max_skipped!r}: expected the share of the '
-                             'training clips that may be unreadable, from 0 to 1, such as '
-                             '0.05.')
         self.max_skipped = max_skipped
-        self._all: dict[str, _Entry] = {}  # by file; of all processes, when last asked
-        self._own: dict[str, _Entry] = {}  # of this one, since then
+        self._all: dict[str, _Clip] = {}  # by file; of all processes, up to the last gather
+        self._own: dict[str, _Clip] = {}  # of this process, since then
+        self._before_validation: dict[str, _Clip] = {}
         self._named: set[str] = set()
-        self._before_validation: dict[str, _Entry] = {}
+
+    @property
+    def clips(self) -> dict[str, _Clip]:
+        """The known clips, by file."""
+        return _merge(self._all, self._own)
 
     # ---- Collecting ---------------------------------------------------------------------
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Takes up what a batch was made without."""
-        for sample in _samples(data_batch):
+        """Collects the clips that were replaced in a batch."""
+        for sample in data_batch['data_samples']:
             for video, filename, reason in sample.get('skipped', ()):
-                self._add(filename, _Entry(video, reason, 1, True))
-        # Where there are others, they would wait for this one.
+                self._add(filename, _Clip(video, reason, 1, True))
+        # With several processes, the others would wait for this one.
         if self._name_new(runner) and runner.world_size == 1:
             self._check(runner)
 
     def before_val_epoch(self, runner) -> None:
-        """Remembers what there was before."""
+        """Remembers the clips before the validation."""
         self._before_validation = self._own
 
-    def leave_validation(self) -> None:
-        """Forgets the clips of a validation that is left, and will be done anew."""
+    def undo_validation(self) -> None:
+        """Forgets the clips of a validation that stops and will run again."""
         self._own = self._before_validation
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Takes up the clips of a batch that get no score."""
-        for sample in _samples(data_batch):
+        """Collects the clips of a batch without a score."""
+        for sample in data_batch['data_samples']:
             if 'failed' in sample:
-                self._add(sample.filename, _Entry(sample.video_id, sample.failed, 1, False))
+                self._add(sample.filename, _Clip(sample.video_id, sample.failed, 1, False))
         self._name_new(runner)
 
     def after_train_epoch(self, runner) -> None:
-        """Adds up over the processes."""
+        """Combines the processes' lists, and ends the training if there are too many."""
         self.gather(runner)
         self._check(runner)
 
     def after_val_epoch(self, runner, metrics=None) -> None:
-        """Adds up over the processes."""
+        """Combines the processes' lists."""
         self.gather(runner)
 
-    def _add(self, filename: str, entry: _Entry) -> None:
-        self._own = _added(self._own, {filename: entry})
+    def _add(self, filename: str, clip: _Clip) -> None:
+        self._own = _merge(self._own, {filename: clip})
 
     def gather(self, runner) -> None:
-        """Adds up over the processes; to be called by all."""
-        for found in all_gather_object(self._own):
-            self._all = _added(self._all, found)
+        """Combines the processes' lists; all processes must call it."""
+        for clips in all_gather_object(self._own):
+            self._all = _merge(self._all, clips)
         self._own = {}
         self._name_new(runner)
         self._write(runner)
 
-    @property
-    def entries(self) -> dict[str, _Entry]:
-        """What is known here, by file."""
-        return _added(self._all, self._own)
-
-    # ---- Telling ------------------------------------------------------------------------
+    # ---- Reporting ----------------------------------------------------------------------
 
     def _name_new(self, runner) -> bool:
-        """Logs clips that were not known, and returns whether there are any."""
-        new = [filename for filename in (*self._all, *self._own)
-               if filename not in self._named]
+        """Logs new clips; returns whether there are any."""
+        clips = self.clips
+        new = [filename for filename in clips if filename not in self._named]
         self._named.update(new)
-        if not new or not is_main_process():
-            return bool(new)
-        entries = self.entries
-        for filename in new:
-            entry = entries[filename]
-            runner.logger.warning(
-                f'{printable(filename)}: {entry.reason} '
-                + ('Another clip takes its place.' if entry.training
-                   else 'It is not scored.'))
-        self._write(runner)
-        return True
+        if new and is_main_process():
+            for filename in new:
+                runner.logger.warning(
+                    f'{printable(filename)}: {clips[filename].reason} '
+                    + ('Another clip takes its place.' if clips[filename].training
+                       else 'It is not scored.'))
+            self._write(runner)
+        return bool(new)
 
     def _write(self, runner) -> None:
-        entries = self.entries
-        if entries and is_main_process():
+        clips = self.clips
+        if clips and is_main_process():
             atomic_write_text(Path(runner.work_dir) / SKIPPED, format_csv(
                 ('Video', 'File', 'Reason', 'Times'),
-                [(entry.video, filename, entry.reason, entry.times)
-                 for filename, entry in sorted(entries.items())]))
+                [(clip.video, filename, clip.reason, clip.times)
+                 for filename, clip in sorted(clips.items())]))
 
     def _check(self, runner) -> None:
-        skipped = {name: entry for name, entry in self.entries.items() if entry.training}
+        skipped = [(name, clip) for name, clip in self.clips.items() if clip.training]
         total = len(runner.train_dataloader.dataset)
         if len(skipped) <= self.max_skipped * total:
             return
         self._write(runner)
-        filename, entry = next(iter(skipped.items()))
+        filename, clip = skipped[0]
         raise TooManySkipped(
             f'{len(skipped)} of {total} training clips could not be read, more than '
             f'max_skipped={self.max_skipped:g} allows, such as\n  {printable(filename)}: '
-            f'{entry.reason}\nAll are in {Path(runner.work_dir) / SKIPPED}. Replace them, '
-            'or move them aside with tools/data/check.py --fix; or set max_skipped higher.')
+            f'{clip.reason}\nAll are in {Path(runner.work_dir) / SKIPPED}. Replace them, '
+            'or leave them out with tools/data/check.py --fix; or raise max_skipped.')
 
     def summary(self, runner) -> str:
-        """Says how many clips could not be read, and where they are listed; or nothing."""
-        entries = self.entries.values()
-        if not entries:
-            return ''
-        skipped = sum(entry.training for entry in entries)
-        parts = [f'{count} {name} clips' for count, name in
-                 ((skipped, 'training'), (len(entries) - skipped, 'validation')) if count]
+        """Returns a line with the number of unreadable clips, or an empty text."""
+        training = sum(clip.training for clip in self.clips.values())
+        validation = len(self.clips) - training
+        parts = [f'{count} {name} clips' for count, name in (
+            (training, 'training'), (validation, 'validation')) if count]
         return (f'{" and ".join(parts)} could not be read: '
-                f'{Path(runner.work_dir) / SKIPPED}')
+                f'{Path(runner.work_dir) / SKIPPED}' if parts else '')
 
-    # ---- Beginning, resuming, ending ----------------------------------------------------
+    # ---- Starting, resuming, ending -----------------------------------------------------
 
     def before_train(self, runner) -> None:
-        """Removes the list of another run; takes up that of the run that is resumed."""
-        if not is_main_process():
-            return
-        (Path(runner.work_dir) / SKIPPED).unlink(missing_ok=True)
-        self._write(runner)
+        """Replaces the list of an earlier training by that of the resumed one."""
+        if is_main_process():
+            (Path(runner.work_dir) / SKIPPED).unlink(missing_ok=True)
+            self._write(runner)
 
     def after_train(self, runner) -> None:
-        """Writes the last numbers."""
+        """Writes the final numbers."""
         self._write(runner)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Adds the list."""
         checkpoint['skipped_videos'] = {
-            filename: list(entry) for filename, entry in self.entries.items()}
+            filename: list(clip) for filename, clip in self.clips.items()}
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Takes the list up when a training is resumed."""
+        """Loads the list when a training resumes."""
         if runner._resume:
-            self._all = {filename: _Entry(*entry) for filename, entry
+            self._all = {filename: _Clip(*clip) for filename, clip
                          in checkpoint.get('skipped_videos', {}).items()}
             self._named = set(self._all)
 
 
-def _samples(data_batch: dict | None) -> Iterable:
-    return data_batch.get('data_samples', ()) if isinstance(data_batch, dict) else ()
-
-
-def _added(known: dict[str, _Entry], found: dict[str, _Entry]) -> dict[str, _Entry]:
-    """Returns both lists as one; the first reason and the first use stay."""
-    both = dict(known)
-    for filename, entry in found.items():
-        before = both.get(filename)
-        both[filename] = entry if before is None else before._replace(
-            times=before.times + entry.times)
-    return both
+def _merge(known: dict[str, _Clip], new: dict[str, _Clip]) -> dict[str, _Clip]:
+    """Returns both lists as one, with the first reason and the sum of the times."""
+    merged = dict(known)
+    for filename, clip in new.items():
+        first = merged.get(filename)
+        merged[filename] = first._replace(times=first.times + clip.times) if first else clip
+    return merged

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import HRI30Error
-from .plots import plot_runs
-from .writers import read_curves
+from ..utils.curves import plot_runs, read_curves
 
 
 def compare_runs(folders: Sequence[str | Path], out: str | Path) -> str:

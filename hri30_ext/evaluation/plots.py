@@ -1,21 +1,12 @@
 """Pictures of results."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..utils.fileio import atomic_path
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    FigureCanvasAgg(figure)
-    with atomic_path(path) as temporary:
-        # No metadata: the same numbers give the same file.
-        figure.savefig(temporary, dpi=100, metadata={'Software': None})
+from ..utils.curves import save_figure
 
 
 def plot_confusion_matrix(path: str | Path, matrix_KK: np.ndarray,
@@ -49,92 +40,4 @@ def plot_confusion_matrix(path: str | Path, matrix_KK: np.ndarray,
     axes.set_ylabel('True class')
     axes.set_title(title, fontsize=11)
     figure.colorbar(image, ax=axes, shrink=.5, label='Share of the true class')
-    _save(figure, path)
-
-
-_CURVES = (('loss', 'Loss'), ('top1', 'Top-1 accuracy'))
-
-
-def is_learning_rate(name: str) -> bool:
-    """Whether a column of the curves is a learning rate."""
-    return name == 'lr' or name.endswith('_lr')
-
-
-def _epoch_panel(figure: Figure, position: int, panels: int, label: str) -> Axes:
-    axes = figure.add_subplot(1, panels, position)
-    axes.set_xlabel('Epoch')
-    axes.set_ylabel(label)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=.3)
-    return axes
-
-
-def _draw(axes: Axes, history: Sequence[dict], column: str, **style) -> None:
-    points = [(point['epoch'], point[column]) for point in history if column in point]
-    if points:
-        axes.plot(*zip(*points, strict=True), marker='.', **style)
-
-
-def plot_training_curves(path: str | Path, history: Sequence[dict],
-                         title: str = '') -> None:
-    """Draws loss and top-1 accuracy, training against validation, and learning rates.
-
-    Args:
-        path (str | Path): The PNG file.
-        history (Sequence[dict]): A point an epoch: ``epoch`` and some of
-            ``train_loss``, ``val_loss``, ``train_top1``, ``val_top1`` and learning
-            rates (``lr``, or ``NAME_lr``).
-        title (str): The name of the run.
-    """
-    rates = list(dict.fromkeys(name for point in history for name in point
-                               if is_learning_rate(name)))
-    figure = Figure(figsize=(14, 4), layout='constrained')
-    for position, (name, label) in enumerate(_CURVES, 1):
-        axes = _epoch_panel(figure, position, 3, label)
-        _draw(axes, history, f'train_{name}', color='tab:blue', label='Training')
-        _draw(axes, history, f'val_{name}', color='tab:orange', label='Validation')
-        _scale(axes, name)
-        if axes.lines:
-            axes.legend()
-    axes = _epoch_panel(figure, 3, 3, 'Learning rate')
-    for name in rates:
-        _draw(axes, history, name, label=name.removesuffix('_lr'))
-    axes.set_ylim(bottom=0)
-    axes.ticklabel_format(axis='y', style='sci', scilimits=(0, 0))
-    if len(rates) > 1:
-        axes.legend()
-    figure.suptitle(title, fontsize=11)
-    _save(figure, path)
-
-
-def _scale(axes: Axes, name: str) -> None:
-    if name == 'top1':
-        axes.set_ylim(-.02, 1.02)
-    else:
-        axes.set_ylim(bottom=0)
-
-def plot_runs(path: str | Path, runs: Mapping[str, Sequence[dict]]) -> None:
-    """Draws the curves of several runs over each other, a colour a run.
-
-    Args:
-        path (str | Path): The PNG file.
-        runs (Mapping[str, Sequence[dict]]): Histories, as in
-            :func:`plot_training_curves`, by the name of the run.
-    """
-    figure = Figure(figsize=(14, 5.2), layout='constrained')
-    lines: dict = {}
-    for position, (name, label) in enumerate(_CURVES, 1):
-        axes = _epoch_panel(figure, position, 2, label)
-        for i, (run, history) in enumerate(runs.items()):
-            colour = f'C{i % 10}'
-            # More than ten runs: the colours come again, dashed.
-            line = ('-', '--', ':')[i // 10 % 3]
-            _draw(axes, history, f'train_{name}', color=colour, alpha=.3, linewidth=1,
-                  markersize=2, linestyle=line)
-            _draw(axes, history, f'val_{name}', color=colour, linestyle=line, label=run)
-        lines = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-        _scale(axes, name)
-    figure.legend(lines.values(), lines, loc='outside lower center', fontsize=9,
-                  ncols=1 if max(map(len, runs), default=0) > 60 else 2)
-    figure.suptitle('Validation (bold) and training (faint)', fontsize=11)
-    _save(figure, path)
+    save_figure(figure, path)

@@ -1,6 +1,5 @@
 """The files of a result folder."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,11 +8,9 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from ..datasets.annotation import Annotation, write_annotations
-from ..errors import HRI30Error
 from ..utils.fileio import atomic_write_text
-from ..utils.reading import open_text
-from ..utils.text import format_csv, unescape_cell
-from .plots import is_learning_rate, plot_confusion_matrix
+from ..utils.text import format_csv
+from .plots import plot_confusion_matrix
 from .results import SCORES, Results
 
 #: What is handed in, and what only labelled clips have.
@@ -98,34 +95,3 @@ def format_per_class(predicted_N: np.ndarray, labels_N: np.ndarray,
             for k, (name, precision, recall, f1, support)
             in enumerate(zip(classes, *columns, strict=True))]
     return format_csv(('Class_ID', 'Class', 'Precision', 'Recall', 'F1', 'Clips'), rows)
-
-
-CURVES = ('epoch', 'minutes', 'train_loss', 'val_loss', 'train_top1', 'val_top1')
-
-
-def write_curves(path: str | Path, history: Sequence[dict]) -> None:
-    """Writes ``training_curves.csv``: a row an epoch, values that are absent empty.
-
-    Columns: :data:`CURVES`, then learning rates, ``lr`` or one ``NAME_lr`` a group.
-    """
-    rates = dict.fromkeys(name for point in history for name in point
-                          if is_learning_rate(name))
-    columns = (*CURVES, *rates)
-    atomic_write_text(path, format_csv(columns, [
-        [point.get(name, '') for name in columns] for point in history]))
-
-
-def read_curves(path: str | Path) -> list[dict]:
-    """Reads what :func:`write_curves` wrote.
-
-    Raises:
-        HRI30Error: no such file, or another one.
-    """
-    try:
-        with open_text(path, 'the training_curves.csv of a work folder') as file:
-            return [{unescape_cell(name): (int if name == 'epoch' else float)(value)
-                     for name, value in row.items() if value}
-                    for row in csv.DictReader(file)]
-    except (ValueError, AttributeError, TypeError) as error:
-        raise HRI30Error(f'{path}: not a table of curves ({str(error)[:160]}).\nExpected '
-                         'the training_curves.csv that tools/train.sh writes.') from error

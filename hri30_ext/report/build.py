@@ -16,7 +16,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from ..errors import HRI30Error
 from ..evaluation.results import SCORES, Results
-from ..evaluation.writers import is_learning_rate, read_curves
+from ..utils.curves import is_learning_rate, read_curves
 from ..utils.fileio import atomic_write_text
 from ..utils.reading import read_json
 from . import provenance

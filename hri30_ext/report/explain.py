@@ -13,7 +13,7 @@ from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from ..compat import load_from_local
+from ..checkpoints import load_from_local
 from ..errors import HRI30Error
 
 # The last stage that still has a map over the frame, where mmaction2's models keep it.

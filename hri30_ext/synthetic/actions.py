@@ -1,17 +1,14 @@
 """The 30 actions as movements: where body, thing and robot are at every frame.
 
-Conventions:
-
-- The worker faces the camera in all classes but the walking ones, where the
-  body is turned to the way it goes, and those at the robot or the bench, where
-  it is turned part of the way to them.
-- *Forward* is towards the camera along the line of sight (larger, lower in the
-  image), *backward* away from it. *Left* and *right* are the image's, as the
-  camera sees them, so that a horizontal flip of a clip of a ``Left`` class is
-  a clip of the ``Right`` class and the other way round.
-- Direction is in the motion alone: place, step, hold and pauses are drawn
-  alike for all eight directions, and the opposite direction is the same
-  movement played backwards. So is putting down to picking up.
+- The worker faces the camera in all classes except walking, where the body is turned to the
+  direction of walking, and those at the robot or the bench, where it is turned part of the
+  way to them.
+- *Forward* is towards the camera along the line of sight (larger, lower in the image),
+  *backward* away from it. *Left* and *right* are the image's, so that a horizontal flip of
+  a clip of a ``Left`` class is a clip of the ``Right`` class and vice versa.
+- Only the motion shows the direction: place, step, hold and pauses are drawn alike for all
+  eight directions, and the opposite direction is the same movement played backwards. The
+  same holds for putting down and picking up.
 """
 
 import numpy as np
@@ -20,10 +17,9 @@ from .motion import FPS, Plan, axes, ease, smooth, sway, to_world, turn
 
 MIN_FRAMES, MAX_FRAMES = 30, 60
 
-#: Where the midpoints of paths are drawn from: as wide against the paths as the
-#: image allows, or the first frame would tell the direction. The bound on the
-#: image direction X / Y is the first number less the second over the depth, as
-#: a worker who is near is wider.
+#: Range of the midpoints of paths: as wide as the image allows, or the first frame would
+#: show the direction. The bound on the image direction X / Y is the first number less the
+#: second over the depth, since a near worker is wider.
 MIDPOINT_BOUND = (0.43, 0.4)
 MIDPOINT_DEPTH = (3.0, 4.6)  # m, log-uniform
 LATERAL_STEP = (0.22, 0.32)  # in X / Y: 107 to 155 pixels of 720
@@ -36,19 +32,19 @@ GRIPS = {
     'polisher': ((-0.33, 0.02), (0.33, 0.02)),
     'box': ((-0.26, -0.02), (0.26, -0.02)),
 }
+#: Height of the centre of a thing that lies on the bench.
+LYING_HEIGHT = {'drill': 0.34, 'polisher': 0.22, 'box': 0.19}
 
 
 def grip(plan, one_hand=None):
-    """The hands with both on the thing, or only that of side ``one_hand``."""
-    points = [
-        plan.thing_at + a * plan.thing_axes[:, 0] + b * plan.thing_axes[:, 1]
-        for a, b in GRIPS[plan.thing]
-    ]
+    """Returns the hands with both on the thing, or only that of side ``one_hand``."""
+    points = [plan.thing_at + a * plan.thing_axes[:, 0] + b * plan.thing_axes[:, 1]
+              for a, b in GRIPS[plan.thing]]
     hands = plan.hands.copy()
     if one_hand is not None:
         hands[:, (one_hand + 1) // 2] = points[0]
         return hands
-    # No crossed arms: the hand that is nearer takes the nearer grip.
+    # The nearer hand takes the nearer grip, so that arms do not cross.
     gap = (points[1] - points[0])[:, :2]
     across = np.stack([np.cos(plan.yaw), np.sin(plan.yaw)], -1)
     first = int((gap * across).sum() < 0)
@@ -61,9 +57,9 @@ class Planner:
 
     Args:
         group (Group): Looks and layout.
-        rng (np.random.Generator): All that is random in the clip. Clips of
-            opposite classes planned from equal generators are mirror images
-            or reversals of one another, which the tests rely on.
+        rng (np.random.Generator): Everything that is random in the clip. Clips of opposite
+            classes planned from equal generators are mirror images or reversals of one
+            another; the tests rely on it.
     """
 
     def __init__(self, group, rng):
@@ -72,12 +68,8 @@ class Planner:
         self.num_frames = int(rng.integers(MIN_FRAMES, MAX_FRAMES + 1))
 
     def plan(self, name):
-        """The plan of a clip of class ``name``."""
-        tool = None
-        if 'Drill' in name:
-            tool = 'drill'
-        elif 'Polish' in name:
-            tool = 'polisher'
+        """Plans a clip of class ``name``."""
+        tool = ('drill' if 'Drill' in name else 'polisher' if 'Polish' in name else None)
         if name.startswith('Move'):
             return self.move(tool, *direction(name))
         if name.startswith('Walking'):
@@ -92,16 +84,24 @@ class Planner:
             return self.stand_by(tool)
         return self.deliver()
 
-    # --- parts shared by the actions
+    # ---- Parts that the actions share
 
     def midpoint(self):
-        """A direction X / Y and a log depth."""
+        """Draws a direction X / Y and a log depth."""
         log_depth = self.rng.uniform(*np.log(MIDPOINT_DEPTH))
         bound = MIDPOINT_BOUND[0] - MIDPOINT_BOUND[1] / np.exp(log_depth)
         return self.rng.uniform(-bound, bound), log_depth
 
+    def cycle(self, low, high, pace=None, either_way=True):
+        """Returns the phase (T, ) of a rhythm of ``low`` to ``high`` periods a second."""
+        rng = self.rng
+        rate = 2 * np.pi * rng.uniform(low, high)
+        rate *= self.group.pace if pace is None else pace
+        way = rng.choice((-1, 1)) if either_way else 1
+        return rate * np.arange(self.num_frames) / FPS * way + rng.uniform(0, 2 * np.pi)
+
     def standing(self, root, yaw):
-        """A plan of a worker who stands with the arms down."""
+        """Plans a worker who stands with the arms down."""
         rng, n = self.rng, self.num_frames
         root = root + sway(n, rng, 0.012, (2, ))
         yaw = yaw + sway(n, rng, 0.04)
@@ -109,54 +109,62 @@ class Planner:
         feet = np.zeros((n, 2, 3))
         feet[:, :, 0] = (-stance, stance)
         hands = np.zeros((n, 2, 3))
-        hands[:] = ((-0.27, 0.06, 0.82 * self.size),
-                    (0.27, 0.06, 0.82 * self.size))
+        hands[:] = ((-0.27, 0.06, 0.82 * self.size), (0.27, 0.06, 0.82 * self.size))
         hands += sway(n, rng, 0.02, (2, 3))
-        return Plan(
-            root, yaw,
-            bend=0.04 + sway(n, rng, 0.03),
-            crouch=0.02 + np.abs(sway(n, rng, 0.02)),
-            feet=feet,
-            hands=to_world(root, yaw, hands),
-            robot_hand=self.robot_idle())
+        return Plan(root, yaw, bend=0.04 + sway(n, rng, 0.03),
+                    crouch=0.02 + np.abs(sway(n, rng, 0.02)), feet=feet,
+                    hands=to_world(root, yaw, hands), robot_hand=self.robot_idle())
 
     def robot_idle(self):
-        """The gripper at rest; in half of the clips it moves a little."""
+        """Returns the gripper at rest; in half of the clips it moves a little."""
         side = self.group.robot_side
-        rest = np.array([
-            self.group.robot[0] - side * self.rng.uniform(0.45, 0.7),
-            self.group.robot[1] - 0.2,
-            self.rng.uniform(1.15, 1.5)
-        ])
+        rest = np.array([self.group.robot[0] - side * self.rng.uniform(0.45, 0.7),
+                         self.group.robot[1] - 0.2, self.rng.uniform(1.15, 1.5)])
         amount = self.rng.choice((0, 0.06))
         return rest + sway(self.num_frames, self.rng, amount, (3, ))
 
     def hold_ready(self, plan, thing):
-        """Puts the thing before the chest, for both hands to hold."""
+        """Puts the thing before the chest, to be held by both hands."""
         hand, n = self.group.hand, self.num_frames
         centre = np.array([0.03 * hand, 0.42, 1.12 * self.size])
         centre = centre + self.rng.normal(0, 0.02, 3)
         plan.thing = thing
         plan.thing_at = to_world(plan.root, plan.yaw, np.tile(centre, (n, 1)))
-        local = ready_axes(thing, hand)
-        local = local + self.rng.normal(0, 0.06, (2, 3))
+        local = {'drill': ((-0.86 * hand, 0.42, -0.22), (0, 0.1, 1.0)),
+                 'polisher': ((1.0, 0, 0.12 * hand), (0, 0.25, 1.0)),
+                 'box': ((1.0, 0, 0), (0, 0, 1.0))}[thing]
+        local = np.array(local) + self.rng.normal(0, 0.06, (2, 3))
         plan.thing_axes = turn(plan.yaw, axes(*local)[None])
         return plan
 
     def vibrate(self, plan, amount=0.012):
-        """The shaking of a running tool, anew at every frame."""
-        plan.thing_at = plan.thing_at + self.rng.normal(
-            0, amount, plan.thing_at.shape)
+        """Adds the shaking of a running tool, different in every frame."""
+        plan.thing_at = plan.thing_at + self.rng.normal(0, amount, plan.thing_at.shape)
 
-    # --- the actions
+    def hang(self, plan, thing, side, across, out=0.36, swing=0):
+        """Hangs the thing from the hand of body side ``side``.
+
+        Its flat outline spans the body axis ``across`` and the vertical. ``out`` is its
+        distance from the body's middle, ``swing`` its offset to the front, of all frames.
+        """
+        centre = np.zeros((self.num_frames, 3))
+        centre[:] = (out * side, 0.1, (0.44 + 0.66 * out) * self.size)
+        centre[:, 1] += swing
+        tilt = 0.55 if thing == 'drill' else 0.2
+        plan.thing = thing
+        plan.thing_at = to_world(plan.root, plan.yaw, centre)
+        plan.thing_axes = turn(plan.yaw, axes(tilt * across - (0, 0, 1), across)[None])
+        plan.hands = grip(plan, one_hand=side)
+
+    # ---- The actions
 
     def move(self, tool, lateral, depth):
-        """Moving with the tool at work; ``lateral`` -1 left, +1 right, and
-        ``depth`` -1 forward, +1 backward, 0 neither."""
+        """Moves with the running tool: ``lateral`` -1 left, +1 right, ``depth`` -1 forward,
+        +1 backward, 0 neither."""
         rng, n = self.rng, self.num_frames
         middle = np.array(self.midpoint())
         step = np.array([rng.uniform(*LATERAL_STEP), rng.uniform(*DEPTH_STEP)])
-        drift = rng.uniform(-0.08, 0.08, 2)  # none walks quite straight
+        drift = rng.uniform(-0.08, 0.08, 2)  # nobody walks quite straight
         heading = np.array([lateral, depth], float)
         if lateral and depth:
             heading *= DIAGONAL
@@ -165,19 +173,15 @@ class Planner:
         progress = ease(n, rng)
         path = middle + step * heading * (progress - 0.5)[:, None]
         distance = np.exp(path[:, 1])
-        root = np.stack([path[:, 0] * distance, distance], -1)
-
-        plan = self.standing(root, np.full(n, self.group.yaw))
+        plan = self.standing(np.stack([path[:, 0] * distance, distance], -1),
+                             np.full(n, self.group.yaw))
         plan.crouch += 0.05
         plan.bend += 0.08
-        # Steps are as high as the movement is fast, and on the spot but for a
-        # little, so that the feet of one frame do not show the axis.
-        speed = np.gradient(progress) * n
-        phase = (2 * np.pi * rng.uniform(1.1, 1.5) * self.group.pace *
-                 np.arange(n) / FPS * rng.choice((-1, 1)) +
-                 rng.uniform(0, 2 * np.pi))
+        # The height of steps follows the speed, and they are almost on the spot, so that
+        # the feet of one frame do not show the axis.
+        phase = self.cycle(1.1, 1.5)
+        vigour = np.minimum(np.gradient(progress) * n, 1)[:, None]
         swing = np.stack([phase, phase + np.pi], -1)
-        vigour = np.minimum(speed, 1)[:, None]
         plan.feet[..., 2] += 0.11 * vigour * np.maximum(np.sin(swing), 0)
         plan.crouch -= 0.02 * vigour[:, 0] * np.abs(np.sin(phase))
         self.hold_ready(plan, tool)
@@ -186,20 +190,17 @@ class Planner:
         return plan
 
     def walk(self, thing):
-        """Walking across the cell, turned to the way the worker goes."""
+        """Walks across the cell, turned to the direction of walking."""
         rng, n = self.rng, self.num_frames
         side = rng.choice((-1, 1))
         heading = side * rng.uniform(np.radians(62), np.radians(112))
         ratio, depth = rng.uniform(-0.24, 0.24), rng.uniform(3.3, 4.5)
         length = rng.uniform(0.3, 0.48) * depth
         along = length * (ease(n, rng, (-0.15, 0.08)) - 0.5)
-        root = np.stack([
-            ratio * depth + along * np.sin(heading),
-            depth - along * np.cos(heading)
-        ], -1)
-        plan = self.standing(root, np.full(n, heading))
-        phase = (2 * np.pi * rng.uniform(0.85, 1.1) * self.group.pace *
-                 np.arange(n) / FPS + rng.uniform(0, 2 * np.pi))
+        plan = self.standing(np.stack([ratio * depth + along * np.sin(heading),
+                                       depth - along * np.cos(heading)], -1),
+                             np.full(n, heading))
+        phase = self.cycle(0.85, 1.1, either_way=False)
         swing = np.stack([phase, phase + np.pi], -1)
         plan.feet[..., 0] *= 0.6
         plan.feet[..., 1] += 0.3 * self.size * np.sin(swing)
@@ -214,30 +215,12 @@ class Planner:
             self.hold_ready(plan, thing)
             plan.hands = grip(plan)
         elif thing:
-            # In the hand near the camera, outline across the way walked.
-            self.hang(plan, thing, -side, np.array([0, 1, 0]),
-                      swing=0.1 * np.sin(phase))
+            # In the hand near the camera, outline along the direction of walking.
+            self.hang(plan, thing, -side, np.array([0, 1, 0]), swing=0.1 * np.sin(phase))
         return plan
 
-    def hang(self, plan, thing, side, across, out=0.36, swing=0):
-        """Thing hanging down from the hand of body side ``side``.
-
-        ``across`` is the body axis that its flat outline spans with the
-        vertical, ``out`` how far it is from the body's middle, and ``swing``
-        how far to the front, which may be an array of all frames.
-        """
-        centre = np.zeros((self.num_frames, 3))
-        centre[:] = (out * side, 0.1, (0.44 + 0.66 * out) * self.size)
-        centre[:, 1] += swing
-        tilt = 0.55 if thing == 'drill' else 0.2
-        plan.thing = thing
-        plan.thing_at = to_world(plan.root, plan.yaw, centre)
-        plan.thing_axes = turn(
-            plan.yaw, axes(tilt * across - (0, 0, 1), across)[None])
-        plan.hands = grip(plan, one_hand=side)
-
     def stand_by(self, tool):
-        """Waiting with the tool at the side while the robot works alone."""
+        """Waits with the tool at the side while the robot works alone."""
         rng, n, hand = self.rng, self.num_frames, self.group.hand
         ratio, log_depth = self.midpoint()
         depth = np.exp(log_depth)
@@ -245,22 +228,19 @@ class Planner:
         shift = sway(n, rng, 0.03, (2, ))
         plan = self.standing(root + shift, np.full(n, self.group.yaw))
         self.hang(plan, tool, hand, np.array([hand, 0.1, 0]), out=0.48)
-        phase = (2 * np.pi * rng.uniform(0.4, 0.8) * rng.choice((-1, 1)) *
-                 np.arange(n) / FPS + rng.uniform(0, 2 * np.pi))
+        phase = self.cycle(0.4, 0.8, pace=1)
         (x, y), side = self.group.robot, self.group.robot_side
         plan.robot_hand = np.stack([
-            x - side * (0.5 + 0.4 * np.cos(phase)),
-            np.full(n, y - 0.2),
-            1.25 + rng.uniform(0.25, 0.4) * np.sin(phase)
-        ], -1)
+            x - side * (0.5 + 0.4 * np.cos(phase)), np.full(n, y - 0.2),
+            1.25 + rng.uniform(0.25, 0.4) * np.sin(phase)], -1)
         return plan
 
     def pick_up(self, thing):
-        """From standing at the bench, over the grasp, to thing at the chest.
+        """Picks the thing up: from standing at the bench to the thing at the chest.
 
-        The stage runs from 0 (hands off) over 0.5 (grasp) to 1 (held). Many
-        clips begin or end near the grasp, so that the first or the last frame
-        alone often leaves open whether it is picking up or putting down.
+        The stage runs from 0 (hands off) over 0.5 (grasp) to 1 (held). Many clips begin or
+        end near the grasp, so that the first or the last frame alone often leaves open
+        whether it is picking up or putting down.
         """
         rng, n, group = self.rng, self.num_frames, self.group
         side = -group.robot_side
@@ -273,29 +253,22 @@ class Planner:
         stage = begin + (end - begin) * ease(n, rng, (0, 0.2))
 
         gap = np.array([-side * rng.uniform(0.6, 0.72), rng.uniform(-0.05, 0.2)])
-        root = np.tile(np.array(group.bench) + gap, (n, 1))
         bow = np.sin(np.pi * np.clip(stage, 0, 1))**2
         yaw = side * (0.35 + 0.25 * bow + rng.uniform(-0.1, 0.1))
-        plan = self.standing(root, yaw)
+        plan = self.standing(np.tile(np.array(group.bench) + gap, (n, 1)), yaw)
         plan.bend = plan.bend + 0.75 * bow
         plan.crouch = plan.crouch + 0.2 * bow
         rest = plan.hands
         self.hold_ready(plan, thing)
 
-        lying_at = np.array([
-            group.bench[0] - side * rng.uniform(0.02, 0.16),
-            group.bench[1] + rng.uniform(-0.1, 0.05),
-            group.bench_height + {'drill': 0.34, 'polisher': 0.22,
-                                  'box': 0.19}[thing]
-        ])
-        lying_axes = {
-            'drill': axes((side, 0, 0), (0, 0, 1)),
-            'polisher': axes((1, 0, 0), (0, -0.1, 1)),
-            'box': axes((1, 0, 0), (0, 0, 1)),
-        }[thing]
-        if thing == 'drill':  # the bit away from the body, to be seen
-            plan.thing_axes = np.tile(
-                axes((0.95 * side, -0.2, -0.2), (0, 0, 1)), (n, 1, 1))
+        lying_at = np.array([group.bench[0] - side * rng.uniform(0.02, 0.16),
+                             group.bench[1] + rng.uniform(-0.1, 0.05),
+                             group.bench_height + LYING_HEIGHT[thing]])
+        lying_axes = {'drill': axes((side, 0, 0), (0, 0, 1)),
+                      'polisher': axes((1, 0, 0), (0, -0.1, 1)),
+                      'box': axes((1, 0, 0), (0, 0, 1))}[thing]
+        if thing == 'drill':  # the bit away from the body, to be visible
+            plan.thing_axes = np.tile(axes((0.95 * side, -0.2, -0.2), (0, 0, 1)), (n, 1, 1))
         lifted = smooth((stage - 0.53) / 0.4)[:, None]
         plan.thing_at = (1 - lifted) * lying_at + lifted * plan.thing_at
         blend = ((1 - lifted[..., None]) * lying_axes +
@@ -306,8 +279,8 @@ class Planner:
         return plan
 
     def at_robot(self, turned):
-        """A worker who stands beside the robot, turned to it by ``turned``
-        degrees, and the side (-1 or +1) that the robot is on."""
+        """Plans a worker beside the robot, turned to it by ``turned`` degrees; returns the
+        side (-1 or +1) of the robot too."""
         rng, n, side = self.rng, self.num_frames, self.group.robot_side
         root = np.array(self.group.robot) + (-side * rng.uniform(1.3, 1.5),
                                              -rng.uniform(0.15, 0.5))
@@ -315,15 +288,13 @@ class Planner:
         return self.standing(np.tile(root, (n, 1)), np.full(n, yaw)), side
 
     def use(self, tool):
-        """Pressing the tool onto a panel that the robot holds."""
+        """Presses the tool onto a panel that the robot holds."""
         rng, n = self.rng, self.num_frames
         plan, side = self.at_robot(turned=52)
         along = np.array([0.66 * side, -0.75, 0])  # the panel's level edge
         centre = np.append(plan.root.mean(0), 1.13 * self.size)
         centre = centre + (side * 0.74, -0.15, rng.uniform(-0.08, 0.08))
-        phase = (2 * np.pi * rng.uniform(0.8, 1.4) * self.group.pace *
-                 rng.choice((-1, 1)) * np.arange(n) / FPS +
-                 rng.uniform(0, 2 * np.pi))
+        phase = self.cycle(0.8, 1.4)
         plan.thing = tool
         if tool == 'drill':
             press = axes((0.97 * side, -0.1, -0.12), (0, 0, 1))
@@ -342,47 +313,33 @@ class Planner:
         self.vibrate(plan, 0.008)
         plan.hands = grip(plan)
         shake = sway(n, rng, 0.01, (3, ))
-        up = np.array([0, 0, 0.4])
-        corners = [-0.42 * along + up, 0.42 * along + up, 0.42 * along - up,
-                   -0.42 * along - up]
-        plan.panel = (centre + np.array(corners))[None] + shake[:, None]
+        half, up = 0.42 * along, np.array([0, 0, 0.4])
+        corners = np.array([up - half, half + up, half - up, -half - up])
+        plan.panel = (centre + corners)[None] + shake[:, None]
         plan.robot_hand = centre + 0.3 * along + shake + (0, 0.03, 0)
         return plan
 
     def deliver(self):
-        """Holding the box out to the robot, which takes it."""
+        """Holds the box out to the robot, which takes it."""
         rng, n = self.rng, self.num_frames
         plan, side = self.at_robot(turned=50)
         idle = plan.robot_hand
         reach = ease(n, rng, (-0.05, 0.3))
-        reach, take = smooth(reach / 0.75), smooth((reach - 0.75) / 0.25)
+        take = smooth((reach - 0.75) / 0.25)[:, None]
+        reach = smooth(reach / 0.75)[:, None]
         self.hold_ready(plan, 'box')
-        handover = np.append(plan.root.mean(0), 1.12 * self.size)
-        handover = handover + (side * 0.68, -0.2, 0)
-        box = ((1 - reach[:, None]) * plan.thing_at +
-               reach[:, None] * handover)
-        plan.thing_at = box
-        pulled = take[:, None] * (side * 0.25, 0.03, 0.05)
-        gripped = grip(plan)
-        plan.thing_at = box + pulled
-        back = take[:, None, None] * (-side * 0.12, 0, -0.06)
-        plan.hands = gripped + back
-        plan.robot_hand = ((1 - reach[:, None]) * idle + reach[:, None] *
-                           (handover + (side * 0.24, 0, 0.05))) + pulled
+        handover = np.append(plan.root.mean(0), 1.12 * self.size) + (side * 0.68, -0.2, 0)
+        plan.thing_at = (1 - reach) * plan.thing_at + reach * handover
+        plan.hands = grip(plan) + take[..., None] * (-side * 0.12, 0, -0.06)
+        pulled = take * (side * 0.25, 0.03, 0.05)
+        plan.thing_at = plan.thing_at + pulled
+        plan.robot_hand = ((1 - reach) * idle + reach * (
+            handover + (side * 0.24, 0, 0.05))) + pulled
         return plan
 
 
-def ready_axes(thing, hand):
-    """Axes of a thing held before the chest, in body axes."""
-    if thing == 'drill':
-        return np.array([(-0.86 * hand, 0.42, -0.22), (0, 0.1, 1.0)])
-    if thing == 'polisher':
-        return np.array([(1.0, 0, 0.12 * hand), (0, 0.25, 1.0)])
-    return np.array([(1.0, 0, 0), (0, 0, 1.0)])
-
-
 def direction(name):
-    """Direction of a ``Move*`` class: lateral -1 left, +1 right; depth -1
+    """Returns the direction of a ``Move*`` class: lateral -1 left, +1 right; depth -1
     forward (towards the camera), +1 backward.
 
     >>> direction('MoveDiagonallyForwardRightWithDrill')

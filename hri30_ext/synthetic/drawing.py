@@ -1,7 +1,7 @@
-"""Drawing a plan: skeleton, worker, tools, robot and cell, with OpenCV.
+"""Drawing a plan with OpenCV: skeleton, worker, tools, robot and cell.
 
-Sizes of limbs are metres times the pixels a metre has at the worker's depth.
-Parts are drawn far to near; there is no other occlusion.
+Sizes of limbs are metres times the pixels of a metre at the worker's depth. Parts are drawn
+from far to near; there is no other occlusion.
 """
 
 import cv2
@@ -12,6 +12,7 @@ from .motion import to_world, turn
 
 SUBPIXEL = 4  # binary digits after the point in OpenCV's fixed-point corners
 WALL_DEPTH = 7.5  # m
+DARK, STEEL, PAD = (38, 38, 42), (206, 210, 216), (236, 232, 220)
 
 
 class Canvas:
@@ -21,45 +22,41 @@ class Canvas:
         self.image = image
         height, width = image.shape[:2]
         self.zoom = min(width / DRAWING_SIZE[0], height / DRAWING_SIZE[1])
-        self.offset = (np.array([width, height]) -
-                       self.zoom * np.array(DRAWING_SIZE)) / 2
+        self.offset = (np.array([width, height]) - self.zoom * np.array(DRAWING_SIZE)) / 2
 
     def _fixed(self, points):
         points = np.asarray(points) * self.zoom + self.offset
         return np.rint(points * (1 << SUBPIXEL)).astype(np.int32)
 
     def polygon(self, points, colour):
-        """A filled convex polygon."""
-        cv2.fillConvexPoly(self.image, self._fixed(points), colour,
-                           cv2.LINE_AA, SUBPIXEL)
+        """Draws a filled convex polygon."""
+        cv2.fillConvexPoly(self.image, self._fixed(points), colour, cv2.LINE_AA, SUBPIXEL)
 
     def line(self, start, end, width, colour):
-        """A straight stroke with round ends."""
+        """Draws a straight stroke with round ends."""
         start, end = self._fixed([start, end])
         cv2.line(self.image, start.tolist(), end.tolist(), colour,
                  max(1, round(width * self.zoom)), cv2.LINE_AA, SUBPIXEL)
 
     def ellipse(self, centre, radii, colour, angles=(0, 360)):
-        """A filled ellipse, or the part of it between two angles."""
+        """Draws a filled ellipse, or its part between two angles."""
         centre = self._fixed(centre).tolist()
         radii = [round(r * self.zoom * (1 << SUBPIXEL)) for r in radii]
-        cv2.ellipse(self.image, centre, radii, 0, *angles, colour, -1,
-                    cv2.LINE_AA, SUBPIXEL)
+        cv2.ellipse(self.image, centre, radii, 0, *angles, colour, -1, cv2.LINE_AA,
+                    SUBPIXEL)
 
 
-# --- the skeleton
+# ---- The skeleton -----------------------------------------------------------------------
 
 
 def two_bones(start, end, first, second, pole):
-    """The middle joint of two bones from ``start`` towards ``end``.
+    """Bends two bones of lengths ``first`` and ``second`` from ``start`` towards ``end``.
 
-    Args:
-        start, end, pole (np.ndarray): (..., 3); the joint bends to ``pole``.
-        first, second (float): Lengths of the bones.
+    Points are (..., 3); the joint bends to ``pole``.
 
     Returns:
-        tuple[np.ndarray, np.ndarray]: The joint and the end, which is nearer
-        than asked for where the bones are too short.
+        tuple[np.ndarray, np.ndarray]: The joint, and the end, which is nearer than ``end``
+        if the bones are too short.
     """
     span = end - start
     distance = np.linalg.norm(span, axis=-1, keepdims=True)
@@ -73,89 +70,69 @@ def two_bones(start, end, first, second, pole):
 
 
 def pose(plan, group):
-    """The joints of the worker.
+    """Computes the joints of the worker.
 
     Returns:
-        dict[str, np.ndarray]: World positions: ``hip``, ``neck``, ``head``
-        (T, 3) and ``hips``, ``knees``, ``feet``, ``shoulders``, ``elbows``,
-        ``hands`` (T, 2, 3); entry 0 is the left of the image at yaw 0.
+        dict[str, np.ndarray]: World positions: ``hip``, ``neck``, ``head`` (T, 3), and
+        ``hips``, ``knees``, ``feet``, ``toes``, ``shoulders``, ``elbows``, ``hands``
+        (T, 2, 3); entry 0 is the left of the image at yaw 0.
     """
-    tall, num_frames = group.height, len(plan.yaw)
-    sides = np.array([-1.0, 1.0])
+    tall, sides, bend = group.height, np.array([-1.0, 1.0]), plan.bend[:, None]
 
-    def local(side, front, up):
-        return np.stack(np.broadcast_arrays(side, front, up), -1).astype(float)
+    def world(*local):
+        local = np.stack(np.broadcast_arrays(*local), -1).astype(float)
+        return to_world(plan.root, plan.yaw, local)
 
-    bend = plan.bend[:, None]
     hip_up = (0.49 * tall - plan.crouch)[:, None]
     hip_back = -0.12 * tall * np.sin(bend)
-    hips = local(0.055 * tall * group.girth * sides, hip_back, hip_up)
-    trunk = 0.31 * tall
+    trunk, head_bend = 0.31 * tall, 0.6 * bend
     neck_front = hip_back + trunk * np.sin(bend)
     neck_up = hip_up + trunk * np.cos(bend)
-    shoulders = local(0.115 * tall * group.girth * sides, neck_front, neck_up)
-    head_bend = 0.6 * bend
-    head = local(0, neck_front + 0.12 * tall * np.sin(head_bend),
+    hips = world(0.055 * tall * group.girth * sides, hip_back, hip_up)
+    shoulders = world(0.115 * tall * group.girth * sides, neck_front, neck_up)
+    head = world(0, neck_front + 0.12 * tall * np.sin(head_bend),
                  neck_up + 0.12 * tall * np.cos(head_bend))[:, 0]
-
-    def world(points):
-        return to_world(plan.root, plan.yaw, points)
-
-    joints = {
-        'hip': world(hips.mean(1)),
-        'neck': world(shoulders.mean(1)),
-        'head': world(head),
-        'hips': world(hips),
-        'shoulders': world(shoulders),
-    }
-    feet = plan.feet + (0, 0, 0.05)
-    knee_pole = turn(plan.yaw, np.array([[[-0.25, 1, 0], [0.25, 1, 0]]]))
-    joints['knees'], joints['feet'] = two_bones(
-        joints['hips'], world(feet), 0.245 * tall, 0.235 * tall, knee_pole)
-    elbow_pole = turn(plan.yaw, np.array([[[-0.7, -0.4, -0.7],
-                                           [0.7, -0.4, -0.7]]]))
-    joints['elbows'], joints['hands'] = two_bones(
-        joints['shoulders'], plan.hands, 0.175 * tall, 0.185 * tall, elbow_pole)
-    toes = np.zeros((num_frames, 2, 3))
-    toes[:] = (0, 0.1, -0.02)
-    joints['toes'] = joints['feet'] + turn(plan.yaw, toes)
-    return joints
+    knee_pole, elbow_pole = (turn(plan.yaw, np.array([[[-x, y, z], [x, y, z]]]))
+                             for x, y, z in ((0.25, 1, 0), (0.7, -0.4, -0.7)))
+    knees, feet = two_bones(hips, to_world(plan.root, plan.yaw, plan.feet + (0, 0, 0.05)),
+                            0.245 * tall, 0.235 * tall, knee_pole)
+    elbows, hands = two_bones(shoulders, plan.hands, 0.175 * tall, 0.185 * tall,
+                              elbow_pole)
+    toes = feet + turn(plan.yaw, np.broadcast_to((0, 0.1, -0.02), feet.shape))
+    return dict(hip=hips.mean(1), neck=shoulders.mean(1), head=head, hips=hips,
+                shoulders=shoulders, knees=knees, feet=feet, elbows=elbows, hands=hands,
+                toes=toes)
 
 
-# --- things: flat outlines along (long axis, upward axis), and the box
+# ---- Things: flat outlines along (long axis, upward axis), and the box -------------------
 
 
-def _disc(radius, centre=(0, 0), corners=20):
+def _disc(radius, y=0, corners=20):
     angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
-    return np.stack([
-        centre[0] + radius * np.cos(angle), centre[1] + radius * np.sin(angle)
-    ], -1)
+    return np.stack([radius * np.cos(angle), y + radius * np.sin(angle)], -1)
 
 
 def _rectangle(left, right, low, high):
     return np.array([(left, low), (right, low), (right, high), (left, high)])
 
 
-DARK, STEEL, PAD = (38, 38, 42), (206, 210, 216), (236, 232, 220)
-
-#: Parts of the tools in metres, back to front: outline and colour, where None
-#: stands for the group's colour of the tool. A drill has its bit at the
-#: positive end of the long axis and its handle downward.
+#: Parts of the tools in metres, back to front: outline and colour; None is the group's
+#: colour of the tool. A drill has its bit at the positive end of the long axis and its
+#: handle downward.
 TOOL_PARTS = {
     'drill': (
         (_rectangle(0.2, 0.48, 0, 0.085), DARK),
         (_rectangle(0.2, 0.46, 0.015, 0.07), STEEL),
-        (np.array([(-0.18, 0), (-0.04, 0), (-0.08, -0.25), (-0.22, -0.25)]),
-         DARK),
+        (np.array([(-0.18, 0), (-0.04, 0), (-0.08, -0.25), (-0.22, -0.25)]), DARK),
         (_rectangle(-0.26, -0.03, -0.36, -0.25), None),
         (_rectangle(-0.27, 0.23, -0.07, 0.16), DARK),
         (_rectangle(-0.25, 0.14, -0.05, 0.14), None),
     ),
     'polisher': (
         (_rectangle(-0.38, 0.38, -0.01, 0.05), DARK),
-        (_disc(0.255, (0, -0.02)), DARK),
-        (_disc(0.235, (0, -0.02)), PAD),
-        (_disc(0.155, (0, -0.01)), None),
+        (_disc(0.255, -0.02), DARK),
+        (_disc(0.235, -0.02), PAD),
+        (_disc(0.155, -0.01), None),
         (_disc(0.055), DARK),
     ),
 }
@@ -163,12 +140,8 @@ BOX = np.array([0.25, 0.19, 0.18])  # half sizes: long axis, upward axis, depth
 
 
 def thing_parts(plan, group):
-    """What to fill for the thing of a plan at each frame.
-
-    Returns:
-        list[tuple[np.ndarray, tuple]]: Corners in the world (T, K, 3) and
-        colours, back to front.
-    """
+    """Returns what to fill for the thing: corners in the world (T, K, 3) and colours, back
+    to front."""
     centre = plan.thing_at[:, None]
     long_axis, upward = plan.thing_axes[:, 0], plan.thing_axes[:, 1]
     colour = group.thing_colours[plan.thing]
@@ -182,21 +155,18 @@ def thing_parts(plan, group):
     faces = []
     for a, b, c, bright in ((0, 2, 1, 1.25), (1, 2, 0, 0.72), (0, 1, 2, 1.0)):
         for sign in (-1, 1):
-            corners = (centre + sign * half[c] + loop[:, 0] * half[a] +
-                       loop[:, 1] * half[b])
+            corners = centre + sign * half[c] + loop[:, 0] * half[a] + loop[:, 1] * half[b]
             faces.append((corners, shade(colour, bright)))
-    # Faces that look away from the camera are those farther than the centre.
+    # Faces that look away from the camera are farther than the centre.
     camera = np.array([0, 0, CAMERA_HEIGHT])
     middle = plan.thing_at.mean(0)
-    seen = [
-        face for face in faces
-        if (face[0].mean((0, 1)) - middle) @ (camera - middle) > 0
-    ]
+    visible = [face for face in faces
+               if (face[0].mean((0, 1)) - middle) @ (camera - middle) > 0]
     tape = centre + half[2] + loop[:, 0] * 0.22 * half[0] + loop[:, 1] * half[1]
-    return seen + [(tape, shade(colour, 0.8))]
+    return visible + [(tape, shade(colour, 0.8))]
 
 
-# --- the worker
+# ---- The worker -------------------------------------------------------------------------
 
 
 class Figure:
@@ -204,19 +174,15 @@ class Figure:
 
     def __init__(self, plan, group):
         self.group = group
-        joints = pose(plan, group)
+        joints, project = pose(plan, group), group.camera.project
         self.depth = {name: at[..., 1] for name, at in joints.items()}
-        self.at = {
-            name: group.camera.project(at)
-            for name, at in joints.items()
-        }
+        self.at = {name: project(at) for name, at in joints.items()}
         self.metre = group.camera.focal / plan.root[:, 1]
         self.facing = np.sin(plan.yaw), np.cos(plan.yaw)
-        self.ground = group.camera.project(
-            np.concatenate([plan.root, np.zeros((len(plan.root), 1))], 1))
+        self.ground = project(np.pad(plan.root, ((0, 0), (0, 1))))
         self.thing = None
         if plan.thing:
-            self.thing = [(group.camera.project(corners), colour)
+            self.thing = [(project(corners), colour)
                           for corners, colour in thing_parts(plan, group)]
             self.thing_depth = plan.thing_at[:, 1]
 
@@ -224,8 +190,8 @@ class Figure:
         """Draws frame ``t``."""
         group, metre = self.group, self.metre[t]
         width = metre * group.height / 1.75 * group.girth
-        canvas.ellipse(self.ground[t], (0.3 * metre, 0.09 * metre),
-                       shade(group.floor, 0.72))
+        shadow = shade(group.floor, 0.72)
+        canvas.ellipse(self.ground[t], (0.3 * metre, 0.09 * metre), shadow)
         hip, neck = self.depth['hip'][t], self.depth['neck'][t]
         parts = [((hip + neck) / 2, self._trunk), (neck - 0.02, self._head)]
         for i in range(2):
@@ -235,37 +201,36 @@ class Figure:
             parts.append((self.thing_depth[t], self._thing))
         for _, draw, *which in sorted(parts, key=lambda part: -part[0]):
             draw(canvas, t, width, *which)
-        if self.thing:  # the fingers are round the grips
+        if self.thing:  # the fingers are around the grips
             for hand in self.at['hands'][t]:
                 canvas.ellipse(hand, (0.05 * metre, 0.05 * metre), group.skin)
 
     def _leg(self, canvas, t, width, i):
-        hip, knee, foot, toe = (
-            self.at[name][t, i] for name in ('hips', 'knees', 'feet', 'toes'))
+        hip, knee, foot, toe = (self.at[name][t, i]
+                                for name in ('hips', 'knees', 'feet', 'toes'))
         trousers = shade(self.group.trousers, (1.0, 0.9)[i])
         canvas.line(hip, knee, 0.16 * width, trousers)
         canvas.line(knee, foot, 0.125 * width, trousers)
         canvas.line(foot, toe, 0.1 * width, self.group.shoes)
 
     def _arm(self, canvas, t, width, i):
-        shoulder, elbow, hand = (
-            self.at[name][t, i] for name in ('shoulders', 'elbows', 'hands'))
+        shoulder, elbow, hand = (self.at[name][t, i]
+                                 for name in ('shoulders', 'elbows', 'hands'))
         sleeve = shade(self.group.jacket, 0.85)
         canvas.line(shoulder, elbow, 0.105 * width, sleeve)
         canvas.line(elbow, hand, 0.085 * width, sleeve)
         canvas.ellipse(hand, (0.05 * width, 0.05 * width), self.group.skin)
 
     def _trunk(self, canvas, t, width):
+        jacket = self.group.jacket
         hip, neck = self.at['hip'][t], self.at['neck'][t]
         hips, shoulders = self.at['hips'][t], self.at['shoulders'][t]
-        canvas.line(hip, neck + 0.15 * (hip - neck), 0.23 * width,
-                    self.group.jacket)
-        widen = 1.25 * (hips - hip)
-        canvas.polygon([*shoulders, *(hip + widen)[::-1]], self.group.jacket)
-        canvas.line(*shoulders, 0.1 * width, self.group.jacket)
-        low, high = hip + widen, shoulders
+        canvas.line(hip, neck + 0.15 * (hip - neck), 0.23 * width, jacket)
+        waist = hip + 1.25 * (hips - hip)
+        canvas.polygon([*shoulders, *waist[::-1]], jacket)
+        canvas.line(*shoulders, 0.1 * width, jacket)
         for share in (0.3, 0.55):
-            band = low + share * (high - low)
+            band = waist + share * (shoulders - waist)
             reach = 0.09 * width * abs(self.facing[0][t])
             band = band + np.array([[-reach, 0], [reach, 0]]) * (
                 1 if band[0, 0] < band[1, 0] else -1)
@@ -278,93 +243,79 @@ class Figure:
         radius = 0.115 * width / group.girth**0.5
         canvas.line(neck, head, 0.09 * width, shade(group.skin, 0.85))
         canvas.ellipse(head, (0.9 * radius, 1.1 * radius), group.skin)
-        if cosine > -0.2:
-            for eye in (-0.38, 0.38):
-                across = eye * cosine + 0.75 * sine
-                if abs(across) < 0.85:
-                    canvas.ellipse(head + (across * radius, 0.12 * radius),
-                                   (0.13 * radius, 0.13 * radius), DARK)
+        for eye in (-0.38, 0.38) if cosine > -0.2 else ():
+            across = eye * cosine + 0.75 * sine
+            if abs(across) < 0.85:
+                canvas.ellipse(head + (across * radius, 0.12 * radius),
+                               (0.13 * radius, 0.13 * radius), DARK)
         brow = head - (0, 0.2 * radius)
-        canvas.ellipse(brow, (1.08 * radius, 1.15 * radius), group.helmet,
-                       (180, 360))
-        brim = np.array([[-1.1 + 0.4 * min(sine, 0), 0],
-                         [1.1 + 0.4 * max(sine, 0), 0]])
-        canvas.line(*(brow + brim * radius), 0.22 * radius,
-                    shade(group.helmet, 0.8))
+        canvas.ellipse(brow, (1.08 * radius, 1.15 * radius), group.helmet, (180, 360))
+        brim = np.array([[-1.1 + 0.4 * min(sine, 0), 0], [1.1 + 0.4 * max(sine, 0), 0]])
+        canvas.line(*(brow + brim * radius), 0.22 * radius, shade(group.helmet, 0.8))
 
     def _thing(self, canvas, t, width):
         for corners, colour in self.thing:
             canvas.polygon(corners[t], colour)
 
 
-# --- the cell
+# ---- The cell ---------------------------------------------------------------------------
 
 
 class Robot:
-    """The robot arm, and the panel it holds if it holds one."""
+    """The robot arm, and the panel if it holds one."""
 
     def __init__(self, plan, group):
-        camera, n = group.camera, len(plan.yaw)
-        x, y = group.robot
-        shoulder = np.tile([x, y, 0.8], (n, 1))
+        camera, (x, y) = group.camera, group.robot
+        shoulder = np.tile([x, y, 0.8], (len(plan.yaw), 1))
         pole = np.array([0.3 * group.robot_side, 0.1, 1.0])
         elbow, hand = two_bones(shoulder, plan.robot_hand, 0.85, 0.8, pole)
         self.joints = camera.project(np.stack([shoulder, elbow, hand], 1))
         self.foot = camera.project([x, y, 0])
         self.metre = camera.focal / y
         self.panel = None if plan.panel is None else camera.project(plan.panel)
-        self.colour, self.depth = group.robot_colour, y
-        self.side = group.robot_side
+        self.colour, self.depth, self.side = group.robot_colour, y, group.robot_side
 
     def draw(self, canvas, t):
+        """Draws frame ``t``."""
         metre, colour = self.metre, self.colour
         shoulder, elbow, hand = self.joints[t]
         canvas.ellipse(self.foot, (0.32 * metre, 0.11 * metre), (60, 60, 64))
-        canvas.line(self.foot - (0, 0.08 * metre), shoulder, 0.3 * metre,
-                    (84, 86, 92))
+        canvas.line(self.foot - (0, 0.08 * metre), shoulder, 0.3 * metre, (84, 86, 92))
         canvas.line(shoulder, elbow, 0.2 * metre, colour)
         canvas.line(elbow, hand, 0.14 * metre, shade(colour, 0.9))
         for joint in (shoulder, elbow):
             canvas.ellipse(joint, (0.12 * metre, 0.12 * metre), (70, 72, 78))
-        reach = 0.16 * metre
         for finger in (-0.08, 0.08):
-            tip = hand + (-self.side * reach, finger * metre)
+            tip = hand + (-self.side * 0.16 * metre, finger * metre)
             canvas.line(hand + (0, finger * metre), tip, 0.045 * metre, DARK)
-        canvas.line(hand - (0, 0.08 * metre), hand + (0, 0.08 * metre),
-                    0.06 * metre, DARK)
+        palm = (0, 0.08 * metre)
+        canvas.line(hand - palm, hand + palm, 0.06 * metre, DARK)
         if self.panel is not None:
-            canvas.polygon(self.panel[t], (84, 92, 108))
             inner = self.panel[t].mean(0)
-            canvas.polygon(inner + 0.9 * (self.panel[t] - inner),
-                           (116, 126, 144))
+            canvas.polygon(self.panel[t], (84, 92, 108))
+            canvas.polygon(inner + 0.9 * (self.panel[t] - inner), (116, 126, 144))
 
 
 class Bench:
     """The low bench that things are picked up from and put down on."""
 
     def __init__(self, group):
-        (x, y), top = group.bench, group.bench_height
+        (x, y), top, project = group.bench, group.bench_height, group.camera.project
         self.depth, self.colour = y, group.bench_colour
         side = np.sign(x)
         # From the worker's end outwards, about 1 m long.
         near, far = x - side * 0.3, x + side * 0.7
-        ends = np.array([near, far])
-        project = group.camera.project
-
-        def corners(depths, heights):
-            return project([(ends[i], depths[j], heights[j])
-                            for i, j in ((0, 0), (1, 0), (1, 1), (0, 1))])
-
-        self.top = corners((y - 0.25, y + 0.25), (top, top))
-        self.apron = corners((y - 0.25, y - 0.25), (top - 0.14, top))
-        self.legs = [
-            project([(end, depth, 0), (end, depth, top - 0.02)])
-            for depth in (y + 0.22, y - 0.24) for end in ends
-        ]
+        back, front = y + 0.25, y - 0.25
+        self.top = project([(near, front, top), (far, front, top), (far, back, top),
+                            (near, back, top)])
+        self.apron = project([(near, front, top - 0.14), (far, front, top - 0.14),
+                              (far, front, top), (near, front, top)])
+        self.legs = [project([(end, depth, 0), (end, depth, top - 0.02)])
+                     for depth in (y + 0.22, y - 0.24) for end in (near, far)]
         self.metre = group.camera.focal / y
 
     def draw(self, canvas, t):
-        del t  # it does not move
+        """Draws any frame: the bench does not move."""
         for foot, head in self.legs:
             canvas.line(foot, head, 0.06 * self.metre, shade(self.colour, 0.5))
         canvas.polygon(self.top, self.colour)
@@ -372,66 +323,58 @@ class Bench:
 
 
 def draw_background(group, size):
-    """The empty cell: wall, floor, markings, shelves and posters.
+    """Draws the empty cell: wall, floor, markings, shelves and posters.
 
     Returns:
         np.ndarray: uint8, (H, W, 3), RGB.
     """
-    rng = np.random.default_rng(group.background_seed)
+    rng, project = np.random.default_rng(group.background_seed), group.camera.project
     width, height = size
     image = np.empty((height, width, 3), np.uint8)
     image[:] = group.wall
     canvas = Canvas(image)
-    project = group.camera.project
-    edge = project([0, WALL_DEPTH, 0])[1]
-    margin = 2 * DRAWING_SIZE[0]
-    canvas.polygon([(-margin, edge), (margin, edge), (margin, margin),
-                    (-margin, margin)], group.floor)
+    edge, margin = project([0, WALL_DEPTH, 0])[1], 2 * DRAWING_SIZE[0]
+    canvas.polygon([(-margin, edge), (margin, edge), (margin, margin), (-margin, margin)],
+                   group.floor)
 
-    def on_wall(left, right, low, high):
-        return project([(left, WALL_DEPTH, low), (right, WALL_DEPTH, low),
-                        (right, WALL_DEPTH, high), (left, WALL_DEPTH, high)])
+    def wall(left, right, low, high, colour):
+        canvas.polygon(project([(x, WALL_DEPTH, z) for x, z in _rectangle(
+            left, right, low, high)]), colour)
+
+    def floor(left, right, near, far, colour):
+        canvas.polygon(project([(x, y, 0) for x, y in _rectangle(left, right, near, far)]),
+                       colour)
 
     def lit(**spans):
         return shade(tone(rng, **spans), group.light)
 
     if rng.random() < 0.6:  # a painted dado
-        canvas.polygon(on_wall(-9, 9, 0, rng.uniform(0.5, 1.3)),
-                       shade(group.wall, rng.uniform(0.75, 1.2)))
+        wall(-9, 9, 0, rng.uniform(0.5, 1.3), shade(group.wall, rng.uniform(0.75, 1.2)))
     for _ in range(rng.integers(2, 6)):  # posters, windows, cabinets
         x, z = rng.uniform(-5, 5), rng.uniform(0.2, 2.4)
         w, h = rng.uniform(0.3, 1.1, 2)
         colour = lit(saturation=(0, 0.3), value=(0.2, 0.95))
-        canvas.polygon(on_wall(x - w, x + w, z, z + h), shade(colour, 0.7))
-        canvas.polygon(
-            on_wall(x - w + 0.06, x + w - 0.06, z + 0.06, z + h - 0.06), colour)
+        wall(x - w, x + w, z, z + h, shade(colour, 0.7))
+        wall(x - w + 0.06, x + w - 0.06, z + 0.06, z + h - 0.06, colour)
     for _ in range(rng.integers(0, 3)):  # shelves with boxes on them
         x = rng.uniform(-4.5, 4.5)
         for level in (0.1, 0.7, 1.3):
-            for k in range(4):
-                left = x - 0.8 + 0.4 * k
-                canvas.polygon(
-                    on_wall(left, left + rng.uniform(0.2, 0.38), level,
-                            level + rng.uniform(0.15, 0.42)),
-                    lit(saturation=(0.05, 0.4), value=(0.3, 0.85)))
-            canvas.polygon(on_wall(x - 0.9, x + 0.9, level - 0.06, level),
-                           shade(group.wall, 0.45))
+            for left in (x - 0.8 + 0.4 * k for k in range(4)):
+                wall(left, left + rng.uniform(0.2, 0.38), level,
+                     level + rng.uniform(0.15, 0.42),
+                     lit(saturation=(0.05, 0.4), value=(0.3, 0.85)))
+            wall(x - 0.9, x + 0.9, level - 0.06, level, shade(group.wall, 0.45))
     line = shade(group.floor, rng.uniform(0.82, 1.15))
     pitch, shift = rng.uniform(0.5, 1.4), rng.uniform(0, 1)
-    for k in range(-12, 13):
-        x = (k + shift) * pitch
+    for x in ((k + shift) * pitch for k in range(-12, 13)):
         canvas.line(project([x, 1.8, 0]), project([x, WALL_DEPTH, 0]), 1, line)
     for depth in np.arange(2 + shift * pitch, WALL_DEPTH, pitch):
         canvas.line(project([-9, depth, 0]), project([9, depth, 0]), 1, line)
     if rng.random() < 0.7:  # the marked edge of the cell
         tape, x = lit(hue=(0.08, 0.17), saturation=(0.6, 1)), rng.uniform(1, 3)
         for left in (-x, x):
-            canvas.polygon(
-                project([(left - 0.05, 2, 0), (left + 0.05, 2, 0),
-                         (left + 0.05, 6.6, 0), (left - 0.05, 6.6, 0)]), tape)
-        canvas.polygon(
-            project([(-x, 6.5, 0), (x, 6.5, 0), (x, 6.6, 0), (-x, 6.6, 0)]),
-            tape)
+            floor(left - 0.05, left + 0.05, 2, 6.6, tape)
+        floor(-x, x, 6.5, 6.6, tape)
     # Uneven light: brighter to one side and towards one end of the floor.
     across, down = rng.uniform(-0.2, 0.2, 2)
     gain = (1 + across * np.linspace(-1, 1, width)[None, :, None] +

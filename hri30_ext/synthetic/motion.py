@@ -1,4 +1,4 @@
-"""What movements are made of: the plan of a clip, timing, sway and axes."""
+"""Parts of movements: the plan of a clip, timing, sway and axes."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -9,23 +9,24 @@ FPS = 30
 
 @dataclass
 class Plan:
-    """A clip before it is drawn; T frames, world metres unless said otherwise.
+    """A clip before it is drawn: T frames, in world metres and radians.
 
     Args:
         root (np.ndarray): Floor position (X, Y) of the worker, (T, 2).
-        yaw (np.ndarray): Turn of the body, 0 facing the camera, positive to
-            the right of the image, radians, (T, ).
-        bend (np.ndarray): Forward bend of the trunk, radians, (T, ).
+        yaw (np.ndarray): Turn of the body, 0 facing the camera, positive to the right of
+            the image, (T, ).
+        bend (np.ndarray): Forward bend of the trunk, (T, ).
         crouch (np.ndarray): How far the hips are lowered, (T, ).
         feet (np.ndarray): The feet in body axes (side, front, up), (T, 2, 3).
-        hands (np.ndarray): Where the hands want to be, (T, 2, 3).
+        hands (np.ndarray): Targets of the hands, (T, 2, 3).
         robot_hand (np.ndarray): The robot's gripper, (T, 3).
         thing (str, optional): ``'drill'``, ``'polisher'``, ``'box'`` or None.
         thing_at (np.ndarray, optional): Its centre, (T, 3).
-        thing_axes (np.ndarray, optional): Its long axis and its upward axis as
-            rows, unit length, (T, 2, 3).
+        thing_axes (np.ndarray, optional): Unit vectors of its long and its upward axis,
+            (T, 2, 3).
         panel (np.ndarray, optional): Corners of the workpiece, (T, 4, 3).
     """
+
     root: np.ndarray
     yaw: np.ndarray
     bend: np.ndarray
@@ -39,38 +40,33 @@ class Plan:
     panel: np.ndarray | None = None
 
     def map(self, function):
-        """A plan with ``function`` applied to each of the arrays."""
-        return replace(
-            self, **{
-                field.name: function(value)
-                for field in fields(self)
-                if isinstance(value := getattr(self, field.name), np.ndarray)
-            })
+        """Returns a plan with ``function`` applied to each of the arrays."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: function(value) for name, value in arrays.items()
+                                if isinstance(value, np.ndarray)})
 
     def reversed(self):
-        """The same clip played backwards."""
+        """Returns the same clip played backwards."""
         return self.map(lambda array: array[::-1].copy())
 
     def with_half_frames(self):
-        """Twice as many instants, those between two frames interpolated."""
-
+        """Returns twice as many instants; those between two frames are interpolated."""
         def interleave(array):
             following = np.concatenate([array[1:], array[-1:]])
             both = np.stack([array, (array + following) / 2], 1)
             return both.reshape(-1, *array.shape[1:])
-
         return self.map(interleave)
 
 
 def ease(num_frames, rng, pause=(-0.12, 0.2)):
-    """Progress 0..1 of a movement with a random pause before and after it.
+    """Makes a progress from 0 to 1 with a random pause before and after it.
 
-    Both pauses are shares of the clip drawn from the same range (a negative
-    one: the movement had begun before the clip, or goes on after it) and the
-    curve is point symmetric, so that the distribution is the same backwards.
+    Both pauses are shares of the clip from the same range (negative: the movement starts
+    before the clip, or ends after it), and the curve is point symmetric, so that the
+    distribution is the same backwards.
 
     Returns:
-        np.ndarray: Shape (num_frames, ), never falling.
+        np.ndarray: Non-decreasing, (num_frames, ).
     """
     before, after = rng.uniform(*pause, 2)
     softness = rng.uniform(0, 0.8)
@@ -80,7 +76,7 @@ def ease(num_frames, rng, pause=(-0.12, 0.2)):
 
 
 def sway(num_frames, rng, amplitude, dims=()):
-    """Slow aimless movement around 0, shape (num_frames, *dims)."""
+    """Makes a slow aimless movement around 0, (num_frames, *dims)."""
     time = np.arange(num_frames).reshape(-1, *(1, ) * len(dims)) / FPS
     total = np.zeros((num_frames, *dims))
     for low, high in ((0.2, 0.5), (0.5, 1.1)):
@@ -91,49 +87,39 @@ def sway(num_frames, rng, amplitude, dims=()):
 
 
 def to_world(root, yaw, local):
-    """Body axes (side, front, up) to world positions.
+    """Transforms positions in body axes (side, front, up) to the world.
 
     Args:
         root (np.ndarray): Floor positions of the body, (T, 2).
         yaw (np.ndarray): Turns of the body, (T, ).
         local (np.ndarray): Positions in body axes, (T, ..., 3).
-
-    Returns:
-        np.ndarray: World positions, (T, ..., 3).
     """
     world = turn(yaw, local)
-    extra = (1, ) * (world.ndim - 2)
-    world[..., :2] += root.reshape(len(root), *extra, 2)
+    world[..., :2] += root.reshape(len(root), *(1, ) * (world.ndim - 2), 2)
     return world
 
 
 def turn(yaw, local):
-    """Directions in body axes, (T, ..., 3) or (1, ..., 3), to world ones."""
+    """Rotates directions in body axes, (T, ..., 3) or (1, ..., 3), to the world."""
     local = np.asarray(local, float)
     local = np.broadcast_to(local, (len(yaw), *local.shape[1:]))
-    extra = (1, ) * (local.ndim - 2)
-    sine, cosine = (f(yaw).reshape(-1, *extra) for f in (np.sin, np.cos))
+    sine, cosine = (function(yaw).reshape(-1, *(1, ) * (local.ndim - 2))
+                    for function in (np.sin, np.cos))
     side, front, up = np.moveaxis(local, -1, 0)
-    return np.stack([
-        cosine * side + sine * front, sine * side - cosine * front,
-        np.broadcast_to(up, side.shape)
-    ], -1)
-
-
-def unit(vectors):
-    """Vectors along the last axis, of length one."""
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.stack([cosine * side + sine * front, sine * side - cosine * front,
+                     np.broadcast_to(up, side.shape)], -1)
 
 
 def axes(long_axis, upward):
-    """The axes of a thing as unit rows, (..., 2, 3): the first as given, the
-    second turned to be at a right angle to it."""
+    """Returns unit vectors (..., 2, 3): the long axis, and ``upward`` made orthogonal."""
+    def unit(vectors):
+        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
     long_axis, upward = unit(np.asarray(long_axis, float)), np.asarray(upward)
     upward = upward - (upward * long_axis).sum(-1, keepdims=True) * long_axis
     return np.stack([long_axis, unit(upward)], -2)
 
 
 def smooth(x):
-    """Smooth step from 0 (at 0 and below) to 1 (at 1 and above)."""
+    """Returns a smooth step from 0 (at 0 and below) to 1 (at 1 and above)."""
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)

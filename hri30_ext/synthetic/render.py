@@ -15,36 +15,28 @@ _NOISE_MARGIN = 32
 
 
 def class_id(label):
-    """The 1-based id of a class given by id or by name.
+    """Returns the 1-based id of a class given by id or by name.
 
     Raises:
-        ValueError: If there is no such class.
+        ValueError: unknown class.
     """
     if isinstance(label, str):
-        spelling = {released: ours
-                    for ours, released in RELEASED_SPELLING.items()}
-        name = spelling.get(label, label)
+        name = next((ours for ours, released in RELEASED_SPELLING.items()
+                     if released == label), label)
         if name in HRI30_CLASSES:
             return HRI30_CLASSES.index(name) + 1
     elif 1 <= label <= len(HRI30_CLASSES):
         return int(label)
-    raise ValueError(
-        f'no class {label!r}: expected an id from 1 to {len(HRI30_CLASSES)} '
-        'or one of the names in hri30_ext.names.HRI30_CLASSES')
+    raise ValueError(f'no class {label!r}: expected an id from 1 to {len(HRI30_CLASSES)} '
+                     'or one of the names in hri30_ext.names.HRI30_CLASSES')
 
 
 def plan_clip(label, group, clip, seed=0):
-    """The movement of a clip, before it is drawn.
-
-    Args:
-        label (int | str): Class id (1-based) or name.
-        group (int): Group number, 0 or more.
-        clip (int): Number of the clip in its class and group, 0 or more.
-        seed (int): Seed of the whole data set.
+    """Plans the movement of a clip; arguments are those of :func:`render_clip`.
 
     Returns:
-        tuple[Plan, Group, np.random.Generator]: The plan, the looks of the
-        group, and the generator to go on with.
+        tuple[Plan, Group, np.random.Generator]: The plan, the looks of the group, and the
+        generator for further random numbers.
     """
     label = class_id(label)
     looks = make_group(group, seed)
@@ -52,56 +44,48 @@ def plan_clip(label, group, clip, seed=0):
     return Planner(looks, rng).plan(HRI30_CLASSES[label - 1]), looks, rng
 
 
-def render_clip(label, group, clip, seed=0, size=DRAWING_SIZE, fields=False,
-                noise=True):
+def render_clip(label, group, clip, seed=0, size=DRAWING_SIZE, fields=False, noise=True):
     """Renders one clip.
 
     Args:
         label (int | str): Class id (1-based) or name.
-        group (int): Group number: the worker, the cell and the camera.
-        clip (int): Number of the clip in its class and group.
+        group (int): Group number, 0 or more: the worker, the cell and the camera.
+        clip (int): Number of the clip in its class and group, 0 or more.
         seed (int): Seed of the whole data set.
-        size (tuple[int, int]): Width and height in pixels. Defaults to
-            (720, 480), which everything is drawn for; other sizes scale it.
-        fields (bool): Whether the upper field of a frame (rows 0, 2, ...)
-            shows half a frame later than the lower one, as in interlaced DV.
+        size (tuple[int, int]): Width and height in pixels. Everything is drawn for
+            (720, 480); other sizes scale it.
+        fields (bool): Whether the upper field of a frame (rows 0, 2, ...) shows half a
+            frame later than the lower one, as in interlaced DV.
         noise (bool): Whether to add the sensor noise of the group.
 
     Returns:
         np.ndarray: uint8 RGB frames, (T, H, W, 3), T from 30 to 60.
 
     Raises:
-        ValueError: If there is no such class.
+        ValueError: unknown class.
     """
     plan, looks, rng = plan_clip(label, group, clip, seed)
     if fields:
         plan = plan.with_half_frames()
     background = _background(group, seed, size)
-    scene = [Figure(plan, looks), Robot(plan, looks), Bench(looks)]
+    figure, fixtures = Figure(plan, looks), (Robot(plan, looks), Bench(looks))
     grain = _noise_bank(size, looks.noise) if noise else None
     frames = np.empty((len(plan.yaw), *background.shape), np.uint8)
     frames[:] = background
     offsets = rng.integers(0, _NOISE_MARGIN, (len(frames), 2))
     for t, frame in enumerate(frames):
-        canvas = Canvas(frame)
-        for part in _far_to_near(scene, plan.root[t, 1]):
+        canvas, depth = Canvas(frame), plan.root[t, 1]
+        for part in (*(each for each in fixtures if each.depth >= depth), figure,
+                     *(each for each in fixtures if each.depth < depth)):  # far to near
             part.draw(canvas, t)
         if noise:
             down, right = offsets[t]
-            cv2.add(frame, grain[down:down + size[1], right:right + size[0]],
-                    dst=frame)
+            cv2.add(frame, grain[down:down + size[1], right:right + size[0]], dst=frame)
     if fields:
         woven = frames[::2].copy()
         woven[:, ::2] = frames[1::2, ::2]
         return woven
     return frames
-
-
-def _far_to_near(scene, worker_depth):
-    figure, *fixtures = scene
-    far = [part for part in fixtures if part.depth >= worker_depth]
-    near = [part for part in fixtures if part.depth < worker_depth]
-    return [*far, figure, *near]
 
 
 @functools.lru_cache(maxsize=4)
@@ -111,8 +95,10 @@ def _background(group, seed, size):
 
 @functools.lru_cache(maxsize=4)
 def _noise_bank(size, level):
-    """Sensor noise above a small pedestal, so that adding it is saturating
-    unsigned addition, the cheapest there is. It is cut at random places."""
+    """Makes sensor noise above a small offset, which is added with saturation.
+
+    The bank is larger than a frame; each frame takes a random part of it.
+    """
     spread = NOISE_SPREADS[level]
     rng = np.random.default_rng((4, level))
     shape = (size[1] + _NOISE_MARGIN, size[0] + _NOISE_MARGIN)

@@ -9,19 +9,25 @@ import numpy as np
 from av.codec.context import Flags
 from av.video.frame import VideoFrame
 
-CODECS = ('mpeg4', 'mjpeg', 'dv')
+#: By name: encoder, pixel format and options. The quantiser is fixed, so that noise does
+#: not blur the movement.
+_ENCODERS = {
+    'mpeg4': ('mpeg4', 'yuv420p', {'qmin': '5', 'qmax': '5'}),
+    'mjpeg': ('mjpeg', 'yuvj420p', {'qmin': '5', 'qmax': '5'}),
+    'dv': ('dvvideo', 'yuv411p', {}),
+}
+CODECS = tuple(_ENCODERS)
 DV_SIZE, DV_RATE = (720, 480), Fraction(30000, 1001)
 
 
 def check_codec(codec, size):
-    """Raises ValueError where ``codec`` cannot hold frames of ``size``."""
+    """Raises a ValueError if ``codec`` cannot hold frames of ``size``."""
     width, height = size
     if codec not in CODECS:
-        raise ValueError(f'unknown codec {codec!r}: expected one of '
-                         f'{", ".join(CODECS)}')
+        raise ValueError(f'unknown codec {codec!r}: expected one of {", ".join(CODECS)}')
     if codec == 'dv' and (width, height) != DV_SIZE:
-        raise ValueError(f'DV holds frames of {DV_SIZE[0]}x{DV_SIZE[1]} only, '
-                         f'not {width}x{height}: choose mpeg4 or mjpeg')
+        raise ValueError(f'DV holds frames of {DV_SIZE[0]}x{DV_SIZE[1]} only, not '
+                         f'{width}x{height}: choose mpeg4 or mjpeg')
     if width % 2 or height % 2:
         raise ValueError(f'width and height must be even, not {width}x{height}')
 
@@ -29,53 +35,38 @@ def check_codec(codec, size):
 def write_video(frames, path, codec='mpeg4', fps=30):
     """Writes an AVI file; the same frames give the same bytes.
 
-    The file appears at ``path`` when it is whole, never before.
+    The file gets its name when it is complete.
 
     Args:
         frames (np.ndarray): uint8 RGB frames, (T, H, W, 3).
-        path (str | os.PathLike): Where to; its folder must exist.
-        codec (str): ``'mpeg4'``, ``'mjpeg'`` or ``'dv'`` (720x480, interlaced,
-            lower field first). Defaults to ``'mpeg4'``.
+        path (str | os.PathLike): The file; its folder must exist.
+        codec (str): ``'mpeg4'``, ``'mjpeg'`` or ``'dv'`` (720x480, interlaced, lower field
+            first).
         fps (int | Fraction): Frame rate; DV has its own 30000/1001.
 
     Raises:
-        ValueError: If the codec is unknown or cannot hold this size.
+        ValueError: unknown codec, or one that cannot hold this size.
     """
     height, width = frames.shape[1:3]
     check_codec(codec, (width, height))
+    encoder, pix_fmt, options = _ENCODERS[codec]
     partial = f'{os.fspath(path)}.part'
-    with av.open(partial, 'w', format='avi',
-                 options={'fflags': '+bitexact'}) as container:
-        stream = _add_stream(container, codec, fps)
-        stream.width, stream.height = width, height
+    with av.open(partial, 'w', format='avi', options={'fflags': '+bitexact'}) as container:
+        stream = container.add_stream(encoder, rate=DV_RATE if codec == 'dv' else fps,
+                                      options=options)
+        stream.pix_fmt, stream.width, stream.height = pix_fmt, width, height
         stream.thread_count = 1
         stream.codec_context.flags |= Flags.bitexact
+        if codec == 'mpeg4':
+            stream.gop_size = 15
         for index, frame in enumerate(frames):
             if codec == 'mpeg4':
-                planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)
-                picture = VideoFrame.from_ndarray(planes, format='yuv420p')
+                picture = VideoFrame.from_ndarray(
+                    cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420), format=pix_fmt)
             else:
                 picture = VideoFrame.from_ndarray(
-                    np.ascontiguousarray(frame), format='rgb24')
-                picture = picture.reformat(format=stream.pix_fmt)
+                    np.ascontiguousarray(frame), format='rgb24').reformat(format=pix_fmt)
             picture.pts = index
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
     os.replace(partial, path)
-
-
-def _add_stream(container, codec, fps):
-    if codec == 'dv':
-        stream = container.add_stream('dvvideo', rate=DV_RATE)
-        stream.pix_fmt = 'yuv411p'
-        return stream
-    # A fixed quantiser: noise must not cost the movement its sharpness.
-    options = {'qmin': '5', 'qmax': '5'}
-    if codec == 'mjpeg':
-        stream = container.add_stream('mjpeg', rate=fps, options=options)
-        stream.pix_fmt = 'yuvj420p'
-        return stream
-    stream = container.add_stream('mpeg4', rate=fps, options=options)
-    stream.pix_fmt = 'yuv420p'
-    stream.gop_size = 15
-    return stream

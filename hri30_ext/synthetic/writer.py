@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ..datasets.annotation import Annotation, write_annotations
 from ..errors import HRI30Error
-from ..names import HRI30_CLASSES
+from ..names import HRI30_CLASSES, released_name
 from ..utils.fileio import atomic_write_text
 from ..utils.parallel import FEW, process_pool
 from ..utils.progress import refresh_seconds
@@ -28,44 +27,39 @@ MARKER = 'EMBEDDED.json'
 _FOLDERS = ('train_set', 'test_set', 'annotations')
 _NOTE = ('Rendered, not recorded: a drawn worker in the classes and the layout '
          'of HRI30. Scores on it say nothing about HRI30.')
-
-#: The first group of the test clips is the one after this, however many
-#: training groups there are, so that more training data keeps the test set.
+#: Test groups are numbered after these, so that more training data keeps the test set.
 MAX_TRAIN_GROUPS = 999
 
 
 class Clip(NamedTuple):
-    """One file to write."""
-    path: str  # below the root, with the extension
+    """One file to write; ``path`` is relative to the data folder."""
+
+    path: str
     label: int
     group: int
     clip: int
 
 
 def list_clips(train_groups, test_groups, clips, seed=0, classes=None):
-    """The clips of a data set.
+    """Lists the clips of a data set.
 
     Returns:
-        tuple[list[Clip], list[Clip]]: Of training, by name, and of testing,
-        whose numbering says nothing of class or group.
+        tuple[list[Clip], list[Clip]]: Training clips by name, and test clips, whose numbers
+        depend neither on class nor on group.
     """
     labels = sorted({class_id(label) for label in classes or HRI30_CLASSES})
+
+    def combine(first, groups):
+        return [(label, group, clip) for label in labels
+                for group in range(first, first + groups) for clip in range(1, clips + 1)]
     digits = max(2, len(str(train_groups)))
-    train = [
-        Clip(f'train_set/CID{label:02d}_SID{group:0{digits}d}_VID{clip:02d}.avi',
-             label, group, clip) for label in labels
-        for group in range(1, train_groups + 1) for clip in range(1, clips + 1)
-    ]
-    first = MAX_TRAIN_GROUPS + 1
-    test = [(label, group, clip) for label in labels
-            for group in range(first, first + test_groups)
-            for clip in range(1, clips + 1)]
+    train = [Clip(f'train_set/CID{label:02d}_SID{group:0{digits}d}_VID{clip:02d}.avi',
+                  label, group, clip) for label, group, clip in combine(1, train_groups)]
+    test = combine(MAX_TRAIN_GROUPS + 1, test_groups)
     order = np.random.default_rng((seed, 5)).permutation(len(test))
     digits = max(3, len(str(len(test))))
-    return train, [
-        Clip(f'test_set/testvideo{number:0{digits}d}.avi', *test[index])
-        for number, index in enumerate(order, 1)
-    ]
+    return train, [Clip(f'test_set/testvideo{number:0{digits}d}.avi', *test[index])
+                   for number, index in enumerate(order, 1)]
 
 
 def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
@@ -83,131 +77,101 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
         |-- train_set/CID01_SID01_VID01.avi ...
         `-- test_set/testvideo001.avi ...
 
-    The same options give the same files, byte for byte, whatever the number of
-    workers. A call that was cut short is taken up where it stopped.
+    The same options give the same files, byte for byte, for any number of workers. An
+    interrupted call resumes with the missing clips.
 
     Args:
-        root (str | os.PathLike): The folder; made if missing.
+        root (str | os.PathLike): The folder; created if missing.
         train_groups (int): Groups of training clips, 1 to 999.
-        test_groups (int): Groups of test clips, all other than those.
+        test_groups (int): Groups of test clips, different from those, 0 to 999.
         clips (int): Clips of each class and group, 1 to 99.
-        codec (str): One of ``mpeg4``, ``mjpeg`` and ``dv``.
+        codec (str): ``mpeg4``, ``mjpeg`` or ``dv``.
         size (tuple[int, int]): Width and height in pixels.
-        seed (int): Another seed is another data set, 0 or more.
-        workers (int, optional): Processes. Defaults to one per core.
-        classes (sequence[int | str], optional): Ids or names of the classes
-            wanted. Defaults to all 30.
+        seed (int): 0 or more; another seed gives another data set.
+        workers (int, optional): Processes; None: one per core.
+        classes (sequence[int | str], optional): Ids or names; None: all 30.
         progress (bool): Whether to show a progress bar.
-        overwrite (bool): Whether to remove a data set made with other options
-            that is in the folder; only what was written by this function goes.
+        overwrite (bool): Whether to replace a data set made with other options. Only
+            folders that this function writes are removed.
 
     Returns:
-        int: How many clips were rendered now; those that were there are kept.
+        int: Number of clips rendered now; existing ones are kept.
 
     Raises:
-        ValueError: If an option is out of its range.
-        HRI30Error: If the folder holds something else.
+        ValueError: an option is out of its range.
+        HRI30Error: the folder holds something else.
     """
     check_codec(codec, size)
     for name, value, low, high in (('train_groups', train_groups, 1, 999),
                                    ('test_groups', test_groups, 0, 999),
-                                   ('clips', clips, 1, 99),
-                                   ('seed', seed, 0, float('inf'))):
-        if not low <= value <= high:
-            raise ValueError(
-                f'{name} is {value}: expected {low} to {high}'
-                if high < float('inf') else
-                f'{name} is {value}: expected {low} or more')
+                                   ('clips', clips, 1, 99), ('seed', seed, 0, None)):
+        if value < low or high is not None and value > high:
+            raise ValueError(f'{name} is {value}: expected {low} '
+                             + (f'to {high}' if high else 'or more'))
     train, test = list_clips(train_groups, test_groups, clips, seed, classes)
-    about = {
-        'note': _NOTE,
-        'generator': 'hri30_ext.synthetic',
-        'version': VERSION,
-        'options': {
-            'train_groups': train_groups,
-            'test_groups': test_groups,
-            'clips': clips,
-            'codec': codec,
-            'size': list(size),
-            'seed': seed,
-            'classes': sorted({clip.label for clip in train}),
-        },
-        'num_train_clips': len(train),
-        'num_test_clips': len(test),
-    }
+    options = dict(train_groups=train_groups, test_groups=test_groups, clips=clips,
+                   codec=codec, size=list(size), seed=seed,
+                   classes=sorted({clip.label for clip in train}))
+    about = dict(note=_NOTE, generator='hri30_ext.synthetic', version=VERSION,
+                 options=options, num_train_clips=len(train), num_test_clips=len(test))
     root = Path(root)
     _claim(root, about, overwrite)
-    # By group: what the clips of a group share is then drawn once.
-    missing = sorted(
-        (clip for clip in train + test if not (root / clip.path).exists()),
-        key=lambda clip: (clip.group, clip.label, clip.clip))
+    # By group, whose background is then drawn once.
+    missing = sorted((clip for clip in train + test if not (root / clip.path).exists()),
+                     key=lambda clip: (clip.group, clip.label, clip.clip))
     if missing:
         _write_json(root / MARKER, {**about, 'complete': False})
     for folder in _FOLDERS:
         (root / folder).mkdir(exist_ok=True)
-    _write_labels(root / 'annotations/train_set_labels.csv', train)
-    _write_labels(root / 'annotations/test_set_labels.csv', test)
-    _render_all(root, missing, codec, tuple(size), seed, workers, progress)
+    for name, listed in (('train', train), ('test', test)):
+        rows = [f'{Path(clip.path).stem},{released_name(HRI30_CLASSES[clip.label - 1])},'
+                f'{clip.label}\n' for clip in listed]
+        atomic_write_text(root / 'annotations' / f'{name}_set_labels.csv', ''.join(rows))
+    jobs = [(clip, root / clip.path, codec, tuple(size), seed) for clip in missing]
+    _render_all(jobs, workers, progress)
     _write_json(root / MARKER, {**about, 'complete': True})
     return len(missing)
 
 
 def _claim(root, about, overwrite):
-    """Makes the folder ours, or says why it cannot be."""
+    """Prepares the folder, or raises an error if it holds something else."""
     marker = root / MARKER
     if root.exists() and not root.is_dir():
         raise HRI30Error(f'{root} is a file: expected a folder or nothing')
     if marker.exists():
         try:
             found = json.loads(marker.read_text(encoding='utf-8'))
-            different = _differences(found, about)
+            pairs = [('version', found['version'], about['version'])]
+            pairs += [(name, found['options'].get(name), value)
+                      for name, value in about['options'].items()]
         except (ValueError, KeyError, AttributeError, TypeError):
-            raise HRI30Error(
-                f'{marker} is not what this program writes: choose another '
-                'folder') from None
-        if not different:
-            return
-        if not overwrite:
-            raise HRI30Error(
-                f'{marker}: made with other options ({different}): pass '
-                '--overwrite to make it anew, or choose another folder')
-        _write_json(marker, {**found, 'complete': False})
-        for folder in _FOLDERS:
-            if (root / folder).is_dir():
-                shutil.rmtree(root / folder)
+            raise HRI30Error(f'{marker} was not written by this program: choose another '
+                             'folder') from None
+        different = ', '.join(f'{name}: found {there}, expected {expected}'
+                              for name, there, expected in pairs if there != expected)
+        if different and not overwrite:
+            raise HRI30Error(f'{marker}: made with other options ({different}): pass '
+                             '--overwrite to replace it, or choose another folder')
+        if different:
+            _write_json(marker, {**found, 'complete': False})
+            for folder in _FOLDERS:
+                shutil.rmtree(root / folder, ignore_errors=True)
     elif root.exists() and any(root.iterdir()):
-        raise HRI30Error(
-            f'{root} holds files and no {MARKER}, so it was not made by this '
-            'program: choose another folder')
+        raise HRI30Error(f'{root} holds files and no {MARKER}, so this program did not '
+                         'make it: choose another folder')
     root.mkdir(parents=True, exist_ok=True)
-
-
-def _differences(found, expected):
-    pairs = [('version', found['version'], expected['version'])]
-    pairs += [(name, found['options'].get(name), value)
-              for name, value in expected['options'].items()]
-    return ', '.join(f'{name}: found {there}, expected {wanted}'
-                     for name, there, wanted in pairs if there != wanted)
 
 
 def _write_json(path, content):
     atomic_write_text(path, json.dumps(content, indent=2) + '\n')
 
 
-def _write_labels(path, clips):
-    write_annotations(path, [
-        Annotation(Path(clip.path).stem, HRI30_CLASSES[clip.label - 1], clip.label)
-        for clip in clips])
-
-
-def _render_all(root, clips, codec, size, seed, workers, progress):
+def _render_all(jobs, workers, progress):
     few = FEW if workers is None else 2
     workers = workers or os.cpu_count()
-    jobs = [(clip, root / clip.path, codec, size, seed) for clip in clips]
-    bar = tqdm(total=len(jobs), unit='clip', desc='rendering',
-               mininterval=refresh_seconds(terminal=1),
-               disable=not (progress and jobs))
-    with bar:
+    with tqdm(total=len(jobs), unit='clip', desc='rendering',
+              mininterval=refresh_seconds(terminal=1),
+              disable=not (progress and jobs)) as bar:
         if workers == 1 or len(jobs) < few:
             for job in jobs:
                 _render_one(*job)

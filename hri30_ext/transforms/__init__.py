@@ -1,6 +1,5 @@
 """Transforms that mmaction2 lacks."""
 
-from .. import compat  # noqa: F401  (first: it mends what the others import)
 from .color import ClipColorJitter
 from .crop import CropResize, ResizeClip
 from .flip import LabelAwareFlip

@@ -1,31 +1,32 @@
-"""Writing files whole or not at all."""
+"""Writes files completely or not at all."""
 
 import contextlib
 import errno
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import HRI30Error
 
-#: What the system says where a disk, a quota or the size allowed for a file is used up.
+#: Errors of the system if a disk, a quota or the allowed size of a file is used up.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-#: What it says where folders cannot be waited for.
+#: Errors of file systems that cannot sync folders.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
 class DiskFull(HRI30Error):
-    """There is no room to write a file in."""
+    """A file cannot be written because the disk is full."""
 
 
 def ran_out_of_disk(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, says that the disk is full.
+    """Whether an error, or one that caused it, says that the disk is full.
 
-    Writers wrap what the system said: torch.save's says that a position is unexpected, and
-    a loading process hands on a text.
+    Writers wrap the system's error: torch.save reports an unexpected position, and a
+    loading process passes on a text.
     """
     while error is not None:
         if isinstance(error, OSError) and (
@@ -37,7 +38,7 @@ def ran_out_of_disk(error: BaseException | None) -> bool:
 
 
 def disk_full(path: str | Path, needed: int | None = None) -> DiskFull:
-    """Says that a file cannot be written for want of room.
+    """Returns the error for a file that cannot be written because the disk is full.
 
     Args:
         path (str | Path): The file, or the folder of files.
@@ -47,9 +48,9 @@ def disk_full(path: str | Path, needed: int | None = None) -> DiskFull:
     while not folder.is_dir():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 2**20
-    wanted = '' if needed is None else f', {needed / 2**20:,.1f} MiB are needed'
+    size = '' if needed is None else f', {needed / 2**20:,.1f} MiB are needed'
     return DiskFull(f'{path}: cannot be written: the disk is full, or a quota is used up '
-                    f'({free:,.1f} MiB are free{wanted}).')
+                    f'({free:,.1f} MiB are free{size}).')
 
 
 @contextlib.contextmanager
@@ -57,18 +58,18 @@ def atomic_path(path: str | Path, durable: bool = False,
                 needed: int | None = None) -> Iterator[Path]:
     """Yields a temporary path that becomes ``path`` if nothing is raised.
 
-    Its folder is created. The temporary file lies beside the target, with its
-    suffix, so that writers that look at the ending work.
+    Its folder is created. The temporary file is in the same folder and has the same
+    extension, which some writers look at. A file that is replaced keeps its permissions.
 
     Args:
-        path (str | Path): What to write.
-        durable (bool): Whether it is on the disk when this ends, so that not even a power
-            cut leaves less than the old file or the new one.
-        needed (int, optional): Its size in bytes, for the message where there is no room.
+        path (str | Path): The file to write.
+        durable (bool): Whether to wait for the disk, so that even after a power failure
+            either the old file or the new one is complete.
+        needed (int, optional): Its size in bytes, for the message if the disk is full.
 
     Raises:
-        HRI30Error: the folder cannot be written, or the disk is full; the file is then as
-            it was.
+        HRI30Error: the folder cannot be written, or the disk is full; the file is then
+            unchanged.
     """
     path = Path(path)
     try:
@@ -76,15 +77,12 @@ def atomic_path(path: str | Path, durable: bool = False,
         handle, name = tempfile.mkstemp(
             dir=path.parent, prefix=f'.{path.stem}-', suffix=path.suffix)
         os.close(handle)
-        # mkstemp makes files private; results are as public as the umask says.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
+        os.chmod(name, _mode_for(path))
     except OSError as error:
         if ran_out_of_disk(error):
             raise disk_full(path, needed) from error
         raise HRI30Error(f'{path}: cannot be written ({error.strerror or error}).\n'
-                         'Choose another folder or free the place.') from error
+                         'Choose another folder, or remove what is in the way.') from error
     try:
         yield Path(name)
         if durable:
@@ -101,11 +99,18 @@ def atomic_path(path: str | Path, durable: bool = False,
             os.unlink(name)
 
 
-def _sync(path: str | Path, is_folder: bool = False) -> None:
-    """Waits until a file, or the names in a folder, are on the disk.
+def _mode_for(path: Path) -> int:
+    """Returns the permissions of a file, or those of a new file by the umask."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        umask = os.umask(0)
+        os.umask(umask)
+        return 0o666 & ~umask
 
-    Some network file systems cannot do that for a folder, and say so.
-    """
+
+def _sync(path: str | Path, is_folder: bool = False) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -117,9 +122,9 @@ def _sync(path: str | Path, is_folder: bool = False) -> None:
 
 
 def atomic_write_text(path: str | Path, text: str, durable: bool = False) -> None:
-    """Writes UTF-8 text with LF line ends, whole or not at all."""
+    """Writes UTF-8 text with LF line ends, completely or not at all."""
     with atomic_path(path, durable) as temporary:
-        # A file name that is not UTF-8 is written as the bytes that it is.
+        # The name of a file may have bytes that are not UTF-8.
         temporary.write_text(text, encoding='utf-8', errors='surrogateescape',
                              newline='\n')
 
@@ -138,7 +143,7 @@ def sha256_of(path: str | Path) -> str:
 
 
 def check_writable(folder: str | Path) -> Path:
-    """Creates a folder for results, and fails early where that is impossible.
+    """Creates a folder for results, and fails early if that is impossible.
 
     Returns:
         Path: The folder, absolute.

@@ -1,4 +1,4 @@
-"""Reading texts that others wrote: whole files of a size that fits, or a message."""
+"""Reads files that others wrote, up to a size, or raises a clear message."""
 
 import contextlib
 import csv
@@ -6,48 +6,56 @@ import json
 import math
 import os
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, TextIO, TypeVar
 
+import msgspec
 import numpy as np
 
 from ..errors import HRI30Error
+from .text import printable
 
-#: Of a list or table; one of 10^6 clips has 60 MB.
+T = TypeVar('T')
+
+#: Limit for a list or table; one of 10^6 clips has 60 MB.
 MAX_TEXT_BYTES = 256 << 20
-#: Of a JSON file, whose values take ten times as much in memory.
+#: Limit for a JSON file, whose values take ten times as much memory.
 MAX_JSON_BYTES = 64 << 20
-#: Of arrays; the scores of 10^6 clips with their names have a third of it.
+#: Limit for arrays; the scores of 10^6 clips with their names have a third of it.
 MAX_ARRAY_BYTES = 2 << 30
+#: Limit for the directory of an archive of arrays, in bytes.
+MAX_DIRECTORY_BYTES = 1 << 16
 
 
 @contextlib.contextmanager
-def open_text(path: str | Path, expected: str,
-              most: int = MAX_TEXT_BYTES) -> Iterator[TextIO]:
-    """Opens a text in UTF-8, with or without a byte order mark; line ends stay.
+def open_text(path: str | Path, expected: str, most: int = MAX_TEXT_BYTES,
+              errors: str = 'strict') -> Iterator[TextIO]:
+    """Opens a UTF-8 text, with or without a byte order mark; line ends are unchanged.
 
     Args:
         path (str | Path): The file.
         expected (str): What it should be, for messages, such as ``'a list of clips'``.
         most (int): Its size in bytes, at most.
+        errors (str): How bytes that are not UTF-8 are read, as for :func:`open`.
 
     Raises:
-        HRI30Error: it cannot be read, is no file, is too large, or is no text or table;
-            also where this is found out while it is read.
+        HRI30Error: it cannot be read, is not a file, is too large, or is not a text or
+            table, even if this is detected only while it is read.
     """
     path = Path(path)
     try:
-        # A pipe would be waited for before it can be looked at.
+        # Non-blocking: opening a pipe would wait for its writer.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(handle, encoding='utf-8-sig', newline='') as file:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode):
+        with open(handle, encoding='utf-8-sig', errors=errors, newline='') as file:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
                 raise HRI30Error(f'{path}: not a file.\nExpected {expected}.')
-            if found.st_size > most:
-                raise HRI30Error(f'{path}: {found.st_size:,} bytes, more than '
+            if status.st_size > most:
+                raise HRI30Error(f'{path}: {status.st_size:,} bytes, more than '
                                  f'{most:,}.\nExpected {expected}.')
             yield file
     except OSError as error:
@@ -68,36 +76,33 @@ def read_text(path: str | Path, expected: str, most: int = MAX_TEXT_BYTES) -> st
         return file.read()
 
 
-def read_json(path: str | Path, expected: str, most: int = MAX_JSON_BYTES) -> dict:
-    """Reads a JSON object.
+def read_json(path: str | Path, expected: str, most: int = MAX_JSON_BYTES,
+              schema: type[T] = dict) -> T:
+    """Reads a JSON document.
 
     Args:
         path (str | Path): The file.
         expected (str): What it should be, for messages.
         most (int): Its size in bytes, at most.
+        schema (type): What to convert it to, such as a :class:`msgspec.Struct`.
 
     Raises:
-        HRI30Error: see :func:`open_text`; or it is not JSON, or another value than an
-            object.
+        HRI30Error: see :func:`open_text`; or it is not JSON, or does not fit the schema.
     """
     text = read_text(path, expected, most)
     try:
-        found = json.loads(text)
+        return msgspec.convert(json.loads(text), schema)
     except (ValueError, RecursionError) as error:
         reason = 'nested too deep' if isinstance(error, RecursionError) else error
-        raise HRI30Error(f'{path}: not readable JSON ({reason}).\nExpected {expected}.'
-                         ) from error
-    if not isinstance(found, dict):
-        raise HRI30Error(f'{path}: a JSON {type(found).__name__}, expected an object.\n'
-                         f'Expected {expected}.')
-    return found
+        raise HRI30Error(f'{path}: not readable ({printable(str(reason))}).\n'
+                         f'Expected {expected}.') from error
 
 
 def read_arrays(path: str | Path, expected: str,
                 most: int = MAX_ARRAY_BYTES) -> dict[str, np.ndarray]:
     """Reads a ``.npz`` file of plain arrays.
 
-    What it unfolds to is known from its headers, before anything is unfolded.
+    Sizes are checked by the headers, before anything is decompressed.
 
     Args:
         path (str | Path): The file.
@@ -105,27 +110,40 @@ def read_arrays(path: str | Path, expected: str,
         most (int): Bytes of all arrays, at most.
 
     Raises:
-        HRI30Error: it cannot be read, or is larger, or holds something else.
+        HRI30Error: it cannot be read, is larger, or holds something else.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            for record in archive.infolist():
-                most -= record.file_size
-                if most < 0:
-                    raise ValueError('it unfolds to more than anything that is written')
-                with archive.open(record) as stream:
-                    _check_header(stream, record)
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        with open(path, 'rb') as file:
+            _check_directory(file)
+            with zipfile.ZipFile(file) as archive:
+                if sum(record.file_size for record in archive.infolist()) > most:
+                    raise ValueError(f'the arrays have more than {most:,} bytes')
+                for record in archive.infolist():
+                    with archive.open(record) as stream:
+                        _check_header(stream, record)
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error,
             NotImplementedError, RuntimeError, MemoryError) as error:
         reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
-        raise HRI30Error(f'{path}: not readable ({reason[:200]}).\nExpected {expected}.'
-                         ) from error
+        raise HRI30Error(f'{path}: not readable ({printable(reason[:200])}).\n'
+                         f'Expected {expected}.') from error
+
+
+def _check_directory(file: BinaryIO) -> None:
+    """Raises ValueError if the directory of a zip file is too large to be read at once."""
+    end = zipfile.sizeEndCentDir
+    if file.seek(0, os.SEEK_END) < end:
+        raise ValueError('not a zip file')
+    file.seek(-end, os.SEEK_END)  # numpy writes no comment behind it
+    signature, *_, num_bytes, _, _ = struct.unpack(zipfile.structEndArchive, file.read(end))
+    if signature != zipfile.stringEndArchive or num_bytes > MAX_DIRECTORY_BYTES:
+        raise ValueError('not an archive of a few arrays')
 
 
 def _check_header(stream: BinaryIO, record: zipfile.ZipInfo) -> None:
-    """Raises ValueError where an array is of objects, or not as large as its record."""
+    """Raises ValueError if an array has objects, or another size than its record."""
     version = np.lib.format.read_magic(stream)
     read = (np.lib.format.read_array_header_1_0 if version == (1, 0)
             else np.lib.format.read_array_header_2_0)

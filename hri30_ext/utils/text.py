@@ -1,28 +1,28 @@
-"""Names that others chose, made safe to print and to put into tables."""
+"""Makes names that others chose safe for terminals and tables."""
 
 import re
 from collections.abc import Iterable, Sequence
 
-# Beginnings that a spreadsheet takes for a formula, their full-width forms included, also
-# behind spaces and what is not seen.
+# Spreadsheets take these beginnings for a formula, also in full width, and also after
+# spaces and invisible characters.
 _FORMULA = re.compile(r'[\s\x00-\x1f\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f'
                       r'\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b]'
                       r'|[\t\r\n]')
 _NUMBER = re.compile(r'[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?', re.ASCII)
-# Where the list separator is another, a cell may begin in the middle.
+# With another list separator, a cell may begin in the middle.
 _QUOTED = re.compile(r'[,"\r\n]|[;\t|]\s*[=+\-@\uff1d\uff0b\uff0d\uff20]')
 
 
 def printable(text: str, keep: str = '') -> str:
-    r"""Escapes characters that drive a terminal, hide, or turn the order of others around.
+    r"""Escapes characters that control a terminal, are invisible, or reorder others.
 
-    That is, all that Unicode knows as control, format, separator or unassigned, but for the
-    space.
+    These are all control, format, separator and unassigned characters of Unicode except
+    the space.
 
     Args:
-        text (str): Such as the name of a file; bytes that are no UTF-8 stand in it as lone
-            surrogates, and are escaped as bytes.
-        keep (str): Characters to leave, such as the line ends of a message.
+        text (str): Such as a file name; bytes that are not UTF-8, which are lone
+            surrogates, are escaped as bytes.
+        keep (str): Characters to keep, such as the line ends of a message.
 
     >>> printable('a\x1b[2Jb\n\u202egva')
     'a\\x1b[2Jb\\n\\u202egva'
@@ -35,15 +35,15 @@ def printable(text: str, keep: str = '') -> str:
 
 def _escaped(character: str) -> str:
     code = ord(character)
-    if 0xdc80 <= code <= 0xdcff:  # a byte of a name that is no UTF-8
+    if 0xdc80 <= code <= 0xdcff:  # a byte that is not UTF-8
         return f'\\x{code - 0xdc00:02x}'
     return character.encode('unicode_escape').decode('ascii')
 
 
 def escape_cell(text: str) -> str:
-    """Marks a text that a spreadsheet would run as a formula, by an apostrophe before it.
+    """Prepends an apostrophe to a text that a spreadsheet would run as a formula.
 
-    Numbers stay as they are, negative ones too. :func:`unescape_cell` takes the mark off.
+    Numbers are unchanged, also negative ones. :func:`unescape_cell` removes it.
 
     >>> escape_cell('=1+1'), escape_cell('-0.5'), escape_cell('Walking')
     ("'=1+1", '-0.5', 'Walking')
@@ -62,7 +62,7 @@ def _is_formula(text: str) -> bool:
 
 
 def format_csv(header: Sequence, rows: Iterable[Sequence]) -> str:
-    """Formats a table: a header, commas, LF at the end of a line, no formulas.
+    """Formats a table with a header, commas and LF line ends, and without formulas.
 
     Args:
         header (Sequence): Names of the columns.

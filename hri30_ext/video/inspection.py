@@ -1,15 +1,15 @@
-"""One clip, read whole: what it holds, what is damaged, and what its frames look like.
+"""Reads one clip to its end: its properties, its damage and what its frames show.
 
-Training decodes a clip only as far as it needs, and a decoder hides damage where it can.
-Here every packet is decoded, also behind one that is broken, and what FFmpeg conceals is
-counted. This runs in a process of its own (:mod:`hri30_ext.video.sandbox`).
+Training decodes only the frames that it needs, and decoders conceal damage where they can.
+Here every packet is decoded, also those after a damaged one, and the errors that FFmpeg
+conceals are counted. Runs in an isolated process (:mod:`hri30_ext.video.sandbox`).
 
-Shapes: T frames, H height, W width.
+Shapes: T frames, H height, W width, C colors, K hash side.
 """
 
 import os
-from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import av
@@ -17,62 +17,65 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ..utils.fileio import sha256_of
-from .containers import read_promise
+from .containers import declared_size
 from .decoding import MAX_FRAMES, MAX_PIXELS, OPTIONS, explain
 
-#: Height and width of the small pictures that frames are judged by.
+#: Height and width in pixels of the thumbnails that frames are judged by.
 SIDE = 64
+#: Height and width in bits of the perceptual hash of a frame.
+HASH_SIDE = 16
 
-# What follows was measured on such pictures of 90 rendered clips of 720 x 480, 90 of
+# The following limits were measured on thumbnails of 90 rendered clips of 720 x 480, 90 of
 # 96 x 64, 30 as MJPEG, 12 as interlaced DV, and on 27 real clips of another kind.
 
-#: A frame repeats the one before it if no value differs by more. A still worker before a
-#: still background, with the noise of a camera: 3 and more. Copies, encoded: 1 at most.
+#: A frame repeats the previous one if no value differs by more. A still worker in front
+#: of a still background, with camera noise, differs by 3 and more; encoded copies by 1.
 STILL_LEVELS = 2
-#: Frames, two thirds of a second. A still stretch is found by most of them, not all: where
-#: an encoder begins anew, every twelfth frame or so, the picture changes a little.
+#: Frames, two thirds of a second. Most frames of a still stretch are still, not all: at a
+#: key frame, every twelfth frame or so, the picture changes a little.
 STILL_WINDOW = 20
-#: A frame is black if 99 % of its values are lower. Clean clips: 224 and more.
+#: A frame is black if 99 % of its values are lower. Clean clips reach 224 and more.
 BLACK_LEVEL = 20
-#: A frame is blank if its values spread less, as a standard deviation of each colour; clean
-#: clips: 34 and more.
+#: A frame is blank if the standard deviation of each color is lower; clean clips have 34
+#: and more.
 BLANK_SPREAD = 2
-#: YUV zeros, which a decoder leaves where it has nothing, are this green in RGB. Cameras
-#: see none of it: clean clips have no row of it.
+#: YUV zeros, which a decoder leaves where it has no data, have this color in RGB. Cameras
+#: never see it: clean clips have no row of it.
 GREEN_RGB = (0, 135, 0)
 _GREEN_TOLERANCE = 30
 #: Share of a frame's rows that make it a green one.
 GREEN_ROWS = .1
 
-_TOGETHER = 32  # frames that are judged at once
+_CHUNK = 32  # frames that are judged at once
 
 
 @dataclass
 class Facts:
-    """What is known of a clip that was read whole. Counts are of frames."""
+    """What is known of a clip after reading it to its end. Counts are of frames."""
     sha256: str = ''
     num_bytes: int = 0
-    promised_bytes: int | None = None
-    problem: str = ''  # why it cannot be opened, or cannot be decoded at all
+    promised_bytes: int | None = None  # that its container declares
+    ends_early: bool = False  # the file was cut short
+    problem: str = ''  # why it cannot be opened or decoded at all
     container: str = ''
     codec: str = ''
     pixel_format: str = ''
     width: int = 0
     height: int = 0
     fps: float = 0
-    announced: int = 0  # by the header; 0 where it says nothing
+    announced: int = 0  # in the header; 0 where it has no number
     index_frames: int | None = None
-    packets: int = 0  # that hold something, and are meant to be shown
+    packets: int = 0  # that hold data and are meant to be shown
     frames: int = 0  # decoded
     before_damage: int = 0  # frames decoded before the first packet that fails
     damaged: int = 0  # packets that fail, or whose damage is concealed
     first_damage: str = ''
-    cut_off: bool = False  # it is longer than is ever read
+    cut_off: bool = False  # it is longer than MAX_FRAMES and was not read to its end
     interlaced: int = 0
     black: int = 0
     green: int = 0
-    blank: int = 0  # of one colour, neither of these
-    still: int = 0  # like the one before
+    blank: int = 0  # of one color, but neither black nor green
+    still: int = 0  # that repeat the previous one
     most_still: int = 0  # the most of them among STILL_WINDOW frames in a row
 
     @property
@@ -84,26 +87,53 @@ class Facts:
 def inspect_clip(filename: str) -> tuple[dict, list[np.ndarray]]:
     """Reads a clip to its end.
 
+    Args:
+        filename (str): The clip.
+
     Returns:
-        tuple[dict, list[np.ndarray]]: :class:`Facts`, and (T, 64, 64) uint8 luma of the
-        frames, as :meth:`.video.Video.read_gray` has it, to compare clips by.
+        tuple[dict, list[np.ndarray]]: The fields of :class:`Facts`, and one array, the
+        (T, 32) uint8 hashes of the frames as :func:`hash_frames` returns them.
     """
-    facts, looks = Facts(), _Looks()
+    facts, grays, colors = Facts(), [], []
+    # One reformatter for each format: setting one up takes longer than using it.
+    to_gray, to_rgb = VideoReformatter(), VideoReformatter()
+    small = dict(width=SIDE, height=SIDE, interpolation='AREA')
     try:
         facts.num_bytes = os.path.getsize(filename)
         facts.sha256 = sha256_of(filename)
-        facts.promised_bytes, facts.index_frames = read_promise(filename)
-        with av.open(filename, options=OPTIONS) as container:
-            _read_stream(container, facts, looks)
+        facts.promised_bytes = declared_size(filename)
+        # The last byte may be padding.
+        facts.ends_early = (facts.promised_bytes or 0) > facts.num_bytes + 1
+        with _captured_messages() as messages, av.open(
+                filename, options=OPTIONS) as container:
+            for frame in _decode(container, facts, messages):
+                grays.append(to_gray.reformat(frame, format='gray', **small).to_ndarray())
+                colors.append(to_rgb.reformat(frame, format='rgb24', **small).to_ndarray())
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         facts.problem = explain(error)
     if not facts.frames and not facts.problem:
         facts.problem = facts.first_damage or 'it has no frames'
-    looks.tell(facts)
-    return asdict(facts), [looks.gray()]
+    _judge(facts, colors)
+    return asdict(facts), [hash_frames(np.array(grays, np.uint8).reshape(-1, SIDE, SIDE))]
 
 
-def _read_stream(container, facts: Facts, looks: '_Looks') -> None:
+@contextmanager
+def _captured_messages() -> Iterator[list]:
+    """Yields a list that FFmpeg's error messages are appended to."""
+    level, repeated = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    # The first message of a clip may repeat the last one of another clip.
+    av.logging.set_skip_repeated(False)
+    try:
+        with av.logging.Capture() as messages:
+            yield messages
+    finally:
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(repeated)
+
+
+def _decode(container, facts: Facts, messages: list) -> Iterator[av.VideoFrame]:
+    """Yields all frames of a clip, and fills in what is known of it."""
     if not container.streams.video:
         raise ValueError('it has no video')
     stream = container.streams.video[0]
@@ -111,127 +141,113 @@ def _read_stream(container, facts: Facts, looks: '_Looks') -> None:
         raise ValueError(f'frames of {stream.width} x {stream.height} pixels')
     context = stream.codec_context
     context.options = {'max_pixels': str(MAX_PIXELS)}
-    # In this thread alone: messages are taken for those of the packet at hand.
+    # One thread: messages are attributed to the packet that is being decoded.
     stream.thread_count, stream.thread_type = 1, 'SLICE'
     facts.container = container.format.name
     facts.codec, facts.pixel_format = context.name, context.pix_fmt or ''
     facts.width, facts.height = stream.width, stream.height
     facts.fps = float(stream.average_rate or 0)
     facts.announced = stream.frames
-    for frames in _decode_packets(container, stream, facts):
+    if facts.container == 'avi' and len(stream.index_entries) > 1:
+        facts.index_frames = sum(entry.size > 0 for entry in stream.index_entries)
+    if facts.container.startswith('matroska') and container.duration:
+        facts.announced = round(container.duration / av.time_base * facts.fps)
+    for frames in _decode_packets(container, stream, facts, messages):
         for frame in frames:
             facts.frames += 1
             facts.interlaced += bool(frame.interlaced_frame)
-            looks.see(frame)
+            yield frame
         if facts.packets > MAX_FRAMES or facts.frames > MAX_FRAMES:
             facts.cut_off = True
             break
 
 
-def _decode_packets(container, stream, facts: Facts) -> Iterator[list[av.VideoFrame]]:
-    """Yields the frames of each packet, and counts those that are damaged."""
-    level = av.logging.get_level()
-    repeated = av.logging.get_skip_repeated()
-    av.logging.set_level(av.logging.ERROR)
-    av.logging.set_skip_repeated(False)  # the first of this clip may repeat another's last
+def _decode_packets(container, stream, facts: Facts, messages: list
+                    ) -> Iterator[list[av.VideoFrame]]:
+    """Yields the frames of each packet, and counts the damaged packets."""
     failed = False
-    try:
-        with av.logging.Capture() as messages:
-            for packet in container.demux(stream):
-                messages.clear()  # a broken frame has one for each of its blocks
-                facts.packets += packet.size > 0 and not packet.is_discard
-                damage, frames = '', []
-                try:
-                    frames = packet.decode()
-                except (av.FFmpegError, OSError, ValueError) as error:
-                    damage, failed = explain(error), True
-                if messages:
-                    damage = str(messages[0][2]).strip() or damage
-                elif not damage and any(frame.is_corrupt for frame in frames):
-                    damage = 'a frame is marked as corrupt'
-                facts.damaged += bool(damage)
-                facts.first_damage = facts.first_damage or damage[:120]
-                facts.before_damage += 0 if failed else len(frames)
-                yield frames
-    finally:
-        av.logging.set_level(level)
-        av.logging.set_skip_repeated(repeated)
+    for packet in container.demux(stream):
+        facts.ends_early |= any('ended prematurely' in text for _, _, text in messages)
+        messages.clear()
+        facts.packets += packet.size > 0 and not packet.is_discard
+        damage, frames = '', []
+        try:
+            frames = packet.decode()
+        except (av.FFmpegError, OSError, ValueError) as error:
+            damage, failed = explain(error), True
+        if messages:  # a broken frame has one for each of its blocks
+            damage = str(messages[0][2]).strip() or damage
+        elif not damage and any(frame.is_corrupt for frame in frames):
+            damage = 'a frame is marked as corrupt'
+        facts.damaged += bool(damage)
+        facts.first_damage = facts.first_damage or damage[:120]
+        facts.before_damage += 0 if failed else len(frames)
+        yield frames
 
 
-class _Looks:
-    """Judges frames as they come, by small pictures of them."""
-
-    def __init__(self) -> None:
-        # A reformatter of its own for each form: setting one up takes longer than its use.
-        self._to_gray, self._to_rgb = VideoReformatter(), VideoReformatter()
-        self._gray: list[np.ndarray] = []
-        self._waiting: list[np.ndarray] = []
-        self._last: np.ndarray | None = None
-        self._recent: deque[bool] = deque(maxlen=STILL_WINDOW)
-        self._counts = dict(black=0, green=0, blank=0, still=0, most_still=0)
-
-    def see(self, frame: av.VideoFrame) -> None:
-        """Takes the next frame."""
-        form = dict(width=SIDE, height=SIDE, interpolation='AREA')
-        self._gray.append(
-            self._to_gray.reformat(frame, format='gray', **form).to_ndarray())
-        self._waiting.append(
-            self._to_rgb.reformat(frame, format='rgb24', **form).to_ndarray())
-        if len(self._waiting) == _TOGETHER:
-            self._judge()
-
-    def _judge(self) -> None:
-        frames_THWC = np.stack(self._waiting).astype(np.int16)
-        self._waiting.clear()
-        for kind in judge_frames(frames_THWC):
-            if kind:
-                self._counts[kind] += 1
-        before = frames_THWC[:1] + 255 if self._last is None else self._last
-        for still in still_frames(np.concatenate([before, frames_THWC])):
-            self._recent.append(bool(still))
-            self._counts['still'] += int(still)
-            self._counts['most_still'] = max(self._counts['most_still'], sum(self._recent))
-        self._last = frames_THWC[-1:]
-
-    def tell(self, facts: Facts) -> None:
-        """Writes what was seen."""
-        if self._waiting:
-            self._judge()
-        for name, count in self._counts.items():
-            setattr(facts, name, count)
-
-    def gray(self) -> np.ndarray:
-        """Returns the frames, (T, 64, 64) uint8."""
-        return np.stack(self._gray) if self._gray else np.zeros((0, SIDE, SIDE), np.uint8)
+def _judge(facts: Facts, thumbnails: list[np.ndarray]) -> None:
+    """Counts frames that show nothing or repeat the previous one."""
+    kinds, still_T = [], [False]
+    for start in range(0, len(thumbnails), _CHUNK):
+        # One frame more than are judged, to compare it with the first of the next chunk.
+        frames_THWC = np.array(thumbnails[start:start + _CHUNK + 1], np.int16)
+        kinds += judge_frames(frames_THWC[:_CHUNK])
+        still_T += still_frames(frames_THWC).tolist()
+    facts.black, facts.green, facts.blank = map(kinds.count, ('black', 'green', 'blank'))
+    facts.still = sum(still_T)
+    facts.most_still = int(np.convolve(still_T, np.ones(STILL_WINDOW)).max())
 
 
 def judge_frames(frames_THWC: np.ndarray) -> list[str]:
-    """Says what each frame is: ``black``, ``green``, ``blank``, or, as most, nothing.
+    """Classifies frames as ``black``, ``green``, ``blank``, or '', as most are.
 
     >>> judge_frames(np.full((2, 64, 64, 3), [[[[0]]], [[[128]]]], np.int16))
     ['black', 'blank']
 
     Args:
-        frames_THWC (np.ndarray): Small pictures of them, int16 RGB.
+        frames_THWC (np.ndarray): RGB thumbnails, int16.
     """
-    # Colour by colour: numpy is slow along an axis of three.
-    colours = [np.ascontiguousarray(frames_THWC[..., c]) for c in range(3)]
+    # Color by color: numpy is slow along an axis of three.
+    colors = [np.ascontiguousarray(frames_THWC[..., c]) for c in range(3)]
     green_THW, lightest_THW = np.True_, np.int16(0)
-    for values_THW, expected in zip(colours, GREEN_RGB):
+    for values_THW, expected in zip(colors, GREEN_RGB):
         green_THW = green_THW & (np.abs(values_THW - expected) <= _GREEN_TOLERANCE)
         lightest_THW = np.maximum(lightest_THW, values_THW)
     green_T = (green_THW.mean(axis=2) > .95).mean(axis=1) >= GREEN_ROWS
     black_T = (lightest_THW < BLACK_LEVEL).mean(axis=(1, 2)) > .99
-    blank_T = np.all([values_THW.std(axis=(1, 2)) < BLANK_SPREAD
-                      for values_THW in colours], axis=0)
+    blank_T = np.all([values_THW.std(axis=(1, 2)) < BLANK_SPREAD for values_THW in colors],
+                     axis=0)
     return ['green' if green else 'black' if black else 'blank' if blank else ''
             for green, black, blank in zip(green_T, black_T, blank_T)]
 
 
 def still_frames(frames_THWC: np.ndarray) -> np.ndarray:
-    """Says of each frame but the first whether it repeats the one before, (T - 1, ) bool.
+    """Returns whether each frame but the first repeats the previous one, (T - 1, ) bool.
 
     Args:
-        frames_THWC (np.ndarray): Small pictures of them, int16 RGB.
+        frames_THWC (np.ndarray): RGB thumbnails, int16.
     """
     return np.abs(np.diff(frames_THWC, axis=0)).max(axis=(1, 2, 3)) <= STILL_LEVELS
+
+
+def hash_frames(grays_THW: np.ndarray) -> np.ndarray:
+    """Computes the perceptual hash (pHash) of each frame.
+
+    A bit tells whether one of the 16 x 16 lowest frequencies of the discrete cosine
+    transform exceeds their median.
+
+    Args:
+        grays_THW (np.ndarray): Luma thumbnails, (T, 64, 64) uint8.
+
+    Returns:
+        np.ndarray: (T, 32) uint8, 8 bits a byte.
+    """
+    frequency_K1, pixel_W = np.arange(HASH_SIDE)[:, None], np.arange(SIDE)
+    basis_KW = np.cos(np.pi * frequency_K1 * (2 * pixel_W + 1) / (2 * SIDE))
+    bits = np.zeros((len(grays_THW), HASH_SIDE**2), bool)
+    for start in range(0, len(grays_THW), _CHUNK):
+        low_TKK = basis_KW @ grays_THW[start:start + _CHUNK] @ basis_KW.T
+        # Rounded, as a blank frame has rounding errors where the transform is zero.
+        low = low_TKK.round(3).reshape(-1, HASH_SIDE**2)
+        bits[start:start + _CHUNK] = low > np.median(low, axis=1, keepdims=True)
+    return np.packbits(bits, axis=1)

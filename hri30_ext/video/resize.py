@@ -19,8 +19,8 @@ av.logging.set_level(None)
 # Of swscale: bilinear, accurate rounding, all colour samples used in and out. Numbers, as
 # PyAV before 18 has no names for the last three.
 _FLAGS = 0x2 | 0x40000 | 0x4000 | 0x2000
-# swscale's planes in RGB order: it makes planar frames several times faster.
-_FORMAT, _PLANES = 'gbrp', (2, 0, 1)
+# swscale resizes to planes several times faster than to pixels.
+_PLANAR = 'gbrp'
 _PADDING = 64  # bytes that swscale may read behind the last pixel
 _KEPT_SIZES = 16
 
@@ -29,17 +29,19 @@ class _Scratch(threading.local):
     """What a thread reuses: swscale's tables by sizes, and memory of input frames."""
 
     def __init__(self) -> None:
-        self.reformatters: dict[tuple, VideoReformatter] = {}
+        self.scalers: dict[tuple, VideoReformatter] = {}
+        self.packer = VideoReformatter()
         self.buffer = np.empty(0, np.uint8)
 
-    def reformatter(self, *sizes: int) -> VideoReformatter:
-        if sizes not in self.reformatters:
-            if len(self.reformatters) >= _KEPT_SIZES:
-                self.reformatters.clear()
-            self.reformatters[sizes] = VideoReformatter()
-        return self.reformatters[sizes]
+    def scaler(self, *sizes: int) -> VideoReformatter:
+        if sizes not in self.scalers:
+            if len(self.scalers) >= _KEPT_SIZES:
+                self.scalers.clear()
+            self.scalers[sizes] = VideoReformatter()
+        return self.scalers[sizes]
 
     def padded(self, frame_HWC: np.ndarray) -> np.ndarray:
+        """Copies a frame to where swscale may read on behind it."""
         if self.buffer.size < frame_HWC.size + _PADDING:
             self.buffer = np.empty(frame_HWC.size + _PADDING, np.uint8)
         copy_HWC = self.buffer[:frame_HWC.size].reshape(frame_HWC.shape)
@@ -78,17 +80,16 @@ def resize(frame_HWC: np.ndarray, width: int, height: int,
         return out
     if out is None:
         out = np.empty((height, width, 3), np.uint8)
+    frame = av.VideoFrame.from_numpy_buffer(_scratch.padded(frame_HWC), 'rgb24')
     try:
-        resized = _scratch.reformatter(*before, width, height).reformat(
-            av.VideoFrame.from_numpy_buffer(_scratch.padded(frame_HWC), 'rgb24'),
-            width, height, _FORMAT, interpolation=_FLAGS, threads=1)
+        planar = _scratch.scaler(*before, width, height).reformat(
+            frame, width, height, _PLANAR, interpolation=_FLAGS, threads=1)
+        plane = _scratch.packer.reformat(planar, format='rgb24', threads=1).planes[0]
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
         raise HRI30Error(f'a frame of {before[0]} x {before[1]} pixels cannot be resized '
                          f'to {width} x {height} ({error}).') from error
-    for channel, plane in enumerate(_PLANES):
-        lines = np.frombuffer(resized.planes[plane], np.uint8)
-        lines = lines.reshape(-1, resized.planes[plane].line_size)
-        out[..., channel] = lines[:height, :width]
+    lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    out[...] = lines[:height, :3 * width].reshape(height, width, 3)
     return out
 
 

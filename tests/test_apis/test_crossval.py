@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ from conftest import CLASSES, DEMO_CONFIG, run_tool
 
 from hri30_ext.apis import runs as runs_module
 from hri30_ext.apis.crossval import crossval, format_crossval, group_interval
-from hri30_ext.apis.runs import Run, complete
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.results import Results
 
@@ -20,18 +18,20 @@ def faked(monkeypatch):
     """Stands in for training: right in the random split, wrong for class 1 by group."""
     called = []
 
-    def fake(config, run, environment):
+    def fake(config, run):
         called.append(run)
         names = (run.folder / 'held_out.txt').read_text().split()
         labels = np.array([int(name[3:5]) - 1 for name in names])
         predicted = labels if 'random' in run.name else np.maximum(labels, 1)
-        (run.folder / 'val').mkdir()
+        (run.folder / 'val').mkdir(exist_ok=True)
         Results(names, np.eye(3)[predicted], CLASSES, labels,
                 [int(name[9:11]) for name in names], data='some clips, val').save(
                     run.folder / 'val' / 'scores.npz')
-        (run.folder / 'run.json').write_text(json.dumps({'settings': run.settings}))
+        run.record(done=True)
+        return run
 
-    monkeypatch.setattr(runs_module, 'train_and_test', fake)
+    monkeypatch.setattr(runs_module, 'run_queue', lambda _, jobs: (
+        fake(*job) for job in jobs))
     return called
 
 
@@ -63,32 +63,22 @@ def test_each_group_is_held_out_once(faked, clips_root, tmp_path):
     assert len(faked) == 12 and again == report
 
 
-def test_an_interrupted_call_goes_on_with_the_fold_that_failed(
+def test_an_interrupted_call_resumes_with_the_fold_that_failed(
         faked, clips_root, tmp_path, monkeypatch):
-    fake = runs_module.train_and_test
+    queue = runs_module.run_queue
 
-    def fails(config, run, environment):
-        if 'fold 2' in run.name:
+    def fails(function, jobs):
+        for run in queue(function, jobs):
+            yield run
             raise HRI30Error('the disk is full')
-        fake(config, run, environment)
 
-    monkeypatch.setattr(runs_module, 'train_and_test', fails)
+    monkeypatch.setattr(runs_module, 'run_queue', fails)
     with pytest.raises(HRI30Error, match='the disk is full'):
         crossval(DEMO_CONFIG, None, [1], str(tmp_path), options_of(clips_root))
     assert len(faked) == 1
-    monkeypatch.setattr(runs_module, 'train_and_test', fake)
+    monkeypatch.setattr(runs_module, 'run_queue', queue)
     crossval(DEMO_CONFIG, None, [1], str(tmp_path), options_of(clips_root))
     assert [run.name[-11:-5] for run in faked] == ['fold 1', 'fold 2', 'fold 3']
-
-
-def test_several_gpus_take_a_run_each(monkeypatch, tmp_path):
-    monkeypatch.setattr(runs_module.torch.cuda, 'device_count', lambda: 2)
-    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,6')
-    used = []
-    monkeypatch.setattr(runs_module, 'train_and_test', lambda config, run, environment:
-                        used.append(environment['CUDA_VISIBLE_DEVICES']))
-    complete('c.py', [Run(str(i), tmp_path / str(i), ()) for i in range(6)])
-    assert len(used) == 6 and set(used) <= {'4', '6'}
 
 
 def test_interval_is_over_groups_not_clips():
@@ -103,19 +93,6 @@ def test_seeds_that_could_not_read_the_same_clips():
                     [0] * 10 + [1] * 10, [1] * 10 + [2] * 10)
     seeds = [whole.without({'00': 'hung'}), whole.without({'19': 'hung'})]
     assert group_interval(seeds) == [0, 1]
-
-
-def test_a_test_with_clips_that_could_not_be_read_is_done(monkeypatch, tmp_path, capsys):
-    def run(command, **options):
-        code = 3 if command[1].endswith('test.py') else 0
-        (tmp_path / 'run' / 'last_checkpoint').write_text('epoch_1.pth')
-        return subprocess.CompletedProcess(command, code)
-
-    monkeypatch.setattr(runs_module.subprocess, 'run', run)
-    complete('c.py', [Run('a run', tmp_path / 'run', ())])
-    assert (tmp_path / 'run' / 'run.json').is_file()
-    assert f'some clips could not be read: {tmp_path / "run" / "test.log"}' in (
-        capsys.readouterr().out)
 
 
 @pytest.mark.slow

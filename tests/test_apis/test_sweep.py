@@ -1,7 +1,5 @@
 """Comparing settings with seeds."""
 
-import json
-
 import numpy as np
 import pytest
 from conftest import DEMO_CONFIG, run_tool
@@ -11,7 +9,7 @@ from hri30_ext.apis.sweep import format_sweep, parse_arms, sweep
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.curves import compare_runs
 from hri30_ext.evaluation.results import Results
-from hri30_ext.evaluation.writers import write_curves
+from hri30_ext.utils.curves import write_curves
 
 NAMES = ['GoLeft', 'GoRight', 'Stop']
 HISTORY = [dict(epoch=1, minutes=.5, train_loss=1., val_loss=1.1, val_top1=.4, lr=.1),
@@ -24,15 +22,16 @@ def runs(monkeypatch):
     """Stands in for training: two of four clips are right, one of the two to the left."""
     called = []
 
-    def fake(config, run, environment):
+    def fake(config, run):
         called.append((run.folder.parent.name, run.folder.name, list(run.settings)))
         (run.folder / 'val').mkdir(parents=True)
         write_curves(run.folder / 'training_curves.csv', HISTORY)
         Results(['a', 'b', 'c', 'd'], np.eye(3)[[0, 0, 0, 2]], NAMES, [0, 1, 2, 2]).save(
             run.folder / 'val' / 'scores.npz')
-        (run.folder / 'run.json').write_text(json.dumps({'settings': run.settings}))
+        run.record(done=True)
 
-    monkeypatch.setattr(runs_module, 'train_and_test', fake)
+    monkeypatch.setattr(runs_module, 'run_queue', lambda _, jobs: (
+        fake(*job) for job in jobs))
     return called
 
 

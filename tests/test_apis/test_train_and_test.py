@@ -14,7 +14,7 @@ from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
 from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.errors import HRI30Error
-from hri30_ext.evaluation.writers import CURVES, read_curves
+from hri30_ext.utils.curves import CURVES, read_curves
 
 RESULTS = {'predictions.csv', 'scores.npz', 'metrics.json', 'per_class.csv',
            'confusion_matrix.png', 'analysis.json', 'report.html'}

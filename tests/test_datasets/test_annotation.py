@@ -49,7 +49,9 @@ def test_forms_that_are_accepted(tmp_path, text):
     ('A,Walking,31\n', 'class id 31, expected 1 to 30'),
     ('A,Walking,0\n', 'class id 0'),
     ('A,Walking\n', 'expected video_id,class_name,class_id'),
-    ('A,Walking,27\nA,Walking,27\n', 'stands in row 1 already'),
+    ('A,Walking,no id\n', 'expected video_id,class_name,class_id'),  # not a header
+    ('a\x1b,Walking,27\n', 'expected video_id,class_name,class_id'),
+    ('A,Walking,27\nA,Walking,27\n', 'is already in row 1'),
 ])
 def test_contradictions_are_listed(tmp_path, text, message):
     with pytest.raises(HRI30Error, match=message) as error:

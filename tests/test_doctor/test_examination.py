@@ -17,6 +17,7 @@ from faults import FAULTS, KINDS, Garden
 
 from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.datasets import HRI30_CLASSES
+from hri30_ext.datasets.leave_out import LEAVE_OUT, read_leave_out
 from hri30_ext.doctor import KINDS as ALL_KINDS
 from hri30_ext.doctor import examine, format_table, to_json
 from hri30_ext.errors import HRI30Error
@@ -59,7 +60,7 @@ def test_clean_data_and_every_planted_fault(whole, tmp_path):
     found = examine(whole, **OPTIONS)
     assert found.exit_code == 0, format_table(found)
     assert set(kinds(found)) == {'unlike_hri30'}  # an info
-    assert found.num_read == len(found.clips) == 180
+    assert len(found.clips) == 180
 
     shutil.copytree(whole, tmp_path / 'planted')
     garden = Garden(tmp_path / 'planted', np.random.default_rng(1))
@@ -73,7 +74,8 @@ def test_clean_data_and_every_planted_fault(whole, tmp_path):
     assert not expected - pairs and not alarms - expected
     assert found.exit_code == 3
     assert set(KINDS) | {'unlike_hri30', 'missing_class', 'known_hole', 'irregular',
-                         'interlaced', 'refused'} == set(ALL_KINDS)
+                         'interlaced', 'foreign_names', 'left_out', 'refused'} == set(
+                             ALL_KINDS)
     died = {finding.kind: finding.detail for finding in found.findings
             if finding.kind in ('crashes', 'hangs', 'memory')}
     assert 'SIGSEGV' in died['crashes'] and '10 seconds' in died['hangs']
@@ -142,9 +144,18 @@ def test_annotation_by_the_alphabet_is_seen_in_every_row(name_clips):
     swapped = [finding for finding in examine(root, **OPTIONS).findings
                if finding.kind in ('swapped_labels', 'label_contradiction')]
     assert {finding.kind for finding in swapped} == {'swapped_labels'}
-    assert [finding.detail.split(',')[0] for finding in swapped] == [
+    assert [': '.join(finding.detail.split(': ')[:2]) for finding in swapped] == [
         f'row {row}: CID{label}_SID01_VID0{clip}'
         for row, label, clip in ((55, 28, 1), (56, 28, 2), (57, 29, 1), (58, 29, 2))]
+
+
+def test_foreign_names_are_one_finding_and_offer_no_fix(name_clips):
+    found = examine(name_clips(*(f'train_set/jump {i}.avi' for i in range(5))), **OPTIONS)
+    assert Counter(finding.kind for finding in found.findings) == dict(
+        foreign_names=1, empty=5)
+    table = format_table(found)
+    assert 'These are not HRI30 names' in table and '--fix' not in table
+    assert 'look for a common cause' in table
 
 
 def test_numbers_of_test_clips_have_no_holes(name_clips):
@@ -218,7 +229,7 @@ def test_process_that_cannot_be_started_is_no_fault_of_a_clip(root, monkeypatch,
     assert run_check(monkeypatch, root, '--classes', *CLASSES, '--fix') == 2
     said = capsys.readouterr()
     assert 'could not be started' in said.err and 'fault of the machine' in said.err
-    assert 'CID01' not in said.out and not (root / 'set_aside').exists()
+    assert 'CID01' not in said.out and not (root / LEAVE_OUT).exists()
 
 
 def test_exit_codes_and_json(root, tmp_path, monkeypatch, capsys):
@@ -240,12 +251,13 @@ def test_exit_codes_and_json(root, tmp_path, monkeypatch, capsys):
     clip = found['clips']['train_set/CID01_SID02_VID01.avi']
     assert clip['split'] == 'train' and clip['codec'] == 'mpeg4'
     assert clip['width'] == 96 and clip['seconds'] == round(clip['frames'] / 30, 3)
-    content = target.read_bytes()
     assert run_check(monkeypatch, *common, '--fix') == 1  # the stray clip is left
-    assert not target.exists() and 'Moved 1 clips to' in capsys.readouterr().out
+    assert 'leaves out 1 clips' in capsys.readouterr().out
+    assert read_leave_out(root) == {
+        'train_set/CID01_SID01_VID01.avi': 'empty: it has no bytes'}
+    assert run_check(monkeypatch, *common) == 1
     assert run_check(monkeypatch, root, '--undo') == 0
-    assert target.read_bytes() == content
-    assert 'Moved 1 clips back' in capsys.readouterr().out
+    assert 'Deleted' in capsys.readouterr().out and not (root / LEAVE_OUT).exists()
     assert run_check(monkeypatch, root, '--undo') == 2
     assert run_check(monkeypatch, tmp_path / 'none') == 2
     assert 'error: ' in capsys.readouterr().err

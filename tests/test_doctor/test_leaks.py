@@ -1,4 +1,4 @@
-"""Clips that stand in two splits are found; clips that are alike are not reported."""
+"""Clips that are in two splits are found; clips that are alike are not reported."""
 
 import os
 import shutil
@@ -11,17 +11,10 @@ from conftest import CLASSES, DEMO_CONFIG, run_tool
 
 from hri30_ext.apis import train
 from hri30_ext.config import load_config
-from hri30_ext.doctor import leaks
-from hri30_ext.doctor.leaks import (
-    LeakCache,
-    check_config,
-    check_leaks,
-    find_leaks,
-    fingerprint,
-    load_splits,
-    near_distance,
-    read_fingerprints,
-)
+from hri30_ext.doctor import examine, fingerprints, leaks
+from hri30_ext.doctor.fingerprints import FingerprintStore, near_distance
+from hri30_ext.doctor.leaks import check_config, check_leaks, find_leaks, load_splits
+from hri30_ext.doctor.reading import inspect_clips
 from hri30_ext.errors import HRI30Error
 from hri30_ext.synthetic import write_dataset
 from hri30_ext.synthetic.video import write_video
@@ -61,7 +54,7 @@ def clip(path, split='train', group=-1):
 
 
 def test_clean_splits_pass_with_one_line(check):
-    assert [line.split(' (')[0] for line in check()] == ['No clip stands in two splits']
+    assert [line.split(' (')[0] for line in check()] == ['No clip is in two splits']
     assert check(leak_check=None) == []
 
 
@@ -69,7 +62,7 @@ def test_clean_splits_pass_with_one_line(check):
                                     'test_set/any name.avi'])
 def test_the_same_file_under_another_name(root, check, target):
     shutil.copy(root / 'train_set' / 'CID01_SID01_VID01.avi', root / target)
-    with pytest.raises(HRI30Error, match='1 clips stand in two splits') as error:
+    with pytest.raises(HRI30Error, match='1 clips are in two splits') as error:
         check(leak_check='exact')
     assert f'{root / target}' in str(error.value) and 'same content' in str(error.value)
     assert 'CID01_SID01_VID01.avi' in str(error.value)
@@ -100,10 +93,10 @@ def test_different_clips_of_a_group_are_no_copies(tmp_path):
     # The nearest that there are: a worker who drills in one place, twice.
     write_dataset(tmp_path, train_groups=1, test_groups=1, clips=2, size=(360, 240),
                   classes=(25, 26), progress=False)
-    hashes = [fingerprint(path).hashes_TB
-              for path in sorted((tmp_path / 'train_set').iterdir())]
+    clips = inspect_clips(tmp_path / 'train_set', os.listdir(tmp_path / 'train_set'))
+    hashes = [fingerprints.unpack_hashes(clip.hashes) for clip in clips.values()]
     distances = [near_distance(a, b) for i, a in enumerate(hashes) for b in hashes[:i]]
-    assert len(distances) == 6 and min(distances) > leaks.NEAR_BITS
+    assert len(distances) == 6 and min(distances) > fingerprints.NEAR_BITS
 
 
 def test_hand_computed_distance():
@@ -119,7 +112,7 @@ def test_hand_computed_distance():
 
 def test_a_random_split_is_warned_of_and_no_error(check):
     log = check(**{'split.type': 'random', 'split.val_ratio': 0.34})
-    assert log[0].startswith('3 groups of recordings stand in train and in val')
+    assert log[0].startswith('3 groups of recordings are in train and in val')
 
 
 def test_copies_within_a_group_are_known_as_such(root, tmp_path):
@@ -138,30 +131,29 @@ def test_a_broken_clip_is_not_compared(root, check):
     assert 'CID01_SID02_VID09.avi' in log[0] or 'broken.avi' in log[0]
 
 
-def test_what_is_known_is_not_read_again(root, check, options, monkeypatch):
-    check()
-    paths = sorted(map(str, (root / 'train_set').iterdir()))
+def test_clips_are_read_once_by_doctor_and_leak_check(root, check, options, monkeypatch):
+    file = leaks.cache_file(load_config(DEMO_CONFIG, options))
+    found = examine(root, CLASSES, progress=False, store=file)
+    monkeypatch.setattr(fingerprints, 'inspect_clips', lambda _, paths: read.extend(
+        paths) or inspect_clips('', paths))
     read = []
-    monkeypatch.setattr(leaks, 'fingerprint',
-                        lambda path: read.append(path) or fingerprint(path))
-    monkeypatch.setattr(leaks, '_find_copies', lambda *_: pytest.fail('compared again'))
     check()
     assert read == []
+    paths = sorted(map(str, (root / 'train_set').iterdir()))
     os.utime(paths[0], ns=(1, 1))  # as of another file
-    file = leaks.cache_file(load_config(DEMO_CONFIG, options))
-    known = read_fingerprints(paths, LeakCache(file))
+    store = FingerprintStore(file)
+    store.read(paths)
     assert read == paths[:1]
-    assert (known[paths[1]].hashes_TB == fingerprint(paths[1]).hashes_TB).all()
+    stored = store.get(paths[1])
+    clip = found.clips[os.path.relpath(paths[1], root)]
+    assert (stored.sha256, stored.hashes) == (clip.facts.sha256, clip.hashes)
+    assert len(clip.hashes) == 32 * clip.facts.frames
+    os.unlink(paths[0])
+    os.utime(paths[1], ns=(1, 1))
+    store.read(paths[1:])
+    assert len(FingerprintStore(file).clips) == len(found.clips) - 1
     file.write_text('{"version"')  # cut short
-    assert LeakCache(file).clips == {}
-
-
-def test_many_clips_are_read_by_several_processes(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(leaks, 'FEW', 2)
-    paths = sorted(map(str, (root / 'test_set').iterdir()))
-    found = read_fingerprints(paths, LeakCache(tmp_path / 'leaks.json'))
-    assert [found[path].sha256 for path in paths] == [
-        fingerprint(path).sha256 for path in paths]
+    assert FingerprintStore(file).clips == {}
 
 
 def test_unknown_setting(check):
@@ -171,7 +163,7 @@ def test_unknown_setting(check):
 
 def test_training_does_not_begin(root, options, tmp_path):
     shutil.copy(root / 'train_set' / 'CID01_SID01_VID01.avi', root / 'test_set' / 'a.avi')
-    with pytest.raises(HRI30Error, match='stand in two splits'):
+    with pytest.raises(HRI30Error, match='are in two splits'):
         train(DEMO_CONFIG, work_dir=str(tmp_path / 'run'),
               options={**options, 'data_root': str(root)})
     assert not list((tmp_path / 'run').glob('*.pth'))

@@ -40,7 +40,7 @@ def _enter(rank, size, port, function, arguments):
     if size > 1:
         os.environ.update(
             RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), MKL_NUM_THREADS='1',
-            MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), GLOO_SOCKET_IFNAME='lo')
+            MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     os.environ['OMP_NUM_THREADS'] = '1'
     torch.set_num_threads(1)
     function(rank, 'pytorch' if size > 1 else 'none', *arguments)
@@ -68,7 +68,7 @@ def in_processes(size, function, *arguments):
 def _agree(rank, launcher):
     distributed.start(launcher, timeout=30)
     assert distributed.on_main(lambda: 'done') == ('done' if rank == 0 else None)
-    assert distributed.agree(rank) == 1
+    assert distributed.max_over_ranks(rank) == 1
 
     def fail():
         raise ValueError
@@ -87,7 +87,7 @@ def _lose(rank, launcher):
         os._exit(9)
     with pytest.raises(distributed.PeerLost, match='rank 0 of 2 on .*: lost the '), \
             distributed.explain_lost_peer():
-        distributed.agree(0)
+        distributed.max_over_ranks(0)
 
 
 def test_a_lost_process_is_said():
@@ -96,11 +96,11 @@ def test_a_lost_process_is_said():
 
 def _join_as_mmengine_does(rank, launcher):
     dist.init_process_group('gloo')  # its own function wants CUDA
-    assert distributed.agree(rank) == 1
+    assert distributed.max_over_ranks(rank) == 1
     # The group that they agree in is gloo's, whatever the others are in.
-    assert distributed._control is not None
+    assert distributed.control_group() is distributed._control
     assert distributed.on_main(lambda: 'done') == ('done' if rank == 0 else None)
-    distributed.agree(0)  # the first has the store, and must not end before
+    distributed.max_over_ranks(0)  # the first has the store, and must not end before
 
 
 def test_processes_that_mmengine_has_joined_agree():
@@ -125,7 +125,7 @@ def test_only_what_says_that_a_process_is_gone_is_taken_for_it(monkeypatch, erro
 
 
 def test_one_process_needs_nothing():
-    assert distributed.agree(5) == 5
+    assert distributed.max_over_ranks(5) == 5
     assert distributed.on_main(max, 1, 2) == 2
     with pytest.raises(RuntimeError, match='timed out'), distributed.explain_lost_peer():
         raise RuntimeError('timed out')  # of something else

@@ -220,12 +220,12 @@ def test_message_says_what_is_saved_and_how_to_go_on(options, tmp_path, capfd):
     message = run(tmp_path, options, dict(iteration=5))
     assert message == (
         f'SIGTERM: all that was trained is saved in {tmp_path / "within_epoch.pth"} '
-        '(epoch 2 of 3, 4 clips of it seen).\nGo on with the same command and --resume.')
+        '(epoch 2 of 3, 4 clips of it seen).\nResume with the same command and --resume.')
     capfd.readouterr()
     # With batches that fit less well, a clip is seen twice.
     run(tmp_path, {**options, 'batch_size': 3}, resume=True)
     output = capfd.readouterr().out
-    assert 'Going on in epoch 2 after 1 of 2 batches' in output
+    assert 'Resuming in epoch 2 after 1 of 2 batches' in output
     assert '1 of them are seen again' in output
 
 
@@ -273,11 +273,6 @@ def test_handlers_are_given_back():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_save_minutes_that_are_none_are_refused(options, tmp_path):
-    with pytest.raises(HRI30Error, match='save_minutes=0, expected minutes above 0'):
-        run(tmp_path, {**options, 'save_minutes': 0})
-
-
 # ---- Other settings ---------------------------------------------------------------------
 
 
@@ -299,7 +294,7 @@ def test_learning_rates_are_those_of_a_whole_training(options, tmp_path, capfd, 
     run(tmp_path / 'resumed', {**options, **before}, stop)
     capfd.readouterr()
     run(tmp_path / 'resumed', {**options, **after}, resume=True)
-    assert 'those that a whole training of these settings has' in capfd.readouterr().out
+    assert 'those of a complete training with these settings' in capfd.readouterr().out
     whole, resumed = rates(tmp_path / 'whole'), rates(tmp_path / 'resumed')
     first = 2 if stop is None else 1
     assert whole[first:] == resumed[first:] and len(set(whole)) == 4
@@ -376,7 +371,7 @@ def test_resuming_says_what_is_damaged(options, work, capfd):
 
 
 @pytest.mark.parametrize('change, message', [
-    (lambda checkpoint: checkpoint.pop('meta'), 'no training can go on from it'),
+    (lambda checkpoint: checkpoint.pop('meta'), 'cannot be resumed from'),
     (lambda checkpoint: checkpoint['progress'].update(stage='tomorrow'),
      'the position in the training is not as'),
     (lambda checkpoint: checkpoint['progress'].update(gradients={'no': torch.ones(2)}),

@@ -1,4 +1,4 @@
-"""The stress of two hosts, small: two network namespaces against one process."""
+"""A small run of tests/nightly/stress/two_hosts.py: two network namespaces."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import pytest
 
 from hri30_ext.config import PROJECT_ROOT
 
-sys.path.append(str(PROJECT_ROOT / 'tests' / 'stress'))
+sys.path.append(str(PROJECT_ROOT / 'tests' / 'nightly' / 'stress'))
 
 import two_hosts
 

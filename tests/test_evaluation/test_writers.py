@@ -6,13 +6,13 @@ import pytest
 from hri30_ext.datasets import HRI30_CLASSES
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.metrics import HRI30Metric
-from hri30_ext.evaluation.plots import plot_training_curves
 from hri30_ext.evaluation.results import Results
 from hri30_ext.evaluation.writers import (
     format_per_class,
     format_predictions,
     write_results,
 )
+from hri30_ext.utils.curves import plot_training_curves
 
 
 def test_predictions():

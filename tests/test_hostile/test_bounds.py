@@ -14,8 +14,8 @@ from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.calibration import load_temperature
 from hri30_ext.evaluation.results import Results
 from hri30_ext.evaluation.submission import check_submission
-from hri30_ext.evaluation.writers import read_curves
 from hri30_ext.utils import reading
+from hri30_ext.utils.curves import read_curves
 
 CLASSES = ('DeliverObject', 'Walking')
 

@@ -22,7 +22,7 @@ from hri30_ext.apis import train
 from hri30_ext.apis.exporting import export
 from hri30_ext.apis.recognizer import Recognizer
 from hri30_ext.apis.views import compare_views
-from hri30_ext.compat import load_from_local
+from hri30_ext.checkpoints import load_from_local
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.deploy.torch_backend import build_recognizer
 from hri30_ext.engine import HRI30Runner
@@ -232,15 +232,6 @@ def test_what_is_no_file_is_not_waited_for(kind, tmp_path):
 def test_storage_services_are_refused(address):
     with pytest.raises(HRI30Error, match='not loaded from there'):
         mm_checkpoint._load_checkpoint(address)
-
-
-def test_stock_checkpoints_still_load(tmp_path):
-    """What torch allows by default and this project has no use for, by torch.load."""
-    path = tmp_path / 'sparse.pth'
-    torch.save({'a': torch.eye(3).to_sparse(), 'b': {1, 2}}, path)
-    assert torch.load(path)['b'] == {1, 2}
-    with pytest.raises(HRI30Error, match='refused'):
-        load_from_local(str(path))
 
 
 @pytest.mark.parametrize('change', [dict(state_dict=5), dict(meta=dict(dataset_meta='x'))])

@@ -4,8 +4,9 @@ import pytest
 import torch
 from mmaction.models.backbones import resnet_tin
 
+from hri30_ext.compat import provide_tin_shift
+from hri30_ext.compat.tin_shift import shift_by_fractions, tin_shift
 from hri30_ext.errors import HRI30Error
-from hri30_ext.models.tin_shift import provide_tin_shift, shift_by_fractions, tin_shift
 
 
 def frames(*channels):

@@ -13,11 +13,12 @@ from hri30_ext.config import load_config
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.metrics import HRI30Metric
 from hri30_ext.evaluation.results import Results
-from hri30_ext.evaluation.writers import write_curves, write_results
+from hri30_ext.evaluation.writers import write_results
 from hri30_ext.names import VIDEO_SUFFIXES
 from hri30_ext.report import write_report
 from hri30_ext.report.charts import ticks
 from hri30_ext.report.frames import read_frames, to_data_uris
+from hri30_ext.utils.curves import write_curves
 
 # Runs if any name is not escaped: in text, in an attribute, in a script's data.
 HOSTILE = '"><img src=x onerror=window.hacked=1></script><script>window.hacked=1</script>\''

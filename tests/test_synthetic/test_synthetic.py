@@ -270,7 +270,7 @@ def test_foreign_folder_is_left_alone(tmp_path, overwrite):
 
 def test_foreign_marker_is_left_alone(tmp_path):
     (tmp_path / 'EMBEDDED.json').write_text('[]')
-    with pytest.raises(HRI30Error, match='not what this program writes'):
+    with pytest.raises(HRI30Error, match='was not written by this program'):
         small_dataset(tmp_path, overwrite=True)
 
 

@@ -1,22 +1,35 @@
-"""tools/slurm_train.sh, on a machine whose Slurm only writes down what it is asked."""
+"""tools/slurm_train.sh with Slurm commands that only record how they are called."""
 
 import os
+import shutil
 import subprocess
+import sys
 
 import pytest
 from conftest import DEMO_CONFIG
 
 from hri30_ext.config import PROJECT_ROOT
 
-SCRIPT = PROJECT_ROOT / 'tools' / 'slurm_train.sh'
-#: Writes its arguments and what matters of its environment, a line each.
-RECORD = ('#!/bin/bash\n{ printf "%s\\n" "${0##*/}" "$@"; for name in GPUS NNODES '
-          'MASTER_ADDR PORT HRI30_CLONE; do echo "$name=${!name}"; done; } >> "$RECORD"\n')
+NAMES = ('GPUS', 'NNODES', 'MASTER_ADDR', 'PORT', 'HRI30_CLONE', 'HRI30_WORK_DIR')
+#: Writes its name, its arguments and parts of its environment, one on each line.
+RECORD = ('#!/bin/bash\n{ printf "%s\\n" "${0##*/}" "$@"; for name in '
+          f'{" ".join(NAMES)}; do echo "$name=${{!name}}"; done; }} >> "$RECORD"\n')
 
 
 @pytest.fixture
-def slurm(tmp_path):
-    """Runs the script; returns its exit status and what the Slurm commands were told."""
+def clone(tmp_path):
+    """A clone whose environment is that of the tests."""
+    clone = tmp_path / 'a clone'
+    shutil.copytree(PROJECT_ROOT / 'tools', clone / 'tools')
+    (clone / '.venv' / 'bin').mkdir(parents=True)
+    (clone / '.venv' / 'bin' / 'python').symlink_to(sys.executable)
+    (clone / 'tools' / 'setup.sh').write_text('')
+    return clone
+
+
+@pytest.fixture
+def slurm(clone, tmp_path):
+    """Runs the script; returns exit status, what Slurm commands got, and stderr."""
     folder, record = tmp_path / 'bin', tmp_path / 'record'
     folder.mkdir()
     for name, text in dict(
@@ -28,86 +41,92 @@ def slurm(tmp_path):
 
     def run(*arguments, **environment):
         record.write_text('')
-        unset = dict.fromkeys(('GPUS', 'NNODES', 'PORT', 'SLURM_JOB_ID', 'HRI30_CLONE'), '')
+        unset = dict.fromkeys((*NAMES, 'SLURM_JOB_ID', 'CPUS'), '')
         done = subprocess.run(
-            ['bash', SCRIPT, *map(str, arguments)], capture_output=True, text=True,
-            timeout=60, env={**os.environ, **unset, 'RECORD': str(record),
-                             'PATH': f'{folder}:{os.environ["PATH"]}', **environment})
+            ['bash', clone / 'tools' / 'slurm_train.sh', *map(str, arguments)],
+            capture_output=True, text=True, timeout=60, cwd=tmp_path,
+            env={**os.environ, **unset, 'RECORD': str(record), 'PYTHONPATH': PROJECT_ROOT,
+                 'PATH': f'{folder}:{os.environ["PATH"]}', **environment})
         return done.returncode, record.read_text().splitlines(), done.stderr
 
     return run
 
 
-JOB = dict(HRI30_CLONE=str(PROJECT_ROOT), SLURM_JOB_ID='41234', SLURM_JOB_NUM_NODES='2',
-           SLURM_JOB_NODELIST='node[7-8]', GPUS='8')
+@pytest.fixture
+def job(clone, tmp_path):
+    """The environment of a job on two nodes."""
+    return dict(HRI30_CLONE=str(clone), HRI30_WORK_DIR=str(tmp_path), SLURM_JOB_ID='41234',
+                SLURM_JOB_NUM_NODES='2', SLURM_JOB_NODELIST='node[7-8]', GPUS='8')
 
 
-def test_a_job_is_sent(slurm, tmp_path):
-    work_dir = tmp_path / 'a run'
-    status, told, _ = slurm(DEMO_CONFIG, '--work-dir', work_dir, NNODES='2', GPUS='4',
-                            SBATCH_OPTIONS='--partition=a100 --time=60')
-    assert status == 0 and told[0] == 'sbatch'
+@pytest.mark.parametrize('option', ['--work-dir {}', '--work-dir={}'])
+def test_a_job_is_submitted(slurm, clone, tmp_path, option):
+    arguments = [part.format(tmp_path / 'a run') for part in option.split(' ')]
+    status, record, error = slurm(
+        DEMO_CONFIG, *arguments, NNODES='2', GPUS='04',
+        SBATCH_OPTIONS='--partition=a100 --comment="two words" --time=60')
+    assert status == 0 and record[0] == 'sbatch', error
     assert {'--nodes=2', '--gpus-per-node=4', '--ntasks-per-node=1', '--cpus-per-task=32',
             '--signal=USR1@120', '--requeue', '--partition=a100', '--time=60',
-            f'--output={work_dir}/slurm-%j.out'} <= set(told)
-    position = told.index(str(SCRIPT))
-    assert told[position:position + 4] == [str(SCRIPT), DEMO_CONFIG, '--work-dir',
-                                           str(work_dir)]
-    assert f'HRI30_CLONE={PROJECT_ROOT}' in told and 'GPUS=4' in told
-    assert work_dir.is_dir()  # where Slurm opens the log
+            '--comment=two words', f'--output={tmp_path}/a run/slurm-%j.out'} <= set(record)
+    position = record.index(str(clone / 'tools' / 'slurm_train.sh'))
+    assert record[position + 1:position + 2 + len(arguments)] == [DEMO_CONFIG, *arguments]
+    assert {f'HRI30_CLONE={clone}', 'GPUS=4'} <= set(record)
+    assert (tmp_path / 'a run').is_dir()  # where Slurm opens the log
 
 
-def test_the_job_starts_one_launcher_a_node(slurm, tmp_path):
-    status, told, _ = slurm(DEMO_CONFIG, f'--work-dir={tmp_path}', **JOB)
-    assert status == 0 and told[0] == 'srun'
-    assert told[-8:-5] == [str(PROJECT_ROOT / 'tools' / 'train.sh'), DEMO_CONFIG,
-                           f'--work-dir={tmp_path}']
-    assert told[-5:-1] == ['GPUS=8', 'NNODES=2', 'MASTER_ADDR=node7', 'PORT=21234']
-    # What it runs there.
-    command = told[told.index('-c') + 1]
-    shown = subprocess.run(['bash', '-c', command, 'launcher', '-c', 'echo $NODE_RANK'],
-                           env={**os.environ, 'SLURM_NODEID': '1'}, capture_output=True,
-                           text=True)
-    assert shown.stdout == '1\n'
+def test_the_default_work_folder(slurm, clone):
+    record = slurm('configs/my_config.py')[1]
+    assert f'HRI30_WORK_DIR={clone}/work_dirs/my_config' in record
+    # Set outside of a job, the variable means nothing.
+    assert slurm('configs/my_config.py', HRI30_CLONE='/elsewhere')[1] == record
+
+
+def test_the_job_starts_one_launcher_on_each_node(slurm, clone, job):
+    status, record, error = slurm(DEMO_CONFIG, '--work-dir=x', **job)
+    assert status == 0 and record[0] == 'srun', error
+    program = record.index(str(clone / 'tools' / '_launch.py'))
+    assert record[program + 1:program + 4] == [
+        str(clone / 'tools' / 'train.py'), DEMO_CONFIG, '--work-dir=x']
+    assert record[-6:-2] == ['GPUS=8', 'NNODES=2', 'MASTER_ADDR=node7', 'PORT=21234']
+    command = record[record.index('-c') + 1]
+    done = subprocess.run(['bash', '-c', command, 'launch', 'printenv', 'NODE_RANK'],
+                          env={**os.environ, 'SLURM_NODEID': '1'}, capture_output=True,
+                          text=True)
+    assert done.stdout == '1\n'
 
 
 @pytest.mark.parametrize('status, requeued', [(138, True), (2, False), (0, False)])
-def test_a_job_whose_time_is_over_is_queued_again(slurm, tmp_path, status,
-                                                        requeued):
-    code, told, _ = slurm(DEMO_CONFIG, '--work-dir', tmp_path, **JOB,
-                          SRUN_STATUS=str(status))
-    assert (told[-7:-5] == ['requeue', '41234']) is requeued
+def test_a_job_whose_time_ends_is_requeued(slurm, job, status, requeued):
+    code, record, _ = slurm(DEMO_CONFIG, **job, SRUN_STATUS=str(status))
+    assert (record[-8:-6] == ['requeue', '41234']) is requeued
     assert code == (0 if requeued else status)
 
 
-def test_a_restarted_job_resumes_if_it_has_saved_something(slurm, tmp_path):
-    arguments = DEMO_CONFIG, '--work-dir', tmp_path
-    again = dict(JOB, SLURM_RESTART_COUNT='1')
+def test_a_restarted_job_resumes_from_what_it_saved(slurm, job, tmp_path):
+    again = dict(job, SLURM_RESTART_COUNT='1')
     earlier, later = tmp_path / 'epoch_1.pth', tmp_path / 'within_epoch.pth'
-    earlier.touch()  # of an earlier training
+    earlier.touch()  # from another training
     os.utime(earlier, (1, 1))
-    assert '--resume' not in slurm(*arguments, **JOB, SRUN_STATUS='1')[1]
-    (tmp_path / 'best_top1_epoch_1.pth').touch()  # nothing to go on from
-    assert '--resume' not in slurm(*arguments, **again, SRUN_STATUS='1')[1]
+    assert '--resume' not in slurm(DEMO_CONFIG, **job, SRUN_STATUS='1')[1]
+    (tmp_path / 'best_top1_epoch_1.pth').touch()  # nothing to resume from
+    assert '--resume' not in slurm(DEMO_CONFIG, **again, SRUN_STATUS='1')[1]
     later.touch()
     os.utime(later, (2**32, 2**32))
-    assert '--resume' in slurm(*arguments, **again, SRUN_STATUS='1')[1]
-    assert '--resume' not in slurm(*arguments, **JOB)[1]
-    assert not list(tmp_path.glob('.slurm*'))  # all was done
-
-
-def test_a_restarted_job_leaves_the_users_resume_alone(slurm, tmp_path):
-    arguments = DEMO_CONFIG, f'--resume={tmp_path}/mine.pth', '--work-dir', tmp_path
-    slurm(*arguments, **JOB, SRUN_STATUS='1')
-    later = tmp_path / 'epoch_1.pth'
-    later.touch()
-    os.utime(later, (2**32, 2**32))
-    told = slurm(*arguments, **JOB, SLURM_RESTART_COUNT='1')[1]
-    assert [word for word in told if 'resume' in word] == [arguments[1]]
+    arguments = DEMO_CONFIG, f'--resume={tmp_path}/mine.pth'
+    record = slurm(*arguments, **again, SRUN_STATUS='1')[1]
+    resumes = [word for word in record if word.startswith('--resume')]
+    assert resumes == [arguments[1], '--resume']
+    assert '--resume' not in slurm(DEMO_CONFIG, **job)[1]
+    assert not list(tmp_path.glob('.slurm*'))  # the training is complete
 
 
 def test_mistakes(slurm):
-    status, told, error = slurm()
-    assert (status, told) == (2, []) and 'which config?' in error
-    status, told, error = slurm(DEMO_CONFIG, PATH=os.environ['PATH'])
-    assert (status, told) == (2, []) and 'sbatch is not on the PATH' in error
+    for arguments, environment, message in (
+            ([], {}, 'the following arguments are required: CONFIG'),
+            ([DEMO_CONFIG, '--work', 'x'], {}, 'unrecognized arguments: --work x'),
+            ([DEMO_CONFIG], dict(GPUS='two'), 'GPUS=two: expected a whole number, 1'),
+            ([DEMO_CONFIG], dict(NNODES='0'), 'NNODES=0: expected a whole number'),
+            ([DEMO_CONFIG], dict(PATH=os.environ['PATH']), 'sbatch is not on the')):
+        status, record, error = slurm(*arguments, **environment)
+        assert (status, record) == (2, []) and message in error

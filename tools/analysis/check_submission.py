@@ -2,16 +2,12 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Check a test_set_labels.csv before handing it in: its rows against '
                     'the test clips, its names and ids against '
                     'annotations/train_set_labels.csv.',
@@ -31,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

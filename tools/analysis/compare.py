@@ -1,17 +1,12 @@
 """Compares two models on the same clips: difference, interval, test, and classes."""
 
 import argparse
-import sys
-from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Compare two models on the same labelled clips: the difference in '
                     'top-1, its 95% interval (a bootstrap over groups of recordings), '
                     "McNemar's exact test, and the classes in which clips flipped.")
@@ -28,4 +23,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

@@ -1,17 +1,13 @@
 """Prints how large the models of configs are, and what one clip costs them."""
 
 import argparse
-import sys
 from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Print the parameters of the models of configs, and the multiply-adds '
                     'for one clip of the test view, as mmengine counts them.',
         epilog='Runs on the CPU with random weights; nothing is downloaded.')
@@ -22,7 +18,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    _cli.choose_device('cpu')
+    cli.choose_device('cpu')
     import hri30_ext.modules  # noqa: F401, I001  (first, as it mends what the others import)
     from mmengine.logging import MMLogger
 
@@ -40,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

@@ -1,28 +1,23 @@
 """Cross-validates a config over groups of recordings."""
 
 import argparse
-import sys
-from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Train on all groups of recordings but those of one fold and score '
-                    'that one, for every fold and seed. The last epoch is scored; nothing '
-                    'is chosen by the clips that are held out. A call that was cut short '
-                    'goes on where it stopped.')
+                    'that one, for every fold and seed. The last epoch is scored; held-out '
+                    'clips choose nothing. An interrupted call resumes.')
     parser.add_argument('config', metavar='CONFIG')
     parser.add_argument('--folds', default='all', metavar='K|all',
                         help='2 to the number of groups; all (default): leave one out')
     parser.add_argument('--seeds', type=int, nargs='+', default=[1])
     parser.add_argument('--random', action='store_true',
-                        help='the random split of the same clips as well, which leaks')
+                        help='add a random split of the same clips, which leaks')
     parser.add_argument('--out', required=True, metavar='D')
+    cli.add_slurm_argument(parser)
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
                         help='settings of all runs')
     args = parser.parse_args()
@@ -35,10 +30,10 @@ def main() -> None:
     args = parse_args()
     from hri30_ext.apis.crossval import crossval, format_crossval
     report = crossval(args.config, None if args.folds == 'all' else int(args.folds),
-                      args.seeds, args.out, args.cfg_options, args.random)
+                      args.seeds, args.out, args.cfg_options, args.random, args.slurm)
     print('\n' + format_crossval(report))
     print(f'Results of all folds together: {args.out}/*/seed*/')
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

@@ -1,17 +1,12 @@
 """Averages the scores of several models into one result folder."""
 
 import argparse
-import sys
-from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Average the probabilities of several models on the same clips, and '
                     'write the result folder that tools/test.sh writes for one.',
         epilog='Example: ensemble.py A/test B/test --out AB --weights fitted --fit-on '
@@ -35,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

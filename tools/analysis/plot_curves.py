@@ -1,17 +1,12 @@
 """Draws the training curves of several runs over each other."""
 
 import argparse
-import sys
-from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Draw the training curves of several runs over each other, and say '
                     'what the best epoch of each was.')
     parser.add_argument('runs', nargs='+', metavar='WORK_DIR',
@@ -29,4 +24,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

@@ -1,17 +1,12 @@
 """Writes report.html for a result folder that is there already."""
 
 import argparse
-import sys
-from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Write report.html, one file that opens from disk, into a result '
                     'folder. With the config and the checkpoint it shows the protocol '
                     'and where the model looked.')
@@ -24,15 +19,15 @@ def parse_args() -> argparse.Namespace:
                              'checkpoint, or the one above RESULT_FOLDER')
     parser.add_argument('--no-explain', dest='explain', action='store_false',
                         help='do not show where the model looked')
-    _cli.add_runtime_arguments(parser)
+    cli.add_runtime_arguments(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     if args.cfg_options and not args.config:
-        _cli.fail('--cfg-options: there is no config to change; add --config C.')
-    _cli.choose_device(args.device)
+        cli.fail('--cfg-options: there is no config to change; add --config C.')
+    cli.choose_device(args.device)
     from hri30_ext.config import load_config, parse_options
     from hri30_ext.report import write_report
     cfg = None
@@ -44,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

@@ -1,17 +1,12 @@
 """Counts how often a clip that runs backwards is given the opposite class."""
 
 import argparse
-import sys
-from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Count how often clips that run backwards are given the opposite class '
                     '(forward/backward, left/right, pick up/put down).',
         epilog='Test a checkpoint with configs/debug/*-reversed-*.py first.')
@@ -36,4 +31,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

@@ -1,20 +1,16 @@
 """Compares settings: trains every arm with every seed, and says mean and spread."""
 
 import argparse
-import sys
 from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Train every arm with every seed, test its last checkpoint on the '
-                    'validation clips, and print mean and spread. A sweep that was cut '
-                    'short goes on where it stopped.',
+                    'validation clips, and print mean and spread. An interrupted sweep '
+                    'resumes.',
         epilog='For example: sweep.py CONFIG --arm "none: flip=None" --arm "aware: '
                'flip=label_aware" --seeds 1 2 3 --out work_dirs/flips')
     parser.add_argument('config', metavar='CONFIG')
@@ -23,8 +19,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, nargs='+', default=[1, 2, 3])
     parser.add_argument('--out', required=True, metavar='D')
     parser.add_argument('--target', type=float, metavar='TOP1',
-                        help='say after how many epochs and minutes this validation '
-                             'accuracy, in [0, 1], was reached')
+                        help='print after how many epochs and minutes this validation '
+                             'accuracy, in [0, 1], is reached')
+    cli.add_slurm_argument(parser)
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
                         help='settings of all arms')
     return parser.parse_args()
@@ -34,11 +31,11 @@ def main() -> None:
     args = parse_args()
     from hri30_ext.apis.sweep import format_sweep, parse_arms, sweep
     rows = sweep(args.config, parse_arms(args.arm), args.seeds, args.out,
-                 options=args.cfg_options, target=args.target)
+                 options=args.cfg_options, target=args.target, slurm=args.slurm)
     print('\n' + format_sweep(rows, args.target))
     print(f'\nMean ± standard deviation over the seeds, of the last epoch. '
           f'Curves: {Path(args.out) / "curves.png"}')
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

@@ -1,17 +1,13 @@
 """Compares numbers of views of a clip at test time: gain beside cost."""
 
 import argparse
-import sys
 from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Test a checkpoint with several views of every clip, without and with '
                     'the mirrored clip, and print what that gains and what it costs.',
         epilog='To test with what is worth it: tools/test.sh CONFIG CHECKPOINT '
@@ -24,13 +20,13 @@ def parse_args() -> argparse.Namespace:
                         help='numbers of views; default 1 3 10')
     parser.add_argument('--out', required=True, metavar='D',
                         help='gets views.json, and a result folder a row')
-    _cli.add_runtime_arguments(parser)
+    cli.add_runtime_arguments(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    _cli.choose_device(args.device)
+    cli.choose_device(args.device)
     from hri30_ext.apis.views import compare_views, format_views
     from hri30_ext.config import parse_options
     rows = compare_views(args.config, args.checkpoint, args.out, split=args.split,
@@ -39,4 +35,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

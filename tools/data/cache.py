@@ -4,16 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 FORMS = ('memmap', 'jpeg')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Decode every clip of the training and test folders once and keep its '
                     'frames, de-interlaced and upright. A call that was interrupted '
                     'continues; clips that changed are decoded again. Without DATA_ROOT, '
@@ -65,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

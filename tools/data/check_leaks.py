@@ -2,16 +2,12 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Look for clips that stand in two of the splits train, val and test: '
                     'by name, by content, and as changed copies (re-encoded, rescaled, '
                     'cut at the ends). Exits with 1 where there are any.',
@@ -24,7 +20,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    _cli.choose_device('cpu')
+    cli.choose_device('cpu')
     from hri30_ext.config import load_config, parse_options
     from hri30_ext.doctor.leaks import check_config
     leaks = check_config(load_config(args.config, parse_options(args.cfg_options)))
@@ -33,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

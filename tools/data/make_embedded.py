@@ -1,17 +1,12 @@
-"""Render the embedded data set: HRI30's classes as actions of a drawn worker.
+"""Renders the embedded data set: HRI30's classes as actions of a drawn worker.
 
 Example:
     python tools/data/make_embedded.py data/embedded
 """
 
 import argparse
-import sys
-from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli  # noqa: E402
+from hri30_ext.utils import cli
 
 
 def parse_size(text):
@@ -24,9 +19,9 @@ def parse_size(text):
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
-        description='Render the embedded data set in the layout of HRI30. A '
-        'call that was cut short is taken up where it stopped.')
+    parser = cli.Parser(
+        description='Render the embedded data set in the layout of HRI30. An '
+        'interrupted call resumes with the missing clips.')
     parser.add_argument('out', nargs='?', help='folder of the data set')
     parser.add_argument('--train-groups', type=int, default=12, metavar='N',
                         help='groups of training clips (default: %(default)s)')
@@ -60,7 +55,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    from hri30_ext.datasets import synthetic
+    from hri30_ext import synthetic
     try:
         if args.preview:
             synthetic.write_preview(args.preview, seed=args.seed)
@@ -70,10 +65,10 @@ def main():
                 args.out, args.train_groups, args.test_groups, args.clips,
                 args.codec, args.size, args.seed, args.workers,
                 overwrite=args.overwrite)
-            print(f'{args.out} is whole; rendered {rendered} clips')
+            print(f'{args.out} is complete; rendered {rendered} clips')
     except (ValueError, OSError) as error:  # an option out of its range, a full disk
-        _cli.fail(str(error))
+        cli.fail(str(error))
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

@@ -1,21 +1,17 @@
 """Writes lists of clips for splits in the sizes of the paper's three."""
 
 import argparse
-import sys
 from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Hold out whole groups of recordings in the shares of the three splits '
                     'of the HRI30 paper (4, 3 and 5 of 14), and write each as two lists of '
-                    'clip names to share. The lists of the paper are not released; these '
-                    'are others of the same sizes.')
+                    "clip names. They are not the paper's lists: the released training "
+                    'folder has only 10 of its 14 groups.')
     parser.add_argument('root', metavar='DATA_ROOT')
     parser.add_argument('--out', required=True, metavar='D')
     parser.add_argument('--seed', type=int, default=42)
@@ -41,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

@@ -1,20 +1,15 @@
 """Exports a checkpoint to a folder that runs without torch and MMAction2."""
 
 import argparse
-import sys
-from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Export a checkpoint for ONNX Runtime or OpenVINO, and compare it with '
                     'the trained model on the validation clips; an export that differs too '
-                    'much is not kept.', allow_abbrev=False,
+                    'much is not kept.',
         epilog='To predict with it: python -m hri30_ext.deploy.run FOLDER CLIP...')
     parser.add_argument('config', metavar='CONFIG', help='the config that was trained')
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help='its .pth file')
@@ -28,13 +23,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--calibration-clips', type=int, default=128, metavar='N',
                         help='training clips to calibrate int8 on, at most; '
                              'default: %(default)s')
-    _cli.add_runtime_arguments(parser)
+    cli.add_runtime_arguments(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    _cli.choose_device(args.device)
+    cli.choose_device(args.device)
     import hri30_ext.modules  # noqa: F401  (first: it fixes what the others import)
     from hri30_ext.apis.exporting import export
     from hri30_ext.config import parse_options
@@ -47,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

@@ -3,21 +3,16 @@
 import argparse
 import dataclasses
 import os
-import sys
-from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
     from hri30_ext.deploy.serve.settings import Settings
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Serve an exported model on this machine: a page at /, clips at '
                     '/v1/predict, frames of a camera at the WebSocket /v1/stream; '
-                    'described by /openapi.json.', allow_abbrev=False,
+                    'described by /openapi.json.',
         epilog='A token may also be in the environment, as HRI30_TOKEN. Clients send it as '
                'Authorization: Bearer TOKEN; the page asks for it.')
     parser.add_argument('--model', required=True, metavar='FOLDER',
@@ -62,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

@@ -3,20 +3,15 @@
 import argparse
 import os
 import sys
-from pathlib import Path
 
-# tools/, for what the tools share
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import _cli
+from hri30_ext.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Recognize actions in a live camera or in videos. Events go to '
                     'standard output, one JSON object a line and a summary last; '
                     'everything else goes to standard error. Needs no torch.',
-        allow_abbrev=False,
         epilog='Exit status: 0 at the end of the stream and on Ctrl-C, 2 for a mistake, 3 '
                'if a camera went away and did not come back. The fields of the events: '
                'hri30_ext/deploy/runtime/streaming.py.')
@@ -87,7 +82,7 @@ def main() -> None:
     for name, least in (('queue', 1), ('retries', 0), ('threads', 1)):
         value = getattr(args, name)
         if value is not None and value < least:
-            _cli.fail(f'--{name} {value}: expected {least} or more.')
+            cli.fail(f'--{name} {value}: expected {least} or more.')
     # Read when OpenCV is imported, which cameras need.
     os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
@@ -129,4 +124,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    _cli.run(main)
+    cli.run(main)

@@ -1,5 +1,5 @@
 # TIN R50 (arXiv 2001.06499), as mmaction2 trains it on Kinetics-400 with 8 frames: as TSM,
-# but how far the channels are shifted in time is learnt (hri30_ext/models/tin_shift.py).
+# but how far the channels are shifted in time is learnt (hri30_ext/compat/tin_shift.py).
 _base_ = (
     'mmaction::recognition/tin/'
     'tin_kinetics400-pretrained-tsm-r50_1x1x8-50e_kinetics400-rgb.py')

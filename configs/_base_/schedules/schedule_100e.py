@@ -6,6 +6,9 @@ warmup_epochs = 5  # linear; 0: none
 lr = 0.001  # for steps of 16 clips
 scale_lr = False  # True: in proportion to the clips of a step, on all GPUs
 optimizer = 'sgd'  # a name in optimizers
+momentum = None  # of SGD; None: that in optimizers, and so for the next two
+weight_decay = None
+betas = None  # of Adam and AdamW
 decay = 'cosine'  # a name in decays
 strategy = 'full'  # what is trained, and when: a name in strategies
 cache_features = None  # while the head alone learns: None, or a name in feature_caches
@@ -24,8 +27,10 @@ deterministic = False  # True (or --deterministic): the same numbers twice, slow
 
 optimizers = dict(
     sgd=dict(type='SGD', lr='${lr}', momentum=0.9, weight_decay=1e-4, fused=True),
-    adam=dict(type='Adam', lr='${lr}', weight_decay=1e-4, fused=True),
-    adamw=dict(type='AdamW', lr='${lr}', weight_decay=0.05, fused=True))
+    adam=dict(
+        type='Adam', lr='${lr}', betas=(0.9, 0.999), weight_decay=1e-4, fused=True),
+    adamw=dict(
+        type='AdamW', lr='${lr}', betas=(0.9, 0.999), weight_decay=0.05, fused=True))
 
 decays = dict(
     constant=None,

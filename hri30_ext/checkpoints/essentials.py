@@ -1,0 +1,180 @@
+"""What this project writes into its checkpoints: plain data, which needs no allow-list.
+
+- The essentials: which model the weights are of, and what it takes.
+- mmengine's history of scalars as tensors, see :func:`write_message_hub`.
+- The weights alone as ``.safetensors``, with the essentials in its header.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from safetensors.torch import save
+
+from ..utils.fileio import atomic_path
+
+#: Where the record is, in ``meta`` of a ``.pth`` file and in a ``.safetensors`` header.
+META_KEY = 'hri30'
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+_Size = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+_Channels = Annotated[list[float], msgspec.Meta(max_length=4)]
+
+
+class Essentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The model that weights are of, and what it takes.
+
+    Attributes:
+        algorithm (str): Name of the config, such as
+            ``slowonly_k400-pretrained-r50_1xb16-uniform8-100e_hri30-rgb``.
+        classes (list[str]): In the order of the class ids.
+        num_frames (int): Frames of a clip.
+        input_size (list[int]): Width and height of a frame in pixels.
+        decode_size (int): Short side in pixels that frames are decoded to.
+        sampling (str): Type of the transform that chooses frames.
+        frame_interval (int): Of that transform; 0 if frames cover the whole clip.
+        input_format (str): Layout of the input, ``NCTHW`` or ``NCHW``.
+        mean (list[float]): Subtracted from each channel, RGB in [0, 255].
+        std (list[float]): Divides each channel.
+        data (str): Name of the folder with the data that it was trained on.
+    """
+
+    algorithm: Annotated[str, msgspec.Meta(pattern=r'^[\w.-]{1,200}$')]
+    classes: Annotated[list[_Name], msgspec.Meta(min_length=1, max_length=100_000)]
+    num_frames: _Size
+    input_size: Annotated[list[_Size], msgspec.Meta(min_length=2, max_length=2)]
+    decode_size: _Size
+    sampling: _Name
+    frame_interval: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
+    input_format: _Name
+    mean: _Channels = []
+    std: _Channels = []
+    data: Annotated[str, msgspec.Meta(max_length=200)] = ''
+
+    @classmethod
+    def from_config(cls, cfg) -> 'Essentials | None':
+        """Reads them from a config.
+
+        Args:
+            cfg (Config): Resolved.
+
+        Returns:
+            Essentials: None if the config has not this project's settings.
+        """
+        sampling = next((step for step in cfg.get('test_pipeline') or []
+                         if 'Sample' in step['type'] or 'Views' in step['type']), None)
+        preprocessor = cfg.model.get('data_preprocessor') or {}
+        try:
+            return cls.from_dict(dict(
+                algorithm=Path(cfg.filename or '').stem, classes=list(cfg.classes),
+                num_frames=cfg.num_frames, input_size=list(cfg.input_size),
+                decode_size=cfg.decode_size, sampling=sampling['type'],
+                frame_interval=sampling.get('frame_interval', 0),
+                input_format=cfg.input_format, mean=list(preprocessor.get('mean') or []),
+                std=list(preprocessor.get('std') or []), data=Path(cfg.data_root).name))
+        except (AttributeError, KeyError, TypeError, msgspec.ValidationError):
+            return None
+
+    @classmethod
+    def from_dict(cls, record) -> 'Essentials':
+        """Validates a record.
+
+        Raises:
+            msgspec.ValidationError: a ValueError; it names the field.
+        """
+        return msgspec.convert(record, cls)
+
+    @classmethod
+    def from_json(cls, text: str) -> 'Essentials':
+        """Validates a record in a header; see :meth:`from_dict`."""
+        return msgspec.json.decode(text, type=cls)
+
+    def to_dict(self) -> dict:
+        """Returns plain data."""
+        return msgspec.to_builtins(self)
+
+
+def save_safetensors(weights: Mapping[str, torch.Tensor], path: str | Path,
+                     essentials: Essentials | None) -> None:
+    """Writes weights alone, whole or not at all.
+
+    Args:
+        weights (Mapping[str, torch.Tensor]): A state dict. Tensors that share memory are
+            written separately.
+        path (str | Path): The ``.safetensors`` file.
+        essentials (Essentials, optional): For the header.
+    """
+    header = {'format': 'pt'}
+    if essentials is not None:
+        header[META_KEY] = msgspec.json.encode(essentials).decode()
+    copies = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+              for name, tensor in weights.items()}
+    size = sum(tensor.nbytes for tensor in copies.values())
+    with atomic_path(path, durable=True, needed=size) as temporary:
+        # Not save_file, which makes the file private and hides why a write failed.
+        temporary.write_bytes(save(copies, header))
+
+
+# ---- mmengine's message hub -------------------------------------------------------------
+
+
+def write_message_hub(state: dict) -> dict:
+    """Makes plain data of the state of mmengine's MessageHub.
+
+    A history of scalars becomes a dict of tensors rather than of lists: it may have a
+    million values, and tensors lie beside the pickle.
+
+    Args:
+        state (dict): As ``MessageHub.state_dict`` returns it.
+
+    Returns:
+        dict: The same, with tensors, numbers and texts alone.
+    """
+    histories = {
+        name: dict(log=torch.from_numpy(history.data[0]),
+                   count=torch.from_numpy(history.data[1]),
+                   max_length=history.max_length)
+        for name, history in state['log_scalars'].items()}
+    info = {name: value.item() if isinstance(value, np.generic) else value
+            for name, value in state['runtime_info'].items()}
+    return dict(state, log_scalars=histories, runtime_info=info)
+
+
+def read_message_hub(state) -> dict:
+    """Undoes :func:`write_message_hub`, exactly.
+
+    The state that mmengine itself writes is returned as it is, except for names that are
+    not printable or not among its entries: mmengine would print them.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    if not (isinstance(state, dict) and all(
+            isinstance(state.get(name), dict)
+            for name in ('log_scalars', 'runtime_info', 'resumed_keys'))):
+        return state
+    state = {name: {key: value for key, value in part.items()
+                    if isinstance(key, str) and key.isprintable()}
+             if isinstance(part, dict) else part for name, part in state.items()}
+    scalars, info = state['log_scalars'], state['runtime_info']
+    scalars = {name: _read_history(value) for name, value in scalars.items()}
+    scalars = {name: value for name, value in scalars.items() if value is not None}
+    resumed = {name: value for name, value in state['resumed_keys'].items()
+               if name in scalars or name in info}
+    return dict(state, log_scalars=scalars, resumed_keys=resumed)
+
+
+def _read_history(value) -> HistoryBuffer | None:
+    if isinstance(value, HistoryBuffer):
+        return value
+    try:
+        log, count, length = value['log'], value['count'], value['max_length']
+        if log.ndim == 1 and log.shape == count.shape and len(log) <= length:
+            return HistoryBuffer(log.numpy(force=True), count.numpy(force=True), length)
+    except (AttributeError, KeyError, RuntimeError, TypeError):
+        pass
+    return None

@@ -1,0 +1,272 @@
+"""What is broken in the packages below, and what is changed about it.
+
+Importing this module changes nothing. :func:`apply` makes all changes; importing
+:mod:`hri30_ext.modules`, which configs name, calls it first. Each function mends one thing
+and says why, what it changes, and until when. ``tests/test_compat.py`` lists every
+attribute that changes.
+
+mmengine or its fork? ``onedl-mmengine`` 0.10.12 has the same module name and is maintained;
+the tests of engine, checkpoints and apis pass on it, and nothing here depends on which of
+the two is installed. setup.cfg names mmengine 0.10.7 all the same. The fork falls back to
+``torch.load(weights_only=False)``, which runs code, where the safe way refuses a file; so
+a script in this environment that loads a stranger's file without this package would be
+worse off. And mmcv-lite and mmaction2 require ``mmengine``, so that both would be installed
+into one folder. What the fork has and this does not: no import of ``pkg_resources``.
+"""
+
+import functools
+import importlib.util
+import os
+import sys
+import types
+import warnings
+
+import torch
+
+from ..checkpoints import download, load_from_local
+from ..errors import HRI30Error
+from ..utils.fileio import atomic_path
+
+_DRN = 'mmaction.models.localizers.drn'
+
+
+def provide_missing_drn() -> None:
+    """Lets ``import mmaction.models`` work.
+
+    Why: the wheel of mmaction2 1.2.0 imports ``mmaction.models.localizers.drn`` and does
+    not contain it (open-mmlab/mmaction2#2714). Nothing here uses DRN.
+    Changes: two empty modules in ``sys.modules``, if the package is missing.
+    Until: a release of mmaction2 contains the folder.
+    """
+    mmaction = importlib.util.find_spec('mmaction')
+    if mmaction is None or os.path.exists(os.path.join(
+            os.path.dirname(mmaction.origin), 'models', 'localizers', 'drn')):
+        return
+    for name in (_DRN, f'{_DRN}.drn'):
+        module = types.ModuleType(name)
+        module.DRN = type('DRN', (), {'__doc__': 'Absent from the wheel of mmaction2.'})
+        sys.modules.setdefault(name, module)
+
+
+def import_mmaction() -> None:
+    """Imports all of mmaction, or fails with the reason.
+
+    Why: mmengine's registries import mmaction on the first look-up and only warn when that
+    fails, so that training ran on a partly imported package, for example without
+    ``importlib_metadata``.
+    Changes: nothing; the modules are imported.
+    Until: mmengine raises an error when a scope cannot be imported.
+
+    Raises:
+        HRI30Error: a package that mmaction needs is missing or broken.
+    """
+    try:
+        from mmaction.utils import register_all_modules
+        register_all_modules(init_default_scope=False)
+    except (ImportError, AssertionError) as error:
+        # mmaction asserts the versions of mmcv and mmengine that it can use.
+        raise HRI30Error(
+            f'mmaction2 cannot be imported: {error}\n'
+            'Expected the versions that setup.cfg names; repair the environment '
+            'with: bash tools/setup.sh') from error
+
+
+def load_only_weights() -> None:
+    """Makes mmengine load every checkpoint through :mod:`hri30_ext.checkpoints`.
+
+    Why: since torch 2.6 ``weights_only`` is on by default and refuses the HistoryBuffer
+    that mmengine stores (open-mmlab/mmengine#1655), so that resuming and testing fail.
+    mmengine's downloads use torch.hub, whose default is off. Resuming runs the config in a
+    checkpoint (``meta['config']``), and so does inference without a config.
+    Changes: the loaders of files and storage services in ``CheckpointLoader``, by its own
+    ``register_scheme``; ``load_url`` and ``load_from_local`` of the module.
+    Until: mmengine passes ``weights_only=True`` everywhere, reads its own files so, and
+    runs no config from a checkpoint.
+    """
+    from mmengine.runner import checkpoint as mm_checkpoint
+
+    def refuse(filename, map_location=None):
+        raise HRI30Error(f'{filename}: weights are not loaded from there.\nCopy the file '
+                         'here and name its path.')
+
+    register = mm_checkpoint.CheckpointLoader.register_scheme
+    register(prefixes='', loader=load_from_local, force=True)
+    # Storage services: their clients are not installed, and what they do is not known.
+    register(prefixes=['pavi://', r'(\S+\:)?s3://', r'(\S+\:)?petrel://'], loader=refuse,
+             force=True)
+    # Those of http://, torchvision://, open-mmlab:// and mmcls:// call it.
+    mm_checkpoint.load_url = download
+    mm_checkpoint.load_from_local = load_from_local
+
+
+def save_checkpoints_whole() -> None:
+    """Writes every checkpoint whole or not at all.
+
+    Why: mmengine overwrites the file, so that a kill or a full disk leaves half of one,
+    and holds a second copy of it in memory. Here it is written beside the old one, is on
+    the disk, and then takes its name.
+    Changes: ``save_checkpoint`` of three modules of mmengine.
+    Until: mmengine writes to a temporary file and renames it.
+    """
+    from mmengine import runner as mm_runner
+    from mmengine.runner import checkpoint as mm_checkpoint
+    from mmengine.runner import runner as mm_runner_module
+
+    original = mm_checkpoint.save_checkpoint
+
+    @functools.wraps(original)
+    def save_checkpoint(checkpoint, filename, file_client_args=None, backend_args=None):
+        if file_client_args or backend_args or '://' in str(filename):
+            original(checkpoint, filename, file_client_args, backend_args)
+            return
+        with atomic_path(filename, durable=True, needed=_count_bytes(checkpoint)) as path, (
+                open(path, 'wb')) as file:
+            torch.save(checkpoint, file)
+
+    for module in (mm_checkpoint, mm_runner, mm_runner_module):
+        module.save_checkpoint = save_checkpoint
+
+
+def _count_bytes(value) -> int:
+    """Counts the bytes of the tensors in a checkpoint."""
+    if isinstance(value, torch.Tensor):
+        return value.nbytes
+    if isinstance(value, dict):
+        return sum(map(_count_bytes, value.values()))
+    return sum(map(_count_bytes, value)) if isinstance(value, list | tuple) else 0
+
+
+def score_in_float32() -> None:
+    """Lets mmaction's heads be trained and tested under bf16 autocast.
+
+    Why: the heads convert scores to numpy arrays for top-k, and numpy has no bfloat16
+    (``Got unsupported ScalarType BFloat16``). A softmax in bf16 also ties scores that
+    differ in the third digit.
+    Changes: ``loss_by_feat`` and ``predict_by_feat`` of ``BaseHead``.
+    Until: mmaction2 casts scores before it calls ``.numpy()``.
+    """
+    from mmaction.models.heads import BaseHead
+
+    def in_float32(method):
+        @functools.wraps(method)
+        def wrapper(self, cls_scores, data_samples):
+            if isinstance(cls_scores, torch.Tensor):
+                cls_scores = cls_scores.float()
+            return method(self, cls_scores, data_samples)
+        return wrapper
+
+    for name in ('loss_by_feat', 'predict_by_feat'):
+        setattr(BaseHead, name, in_float32(getattr(BaseHead, name)))
+
+
+def convolve_small_clips_in_float32() -> None:
+    """Keeps bf16 training on the CPU from wrong weight gradients.
+
+    Why: if a clip has fewer frames than a Conv3d's temporal kernel, but more than one, or
+    is one pixel high or wide under a larger kernel with a stride, the CPU's bf16 kernel
+    leaves part of the weight gradient as uninitialised memory: NaN, inf or noise that
+    changes from run to run (seen with torch 2.13 and 2.15; float32 and the gradient of the
+    input are right; no upstream report known). Convolutions of clips that are smaller than
+    the kernel in any direction run in float32, harmless ones included.
+    Changes: ``torch.nn.Conv3d._conv_forward``.
+    Until: the reproduction in tests/test_compat.py passes without this.
+    """
+    original = torch.nn.Conv3d._conv_forward
+
+    @functools.wraps(original)
+    def conv_forward(self, input, weight, bias):
+        if (input.device.type == 'cpu' and torch.is_autocast_enabled('cpu')
+                and any(size < kernel for size, kernel
+                        in zip(input.shape[-3:], weight.shape[-3:], strict=True))):
+            with torch.autocast('cpu', enabled=False):
+                return original(self, input.float(), weight, bias)
+        return original(self, input, weight, bias)
+
+    torch.nn.Conv3d._conv_forward = conv_forward
+
+
+def provide_tin_shift() -> None:
+    """Lets TIN run without mmcv's compiled operators.
+
+    Why: mmaction2's ResNetTIN imports ``mmcv.ops.tin_shift`` on its first forward pass, and
+    mmcv-lite has no operators.
+    Changes: ``linear_sampler`` of mmaction's ``resnet_tin``, if mmcv lacks the operator;
+    not ``mmcv.ops``, whose import tells others which operators there are.
+    Until: mmcv publishes wheels with its operators for this project's torch.
+    """
+    try:
+        from mmcv.ops import tin_shift as _  # noqa: F401
+    except ImportError:
+        from mmaction.models.backbones import resnet_tin
+
+        from .tin_shift import shift_by_fractions
+        resnet_tin.linear_sampler = shift_by_fractions
+
+
+def resolve_settings_on_loading() -> None:
+    """Makes ``Config.fromfile`` fill in this project's settings.
+
+    Why: in mmengine's config inheritance a changed top-level variable, such as
+    ``num_frames``, silently does not reach the pipelines of the base. Here they
+    refer to it (``'${num_frames}'``, see :mod:`hri30_ext.config`); programs that read a
+    config on their own, such as mmaction2's ``init_recognizer``, must get the values. A
+    config without such references is left as it is.
+    Changes: ``Config.__new__``.
+    Until: mmengine has references that are resolved after inheritance.
+    """
+    from mmengine.config import Config
+
+    from ..config import SettingsConfig, has_references
+
+    def new(cls, cfg_dict=None, *args, **kwargs):
+        # Within fromfile, whose custom_imports may have imported this module just now.
+        has_settings = cls is Config and has_references(cfg_dict)
+        return object.__new__(SettingsConfig if has_settings else cls)
+
+    Config.__new__ = staticmethod(new)
+
+
+def format_configs_once() -> None:
+    """Keeps the formatted text of a config as long as the config stays the same.
+
+    Why: mmengine has yapf format the config for every checkpoint that it saves, which takes
+    a second each time: more than an epoch of a small training.
+    Changes: ``Config.pretty_text``.
+    Until: ``Config.pretty_text`` is cached or quick.
+    """
+    from mmengine.config import Config
+
+    original = Config.pretty_text.fget
+    formatted: dict[str, str] = {}  # of the last config
+
+    @functools.wraps(original)
+    def pretty_text(self):
+        content = repr(self._cfg_dict)
+        if content not in formatted:
+            text = original(self)
+            formatted.clear()
+            formatted[content] = text
+        return formatted[content]
+
+    Config.pretty_text = property(pretty_text)
+
+
+@functools.cache
+def apply() -> None:
+    """Makes all changes; another call changes nothing.
+
+    Raises:
+        HRI30Error: mmaction2 cannot be imported.
+    """
+    # mmengine and mmcv-lite warn at every start about what is chosen here.
+    for message in ('pkg_resources is deprecated', 'Fail to import'):
+        warnings.filterwarnings('ignore', message=message, category=UserWarning)
+    provide_missing_drn()
+    import_mmaction()
+    load_only_weights()
+    save_checkpoints_whole()
+    score_in_float32()
+    convolve_small_clips_in_float32()
+    provide_tin_shift()
+    resolve_settings_on_loading()
+    format_configs_once()

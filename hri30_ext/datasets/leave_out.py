@@ -1,0 +1,75 @@
+"""The list of clips that training and validation leave out.
+
+``DATA_ROOT/annotations/leave_out.csv`` has a header and one row a clip, which
+``tools/data/check.py --fix`` writes and anyone may edit::
+
+    clip,reason
+    train_set/CID01_SID01_VID01.avi,"truncated: 20,112 of 40,960 bytes, 14 of 30 frames"
+
+Paths are relative to the data folder. A listed training clip is not loaded, and a row of
+the annotation that has no other clip is ignored. Test clips keep their prediction, so a
+listed one only excuses a row of ``test_set_labels.csv`` without a clip.
+"""
+
+import csv
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+
+from ..errors import HRI30Error
+from ..utils.fileio import atomic_write_text
+from ..utils.reading import open_text
+from ..utils.text import format_csv, unescape_cell
+from .annotation import MAX_ROWS
+
+#: The list, relative to the data folder.
+LEAVE_OUT = 'annotations/leave_out.csv'
+_COLUMNS = ['clip', 'reason']
+
+
+def read_leave_out(root: str | Path) -> dict[str, str]:
+    """Reads the list of a data folder.
+
+    Args:
+        root (str | Path): The data folder.
+
+    Returns:
+        dict[str, str]: The reason for each clip, by its path relative to the folder, with
+        ``/`` between folders; empty where there is no list.
+
+    Raises:
+        HRI30Error: the list cannot be read, or is not a table of these columns.
+    """
+    path = Path(root).expanduser() / LEAVE_OUT
+    if not path.exists():
+        return {}
+    expected = 'a header "clip,reason" and one row a clip'
+    with open_text(path, expected, errors='surrogateescape') as file:
+        rows = [row for row in islice(csv.reader(file), MAX_ROWS + 1) if row]
+    if not rows or rows[0] != _COLUMNS or len(rows) > MAX_ROWS:
+        raise HRI30Error(f'{path}: not a list of clips to leave out.\nExpected {expected}, '
+                         f'at most {MAX_ROWS:,} rows; correct it or delete it.')
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(_COLUMNS) or not row[0]:
+            raise HRI30Error(f'{path}: row {number} has {len(row)} columns, or no clip.\n'
+                             f'Expected {expected}; correct it or delete the list.')
+    return {unescape_cell(clip): unescape_cell(reason) for clip, reason in rows[1:]}
+
+
+def write_leave_out(root: str | Path, clips: Mapping[str, str]) -> Path:
+    """Writes the list, whole or not at all.
+
+    Args:
+        root (str | Path): The data folder.
+        clips (Mapping[str, str]): The reason for each clip, by its path relative to the
+            folder.
+
+    Returns:
+        Path: The list.
+
+    Raises:
+        HRI30Error: it cannot be written.
+    """
+    path = Path(root).expanduser() / LEAVE_OUT
+    atomic_write_text(path, format_csv(_COLUMNS, sorted(clips.items())), durable=True)
+    return path

@@ -1,0 +1,121 @@
+"""Reads clips to their end, several at once, each in an isolated process."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from tqdm import tqdm
+
+from ..errors import HRI30Error
+from ..utils.parallel import available_cores
+from ..utils.progress import refresh_seconds
+from ..video.inspection import HASH_SIDE, Facts
+from ..video.sandbox import IsolatedProcess, ProcessDied
+
+#: The function that reads a clip in the isolated process.
+DECODE = 'hri30_ext.video.inspection:inspect_clip'
+_DIGEST = 'hri30_ext.utils.fileio:sha256_of'
+#: Seconds that reading a clip may take.
+SECONDS = 30.
+
+_HASH_BYTES = HASH_SIDE**2 // 8
+_KINDS = {'crashed': 'crashes', 'hung': 'hangs', 'memory': 'memory'}
+
+
+class Inspected(NamedTuple):
+    """The result of reading a clip."""
+    facts: Facts
+    hashes: bytes  # 32 for each frame
+    died: str = ''  # the kind of finding, if the clip ended the process that read it
+
+
+def inspect_clips(root: str | Path, paths: Sequence[str], workers: int | None = None,
+                  seconds: float = SECONDS, decode: str = DECODE, progress: bool = True
+                  ) -> dict[str, Inspected]:
+    """Reads clips, with a progress bar.
+
+    A clip that ends its process is read once more after all others, in a new process and,
+    if it hung, with twice the time: a machine that is short of memory or time is not the
+    clip's fault.
+
+    Args:
+        root (str | Path): The folder that paths are relative to.
+        paths (Sequence[str]): The clips.
+        workers (int, optional): How many clips to read at once; by default one a core.
+        seconds (float): Time limit for each clip.
+        decode (str): What reads a clip, as :func:`hri30_ext.video.inspection.inspect_clip`.
+        progress (bool): Whether to show a bar.
+
+    Returns:
+        dict[str, Inspected]: By path.
+
+    Raises:
+        HRI30Error: No process can be started.
+    """
+    workers = max(1, min(workers or available_cores(), len(paths)))
+    processes = [IsolatedProcess() for _ in range(workers)]
+    idle: SimpleQueue[IsolatedProcess] = SimpleQueue()
+    for process in processes:
+        idle.put(process)
+    pool = ThreadPoolExecutor(workers)
+
+    def read(path: str, limit: float, again: bool) -> Inspected:
+        process = idle.get()
+        try:
+            if again:
+                process.close()
+            return _inspect(process, Path(root, path).absolute(), decode, limit, again)
+        finally:
+            idle.put(process)
+
+    def read_all(limits: dict[str, float], title: str, again: bool) -> dict[str, Inspected]:
+        pending = {pool.submit(read, path, limit, again): path
+                   for path, limit in limits.items()}
+        bar = tqdm(as_completed(pending), title, len(pending), unit='clip',
+                   mininterval=refresh_seconds(), disable=not (progress and pending))
+        return {pending[done]: done.result() for done in bar}
+    try:
+        clips = read_all(dict.fromkeys(paths, seconds), 'reading', again=False)
+        died = {path: 2 * seconds if clip.died == 'hangs' else seconds
+                for path, clip in clips.items() if clip.died}
+        return clips | read_all(died, 'reading again', again=True)
+    finally:
+        # Closing the processes releases the threads that wait for them.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.close()
+        pool.shutdown()
+
+
+def _inspect(process: IsolatedProcess, path: Path, decode: str, seconds: float,
+             last_attempt: bool) -> Inspected:
+    """Reads a clip; a damaged file may have taken over the process that answers."""
+    try:
+        value, (hashes,) = process.call(decode, str(path), seconds=seconds)
+        facts = msgspec.convert(value, Facts)
+        if hashes.dtype != np.uint8 or hashes.shape != (facts.frames, _HASH_BYTES):
+            raise ValueError('invalid answer of the decoder')
+        return Inspected(facts, hashes.tobytes())
+    except ProcessDied as error:
+        if error.kind == 'start':
+            raise HRI30Error(
+                f'No clip can be read: the process to read it in {error}.\nThis is a fault '
+                'of the machine, not of a clip. Free memory or use fewer processes '
+                '(--workers), and try again.') from error
+        problem, died = f'the decoder {error}', _KINDS[error.kind]
+    except (HRI30Error, ValueError) as error:
+        problem, died = str(error)[:200], ''
+    facts = Facts(problem=problem)
+    if not died or last_attempt:
+        try:
+            facts.num_bytes = os.path.getsize(path)
+            # In the process as well: reading from a disk that is gone may hang.
+            facts.sha256 = str(process.call(_DIGEST, str(path), seconds=seconds)[0])[:64]
+        except (HRI30Error, OSError):  # the file is gone
+            pass
+    return Inspected(facts, b'', died)

@@ -1,0 +1,139 @@
+"""What the programs in tools/ share: arguments, the device, and messages for mistakes.
+
+Imports only the standard library, so that ``--help`` is quick, and so that the device is
+chosen before torch is imported.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from ..errors import HRI30Error, Interrupted
+from .text import printable
+
+#: Seconds that a process which lost another waits before it ends.
+PEER_LOST_SECONDS = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser without abbreviated options, whose errors go through :func:`fail`."""
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        fail(f'{message}\n{self.format_usage().strip()}')
+
+
+def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that training and testing share."""
+    parser.add_argument('--device', default=None, metavar='cpu|cuda[:N]',
+                        help='where to run; by default CUDA if available')
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
+                        help='settings that override HRI30_ROOT and the config, such as '
+                             'data_root=PATH batch_size=8 split.val_groups=[1]')
+    parser.add_argument('--launcher', choices=('none', 'pytorch'), default='none',
+                        help=argparse.SUPPRESS)
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
+                        help=argparse.SUPPRESS)
+
+
+def add_slurm_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--slurm``, parsed into parameters of ``submitit.AutoExecutor`` or None."""
+    parser.add_argument('--slurm', nargs='*', metavar='KEY=VALUE', action=_Slurm,
+                        help='submit each run to Slurm with these parameters of submitit, '
+                             'such as slurm_partition=gpu timeout_min=600; without it, '
+                             'each GPU of this machine does one run at a time')
+
+
+class _Slurm(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        pairs = [value.partition('=') for value in values]
+        if not all(separator for _, separator, _ in pairs):
+            parser.error(f'--slurm {" ".join(values)}: expected KEY=VALUE')
+        namespace.slurm = {key: int(value) if value.isdigit() else value
+                           for key, _, value in pairs}
+
+
+def choose_device(device: str | None) -> None:
+    """Makes only the chosen device visible. Call it before torch is imported.
+
+    Args:
+        device (str, optional): ``cpu``, ``cuda`` or ``cuda:N``. Exits with a message on
+            another form, or if CUDA is not available.
+    """
+    if device is None:
+        return
+    match = re.fullmatch(r'cpu|cuda(?::(\d+))?', device)
+    if match is None:
+        fail(f'--device {device}: expected cpu, cuda or cuda:N.')
+    if device == 'cpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+        return
+    if match.group(1) is not None:
+        os.environ['CUDA_VISIBLE_DEVICES'] = match.group(1)
+    import torch
+    if not torch.cuda.is_available():
+        from .env_check import why_no_cuda
+        fail(f'--device {device}: torch.cuda.is_available() is False: '
+             f'{why_no_cuda(torch)}.\nUse --device cpu, or fix CUDA.')
+
+
+def make_deterministic(args: argparse.Namespace) -> None:
+    """Makes a run repeatable. Call it before torch is imported."""
+    # cuBLAS reads it when CUDA starts.
+    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+    args.cfg_options.append('deterministic=True')
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+    """Prints a message and exits; status 2 is a user's mistake.
+
+    One of several processes leaves the message to the launcher, which prints that of the
+    process that failed first.
+    """
+    message = printable(message, keep='\n')  # file names may hold terminal controls
+    file = os.environ.get('TORCHELASTIC_ERROR_FILE')
+    if not file:
+        print(f'error: {message}', file=sys.stderr)
+        sys.exit(code)
+    if code == 75:  # the launcher should see first the process that was lost
+        time.sleep(PEER_LOST_SECONDS)
+    Path(file).write_text(json.dumps(dict(
+        message=message, status=code, timestamp=int(time.time()))), encoding='utf-8')
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)  # a regular exit might wait for a process that is gone
+
+
+def run(main: Callable[[], object]) -> None:
+    """Runs a tool and turns its exceptions into messages and exit statuses.
+
+    Args:
+        main (Callable): The tool. An :class:`~hri30_ext.errors.HRI30Error` becomes a
+            message and its exit status; any other exception keeps its traceback.
+    """
+    try:
+        main()
+    except KeyboardInterrupt:
+        print('\ninterrupted', file=sys.stderr)
+        sys.exit(130)
+    except Interrupted as error:
+        print(f'\ninterrupted: {error}', file=sys.stderr)
+        sys.exit(error.exit_code)
+    except HRI30Error as error:
+        # A worker process wraps the message in its traceback.
+        fail(str(error).rsplit(f'{type(error).__name__}: ', 1)[-1].strip(),
+             error.exit_code)
+    except Exception:
+        if 'TORCHELASTIC_ERROR_FILE' not in os.environ:
+            raise
+        fail(f'rank {os.environ["RANK"]} of {os.environ["WORLD_SIZE"]}:\n'
+             f'{traceback.format_exc().strip()}', 1)

@@ -1,0 +1,278 @@
+"""Training: a step, the whole loop, and the time to an accuracy."""
+
+import contextlib
+import copy
+import functools
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from mmaction.registry import MODELS
+from mmengine.hooks import Hook
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from benchmark.rows import Outcome, row
+from benchmark.setup import DEMO, PRIMITIVE, Setup, gpu_utilization, synchronize
+from benchmark.stock import demo_config, stock_config
+from benchmark.turns import SideProcess, compare, sample
+from hri30_ext.apis.training import keep_validation_clips
+from hri30_ext.engine import HRI30Runner
+
+_BATCH = 8  # clips a step
+_ACCURACY = 0.90
+
+
+def save_weights(turns, setup: Setup, config: str, path: str) -> None:
+    """Saves one of our models with random weights while it prepares."""
+    cfg = setup.ours(config)
+    init_default_scope('mmaction')
+    torch.manual_seed(cfg.randomness.seed)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    torch.save(dict(state_dict=model.state_dict(), meta={}), path)
+    turns.wait()
+
+
+def initial_weights(setup: Setup, config: str = PRIMITIVE) -> str:
+    """Returns the path of a checkpoint of random weights, which both sides start from."""
+    path = Path(setup.work_dir) / f'{Path(config).stem}-initial.pth'
+    if not path.is_file():
+        with SideProcess('initial weights', save_weights, setup,
+                         dict(config=config, path=str(path))) as side:
+            side.ready()
+    return str(path)
+
+
+class _Replay:
+    """Serves one collated batch endlessly, with the attributes of its loader."""
+
+    def __init__(self, loader, batch: dict) -> None:
+        self._loader, self._batch = loader, batch
+
+    def __iter__(self) -> Iterator[dict]:
+        while True:
+            yield dict(self._batch, data_samples=copy.deepcopy(self._batch['data_samples']))
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __getattr__(self, name: str):
+        return getattr(self._loader, name)
+
+
+class _StepsInTurns(Hook):
+    """Lets a training continue only during its turns.
+
+    Args:
+        turns (Turns): Of the process.
+        steps (int): Steps of a turn, whose cost is the seconds of one.
+        loading (bool): Whether the cost includes the time between steps, which is spent
+            waiting for batches.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, turns, steps: int, loading: bool = False) -> None:
+        self.turns, self.steps, self.loading = turns, steps, loading
+        self._seconds, self._done, self._waited, self._stopped = 0.0, 0, 0.0, 0.0
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        """Waits for the turn, and starts the clock."""
+        if not self.turns.running:
+            self.turns.wait()
+            self._seconds, self._done, self._waited = 0.0, 0, 0.0
+        elif self.loading:
+            self._waited += time.perf_counter() - self._stopped
+        synchronize()
+        self._start = time.perf_counter()
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Stops the clock; ends the turn after its steps."""
+        synchronize()
+        self._stopped = time.perf_counter()
+        self._seconds += self._stopped - self._start
+        self._done += 1
+        if self._done == self.steps:
+            total = self._seconds + self._waited
+            self.turns.report(total / self.steps, waiting=self._waited / total)
+
+
+def build_trainer(side: str, setup: Setup, **settings) -> Runner:
+    """Builds the runner of ``stock``, which follows our batch size, or of ``ours``."""
+    ours = setup.ours(**settings)
+    stock = side == 'stock'
+    cfg = stock_config(ours, setup.scratch('stock')) if stock else ours
+    cfg.experiment_name = f'{side}-{time.time_ns()}'
+    return (Runner if stock else HRI30Runner).from_cfg(cfg)
+
+
+def train_step(turns, setup: Setup, side: str, settings: dict, steps: int) -> None:
+    """Trains in turns on the first batch of the side's own pipeline, kept in memory.
+
+    The clock covers the whole step: data preprocessor, forward, backward, optimizer and
+    the hooks after it.
+    """
+    runner = build_trainer(side, setup, num_workers=0, **settings)
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    loader = runner.train_loop.dataloader
+    if side == 'stock':  # its loader has processes, which would go on reading
+        loader = Runner.build_dataloader(
+            dict(runner.cfg.train_dataloader, num_workers=0, persistent_workers=False))
+    runner.train_loop.dataloader = _Replay(loader, next(iter(loader)))
+    runner.register_hook(_StepsInTurns(turns, steps))
+    runner.train()
+
+
+def train_loop(turns, setup: Setup, side: str, settings: dict, steps: int) -> None:
+    """Trains in turns, loading batches as the side does."""
+    runner = build_trainer(side, setup, **settings)
+    runner.register_hook(_StepsInTurns(turns, steps, loading=True))
+    # No validation interrupts the turns.
+    runner._val_loop = runner._val_evaluator = runner._val_dataloader = None
+    runner.train()
+
+
+def _side(function, side: str, steps: int, **settings) -> tuple:
+    return function, dict(side=side, steps=steps, settings=dict(
+        batch_size=_BATCH, **settings))
+
+
+def _batch(setup: Setup) -> int:
+    """Returns the clips of a step; ``--cfg-options`` may set another number."""
+    return setup.ours(batch_size=_BATCH).batch_size
+
+
+@row('train_step', 'training step, SlowOnly R50, 8x224x224, batch 8', goal=2.3)
+def step(setup: Setup) -> Outcome:
+    """Measures a training step."""
+    setup, steps = setup.with_data(), setup.for_device(1, 20)
+    pairs = compare('train_step', setup, _side(train_step, 'stock', steps),
+                    _side(train_step, 'ours', steps), rounds=3)
+    return pairs.outcome(f'SlowOnly R50, batch {_batch(setup)}, a step')
+
+
+@row('train_loop', 'training with its data, SlowOnly R50, batch 8, and its bottleneck',
+     default=False)
+def loop(setup: Setup) -> Outcome:
+    """Measures training with its data, and whether data or compute is the bottleneck."""
+    setup, steps = setup.with_data(), setup.for_device(2, 20)
+    with sample(gpu_utilization, 0.5) as gpu:
+        pairs = compare('train_loop', setup, _side(train_loop, 'stock', steps),
+                        _side(train_loop, 'ours', steps), rounds=3)
+    share = statistics.median_high(more['waiting'] for _, more in pairs.ours)
+    busy = (f', GPU utilization {statistics.fmean(gpu):.0f} %, both sides together'
+            if gpu and setup.device == 'cuda' else '')
+    return pairs.outcome(
+        f'batch {_batch(setup)}, ours waits for data {share:.0%} of the time, so '
+        f'{"data" if share > 0.2 else "compute"} is the bottleneck{busy}; a step with its '
+        'data')
+
+
+@row('compile', 'our training step, torch.compile against not', default=False)
+def compiled_step(setup: Setup) -> Outcome:
+    """Measures what ``torch.compile`` changes in our step."""
+    setup, steps = setup.with_data(), setup.for_device(1, 20)
+    pairs = compare('compile', setup, _side(train_step, 'ours', steps),
+                    _side(train_step, 'ours', steps, compile=True), rounds=3)
+    return pairs.outcome(f'our step, batch {_batch(setup)}, the compilation itself not '
+                         'counted', ('not compiled', 'compiled'))
+
+
+# ---- Time to an accuracy ----------------------------------------------------------------
+
+
+class _Finished(Exception):
+    """Ends a training that is accurate enough or has run too long."""
+
+
+class _Watch(Hook):
+    """Records the validation accuracies, and ends the training.
+
+    ``start`` is of ``time.perf_counter``, ``key`` names the accuracy, ``limit`` is in
+    seconds.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, start: float, key: str, limit: float) -> None:
+        self.start, self.key, self.limit = start, key, limit
+        self.history: list[tuple[float, float]] = []  # seconds, top-1
+
+    def after_val_epoch(self, runner, metrics=None) -> None:
+        """Records the accuracy."""
+        self.history.append((time.perf_counter() - self.start, float(metrics[self.key])))
+        if self.history[-1][1] >= _ACCURACY:
+            raise _Finished
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        """Ends a training at the limit."""
+        if time.perf_counter() - self.start > self.limit:
+            raise _Finished
+
+
+def train_to_accuracy(turns, setup: Setup, side: str, checkpoint: str, flip: bool) -> None:
+    """Trains the demo's model in one turn, which includes building the runner."""
+    ours = setup.ours(DEMO, cache_dir=setup.scratch('cache'))
+    keep_validation_clips(ours)
+    cfg = ours if side == 'ours' else demo_config(ours, setup.scratch('stock'), flip)
+    cfg.load_from = checkpoint
+    cfg.experiment_name = f'{side}-{time.time_ns()}'
+    turns.wait()
+    start = time.perf_counter()
+    kind, key = (HRI30Runner, 'top1') if side == 'ours' else (Runner, 'acc/top1')
+    runner = kind.from_cfg(cfg)
+    watch = _Watch(start, key, setup.limit * 60)
+    runner.register_hook(watch)
+    with contextlib.suppress(_Finished):
+        runner.train()
+    turns.report(time.perf_counter() - start, history=watch.history)
+    turns.wait()
+
+
+def summarize_races(stock: tuple, ours: tuple, what: str) -> Outcome:
+    """Compares two trainings, each seconds and (seconds, top-1) of its validations.
+
+    There is no ratio if ours did not reach the accuracy. If stock did not, the ratio is a
+    lower bound.
+    """
+    texts, reached = [], []
+    for name, (seconds, history) in (('stock', stock), ('ours', ours)):
+        best = max((top1 for _, top1 in history), default=0)
+        reached.append(best >= _ACCURACY)
+        time_text = f'{seconds / 60:.1f} min' if reached[-1] else (
+            f'more than {seconds / 60:.1f} min (best top-1 {best:.3f})')
+        texts.append(f'{name} {time_text}, {len(history)} epochs')
+    note = f'top-1 {_ACCURACY:.2f}: {"; ".join(texts)}; {what}'
+    if not reached[1]:
+        return Outcome(None, note=note, failed=True)
+    ratio = stock[0] / ours[0]
+    return Outcome(ratio, ratio, ratio, note) if reached[0] else (
+        Outcome(ratio, ratio, None, f'at least; {note}'))
+
+
+def race(setup: Setup, flip: bool) -> Outcome:
+    """Measures the time to 0.90 top-1, with or without stock's flip."""
+    setup = setup.with_demo_data()
+    arguments = dict(checkpoint=initial_weights(setup, DEMO), flip=flip)
+    results = {}
+    for side in ('ours', 'stock'):
+        name = f'time_to_accuracy{"" if flip else "_no_flip"}, {side}'
+        with SideProcess(name, train_to_accuracy, setup,
+                         dict(arguments, side=side)) as process:
+            process.ready()
+            cost, more = process.turn()
+            results[side] = cost, more['history']
+    return summarize_races(
+        results['stock'], results['ours'],
+        "the demo's model, optimizer, rates and epochs on both sides, from the same "
+        'weights; one run each' + ('' if flip else '; stock without its flip, which keeps '
+                                   'labels of left and right'))
+
+
+row('time_to_accuracy', "wall time to 0.90 top-1 on unseen groups, the demo's model",
+    goal=4, default=False)(functools.partial(race, flip=True))
+row('time_to_accuracy_no_flip', 'the same, stock without its flip',
+    default=False)(functools.partial(race, flip=False))

@@ -1,0 +1,224 @@
+"""Trains and tests on two hosts: two network namespaces of this machine, and a cable.
+
+    python tests/nightly/stress/two_hosts.py [--folder D] [--steps N]
+
+Compares with one process on one host. Then kills a process of one host, and disconnects the
+cable, and checks that both hosts end. Needs root and iproute2. The namespaces have
+addresses that lead nowhere else, and are removed at the end.
+"""
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from hri30_ext.config import PROJECT_ROOT
+from hri30_ext.names import HRI30_CLASSES
+from hri30_ext.synthetic import write_dataset
+
+CONFIG = str(next((PROJECT_ROOT / 'configs' / 'demo').glob('*.py')))
+CLASSES = (1, 2, 3)
+FIRST, SECOND = 'host-a', 'host-b'
+ADDRESSES = {FIRST: '10.97.30.1', SECOND: '10.97.30.2'}
+#: Seconds that a host waits for the other without an answer.
+PEER_TIMEOUT = 10
+
+
+def can_run() -> bool:
+    """Returns whether this machine allows network namespaces."""
+    name = f'hri30-try-{os.getpid()}'
+    try:
+        made = subprocess.run(['ip', 'netns', 'add', name], capture_output=True)
+    except OSError:
+        return False
+    subprocess.run(['ip', 'netns', 'del', name], capture_output=True)
+    return made.returncode == 0
+
+
+@contextlib.contextmanager
+def two_hosts() -> Iterator[dict[str, str]]:
+    """Yields the namespaces by host, connected by a cable."""
+    names = {host: f'hri30-{host}-{os.getpid()}' for host in ADDRESSES}
+
+    def ip(*arguments: str) -> None:
+        subprocess.run(['ip', *arguments], check=True)
+
+    try:
+        for name in names.values():
+            ip('netns', 'add', name)
+            ip('-n', name, 'link', 'set', 'lo', 'up')
+        ip('-n', names[FIRST], 'link', 'add', 'cable', 'type', 'veth', 'peer', 'name',
+           'cable', 'netns', names[SECOND])
+        for host, name in names.items():
+            ip('-n', name, 'address', 'add', f'{ADDRESSES[host]}/24', 'dev', 'cable')
+            ip('-n', name, 'link', 'set', 'cable', 'up')
+        yield names
+    finally:
+        for name in names.values():
+            subprocess.run(['ip', 'netns', 'del', name], capture_output=True)
+
+
+class Run:
+    """A running tool, on one host or on both.
+
+    Args:
+        tool (str): ``train.sh`` or ``test.sh``.
+        arguments (list[str]): Its arguments.
+        log (Path): Prefix of its logs.
+        names (dict[str, str], optional): Namespaces by host; None: this machine.
+    """
+
+    def __init__(self, tool: str, arguments: list[str], log: Path,
+                 names: dict[str, str] | None = None) -> None:
+        command = ['bash', str(PROJECT_ROOT / 'tools' / tool), *arguments]
+        environment = {name: value for name, value in os.environ.items() if name not in (
+            'GPUS', 'NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT', 'HRI30_ROOT')}
+        environment.update(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+        self.hosts: dict[str, subprocess.Popen] = {}
+        self.logs: dict[str, Path] = {}
+        for rank, (host, name) in enumerate((names or {'here': ''}).items()):
+            within = []
+            if names:
+                environment.update(NNODES='2', NODE_RANK=str(rank),
+                                   MASTER_ADDR=ADDRESSES[FIRST], PORT='29500')
+                within = ['ip', 'netns', 'exec', name, 'unshare', '--uts', 'sh', '-c',
+                          f'hostname {host}; exec "$@"', 'sh']
+            self.logs[host] = log.with_name(f'{log.name}-{host}.log')
+            with open(self.logs[host], 'wb') as file:
+                self.hosts[host] = subprocess.Popen(
+                    within + command, env=environment, stdin=subprocess.DEVNULL,
+                    stdout=file, stderr=subprocess.STDOUT, cwd=log.parent)
+
+    def __enter__(self) -> 'Run':
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for process in self.hosts.values():
+            if process.poll() is None:  # the launcher ends its own
+                process.terminate()
+        for process in self.hosts.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            process.kill()
+            process.wait()
+
+    def text(self, host: str) -> str:
+        return self.logs[host].read_text(errors='replace')
+
+    def wait(self, seconds: float = 300) -> None:
+        """Waits for all; exits with the log of one that failed."""
+        for host, process in self.hosts.items():
+            if process.wait(seconds):
+                raise SystemExit(f'{host}: status {process.returncode}\n'
+                                 f'{self.text(host)[-3000:]}')
+
+    def wait_for(self, host: str, text: str, seconds: float = 120) -> None:
+        """Waits until a host has logged a text."""
+        end = time.monotonic() + seconds
+        while text not in self.text(host):
+            if time.monotonic() > end or self.hosts[host].poll() is not None:
+                raise SystemExit(f'{host}: never logged {text!r}\n'
+                                 f'{self.text(host)[-3000:]}')
+            time.sleep(.1)
+
+    def processes(self, host: str) -> list[int]:
+        """Returns the processes that a host's launcher started."""
+        launcher = self.hosts[host].pid
+        children = Path(f'/proc/{launcher}/task/{launcher}/children').read_text()
+        return list(map(int, children.split()))
+
+
+def losses(work_dir: Path) -> list[float]:
+    """Reads the loss of every step."""
+    file = next(work_dir.glob('*/vis_data/scalars.json'))
+    points = map(json.loads, file.read_text().splitlines())
+    return [point['loss'] for point in points if 'lr' in point]
+
+
+def compare(folder: Path, options: list[str], steps: int, names: dict[str, str]) -> None:
+    """Compares training and testing on one host and on two."""
+    epochs = -(-steps // 4)  # 4 steps each
+    work = {}
+    for name, batch, hosts in (('one', 6, None), ('two', 3, names)):
+        work[name] = folder / name
+        with Run('train.sh', [CONFIG, '--work-dir', str(work[name]), '--cfg-options',
+                              *options, f'batch_size={batch}', f'max_epochs={epochs}'],
+                 folder / f'train-{name}', hosts) as run:
+            run.wait()
+        with Run('test.sh', [CONFIG, str(work['one'] / f'epoch_{epochs}.pth'), '--out',
+                             str(folder / f'results-{name}'), '--deterministic',
+                             '--cfg-options', *options, 'report=False'],
+                 folder / f'test-{name}', hosts) as run:
+            run.wait()
+    one, two = (np.array(losses(work[name]))[:steps] for name in ('one', 'two'))
+    assert len(one) == len(two) == steps
+    difference = (np.abs(two - one) / one).max()
+    print(f'first {steps} losses: largest relative difference {difference:.1e}')
+    assert difference < 1e-5
+    for split, file in itertools.product(
+            ('val', 'test'), ('predictions.csv', 'scores.npz', 'metrics.json')):
+        a, b = ((folder / f'results-{name}' / split / file).read_bytes()
+                for name in ('one', 'two'))
+        assert a == b, file
+    print('predictions.csv, scores.npz and metrics.json of val and test: the same bytes')
+
+
+def break_off(folder: Path, options: list[str], names: dict[str, str], what: str,
+              harm: Callable[[Run], None], limit: float) -> None:
+    """Harms the second host during a training, and checks that both end."""
+    with Run('train.sh', [CONFIG, '--work-dir', str(folder / what), '--cfg-options',
+                          *options, 'batch_size=3', 'max_epochs=10000',
+                          f'peer_timeout={PEER_TIMEOUT}'],
+             folder / f'train-{what}', names) as run:
+        run.wait_for(FIRST, ' [2][1/')
+        harm(run)
+        started = time.monotonic()
+        for host, process in run.hosts.items():
+            process.wait(limit)
+            last = run.text(host).split('error: ')[-1].strip()
+            print(f'{what}: {host} ended after {time.monotonic() - started:.1f} s, status '
+                  f'{process.returncode}: {last}\n')
+            assert process.returncode not in (0, 1), run.text(host)[-3000:]
+        assert 'lost the connection' in run.text(FIRST), run.text(FIRST)[-3000:]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--folder', type=Path, help='folder to keep')
+    parser.add_argument('--steps', type=int, default=20)
+    args = parser.parse_args()
+    if not can_run():
+        sys.exit('needs root and iproute2, to make network namespaces')
+    with contextlib.ExitStack() as stack:
+        folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = folder.resolve()
+        write_dataset(folder / 'clips', train_groups=5, test_groups=1, clips=2,
+                      size=(96, 64), classes=CLASSES, progress=False)
+        options = [f'data_root={folder / "clips"}', f'cache_dir={folder / "cache"}',
+                   'classes=' + ','.join(HRI30_CLASSES[k - 1] for k in CLASSES),
+                   'split.val_groups=1', 'num_frames=4', 'input_size=(32,32)',
+                   'num_workers=0', 'precision=fp32', 'optimizer=sgd', 'lr=0.01',
+                   'batch_norm=frozen', 'model.cls_head.dropout_ratio=0',
+                   'early_stopping=None', 'default_hooks.logger.interval=1']
+        names = stack.enter_context(two_hosts())
+        compare(folder, options, args.steps, names)
+        break_off(folder, options, names, 'a killed process',
+                  lambda run: os.kill(run.processes(SECOND)[0], signal.SIGKILL), 30)
+        break_off(folder, options, names, 'a pulled cable',
+                  lambda run: subprocess.run(['ip', '-n', names[SECOND], 'link', 'set',
+                                              'cable', 'down'], check=True),
+                  PEER_TIMEOUT + 30)
+
+
+if __name__ == '__main__':
+    main()

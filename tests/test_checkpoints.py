@@ -1,0 +1,199 @@
+"""What this project saves: plain data, essentials and safetensors, and loading them."""
+
+import json
+import struct
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import CLASSES, DEMO_CONFIG
+from mmaction.apis import init_recognizer
+from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.optim.scheduler import OneCycleLR
+from mmengine.runner import checkpoint as mm_checkpoint
+from same_training import assert_same
+
+from hri30_ext.apis import test as run_test
+from hri30_ext.apis import train
+from hri30_ext.apis.recognizer import Recognizer
+from hri30_ext.checkpoints import (
+    Essentials,
+    load_from_local,
+    read_essentials,
+    save_safetensors,
+    write_message_hub,
+)
+from hri30_ext.checkpoints.essentials import read_message_hub
+from hri30_ext.config import load_config
+from hri30_ext.deploy.torch_backend import build_recognizer
+from hri30_ext.engine import ValidatedCheckpointHook
+from hri30_ext.errors import HRI30Error
+from hri30_ext.report.explain import _load as explain_checkpoint
+
+RECORD = dict(algorithm='slowonly_r50', classes=['A', 'B'], num_frames=8,
+              input_size=[224, 224], decode_size=256, sampling='UniformViews',
+              input_format='NCTHW', mean=[1.0], std=[2.0], data='hri30')
+
+
+@pytest.fixture(scope='module')
+def trained(clips_root, tmp_path_factory):
+    """The folder of a training, and its options."""
+    folder = tmp_path_factory.mktemp('trained')
+    options = {'data_root': str(clips_root), 'classes': CLASSES, 'split.val_groups': 1,
+               'num_frames': 4, 'input_size': (32, 32), 'batch_size': 4, 'num_workers': 0,
+               'max_epochs': 2, 'precision': 'fp32', 'report': False,
+               'cache_dir': str(folder / 'cache')}
+    train(DEMO_CONFIG, str(folder), options=options)
+    return folder, options
+
+
+def test_own_checkpoints_need_no_allow_list(trained):
+    allowed = map(str, torch.serialization.get_safe_globals())
+    assert not any('mmengine' in name or 'numpy' in name for name in allowed)
+    for path in trained[0].glob('*.pth'):
+        checkpoint = torch.load(path, weights_only=True)
+        assert checkpoint['message_hub']['log_scalars']['val/loss']['log'].dtype == (
+            torch.float64)
+
+
+def test_best_weights_are_written_as_safetensors_too(trained):
+    folder, options = trained
+    best, = folder.glob('best_top1_epoch_*.pth')
+    weights = folder / 'best.safetensors'
+    assert weights.stat().st_mode == best.stat().st_mode
+    assert_same(dict(sorted(load_from_local(str(weights))['state_dict'].items())),
+                dict(sorted(torch.load(best, weights_only=True)['state_dict'].items())))
+    essentials = read_essentials(weights)
+    assert essentials == read_essentials(best)
+    assert essentials == Essentials.from_config(load_config(DEMO_CONFIG, options))
+    assert (essentials.algorithm, essentials.classes, essentials.num_frames,
+            essentials.input_size, essentials.sampling) == (
+        'slowonly_scratch-r18_1xb16-uniform8-50e_embedded-rgb', CLASSES, 4, [32, 32],
+        'UniformViews')
+    assert str(folder) not in json.dumps(essentials.to_dict())
+
+
+LOADERS = {
+    'CheckpointLoader': lambda path, cfg: (
+        mm_checkpoint.CheckpointLoader.load_checkpoint(path)['state_dict']),
+    'build_recognizer': lambda path, cfg: build_recognizer(cfg, path).state_dict(),
+    'init_recognizer of mmaction2': lambda path, cfg: init_recognizer(
+        cfg, path, device='cpu').state_dict(),
+    'report': lambda path, cfg: loaded_by_report(path, cfg),
+}
+
+
+def loaded_by_report(path, cfg):
+    model = init_recognizer(cfg, device='cpu')
+    explain_checkpoint(model, path)
+    return model.state_dict()
+
+
+@pytest.mark.parametrize('name', list(LOADERS))
+def test_every_loader_takes_safetensors(name, trained):
+    folder, options = trained
+    best, = folder.glob('best_top1_epoch_*.pth')
+    found = LOADERS[name](str(folder / 'best.safetensors'),
+                          load_config(DEMO_CONFIG, options))
+    expected = torch.load(best, weights_only=True)['state_dict']
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert torch.equal(found[key], value), key
+
+
+@pytest.mark.slow
+def test_testing_and_training_take_safetensors(trained, tmp_path):
+    folder, options = trained
+    weights, (best, ) = str(folder / 'best.safetensors'), folder.glob('best_*.pth')
+    metrics = [run_test(DEMO_CONFIG, path, out=str(tmp_path / name), options=options)
+               for name, path in (('a', weights), ('b', str(best)))]
+    assert metrics[0] == metrics[1]
+    recognizer = Recognizer(DEMO_CONFIG, weights, device='cpu', options=options)
+    assert list(recognizer.classes) == CLASSES
+    train(DEMO_CONFIG, str(tmp_path / 'c'), options={
+        **options, 'max_epochs': 1, 'load_from': weights})
+    assert (tmp_path / 'c' / 'epoch_1.pth').is_file()
+    with pytest.raises(HRI30Error, match='no training can'):
+        train(DEMO_CONFIG, str(tmp_path / 'd'), resume=weights, options=options)
+
+
+def test_safetensors_of_others_are_loaded(tmp_path):
+    weight = torch.rand(2, 3)
+    save_safetensors({'a': weight.t(), 'b': weight}, tmp_path / 'a.safetensors', None)
+    found = load_from_local(str(tmp_path / 'a.safetensors'))
+    assert torch.equal(found['state_dict']['a'], weight.t()) and found['meta'] == {}
+    with pytest.raises(HRI30Error, match='does not say which model'):
+        read_essentials(tmp_path / 'a.safetensors')
+
+
+def header(text: bytes) -> bytes:
+    return struct.pack('<Q', len(text)) + text
+
+
+@pytest.mark.parametrize('content', [
+    b'', b'\xff' * 100, header(b'{"a": 1}'), header(b'{'),
+    header(b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'),
+    header(b'{"__metadata__":{"hri30":"{}"}}'),
+    header(b'{"__metadata__":{"hri30":"[1"}}')])
+def test_damaged_safetensors_are_named(content, tmp_path):
+    path = tmp_path / 'a.safetensors'
+    path.write_bytes(content)
+    with pytest.raises(HRI30Error, match=r'a\.safetensors: not a readable checkpoint'):
+        load_from_local(str(path))
+
+
+@pytest.mark.parametrize('change', [
+    dict(algorithm='../x'), dict(algorithm='a\x1b'), dict(classes=[]), dict(classes=[1]),
+    dict(num_frames=0), dict(num_frames=2**40), dict(input_size=[1]), dict(program='x'),
+    dict(mean=[1.0] * 5), dict(sampling=None)])
+def test_other_essentials_are_refused(change, tmp_path):
+    path = tmp_path / 'a.pth'
+    torch.save({'state_dict': {}, 'meta': {'hri30': RECORD}}, path)
+    assert read_essentials(path).to_dict() == dict(RECORD, frame_interval=0)
+    torch.save({'state_dict': {}, 'meta': {'hri30': dict(RECORD, **change)}}, path)
+    with pytest.raises(HRI30Error, match=r'a\.pth: not a readable .*ValidationError'):
+        read_essentials(path)
+
+
+def test_history_is_restored_bit_for_bit():
+    hub = MessageHub.get_instance('bits')
+    for value in (0.1, 1e-320, float('inf')):
+        hub.update_scalar('train/loss', value)
+    hub.update_scalar('val/num', 3)
+    hub.update_info('best_score', np.float64(0.3))
+    state = hub.state_dict()
+    found = read_message_hub(write_message_hub(state))
+    for name, history in state['log_scalars'].items():
+        other = found['log_scalars'][name]
+        assert isinstance(other, HistoryBuffer) and other.max_length == history.max_length
+        for one, another in zip(history.data, other.data, strict=True):
+            assert one.dtype == another.dtype and one.tobytes() == another.tobytes()
+    assert found['runtime_info'] == {'best_score': 0.3}
+    assert found['resumed_keys'] == state['resumed_keys']
+
+
+def test_names_that_mmengine_would_print_are_left_out():
+    hub = dict(log_scalars={'a\x1b[2J': HistoryBuffer(), 'b': 5}, runtime_info={'\n': 1},
+               resumed_keys={'other': True, 'b\udc80': True})
+    assert read_message_hub(hub) == dict(log_scalars={}, runtime_info={}, resumed_keys={})
+
+
+@pytest.mark.parametrize('seed', ['\x1b[2J', 0.5, [1]])
+def test_seed_that_is_no_number_is_left_out(seed, tmp_path):
+    torch.save({'meta': {'seed': seed, 'epoch': 1}}, tmp_path / 'a.pth')
+    assert load_from_local(str(tmp_path / 'a.pth'))['meta'] == {'epoch': 1}
+
+
+def test_functions_of_a_schedule_are_not_saved():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
+    schedule = OneCycleLR(optimizer, eta_max=0.1, total_steps=10)
+    checkpoint = dict(meta={}, state_dict={}, param_schedulers=[schedule.state_dict()],
+                      message_hub=MessageHub.get_instance('empty').state_dict())
+    runner = SimpleNamespace(cfg=load_config(DEMO_CONFIG))
+    ValidatedCheckpointHook(save_best='top1').before_save_checkpoint(runner, checkpoint)
+    state, = checkpoint['param_schedulers']
+    assert 'anneal_func' in schedule.state_dict() and 'anneal_func' not in state
+    other = OneCycleLR(optimizer, eta_max=0.2, total_steps=10)
+    other.load_state_dict(state)
+    assert other.state_dict() == schedule.state_dict()

@@ -1,0 +1,60 @@
+"""Files are replaced with their permissions, and read within bounds."""
+
+import os
+import zipfile
+
+import numpy as np
+import pytest
+
+from hri30_ext.errors import HRI30Error
+from hri30_ext.utils.fileio import atomic_write_text
+from hri30_ext.utils.reading import read_arrays, read_json
+
+
+def test_replaced_file_keeps_its_permissions_and_a_new_one_follows_the_umask(tmp_path):
+    (tmp_path / 'private').write_text('old')
+    os.chmod(tmp_path / 'private', 0o600)
+    before = os.umask(0o027)
+    try:
+        for name in ('private', 'new'):
+            atomic_write_text(tmp_path / name, 'text')
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ('private', 'new')] == [
+        0o600, 0o640]
+    assert (tmp_path / 'private').read_text() == 'text'
+
+
+def test_archive_with_a_large_directory_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / 'scores.npz'
+    np.savez(path, scores=np.eye(2), videos=np.array(['a', 'b']))
+    assert read_arrays(path, 'scores').keys() == {'scores', 'videos'}
+    with zipfile.ZipFile(path, 'a') as archive:
+        for number in range(2000):
+            archive.writestr(f'{number:040}', b'')
+    monkeypatch.setattr(zipfile, 'ZipFile', lambda *_: pytest.fail('read'))
+    with pytest.raises(HRI30Error, match='not an archive of a few arrays'):
+        read_arrays(path, 'scores')
+    path.write_bytes(b'PK')
+    with pytest.raises(HRI30Error, match='not a zip file'):
+        read_arrays(path, 'scores')
+
+
+def test_names_in_messages_are_printable(tmp_path):
+    path = tmp_path / 'scores.npz'
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('a\x1b\udcff.npy'.encode('utf-8', 'surrogatepass').decode(
+            'latin-1'), b'\x93NUMPY')
+    with pytest.raises(HRI30Error) as error:
+        read_arrays(path, 'scores')
+    assert all(line.isprintable() for line in str(error.value).splitlines())
+
+
+def test_json_is_converted_to_a_schema(tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text('{"a": [1, 2]}')
+    assert read_json(path, 'x', schema=dict[str, list[int]]) == {'a': [1, 2]}
+    for schema, content in ((dict[str, str], '{"a": 1}'), (dict, '[]'), (dict, 'no')):
+        path.write_text(content)
+        with pytest.raises(HRI30Error, match=r'a\.json: not readable'):
+            read_json(path, 'x', schema=schema)
