@@ -200,17 +200,17 @@ class Live:
 
     def _use(self, runner: StreamRunner) -> None:
         reported = clock.monotonic()
+        shown: list[dict] = []  # events for the next frame of the window
         for frame, events in runner:
-            contents = [event.to_json() for event in events]
-            for content in contents:
-                self.lines.write(content)
+            for event in events:
+                self.lines.write(event.to_json())
+                shown.append(event.to_json())
             if self.lines.closed:
                 self._stop(runner, 'output closed')
             latest = self.stream.latest
-            if frame is None:
-                for event in events:  # a whole file is an action that starts and ends
-                    if self.timeline and event.event == 'start':
-                        self.timeline.conclude(event)
+            if frame is None:  # the end of a file: a short one is one action as a whole
+                if self.timeline and events[0].event == 'start':
+                    self.timeline.conclude(events[0])
                 continue
             state = latest.state if latest else UNSURE
             if self.timeline:
@@ -220,9 +220,10 @@ class Live:
                                            f'{self._rate():.1f} per second'), frame.time)
             if self.show:
                 if latest and latest.time == frame.time and latest not in events:
-                    contents.append(latest.to_json())
-                if not self.show(frame.image, contents):
+                    shown.append(latest.to_json())
+                if not self.show(frame.image, shown):
                     self._stop(runner, 'window closed')
+            shown = []
             if self.seconds is not None and frame.time >= self.seconds:
                 self._stop(runner, 'time')
             if clock.monotonic() - reported >= _STATUS_SECONDS:

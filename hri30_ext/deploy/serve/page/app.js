@@ -181,26 +181,25 @@ class Stream {
     this.socket = new WebSocket(`${location.origin.replace(/^http/, 'ws')}${path}`);
     this.socket.binaryType = 'arraybuffer';
     this.socket.onopen = () => this.socket.send(JSON.stringify({ type: 'start', token, settings }));
-    this.ended = new Promise((end) => { this.end = end; });
-    this.ready = new Promise((done, refuse) => {
+    this.ended = new Promise((end) => { this.end = end; }); // an error, or null
+    this.ready = new Promise((done) => { // true, or false if it ended before
       this.socket.onmessage = ({ data }) => {
         if (typeof data === 'string') this.take(JSON.parse(data), done);
         else onFrame(data);
       };
       this.socket.onclose = ({ code }) => {
-        const error = new Error(this.message ?? 'The connection to the service was lost.');
-        refuse(error);
-        this.end(code === 1000 || this.closing ? null : error);
+        done(false);
+        this.end(code === 1000 || this.closing ? null
+          : new Error(this.message ?? 'The connection to the service was lost.'));
       };
     });
-    this.ready.catch(() => {});
   }
 
   get open() { return this.socket.readyState === WebSocket.OPEN; }
 
   take(event, done) {
     this.dropped = event.dropped ?? this.dropped;
-    if (event.event === 'ready') done();
+    if (event.event === 'ready') done(true);
     else if (event.event === 'error') {
       if (event.timestamp === undefined) this.message = event.message;
       else $('status').textContent = event.message;
@@ -318,10 +317,12 @@ class Clip {
     if (!this.stream?.open) {
       this.timeline.clear();
       this.stream = new Stream('/v1/stream', this.timeline, this.settings());
-      this.stream.ended.then((error) => { if (error && this.run === run) this.lost(error); });
-      try {
-        await this.stream.ready;
-      } catch { return; } // lost() tells it
+      this.stream.ended.then((error) => {
+        if (!error || this.run !== run) return;
+        this.pause();
+        fail(error);
+      });
+      if (!await this.stream.ready) return;
     }
     const begin = performance.now() - 1000 * this.frames[this.index].time;
     for (let next = this.index; this.run === run && next < this.frames.length;) {
@@ -343,11 +344,6 @@ class Clip {
   pause() {
     this.run = null;
     $('play').textContent = 'Play';
-  }
-
-  lost(error) {
-    this.pause();
-    fail(error);
   }
 
   async seek(index) {
@@ -384,19 +380,19 @@ class Live {
 
   async begin() {
     await this.open();
-    await this.stream.ready;
-    if (active !== this) return;
-    show(true, 'seen', 'stop');
-    show(false, 'camera');
-    $('stop').focus();
-    showPicture('Picture of the camera');
-    await Promise.race([this.stream.ended, this.run()]);
+    if (await this.stream.ready && active === this) {
+      show(true, 'seen', 'stop');
+      show(false, 'camera');
+      $('stop').focus();
+      showPicture('Picture of the camera');
+      this.run();
+    }
     const error = await this.stream.ended;
     if (error) throw error;
     if (active === this) stopAll();
   }
 
-  async run() { await this.stream.ended; }
+  run() {}
 
   stop() { this.stream?.close(); }
 }
