@@ -1,6 +1,6 @@
-"""Stands for a decoder that some files crash, hang, or have take all memory.
+"""A decoder that some files crash, hang, or make use all memory.
 
-A clip says so in its last bytes, behind what a container reads.
+The last bytes of a clip, after its container, select the failure.
 """
 
 import os
@@ -16,7 +16,7 @@ MARKS = {'crashes': b'<crash>', 'hangs': b'<hang>', 'memory': b'<memory>'}
 
 
 def inspect(filename):
-    """Reads a clip, or does what its end says."""
+    """Reads a clip, or fails as its end demands."""
     end = Path(filename).read_bytes()[-16:]
     if end.endswith(MARKS['crashes']):
         os.kill(os.getpid(), signal.SIGSEGV)

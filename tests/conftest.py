@@ -8,8 +8,8 @@ import sys
 import pytest
 
 os.environ.setdefault('MPLBACKEND', 'Agg')
-# Where there are GPUs as well, tests expect what a CPU computes, bit for bit, and run more
-# processes than there may be GPUs. HRI30_TEST_GPU=1 leaves them in sight.
+# Tests expect what a CPU computes, bit for bit, and run more processes than there may be
+# GPUs. HRI30_TEST_GPU=1 leaves GPUs visible.
 if not os.environ.get('HRI30_TEST_GPU'):
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
@@ -27,7 +27,7 @@ PRIMITIVE = str(PROJECT_ROOT / 'configs' / 'slowonly' /
 
 
 def run_tool(name, *arguments, cwd, **environment):
-    """Runs a Python program of tools/ with this environment; texts are kept."""
+    """Runs a Python program of tools/ with these environment variables."""
     return subprocess.run(
         [sys.executable, str(PROJECT_ROOT / 'tools' / name), *map(str, arguments)],
         capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment},
@@ -36,13 +36,13 @@ def run_tool(name, *arguments, cwd, **environment):
 
 @pytest.fixture(autouse=True)
 def no_root_from_environment(monkeypatch):
-    """Tests say their own data_root."""
+    """Tests set data_root themselves."""
     monkeypatch.delenv('HRI30_ROOT', raising=False)
 
 
 @pytest.fixture
 def heeded_signals():
-    """Signals do what they do by default, though these tests run under nohup."""
+    """Gives signals their default effect, also if the tests run under nohup."""
     before = {number: signal.signal(number, signal.SIG_DFL) for number in
               (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)}
     before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -53,7 +53,7 @@ def heeded_signals():
 
 @pytest.fixture(scope='session')
 def clips_root(tmp_path_factory):
-    """Three classes, three groups and one test group, 96 x 64 pixels. Read only."""
+    """Three classes, three groups and one test group, 96 x 64 pixels. Read-only."""
     root = tmp_path_factory.mktemp('data') / 'embedded clips ü'
     write_dataset(root, train_groups=3, test_groups=1, clips=1, size=(96, 64),
                   classes=(1, 2, 3), progress=False)
@@ -62,7 +62,7 @@ def clips_root(tmp_path_factory):
 
 @pytest.fixture
 def options(clips_root, tmp_path):
-    """Settings that make the demo's config train in seconds, alike on every CPU."""
+    """Settings with which the demo's config trains in seconds, equally on every CPU."""
     return {'data_root': str(clips_root), 'classes': CLASSES, 'split.val_groups': 1,
             'num_frames': 4, 'input_size': (32, 32), 'batch_size': 4, 'num_workers': 0,
             'max_epochs': 2, 'precision': 'fp32', 'cache_dir': str(tmp_path / 'cache')}
@@ -70,7 +70,7 @@ def options(clips_root, tmp_path):
 
 @pytest.fixture
 def name_clips(tmp_path):
-    """Returns a function that makes empty files with the names given."""
+    """Returns a function that makes empty files with given names."""
     def make(*names, root=tmp_path / 'named'):
         for name in names:
             (root / name).parent.mkdir(parents=True, exist_ok=True)

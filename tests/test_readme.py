@@ -11,10 +11,12 @@ from unittest import mock
 import pytest
 import torch
 from conftest import DEMO_CONFIG, PRIMITIVE
+from mmengine.config import Config
 
 from hri30_ext.apis import train
 from hri30_ext.config import PROJECT_ROOT, load_config, parse_options
 from hri30_ext.errors import HRI30Error
+from hri30_ext.settings import list_settings
 
 PAGES = [PROJECT_ROOT / name for name in ('README.md', 'CHANGELOG.md', 'data/README.md',
                                           'configs/README.md')]
@@ -132,7 +134,7 @@ def test_command_parses(page, command):
         module = words[1] == '-m'
         program = f'-m {words[2]}' if module else words[1]
         arguments = words[3 if module else 2:]
-    if arguments == ['--help']:
+    if arguments == ['--help'] or program == 'tests/test_readme.py':
         return
     args = parse(program, arguments)
     config = getattr(args, 'config', None)
@@ -150,9 +152,29 @@ def test_commands_are_found():
 
 # ---- The recipe -------------------------------------------------------------------------
 
-RECIPE = (PROJECT_ROOT / 'docs' / 'recipe.md').read_text(encoding='utf-8')
+RECIPE_PAGE = PROJECT_ROOT / 'docs' / 'recipe.md'
+RECIPE = RECIPE_PAGE.read_text(encoding='utf-8')
+MARKS = '<!-- settings -->\n', '<!-- /settings -->\n'
+#: Defaults that are too long for the table, or depend on the machine.
+SHOWN = {'classes': "HRI30's 30", 'load_from': 'a URL of mmaction2', 'num_workers': 'None'}
 TABLE = RECIPE.split('## Each part in one line')[1].split('\n##')[0]
 LINES = re.findall(r'\| `([\w.]+=[^`]+)` \|$', TABLE, re.MULTILINE)
+
+
+def settings_table():
+    """Returns the table of all settings, from the schema and the primitive's defaults."""
+    lines = ['| setting | default | values | meaning |', '| --- | --- | --- | --- |']
+    for row in list_settings(Config.fromfile(PRIMITIVE)):
+        default = SHOWN.get(row.name, f'`{row.default}`' if row.default else '')
+        unit = f' ({row.unit})' if row.unit else ''
+        values = row.kind.replace(' to 1,000,000', '')  # only keeps absurd numbers out
+        lines.append(f'| `{row.name}` | {default} | {values}{unit} | {row.description} |')
+    return ''.join(f'{line}\n' for line in lines)
+
+
+def test_settings_are_those_of_the_schema():
+    """To write the table again: .venv/bin/python tests/test_readme.py."""
+    assert RECIPE.split(MARKS[0])[1].split(MARKS[1])[0] == settings_table()
 
 
 def group_lines():
@@ -206,3 +228,9 @@ def test_lines_train_together(lines, options, tmp_path):
         torch.use_deterministic_algorithms(False)
         torch.backends.cudnn.deterministic = False
     assert (tmp_path / 'epoch_1.pth').is_file()
+
+
+if __name__ == '__main__':
+    before, after = RECIPE.split(MARKS[0])[0], RECIPE.split(MARKS[1])[1]
+    RECIPE_PAGE.write_text(f'{before}{MARKS[0]}{settings_table()}{MARKS[1]}{after}',
+                           encoding='utf-8')

@@ -17,7 +17,6 @@ from pathlib import Path
 
 #: Sent on to every process. Slurm warns with SIGUSR1 before the time of a job ends.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-SAVE_SECONDS = 120  # from a signal until processes are killed
 PEER_LOST = 75  # exit status of hri30_ext.engine.distributed.PeerLost
 
 
@@ -61,7 +60,7 @@ def main(program: list[str]) -> int:
             logs_specs=elastic.DefaultLogsSpecs(folder, redirects={
                 i: elastic.Std.ALL if node + i else elastic.Std.NONE for i in range(gpus)}),
             signals_to_handle=','.join(number.name for number in handled),
-            shutdown_timeout=SAVE_SECONDS)
+            shutdown_timeout=120)  # seconds to save after a signal
         try:
             elastic_launch(config, sys.executable)(*program, '--launcher', 'pytorch')
         except elastic.SignalException as error:
@@ -73,8 +72,9 @@ def main(program: list[str]) -> int:
         except elastic.errors.ChildFailedError as error:
             return explain(error.failures, gpus * nodes)
         except (DistError, RendezvousError) as error:
-            return fail(f'{nodes} hosts did not meet at {address}, port {port} (the same '
-                        f'command on each, with its own NODE_RANK): {str(error)[:200]}')
+            return fail(f'no connection at {address}, port {port}: '
+                        f'{str(error.__cause__ or error)[:200]}\nIs PORT in use, or does a '
+                        'host not run the same command with its own NODE_RANK?')
     return 0
 
 

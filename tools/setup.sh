@@ -80,15 +80,15 @@ build() {
 }
 
 pip_install() {
-    (cd -- "$ROOT" && PIP_USER=0 "$PY" -I -m pip install --disable-pip-version-check \
-        --only-binary=:all: "$@") ||
+    PIP_USER=0 "$PY" -I -m pip install --disable-pip-version-check --only-binary=:all: "$@" ||
         die "pip cannot install the packages; see its messages above. Run this again to continue"
 }
 
-# uv is faster, but does not read pip's settings.
+# uv is faster, but does not read pip's settings. Not in the clone, whose [tool.uv] is for
+# making the lock.
 locked_install() {
     if command -v uv >/dev/null; then
-        (cd -- "$ROOT" && uv pip install --quiet --python "$PY" --no-deps "$@") && return
+        (cd / && uv pip install --quiet --python "$PY" --no-deps "$@") && return
     fi
     pip_install --quiet --no-deps "$@"
 }
@@ -97,8 +97,8 @@ install() {
     rm -f -- "$STAMP"
     say "installing packages (torch alone may be some GB)"
     env_check torch >/dev/null || pip_install "torch==$TORCH"
-    locked_install -r requirements.lock
-    locked_install --no-build-isolation -e .
+    locked_install -r "$ROOT/requirements.lock"
+    locked_install --no-build-isolation -e "$ROOT"
 }
 
 check() {

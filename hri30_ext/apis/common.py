@@ -50,8 +50,7 @@ def check_environment(cfg: Config) -> None:
     if any(backend['type'] == 'TensorboardVisBackend' for backend in backends) and (
             importlib.util.find_spec('tensorboard') is None):
         raise HRI30Error('tracker=tensorboard: the package tensorboard is not installed.\n'
-                         'Install it with: .venv/bin/python -m pip install -e '
-                         '".[tensorboard]"')
+                         'Run bash tools/setup.sh.')
 
 
 def drop_pretrained(cfg: Config) -> None:

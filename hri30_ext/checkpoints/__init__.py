@@ -5,7 +5,7 @@ unpickler, :mod:`.archive` checks what torch does not, :mod:`.essentials` is wha
 project writes.
 
 What a file can still cost: memory for its tensors, which it holds, and for their copy on
-the device; besides, at most 1,000,000 operations and 100,000 calls of torch's unpickler
+the device; besides, at most 1,000,000 operations and 50,000 calls of torch's unpickler
 (some seconds) and about 250 MiB of objects. Keys are texts, whose hash is random, and small
 integers, whose hashes differ.
 """

@@ -2,7 +2,8 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,17 +13,17 @@ from mmaction.registry import DATASETS
 
 from ..errors import HRI30Error, first_cases
 from ..names import HRI30_CLASSES, VIDEO_SUFFIXES, canonical_name, parse_clip_name
-from .annotation import read_annotations
+from .annotation import Annotation, read_annotations
 from .leave_out import LEAVE_OUT, read_leave_out
 from .randomness import entropy, seeded
 from .splits import split_clips
 from .unreadable import (
     FIRST,
     LATER,
+    explain_unreadable,
+    find_reason,
     is_of_one_clip,
-    nothing_can_be_read,
-    reason_of,
-    substitutes,
+    list_substitutes,
     took_too_long,
 )
 
@@ -31,51 +32,50 @@ SUBSETS = ('train', 'val', 'test')
 
 @DATASETS.register_module()
 class HRI30Dataset(VideoDataset):
-    """HRI30, or other clips that are named in its way.
+    """HRI30, or other clips with names of the same form.
 
-    The tree on disk, as released::
+    The folder, as released::
 
         data_root/
         ├── train_set/CID01_SID01_VID01.avi ...
         ├── test_set/testvideo001.avi ...                 any name, no label
         └── annotations/
-            ├── train_set_labels.csv   optional, checked against the names
+            ├── train_set_labels.csv   optional, compared with the names
             ├── test_set_labels.csv    optional, to score the test clips
-            └── leave_out.csv          optional, see hri30_ext/datasets/leave_out.py
+            └── leave_out.csv          optional, clips that are not used
 
-    ``train/`` and ``test/``, ``train/<class id>/``, and training clips that
-    lie in ``data_root`` itself are read as well. Any ending of a video will do.
+    ``train/`` and ``test/``, ``train/<class id>/``, training clips in ``data_root``
+    itself, and any video format are accepted too.
 
     Args:
         data_root (str): The folder above.
         pipeline (list): Transforms.
-        subset (str): ``train`` or ``val``, two sides of the labelled clips, or
+        subset (str): ``train`` or ``val``, the two parts of the labelled clips, or
             ``test``, the clips of the test folder.
-        split (dict, optional): How the labelled clips are divided; arguments
-            of :func:`~hri30_ext.datasets.splits.split_clips`.
-        metainfo (dict, optional): ``dict(classes=[...])`` for another class
-            list; class id ``i`` in a name is ``classes[i - 1]``.
+        split (dict, optional): How the labelled clips are divided; arguments of
+            :func:`~hri30_ext.datasets.splits.split_clips`.
+        metainfo (dict, optional): ``dict(classes=[...])`` for other classes; class id ``i``
+            in a name is ``classes[i - 1]``.
         test_mode (bool): As in mmengine.
 
-    Each sample has ``filename``, ``video_id`` (the file's name without its
-    ending), ``label`` (0-based; -1 where unknown), ``group`` (SID; -1 for test
-    clips) and ``clip`` (VID; likewise).
+    Each sample has ``filename``, ``video_id`` (the file's name without its ending; test
+    clips of one name in two folders keep the folder, as in ``a/clip1``), ``label``
+    (0-based; -1 if unknown), ``group`` (SID; -1 for test clips) and ``clip`` (VID;
+    likewise).
 
-    Once :meth:`set_epoch` has been called, what is random in a sample is a function of
-    seed, epoch and index alone: neither the order in which samples are made, nor the
-    process that makes them, nor how many there are, changes it. Before, transforms draw
-    from the generators as they find them.
+    After :meth:`set_epoch`, the randomness in a sample depends on seed, epoch and index
+    only: not on the order of the samples, nor on the process that makes them. Before it,
+    transforms draw from the global generators.
 
-    A clip that cannot be read, for whatever reason that is the clip's own, ends nothing. In
-    training another one takes its place, of the same class where there is one, chosen by
-    seed, epoch and index; the data sample's ``skipped`` lists video id, file and reason of
-    what it stands for. In test mode the clip itself comes blank, with the reason as the
-    data sample's ``failed``.
+    A clip that cannot be read does not end a run. In training, another clip replaces it, of
+    the same class if possible, chosen by seed, epoch and index; the data sample's
+    ``skipped`` lists video id, file and reason of what it replaces. In test mode the sample
+    is blank, with the reason in the data sample's ``failed``.
 
     Raises:
-        HRI30Error: a missing or empty folder, names or annotations that are
-            wrong or contradict each other. When a sample is made: so many training
-            clips in a row cannot be read that it is not their fault.
+        HRI30Error: a missing or empty folder; names or annotations that are wrong or
+            contradict each other. For a sample: so many training clips in a row cannot be
+            read that the cause is not the clips.
     """
 
     METAINFO = dict(classes=HRI30_CLASSES)
@@ -87,10 +87,10 @@ class HRI30Dataset(VideoDataset):
             raise HRI30Error(f'subset={subset!r}: expected one of {", ".join(SUBSETS)}.')
         self.subset = subset
         self.split = dict(split or {})
-        # Seed and epoch, where they are known (1): in shared memory, so that loading
-        # processes that live on see an epoch begin.
+        # Seed and epoch, and 1 once they are set: in shared memory, so that persistent
+        # loading processes see a new epoch.
         self._position = torch.zeros(3, dtype=torch.int64).share_memory_()
-        self._hung: dict[int, Exception] = {}  # clips on which decoding took too long
+        self._hung: dict[int, Exception] = {}  # clips that took too long to decode
         self._has_read = False  # any clip
         super().__init__(ann_file='', pipeline=pipeline, data_root=data_root,
                          metainfo=metainfo, test_mode=test_mode, **kwargs)
@@ -101,104 +101,80 @@ class HRI30Dataset(VideoDataset):
         return self.metainfo['classes']
 
     def load_data_list(self) -> list[dict]:
-        """Finds the clips of this subset and checks them."""
+        """Finds and checks the clips of this subset."""
         if self.subset == 'test':
             return load_test_clips(self.data_root, self.classes)
+        _warn_of_left_out(self.data_root)
         clips = load_labelled_clips(self.data_root, self.classes)
-        root = Path(self.data_root).expanduser()
-        left_out = [path for path in read_leave_out(root) if (root / path).is_file()
-                    and not path.startswith(('test_set/', 'test/'))]
-        if left_out:
-            warnings.warn(  # shown once, not for every dataset
-                f'{root / LEAVE_OUT}: {len(left_out)} clips are left out of training and '
-                'validation (tools/data/check.py --undo deletes the list).', stacklevel=2)
         train, val = split_clips(clips, **self.split)
         return train if self.subset == 'train' else val
 
     def set_epoch(self, seed: int, epoch: int) -> None:
-        """Says for which epoch samples are made from now on.
-
-        Args:
-            seed (int): Of the run.
-            epoch (int): From 0.
-        """
+        """Sets the seed and the epoch, from 0, of the following samples."""
         self._position.copy_(torch.tensor([seed, epoch, 1]))
 
     def __getitem__(self, idx: int) -> dict:
         """Makes a sample, with the randomness of the current epoch."""
-        seed, epoch, known = self._position.tolist()
-        return self._make(idx, (seed, epoch) if known else None)
+        seed, epoch, is_set = self._position.tolist()
+        return self._make(idx, (seed, epoch) if is_set else None)
 
     def draw(self, idx: int, seed: int, epoch: int) -> dict:
-        """Makes the sample that an epoch has, whichever epoch it is.
-
-        Args:
-            idx (int): Position of the clip.
-            seed (int): Of the run.
-            epoch (int): From 0.
-
-        Returns:
-            dict: As the pipeline packs it.
-        """
+        """Makes the sample of clip ``idx`` in any epoch, whatever is set."""
         return self._make(idx, (seed, epoch))
 
     # ---- Clips that cannot be read ------------------------------------------------------
 
     def _make(self, idx: int, position: tuple[int, int] | None) -> dict:
         idx = self.get_data_info(idx)['sample_idx']  # not negative
-        return (self._make_blank_if_broken if self.test_mode
-                else self._make_another_if_broken)(idx, position)
+        make = self._make_or_blank if self.test_mode else self._make_or_replace
+        return make(idx, position)
 
-    def _make_another_if_broken(self, idx: int, position: tuple[int, int] | None) -> dict:
+    def _make_or_replace(self, idx: int, position: tuple[int, int] | None) -> dict:
         skipped: list[tuple[str, str, str]] = []
         hung = 0
         for attempt, candidate in enumerate(self._candidates(idx, position)):
-            randomness = (contextlib.nullcontext() if position is None
-                          else seeded(*position, idx, attempt))
-            with randomness:
-                sample, error = self._try(candidate)
+            sample, error = self._try(candidate, position and (*position, idx, attempt))
             if error is None:
                 self._has_read = True
-                return _noted(sample, skipped=skipped) if skipped else sample
+                return _add_facts(sample, skipped=skipped) if skipped else sample
             info = self.get_data_info(candidate)
             skipped.append((info['video_id'], info['filename'],
-                            reason_of(error, info['filename'])))
+                            find_reason(error, info['filename'])))
             hung += candidate in self._hung
             if hung >= FIRST or len(skipped) >= (LATER if self._has_read else FIRST):
                 break
-        raise nothing_can_be_read(skipped) from error
+        raise explain_unreadable(skipped) from error
 
     def _candidates(self, idx: int, position: tuple[int, int] | None) -> Iterator[int]:
         yield idx
-        drawn = position or (int(np.random.randint(2**31)), )
-        yield from substitutes(
+        numbers = position or (int(np.random.randint(2**31)), )
+        yield from list_substitutes(
             idx, len(self), lambda other: self.get_data_info(other)['label'],
-            np.random.default_rng(entropy(*drawn, idx)))
+            np.random.default_rng(entropy(*numbers, idx)))
 
-    def _make_blank_if_broken(self, idx: int, position: tuple[int, int] | None) -> dict:
-        with contextlib.nullcontext() if position is None else seeded(*position, idx, 0):
-            sample, error = self._try(idx)
+    def _make_or_blank(self, idx: int, position: tuple[int, int] | None) -> dict:
+        sample, error = self._try(idx, position and (*position, idx, 0))
         if error is None:
             return sample
         info = self.get_data_info(idx)
-        failed = reason_of(error, info['filename'])
+        failed = find_reason(error, info['filename'])
         try:
             sample = self.pipeline({**info, 'failed': failed})
-        except Exception:  # with no clip at all: it is not the clip
+        except Exception:  # the pipeline fails without a clip too
             raise error from None
-        return _noted(sample, failed=failed)
+        return _add_facts(sample, failed=failed)
 
-    def _try(self, idx: int) -> tuple[dict | None, Exception | None]:
-        """Makes a sample of one clip, or returns what is wrong with the clip."""
+    def _try(self, idx: int, seeds: tuple | None) -> tuple[dict | None, Exception | None]:
+        """Makes a sample, or returns the error of its clip."""
         if idx in self._hung:
             return None, self._hung[idx]
         try:
-            sample = self.prepare_data(idx)
+            with contextlib.nullcontext() if seeds is None else seeded(*seeds):
+                sample = self.prepare_data(idx)
         except Exception as error:
             if not is_of_one_clip(error):
                 raise
-            if took_too_long(error):
-                # Not again in every epoch.
+            if took_too_long(error):  # not again in every epoch
                 self._hung[idx] = error
             return None, error
         if sample is None:
@@ -220,8 +196,8 @@ class HRI30Dataset(VideoDataset):
         return other
 
 
-def _noted(sample: dict, **facts) -> dict:
-    """Notes facts in a sample, where the pipeline packed it in its data sample."""
+def _add_facts(sample: dict, **facts) -> dict:
+    """Adds facts to a sample, in its data sample if the pipeline packed one."""
     if 'data_samples' in sample:
         sample['data_samples'].set_metainfo(facts)
     else:
@@ -229,7 +205,11 @@ def _noted(sample: dict, **facts) -> dict:
     return sample
 
 
+# ---- Finding the clips ------------------------------------------------------------------
+
+
 def subfolder(root: Path, names: Sequence[str]) -> Path | None:
+    """Returns the subfolder with one of the names, or None if there is none."""
     found = [root / name for name in names if (root / name).is_dir()]
     if len(found) > 1:
         raise HRI30Error(f'{root}: found both {found[0].name}/ and {found[1].name}/.\n'
@@ -238,6 +218,7 @@ def subfolder(root: Path, names: Sequence[str]) -> Path | None:
 
 
 def find_videos(folder: Path, recursive: bool = True) -> list[Path]:
+    """Lists the videos of a folder, sorted."""
     files = folder.rglob('*') if recursive else folder.glob('*')
     return sorted(file for file in files
                   if file.suffix.lower() in VIDEO_SUFFIXES
@@ -254,13 +235,24 @@ def _check_root(root: str | Path) -> Path:
     return root
 
 
-def _unique(clips: list[dict], key) -> None:
+def _warn_of_left_out(root: str) -> None:
+    """Says once that clips are left out; Python shows a repeated warning once."""
+    folder = Path(root).expanduser()
+    count = sum((folder / clip).is_file() for clip in read_leave_out(folder)
+                if not clip.startswith(('test_set/', 'test/')))
+    if count:
+        warnings.warn(
+            f'{folder / LEAVE_OUT}: {count} clips are left out of training and validation '
+            f'(tools/data/check.py {folder} --undo deletes the list)', stacklevel=2)
+
+
+def _refuse_repeated(clips: list[dict], key: Callable) -> None:
     first: dict = {}
-    twice = [f'{first[key(clip)]} and {clip["filename"]}' for clip in clips
-             if first.setdefault(key(clip), clip['filename']) != clip['filename']]
-    if twice:
-        raise HRI30Error(f'{len(twice)} clips are there twice:\n{first_cases(twice)}\n'
-                         'Expected one file a clip; remove the others.')
+    repeated = [f'{first[key(clip)]} and {clip["filename"]}' for clip in clips
+                if first.setdefault(key(clip), clip['filename']) != clip['filename']]
+    if repeated:
+        raise HRI30Error(f'{len(repeated)} clips exist twice:\n{first_cases(repeated)}\n'
+                         'Expected one file per clip; remove the others.')
 
 
 def load_labelled_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
@@ -272,7 +264,7 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
 
     Returns:
         list[dict]: Samples as in :class:`HRI30Dataset`, sorted by class, group
-        and clip.
+        and clip, without those that ``annotations/leave_out.csv`` lists.
 
     Raises:
         HRI30Error: see :class:`HRI30Dataset`.
@@ -284,10 +276,11 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
     found = find_videos(folder or root, recursive=folder is not None)
     files = [file for file in found if str(file.relative_to(root)) not in left_out]
     if not files:
-        listed = f' ({LEAVE_OUT} leaves {len(found)} out)' if found else ''
         raise HRI30Error(
-            f'{folder or root}: no training clips{listed}.\nExpected CIDxx_SIDxx_VIDxx.avi '
-            'in train_set/, train/, train/<class id>/ or the folder itself.')
+            f'{folder or root}: no training clips.\n'
+            + (f'{root / LEAVE_OUT} leaves all {len(found)} out.' if found else
+               'Expected CIDxx_SIDxx_VIDxx.avi in train_set/, train/, train/<class id>/ or '
+               'the folder itself.'))
     clips, wrong = [], []
     for file in files:
         try:
@@ -298,7 +291,7 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
         parent = file.parent.name
         if folder and file.parent != folder and parent.isdigit() and (
                 int(parent) != name.class_id):
-            wrong.append(f'{file.relative_to(root)}: lies in the folder of class '
+            wrong.append(f'{file.relative_to(root)}: is in the folder of class '
                          f'{int(parent)}')
         clips.append(dict(filename=str(file), video_id=file.stem,
                           label=name.class_id - 1, group=name.group, clip=name.clip))
@@ -307,49 +300,27 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
             f'{folder or root}: {len(wrong)} of {len(files)} names are wrong:\n'
             f'{first_cases(wrong)}\nExpected CID (class id 1 to {len(classes)}), SID '
             'and VID. For other data, set classes to its class names.')
-    _unique(clips, lambda clip: (clip['label'], clip['group'], clip['clip']))
-    annotation_file = root / 'annotations' / 'train_set_labels.csv'
-    if annotation_file.is_file():
-        _check_annotation(annotation_file, clips, classes, left_out)
-    return sorted(clips, key=lambda clip: (clip['label'], clip['group'], clip['clip']))
 
+    def order(clip: dict) -> tuple:
+        return clip['label'], clip['group'], clip['clip']
 
-def _check_annotation(path: Path, clips: list[dict], classes: Sequence[str],
-                      left_out: Iterable[str]) -> None:
-    """Compares the annotation with the names; rows of clips that are left out are fine."""
-    # Names are read in any case, so they are compared in one.
-    rows = {row.video_id.upper(): row for row in read_annotations(path, classes)}
-    names = {clip['video_id'].upper(): clip for clip in clips}
-    contradictions = [
-        f'{rows[key].video_id}: the name says class {names[key]["label"] + 1} '
-        f'({classes[names[key]["label"]]}), the file says {rows[key].class_id} '
-        f'({rows[key].class_name})'
-        for key in sorted(rows.keys() & names.keys())
-        if rows[key].class_id != names[key]['label'] + 1]
-    missing = [f'{rows[key].video_id}: annotated, and no such clip'
-               for key in sorted(rows.keys() - names.keys() - {
-                   PurePosixPath(path).stem.upper() for path in left_out})]
-    surplus = [f'{names[key]["video_id"]}: a clip without annotation'
-               for key in sorted(names.keys() - rows.keys())]
-    wrong = contradictions + missing + surplus
-    if wrong:
-        raise HRI30Error(
-            f'{path}: {len(wrong)} disagreements with the clips '
-            f'({len(contradictions)} labels, {len(missing)} missing clips, '
-            f'{len(surplus)} surplus clips):\n{first_cases(wrong, limit=5)}\n'
-            'Complete the clips or mend the file; without the file, the names alone '
-            'are read.')
+    _refuse_repeated(clips, order)
+    # Names are compared without case, as they are read.
+    _match_annotation(root / 'annotations' / 'train_set_labels.csv', clips, classes,
+                      left_out, str.upper)
+    return sorted(clips, key=order)
 
 
 def find_test_folder(root: str | Path) -> Path | None:
-    """Returns the folder of test clips, or None where there is none."""
+    """Returns the folder of test clips, or None if there is none."""
     return subfolder(_check_root(root), ('test_set', 'test'))
 
 
 def load_test_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
-    """Finds the test clips, with labels where an annotation file gives them.
+    """Finds the test clips, with labels if there is an annotation file.
 
-    Args and raised errors are those of :func:`load_labelled_clips`.
+    Args and raised errors are those of :func:`load_labelled_clips`. No test clip is left
+    out: the list only excuses rows of clips that do not exist.
 
     Returns:
         list[dict]: Samples as in :class:`HRI30Dataset`, sorted by name.
@@ -359,28 +330,65 @@ def load_test_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
     if not files:
         raise HRI30Error(f'{root}: no test clips.\nExpected videos of any name in '
                          'test_set/ or test/.')
-    clips = [dict(filename=str(file), video_id=file.stem, label=-1, group=-1, clip=-1)
+    times = Counter(file.stem for file in files)
+    clips = [dict(filename=str(file), label=-1, group=-1, clip=-1, video_id=(
+                  file.stem if times[file.stem] == 1
+                  else file.relative_to(folder).with_suffix('').as_posix()))
              for file in files]
-    _unique(clips, lambda clip: clip['video_id'])
-    path = Path(root) / 'annotations' / 'test_set_labels.csv'
-    if path.is_file():
-        classes = [canonical_name(name) for name in classes]
-        labels = {row.video_id: row.class_id - 1
-                  for row in read_annotations(path, classes)}
-        names = {clip['video_id'] for clip in clips}
-        excused = {PurePosixPath(path).stem for path in read_leave_out(root)}
-        wrong = ([f'{name}: annotated, and no such clip'
-                  for name in sorted(labels.keys() - names - excused)]
-                 + [f'{name}: a clip without annotation'
-                    for name in sorted(names - labels.keys())])
-        if wrong:
-            raise HRI30Error(f'{path}: {len(wrong)} disagreements with the clips:\n'
-                             f'{first_cases(wrong)}\nComplete or remove the file.')
-        for clip in clips:
-            clip['label'] = labels[clip['video_id']]
+    _refuse_repeated(clips, lambda clip: clip['video_id'])
+    root = Path(root).expanduser()
+    rows = _match_annotation(root / 'annotations' / 'test_set_labels.csv', clips,
+                             [canonical_name(name) for name in classes],
+                             read_leave_out(root))
+    for clip in clips if rows else ():
+        clip['label'] = rows[clip['video_id']].class_id - 1
     return sorted(clips, key=lambda clip: clip['video_id'])
 
 
+def _match_annotation(path: Path, clips: list[dict], classes: Sequence[str],
+                      left_out: dict[str, str], key: Callable[[str], str] = str
+                      ) -> dict[str, Annotation]:
+    """Compares an annotation with the clips; neither wins silently.
+
+    Args:
+        path (Path): The file, which need not exist.
+        clips (list[dict]): With ``video_id`` and ``label``, -1 if the name has none.
+        classes (Sequence[str]): Class names, in the order of the ids.
+        left_out (dict[str, str]): Paths of clips that may be missing.
+        key (Callable): The form of video ids that is compared.
+
+    Returns:
+        dict[str, Annotation]: Rows by that form; empty without a file.
+
+    Raises:
+        HRI30Error: labels differ, or clips or rows are missing.
+    """
+    if not path.is_file():
+        return {}
+    rows = {key(row.video_id): row for row in read_annotations(path, classes)}
+    names = {key(clip['video_id']): clip for clip in clips}
+    labels = [
+        f'{rows[name].video_id}: the name says class {names[name]["label"] + 1} '
+        f'({classes[names[name]["label"]]}), the file says {rows[name].class_id} '
+        f'({rows[name].class_name})'
+        for name in sorted(rows.keys() & names.keys())
+        if names[name]['label'] not in (-1, rows[name].class_id - 1)]
+    excused = {key(PurePosixPath(clip).stem) for clip in left_out}
+    missing = [f'{rows[name].video_id}: annotated, and no such clip'
+               for name in sorted(rows.keys() - names.keys() - excused)]
+    surplus = [f'{names[name]["video_id"]}: a clip without annotation'
+               for name in sorted(names.keys() - rows.keys())]
+    wrong = labels + missing + surplus
+    if wrong:
+        raise HRI30Error(
+            f'{path}: {len(wrong)} disagreements with the clips '
+            f'({len(labels)} labels, {len(missing)} missing clips, '
+            f'{len(surplus)} surplus clips):\n{first_cases(wrong, limit=5)}\n'
+            'Add the missing clips or correct the file; without the file, only the names '
+            'are read.')
+    return rows
+
+
 def list_clips(dataset) -> list[dict]:
-    """Lists the samples of a dataset, none of them decoded."""
+    """Lists the samples of a dataset without decoding them."""
     return [dataset.get_data_info(index) for index in range(len(dataset))]

@@ -1,7 +1,7 @@
 """Protocols of evaluation: folds for cross-validation, and the paper's split sizes.
 
-Everything is seeded, comes out the same on every machine, and is written as lists of
-clip names (one a line), which ``split.type=file`` reads and which can be shared.
+Everything is seeded and the same on every machine. Lists of clip names (one a line), which
+``split.type=file`` reads, can be shared.
 """
 
 from collections import defaultdict
@@ -26,7 +26,7 @@ def group_folds(clips: Sequence[dict], folds: int | None, seed: int) -> list[lis
         clips (Sequence[dict]): With ``video_id`` and ``group``.
         folds (int, optional): How many, 2 to the number of groups; None: one a group
             (leave one group out).
-        seed (int): Of which groups share a fold.
+        seed (int): Decides which groups share a fold.
 
     Returns:
         list[list[str]]: Clip names of each fold, sorted; each clip is in exactly one.
@@ -44,17 +44,17 @@ def group_folds(clips: Sequence[dict], folds: int | None, seed: int) -> list[lis
 
 
 def random_folds(clips: Sequence[dict], folds: int, seed: int) -> list[list[str]]:
-    """Divides the clips at random, each class evenly. It leaks.
+    """Divides the clips at random, each class evenly; for comparison only, as it leaks.
 
-    Clips of one group are near-copies and come to stand on both sides: for comparison
-    with :func:`group_folds` alone. Args, returns and raised errors are as there.
+    Clips of one group are near-copies and are on both sides. Args, returns and raised
+    errors are those of :func:`group_folds`.
     """
     if not 2 <= folds <= len(clips):
         raise HRI30Error(f'folds={folds}: expected 2 to {len(clips)}, the number of clips.')
     by_class = defaultdict(list)
     for clip in clips:
         by_class[clip['label']].append(clip['video_id'])
-    # Dealt on over the classes, so that folds differ by one clip at most.
+    # Continuing from class to class, so that folds differ by one clip at most.
     dealt = [name for label in sorted(by_class)
              for name in shuffled(by_class[label], seed)]
     fold_of = {name: i % folds for i, name in enumerate(dealt)}
@@ -69,9 +69,9 @@ def _collect(clips, fold_of_clip, folds):
 
 
 def paper_splits(clips: Sequence[dict], seed: int) -> list[list[str]]:
-    """Holds out whole groups in the shares of the paper's three splits.
+    """Holds out whole groups in the proportions of the paper's three splits.
 
-    Of 14 groups 4, 3 and 5; of the 10 that are labelled in the release 3, 2 and 4.
+    4, 3 and 5 of 14 groups; 3, 2 and 4 of the 10 groups with labels in the release.
 
     Args:
         clips (Sequence[dict]): With ``video_id`` and ``group``.

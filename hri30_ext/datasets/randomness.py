@@ -1,4 +1,4 @@
-"""Random numbers that are a function of what they are for, and of nothing else."""
+"""Random numbers that depend only on seed, epoch and index."""
 
 import contextlib
 import random
@@ -9,7 +9,7 @@ import torch
 
 
 def entropy(*numbers: int) -> np.random.SeedSequence:
-    """Mixes whole numbers into a seed: (1, 2) gives another than (2, 1) or (1, 2, 0).
+    """Mixes whole numbers into a seed: (1, 2), (2, 1) and (1, 2, 0) give different ones.
 
     Args:
         numbers (int): Such as seed, epoch and index; modulo 2**64.
@@ -20,13 +20,10 @@ def entropy(*numbers: int) -> np.random.SeedSequence:
 
 @contextlib.contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """Seeds all generators of the CPU, and gives them their state back afterwards.
-
-    Those of Python, numpy and torch, which transforms draw from. What is drawn within is a
-    function of the numbers alone, and whoever draws after it sees nothing of it.
+    """Seeds the CPU generators of Python, numpy and torch, and restores them afterwards.
 
     Args:
-        numbers (int): As of :func:`entropy`.
+        numbers (int): As in :func:`entropy`; they alone decide what is drawn within.
     """
     words = entropy(*numbers).generate_state(16)
     states = random.getstate(), np.random.get_state()
@@ -42,10 +39,10 @@ def seeded(*numbers: int) -> Iterator[None]:
 
 
 def get_states() -> dict:
-    """Returns the states of all generators of this process.
+    """Returns the states of all generators of this process, for :func:`set_states`.
 
     Returns:
-        dict: Tensors and plain data, which a checkpoint may hold; for :func:`set_states`.
+        dict: Tensors and plain data, for a checkpoint.
     """
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state()
@@ -59,7 +56,7 @@ def get_states() -> dict:
 
 
 def set_states(states: dict) -> None:
-    """Sets the generators to states of :func:`get_states`."""
+    """Restores the states that :func:`get_states` returned."""
     version, words, gauss = states['python']
     random.setstate((version, tuple(words.tolist()), gauss))
     name, keys, *rest = states['numpy']

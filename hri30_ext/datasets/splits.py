@@ -1,8 +1,8 @@
-"""Which labelled clips train and which validate.
+"""Which labelled clips are for training and which for validation.
 
-Every rule puts each clip in exactly one of the two, and gives the same answer
-on every machine: order comes from SHA-256 of the seed and the name, not from a
-random generator whose stream a library may change.
+Every rule puts each clip in exactly one of the two, and gives the same result on every
+machine: SHA-256 of the seed and the name decides the order, not a random generator whose
+stream a library may change.
 """
 
 import hashlib
@@ -18,53 +18,38 @@ SPLIT_TYPES = ('group', 'random', 'file')
 
 
 def shuffled(items: Sequence, seed: int | str) -> list:
-    """Returns the items in an order that the seed and their names decide."""
+    """Returns the items in an order that depends on the seed and their names only."""
     return sorted(items, key=lambda item: hashlib.sha256(
         f'{seed}:{item}'.encode()).digest())
 
 
 def _split_by_group(clips, val_groups, seed):
     groups = sorted({clip['group'] for clip in clips})
-    if isinstance(val_groups, int):
-        if not 1 <= val_groups < len(groups):
-            raise HRI30Error(
-                f'split.val_groups={val_groups}: cannot hold out that many of '
-                f'{len(groups)} groups (SID {_listed(groups)}).\n'
-                f'Expected 1 to {len(groups) - 1}, or a list of groups, '
-                'such as split.val_groups=[1].')
-        held_out = set(shuffled(groups, seed)[:val_groups])
-    else:
-        held_out = {int(group) for group in val_groups}
-        unknown = held_out - set(groups)
-        if unknown or not held_out or held_out == set(groups):
-            raise HRI30Error(
-                f'split.val_groups={sorted(held_out)}: expected some, not all, of the '
-                f'groups that there are (SID {_listed(groups)}).')
+    is_count = isinstance(val_groups, int)
+    held_out = set(shuffled(groups, seed)[:val_groups] if is_count else val_groups)
+    if not held_out < set(groups) or not held_out or is_count and val_groups < 1:
+        raise HRI30Error(
+            f'split.val_groups={val_groups}: cannot hold that out of {len(groups)} groups '
+            f'(SID {", ".join(map(str, groups))}).\nExpected a number from 1 to '
+            f'{len(groups) - 1}, or a list of some of the groups, such as '
+            'split.val_groups=[1].')
     return {clip['video_id'] for clip in clips if clip['group'] in held_out}
 
 
-def _listed(groups) -> str:
-    return ', '.join(map(str, groups))
-
-
 def _split_at_random(clips, val_ratio, seed):
-    if not 0 < val_ratio < 1:
-        raise HRI30Error(f'split.val_ratio={val_ratio}: expected a ratio between 0 '
-                         'and 1, such as 0.1.')
     by_class = defaultdict(list)
     for clip in clips:
         by_class[clip['label']].append(clip['video_id'])
-    val = {video_id for video_ids in by_class.values()
-           for video_id in shuffled(video_ids, seed)[:round(val_ratio
-                                                             * len(video_ids))]}
-    if not val:
-        raise HRI30Error(f'split.val_ratio={val_ratio}: leaves no clip for validation '
-                         f'(the largest class has '
+    val = {video_id for video_ids in by_class.values() for video_id in
+           shuffled(video_ids, seed)[:round(val_ratio * len(video_ids))]}
+    if not 0 < len(val) < len(clips):
+        raise HRI30Error(f'split.val_ratio={val_ratio}: leaves no clip for validation or '
+                         'for training (the largest class has '
                          f'{max(map(len, by_class.values()))} clips).')
     warnings.warn(
         'split.type=random leaks: clips of one group of recordings are near-copies '
-        'and stand on both sides, so validation reads 10-20 points too high. Use '
-        'split.type=group for numbers to believe.', stacklevel=3)
+        'and are on both sides, so that validation reads 10-20 points too high. Use '
+        'split.type=group for reliable numbers.', stacklevel=3)
     return val
 
 
@@ -90,7 +75,7 @@ def _split_by_file(clips, train_file, val_file):
 def _read_list(path, known):
     path = Path(path).expanduser()
     lines = read_text(path, 'a list of clips, one name a line').splitlines()
-    # A row of an annotation file or a path serves as well as a bare name.
+    # A row of an annotation file or a path is accepted like a bare name.
     names = {Path(line.split(',')[0].strip()).name for line in lines if line.strip()}
     names = {name if name in known else Path(name).stem for name in names}
     unknown = sorted(names - known)
@@ -104,36 +89,31 @@ def split_clips(clips: Sequence[dict], type: str = 'group', seed: int = 42,
                 val_groups: int | Sequence[int] = 1, val_ratio: float = 0.1,
                 train_file: str | None = None, val_file: str | None = None
                 ) -> tuple[list[dict], list[dict]]:
-    """Splits labelled clips into those that train and those that validate.
+    """Splits labelled clips into training and validation.
 
     Args:
         clips (Sequence[dict]): With ``video_id`` (unique), ``group``, ``label``.
-        type (str): ``group`` holds out whole groups of recordings; ``random``
-            is stratified by class and leaks, with a warning; ``file`` reads
-            lists of names.
+        type (str): ``group`` holds out whole groups of recordings; ``random`` is stratified
+            by class and leaks, with a warning; ``file`` reads lists of names.
         seed (int): Of the choice of groups or clips.
-        val_groups (int | Sequence[int]): For ``group``: how many to hold out,
-            or which.
+        val_groups (int | Sequence[int]): For ``group``: how many to hold out, or which.
         val_ratio (float): For ``random``: the share of each class, in (0, 1).
-        train_file (str, optional): For ``file``: names that train; by default
-            all that ``val_file`` does not name.
-        val_file (str, optional): For ``file``: names that validate.
+        train_file (str, optional): For ``file``: names of training clips; by default all
+            that ``val_file`` does not name.
+        val_file (str, optional): For ``file``: names of validation clips.
 
     Returns:
-        tuple: ``(train, val)``, in the order given.
+        tuple: ``(train, val)``, in the given order.
 
     Raises:
-        HRI30Error: the rule leaves a side empty, names what is not there, or
-            puts a clip in none or in both.
+        HRI30Error: the rule leaves a side empty, names unknown clips, or puts a clip in
+            none or in both.
     """
-    if type == 'group':
-        val = _split_by_group(clips, val_groups, seed)
-    elif type == 'random':
-        val = _split_at_random(clips, val_ratio, seed)
-    elif type == 'file':
-        val = _split_by_file(clips, train_file, val_file)
-    else:
+    if type not in SPLIT_TYPES:
         raise HRI30Error(f'split.type={type!r}: expected one of '
                          f'{", ".join(SPLIT_TYPES)}.')
+    val = (_split_by_group(clips, val_groups, seed) if type == 'group' else
+           _split_at_random(clips, val_ratio, seed) if type == 'random' else
+           _split_by_file(clips, train_file, val_file))
     return ([clip for clip in clips if clip['video_id'] not in val],
             [clip for clip in clips if clip['video_id'] in val])

@@ -1,7 +1,7 @@
-"""Clips that cannot be read: whether that is one clip's fault, and what stands in for it.
+"""Clips that cannot be read: whether the clip is the cause, and which clip replaces it.
 
-A clip may be damaged, gone, or odd enough to trip a transform. In training another clip
-takes its place; in validation and testing it keeps its row, without a score.
+A clip may be damaged, missing, or unusual enough to break a transform. In training another
+clip replaces it; in validation and testing it keeps its row, without a score.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,67 +13,68 @@ from ..utils.fileio import ran_out_of_disk
 from ..utils.text import printable
 from ..video.sandbox import ProcessDied
 
-#: How many clips in a row may fail before any was read: then it is not the clips.
+#: Failures in a row, before any clip was read, after which the clips are not the cause.
 FIRST = 10
-#: And afterwards.
+#: The same after a clip was read.
 LATER = 100
 
-_LOOKED_AT = 500  # of the other clips, for one of the same class
+_SEARCHED = 500  # clips, for one of the same class
 
 
 def is_of_one_clip(error: Exception) -> bool:
-    """Whether an error while a clip is read may be the clip's, and not the machine's.
+    """Returns whether the clip may have caused an error, and not the machine.
 
-    A mistake in a config cannot be told from a damaged clip by its error; that it happens
-    with every clip can.
+    A mistake in a config looks the same as a damaged clip, but it fails with every clip.
     """
-    if ran_out_of_memory(error) or ran_out_of_disk(error) or any(
-            isinstance(one, ProcessDied) and one.kind == 'start'
-            for one in (error, error.__context__)):
+    if ran_out_of_memory(error) or ran_out_of_disk(error) or _died(error, 'start'):
         return False
     if isinstance(error, HRI30Error):
         return error.exit_code == HRI30Error.exit_code  # no signal, no lost process
     return 'DataLoader worker' not in str(error)
 
 
-def reason_of(error: Exception, filename: str) -> str:
-    """Says in one line, without the file's name, why a clip could not be read."""
+def took_too_long(error: Exception) -> bool:
+    """Returns whether a clip hung, so that another attempt would take as long."""
+    return _died(error, 'hung')
+
+
+def _died(error: Exception, kind: str) -> bool:
+    return any(isinstance(one, ProcessDied) and one.kind == kind
+               for one in (error, error.__context__))
+
+
+def find_reason(error: Exception, filename: str) -> str:
+    """Returns in one line, without the file's name, why a clip could not be read."""
     lines = str(error).strip().splitlines() or ['']
     if isinstance(error, HRI30Error):
         reason = lines[0].removeprefix(f'{filename}: ')
     else:
         reason = f'{type(error).__name__}: {lines[0]}'.removesuffix(': ')
-    return printable(reason)[:200]  # a damaged file's own words may be in it
+    return printable(reason)[:200]  # it may quote a damaged file
 
 
-def took_too_long(error: Exception) -> bool:
-    """Whether a clip hung, so that trying again costs as much time again."""
-    return any(isinstance(one, ProcessDied) and one.kind == 'hung'
-               for one in (error, error.__context__))
-
-
-def substitutes(index: int, count: int, label_of: Callable[[int], int],
-                generator: np.random.Generator) -> Iterator[int]:
+def list_substitutes(index: int, count: int, label_of: Callable[[int], int],
+                     generator: np.random.Generator) -> Iterator[int]:
     """Yields other clips in a random order, those of the same class first.
 
     Args:
         index (int): The clip to replace.
-        count (int): How many there are.
+        count (int): The number of clips.
         label_of (Callable): Returns the label of a clip.
         generator (np.random.Generator): Decides the order.
     """
     others = generator.permutation(count)
     others = others[others != index].tolist()
     label, seen = label_of(index), set()
-    for other in others[:_LOOKED_AT]:
+    for other in others[:_SEARCHED]:
         if label_of(other) == label:
             seen.add(other)
             yield other
     yield from (other for other in others if other not in seen)
 
 
-def nothing_can_be_read(skipped: list[tuple[str, str, str]]) -> HRI30Error:
-    """Returns the error of so many clips in a row that it is not their fault.
+def explain_unreadable(skipped: list[tuple[str, str, str]]) -> HRI30Error:
+    """Returns the error of many unreadable clips in a row.
 
     Args:
         skipped (list[tuple[str, str, str]]): Video id, file and reason of each.
@@ -81,5 +82,5 @@ def nothing_can_be_read(skipped: list[tuple[str, str, str]]) -> HRI30Error:
     cases = [f'{filename}: {reason}' for _, filename, reason in skipped]
     return HRI30Error(
         f'{len(cases)} training clips in a row could not be read:\n{first_cases(cases)}\n'
-        'Expected a few at most. If it is the same with every clip, mend the setting or '
-        'the disk that it names; tools/data/check.py finds damaged clips.')
+        'Expected a few at most. If the reason is the same for every clip, correct the '
+        'setting or the disk that it names; tools/data/check.py finds damaged clips.')

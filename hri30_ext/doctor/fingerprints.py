@@ -7,6 +7,7 @@ fixed camera, so single frames of different clips look alike: two clips are copi
 Shapes: T frames, F frames of several clips, B bits of a frame's hash, N clips.
 """
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from ..errors import HRI30Error
 from ..utils.fileio import atomic_write_text, sha256_of
 from ..utils.reading import read_json
+from ..video.decode import time_limit
 from ..video.inspection import HASH_SIDE
 from .reading import Inspected, inspect_clips
 
@@ -105,15 +107,17 @@ class FingerprintStore:
         found = {path: self.get(path) for path in paths}
         new = [path for path, stored in found.items() if stored is None]
         problems = {}
-        for path, clip in (inspect_clips('', new) if decode else {}).items():
-            found[path] = self.add(path, clip)
-            if clip.facts.problem:
-                problems[path] = clip.facts.problem
-        for path in () if decode else new:
-            try:
-                found[path] = Fingerprint(*_status(path), sha256_of(path))
-            except OSError as error:
-                problems[path] = str(error)
+        if decode:
+            for path, clip in inspect_clips('', new, seconds=time_limit()).items():
+                found[path] = self.add(path, clip)
+                if clip.facts.problem:
+                    problems[path] = clip.facts.problem
+        else:
+            for path in new:
+                try:
+                    found[path] = Fingerprint(*_status(path), sha256_of(path))
+                except OSError as error:
+                    problems[path] = str(error)
         self.save()
         return {path: found[path] for path in found if path not in problems}, problems
 
@@ -122,8 +126,9 @@ class FingerprintStore:
         if self._changed:
             self.clips = {path: clip for path, clip in self.clips.items()
                           if os.path.exists(path)}
-            content = msgspec.json.encode(_Stored(_VERSION, self.clips))
-            atomic_write_text(self.path, content.decode())
+            # json, unlike msgspec, writes names that are not UTF-8.
+            content = msgspec.to_builtins(_Stored(_VERSION, self.clips))
+            atomic_write_text(self.path, json.dumps(content))
             self._changed = False
 
 

@@ -45,7 +45,8 @@ def leave_out(found: Examination) -> str:
     if clips or path.exists():
         write_leave_out(found.root, clips)
     lines = [f'{printable(str(path))}: training leaves out {len(clips)} clips; --undo '
-             'deletes the list.', *(f'  {printable(clip)}' for clip in sorted(clips))]
+             'deletes the list.' if clips else 'There is no clip to leave out.',
+             *(f'  {printable(clip)}' for clip in sorted(clips))]
     splits = found.splits
     count = len({finding.path for finding in found.all_findings
                  if finding.severity == ERROR and splits.get(finding.path) == 'test'})

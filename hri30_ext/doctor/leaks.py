@@ -158,7 +158,7 @@ def refuse_test_clips(splits: Splits, data_root: str | Path) -> None:
         data_root (str | Path): The data folder.
 
     Raises:
-        HRI30Error: a clip lies in the test folder, or is a link into it.
+        HRI30Error: a clip is in the test folder, or is a link into it.
     """
     folder = find_test_folder(data_root)
     if folder is None:

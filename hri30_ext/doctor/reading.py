@@ -52,7 +52,7 @@ def inspect_clips(root: str | Path, paths: Sequence[str], workers: int | None = 
         progress (bool): Whether to show a bar.
 
     Returns:
-        dict[str, Inspected]: By path.
+        dict[str, Inspected]: By path, in the order of the paths.
 
     Raises:
         HRI30Error: No process can be started.
@@ -83,7 +83,8 @@ def inspect_clips(root: str | Path, paths: Sequence[str], workers: int | None = 
         clips = read_all(dict.fromkeys(paths, seconds), 'reading', again=False)
         died = {path: 2 * seconds if clip.died == 'hangs' else seconds
                 for path, clip in clips.items() if clip.died}
-        return clips | read_all(died, 'reading again', again=True)
+        clips |= read_all(died, 'reading again', again=True)
+        return {path: clips[path] for path in paths}
     finally:
         # Closing the processes releases the threads that wait for them.
         pool.shutdown(wait=False, cancel_futures=True)

@@ -13,7 +13,7 @@ from ..errors import HRI30Error
 from ..utils.fileio import atomic_write_text
 from .loops import WITHIN_EPOCH, ResumableTrainLoop
 
-#: Metrics of :class:`~hri30_ext.evaluation.HRI30Metric` to choose a checkpoint by.
+#: Metrics of :class:`~hri30_ext.evaluation.HRI30Metric` that can choose the best one.
 _BY_METRIC = dict(top1='greater', top5='greater', mean_class='greater',
                   macro_precision='greater', macro_recall='greater', macro_f1='greater',
                   loss='less')
@@ -68,7 +68,7 @@ class ValidatedCheckpointHook(CheckpointHook):
     # ---- Hooks --------------------------------------------------------------------------
 
     def before_train(self, runner) -> None:
-        """Finds the files of the run that is resumed."""
+        """Finds the checkpoints of the run that is resumed."""
         info = runner.message_hub.runtime_info
         claimed = {key: info.pop(key) for key in list(info)
                    if key in ('keep_ckpt_ids', 'last_ckpt') or key.startswith('best_ckpt')}
@@ -149,7 +149,7 @@ class ValidatedCheckpointHook(CheckpointHook):
         self._epochs = [epoch for epoch in self._epochs if epoch < step] + [step]
         path = Path(self.out_dir) / self.filename_tmpl.format(step)
         self.last_ckpt = str(path)
-        # With the one that is removed next: a run that is killed before does it later.
+        # Includes the one that is removed below; a run that is killed first does so later.
         runner.message_hub.update_info('keep_ckpt_ids', list(self._epochs))
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         runner.save_checkpoint(
@@ -177,8 +177,7 @@ class ValidatedCheckpointHook(CheckpointHook):
                          Essentials.from_config(runner.cfg))
 
     def _best_metrics(self) -> list[tuple[str, str]]:
-        """Returns how mmengine ends the names of what it knows of a metric, and the metric.
-        """
+        """Returns each metric with the suffix of mmengine's entries for it."""
         metrics = self.key_indicators if self.save_best else []
         return [('' if len(metrics) == 1 else f'_{metric}', metric) for metric in metrics]
 
@@ -194,7 +193,7 @@ class ValidatedCheckpointHook(CheckpointHook):
             self.best_ckpt_path = path
 
     def _hide_best(self, suffix: str, metric: str) -> str | None:
-        """Returns the best checkpoint, and has mmengine know none, to remove none."""
+        """Returns the best checkpoint and hides it from mmengine, which would remove it."""
         if suffix:
             path = self.best_ckpt_path_dict.get(metric)
             self.best_ckpt_path_dict[metric] = None
@@ -214,7 +213,7 @@ def remove_leftovers(folder: str | Path) -> None:
 def _is_validated(runner, epoch: int) -> bool:
     """Whether the training loop validates after an epoch, counted from 1."""
     loop = runner.train_loop
-    # As the loop decides on it, once the epoch is over.
+    # The loop decides so once the epoch is over.
     interval = loop.dynamic_intervals[
         bisect.bisect(loop.dynamic_milestones, epoch + 1) - 1]
     return runner.val_loop is not None and epoch >= loop.val_begin and (

@@ -1,9 +1,9 @@
-"""Which checkpoint of a work folder a training goes on from."""
+"""Finding the checkpoint that a training resumes from."""
 
 import functools
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..checkpoints import load_from_local
 from ..errors import HRI30Error, first_cases
@@ -12,34 +12,25 @@ from .loops import STAGES, WITHIN_EPOCH
 _EPOCH = re.compile(r'(?:snapshot_)?epoch_(\d+)\.pth')
 
 
-@dataclass(frozen=True, order=True)
-class _Position:
-    """How far a training had come: the largest is the last."""
+class _Progress(NamedTuple):
+    """What a checkpoint says of its training: its id, and how far it was."""
 
-    epoch: int
-    stage: int
-    clips: int
-
-
-@dataclass(frozen=True)
-class _Found:
     run: str | None
-    position: _Position
+    position: tuple[float, int, int]  # epochs, index in STAGES, clips of the next epoch
 
 
 def find_newest(folder: str | Path) -> tuple[Path, list[str]]:
     """Finds the checkpoint that is furthest in the last training of a folder.
 
-    Every one that could be is read and checked, whatever ``last_checkpoint`` says. A folder
-    may hold checkpoints of an earlier training, further than those of the last: the last
-    one is that which wrote the newest file.
+    Candidates are read and checked, whatever ``last_checkpoint`` says. A folder may hold
+    checkpoints of an earlier training that went further. The last training is the one that
+    wrote the newest file.
 
     Args:
         folder (str | Path): A work folder.
 
     Returns:
-        tuple[Path, list[str]]: The checkpoint; and what was found damaged, one sentence
-        each.
+        tuple[Path, list[str]]: The checkpoint, and a sentence for each damaged one.
 
     Raises:
         HRI30Error: there is none, or none that can be read.
@@ -50,46 +41,47 @@ def find_newest(folder: str | Path) -> tuple[Path, list[str]]:
     if not files:
         raise HRI30Error(
             f'{folder}: no checkpoint to resume from.\nExpected epoch_N.pth or '
-            f'{WITHIN_EPOCH}, as a training saves them; leave --resume out to start anew.')
-    damaged: dict[Path, str] = {}
+            f'{WITHIN_EPOCH}, as a training saves them; omit --resume to start over.')
+    damaged: list[str] = []
 
     @functools.cache
-    def read(path: Path) -> _Found | None:
+    def read(path: Path) -> _Progress | None:
         try:
-            return _read(path)
+            return _read_progress(path)
         except HRI30Error as error:
-            damaged[path] = str(error).split('\n', 1)[0]
+            damaged.append(str(error).split('\n', 1)[0])
             return None
 
     by_time = sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True)
     newest = next(filter(None, map(read, by_time)), None)
     if newest is None:
         raise HRI30Error(f'{folder}: none of its {len(files)} checkpoints can be read:\n'
-                         f'{first_cases(damaged.values())}\nCopy them here again, or leave '
-                         '--resume out to start anew.')
-    # By their names first, so that few are read.
-    best: tuple[_Position, Path] | None = None
+                         f'{first_cases(damaged)}\nCopy them here again, or omit --resume '
+                         'to start over.')
+    best: tuple[tuple, Path] | None = None
+    # From the highest epoch in a name, so that few files are read.
     for path in sorted(files, key=_named_epoch, reverse=True):
-        if best and best[0] >= _Position(_named_epoch(path), STAGES.index('epoch'), 0):
+        if best and best[0] >= (_named_epoch(path), STAGES.index('epoch'), 0):
             break
-        found = read(path)
-        if found and found.run == newest.run and (not best or found.position > best[0]):
-            best = found.position, path
-    return best[1], [f'Not resumed from {reason}' for reason in damaged.values()]
+        progress = read(path)
+        if progress and progress.run == newest.run and (
+                not best or progress.position > best[0]):
+            best = progress.position, path
+    return best[1], [f'Not resumed from {reason}' for reason in damaged]
 
 
 def _named_epoch(path: Path) -> float:
-    """Returns the epoch in a checkpoint's name; that within an epoch may be of any."""
+    """Returns the epoch in a checkpoint's name; one within an epoch may be of any."""
     name = _EPOCH.fullmatch(path.name)
     return int(name[1]) if name else float('inf')
 
 
-def _read(path: Path) -> _Found:
-    checkpoint = load_from_local(str(path), map_location='cpu')
+def _read_progress(path: Path) -> _Progress:
+    checkpoint = load_from_local(str(path))
     progress = checkpoint.get('progress') or {}
     try:
-        return _Found(progress.get('run'), _Position(
+        return _Progress(progress.get('run'), (
             int(checkpoint['meta']['epoch']), STAGES.index(progress.get('stage', 'epoch')),
             int(progress.get('clips', 0))))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise HRI30Error(f'{path}: does not say where the training stood.') from error
+        raise HRI30Error(f'{path}: does not say how far the training was.') from error

@@ -1,4 +1,4 @@
-"""How large a model is, and what one clip costs it."""
+"""Parameters of a model, and operations on one clip."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ _FRAME_SIZE = (480, 720)
 
 @dataclass(frozen=True)
 class Complexity:
-    """What a model costs for one clip."""
+    """Size of a model and its operations on one clip."""
 
     #: Of the test view, such as (1, 3, 8, 224, 224): views, C, T, H, W; or T, C, H, W.
     input_shape: tuple[int, ...]
@@ -29,7 +29,7 @@ class Complexity:
 
 
 class _Logits(nn.Module):
-    """A recognizer from frames to logits, as a module to be traced."""
+    """A recognizer as a module from frames to logits, for tracing."""
 
     def __init__(self, recognizer: nn.Module) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def count(model: nn.Module, inputs: torch.Tensor) -> tuple[int, int]:
 
     Args:
         model (nn.Module): Called with ``inputs``; in evaluation mode afterwards.
-        inputs (torch.Tensor): What it takes.
+        inputs (torch.Tensor): Its input.
 
     Returns:
         tuple[int, int]: Parameters; operations as :class:`mmengine.analysis.FlopAnalyzer`
@@ -85,7 +85,7 @@ def count(model: nn.Module, inputs: torch.Tensor) -> tuple[int, int]:
 
 
 def make_test_view(cfg: Config) -> torch.Tensor:
-    """Makes what the test pipeline would make of an HRI30 clip, in black.
+    """Returns the test pipeline's output for a black clip of HRI30's size.
 
     Raises:
         HRI30Error: the pipeline decodes nothing.
@@ -93,8 +93,8 @@ def make_test_view(cfg: Config) -> torch.Tensor:
     decoding = [i for i, step in enumerate(cfg.test_pipeline)
                 if step.type.endswith('Decode')]
     if not decoding:
-        raise HRI30Error('test_pipeline: found no step whose type ends with Decode, so '
-                         'the size of its frames is not known.')
+        raise HRI30Error('test_pipeline: no step with a type that ends with Decode, so the '
+                         'size of its frames is unknown.')
     init_default_scope('mmaction')
     frames = [np.zeros((*_FRAME_SIZE, 3), np.uint8) for _ in range(cfg.num_frames)]
     steps = cfg.test_pipeline[decoding[-1] + 1:]

@@ -15,9 +15,9 @@ from torch import nn
 class LSTMHead(BaseHead):
     """Classifies a clip with an LSTM over the features of its frames.
 
-    The logits come from the last time step: frames are read in order and cover the whole
-    clip, so that step alone has seen how the action ends. A mean over all steps would let
-    those have their say that have seen its beginning only.
+    The logits come from the last time step. Frames cover the whole clip in order, so only
+    that step has seen how the action ends; a mean over all steps would include steps that
+    have seen its beginning alone.
 
     Args:
         num_classes (int): Number of classes.

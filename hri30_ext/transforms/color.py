@@ -1,4 +1,4 @@
-"""Other colours, the same for all frames of a clip."""
+"""Colour jitter, the same for all frames of a clip."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,14 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 def color_matrix(brightness: float, contrast: float, saturation: float,
                  mean_luma: float) -> np.ndarray:
-    """Composes three changes of colour into one.
+    """Composes changes of brightness, contrast and saturation into one.
 
-    Each is linear, as torchvision defines it: brightness scales a colour, contrast moves
-    it from the mean luma, and saturation from its own luma.
+    Each is linear, as in torchvision: brightness scales a colour, contrast moves it away
+    from the mean luma, and saturation away from its own luma.
 
     Args:
         brightness, contrast, saturation (float): Factors; 1 changes nothing.
-        mean_luma (float): Of the clip before, in [0, 255].
+        mean_luma (float): Of the clip before the change, in [0, 255].
 
     Returns:
         np.ndarray: (3, 4) float64: a colour becomes ``M[:, :3] @ rgb + M[:, 3]``.
@@ -39,9 +39,9 @@ def color_matrix(brightness: float, contrast: float, saturation: float,
 class ClipColorJitter(BaseTransform):
     """Changes brightness, contrast and saturation, the same for all frames of a clip.
 
-    As mmaction2's ``ColorJitter`` without hue, brightness first and saturation last, but in
-    one pass over uint8 pixels: the three changes are linear, so they are one matrix. Values
-    are cut to [0, 255] once. mmaction2's works on float frames, one after the other.
+    Like mmaction2's ``ColorJitter`` without hue, brightness first and saturation last, but
+    in one pass over uint8 pixels: the three linear changes are one matrix. Values are
+    clipped to [0, 255] once. mmaction2 works on float frames, one after the other.
 
     Required Keys:
 
@@ -52,11 +52,11 @@ class ClipColorJitter(BaseTransform):
         - imgs, in place
 
     Args:
-        brightness, contrast, saturation (float | tuple[float, float]): The range that a
-            factor is drawn from; a number ``x`` stands for (1 - x, 1 + x). Defaults to 0.
+        brightness, contrast, saturation (float | tuple[float, float]): Range of the random
+            factor; a number ``x`` means (1 - x, 1 + x). Defaults to 0.
 
     Raises:
-        HRI30Error: a range that reaches below 0.
+        HRI30Error: a range below 0.
     """
 
     def __init__(self, brightness=0, contrast=0, saturation=0) -> None:

@@ -1,4 +1,4 @@
-"""A horizontal flip that knows what a mirrored clip shows."""
+"""A horizontal flip that also changes the label."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _OTHER |= {other: side for side, other in _OTHER.items()}
 
 
 def mirrored_name(name: str) -> str:
-    """Returns the name of what a mirrored clip shows.
+    """Returns the class name of a mirrored clip.
 
     >>> mirrored_name('MoveLeftWhileDrilling'), mirrored_name('Walking')
     ('MoveRightWhileDrilling', 'Walking')
@@ -25,7 +25,7 @@ def mirrored_name(name: str) -> str:
 
 
 def mirrored_labels(classes: Sequence[str]) -> tuple[dict[int, int], set[int]]:
-    """Derives from the class names what a horizontal flip does to labels.
+    """Derives from the class names how a horizontal flip changes labels.
 
     >>> mirrored_labels(['TurnLeft', 'TurnRight', 'Stop', 'LookLeft'])
     ({0: 1, 1: 0}, {3})
@@ -34,8 +34,8 @@ def mirrored_labels(classes: Sequence[str]) -> tuple[dict[int, int], set[int]]:
         classes (Sequence[str]): Class names; the position is the label.
 
     Returns:
-        tuple[dict[int, int], set[int]]: The labels that change, with the new ones: an
-        involution without fixed points. And the labels whose mirror image is not among
+        tuple[dict[int, int], set[int]]: The labels that change, with the new ones
+        (mirroring twice changes nothing), and the labels whose mirror image is not among
         the classes: their clips cannot be flipped.
     """
     position = {name: label for label, name in enumerate(classes)}
@@ -55,10 +55,9 @@ def mirrored_labels(classes: Sequence[str]) -> tuple[dict[int, int], set[int]]:
 class LabelAwareFlip(Flip):
     """Flips a clip from left to right, and its label with it.
 
-    A worker who moves to the left moves to the right in the mirrored clip: of HRI30's
-    classes, 12 turn into another. mmaction2's ``Flip`` takes a ``flip_label_map``; here
-    it is derived from the class names. Clips of a class whose mirror image is no class
-    are never flipped.
+    A worker who moves left moves right in the mirrored clip: 12 of HRI30's classes become
+    another class. mmaction2's ``Flip`` takes a ``flip_label_map``; here it is derived from
+    the class names. Clips of a class whose mirror image is not a class are never flipped.
 
     Required Keys:
 
@@ -86,7 +85,7 @@ class LabelAwareFlip(Flip):
         super().__init__(flip_ratio=flip_ratio, flip_label_map=pairs)
 
     def transform(self, results: dict) -> dict:
-        """Flips, or does not."""
+        """Flips the clip with the given probability."""
         if results['label'] in self.unflippable:
             results.update(flip=False, flip_direction=self.direction)
             return results

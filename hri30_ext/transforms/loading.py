@@ -15,10 +15,10 @@ from ..video.resize import shrunk_size
 
 
 class BlankClip:
-    """A black clip of HRI30's size, in the place of one that cannot be read.
+    """A black clip of HRI30's size, instead of one that cannot be read.
 
     Args:
-        short_side (int, optional): Its height in pixels; None: as of HRI30's clips.
+        short_side (int, optional): Its height in pixels; None: that of HRI30's clips.
     """
 
     total_frames = 32
@@ -34,9 +34,9 @@ class BlankClip:
 
 @TRANSFORMS.register_module()
 class ClipInit(BaseTransform):
-    """Opens a clip: on disk, or decoded earlier and kept.
+    """Opens a clip, or its decoded frames in the cache.
 
-    In the place of mmaction2's ``DecordInit``; :class:`ClipDecode` reads from it.
+    Replaces mmaction2's ``DecordInit``; :class:`ClipDecode` reads from it.
 
     Required Keys:
 
@@ -50,28 +50,28 @@ class ClipInit(BaseTransform):
         - total_frames (int)
 
     Args:
-        short_side (int, optional): Frames are scaled down to this height or width in
-            pixels, whichever is less, as they become RGB; the aspect ratio is kept. None:
-            as they are. With and without a cache, so that both give the same pixels.
-        cache (str, optional): How decoded clips are kept: ``'memmap'``, raw and as quick to
-            read as memory, or ``'jpeg'``, about a twentieth of the size. None: not at all.
-        cache_dir (str, optional): Where, if at all.
+        short_side (int, optional): Larger frames are scaled down to this height or width in
+            pixels, whichever is less, with and without a cache; the aspect ratio is kept.
+            None: no scaling.
+        cache (str, optional): ``'memmap'``, raw and as quick to read as memory, or
+            ``'jpeg'``, about a twentieth of the size. None: no cache.
+        cache_dir (str, optional): Folder of the cache.
         keep (bool): Whether a clip that is not in the cache is added. False where clips
-            are seen once, as in testing. Defaults to True.
+            are read once, as in testing. Defaults to True.
 
     Raises:
-        HRI30Error: the clip cannot be decoded, or the arguments are wrong.
+        HRI30Error: the clip cannot be decoded, or an invalid argument.
     """
 
     def __init__(self, short_side: int | None = 256, cache: str | None = None,
                  cache_dir: str | None = None, keep: bool = True) -> None:
         if short_side is not None and short_side < 1:
             raise HRI30Error(f'ClipInit: short_side={short_side}, expected pixels, or None '
-                             'for frames as they are.')
+                             'for no scaling.')
         if cache is not None and (cache not in FORMS or not cache_dir):
             raise HRI30Error(f'clip_cache={cache!r} with cache_dir={cache_dir!r}: expected '
                              f'None or one of {", ".join(FORMS)}, and a folder.')
-        time_limit()  # a wrong one would be an error of every clip
+        time_limit()  # an invalid one would fail every clip
         self.short_side, self.keep = short_side, keep
         self.cache = cache and ClipCache(cache_dir, short_side, cache)
 
@@ -97,7 +97,7 @@ class ClipInit(BaseTransform):
 
 
 def _threads() -> int:
-    """Returns with how many threads to decode: one of several processes has one."""
+    """Returns the number of decoding threads: one in a loading process."""
     return 1 if get_worker_info() else available_cores()
 
 
@@ -105,7 +105,7 @@ def _threads() -> int:
 class ClipDecode(BaseTransform):
     """Reads the frames that were sampled.
 
-    In the place of mmaction2's ``DecordDecode``.
+    Replaces mmaction2's ``DecordDecode``.
 
     Required Keys:
 
@@ -125,7 +125,7 @@ class ClipDecode(BaseTransform):
         """Reads the frames, and closes the clip."""
         reader = results.pop('video_reader')
         indices_T = results['frame_inds'].ravel() + results.get('offset', 0)
-        # Mapped frames are not copied: most of their pixels may be cropped away.
+        # Mapped frames are not copied: pixels outside a crop need not be read.
         array_THWC = getattr(reader, 'array', None)
         results['imgs'] = (reader.read(indices_T) if array_THWC is None
                            else [array_THWC[index] for index in indices_T])

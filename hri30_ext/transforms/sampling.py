@@ -1,4 +1,4 @@
-"""Which frames of a clip are seen, and in which order."""
+"""The order of the sampled frames."""
 
 import numpy as np
 from mmaction.registry import TRANSFORMS
@@ -9,10 +9,10 @@ from ..errors import HRI30Error
 
 @TRANSFORMS.register_module()
 class FrameOrder(BaseTransform):
-    """Takes the motion out of the sampled frames, or turns it round.
+    """Removes the motion from the sampled frames, or reverses it.
 
-    A control: what a model scores on ``still`` clips it does not owe to motion,
-    and on ``reversed`` clips it should give the opposite direction.
+    A control: the score of a model on ``still`` clips does not come from motion, and on
+    ``reversed`` clips it should predict the opposite direction.
 
     Required Keys:
 

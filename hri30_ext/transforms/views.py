@@ -15,14 +15,12 @@ from ..video.preprocessing import uniform_indices
 class UniformViews(UniformSample):
     """Samples ``num_clips`` different views, each over the whole clip.
 
-    As mmaction2's ``UniformSample`` in test mode, the clip is divided into ``clip_len``
-    segments, and a view takes a frame of each. View v of V takes the frame at fraction
-    (v + 0.5) / V of a segment; one view is exactly that of ``UniformSample``. Of several
-    views, mmaction2's are often the same: a segment of HRI30's clips (30-60 frames) has
-    4-7 frames, and ten fractions of it, rounded down, are as few. Here each segment of a
-    clip rounds at another point, so that up to ten views of a clip of 30 frames or more
-    are as many different sets of frames: see
-    :func:`~hri30_ext.video.preprocessing.uniform_indices`.
+    As in mmaction2's ``UniformSample`` in test mode, the clip is divided into ``clip_len``
+    segments, and a view takes a frame from each; a single view is that of
+    ``UniformSample``. mmaction2's several views are often equal: a segment of HRI30's clips
+    (30-60 frames) has 4-7 frames, and ten fractions of it, rounded down, repeat. Here each
+    segment rounds at another point, so that up to ten views of a clip of 30 frames or more
+    differ: see :func:`~hri30_ext.video.preprocessing.uniform_indices`.
 
     Required Keys:
 
@@ -42,13 +40,13 @@ class UniformViews(UniformSample):
         test_mode (bool): Must be True: in training, ``UniformSample`` is random.
 
     Raises:
-        HRI30Error: ``num_clips`` is no number of views.
+        HRI30Error: an invalid number of views.
     """
 
     def __init__(self, clip_len: int, num_clips: int = 1, test_mode: bool = True) -> None:
         check_num_views(num_clips)
         if not test_mode:
-            raise HRI30Error('UniformViews: is for testing; train with UniformSample.')
+            raise HRI30Error('UniformViews is for testing; train with UniformSample.')
         super().__init__(clip_len, num_clips, test_mode=True)
 
     def _get_sample_clips(self, num_frames: int) -> np.ndarray:
@@ -56,10 +54,10 @@ class UniformViews(UniformSample):
 
 
 def check_num_views(num_clips: int) -> None:
-    """Refuses what is no number of views.
+    """Validates a number of views.
 
     Raises:
-        HRI30Error: not a whole number from 1.
+        HRI30Error: not a whole number, 1 or more.
     """
     if type(num_clips) is not int or num_clips < 1:
         raise HRI30Error(f'test_clips={num_clips!r}: expected the number of views of a '

@@ -63,7 +63,7 @@ _LEFTOVER_SECONDS = 3600
 _ADVICE = ('Free some space, choose another folder (cache_dir), use the small jpeg form '
            '(clip_cache=jpeg), or no cache (clip_cache=None).')
 
-_SAMPLED_CLIPS, _SAMPLED_FRAMES = 5, 3
+_SAMPLED_CLIPS, _SAMPLED_FRAMES = 8, 3
 
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -321,36 +321,26 @@ class CachingResult:
     broken: list[str] = field(default_factory=list)  # a line a clip: why it has none
 
 
-def estimate_size(cache: ClipCache, clips: Sequence[tuple[str, int, tuple[int, int]]]
-                  ) -> int:
-    """Estimates how many bytes entries will take.
-
-    Args:
-        cache (ClipCache): Where they will be.
-        clips (Sequence[tuple]): File name, number of frames, width and height.
-
-    Returns:
-        int: Exact in the raw form; otherwise from frames of a few clips.
-    """
-    pixels = sum(frames * width * height for _, frames, (width, height) in clips)
-    if cache.form == 'memmap' or not clips:
-        return 3 * pixels + _PAGE * len(clips)
-    sample = [clips[i] for i in sorted({*np.linspace(0, len(clips) - 1, _SAMPLED_CLIPS,
-                                                     dtype=int).tolist()})]
-    encoded = sampled = 0
-    for filename, frames, (width, height) in sample:
-        positions = np.linspace(0, frames - 1, _SAMPLED_FRAMES, dtype=int)
+def estimate_size(cache: ClipCache, filenames: Sequence[str]) -> int:
+    """Estimates how many bytes the entries of clips will take, from a few of them."""
+    chosen = np.linspace(0, len(filenames) - 1, min(_SAMPLED_CLIPS, len(filenames)))
+    sizes = []
+    for i in np.unique(chosen.astype(int)):
         # A clip that cannot be decoded is reported when it is cached.
         with contextlib.suppress(HRI30Error):
-            for frame in Video(filename, cache.short_side).read(positions):
-                encoded += len(encode_jpeg(frame, cache.quality))
-                sampled += width * height
-    return (round(pixels * encoded / sampled) if sampled else 0) + _PAGE * len(clips)
+            video = Video(filenames[i], cache.short_side)
+            frame_size = 3 * math.prod(video.size)
+            if cache.form == 'jpeg':
+                positions = np.linspace(0, len(video) - 1, _SAMPLED_FRAMES, dtype=int)
+                frame_size = np.mean([len(encode_jpeg(frame, cache.quality))
+                                      for frame in video.read(positions)])
+            sizes.append(_PAGE + len(video) * frame_size)
+    return round(np.mean(sizes) * len(filenames)) if sizes else 0
 
 
 def cache_clips(cache: ClipCache, filenames: Sequence[str], workers: int | None = None,
                 report: Callable[[str], None] = print) -> CachingResult:
-    """Makes the missing entries, in parallel; says their size first.
+    """Makes the missing entries, in parallel; says their approximate size first.
 
     After an interruption, another call continues.
 
@@ -366,57 +356,36 @@ def cache_clips(cache: ClipCache, filenames: Sequence[str], workers: int | None 
     Raises:
         HRI30Error: the disk has less room than the entries take.
     """
-    missing = [name for name in _bar(filenames, 'Looking') if cache.open(name) is None]
+    missing = [name for name in filenames if cache.open(name) is None]
     result = CachingResult(kept=len(filenames) - len(missing))
-    clips = []
-    for name in _bar(missing, 'Counting frames'):
-        try:
-            video = Video(name, cache.short_side)
-            clips.append((name, video.total_frames, video.size))
-        except HRI30Error as error:
-            result.broken.append(str(error).splitlines()[0])
-    needed, free = estimate_size(cache, clips), _free_bytes(cache.folder)
-    about = '' if cache.form == 'memmap' else 'about '
-    size = (f', which take {about}{needed / 1e9:.3f} GB of {free / 1e9:.1f} GB free'
-            if clips else '')
-    report(f'{len(filenames)} clips: {result.kept} are in the cache, {len(clips)} to do'
+    needed, free = estimate_size(cache, missing), _free_bytes(cache.folder)
+    size = (f', which take about {needed / 1e9:.3f} GB of {free / 1e9:.1f} GB free'
+            if missing else '')
+    report(f'{len(filenames)} clips: {result.kept} are in the cache, {len(missing)} to do'
            f'{size}')
     if needed > free:
         raise HRI30Error(
             f'{cache.folder}: {needed / 1e9:.3f} GB are needed and {free / 1e9:.3f} GB are '
             'free.\nFree some space, choose another folder, or cache less: --form jpeg, or '
             'a smaller --short-side.')
-    for problem in _cache_all(cache, [name for name, *_ in clips], workers):
-        if problem:
-            result.broken.append(problem)
-        else:
-            result.added += 1
+    # Threads: each decodes in a process of its own.
+    pool = ThreadPoolExecutor(workers or available_cores())
+    try:
+        pending = [pool.submit(_cache_one, cache, name) for name in missing]
+        for done in tqdm(as_completed(pending), 'Caching', len(missing), unit='clip',
+                         disable=not missing, mininterval=refresh_seconds()):
+            if done.result():
+                result.broken.append(done.result())
+            else:
+                result.added += 1
+    finally:
+        # Entries that are being written are finished; no other is begun.
+        pool.shutdown(wait=True, cancel_futures=True)
     return result
 
 
-def _bar(items: Sequence | None, title: str, total: int | None = None, leave: bool = False
-         ) -> tqdm:
-    return tqdm(items, title, total, leave, unit='clip', disable=not (items or total),
-                mininterval=refresh_seconds())
-
-
-def _cache_all(cache: ClipCache, filenames: list[str], workers: int | None
-               ) -> Iterator[str]:
-    """Yields an empty text a clip, or why it cannot be decoded."""
-    # Threads: each decodes in a process of its own.
-    pool = ThreadPoolExecutor(workers or available_cores())
-    with _bar(None, 'Caching', len(filenames), leave=True) as bar:
-        try:
-            for done in as_completed([pool.submit(_cache_one, cache, name)
-                                      for name in filenames]):
-                yield done.result()
-                bar.update()
-        finally:
-            # Entries that are being written are finished; no other is begun.
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
 def _cache_one(cache: ClipCache, filename: str) -> str:
+    """Makes an entry; returns an empty text, or why the clip cannot be decoded."""
     try:
         key, frames_THWC = cache._decode(filename)
     except HRI30Error as error:

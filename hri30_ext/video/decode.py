@@ -105,17 +105,6 @@ class Video:
         """Reads every frame, (T, H, W, 3) uint8 RGB; raises what :meth:`read` does."""
         return self.read(range(self.total_frames))
 
-    def read_gray(self, side: int) -> np.ndarray:
-        """Reads every frame that can be decoded, small, for comparing clips.
-
-        Args:
-            side (int): Height and width in pixels; the aspect ratio is not kept.
-
-        Returns:
-            np.ndarray: (N, side, side) uint8 luma, neither de-interlaced nor turned.
-        """
-        return _call(self.filename, 'read_gray', side)[1][0]
-
 
 def read_clip(path: str | Path, preprocessing) -> np.ndarray:
     """Decodes a clip and prepares its frames, as the test pipeline of a config does.

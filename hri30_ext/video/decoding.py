@@ -24,6 +24,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from .decode import MAX_PIXELS, ClipError
+from .jpeg import decode_jpeg, encode_jpeg
 from .preprocessing import Preprocessing, Shrink
 from .resize import resize, shrunk_size
 
@@ -170,11 +171,6 @@ class Decoder:
         for frame in self._from_start():
             yield self._to_rgb(frame), frame.time
 
-    def gray_frames(self, side: int) -> Iterator[np.ndarray]:
-        """Yields the luma of frames as they are stored, (side, side) uint8."""
-        for frame in self._decode(deinterlace=False):
-            yield frame.reformat(side, side, 'gray', interpolation='AREA').to_ndarray()
-
     def _images_at(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yields positions in ascending order, and frames."""
         wanted = iter(wanted)
@@ -213,7 +209,7 @@ class Decoder:
             except _DAMAGE as error:
                 raise self._error(explain(error)) from error
 
-    def _decode(self, deinterlace: bool = True) -> Iterator[av.VideoFrame]:
+    def _decode(self) -> Iterator[av.VideoFrame]:
         """Yields frames, at least one, to the end or to what cannot be decoded."""
         with self._open() as (container, stream):
             self.fps = float(stream.average_rate or 0)
@@ -229,8 +225,7 @@ class Decoder:
                                   'not_a_video')
             self._matrix = first.side_data.get('DISPLAYMATRIX')
             frames = chain([first], frames)
-            yield from _deinterlace(frames, stream) if (
-                deinterlace and first.interlaced_frame) else frames
+            yield from (_deinterlace(frames, stream) if first.interlaced_frame else frames)
 
     def _until_damage(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         self._damage = ''
@@ -330,12 +325,6 @@ def read_frames(filename: str, short_side: int | None, threads: int,
     return None, [decoder.read(indices_N, Shrink(short_side) if short_side else None)]
 
 
-def read_gray(filename: str, side: int) -> tuple[None, list[np.ndarray]]:
-    """Reads every frame that can be decoded, as :meth:`.decode.Video.read_gray` does."""
-    decoder = _opened(filename, 1, _identity(filename))
-    return None, [np.stack([*islice(decoder.gray_frames(side), MAX_FRAMES)])]
-
-
 def read_views(filename: str, limits: Mapping, preprocessing: Mapping
                ) -> tuple[dict, list[np.ndarray]]:
     """Reads what a model takes of a clip.
@@ -371,7 +360,6 @@ def read_preview(filename: str, limits: Mapping, max_bytes: int
         tuple[None, list[np.ndarray]]: The time of each frame in seconds, (N, ) float64; the
         size of each JPEG in bytes, (N, ) int64; and the JPEGs, one after another, uint8.
     """
-    from .jpeg import encode_jpeg  # not where clips alone are read: a dependency less
     decoder = Decoder(filename, Limits(**limits))
     count, (width, height) = decoder.total_frames, decoder.size
     scale = min(1., _PREVIEW_SIDE / max(width, height))
@@ -390,7 +378,6 @@ def read_preview(filename: str, limits: Mapping, max_bytes: int
 
 def read_jpeg(max_pixels: int, data: bytes) -> tuple[None, list[np.ndarray]]:
     """Decodes a JPEG, as :func:`.jpeg.decode_jpeg` does."""
-    from .jpeg import decode_jpeg
     return None, [decode_jpeg(data, max_pixels)]
 
 

@@ -1,6 +1,7 @@
 """Exported models against the eager model of MMAction2."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -29,29 +30,27 @@ def _noise_clip(setup: Setup) -> np.ndarray:
         0, 256, (1, cfg.num_frames, height, width, 3), np.uint8)
 
 
-def _in_turns(turns, recognize) -> None:
-    while True:
-        turns.wait()
-        turns.report(seconds_of(lambda: [recognize() for _ in range(_CLIPS)]) / _CLIPS)
+def _time(recognize: Callable) -> Callable:
+    return lambda: seconds_of(lambda: [recognize() for _ in range(_CLIPS)]) / _CLIPS
 
 
-def eager(turns, setup: Setup, checkpoint: str) -> None:
-    """Recognizes a clip in turns with mmaction2's model in fp32: uint8 to scores."""
+def eager(setup: Setup, checkpoint: str) -> Callable:
+    """Recognizes a clip with mmaction2's model in fp32: uint8 to scores."""
     init_default_scope('mmaction')
     cfg = stock_config(setup.ours(), setup.scratch('stock'))
     model = MODELS.build(cfg.model).eval()
     model.load_state_dict(torch.load(checkpoint, weights_only=True)['state_dict'])
     model.to(setup.device)
     clip_NCTHW = torch.from_numpy(_noise_clip(setup)).permute(0, 4, 1, 2, 3).contiguous()
-    _in_turns(turns, lambda: model.test_step(
+    return _time(lambda: model.test_step(
         dict(inputs=[clip_NCTHW], data_samples=[ActionDataSample()])))
 
 
-def backend(turns, setup: Setup, folder: str) -> None:
-    """Recognizes the same clip in turns with an exported model: uint8 to scores."""
+def backend(setup: Setup, folder: str) -> Callable:
+    """Recognizes the same clip with an exported model: uint8 to scores."""
     _, recognize = exported.load(folder)
     clip_NTHWC = _noise_clip(setup)
-    _in_turns(turns, lambda: recognize(clip_NTHWC))
+    return _time(lambda: recognize(clip_NTHWC))
 
 
 def openvino(setup: Setup, precision: str) -> Outcome:

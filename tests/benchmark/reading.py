@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 from benchmark.rows import Outcome, median_text, row, summarize
 from benchmark.setup import Setup
 from benchmark.stock import stock_config
-from benchmark.turns import SideProcess, compare, private_memory, repeat
+from benchmark.turns import Side, compare, private_memory, repeat
 from hri30_ext.datasets.hri30 import load_labelled_clips
 from hri30_ext.names import HRI30_CLASSES
 from hri30_ext.synthetic import write_dataset
@@ -52,8 +52,8 @@ def endless(loader) -> Iterator[int]:
             yield len(batch['inputs'])
 
 
-def train_pipeline(turns, setup: Setup, side: str, settings: dict) -> None:
-    """Reads training batches in turns; a first pass over all clips fills the cache."""
+def train_pipeline(setup: Setup, side: str, settings: dict) -> Callable:
+    """Reads training batches; a first pass over all clips fills the cache."""
     ours = setup.ours(**settings)
     cfg = ours if side == 'ours' else stock_config(ours, setup.scratch('stock'))
     loader = build_loader(cfg.train_dataloader)
@@ -61,9 +61,7 @@ def train_pipeline(turns, setup: Setup, side: str, settings: dict) -> None:
         count_clips(loader)
     batches = endless(loader)
     next(batches)
-    while True:
-        turns.wait()
-        turns.report(repeat(lambda: next(batches), setup.seconds))
+    return lambda: repeat(lambda: next(batches), setup.seconds)
 
 
 def pipeline(setup: Setup, cache: str | None) -> Outcome:
@@ -98,15 +96,16 @@ def link_clips(source: str | Path, target: Path, count: int) -> str:
     return str(target)
 
 
-def read_epochs(turns, setup: Setup, cache_dir: str) -> None:
-    """Lists all clips and reads an epoch of them from the cache in turns."""
+def read_epochs(setup: Setup, cache_dir: str) -> Callable:
+    """Lists all clips and reads an epoch of them from the cache."""
     cfg = setup.ours(clip_cache='memmap', cache_dir=cache_dir, num_workers=0)
     count_clips(build_loader(cfg.train_dataloader))  # the cache fills
-    while True:
-        turns.wait()
+
+    def turn() -> tuple[float, dict]:
         begin = time.perf_counter()
         clips = count_clips(build_loader(cfg.train_dataloader))
-        turns.report(time.perf_counter() - begin, clips=clips)
+        return time.perf_counter() - begin, dict(clips=clips)
+    return turn
 
 
 def marginal_growth(clips: Sequence[int], seconds: Sequence[float]) -> float:
@@ -131,7 +130,7 @@ def scaling(setup: Setup) -> Outcome:
     write_dataset(few, train_groups=2, test_groups=0, clips=1, size=(96, 64))
     links, cache = Path(setup.scratch('links')), setup.scratch('cache-scaling')
     with ExitStack() as stack:
-        sides = [stack.enter_context(SideProcess(
+        sides = [stack.enter_context(Side(
             f'scaling, {size} clips', read_epochs,
             dataclasses.replace(setup, data_root=link_clips(few, links / str(size), size)),
             dict(cache_dir=cache), one_core=True)) for size in _SIZES]
@@ -151,16 +150,17 @@ def scaling(setup: Setup) -> Outcome:
                              f'{", ".join(averages)}')
 
 
-def read_with_workers(turns, setup: Setup, cache_dir: str) -> None:
-    """Reads an epoch a turn with two loading processes, and reports their memory."""
+def read_with_workers(setup: Setup, cache_dir: str) -> Callable:
+    """Reads an epoch with two loading processes; its cost is their memory in MiB."""
     cfg = setup.ours(clip_cache='memmap', cache_dir=cache_dir, num_workers=2)
     init_default_scope('mmaction')
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
-    while True:
-        turns.wait()
+
+    def turn() -> float:
         count_clips(loader)
         workers = psutil.Process(os.getpid()).children()
-        turns.report(sum(private_memory(each.pid) for each in workers) / 2 ** 20)
+        return sum(private_memory(each.pid) for each in workers) / 2 ** 20
+    return turn
 
 
 @row('loader_memory', 'growth of the loaders over ten epochs', goal=10, unit='MiB',
@@ -168,7 +168,7 @@ def read_with_workers(turns, setup: Setup, cache_dir: str) -> None:
 def loader_memory(setup: Setup) -> Outcome:
     """Measures how much the memory of the loaders grows over epochs."""
     setup = setup.with_data()
-    with SideProcess('loader_memory', read_with_workers, setup,
+    with Side('loader_memory', read_with_workers, setup,
                      dict(cache_dir=setup.scratch('cache-memory'))) as side:
         side.ready()
         memory = [side.turn()[0] for _ in range(_EPOCHS)]

@@ -12,7 +12,7 @@ from benchmark.rows import Outcome, pair_ratios, row, summarize
 from benchmark.setup import PRIMITIVE, Setup
 from benchmark.testing import our_test, stock_test
 from benchmark.training import initial_weights, train_loop
-from benchmark.turns import SideProcess, private_memory, sample
+from benchmark.turns import Side, private_memory, sample
 from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.errors import HRI30Error
 
@@ -62,7 +62,7 @@ def start(setup: Setup) -> Outcome:
 
 def peak_memory(name: str, setup: Setup, function: Callable, **arguments) -> float:
     """Returns the peak private memory of one turn in a new process, in MiB."""
-    with SideProcess(name, function, setup, arguments) as process:
+    with Side(name, function, setup, arguments) as process:
         process.ready()
         with sample(lambda: private_memory(process.pid), 0.1) as memory:
             process.turn()

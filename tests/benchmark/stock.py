@@ -102,18 +102,10 @@ def demo_config(ours: Config, work_dir: str, flip: bool = True,
     """Makes a config that trains the demo's model with the stock loop and pipelines.
 
     From ours: model (with the stock data preprocessor), frames and input size, batch size,
-    optimizer, learning rates, clipping, epochs and seed. From stock: the loop and its
-    hooks, fp32, memory layout, sampling (8 frames, every 8th) and each pipeline step:
-    resize to a short side in the proportion of 256 to 224, ``RandomResizedCrop``,
-    ``Flip``; a centre crop to validate, 10 x ``ThreeCrop`` to test. It validates after
-    each epoch, like ours.
-
-    Args:
-        ours (Config): The demo's.
-        work_dir (str): As in :func:`stock_config`.
-        flip (bool): Whether to flip like stock, which keeps the label: wrong for left and
-            right.
-        subset (str): Split that is tested.
+    optimizer, learning rates, clipping, epochs, seed, and a validation after each epoch.
+    From stock: everything else, in particular its hooks, fp32, sampling (8 frames, every
+    8th) and pipeline steps, in the proportion of 256 to 224. Its ``flip`` keeps the label,
+    which is wrong for left and right.
     """
     cfg = stock_config(ours, work_dir, subset)
     width, height = ours.input_size

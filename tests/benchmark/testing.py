@@ -1,6 +1,7 @@
 """Testing: a split with default views, one view alone, and the accuracies of both."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +33,11 @@ def _indices(setup: Setup, config: str, clips: int | None) -> list[int]:
     return spread(clips or total, total)
 
 
-def our_test(turns, setup: Setup, checkpoint: str, clips: int | None,
-             config: str = PRIMITIVE, **settings) -> None:
-    """Tests the validation clips in turns with the function behind ``tools/test.sh``.
+def our_test(setup: Setup, checkpoint: str, clips: int | None, config: str = PRIMITIVE,
+             **settings) -> Callable:
+    """Tests the validation clips with the function behind ``tools/test.sh``.
 
     Args:
-        turns (Turns): Of the process.
         setup (Setup): Of the run.
         checkpoint (str): The weights.
         clips (int, optional): How many, spread over the split; None: all.
@@ -48,18 +48,19 @@ def our_test(turns, setup: Setup, checkpoint: str, clips: int | None,
         'data_root': setup.data_root, **settings, **setup.options})
     indices = _indices(setup, config, clips)
     cfg.test_dataloader.dataset.indices = indices
-    while True:
-        turns.wait()
-        metrics, seconds = run_split(cfg, 'val', Path(setup.scratch('result')))
-        turns.report(seconds / len(indices), top1=metrics.get('top1'))
+
+    def turn() -> tuple[float, dict]:
+        tested = run_split(cfg, 'val', Path(setup.scratch('logs')))
+        return tested.seconds / len(indices), dict(top1=tested.metrics['top1'])
+    return turn
 
 
-def stock_test(turns, setup: Setup, checkpoint: str, clips: int | None,
-               config: str = PRIMITIVE, view: str = 'stock', batch_size: int = 1) -> None:
-    """Tests the same clips in turns with mmengine's runner and mmaction2's pipeline.
+def stock_test(setup: Setup, checkpoint: str, clips: int | None, config: str = PRIMITIVE,
+               view: str = 'stock', batch_size: int = 1) -> Callable:
+    """Tests the same clips with mmengine's runner and mmaction2's pipeline.
 
     Args:
-        turns, setup, checkpoint, clips, config: As in :func:`our_test`.
+        setup, checkpoint, clips, config: As in :func:`our_test`.
         view (str): ``'stock'``: 10 clips x ``ThreeCrop``; ``'ours'``: our single view.
         batch_size (int): Clips at once; stock's own is 1.
     """
@@ -74,14 +75,15 @@ def stock_test(turns, setup: Setup, checkpoint: str, clips: int | None,
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler',
                 'val_dataloader', 'val_cfg', 'val_evaluator'):
         cfg[key] = None
-    while True:
-        turns.wait()
+
+    def turn() -> tuple[float, dict]:
         cfg.experiment_name = f'stock-{time.time_ns()}'
         runner = Runner.from_cfg(cfg)
         stopwatch = Stopwatch()
         runner.register_hook(stopwatch)
         metrics = runner.test()
-        turns.report(stopwatch.seconds / len(indices), top1=float(metrics['acc/top1']))
+        return stopwatch.seconds / len(indices), dict(top1=float(metrics['acc/top1']))
+    return turn
 
 
 @row('test_split', 'test of a split with default views, SlowOnly R50', goal=15)

@@ -3,10 +3,12 @@
 import contextlib
 import copy
 import functools
+import itertools
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import torch
 from mmaction.registry import MODELS
@@ -15,9 +17,16 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from benchmark.rows import Outcome, row
-from benchmark.setup import DEMO, PRIMITIVE, Setup, gpu_utilization, synchronize
+from benchmark.setup import (
+    DEMO,
+    PRIMITIVE,
+    Setup,
+    gpu_utilization,
+    seconds_of,
+    synchronize,
+)
 from benchmark.stock import demo_config, stock_config
-from benchmark.turns import SideProcess, compare, sample
+from benchmark.turns import Side, compare, sample
 from hri30_ext.apis.training import keep_validation_clips
 from hri30_ext.engine import HRI30Runner
 
@@ -25,114 +34,81 @@ _BATCH = 8  # clips a step
 _ACCURACY = 0.90
 
 
-def save_weights(turns, setup: Setup, config: str, path: str) -> None:
-    """Saves one of our models with random weights while it prepares."""
+def save_weights(setup: Setup, config: str, path: str) -> None:
+    """Saves one of our models with random weights."""
     cfg = setup.ours(config)
     init_default_scope('mmaction')
     torch.manual_seed(cfg.randomness.seed)
     model = MODELS.build(cfg.model)
     model.init_weights()
     torch.save(dict(state_dict=model.state_dict(), meta={}), path)
-    turns.wait()
 
 
 def initial_weights(setup: Setup, config: str = PRIMITIVE) -> str:
     """Returns the path of a checkpoint of random weights, which both sides start from."""
     path = Path(setup.work_dir) / f'{Path(config).stem}-initial.pth'
     if not path.is_file():
-        with SideProcess('initial weights', save_weights, setup,
-                         dict(config=config, path=str(path))) as side:
+        with Side('initial weights', save_weights, setup,
+                  dict(config=config, path=str(path))) as side:
             side.ready()
     return str(path)
 
 
-class _Replay:
-    """Serves one collated batch endlessly, with the attributes of its loader."""
+def start_training(side: str, setup: Setup, **settings) -> Runner:
+    """Starts the training of ``stock``, which follows our batch size, or of ``ours``.
 
-    def __init__(self, loader, batch: dict) -> None:
-        self._loader, self._batch = loader, batch
-
-    def __iter__(self) -> Iterator[dict]:
-        while True:
-            yield dict(self._batch, data_samples=copy.deepcopy(self._batch['data_samples']))
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __getattr__(self, name: str):
-        return getattr(self._loader, name)
-
-
-class _StepsInTurns(Hook):
-    """Lets a training continue only during its turns.
-
-    Args:
-        turns (Turns): Of the process.
-        steps (int): Steps of a turn, whose cost is the seconds of one.
-        loading (bool): Whether the cost includes the time between steps, which is spent
-            waiting for batches.
+    Everything happens that a training does before its first step; then :func:`steps` takes
+    over from the loop.
     """
-
-    priority = 'LOWEST'
-
-    def __init__(self, turns, steps: int, loading: bool = False) -> None:
-        self.turns, self.steps, self.loading = turns, steps, loading
-        self._seconds, self._done, self._waited, self._stopped = 0.0, 0, 0.0, 0.0
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Waits for the turn, and starts the clock."""
-        if not self.turns.running:
-            self.turns.wait()
-            self._seconds, self._done, self._waited = 0.0, 0, 0.0
-        elif self.loading:
-            self._waited += time.perf_counter() - self._stopped
-        synchronize()
-        self._start = time.perf_counter()
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Stops the clock; ends the turn after its steps."""
-        synchronize()
-        self._stopped = time.perf_counter()
-        self._seconds += self._stopped - self._start
-        self._done += 1
-        if self._done == self.steps:
-            total = self._seconds + self._waited
-            self.turns.report(total / self.steps, waiting=self._waited / total)
-
-
-def build_trainer(side: str, setup: Setup, **settings) -> Runner:
-    """Builds the runner of ``stock``, which follows our batch size, or of ``ours``."""
     ours = setup.ours(**settings)
     stock = side == 'stock'
     cfg = stock_config(ours, setup.scratch('stock')) if stock else ours
     cfg.experiment_name = f'{side}-{time.time_ns()}'
-    return (Runner if stock else HRI30Runner).from_cfg(cfg)
+    runner = (Runner if stock else HRI30Runner).from_cfg(cfg)
+    runner._train_loop = loop = runner.build_train_loop(runner._train_loop)
+    runner._val_loop = None
+    with mock.patch.object(loop, 'run', lambda: None):
+        runner.train()
+    for stage in ('before_train', 'before_train_epoch'):
+        runner.call_hook(stage)
+    runner.model.train()
+    return runner
 
 
-def train_step(turns, setup: Setup, side: str, settings: dict, steps: int) -> None:
-    """Trains in turns on the first batch of the side's own pipeline, kept in memory.
+def train_step(setup: Setup, side: str, settings: dict, steps: int) -> Callable:
+    """Trains on the first batch of the side's own pipeline, kept in memory.
 
     The clock covers the whole step: data preprocessor, forward, backward, optimizer and
-    the hooks after it.
+    the hooks around it.
     """
-    runner = build_trainer(side, setup, num_workers=0, **settings)
-    runner._train_loop = runner.build_train_loop(runner._train_loop)
-    loader = runner.train_loop.dataloader
-    if side == 'stock':  # its loader has processes, which would go on reading
-        loader = Runner.build_dataloader(
-            dict(runner.cfg.train_dataloader, num_workers=0, persistent_workers=False))
-    runner.train_loop.dataloader = _Replay(loader, next(iter(loader)))
-    runner.register_hook(_StepsInTurns(turns, steps))
-    runner.train()
+    runner = start_training(side, setup, num_workers=0, **settings)
+    loader = Runner.build_dataloader(
+        dict(runner.cfg.train_dataloader, num_workers=0, persistent_workers=False))
+    batch, loop = next(iter(loader)), runner.train_loop
+
+    def work() -> None:
+        for i in range(steps):
+            loop.run_iter(i, dict(batch, data_samples=copy.deepcopy(batch['data_samples'])))
+    return lambda: seconds_of(work) / steps
 
 
-def train_loop(turns, setup: Setup, side: str, settings: dict, steps: int) -> None:
-    """Trains in turns, loading batches as the side does."""
-    runner = build_trainer(side, setup, **settings)
-    runner.register_hook(_StepsInTurns(turns, steps, loading=True))
-    # No validation interrupts the turns.
-    runner._val_loop = runner._val_evaluator = runner._val_dataloader = None
-    runner.train()
+def train_loop(setup: Setup, side: str, settings: dict, steps: int) -> Callable:
+    """Trains with batches as the side loads them; the clock covers the loading."""
+    loop = start_training(side, setup, **settings).train_loop
+    batches = (batch for _ in itertools.count() for batch in loop.dataloader)
+
+    def turn() -> tuple[float, dict]:
+        waiting = 0.0
+        start = time.perf_counter()
+        for i in range(steps):
+            asked = time.perf_counter()
+            batch = next(batches)
+            waiting += time.perf_counter() - asked
+            loop.run_iter(i, batch)
+            synchronize()
+        total = time.perf_counter() - start
+        return total / steps, dict(waiting=waiting / total)
+    return turn
 
 
 def _side(function, side: str, steps: int, **settings) -> tuple:
@@ -213,23 +189,24 @@ class _Watch(Hook):
             raise _Finished
 
 
-def train_to_accuracy(turns, setup: Setup, side: str, checkpoint: str, flip: bool) -> None:
+def train_to_accuracy(setup: Setup, side: str, checkpoint: str, flip: bool) -> Callable:
     """Trains the demo's model in one turn, which includes building the runner."""
     ours = setup.ours(DEMO, cache_dir=setup.scratch('cache'))
     keep_validation_clips(ours)
     cfg = ours if side == 'ours' else demo_config(ours, setup.scratch('stock'), flip)
     cfg.load_from = checkpoint
     cfg.experiment_name = f'{side}-{time.time_ns()}'
-    turns.wait()
-    start = time.perf_counter()
     kind, key = (HRI30Runner, 'top1') if side == 'ours' else (Runner, 'acc/top1')
-    runner = kind.from_cfg(cfg)
-    watch = _Watch(start, key, setup.limit * 60)
-    runner.register_hook(watch)
-    with contextlib.suppress(_Finished):
-        runner.train()
-    turns.report(time.perf_counter() - start, history=watch.history)
-    turns.wait()
+
+    def turn() -> tuple[float, dict]:
+        start = time.perf_counter()
+        runner = kind.from_cfg(cfg)
+        watch = _Watch(start, key, setup.limit * 60)
+        runner.register_hook(watch)
+        with contextlib.suppress(_Finished):
+            runner.train()
+        return time.perf_counter() - start, dict(history=watch.history)
+    return turn
 
 
 def summarize_races(stock: tuple, ours: tuple, what: str) -> Outcome:
@@ -260,8 +237,7 @@ def race(setup: Setup, flip: bool) -> Outcome:
     results = {}
     for side in ('ours', 'stock'):
         name = f'time_to_accuracy{"" if flip else "_no_flip"}, {side}'
-        with SideProcess(name, train_to_accuracy, setup,
-                         dict(arguments, side=side)) as process:
+        with Side(name, train_to_accuracy, setup, dict(arguments, side=side)) as process:
             process.ready()
             cost, more = process.turn()
             results[side] = cost, more['history']

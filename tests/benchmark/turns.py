@@ -1,23 +1,19 @@
 """Two sides that take turns, each in its own process.
 
-A side is a function ``side(turns, setup, ...)``. It prepares, and then repeats::
-
-    turns.wait()            # blocks until it is this side's turn
-    ...                     # what is measured
-    turns.report(cost)
-
-until ``wait`` ends it. One process works while the other waits, so that the machine's
-clock, caches and other users affect both alike: A B A B.
+A side is a function ``prepare(setup, ...)`` that loads and warms up, and returns a function
+``turn()``, which returns the cost of a turn, such as seconds a clip, or a pair of cost and
+further plain data. One process works while the other waits, so that the machine's clock,
+caches and other users affect both alike: A B A B.
 """
 
 import contextlib
 import multiprocessing
 import os
-import pickle
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -31,55 +27,30 @@ from hri30_ext.errors import HRI30Error
 TIMEOUT = 3 * 3600
 
 
-class Turns:
-    """The side's end of the connection; ``running`` says whether a turn is in progress."""
-
-    def __init__(self, connection) -> None:
-        self._connection = connection
-        self.running = False
-
-    def wait(self) -> None:
-        """Says that this side is ready, and returns when it is its turn."""
-        self._connection.send(('ready', None))
-        if not self._connection.recv():
-            raise SystemExit  # leaves any loop of the training
-        self.running = True
-
-    def report(self, cost: float, **more) -> None:
-        """Ends the turn with its cost, such as seconds a clip, and further plain data."""
-        self.running = False
-        self._connection.send(('cost', (cost, more)))
-
-
-class SideProcess:
+class Side:
     """A side in its own process, which is spawned and not forked.
 
     Args:
         name (str): For messages and the log in the scratch folder.
-        function (Callable): A module's function.
-        setup (Setup): Its second argument.
+        prepare (Callable): A module's function.
+        setup (Setup): Its first argument.
         arguments (dict): Its further arguments, plain data.
         one_core (bool): Whether to pin the process to one core, with one thread.
     """
 
-    def __init__(self, name: str, function: Callable, setup, arguments: dict,
+    def __init__(self, name: str, prepare: Callable, setup, arguments: dict,
                  one_core: bool = False) -> None:
-        self.name = name
+        self.name, self.pid = name, None
         self._log = Path(setup.work_dir) / f'{name.replace(", ", "-")}.log'
-        context = multiprocessing.get_context('spawn')
-        self._connection, theirs = context.Pipe()
-        # Not a daemon, since it may start loaders. It ends when this pipe closes.
-        self._process = context.Process(target=_serve, name=name, args=(
-            theirs, pickle.dumps((function, dict(arguments, setup=setup))),
-            str(self._log), min(os.sched_getaffinity(0)) if one_core else None))
+        core = min(os.sched_getaffinity(0)) if one_core else None
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'),
+                                         _start_process, (str(self._log), core))
         with mock.patch.dict(os.environ):
             for variable in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):
                 os.environ.pop(variable, None)
                 if one_core:
                     os.environ[variable] = '1'
-            self._process.start()
-        theirs.close()
-        self.pid = self._process.pid
+            self._prepared = self._pool.submit(_prepare, prepare, setup, arguments)
 
     def ready(self) -> None:
         """Waits until the side is prepared.
@@ -87,63 +58,68 @@ class SideProcess:
         Raises:
             HRI30Error: the side failed.
         """
-        self._receive('ready')
+        self.pid = self._result(self._prepared)
 
     def turn(self) -> tuple[float, dict]:
-        """Gives the side one turn; returns its report when it is ready for the next."""
-        self._connection.send(True)
-        report = self._receive('cost')
-        self._receive('ready')
-        return report
+        """Gives the side one turn; returns the cost and further data."""
+        result = self._result(self._pool.submit(_take_turn))
+        return result if isinstance(result, tuple) else (result, {})
 
-    def _receive(self, expected: str):
-        if not self._connection.poll(TIMEOUT):
-            raise HRI30Error(f'{self.name}: no answer within {TIMEOUT} s.')
+    def _result(self, future: Future):
         try:
-            kind, value = self._connection.recv()
-        except (EOFError, ConnectionResetError):
-            self._process.join()
+            return future.result(TIMEOUT)
+        except HRI30Error as error:
+            message = str(error)
+        except BrokenProcessPool:
             tail = self._log.read_text(errors='replace').splitlines()[-8:]
-            kind, value = 'error', '\n'.join([
-                f'its process ended with code {self._process.exitcode}', *tail])
-        if kind != expected:
-            raise HRI30Error(f'{self.name}: {value}')
-        return value
+            message = '\n'.join(['its process ended', *tail])
+        except Exception as error:
+            message = f'{type(error).__name__}: {error}'
+        raise HRI30Error(f'{self.name}: {message[-1500:]}')
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_) -> None:
-        with contextlib.suppress(OSError):
-            self._connection.send(False)
-        for end in (lambda: None, self._process.terminate, self._process.kill):
-            end()
-            self._process.join(20)
-        self._connection.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with contextlib.suppress(psutil.NoSuchProcess, TypeError):
+            process = psutil.Process(self.pid) if self.pid else None
+            for end in (lambda: None, process.terminate, process.kill):
+                end()
+                with contextlib.suppress(psutil.TimeoutExpired):
+                    process.wait(20)
 
 
-def _serve(connection, pickled: bytes, log: str, core: int | None) -> None:
-    """Runs a side in its process."""
+_turn: Callable | None = None  # of the side in this process
+
+
+def _start_process(log: str, core: int | None) -> None:
     if core is not None:
         os.sched_setaffinity(0, {core})
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(file, stream)
-    try:
-        import hri30_ext.modules  # noqa: F401  makes mmaction2 importable
-        function, arguments = pickle.loads(pickled)
-        function(Turns(connection), **arguments)
-    except Exception as error:
-        traceback.print_exc()
-        message = str(error).strip() or type(error).__name__
-        if not isinstance(error, HRI30Error):
-            message = f'{type(error).__name__}: {message}'
-        with contextlib.suppress(OSError):  # the benchmark may be gone
-            connection.send(('error', message[-1500:]))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import hri30_ext.modules  # noqa: F401  makes mmaction2 importable
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _prepare(prepare: Callable, setup, arguments: dict) -> int:
+    global _turn
+    _turn = prepare(setup, **arguments)
+    return os.getpid()
+
+
+def _take_turn() -> float | tuple[float, dict]:
+    return _turn()
 
 
 class Pairs(NamedTuple):
-    """Reports of the turns of both sides: cost and further data."""
+    """Cost and further data of the turns of both sides."""
 
     stock: list[tuple[float, dict]]
     ours: list[tuple[float, dict]]
@@ -156,8 +132,7 @@ class Pairs(NamedTuple):
                          f'{median_text(ours)}')
 
 
-def take_turns(stock: SideProcess, ours: SideProcess, rounds: int, warm_ups: int = 1
-               ) -> Pairs:
+def take_turns(stock: Side, ours: Side, rounds: int, warm_ups: int = 1) -> Pairs:
     """Lets two sides take ``rounds`` turns after ``warm_ups`` that do not count."""
     stock.ready()
     ours.ready()
@@ -168,8 +143,8 @@ def take_turns(stock: SideProcess, ours: SideProcess, rounds: int, warm_ups: int
 def compare(name: str, setup, stock: tuple[Callable, dict], ours: tuple[Callable, dict],
             rounds: int, warm_ups: int = 1, one_core: bool = False) -> Pairs:
     """Starts two sides, each a function and its arguments, and lets them take turns."""
-    with SideProcess(f'{name}, stock', stock[0], setup, stock[1], one_core) as a, \
-         SideProcess(f'{name}, ours', ours[0], setup, ours[1], one_core) as b:
+    with Side(f'{name}, stock', stock[0], setup, stock[1], one_core) as a, \
+         Side(f'{name}, ours', ours[0], setup, ours[1], one_core) as b:
         return take_turns(a, b, setup.rounds or rounds, warm_ups)
 
 

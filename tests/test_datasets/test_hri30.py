@@ -3,6 +3,7 @@ from mmengine.registry import init_default_scope
 
 from hri30_ext.datasets import HRI30_CLASSES, HRI30Dataset
 from hri30_ext.datasets.hri30 import load_labelled_clips, load_test_clips
+from hri30_ext.datasets.leave_out import write_leave_out
 from hri30_ext.errors import HRI30Error
 from hri30_ext.names import ClipName, parse_clip_name
 
@@ -49,15 +50,49 @@ def test_layouts(name_clips, names):
     (['train_set/CID31_SID01_VID01.avi'], 'class id 31, expected 1 to 30'),
     (['train_set/CID00_SID01_VID01.avi'], 'class id 0, expected 1 to 30'),
     (['train_set/holiday.avi'], 'expected CIDxx_SIDxx_VIDxx'),
-    (['train/1/CID02_SID01_VID01.avi'], 'lies in the folder of class 1'),
+    (['train/1/CID02_SID01_VID01.avi'], 'is in the folder of class 1'),
     (['train/a/CID02_SID01_VID01.avi', 'train/b/CID02_SID01_VID01.avi'],
-     '1 clips are there twice'),
+     '1 clips exist twice'),
     (['train/CID02_SID01_VID01.avi', 'train_set/CID02_SID01_VID02.avi'],
      'found both train_set/ and train/'),
 ])
 def test_wrong_folders(name_clips, names, message):
     with pytest.raises(HRI30Error, match=message):
         load_labelled_clips(name_clips(*names), HRI30_CLASSES)
+
+
+def test_test_clips_of_one_name_keep_their_folder(name_clips):
+    root = name_clips('test_set/a/x.avi', 'test_set/b/x.avi', 'test_set/b/y.avi')
+    clips = load_test_clips(root, HRI30_CLASSES)
+    assert [clip['video_id'] for clip in clips] == ['a/x', 'b/x', 'y']
+    with pytest.raises(HRI30Error, match='1 clips exist twice'):
+        load_test_clips(name_clips('test_set/b/y.mp4'), HRI30_CLASSES)
+
+
+def test_listed_clips_are_left_out(name_clips):
+    root = name_clips('train_set/CID01_SID01_VID01.avi', 'train_set/CID01_SID02_VID01.avi',
+                      'train_set/wrong name.avi', 'test_set/a.avi')
+    (root / 'annotations').mkdir()
+    # Rows of listed clips, whether the files exist or not, are excused.
+    (root / 'annotations/train_set_labels.csv').write_text(
+        ''.join(f'CID01_SID0{i}_VID01,DeliverObject,1\n' for i in (1, 2, 3)))
+    (root / 'annotations/test_set_labels.csv').write_text(
+        'a,DeliverObject,1\nb,DeliverObject,1\n')
+    with pytest.raises(HRI30Error, match='names are wrong'):
+        load_labelled_clips(root, HRI30_CLASSES)
+    write_leave_out(root, {
+        'train_set/CID01_SID01_VID01.avi': 'x', 'train_set/cid01_sid03_vid01.mp4': 'x',
+        'train_set/wrong name.avi': 'x', 'test_set/a.avi': 'x', 'test_set/b.avi': 'x'})
+    clips = load_labelled_clips(root, HRI30_CLASSES)
+    assert [clip['video_id'] for clip in clips] == ['CID01_SID02_VID01']
+    assert [clip['video_id'] for clip in load_test_clips(root, HRI30_CLASSES)] == ['a']
+    with (pytest.warns(UserWarning, match='leave_out.csv: 2 clips are left out of'),
+          pytest.raises(HRI30Error, match='cannot hold that out of 1 groups')):
+        HRI30Dataset(str(root), [], split=dict(val_groups=[2]))
+    write_leave_out(root, {f'train_set/{name}.avi': 'x' for name in (
+        'CID01_SID01_VID01', 'CID01_SID02_VID01', 'wrong name')})
+    with pytest.raises(HRI30Error, match='leave_out.csv leaves all 3 out'):
+        load_labelled_clips(root, HRI30_CLASSES)
 
 
 def test_missing_root(tmp_path):

@@ -59,11 +59,12 @@ def test_file(tmp_path):
 
 
 @pytest.mark.parametrize('rule, message', [
-    (dict(val_groups=10), 'cannot hold out that many of 10 groups'),
-    (dict(val_groups=0), 'Expected 1 to 9'),
-    (dict(val_groups=[77]), 'of the groups that there are'),
-    (dict(val_groups=list(range(1, 11))), 'some, not all'),
-    (dict(type='random', val_ratio=1.5), 'between 0 and 1'),
+    (dict(val_groups=10), 'cannot hold that out of 10 groups'),
+    (dict(val_groups=0), 'Expected a number from 1 to 9'),
+    (dict(val_groups=[77]), 'a list of some of the groups'),
+    (dict(val_groups=list(range(1, 11))), 'a list of some of the groups'),
+    (dict(val_groups=[]), 'a list of some of the groups'),
+    (dict(type='random', val_ratio=1), 'or for training'),
     (dict(type='random', val_ratio=0.001), 'leaves no clip for validation'),
     (dict(type='file'), 'expected split.val_file=PATH'),
     (dict(type='file', val_file='absent.txt'), 'absent.txt'),

@@ -11,7 +11,12 @@ from torch.utils.data import DataLoader
 
 from hri30_ext.config import load_config
 from hri30_ext.datasets import HRI30Dataset
-from hri30_ext.datasets.unreadable import FIRST, is_of_one_clip, reason_of, substitutes
+from hri30_ext.datasets.unreadable import (
+    FIRST,
+    find_reason,
+    is_of_one_clip,
+    list_substitutes,
+)
 from hri30_ext.engine.distributed import PeerLost
 from hri30_ext.errors import HRI30Error
 from hri30_ext.video.decode import Video
@@ -88,13 +93,13 @@ def test_the_substitute_is_a_function_of_seed_epoch_and_index(root, options):
 
 def test_substitutes_are_all_other_clips_those_of_the_class_first():
     labels = [0, 1, 2] * 5
-    orders = [list(substitutes(4, 15, labels.__getitem__, np.random.default_rng(seed)))
+    orders = [list(list_substitutes(4, 15, labels.__getitem__, np.random.default_rng(seed)))
               for seed in range(3)]
     for order in orders:
         assert sorted([*order, 4]) == list(range(15))
         assert {labels[i] for i in order[:4]} == {1}
     assert len({tuple(order) for order in orders}) == 3
-    assert list(substitutes(0, 1, labels.__getitem__, np.random.default_rng(0))) == []
+    assert list(list_substitutes(0, 1, labels.__getitem__, np.random.default_rng(0))) == []
 
 
 class Trips:
@@ -148,9 +153,9 @@ def test_what_is_not_the_clips_fault_ends_the_run(clips_root, options, error):
 
 def test_what_can_be_told_of_an_error():
     assert is_of_one_clip(HRI30Error('a.avi: cannot be decoded (out of memory)'))
-    assert reason_of(HRI30Error('a.avi: cannot be decoded (x).\nExpected'), 'a.avi') == (
+    assert find_reason(HRI30Error('a.avi: cannot be decoded (x).\nExpected'), 'a.avi') == (
         'cannot be decoded (x).')
-    assert len(reason_of(ValueError('x' * 1000), '')) == 200
+    assert len(find_reason(ValueError('x' * 1000), '')) == 200
 
 
 @pytest.mark.parametrize('kind, tries', [('hung', 1), ('crashed', 3), ('memory', 3)])

@@ -1,4 +1,4 @@
-"""Stands for a decoder that a machine without memory ends: once a clip, not twice."""
+"""A decoder that a machine without memory kills once for each clip, not twice."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from hri30_ext.video.inspection import inspect_clip
 
 
 def inspect(filename):
-    """Does what a clip's end says, the first time; later it reads the clip."""
+    """Fails as the end of the clip demands, the first time; later it reads the clip."""
     seen = Path(filename).parents[2] / f'{Path(filename).name}.seen'
     if seen.exists():
         return inspect_clip(filename)

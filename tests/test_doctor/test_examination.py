@@ -20,6 +20,7 @@ from hri30_ext.datasets import HRI30_CLASSES
 from hri30_ext.datasets.leave_out import LEAVE_OUT, read_leave_out
 from hri30_ext.doctor import KINDS as ALL_KINDS
 from hri30_ext.doctor import examine, format_table, to_json
+from hri30_ext.doctor.fingerprints import FingerprintStore
 from hri30_ext.errors import HRI30Error
 from hri30_ext.synthetic import write_dataset
 
@@ -189,7 +190,7 @@ def test_what_training_refuses_is_an_error_whatever_it_is(root, monkeypatch):
             if finding.severity == 'error'] == [('refused', 'a new rule of training')]
 
 
-def test_answer_of_a_decoder_that_was_taken_over_is_not_believed(root):
+def test_answer_of_a_decoder_that_was_taken_over_is_checked(root):
     found = examine(root, CLASSES, decode='math:factorial', **OPTIONS)
     assert kinds(found, 'error') == ['undecodable']
     found = examine(root, CLASSES, decode='builtins:len', **OPTIONS)
@@ -268,7 +269,8 @@ def test_names_cannot_drive_the_terminal_and_survive_json(root):
     evil = b'evil\x1b[2J\r\xe2\x80\xae\xff.avi'
     path = f'test_set/{os.fsdecode(evil)}'
     shutil.copy(root / 'test_set/testvideo001.avi', root / path)
-    found = examine(root, CLASSES, **OPTIONS)
+    found = examine(root, CLASSES, store=root.parent / 'store.json', **OPTIONS)
+    assert FingerprintStore(root.parent / 'store.json').get(root / path)
     assert ('malformed_name', path) in [(f.kind, f.path) for f in found.findings]
     table = format_table(found)
     assert r'evil\x1b[2J\r\u202e\xff.avi' in table

@@ -174,7 +174,7 @@ def test_rows_that_cannot_be_read_leave_no_good_clip_out(clips_root, tmp_path, s
     csv.write_bytes(b''.join([change(first), *rest]))
     found = look(root)
     assert errors(found) == {('annotation_row', f'annotations/{split}_set_labels.csv')}
-    assert 'leaves out 0 clips' in leave_out(found)
+    assert 'no clip to leave out' in leave_out(found)
     (root / BAD).write_bytes(b'no clip')
     fix(root)
     assert list(read_leave_out(root)) == [BAD]

@@ -134,8 +134,8 @@ def test_a_broken_clip_is_not_compared(root, check):
 def test_clips_are_read_once_by_doctor_and_leak_check(root, check, options, monkeypatch):
     file = leaks.cache_file(load_config(DEMO_CONFIG, options))
     found = examine(root, CLASSES, progress=False, store=file)
-    monkeypatch.setattr(fingerprints, 'inspect_clips', lambda _, paths: read.extend(
-        paths) or inspect_clips('', paths))
+    monkeypatch.setattr(fingerprints, 'inspect_clips', lambda _, paths, seconds:
+                        read.extend(paths) or inspect_clips('', paths))
     read = []
     check()
     assert read == []

@@ -27,7 +27,7 @@ from hri30_ext.engine.data_parallel import (
     scale_learning_rate,
     use_processes,
 )
-from hri30_ext.engine.skipped import _Entry
+from hri30_ext.engine.skipped import _Clip
 from hri30_ext.errors import HRI30Error, Interrupted
 from hri30_ext.evaluation.results import Results
 
@@ -258,7 +258,7 @@ class StopFirst(Hook):
             else:
                 hook = next(hook for hook in runner.hooks
                             if isinstance(hook, SkippedVideosHook))
-                hook._add('a.avi', _Entry('a', 'damaged', 1, True))
+                hook._add('a.avi', _Clip('a', 'damaged', 1, True))
 
 
 def _train_on(rank, launcher, work_dir, options, resume):

@@ -26,7 +26,7 @@ from hri30_ext.checkpoints import load_from_local
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.deploy.torch_backend import build_recognizer
 from hri30_ext.engine import HRI30Runner
-from hri30_ext.engine.recovery import _read
+from hri30_ext.engine.recovery import _read_progress
 from hri30_ext.errors import HRI30Error
 from hri30_ext.report.explain import _load as explain_checkpoint
 from hri30_ext.report.explain import explain_clips
@@ -107,7 +107,7 @@ LOADERS = {
         mm_checkpoint.CheckpointLoader.load_checkpoint(path)),
     'part of a checkpoint': lambda path, cfg: (
         mm_checkpoint._load_checkpoint_with_prefix('a', path)),
-    'resume of a folder': lambda path, cfg: _read(Path(path)),
+    'resume of a folder': lambda path, cfg: _read_progress(Path(path)),
     # Exports, recognizers, streams and what is compared with an exported model.
     'build_recognizer': lambda path, cfg: build_recognizer(cfg, path),
     'report': lambda path, cfg: explain_checkpoint(torch.nn.Linear(1, 1), path),

@@ -29,7 +29,7 @@ DIRECTIONS = [name for name in HRI30_CLASSES
 
 
 def plan(name, seed, group=1):
-    """A plan whose randomness does not depend on the class."""
+    """Returns a plan whose random numbers do not depend on the class."""
     return Planner(make_group(group), np.random.default_rng(seed)).plan(name)
 
 
@@ -99,7 +99,7 @@ def test_path_follows_the_name(name):
 
 @pytest.mark.parametrize('name', DIRECTIONS)
 def test_opposite_direction_is_the_movement_backwards(name):
-    """Same range of places, at any time and as seen from either end."""
+    """The range of places is the same at any time, from either end."""
     lateral, depth = direction(name)
     opposite = next(other for other in DIRECTIONS
                     if direction(other) == (-lateral, -depth))
@@ -231,13 +231,13 @@ def test_layout_and_labels(tmp_path):
     assert about['num_train_clips'] == 4 and about['num_test_clips'] == 2
 
 
-def test_same_bytes_whatever_the_workers(tmp_path):
+def test_same_bytes_for_any_number_of_workers(tmp_path):
     small_dataset(tmp_path / 'one', workers=1)
     small_dataset(tmp_path / 'two', workers=2)
     assert hashes(tmp_path / 'one') == hashes(tmp_path / 'two')
 
 
-def test_is_taken_up_where_it_stopped(tmp_path):
+def test_resumes_with_missing_clips(tmp_path):
     small_dataset(tmp_path)
     whole = hashes(tmp_path)
     (tmp_path / 'train_set/CID12_SID02_VID01.avi').unlink()

@@ -1,7 +1,9 @@
 """tools/_launch.py with programs of a few lines: messages and exit statuses."""
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -189,3 +191,11 @@ def test_mistakes_in_the_environment(begin, environment, message):
     process = begin('', **environment)
     output, error = process.communicate(timeout=60)
     assert (process.returncode, output) == (2, '') and error.startswith(f'error: {message}')
+
+
+def test_a_port_in_use(begin):
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        process = begin('', PORT=str(taken.getsockname()[1]))
+        output, error = process.communicate(timeout=60)
+    assert (process.returncode, output) == (2, '')
+    assert re.match(r'error: no connection at 127.0.0.1, port \d+: .*in use', error, re.S)

@@ -121,8 +121,7 @@ def test_noise_of_a_camera_is_not_still_and_copies_are():
     assert still_frames(still).tolist() == [True, False, False, True]
 
 
-def test_stretch_that_is_still_is_seen_past_the_frames_at_which_an_encoder_begins_anew(
-        frames, tmp_path):
+def test_still_stretch_is_found_although_key_frames_differ(frames, tmp_path):
     encode(tmp_path / 'clip.mp4', yuv_pictures(
         np.concatenate([frames[:20], np.repeat(frames[20:21], 40, axis=0)])),
         options={'g': '12'})

@@ -181,6 +181,28 @@ def test_each_fork_has_its_own(process):
     assert process.call(f'{F}pid')[0] == process.pid
 
 
+def test_a_fork_leaves_the_processes_of_other_threads():
+    ready, forked, own, answers = (threading.Event(), threading.Event(), threading.local(),
+                                   [])
+
+    def work():
+        own.process = IsolatedProcess()
+        own.process.call(f'{F}pid')
+        ready.set()
+        forked.wait()
+        answers.append(own.process.call(f'{F}echo', 1)[0])
+    thread = threading.Thread(target=work)
+    thread.start()
+    ready.wait()
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    forked.set()
+    thread.join()
+    assert answers == [1]
+
+
 @pytest.mark.parametrize('busy', [False, True])
 def test_it_does_not_outlive_a_caller_that_is_killed(busy):
     script = textwrap.dedent(f"""

@@ -1,4 +1,4 @@
-"""Looks for clips that stand in two splits, without training."""
+"""Looks for clips that are in two splits, without training."""
 
 import argparse
 import sys
@@ -8,10 +8,10 @@ from hri30_ext.utils import cli
 
 def parse_args() -> argparse.Namespace:
     parser = cli.Parser(
-        description='Look for clips that stand in two of the splits train, val and test: '
+        description='Look for clips that are in two of the splits train, val and test: '
                     'by name, by content, and as changed copies (re-encoded, rescaled, '
-                    'cut at the ends). Exits with 1 where there are any.',
-        epilog='What is read of a clip is kept, so that a training need not read it.')
+                    'cut at the ends). Exits with 1 if there are any.',
+        epilog='Fingerprints of the clips are stored, which makes a training start faster.')
     parser.add_argument('config', metavar='CONFIG', help='a file in configs/')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
                         help='such as data_root=PATH split.type=random')

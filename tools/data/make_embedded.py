@@ -20,7 +20,7 @@ def parse_size(text):
 
 def parse_args():
     parser = cli.Parser(
-        description='Render the embedded data set in the layout of HRI30. An '
+        description='Renders the embedded data set in the layout of HRI30. An '
         'interrupted call resumes with the missing clips.')
     parser.add_argument('out', nargs='?', help='folder of the data set')
     parser.add_argument('--train-groups', type=int, default=12, metavar='N',

@@ -8,8 +8,8 @@ from hri30_ext.utils import cli
 
 def parse_args() -> argparse.Namespace:
     parser = cli.Parser(
-        description='Hold out whole groups of recordings in the shares of the three splits '
-                    'of the HRI30 paper (4, 3 and 5 of 14), and write each as two lists of '
+        description='Holds out whole groups of recordings in the shares of the three splits '
+                    'of the HRI30 paper (4, 3 and 5 of 14), and writes each as two lists of '
                     "clip names. They are not the paper's lists: the released training "
                     'folder has only 10 of its 14 groups.')
     parser.add_argument('root', metavar='DATA_ROOT')

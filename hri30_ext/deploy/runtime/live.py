@@ -209,7 +209,7 @@ class Live:
                 self._stop(runner, 'output closed')
             latest = self.stream.latest
             if frame is None:  # the end of a file: a short one is one action as a whole
-                if self.timeline and events[0].event == 'start':
+                if self.timeline and events and events[0].event == 'start':
                     self.timeline.conclude(events[0])
                 continue
             state = latest.state if latest else UNSURE

@@ -321,14 +321,24 @@ def annotate(image_HWC: np.ndarray, latest, dropped: int = 0, note: str = '') ->
         np.ndarray: A frame of this size.
     """
     drawing = _Drawing(image_HWC)
+    drawing.shade(0, 0, drawing.width, drawing.bar)
+    middle, right = drawing.bar // 2, drawing.width - drawing.margin
     if latest is None:
-        drawing.shade(0, 0, drawing.width, drawing.bar)
-        drawing.text('looking ...', drawing.margin, drawing.bar // 2, 24, _GREY)
-    else:
-        colour = _OPEN if latest.state == UNSURE else _SURE
-        facts = [f'{latest.latency_ms:.0f} ms', note, dropped and f'dropped {dropped}']
-        _draw_state(drawing, latest.state, [*filter(None, facts)], colour)
-        _draw_bars(drawing, latest, colour)
+        drawing.text('looking ...', drawing.margin, middle, 24, _GREY)
+        return np.asarray(drawing.picture)
+    colour = _OPEN if latest.state == UNSURE else _SURE
+    facts = [f'{latest.latency_ms:.0f} ms', note, f'dropped {dropped}' if dropped else '']
+    facts = [fact for fact in facts if fact]
+    # The state comes first where there is no room for all.
+    while True:
+        text = '   '.join(facts)
+        room = right - 2 * drawing.margin - drawing.text_width(text, 15)
+        if len(facts) == 1 or drawing.text_width(latest.state, 24) <= room:
+            break
+        facts.pop()
+    drawing.text(latest.state, drawing.margin, middle, 24, colour, room)
+    drawing.text(text, right, middle, 15, _WHITE, anchor='rm')
+    _draw_bars(drawing, latest, colour)
     return np.asarray(drawing.picture)
 
 
@@ -338,7 +348,7 @@ class _Drawing:
     def __init__(self, image_HWC: np.ndarray) -> None:
         from PIL import Image, ImageDraw
         self.picture = Image.fromarray(np.ascontiguousarray(image_HWC)).copy()
-        self._draw = ImageDraw.Draw(self.picture)
+        self.draw = ImageDraw.Draw(self.picture)
         self.width, self.height = self.picture.size
         self.unit = min(self.width, self.height) / 480
         self.margin = round(12 * self.unit)
@@ -346,27 +356,19 @@ class _Drawing:
 
     def shade(self, left: int, top: int, right: int, bottom: int) -> None:
         """Darkens a part, so that bright text is readable on any picture."""
-        box = max(0, left), max(0, top), min(right, self.width), min(bottom, self.height)
-        part = self.picture.crop(box).point(lambda value: value // 5)
-        self.picture.paste(part, box[:2])
-
-    def bar_at(self, left: int, middle: int, length: int, colour: tuple) -> None:
-        """Draws a horizontal bar around a height."""
-        half = max(2, round(6 * self.unit))
-        if length:
-            self._draw.rectangle((left, middle - half, left + length, middle + half),
-                                 colour)
+        box = left, max(0, top), min(right, self.width), bottom
+        self.picture.paste(self.picture.crop(box).point(lambda value: value // 5), box[:2])
 
     def text_width(self, text: str, size: int) -> int:
         """Returns the width of a text in pixels."""
         return round(self._font(size).getlength(text))
 
-    def text(self, text: str, left: int, middle: int, size: int, colour: tuple,
-             room: int | None = None) -> None:
+    def text(self, text: str, x: int, middle: int, size: int, colour: tuple,
+             room: int | None = None, anchor: str = 'lm') -> None:
         """Writes text around a height, shortened where it has no room."""
         while room is not None and len(text) > 4 and self.text_width(text, size) > room:
             text = text[:-4] + '...'
-        self._draw.text((left, middle), text, colour, self._font(size), anchor='lm')
+        self.draw.text((x, middle), text, colour, self._font(size), anchor)
 
     def _font(self, size: int):
         return _load_font(max(1, round(size * self.unit)))
@@ -378,39 +380,26 @@ def _load_font(size: int):
     return ImageFont.load_default(size)
 
 
-def _draw_state(drawing: _Drawing, state: str, facts: list[str], colour: tuple) -> None:
-    """Draws the bar at the top; the state comes first where there is no room for all."""
-    margin, middle = drawing.margin, drawing.bar // 2
-    while True:
-        right = '   '.join(facts)
-        room = drawing.width - 3 * margin - drawing.text_width(right, 15)
-        if len(facts) == 1 or drawing.text_width(state, 24) <= room:
-            break
-        facts.pop()
-    drawing.shade(0, 0, drawing.width, drawing.bar)
-    drawing.text(state, margin, middle, 24, colour, room)
-    drawing.text(right, drawing.width - margin - drawing.text_width(right, 15), middle, 15,
-                 _WHITE)
-
-
 def _draw_bars(drawing: _Drawing, latest, colour: tuple) -> None:
     """Draws the best classes at the bottom left."""
     margin, line, size = drawing.margin, round(22 * drawing.unit), 14
     names = min(max(drawing.text_width(name, size) for name, _ in latest.top),
                 drawing.width // 2)
-    percent = drawing.text_width('100 %', size)
-    length, begin = round(130 * drawing.unit), 2 * margin + names
+    begin, length = 2 * margin + names, round(130 * drawing.unit)
+    right = begin + length + margin + drawing.text_width('100 %', size)
+    half = max(2, round(6 * drawing.unit))
     top = drawing.height - len(latest.top) * line - 2 * margin
-    drawing.shade(0, top, begin + length + percent + 2 * margin, drawing.height)
+    drawing.shade(0, top, right + margin, drawing.height)
     for i, (name, score) in enumerate(latest.top):
         middle = top + margin + i * line + line // 2
         drawing.text(name, margin, middle, size, _WHITE, names)
         best = name == latest.state or (latest.state == UNSURE and i == 0)
-        drawing.bar_at(begin, middle, length, _TRACK)
-        drawing.bar_at(begin, middle, round(length * score), colour if best else _GREY)
-        text = f'{100 * score:.0f} %'
-        right = begin + length + margin + percent
-        drawing.text(text, right - drawing.text_width(text, size), middle, size, _WHITE)
+        for end, shade in ((length, _TRACK),
+                           (round(length * score), colour if best else _GREY)):
+            if end:
+                drawing.draw.rectangle(
+                    (begin, middle - half, begin + end, middle + half), shade)
+        drawing.text(f'{100 * score:.0f} %', right, middle, size, _WHITE, anchor='rm')
 
 
 class VideoWriter:

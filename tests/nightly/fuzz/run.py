@@ -1,7 +1,7 @@
 """Fuzzes a target: ``python tests/nightly/fuzz/run.py TARGET --seconds 600``.
 
-With atheris (``pip install -e '.[fuzz]'``), coverage guides the choice of inputs. Without
-it, and for videos, which FFmpeg decodes, inputs are seeds with random damage. An input that
+With atheris, coverage guides the choice of inputs. Without it, and for videos, which FFmpeg
+decodes, inputs are seeds with random damage. An input that
 raises an unexpected exception is a fault: it is written to ``--found``, and the traceback
 is printed.
 """

@@ -149,9 +149,10 @@ def main() -> None:
         wrong.append(f'testing ended with {code}, expected {3 if unread else 0}')
 
     skipped = read_column(out / 'run' / 'skipped_videos.csv', 'Video') if unopened else []
-    rows = read_column(out / 'result' / 'test' / 'predictions.csv', 'Video')
-    failed = read_column(out / 'result' / 'test' / 'predictions.csv', 'Video',
-                         lambda row: row['Predicted_Label'] == 'FAILED')
+    predictions = out / 'result' / 'test' / 'predictions.csv'
+    rows = [Path(name).stem for name in read_column(predictions, 'Video')]
+    failed = [Path(name).stem for name in read_column(
+        predictions, 'Video', lambda row: row['Predicted_Label'] == 'FAILED')]
     for title, names in (
             ('named twice in skipped_videos.csv', sorted(
                 name for name, times in Counter(skipped).items() if times > 1)),

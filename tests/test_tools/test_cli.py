@@ -1,0 +1,63 @@
+"""The programs in tools/: their help, and the parser that they share."""
+
+import subprocess
+import sys
+
+import pytest
+
+from hri30_ext.config import PROJECT_ROOT
+from hri30_ext.utils import cli
+
+PROGRAMS = sorted(str(path.relative_to(PROJECT_ROOT)) for path in
+                  (PROJECT_ROOT / 'tools').rglob('*.py') if path.name != '_launch.py')
+#: Asks a program for help, and tells which parser it has and whether it imports torch.
+ASK = """
+import runpy, sys
+from hri30_ext.utils import cli
+parsers, init = [], cli.Parser.__init__
+cli.Parser.__init__ = lambda self, **kwargs: (init(self, **kwargs), parsers.append(self))[0]
+sys.argv = [sys.argv[1], '--help']
+try:
+    runpy.run_path(sys.argv[0], run_name='__main__')
+except SystemExit as end:
+    assert not end.code and parsers
+    assert not {'torch', 'mmengine', 'cv2', 'numpy'} & sys.modules.keys()
+else:
+    raise AssertionError('no help')
+"""
+
+
+@pytest.mark.parametrize('program', PROGRAMS)
+def test_help_is_quick_and_parsers_are_alike(program, tmp_path):
+    done = subprocess.run([sys.executable, '-c', ASK, str(PROJECT_ROOT / program)],
+                          capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith('usage: ')
+
+
+def test_options_are_not_abbreviated(capsys):
+    parser = cli.Parser(prog='a tool')
+    cli.add_runtime_arguments(parser)
+    with pytest.raises(SystemExit) as end:
+        parser.parse_args(['--dev', 'cpu'])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: unrecognized arguments: --dev cpu\nusage: a tool')
+
+
+@pytest.mark.parametrize('arguments, expected', [
+    ([], None), (['--slurm'], {}),
+    (['--slurm', 'slurm_partition=gpu', 'timeout_min=60'],
+     {'slurm_partition': 'gpu', 'timeout_min': 60})])
+def test_slurm_parameters(arguments, expected):
+    parser = cli.Parser()
+    cli.add_slurm_argument(parser)
+    assert parser.parse_args(arguments).slurm == expected
+
+
+def test_wrong_slurm_parameters(capsys):
+    parser = cli.Parser()
+    cli.add_slurm_argument(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--slurm', 'gpu'])
+    assert '--slurm gpu: expected KEY=VALUE' in capsys.readouterr().err
