@@ -19,12 +19,12 @@ from watch import watch
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
+from hri30_ext.apis.exporting import export
 from hri30_ext.apis.recognizer import Recognizer
 from hri30_ext.apis.reporting import report
 from hri30_ext.apis.views import compare_views
 from hri30_ext.checkpoints import load_from_local
 from hri30_ext.config import PROJECT_ROOT, load_config
-from hri30_ext.deploy.export import export
 from hri30_ext.deploy.torch_backend import build_recognizer
 from hri30_ext.engine import HRI30Runner
 from hri30_ext.engine.recovery import _read_progress
