@@ -16,7 +16,6 @@ from hri30_ext.apis.testing import prepare, run_split
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.deploy.runtime.recognizer import ClipRecognizer
 from hri30_ext.errors import HRI30Error
-from hri30_ext.evaluation.results import Results
 from hri30_ext.video.preprocessing import Preprocessing, Resize
 
 LSTM = str(next((PROJECT_ROOT / 'configs' / 'cnn_lstm').glob('*.py')))
@@ -173,8 +172,8 @@ def test_needs_no_torch():
 def test_a_file_scores_as_in_testing(config, extra, tolerance, options, tmp_path):
     options = {**options, 'precision': 'fp32', **extra}
     checkpoint = random_checkpoint(config, options, tmp_path / 'random.pth')
-    run_split(prepare(config, checkpoint, dict(options)), 'val', tmp_path / 'val')
-    expected = Results.load(tmp_path / 'val')
+    expected = run_split(prepare(config, checkpoint, dict(options)), 'val',
+                         tmp_path / 'logs').results
     recognizer = Recognizer(config, checkpoint, device='cpu', options=dict(options))
     assert list(recognizer.classes) == list(expected.classes)
     found = recognizer.predict(expected.filenames)
