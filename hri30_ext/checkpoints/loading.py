@@ -86,14 +86,14 @@ def _load_safetensors(filename: str, map_location) -> dict:
 
 
 def _clean_meta(meta) -> None:
-    """Removes programs from ``meta``, and a seed that is not a seed."""
+    """Removes programs from ``meta``, and the content of a seed that is no integer."""
     if not isinstance(meta, dict):
         return
     for name in _PROGRAMS:
         meta.pop(name, None)
-    # mmengine prints it as it is, and seeds with it.
+    # mmengine prints it as it is, and then fails to seed with it.
     if not isinstance(meta.get('seed'), int | np.integer | None):
-        del meta['seed']
+        meta['seed'] = f'a {type(meta["seed"]).__name__}'
 
 
 def read_essentials(filename: str | Path) -> Essentials:

@@ -6,7 +6,7 @@ and says why, what it changes, and until when. ``tests/test_compat.py`` lists ev
 attribute that changes.
 
 mmengine or its fork? ``onedl-mmengine`` 0.10.12 has the same module name and is maintained;
-the tests of engine, checkpoints and apis pass on it, and nothing here depends on which of
+the tests of checkpoints pass on it, and nothing here depends on which of
 the two is installed. setup.cfg names mmengine 0.10.7 all the same. The fork falls back to
 ``torch.load(weights_only=False)``, which runs code, where the safe way refuses a file; so
 a script in this environment that loads a stranger's file without this package would be

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from mmaction.registry import HOOKS
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 
 from ..checkpoints import META_KEY, Essentials, save_safetensors, write_message_hub
@@ -63,7 +63,7 @@ class ValidatedCheckpointHook(CheckpointHook):
         self.snapshot_interval = snapshot_interval
         self._epochs: list[int] = []  # whose checkpoints are kept
         self._superseded: list[str] = []  # names of best ones, until an epoch is saved
-        self._weights: dict = {}  # of the checkpoint that was written last
+        self._saved: tuple | None = None  # weights and essentials of the last checkpoint
 
     # ---- Hooks --------------------------------------------------------------------------
 
@@ -107,7 +107,7 @@ class ValidatedCheckpointHook(CheckpointHook):
         essentials = Essentials.from_config(runner.cfg)
         if essentials is not None:
             checkpoint['meta'][META_KEY] = essentials.to_dict()
-        self._weights = checkpoint['state_dict']
+        self._saved = checkpoint['state_dict'], essentials
 
     def after_train_epoch(self, runner) -> None:
         """Saves an epoch that no validation follows."""
@@ -126,12 +126,14 @@ class ValidatedCheckpointHook(CheckpointHook):
                 now = self._hide_best(suffix, metric)
                 if now and before[suffix] and now != before[suffix]:
                     self._superseded.append(Path(before[suffix]).name)
-                if now:
-                    self._save_best_weights(runner, f'best{suffix}.safetensors')
+                if now and self._saved:  # in the main process
+                    weights, essentials = self._saved
+                    save_safetensors(weights, Path(self.out_dir) /
+                                     f'best{suffix}.safetensors', essentials)
                 if now or before[suffix]:
                     self._set_best(runner, suffix, metric, now or before[suffix])
         self._save_epoch(runner, runner.epoch)
-        self._weights = {}
+        self._saved = None
 
     # ---- Saving and removing ------------------------------------------------------------
 
@@ -169,12 +171,6 @@ class ValidatedCheckpointHook(CheckpointHook):
                 (Path(self.out_dir) / name).unlink(missing_ok=True)
 
     # ---- The best -----------------------------------------------------------------------
-
-    @master_only
-    def _save_best_weights(self, runner, name: str) -> None:
-        """Writes the weights of the best checkpoint, which was saved just now."""
-        save_safetensors(self._weights, Path(self.out_dir) / name,
-                         Essentials.from_config(runner.cfg))
 
     def _best_metrics(self) -> list[tuple[str, str]]:
         """Returns each metric with the suffix of mmengine's entries for it."""
