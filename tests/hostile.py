@@ -229,6 +229,26 @@ def _hooks(path: Path, mark: Path) -> None:
     save_program(program.end(), path, {'0': bytes(4)})
 
 
+def _attribute_of_lists(path: Path, mark: Path) -> None:
+    """Asks for an attribute whose name, written out, is 10**20 characters long."""
+    program = Program().add(b'}').string('meta').add(b'(]')
+    for _ in range(20):
+        inner = program.keep()
+        program.add(b'](', inner * 10, b'e')
+    name = program.keep()
+    program.add('__builtin__ getattr', _HISTORY, name, b'\x86Rts')
+    save_program(program.end(), path)
+
+
+def _quantised(path: Path, mark: Path) -> None:
+    """A quantised tensor without its scale, which torch does not expect."""
+    program = Program().add(b'}').string('state_dict')
+    program.add('torch._utils _rebuild_tensor', b'((').string('storage')
+    program.add('torch QInt8Storage').string('0').string('cpu')
+    program.add(b'K\x04tQK\x00K\x04\x85K\x01\x85tRs')
+    save_program(program.end(), path, {'0': bytes(4)})
+
+
 def _named(name: str):
     """A call of a function by name, without arguments."""
     def write(path: Path, mark: Path) -> None:
@@ -544,6 +564,8 @@ TAKE_ALL = {
     'a terabyte of a tensor': _allocation('torch FloatTensor'),
     'large directory': _large_directory,
     'undecodable record name': _undecodable_name,
+    'attribute of lists': _attribute_of_lists,
+    'quantised tensor': _quantised,
     'deep lists': _deep,
     'a list that holds itself': _loop,
 }

@@ -114,7 +114,7 @@ def test_testing_and_training_take_safetensors(trained, tmp_path):
     train(DEMO_CONFIG, str(tmp_path / 'c'), options={
         **options, 'max_epochs': 1, 'load_from': weights})
     assert (tmp_path / 'c' / 'epoch_1.pth').is_file()
-    with pytest.raises(HRI30Error, match='no training can'):
+    with pytest.raises(HRI30Error, match='cannot be resumed from'):
         train(DEMO_CONFIG, str(tmp_path / 'd'), resume=weights, options=options)
 
 

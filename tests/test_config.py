@@ -2,7 +2,11 @@
 
 import copy
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
+import mmaction
 import pytest
 from conftest import CLASSES, DEMO_CONFIG, PRIMITIVE
 from mmengine.config import Config
@@ -106,6 +110,23 @@ def test_runner_of_mmengine_gets_a_changed_setting(tmp_path):
     cfg.work_dir = str(tmp_path)
     cfg.max_epochs = 3
     assert Runner.from_cfg(cfg)._train_loop['max_epochs'] == 3
+
+
+@pytest.mark.slow
+def test_tools_of_mmaction2_train_and_test_a_config(clips_root, tmp_path):
+    """In a process of their own, which has not imported this package before."""
+    tools = Path(mmaction.__file__).parent / '.mim' / 'tools'
+    root = tmp_path / 'clips'  # mmengine drops spaces from options
+    root.symlink_to(clips_root)
+    options = ['--cfg-options', f'data_root={root}', f'classes={",".join(CLASSES)}',
+               'num_frames=4', 'input_size=(32,32)', 'max_epochs=1', 'batch_size=3',
+               'precision=fp32', f'cache_dir={tmp_path / "cache"}', 'split.val_groups=1']
+    for command in (['train.py', DEMO_CONFIG],
+                    ['test.py', DEMO_CONFIG, str(tmp_path / 'epoch_1.pth')]):
+        subprocess.run([sys.executable, str(tools / command[0]), *command[1:], '--work-dir',
+                        str(tmp_path), *options], check=True, timeout=300, cwd=tmp_path)
+    dumped = Config.fromfile(tmp_path / Path(DEMO_CONFIG).name)
+    assert dumped.train_dataloader.dataset.pipeline[1].clip_len == 4
 
 
 def test_config_is_found_from_any_folder(monkeypatch, tmp_path):

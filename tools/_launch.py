@@ -7,7 +7,6 @@ terminal. The exit status is that of the process that failed first; 128 + N for 
 """
 
 import json
-import logging
 import os
 import re
 import signal
@@ -44,13 +43,14 @@ def main(program: list[str]) -> int:
         node, address = read_number('NODE_RANK', ''), os.environ.get('MASTER_ADDR')
         if not address:
             return fail(f'NNODES={nodes} needs MASTER_ADDR, the address of the first host')
+        print(f'host {node} of 0 to {nodes - 1}; {address} has the log', flush=True)
     for name in 'OMP_NUM_THREADS', 'MKL_NUM_THREADS':  # in all, as many as cores
         os.environ.setdefault(name, str(max(1, len(os.sched_getaffinity(0)) // gpus)))
+    os.environ.setdefault('LOGLEVEL', 'CRITICAL')  # torch would report every process
     import torch.distributed.elastic.multiprocessing as elastic
     from torch.distributed import DistError
     from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-    logging.disable(logging.ERROR)  # torch reports every process
     with tempfile.TemporaryDirectory(prefix='hri30-') as folder:
         config = LaunchConfig(
             min_nodes=nodes, max_nodes=nodes, nproc_per_node=gpus, max_restarts=0,

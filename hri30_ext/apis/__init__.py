@@ -1,12 +1,13 @@
-"""What the launchers in ``tools/`` call.
+"""The functions that the programs in ``tools/`` call.
 
-The names are imported when they are first asked for: an exported model is recognized
-with neither torch nor MMAction2 installed.
+Names are imported on first use: an exported model runs with neither torch nor MMAction2
+installed.
 """
 
 import importlib
 
-_MODULES = {'Recognizer': 'recognizer', 'test': 'testing', 'train': 'training'}
+_MODULES = {'Recognizer': 'recognizer', 'report': 'reporting', 'test': 'testing',
+            'train': 'training'}
 
 __all__ = sorted(_MODULES)
 

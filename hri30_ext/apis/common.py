@@ -1,4 +1,4 @@
-"""What training and testing share."""
+"""What the functions of this package share."""
 
 import contextlib
 import importlib.util
@@ -10,19 +10,23 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from ..errors import HRI30Error, ran_out_of_memory
+from ..evaluation.analysis import analyze
+from ..evaluation.results import Results
+from ..evaluation.writers import write_results
+from ..report import write_report
 from ..utils.env_check import why_no_cuda
 from ..utils.reading import read_json
 
-#: Written by the renderer of the embedded data.
+#: The file that marks embedded data; its renderer writes it.
 EMBEDDED_MARK = 'EMBEDDED.json'
 
 
 def describe_data(cfg: Config) -> str:
-    """Says which data a score is from, for whatever prints one."""
+    """Describes the data that a score is from."""
     root = Path(cfg.data_root)
     mark = root / EMBEDDED_MARK
     if mark.is_file():
-        settings = read_json(mark, 'the mark of rendered data; render it again with '
+        settings = read_json(mark, 'the settings of rendered data; render it again with '
                              'tools/data/make_embedded.py').get('options')
         seed = settings.get('seed', '?') if isinstance(settings, dict) else '?'
         return f'embedded data (rendered, seed {str(seed)[:20]}; says nothing about HRI30)'
@@ -30,22 +34,22 @@ def describe_data(cfg: Config) -> str:
 
 
 def describe_device() -> str:
-    """Names the device that mmengine will use; if that is the CPU, says why."""
+    """Describes the device that mmengine uses; if that is the CPU, with the reason."""
     if get_device() == 'cuda':
         return torch.cuda.get_device_name()
     return f'the CPU ({torch.get_num_threads()} threads; {why_no_cuda(torch)})'
 
 
 def check_environment(cfg: Config) -> None:
-    """Refuses what a config asks for and this machine lacks, before anything is built.
+    """Refuses settings that this machine cannot run, before anything is built.
 
     Raises:
         HRI30Error: fp16 without CUDA, or TensorBoard where it is not installed.
     """
     wrapper = cfg.get('optim_wrapper') or {}
     if wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
-        raise HRI30Error('precision=fp16: needs CUDA, and this is '
-                         f'{describe_device()}.\nSet precision=bf16, which the CPU can do.')
+        raise HRI30Error(f'precision=fp16: needs CUDA, and this is {describe_device()}.\n'
+                         'Set precision=bf16, which works on the CPU.')
     backends = (cfg.get('visualizer') or {}).get('vis_backends') or []
     if any(backend['type'] == 'TensorboardVisBackend' for backend in backends) and (
             importlib.util.find_spec('tensorboard') is None):
@@ -54,7 +58,7 @@ def check_environment(cfg: Config) -> None:
 
 
 def drop_pretrained(cfg: Config) -> None:
-    """Switches a backbone's own download off, where other weights are loaded anyway."""
+    """Switches off a backbone's own download, for models that get a checkpoint anyway."""
     backbone = cfg.model.backbone
     if backbone.get('pretrained'):
         backbone.pretrained = None
@@ -64,18 +68,18 @@ def drop_pretrained(cfg: Config) -> None:
 
 @contextlib.contextmanager
 def explain_out_of_memory(cfg: Config, loader: str) -> Iterator[None]:
-    """Ends a run that ran out of memory with what did not fit and what to set.
+    """Turns running out of memory into a message: what did not fit, and what to set.
 
     Args:
         cfg (Config): The config of the run.
-        loader (str): The key of its loader, such as ``train_dataloader``.
+        loader (str): Name of its loader, such as ``train_dataloader``.
 
     Raises:
-        HRI30Error: memory ran out within.
+        HRI30Error: memory ran out in the block.
     """
     try:
         yield
-    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is the former
+    except (RuntimeError, MemoryError) as error:  # the former includes torch's own
         text = str(error)
         if not isinstance(error, torch.OutOfMemoryError) and not ran_out_of_memory(error):
             raise
@@ -86,7 +90,7 @@ def explain_out_of_memory(cfg: Config, loader: str) -> Iterator[None]:
             half = batch // 2
             same = wrapper.get('accumulative_counts', 1) * 2
             steps.append(f'batch_size={half}' + (
-                f' accumulate={same} (steps of as many clips, in half the memory)'
+                f' accumulate={same} (the same steps in half the memory)'
                 if wrapper else ''))
         if wrapper.get('type') == 'OptimWrapper':
             steps.append('precision=bf16')
@@ -98,5 +102,28 @@ def explain_out_of_memory(cfg: Config, loader: str) -> Iterator[None]:
             f'Out of memory on {describe_device()} with batch_size={batch} clips of '
             f'{cfg.get("num_frames", "?")} frames of {width} x {height}:\n'
             f'  {text.strip().splitlines()[0][:200] if text else type(error).__name__}\n'
-            'Set with --cfg-options, one after the other: ' + '; '.join(steps) + '.'
-        ) from error
+            'Try with --cfg-options, in this order: ' + '; '.join(steps) + '.') from error
+
+
+def write_result_folder(folder: str | Path, results: Results,
+                        temperature: float | None = None, *, submission: bool = False,
+                        failed_class: str | None = None, report: bool = True,
+                        **options) -> dict:
+    """Writes everything that a result folder holds.
+
+    Args:
+        folder (str | Path): The folder, created if needed.
+        results (Results): Of its clips.
+        temperature (float, optional): For the calibration of labelled clips.
+        submission, failed_class: See :func:`~hri30_ext.evaluation.writers.write_results`.
+        report (bool): Whether to write ``report.html``.
+        **options: See :func:`~hri30_ext.report.write_report`.
+
+    Returns:
+        dict: The metrics.
+    """
+    analysis = None if results.labels_N is None else analyze(results, temperature)
+    metrics = write_results(folder, results, analysis, submission, failed_class)
+    if report:
+        write_report(folder, results, analysis, **options)
+    return metrics

@@ -9,14 +9,11 @@ import numpy as np
 from ..config import load_config, parse_options
 from ..datasets.hri30 import load_labelled_clips
 from ..datasets.protocols import group_folds, random_folds, write_list
-from ..evaluation.analysis import bootstrap, percentile_interval, write_analysis
+from ..evaluation.analysis import bootstrap
 from ..evaluation.compare import check_same_clips
-from ..evaluation.metrics import HRI30Metric
 from ..evaluation.results import Results
-from ..evaluation.writers import write_results
-from ..report import write_report
 from ..utils.fileio import atomic_write_text, check_writable
-from .common import describe_data
+from .common import describe_data, write_result_folder
 from .runs import Run, complete
 from .sweep import format_table, mean_and_spread
 
@@ -105,9 +102,7 @@ def _write_together(parts: Sequence[Results], folder: Path, protocol: str) -> Re
         [name for part in parts for name in part.filenames],
         f'{parts[0].data.removesuffix(", val")}, {note}',
         {video: reason for part in parts for video, reason in part.failed.items()})
-    write_results(folder, whole, HRI30Metric.score(whole))
-    write_analysis(folder, whole)
-    write_report(folder)
+    write_result_folder(folder, whole)
     return whole
 
 
@@ -122,13 +117,11 @@ def group_interval(results: Sequence[Results]) -> list[float]:
         resamples); accuracies are means over the seeds.
     """
     results = check_same_clips(results)
-    groups_N = results[0].groups_N
+    group_N = np.unique(results[0].groups_N, return_inverse=True)[1]
     right_N = np.mean([found.predicted_N == found.labels_N for found in results], axis=0)
-    counts_UM = np.array([
-        (right_N[groups_N == group].sum(), (groups_N == group).sum())
-        for group in np.unique(groups_N)])
-    return percentile_interval(bootstrap(
-        counts_UM, lambda sums_RM: sums_RM[:, 0] / sums_RM[:, 1], resamples=9999, seed=0))
+    counts_N2 = np.stack([right_N, np.ones(len(right_N))], axis=1)
+    return bootstrap(counts_N2, group_N, lambda sums_R2: sums_R2[:, 0] / sums_R2[:, 1],
+                     resamples=9999).tolist()
 
 
 def format_crossval(report: dict) -> str:

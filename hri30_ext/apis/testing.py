@@ -3,14 +3,12 @@
 import contextlib
 import copy
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -21,7 +19,6 @@ from ..datasets.hri30 import find_test_folder
 from ..engine import HRI30Runner, distributed
 from ..engine.data_parallel import use_processes
 from ..errors import HRI30Error, first_cases
-from ..evaluation.analysis import write_analysis
 from ..evaluation.calibration import (
     apply_temperature,
     fit_temperature,
@@ -31,11 +28,10 @@ from ..evaluation.calibration import (
 )
 from ..evaluation.metrics import HRI30Metric
 from ..evaluation.results import Results
-from ..evaluation.writers import FAILED, SUBMISSION, write_results
+from ..evaluation.writers import FAILED, SUBMISSION
 from ..hardware import unwrap
-from ..models.views import clips_at_once, compute_views_once
-from ..report import write_report
-from ..transforms.flip import mirrored_labels
+from ..models.views import TestTimeViews, clips_at_once
+from ..transforms.flip import mirrored_classes, mirrored_labels
 from ..transforms.views import check_num_views
 from ..utils.fileio import check_writable
 from .common import (
@@ -44,9 +40,8 @@ from .common import (
     describe_device,
     drop_pretrained,
     explain_out_of_memory,
+    write_result_folder,
 )
-
-SPLITS = ('val', 'test', 'all')
 
 
 @distributed.explain_lost_peer()
@@ -54,22 +49,21 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
          options: dict | None = None, launcher: str = 'none') -> dict[str, dict]:
     """Tests a checkpoint and writes a result folder for each split.
 
-    Several processes share the clips; the first one writes. ``deterministic=True`` among
-    the options gives the same bytes in any number of them.
+    Several processes share the clips; the first one writes. With ``deterministic=True``
+    among the options, any number of processes gives the same bytes.
 
     Args:
         config (str): Path of the config.
         checkpoint (str): Its weights.
-        split (str): ``val``, ``test``, or ``all``: both, where there are test
-            clips.
+        split (str): ``val``, ``test``, or ``all``: both, if there are test clips.
         out (str, optional): Gets ``val/`` and ``test/``; by default the
             folder of the checkpoint.
         options (dict, optional): As parsed from ``--cfg-options``.
-        launcher (str): ``pytorch`` where this is one of several processes.
+        launcher (str): ``pytorch`` if this is one of several processes.
 
     Returns:
-        dict[str, dict]: Metrics of each split, over the clips that could be read; where
-        some could not, ``num_failed`` is among them.
+        dict[str, dict]: Metrics of each split, over the clips that could be read; if
+        some could not, with their number, ``num_failed``.
 
     Raises:
         HRI30Error: a mistake of the user's.
@@ -82,11 +76,15 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
     splits = ['val', 'test'] if split == 'all' else [split]
     if split == 'all' and find_test_folder(cfg.data_root) is None:
         splits = ['val']
-    metrics = {name: run_split(cfg, name, out / name)[0] for name in splits}
+    tested: dict[str, TestedSplit] = {}
+    temperature = None
+    for name in splits:  # the validation first: it fits the temperature
+        tested[name] = run_split(cfg, name, out / name / 'logs')
+        temperature = distributed.on_main(
+            _write_split, cfg, checkpoint, name, out / name, tested[name], temperature)
     if is_main_process():
-        _analyze(cfg, checkpoint, out, splits)
-        _report(cfg, metrics, out)
-    return metrics
+        _print_summary(cfg, tested, out)
+    return {name: one.metrics for name, one in tested.items()}
 
 
 def prepare(config: str, checkpoint: str, options: dict | None = None,
@@ -94,7 +92,7 @@ def prepare(config: str, checkpoint: str, options: dict | None = None,
     """Reads a config for testing a checkpoint; arguments are those of :func:`test`.
 
     Returns:
-        Config: Without what only training needs.
+        Config: Without the parts that only training needs.
 
     Raises:
         HRI30Error: a mistake of the user's.
@@ -102,49 +100,37 @@ def prepare(config: str, checkpoint: str, options: dict | None = None,
     cfg = load_config(config, options)
     path = Path(checkpoint).expanduser()
     if not path.is_file():
-        raise HRI30Error(f'{checkpoint}: no such checkpoint.\nExpected a .pth file, as '
-                         'tools/train.sh names it when it ends.')
+        raise HRI30Error(f'{checkpoint}: no such checkpoint.\nExpected a .pth file; '
+                         'tools/train.sh names the best one when it ends.')
     cfg.launcher = launcher
     cfg.load_from, cfg.resume = str(path.resolve()), False
     drop_pretrained(cfg)
-    # Nothing is trained: no loop, no optimizer, no hooks for them.
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler',
                 'val_dataloader', 'val_cfg', 'val_evaluator'):
         cfg[key] = None
+    # The checkpoint holds the averaged weights already; and mmengine's early stopping
+    # asserts that there is a training loop.
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', [])
+                        if hook['type'] not in ('EarlyStoppingHook', 'EMAHook')]
     check_environment(cfg)
+    if all(evaluator['type'] != 'HRI30Metric' for evaluator in _evaluators(cfg)):
+        raise HRI30Error('test_evaluator: HRI30Metric is missing; it collects the scores.'
+                         "\nExpected dict(type='HRI30Metric'), alone or in a list.")
     _check_views(cfg)
-    _check_failed_class(cfg)
-    return cfg
-
-
-def _check_failed_class(cfg: Config) -> None:
     name = cfg.get('failed_class')
     if name is not None and name not in cfg.classes:
         raise HRI30Error(f'failed_class={name!r}: is no class.\nExpected one of '
-                         f'{", ".join(cfg.classes)}; or None, for no submission where '
-                         'clips cannot be read.')
-
-
-# ---- Views ------------------------------------------------------------------------------
-
-
-def _sampler(cfg: Config) -> dict:
-    """Returns the step of the test pipeline that chooses frames."""
-    steps = cfg.test_dataloader.dataset.pipeline
-    return next((step for step in steps if 'clip_len' in step), {})
-
-
-def _evaluators(cfg: Config) -> list[dict]:
-    found = cfg.test_evaluator
-    return found if isinstance(found, list) else [found]
+                         f'{", ".join(cfg.classes)}; or None, for no submission if clips '
+                         'cannot be read.')
+    return cfg
 
 
 def _check_views(cfg: Config) -> None:
-    """Refuses views that the config cannot give, before anything is built.
+    """Refuses views that the config cannot provide.
 
     Raises:
-        HRI30Error: no number of views, one that does not reach the pipeline, or a flip
-            that cannot be mapped back.
+        HRI30Error: an invalid number of views, one that does not reach the pipeline, or a
+            flip whose scores cannot be mapped back.
     """
     clips, flip = cfg.get('test_clips', 1), cfg.get('test_flip', False)
     check_num_views(clips)
@@ -157,64 +143,22 @@ def _check_views(cfg: Config) -> None:
             'configs/_base_/datasets/hri30.py.')
     if not isinstance(flip, bool | None):
         raise HRI30Error(f'test_flip={flip!r}: expected True or False.')
-    if not flip:
-        return
-    # What a mirrored clip of such a class shows has no score, so that its own would be
-    # averaged with that of another action.
-    alone = sorted(mirrored_labels(cfg.classes)[1])
+    # A mirrored clip of such a class shows an action that has no score.
+    alone = sorted(mirrored_labels(cfg.classes)[1]) if flip else []
     if alone:
         raise HRI30Error(
             'test_flip=True: classes whose mirror image is no class:\n'
             f'{first_cases([cfg.classes[label] for label in alone])}\nExpected the '
             'other side of each among the classes; set test_flip=False.')
-    others = [evaluator['type'] for evaluator in _evaluators(cfg)
-              if evaluator['type'] != 'HRI30Metric']
-    if others:
-        raise HRI30Error(f'test_flip=True: {", ".join(others)} would not see the average.'
-                         '\nExpected HRI30Metric alone in test_evaluator.')
-    steps = [step.type for step in cfg.test_dataloader.dataset.pipeline]
-    if 'FormatShape' not in steps:
-        raise HRI30Error('test_flip=True: expected FormatShape in the test pipeline, to '
-                         f'flip before it; found {", ".join(steps)}.')
 
 
-def _mirrored(cfg: Config) -> Config:
-    """Returns the config with a test pipeline that flips every clip."""
-    cfg = copy.deepcopy(cfg)
+def _sampler(cfg: Config) -> dict:
+    """Returns the step of the test pipeline that chooses frames."""
     steps = cfg.test_dataloader.dataset.pipeline
-    position = next(i for i, step in enumerate(steps) if step.type == 'FormatShape')
-    steps.insert(position, dict(type='Flip', flip_ratio=1))
-    return cfg
+    return next((step for step in steps if 'clip_len' in step), {})
 
 
-def average_with_mirrored(results: Results, mirrored: Results) -> Results:
-    """Averages the scores of clips with those of their mirror images.
-
-    A model that sees left in a mirrored clip says right of the clip itself.
-
-    Args:
-        results (Results): Of the clips.
-        mirrored (Results): Of the same clips, flipped.
-
-    Returns:
-        Results: Of the clips; the scores are the means. A clip that could not be read once
-        has failed.
-
-    Raises:
-        HRI30Error: other clips or classes.
-    """
-    results, mirrored = (results.without(mirrored.failed),
-                         mirrored.without(results.failed))
-    if (results.videos, results.classes) != (mirrored.videos, mirrored.classes):
-        raise HRI30Error(f'{mirrored.source}: other clips or classes than in '
-                         f'{results.source}.')
-    back_K = np.arange(len(results.classes))
-    for label, other in mirrored_labels(results.classes)[0].items():
-        back_K[label] = other
-    return Results(
-        results.videos, (results.scores_NK + mirrored.scores_NK[:, back_K]) / 2,
-        results.classes, results.labels_N, results.groups_N, results.filenames,
-        results.data, results.failed, source=results.source)
+# ---- A split ----------------------------------------------------------------------------
 
 
 class Stopwatch(Hook):
@@ -229,49 +173,73 @@ class Stopwatch(Hook):
         self.seconds = time.perf_counter() - self._start
 
 
-# ---- A split ----------------------------------------------------------------------------
+@dataclass(frozen=True)
+class TestedSplit:
+    """The outcome of :func:`run_split`.
+
+    Args:
+        metrics (dict): In all processes.
+        results (Results, optional): In the main process.
+        model (nn.Module): The recognizer, without wrapper.
+        seconds (float): From before the first batch to after the last.
+    """
+
+    metrics: dict
+    results: Results | None
+    model: torch.nn.Module
+    seconds: float
 
 
-def run_split(cfg: Config, split: str, out: Path) -> tuple[dict, float]:
-    """Tests one split with the views that the config asks for.
+def run_split(cfg: Config, split: str, logs: Path) -> TestedSplit:
+    """Scores one split, with all views that the config sets, in one pass.
 
     Args:
         cfg (Config): Of :func:`prepare`.
         split (str): ``val`` or ``test``.
-        out (Path): Folder of the results, which are written once, when all views are in.
-
-    Returns:
-        tuple[dict, float]: The metrics, and the seconds from before the first batch to
-        after the last, of all views.
+        logs (Path): Folder of the log.
     """
-    with _alike_everywhere() if cfg.get('deterministic') else contextlib.nullcontext():
-        if not cfg.get('test_flip'):
-            return _test_view(cfg, split, out, out / 'logs')
-        return _test_with_mirrored(cfg, split, out)
+    cfg = copy.deepcopy(cfg)
+    cfg.work_dir = str(logs)
+    loader = cfg.test_dataloader
+    loader.dataset.subset = split
+    if cfg.get('deterministic'):
+        # One clip at a time: the last digits of scores vary with the batch, and the batch
+        # with the number of processes.
+        loader.batch_size = 1
+    views, max_views = cfg.get('test_clips', 1), loader.batch_size
+    loader.batch_size = clips_at_once(max_views, views)
+    for evaluator in _evaluators(cfg):
+        if evaluator['type'] == 'HRI30Metric':
+            evaluator.allow_failed = True
+    cfg.experiment_name = f'{Path(cfg.filename).stem}-{split}'
+    runner = HRI30Runner.from_cfg(cfg)
+    runner.logger.info(f'Testing {split} on {describe_data(cfg)} '
+                       f'with {describe_device()}')
+    stopwatch = Stopwatch()
+    runner.register_hook(stopwatch)
+    model = unwrap(runner.model)
+    if views > 1 or cfg.get('test_flip'):
+        runner.model = TestTimeViews(
+            model, _sampler(cfg)['clip_len'], max_views,
+            mirrored_classes(cfg.classes) if cfg.get('test_flip') else None)
+    one_thread = _one_thread() if cfg.get('deterministic') else contextlib.nullcontext()
+    with one_thread, explain_out_of_memory(cfg, 'test_dataloader'):
+        metrics = runner.test()
+    metric = next(metric for metric in runner.test_evaluator.metrics
+                  if isinstance(metric, HRI30Metric))
+    results = metric.scored and replace(metric.scored,
+                                        data=f'{describe_data(cfg)}, {split}')
+    return TestedSplit(metrics, results, model, stopwatch.seconds)
 
 
-def _test_with_mirrored(cfg: Config, split: str, out: Path) -> tuple[dict, float]:
-    with contextlib.ExitStack() as stack:
-        temporary = out
-        if is_main_process():  # which alone has the scores, and writes
-            out.mkdir(parents=True, exist_ok=True)
-            temporary = Path(stack.enter_context(
-                tempfile.TemporaryDirectory(dir=out, prefix='.views-')))
-        folders = [temporary / name for name in ('clips', 'mirrored')]
-        seconds = [_test_view(view, split, folder, out / 'logs')[1]
-                   for view, folder in zip((cfg, _mirrored(cfg)), folders, strict=True)]
-        if not is_main_process():
-            return {}, sum(seconds)
-        results = average_with_mirrored(*map(Results.load, folders))
-    metrics = HRI30Metric.score(results)
-    write_results(out, results, metrics, submission=split == 'test',
-                  failed_class=cfg.get('failed_class'))
-    return metrics, sum(seconds)
+def _evaluators(cfg: Config) -> list[dict]:
+    found = cfg.test_evaluator
+    return found if isinstance(found, list) else [found]
 
 
 @contextlib.contextmanager
-def _alike_everywhere() -> Iterator[None]:
-    """Computes with one thread: more of them may add in another order."""
+def _one_thread() -> Iterator[None]:
+    """Computes with one thread: several may add in another order."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -280,59 +248,28 @@ def _alike_everywhere() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _test_view(cfg: Config, split: str, out: Path, logs: Path) -> tuple[dict, float]:
-    cfg = copy.deepcopy(cfg)
-    cfg.work_dir = str(logs)
-    loader = cfg.test_dataloader
-    loader.dataset.subset = split
-    if cfg.get('deterministic'):
-        # One clip after the other: scores vary in the last digits with the batch, and that
-        # with the number of processes.
-        loader.batch_size = 1
-    views, at_once = cfg.get('test_clips', 1), loader.batch_size
-    loader.batch_size = clips_at_once(at_once, views)
-    for evaluator in _evaluators(cfg):
-        if evaluator['type'] == 'HRI30Metric':
-            evaluator.update(out_dir=str(out), submission=split == 'test',
-                             data=f'{describe_data(cfg)}, {split}',
-                             failed_class=cfg.get('failed_class'))
-    # Averaged weights are what the checkpoint has; and mmengine's early stopping asserts
-    # that there is a training loop.
-    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', [])
-                        if hook['type'] not in ('EarlyStoppingHook', 'EMAHook')]
-    cfg.experiment_name = f'{Path(cfg.filename).stem}-{split}'
-    runner = HRI30Runner.from_cfg(cfg)
-    runner.logger.info(f'Testing {split} on {describe_data(cfg)} '
-                       f'with {describe_device()}')
-    stopwatch = Stopwatch()
-    runner.register_hook(stopwatch)
-    if views > 1:
-        model = unwrap(runner.model)
-        compute_views_once(model, max_views=at_once, rows=(
-            _sampler(cfg)['clip_len']
-            if isinstance(model, MODELS.get('Recognizer2D')) else 1))
-    with explain_out_of_memory(cfg, 'test_dataloader'):
-        return runner.test(), stopwatch.seconds
+# ---- What is written and printed --------------------------------------------------------
 
 
-def _analyze(cfg: Config, checkpoint: str, out: Path, splits: Sequence[str]) -> None:
-    """Writes ``analysis.json`` and ``report.html`` of each split.
+def _write_split(cfg: Config, checkpoint: str, split: str, folder: Path,
+                 tested: TestedSplit, temperature: float | None) -> float | None:
+    """Writes a result folder; returns the temperature for the splits that follow.
 
-    The temperature is fitted on the validation clips, and kept beside the checkpoint for
-    a test that comes later.
+    The temperature is fitted on the validation clips and saved beside the checkpoint, for
+    a later test.
     """
-    temperature = None
-    for split in splits:  # the validation comes first
-        results = Results.load(out / split)
-        if results.labels_N is not None:
-            try:
-                temperature = (_fit_temperature(checkpoint, results) if split == 'val'
-                               else temperature or load_temperature(checkpoint))
-            except HRI30Error as error:  # the scores are written, and as good without
-                print(f'warning: no calibration: {error}', file=sys.stderr)
-            write_analysis(out / split, results, temperature)
-        if cfg.get('report', True):
-            write_report(out / split, cfg=cfg, checkpoint=checkpoint)
+    results = tested.results
+    if results.labels_N is not None:
+        try:
+            temperature = (_fit_temperature(checkpoint, results) if split == 'val'
+                           else temperature or load_temperature(checkpoint))
+        except HRI30Error as error:  # the scores are as good without
+            print(f'warning: no calibration: {error}', file=sys.stderr)
+    write_result_folder(
+        folder, results, temperature, submission=split == 'test',
+        failed_class=cfg.get('failed_class'), report=cfg.get('report', True), cfg=cfg,
+        checkpoint=checkpoint, model=tested.model)
+    return temperature
 
 
 def _fit_temperature(checkpoint: str, results: Results) -> float:
@@ -345,21 +282,21 @@ def _fit_temperature(checkpoint: str, results: Results) -> float:
     return temperature
 
 
-def _report(cfg: Config, metrics: dict[str, dict], out: Path) -> None:
+def _print_summary(cfg: Config, tested: dict[str, TestedSplit], out: Path) -> None:
     print(f'\nData: {describe_data(cfg)}')
-    for split, values in metrics.items():
-        line = '  '.join(f'{name} {value:.4f}' for name, value in values.items()
+    for split, one in tested.items():
+        line = '  '.join(f'{name} {value:.4f}' for name, value in one.metrics.items()
                          if not name.startswith('num_'))
-        print(f'{split}: {values["num_videos"]} clips  {line or "labels not known"}')
+        print(f'{split}: {one.metrics["num_videos"]} clips  {line or "labels not known"}')
         for file in sorted((out / split).glob('*.*')):
             print(f'  {file}')
-    for split, values in metrics.items():
-        if values.get('num_failed'):
-            print(_describe_failed(cfg, split, Results.load(out / split), out / split))
+    for split, one in tested.items():
+        if one.results.failed:
+            print(_describe_failed(cfg, split, one.results, out / split))
 
 
 def _describe_failed(cfg: Config, split: str, results: Results, folder: Path) -> str:
-    """Names the clips that could not be read, and says what to do."""
+    """Names the clips that could not be read, and what to do."""
     failed = results.failed
     text = (f'\n{split}: {len(failed)} of {len(failed) + len(results.videos)} clips could '
             'not be read:\n')
@@ -367,9 +304,9 @@ def _describe_failed(cfg: Config, split: str, results: Results, folder: Path) ->
                         limit=20)
     text += f'\nAll are marked {FAILED} in {folder / "predictions.csv"}.'
     if split == 'test' and cfg.get('failed_class') is None:
-        text += (f' No {SUBMISSION} was written, which wants a class of every clip.\n'
-                 'Replace the clips and test again, or say which class these get: '
+        text += (f' No {SUBMISSION} was written, because it needs a class for every clip.\n'
+                 'Replace the clips and test again, or choose a class for them: '
                  '--cfg-options failed_class=NAME')
     elif split == 'test':
-        text += f' {SUBMISSION} says {cfg.failed_class} of them.'
+        text += f' {SUBMISSION} has {cfg.failed_class} for them.'
     return text

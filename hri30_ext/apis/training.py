@@ -39,15 +39,15 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
 
     Args:
         config (str): Path of the config.
-        work_dir (str, optional): Where checkpoints and logs go; by default
+        work_dir (str, optional): Folder of checkpoints and logs; by default
             ``work_dirs/<name of the config>`` in the clone.
-        resume (str | bool): A checkpoint to go on from, or True for the last
+        resume (str | bool): A checkpoint to resume from, or True for the last
             one in ``work_dir``.
         options (dict, optional): As parsed from ``--cfg-options``.
-        launcher (str): ``pytorch`` where this is one of several processes.
+        launcher (str): ``pytorch`` if this is one of several processes.
 
     Returns:
-        Path | None: The best checkpoint, or the last where none is best.
+        Path | None: The best checkpoint, or the last if none is best; in the main process.
 
     Raises:
         HRI30Error: a mistake of the user's.
@@ -67,52 +67,53 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
     keep_validation_clips(cfg)
     scaling = scale_learning_rate(cfg)
     runner = HRI30Runner.from_cfg(cfg)
-    distributed.on_main(_keep_config, unresolved, cfg)
+    distributed.on_main(_save_config, unresolved, cfg)
     for sentence in damaged:
-        runner.logger.warning(f'{sentence}. Going on from {cfg.load_from}')
+        runner.logger.warning(f'{sentence}. Resuming from {cfg.load_from}')
     runner.logger.info(f'Training on {describe_data(cfg)} with {describe_device()}')
     if scaling:
         runner.logger.info(scaling)
-    _log_sizes(runner, cfg)
-    distributed.on_main(_check_leaks, runner, cfg)
+    splits = _load_splits(runner)
+    distributed.on_main(_check_leaks, runner, cfg, splits)
     draw_apart(runner.seed)
     with explain_full_disk(cfg.work_dir), explain_out_of_memory(cfg, 'train_dataloader'):
         runner.train()
     if not is_main_process():
         return None
-    return _report(runner, cfg)
+    return _print_summary(runner, cfg)
 
 
 @contextlib.contextmanager
 def explain_full_disk(work_dir: str) -> Iterator[None]:
-    """Ends a training whose disk is full with what there is to go on from.
+    """Turns a full disk into a message that names the checkpoint to resume from.
 
     Args:
-        work_dir (str): Its work folder.
+        work_dir (str): The work folder.
 
     Raises:
-        HRI30Error: the disk was full within: for a checkpoint, the curves, the log or the
-            scalars.
+        HRI30Error: the disk was full in the block: for a checkpoint, the curves, the log
+            or the scalars.
     """
     try:
         yield
     except Exception as error:
         if not ran_out_of_disk(error):
             raise
-        # Logs and scalars are written by others, and name no file.
+        # The writers of logs and scalars name no file.
         text = str(error if isinstance(error, DiskFull) else disk_full(work_dir))
         try:
             saved = f'{find_newest(work_dir)[0]} is whole'
         except HRI30Error:
             saved = 'No checkpoint was saved yet'
-        raise HRI30Error(f'{text}\n{saved}. Make room, or move the work folder to another '
-                         'disk, and go on with the same command and --resume.') from error
+        raise HRI30Error(f'{text}\n{saved}. Free some space, or move the work folder to '
+                         'another disk; then resume with the same command and --resume.'
+                         ) from error
 
 
 def keep_validation_clips(cfg: Config) -> None:
-    """Has the clip cache, where it is on, keep what is read after every epoch.
+    """Lets the clip cache, if it is on, store the validation clips.
 
-    The pipeline is that of a test, which reads each clip once and keeps none.
+    The pipeline is that of a test, which reads each clip once and stores none.
     """
     for step in cfg.val_dataloader.dataset.pipeline:
         if step['type'] == 'ClipInit':
@@ -123,7 +124,7 @@ def _set_resume(cfg: Config, resume: str | bool) -> list[str]:
     """Translates ``--resume`` for mmengine, which takes it from two fields.
 
     Returns:
-        list[str]: Checkpoints that would have come first and are damaged, a sentence each.
+        list[str]: Newer checkpoints that are damaged, a sentence for each.
     """
     if not resume:
         cfg.resume = False
@@ -135,44 +136,45 @@ def _set_resume(cfg: Config, resume: str | bool) -> list[str]:
     return damaged
 
 
-def _keep_config(unresolved: Config, cfg: Config) -> None:
-    """Keeps the config beside the checkpoints, with its options and its references.
+def _save_config(unresolved: Config, cfg: Config) -> None:
+    """Saves the config beside the checkpoints, with its options and its references.
 
-    mmengine has dumped it resolved: there, ``--cfg-options data_root=PATH`` or
-    HRI30_ROOT would change the setting, and no loader.
+    mmengine's own dump is resolved: in it, ``--cfg-options data_root=PATH`` or
+    HRI30_ROOT would change the setting, but no loader.
     """
     with atomic_path(Path(cfg.work_dir) / Path(cfg.filename).name) as temporary:
         unresolved.dump(temporary)
 
 
-def _log_sizes(runner, cfg: Config) -> None:
-    """Says what there is to train on, before the first epoch."""
+def _load_splits(runner) -> dict[str, list[dict]]:
+    """Builds the loops, logs the sizes of the splits and returns their clips."""
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     runner._val_loop = runner.build_val_loop(runner._val_loop)
-    datasets = [loop.dataloader.dataset for loop in (runner.train_loop, runner.val_loop)]
-    for dataset in datasets:
-        groups = sorted({clip['group'] for clip in list_clips(dataset)})
+    splits = {}
+    for loop in (runner.train_loop, runner.val_loop):
+        dataset = loop.dataloader.dataset
+        clips = splits[dataset.subset] = list_clips(dataset)
+        groups = sorted({clip['group'] for clip in clips})
         runner.logger.info(
-            f'{dataset.subset}: {len(dataset)} clips, {len(dataset.classes)} classes, '
+            f'{dataset.subset}: {len(clips)} clips, {len(dataset.classes)} classes, '
             f'groups (SID) {", ".join(map(str, groups))}')
+    return splits
 
 
-def _check_leaks(runner, cfg: Config) -> None:
+def _check_leaks(runner, cfg: Config, splits: dict[str, list[dict]]) -> None:
     """Ends a training on clips that stand in two splits, before the first epoch."""
-    loops = dict(train=runner.train_loop, val=runner.val_loop)
-    splits = {split: list_clips(loop.dataloader.dataset) for split, loop in loops.items()}
     check_leaks({**splits, **load_test_split(cfg)}, cfg, runner.logger.info,
                 runner.logger.warning)
 
 
-def _report(runner, cfg: Config) -> Path:
+def _print_summary(runner, cfg: Config) -> Path:
     info = runner.message_hub.runtime_info
     # One metric to choose by: best_ckpt; several: best_ckpt_NAME.
     best = next((info[key] for key in sorted(info) if key.startswith('best_ckpt')), None)
     checkpoint = Path(best or info.get('last_ckpt') or cfg.load_from)
     score = (f' (validation {cfg.default_hooks.checkpoint.save_best} '
              f'{info["best_score"]:.4f})' if 'best_score' in info else '')
-    # The config as it was trained, with its options, lies beside the checkpoint.
+    # The config as it was trained, with its options.
     config = Path(cfg.work_dir) / Path(cfg.filename).name
     print()
     for hook in runner.hooks:

@@ -1,10 +1,11 @@
-"""What more views of a clip gain at test time, and what they cost."""
+"""What several views of a clip gain at test time, and what they cost."""
 
 import json
 from collections.abc import Sequence
 
 from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..errors import HRI30Error
+from ..evaluation.writers import write_results
 from ..transforms.flip import mirrored_labels
 from ..transforms.views import check_num_views
 from ..utils.fileio import atomic_write_text, check_writable
@@ -24,14 +25,14 @@ def compare_views(config: str, checkpoint: str, out: str, split: str = 'val',
         checkpoint (str): Its weights.
         out (str): Gets ``views.json``, and a result folder ``<clips>[-flip]/<split>/``
             for each row.
-        split (str): ``val``, or ``test`` where its labels are known.
-        clips (Sequence[int]): Numbers of views. One view is always measured, first.
+        split (str): ``val``, or ``test`` if its labels are known.
+        clips (Sequence[int]): Numbers of views. One view is always measured first.
         options (dict, optional): As parsed from ``--cfg-options``.
 
     Returns:
         list[dict]: Rows of ``clips``, ``flip``, ``views``, ``top1`` and ``mean_class`` in
         [0, 1], ``seconds`` a clip, loading included, and ``cost``: seconds relative to
-        one view. No row has a flip where a class has no mirror image.
+        one view. Without rows with a flip if a class has no mirror image.
 
     Raises:
         HRI30Error: a mistake of the user's, or clips without labels.
@@ -48,11 +49,12 @@ def compare_views(config: str, checkpoint: str, out: str, split: str = 'val',
             cfg = prepare(config, checkpoint,
                           {**options, 'test_clips': number, 'test_flip': flip})
             folder = out / f'{number}{"-flip" if flip else ""}' / split
-            metrics, seconds = run_split(cfg, split, folder)
+            tested = run_split(cfg, split, folder / 'logs')
+            metrics = write_results(folder, tested.results)
             if 'top1' not in metrics:
                 raise HRI30Error(f'{cfg.data_root}: the labels of {split} are not known.\n'
-                                 'Expected a split to score; take --split val.')
-            seconds /= metrics['num_videos']
+                                 'Expected a labelled split; use --split val.')
+            seconds = tested.seconds / metrics['num_videos']
             rows.append(dict(
                 clips=number, flip=flip, views=number * (1 + flip), top1=metrics['top1'],
                 mean_class=metrics['mean_class'], seconds=seconds,

@@ -73,7 +73,8 @@ def _load_pickled(filename: str, map_location):
 
 
 def _load_safetensors(filename: str, map_location) -> dict:
-    with safe_open(filename, 'pt', device=str(map_location)) as file:
+    is_device = isinstance(map_location, str | torch.device)
+    with safe_open(filename, 'pt', str(map_location) if is_device else 'cpu') as file:
         record = (file.metadata() or {}).get(META_KEY)
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if record is None:

@@ -83,8 +83,9 @@ class _History:
     def __setstate__(self, state) -> None:
         _require(state.keys() - {'statistics_methods'} == {
             'max_length', '_log_history', '_count_history'}, 'HistoryBuffer')
-        self.real = HistoryBuffer(state['_log_history'].real, state['_count_history'].real,
-                                  state['max_length'])
+        log, count = state['_log_history'], state['_count_history']
+        _require(type(log) is _Array and type(count) is _Array, 'HistoryBuffer')
+        self.real = HistoryBuffer(log.real, count.real, state['max_length'])
 
 
 class _OneCycle:
@@ -97,7 +98,9 @@ def _attribute(owner, name):
         return name
     if owner is _OneCycle and name in _ANNEALINGS:
         return getattr(OneCycleParamScheduler, name)
-    raise HostileContent(f'the attribute {name!r:.40} of {_name(owner)}')
+    # Only of a text: that of nested lists may take forever to write.
+    what = repr(name)[:40] if isinstance(name, str) else type(name).__name__
+    raise HostileContent(f'the attribute {what} of {_name(owner)}')
 
 
 def _reconstruct(kind, shape, code) -> _Array:
@@ -227,8 +230,9 @@ class BoundedUnpickler(Unpickler):
         _require(type(storage) is TypedStorage and len(shape) == len(stride)
                  and all(type(n) is int and n >= 0 for n in (offset, *shape, *stride)),
                  'a tensor')
-        item_size = (dtype if isinstance(dtype, torch.dtype) else storage.dtype).itemsize
-        held, size = storage._untyped_storage.nbytes() // item_size, math.prod(shape)
+        kind = dtype if isinstance(dtype, torch.dtype) else storage.dtype
+        _require(not str(kind).startswith('torch.q'), 'a quantised tensor')
+        held, size = storage._untyped_storage.nbytes() // kind.itemsize, math.prod(shape)
         if size and offset + sum((n - 1) * s for n, s in zip(shape, stride)) >= held:
             raise HostileContent(f'a tensor of {size:,} elements, and {held:,} of them')
         self._spend('elements not stored', max(0, size - held))  # expand() repeats some

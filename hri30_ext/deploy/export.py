@@ -4,22 +4,20 @@ Shapes: N clips, V views of a clip, T frames of a view, H height, W width, K cla
 """
 
 import contextlib
-import copy
-import hashlib
 import importlib.metadata
 import importlib.util
 import json
 import logging
 import os
-import shutil
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import msgspec
 import numpy as np
 import torch
 from mmaction.registry import DATASETS
@@ -27,85 +25,95 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from .. import modules  # noqa: F401  (first: it mends what the others import)
-from ..apis.common import describe_data
-from ..apis.testing import prepare
+from .. import modules  # noqa: F401  (first: it fixes what the others import)
 from ..errors import HRI30Error
 from ..evaluation.calibration import load_temperature
+from ..utils.fileio import sha256_of
+from ..video.decode import read_clip
 from ..video.preprocessing import Preprocessing
-from .runtime.backends import CLIP_STAGE, FRAME_STAGE, WHOLE, Backend
-from .runtime.exported import FORMATS, INFO_NAME, ModelInfo, is_exported, load
+from .runtime.backends import CLIP_STAGE, FRAME_STAGE, WHOLE, Backend, import_runtime
+from .runtime.exported import (
+    FORMATS,
+    INFO_NAME,
+    SUFFIXES,
+    ModelInfo,
+    is_exported,
+    load,
+    read_info,
+)
 from .torch_backend import TorchBackend
 
-#: Training clips that int8 looks at, to know the ranges of values.
+#: Training clips that int8 calibrates the ranges of values on.
 CALIBRATION_CLIPS = 128
 
 #: float32: the largest difference of a class probability, of any clip.
 MAX_DIFFERENCE = 1e-4
 
-#: Others: how far the scores may move, as the mean over clips of half the sum of absolute
-#: differences, in [0, 1]: the share of the probability that is now elsewhere. It is there
-#: for what the count of right clips cannot see: few clips, or a model that is often wrong.
+#: Other precisions: the largest shift of the scores, the mean over clips of half the sum of
+#: absolute differences, in [0, 1]: the share of the probability that has moved. It catches
+#: what the number of correct clips cannot: few clips, or a model that is often wrong.
 MAX_SHIFT = {'fp16': 0.01, 'bf16': 0.05, 'int8': 0.1}
 
 _NEEDED = {'onnx': ('onnx', 'onnxruntime'), 'openvino': ('onnx', 'openvino')}
 _PARITY_NAME = 'parity.json'
 
 
-def export(config: str, checkpoint: str, format: str, precision: str, out: str | Path,
-           options: dict | None = None, device: str = 'cpu',
+def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
+           out: str | Path, data: str, device: str = 'cpu',
            calibration_clips: int = CALIBRATION_CLIPS) -> ModelInfo:
-    """Exports a checkpoint, and compares it with what was trained before it is kept.
+    """Exports a checkpoint, and keeps it only if it agrees with the trained model.
 
     Args:
-        config (str): Path of the config.
-        checkpoint (str): Its weights.
+        cfg (Config): The config, prepared for testing.
+        checkpoint (str | Path): Its weights.
         format (str): ``onnx`` or ``openvino``.
         precision (str): Of this format, in
             :data:`~hri30_ext.deploy.runtime.exported.FORMATS`.
-        out (str | Path): The folder; one that is an exported model is replaced as a whole.
-        options (dict, optional): As parsed from ``--cfg-options``.
-        device (str): Where the trained model runs, to be compared with.
-        calibration_clips (int): For int8: how many training clips, at most.
+        out (str | Path): The folder; an exported model is replaced as a whole.
+        data (str): Names the data, for the record.
+        device (str): Device of the trained model, for the comparison.
+        calibration_clips (int): For int8: number of training clips, at most.
 
     Returns:
-        ModelInfo: What the folder says of itself.
+        ModelInfo: The description of the folder.
 
     Raises:
-        HRI30Error: a mistake of the user's, or scores that differ too much from those of
-            the trained model. Nothing is left behind, and what was there stays.
+        HRI30Error: an invalid argument, or scores that differ too much from those of the
+            trained model. Nothing is written then, and an existing folder stays.
     """
     _check_request(format, precision, calibration_clips)
     out = _check_target(out)
-    cfg = prepare(config, checkpoint, options)
     if cfg.get('test_flip'):
-        raise HRI30Error('test_flip=True: an exported model does not look at the mirrored '
+        raise HRI30Error('test_flip=True: an exported model does not see the mirrored '
                          'clip.\nSet test_flip=False.')
     preprocessing = Preprocessing.from_config(cfg)
-    validation = _dataset(cfg, 'val')
     model = TorchBackend(cfg, checkpoint, device)
     info = ModelInfo(
         classes=tuple(cfg.classes), preprocessing=preprocessing, format=format,
         precision=precision, files={}, hints=dict(FORMATS[format][precision]),
         window_seconds=measure_window_seconds(cfg, preprocessing),
         temperature=load_temperature(checkpoint), versions=_versions(format, precision),
-        source=dict(config=Path(cfg.filename).name, data=describe_data(cfg),
-                    checkpoint_sha256=hashlib.sha256(
-                        Path(checkpoint).expanduser().read_bytes()).hexdigest()))
+        source=dict(config=Path(cfg.filename).name, data=data,
+                    checkpoint_sha256=sha256_of(Path(checkpoint).expanduser())))
     calibration = None
     if precision == 'int8':
-        calibration = _calibration(cfg, calibration_clips)
+        files = [clip['filename'] for clip in list_clips(cfg, 'train')]
+        chosen = np.linspace(0, len(files) - 1, min(calibration_clips, len(files)))
+        # Evenly over the sorted list: of all classes and groups. One view of each.
+        calibration = [read_clip(files[i], preprocessing)[:1] for i in tqdm(
+            np.unique(chosen.round().astype(int)), desc='calibration clips')]
     with _built_beside(out) as folder:
-        files = _write_graphs(model, info, folder, calibration)
-        info = replace(info, files=files)
-        _write_info(folder, info)  # what is compared is the folder, as it will be read
-        parity, clips = _measure_parity(model, load(folder)[1], validation)
-        parity = dict(data=f'{describe_data(cfg)}, val', **parity)
-        info = replace(info, parity=parity)
+        info = msgspec.structs.replace(
+            info, files=_write_graphs(model, info, folder, calibration))
+        _write_info(folder, info)  # the comparison loads the folder
+        parity, per_clip = _measure_parity(model, load(folder)[1], preprocessing,
+                                           list_clips(cfg, 'val'))
+        parity = dict(data=f'{data}, val', **parity)
+        info = msgspec.structs.replace(info, parity=parity)
         print(format_parity(info), file=sys.stderr)
         _check_parity(info)
         _write_info(folder, info)
-        _write_json(folder / _PARITY_NAME, dict(parity, per_clip=clips))
+        _write_json(folder / _PARITY_NAME, dict(parity, per_clip=per_clip))
     return info
 
 
@@ -137,46 +145,32 @@ def _check_target(out: str | Path) -> Path:
     return out
 
 
-# ---- What is known of the model ---------------------------------------------------------
+# ---- The description --------------------------------------------------------------------
 
 
-def _dataset(cfg: Config, subset: str):
-    """Builds a subset whose clips end as frames that are ready for the model."""
-    settings = copy.deepcopy(cfg.test_dataloader.dataset)
-    settings.subset = subset
-    settings.pipeline = [step for step in settings.pipeline
-                         if step.type not in ('FormatShape', 'PackActionInputs')]
+def list_clips(cfg: Config, subset: str) -> list[dict]:
+    """Returns ``filename``, ``label`` and ``video_id`` of the clips of a subset."""
     init_default_scope('mmaction')
-    return DATASETS.build(settings)
-
-
-def _clip(dataset, index: int, preprocessing: Preprocessing) -> np.ndarray:
-    """Reads a clip through the config's own pipeline, (V, T, H, W, C) uint8."""
-    sample = dataset[index]
-    if 'failed' in sample:
-        raise HRI30Error(f'{sample["filename"]}: {sample["failed"]}\nExpected a whole '
-                         'video; replace the clip or move it aside.')
-    images = np.stack(sample['imgs'])
-    return images.reshape(preprocessing.num_views, preprocessing.num_frames,
-                          *images.shape[1:])
+    dataset = DATASETS.build(
+        dict(cfg.test_dataloader.dataset, subset=subset, pipeline=[]))
+    return [dataset.get_data_info(index) for index in range(len(dataset))]
 
 
 def measure_window_seconds(cfg: Config, preprocessing: Preprocessing) -> float | None:
-    """Measures how long a training clip is: the median, from the heads of the files.
+    """Measures the median length of the training clips, from the headers of the files.
 
     Returns:
-        float | None: Seconds, and never less than the sampled frames span; None with a
-        warning where there are no training clips.
+        float | None: Seconds, at least the span of the sampled frames; None with a warning
+        if there are no training clips.
     """
     try:
-        dataset = _dataset(cfg, 'train')
-        lengths = [_seconds(dataset.get_data_info(index)['filename'])
-                   for index in tqdm(range(len(dataset)), desc='lengths of training clips',
-                                     leave=False)]
+        clips = list_clips(cfg, 'train')
     except HRI30Error as error:
         print(f'warning: the length of training clips is not known: {error}\nStreams will '
-              'have to be told what to look at at once.', file=sys.stderr)
+              'need --window-seconds.', file=sys.stderr)
         return None
+    lengths = [_seconds(clip['filename']) for clip in tqdm(
+        clips, desc='lengths of training clips', leave=False)]
     lengths = [length for length in lengths if length]
     if not lengths:
         return None
@@ -191,7 +185,7 @@ def _seconds(filename: str) -> float | None:
                 return float(stream.frames / stream.average_rate)
             return float(stream.duration * stream.time_base)
     except (av.FFmpegError, IndexError, TypeError, OSError):
-        return None  # a broken clip, which training names
+        return None  # a broken clip; training reports it
 
 
 def _versions(format: str, precision: str) -> dict[str, str]:
@@ -205,28 +199,14 @@ def _versions(format: str, precision: str) -> dict[str, str]:
     return versions
 
 
-def _calibration(cfg: Config, count: int) -> list[np.ndarray]:
-    """Reads training clips, evenly over the sorted list: of all classes and groups.
-
-    Returns:
-        list[np.ndarray]: One view of each, (1, T, H, W, C) uint8.
-    """
-    dataset = _dataset(cfg, 'train')
-    preprocessing = Preprocessing.from_config(cfg)
-    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset)))
-                       .round().astype(int))
-    return [_clip(dataset, index, preprocessing)[:1]
-            for index in tqdm(chosen.tolist(), desc='calibration clips')]
-
-
 # ---- Graphs -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Graph:
-    """One part of the model, with inputs that it takes."""
+    """One part of the model, with inputs for it."""
     module: torch.nn.Module
-    example: np.ndarray  # two of what it takes
+    example: np.ndarray  # two inputs
     calibration: Sequence[np.ndarray] | None
 
 
@@ -248,7 +228,7 @@ def _graphs(model: TorchBackend, info: ModelInfo,
 
 
 class _Features(Sequence):
-    """Frame features of clips, computed when asked for: they are ten times as large."""
+    """Frame features of clips, computed on access: they are ten times as large."""
 
     def __init__(self, model: TorchBackend, clips: Sequence[np.ndarray]) -> None:
         self.model, self.clips = model, clips
@@ -264,14 +244,13 @@ def _write_graphs(model: TorchBackend, info: ModelInfo, folder: Path,
                   calibration: Sequence[np.ndarray] | None) -> dict[str, str]:
     """Converts all parts of a model; returns the files' names by part."""
     write = _write_onnx if info.format == 'onnx' else _write_openvino
-    suffix = '.onnx' if info.format == 'onnx' else '.xml'
     files = {}
     for name, graph in tqdm(_graphs(model, info, calibration).items(), desc='graphs'):
-        files[name] = f'{name}{suffix}'
+        files[name] = f'{name}{SUFFIXES[info.format]}'
         graph.module.cpu()
         with torch.no_grad(), warnings.catch_warnings():
-            # Tracing warns of every shape that it reads; the batch is not among them,
-            # which comparing with other batches shows.
+            # Tracing warns of every shape that it reads. The batch is not among them: the
+            # comparison uses several batch sizes.
             warnings.simplefilter('ignore')
             write(graph, info.precision, folder / files[name])
     return files
@@ -279,8 +258,8 @@ def _write_graphs(model: TorchBackend, info: ModelInfo, folder: Path,
 
 def _trace(graph: _Graph, path: Path) -> None:
     """Writes a module as an ONNX graph, for any batch."""
-    # The exporter that traces: the other one wants onnxscript, and fixes the batch where
-    # mmaction2 reshapes by it.
+    # The exporter that traces: the other one needs onnxscript, and fixes the batch size
+    # where mmaction2 reshapes by it.
     torch.onnx.export(
         graph.module, (torch.from_numpy(graph.example), ), str(path), dynamo=False,
         opset_version=17, input_names=['inputs'], output_names=['outputs'],
@@ -297,9 +276,8 @@ def _write_onnx(graph: _Graph, precision: str, path: Path) -> None:
 
 
 def _write_openvino(graph: _Graph, precision: str, path: Path) -> None:
-    import openvino
-    # By way of ONNX, which the runtime reads itself: openvino.convert_model traces as well,
-    # and reports home each time.
+    openvino = import_runtime('openvino')
+    # Through ONNX, which the runtime reads itself.
     traced = path.with_suffix('.onnx')
     _trace(graph, traced)
     converted = openvino.Core().read_model(traced)
@@ -310,12 +288,12 @@ def _write_openvino(graph: _Graph, precision: str, path: Path) -> None:
 
 
 def _quantize(model, clips: Sequence[np.ndarray], feed=lambda array: array):
-    """Quantizes to int8 by the ranges of values that clips give."""
-    os.environ.setdefault('NNCF_CI', '1')  # read on import: reports nothing home
+    """Quantizes to int8 by the ranges of values in clips."""
+    os.environ.setdefault('NNCF_CI', '1')  # read on import: no telemetry
     import nncf
     nncf.set_log_level(logging.ERROR)
     dataset = nncf.Dataset([*range(len(clips))], lambda index: feed(clips[index]))
-    # Its progress bars are no output of a program.
+    # Its progress bars do not belong to the output.
     with contextlib.redirect_stdout(sys.stderr):
         return nncf.quantize(model, dataset, subset_size=len(clips))
 
@@ -324,46 +302,40 @@ def _quantize(model, clips: Sequence[np.ndarray], feed=lambda array: array):
 
 
 def _measure_parity(reference: TorchBackend, exported: Backend,
-                    dataset) -> tuple[dict, list[dict]]:
-    """Compares scores on all clips of a split.
+                    preprocessing: Preprocessing, clips: Sequence[Mapping]
+                    ) -> tuple[dict, list[dict]]:
+    """Compares scores on all clips of a split, read as users read them.
 
     Returns:
-        tuple[dict, list[dict]]: Figures of the whole, and of the two stages where there
-        are such; and the same of each clip.
+        tuple[dict, list[dict]]: Figures of the whole model, and of the two stages if there
+        are any; and the same of each clip.
     """
-    if not len(dataset):
+    if not clips:
         raise HRI30Error('no validation clips to compare the exported model on.\nExpected '
                          'labelled clips; see split in the config.')
-    labels, names, rows = [], [], {'reference': [], WHOLE: [], 'stages': []}
-    for index in tqdm(range(len(dataset)), desc='comparing on validation clips'):
-        sample = dataset[index]
-        labels.append(int(sample['label']))
-        names.append(str(sample['video_id']))
-        frames = np.stack(sample['imgs'])
-        views_VTHWC = frames.reshape(sample['num_clips'], -1, *frames.shape[1:])
+    rows = {'reference': [], WHOLE: [], 'stages': []}
+    for index, clip in enumerate(tqdm(clips, desc='comparing on validation clips')):
+        views_VTHWC = read_clip(clip['filename'], preprocessing)
         rows['reference'].append(reference(views_VTHWC).mean(axis=0))
-        # In every batch another number of clips, as nothing may depend on it.
+        # Batches of different sizes, as nothing may depend on them.
         batch = np.concatenate([views_VTHWC] * (1 + index % 2))
         rows[WHOLE].append(exported(batch).mean(axis=0))
         if exported.splittable:
-            features = exported.frame_features(frames)
-            rows['stages'].append(exported.clip_scores(
-                features.reshape(len(views_VTHWC), -1, *features.shape[1:])).mean(axis=0))
-    labels_N, scores = np.array(labels), {name: np.array(row) for name, row in rows.items()}
-    parity = dict(clips=len(labels), whole=compare(scores['reference'], scores[WHOLE],
-                                                   labels_N))
+            features = np.stack([exported.frame_features(view) for view in views_VTHWC])
+            rows['stages'].append(exported.clip_scores(features).mean(axis=0))
+    labels_N = np.array([int(clip['label']) for clip in clips])
+    scores = {name: np.array(row) for name, row in rows.items()}
+    parity = dict(clips=len(clips), whole=compare(scores['reference'], scores[WHOLE],
+                                                  labels_N))
     if exported.splittable:
         parity['stages'] = compare(scores['reference'], scores['stages'], labels_N)
-    clips = [dict(video=name, label=label,
-                  reference=int(a_K.argmax()), exported=int(b_K.argmax()),
-                  max_difference=_finite(np.abs(a_K - b_K).max()))
-             for name, label, a_K, b_K in zip(names, labels, scores['reference'],
-                                              scores[WHOLE])]
-    return parity, clips
-
-
-def _finite(value) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    differences_N = np.abs(scores['reference'] - scores[WHOLE]).max(axis=1)
+    return parity, [
+        dict(video=str(clip['video_id']), label=int(clip['label']),
+             reference=int(a_K.argmax()), exported=int(b_K.argmax()),
+             max_difference=float(difference) if np.isfinite(difference) else None)
+        for clip, a_K, b_K, difference in zip(clips, scores['reference'], scores[WHOLE],
+                                              differences_N)]
 
 
 def compare(reference_NK: np.ndarray, scores_NK: np.ndarray, labels_N: np.ndarray) -> dict:
@@ -378,7 +350,7 @@ def compare(reference_NK: np.ndarray, scores_NK: np.ndarray, labels_N: np.ndarra
         dict: ``max_difference`` of a probability; ``shift``, the mean over clips of half
         the sum of absolute differences; ``agreement``, the share of clips with the same
         class; ``right`` and ``right_reference``, numbers of clips. The first two are None
-        where scores are no probabilities.
+        if scores are no probabilities.
 
     >>> compare(np.array([[.5, .5], [.1, .9]]), np.array([[.4, .6], [.1, .9]]),
     ...         np.array([0, 1]))['right']
@@ -399,15 +371,15 @@ def compare(reference_NK: np.ndarray, scores_NK: np.ndarray, labels_N: np.ndarra
 
 
 def why_no_parity(figures: Mapping, clips: int, precision: str) -> str | None:
-    """Says what is wrong with an exported model, if anything.
+    """Returns the reason to refuse an exported model, if there is one.
 
     Args:
         figures (Mapping): Of :func:`compare`.
-        clips (int): How many clips were compared.
+        clips (int): Number of clips that were compared.
         precision (str): Of the exported model.
 
     Returns:
-        str | None: What was found, and what is allowed.
+        str | None: The figure, and the limit.
     """
     if figures['max_difference'] is None:
         return 'its scores are no probabilities'
@@ -428,20 +400,18 @@ def why_no_parity(figures: Mapping, clips: int, precision: str) -> str | None:
 
 
 def _check_parity(info: ModelInfo) -> None:
-    for part in ('whole', 'stages'):
-        if part not in info.parity:
-            continue
+    hint = {'fp32': 'This is a bug of a converter: use another format.',
+            'int8': 'Calibrate on more clips, or use bf16 or fp32.'}
+    for part in sorted(info.parity.keys() & {'whole', 'stages'}, reverse=True):
         reason = why_no_parity(info.parity[part], info.parity['clips'], info.precision)
         if reason:
-            hint = {'fp32': 'This is a bug of a converter: take another format.',
-                    'int8': 'Calibrate on more clips, or take bf16 or fp32.'}
             raise HRI30Error(
-                f'{info.format} {info.precision}: not what was trained ({part}): {reason}.'
-                f'\n{hint.get(info.precision, "Take fp32.")} Nothing was written.')
+                f'{info.format} {info.precision}: differs from the trained model ({part}): '
+                f'{reason}.\n{hint.get(info.precision, "Use fp32.")} Nothing was written.')
 
 
 def format_parity(info: ModelInfo) -> str:
-    """Formats how an exported model compares with the trained one, as text."""
+    """Formats the comparison with the trained model as text."""
     lines = [f'{info.format} {info.precision} against the trained model in float32, on '
              f'{info.parity["clips"]} clips: {info.parity["data"]}',
              f'{"":8}{"right":>7}{"trained":>9}{"same class":>12}{"max. difference":>17}'
@@ -462,36 +432,25 @@ def format_parity(info: ModelInfo) -> str:
 
 @contextlib.contextmanager
 def _built_beside(out: Path) -> Iterator[Path]:
-    """Yields a folder that becomes ``out`` if nothing is raised, and is removed if so."""
-    missing = [parent for parent in out.parents if not parent.exists()]
+    """Yields a folder that becomes ``out``, unless an error is raised."""
+    existing = next(parent for parent in out.parents if parent.exists())
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f'.{out.name}-'))
+        with tempfile.TemporaryDirectory(dir=existing, prefix='.export-') as temporary:
+            folder = Path(temporary) / out.name
+            folder.mkdir()  # as public as the umask says; the one around it is private
+            yield folder
+            out.parent.mkdir(parents=True, exist_ok=True)
+            if out.exists():
+                os.replace(out, Path(temporary) / 'before')
+            os.replace(folder, out)
     except OSError as error:
         raise HRI30Error(f'{out}: cannot be written ({error.strerror or error}).\nChoose '
                          'another folder with --out.') from error
-    try:
-        folder = temporary / out.name
-        folder.mkdir()  # as public as the umask says; the one around it is private
-        yield folder
-        if out.exists():
-            os.replace(out, temporary / 'before')
-        os.replace(folder, out)
-    except OSError as error:
-        raise HRI30Error(f'{out}: cannot be written ({error.strerror or error}).\nFree the '
-                         'place or choose another with --out.') from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if not out.exists():
-            for parent in missing:  # the innermost first
-                with contextlib.suppress(OSError):
-                    parent.rmdir()
 
 
 def _write_info(folder: Path, info: ModelInfo) -> None:
-    content = info.to_json()
-    ModelInfo.from_json(json.loads(json.dumps(content)))  # what is written can be read
-    _write_json(folder / INFO_NAME, content)
+    _write_json(folder / INFO_NAME, info.to_json())
+    read_info(folder)  # what is written can be read
 
 
 def _write_json(path: Path, content) -> None:

@@ -1,8 +1,6 @@
 """Predicts clips with an exported model: ``python -m hri30_ext.deploy.run FOLDER CLIP...``.
 
-Wants numpy, OpenCV, and ONNX Runtime or OpenVINO, and nothing else.
-
-Shapes: V views of a clip, T frames of a view, H height, W width, C channels, K classes.
+Needs numpy, av, msgspec, and ONNX Runtime or OpenVINO.
 """
 
 import argparse
@@ -11,22 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from ..apis.recognizer import Prediction, Recognizer
 from ..errors import HRI30Error
-from .runtime.video_io import read_clip
-
-
-def best_classes(scores_K: np.ndarray, classes: Sequence[str],
-                 count: int = 5) -> list[dict]:
-    """Lists the classes with the highest scores, the best first.
-
-    >>> best_classes(np.array([.25, .75]), ['Walking', 'Drilling'], count=1)
-    [{'class': 'Drilling', 'score': 0.75}]
-    """
-    return [{'class': name, 'score': score}
-            for name, score in Prediction(classes, scores_K).top(count)]
+from .runtime.recognizer import ClipRecognizer
 
 
 def predict_files(folder: str | Path, files: Sequence[str | Path],
@@ -34,27 +18,26 @@ def predict_files(folder: str | Path, files: Sequence[str | Path],
     """Predicts video files with an exported model.
 
     Args:
-        folder (str | Path): Of the model.
+        folder (str | Path): The exported folder.
         files (Sequence[str | Path]): The clips.
-        threads (int, optional): Of the CPU; None: one a core.
+        threads (int, optional): CPU threads; None: one a core.
 
     Returns:
         list[dict]: For each clip ``file``, and ``top5``, classes with scores, or ``error``.
 
     Raises:
-        HRI30Error: the folder is no exported model that runs here.
+        HRI30Error: the folder is not an exported model that runs here.
     """
-    recognizer = Recognizer.load(folder, threads)
+    recognizer = ClipRecognizer.load(folder, threads)
     results = []
     for file in files:
         try:
-            views_VTHWC = read_clip(file, recognizer.info.preprocessing)
+            top = recognizer.predict(str(file)).top(5)
         except HRI30Error as error:
             results.append({'file': str(file), 'error': str(error)})
-            continue
-        found = next(recognizer.predict_views([views_VTHWC]))
-        results.append({'file': str(file),
-                        'top5': best_classes(found.scores, found.classes)})
+        else:
+            results.append({'file': str(file), 'top5': [
+                {'class': name, 'score': score} for name, score in top]})
     return results
 
 
@@ -62,16 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program.
 
     Returns:
-        int: 0; 1 where a clip could not be predicted; 2 for another mistake of the user's.
+        int: 0; 1 if a clip could not be predicted; 2 for another user error.
     """
     parser = argparse.ArgumentParser(
-        prog='python -m hri30_ext.deploy.run',
+        prog='python -m hri30_ext.deploy.run', allow_abbrev=False,
         description='Predict clips with an exported model; prints JSON.')
     parser.add_argument('folder', metavar='FOLDER',
                         help='an exported model, of tools/deploy/export.py')
     parser.add_argument('clips', metavar='CLIP', nargs='+', help='a video file')
     parser.add_argument('--threads', type=int, default=None, metavar='N',
-                        help='of the CPU; default: one a core')
+                        help='CPU threads; default: one a core')
     args = parser.parse_args(arguments)
     if args.threads is not None and args.threads < 1:
         parser.error('--threads: expected 1 or more')

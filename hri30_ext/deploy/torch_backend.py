@@ -1,4 +1,4 @@
-"""The trained model itself as a backend: what exported ones are compared with.
+"""The trained model as a backend: the reference of exported ones.
 
 Shapes: N clips, M frames, T frames of a clip, H height, W width, C channels, K classes.
 """
@@ -11,25 +11,24 @@ import torch
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.runner.amp import autocast
 from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model
 from torch import nn
 
-from .. import modules  # noqa: F401  (first: it mends what the others import)
-from ..apis.common import drop_pretrained
+from .. import modules  # noqa: F401  (first: it fixes what the others import)
 from ..engine.runner import explain_other_form, fit_weights
 from ..errors import HRI30Error
 
-# What neither mixes frames nor looks at how many there are.
+# Modules that neither mix frames nor depend on their number.
 _ELEMENTWISE = (nn.BatchNorm3d, nn.ReLU, nn.Identity)
 _WINDOWED = (nn.Conv3d, nn.MaxPool3d, nn.AvgPool3d)
 
 
 class Normalise(nn.Module):
-    """Does what a model's data preprocessor does, from uint8 with the channels last."""
+    """The normalisation of a data preprocessor, from uint8 with channels last."""
 
     def __init__(self, preprocessor: nn.Module) -> None:
         super().__init__()
-        # A preprocessor without mean and std leaves values as they are.
         mean = getattr(preprocessor, 'mean', torch.zeros(3))
         std = getattr(preprocessor, 'std', torch.ones(3))
         self.register_buffer('mean', mean.detach().clone().flatten())
@@ -56,9 +55,9 @@ class Whole(nn.Module):
             x = x_NTHWC.permute(0, 1, 4, 2, 3)  # N, T, C, H, W
         else:
             x = x_NTHWC.permute(0, 4, 1, 2, 3).unsqueeze(1)  # N, one view, C, T, H, W
-        # The recognizers take views of this, which wants the memory in order.
+        # The recognizers call view(), which needs contiguous memory.
         logits_NK = self.recognizer.extract_feat(x.contiguous(), stage='head')[0]
-        return logits_NK.softmax(dim=1)
+        return logits_NK.float().softmax(dim=1)
 
 
 class FrameStage(nn.Module):
@@ -80,7 +79,7 @@ class FrameStage(nn.Module):
 
 
 class ClipStage(nn.Module):
-    """All that follows: (N, T, C, H, W) float32 to class probabilities, (N, K)."""
+    """The other stages: (N, T, C, H, W) float32 to class probabilities, (N, K)."""
 
     def __init__(self, recognizer: nn.Module, stages: int) -> None:
         super().__init__()
@@ -92,11 +91,11 @@ class ClipStage(nn.Module):
     def forward(self, features_NTCHW: torch.Tensor) -> torch.Tensor:
         """Predicts clips from the features of their frames."""
         x_NCTHW = features_NTCHW.permute(0, 2, 1, 3, 4)
-        return self.head(self.stages(x_NCTHW)).softmax(dim=1)
+        return self.head(self.stages(x_NCTHW)).float().softmax(dim=1)
 
 
 def _sees_single_frames(module: nn.Module) -> bool:
-    """Says whether what a module makes of a frame depends on that frame alone."""
+    """Whether the output of a module for a frame depends on that frame alone."""
     for part in module.modules():
         if next(part.children(), None) is not None or isinstance(part, _ELEMENTWISE):
             continue
@@ -140,12 +139,14 @@ def count_frame_stages(recognizer: nn.Module) -> int:
 
 
 class TorchBackend:
-    """A trained model in float32, as :class:`~hri30_ext.deploy.runtime.backends.Backend`.
+    """A trained model as a :class:`~hri30_ext.deploy.runtime.backends.Backend`.
 
     Args:
         cfg (Config): As :func:`~hri30_ext.config.load_config` returns it.
         checkpoint (str | Path): Its weights; all must fit.
-        device (str): Where it runs.
+        device (str): Device of torch.
+        half (bool): Whether it runs under autocast, as testing does with
+            ``test_cfg.fp16``; in float32 otherwise. Probabilities are always float32.
 
     Attributes:
         recognizer (nn.Module): The model of mmaction2, in evaluation mode.
@@ -156,8 +157,9 @@ class TorchBackend:
             probabilities of single clips.
     """
 
-    def __init__(self, cfg: Config, checkpoint: str | Path, device: str = 'cpu') -> None:
-        self.device = torch.device(device)
+    def __init__(self, cfg: Config, checkpoint: str | Path, device: str = 'cpu',
+                 half: bool = False) -> None:
+        self.device, self._half = torch.device(device), half
         self.recognizer = build_recognizer(cfg, checkpoint).to(self.device)
         self.frame_stages = count_frame_stages(self.recognizer)
         self.splittable = self.frame_stages > 0
@@ -170,8 +172,9 @@ class TorchBackend:
     @torch.inference_mode()
     def _run(self, module: nn.Module, array: np.ndarray) -> np.ndarray:
         inputs = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-        # TensorFloat-32 rounds to 10 bits, which is no reference.
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        # TensorFloat-32 rounds to 10 bits, too few for a reference.
+        with torch.backends.cudnn.flags(allow_tf32=False), \
+                autocast(self.device.type, enabled=self._half):
             return module.to(self.device)(inputs).float().cpu().numpy()
 
     def __call__(self, clips_NTHWC: np.ndarray) -> np.ndarray:
@@ -197,15 +200,17 @@ def build_recognizer(cfg: Config, checkpoint: str | Path) -> nn.Module:
         HRI30Error: see :class:`TorchBackend`.
     """
     cfg = copy.deepcopy(cfg)
-    drop_pretrained(cfg)
+    for key in ('pretrained', 'init_cfg'):  # the checkpoint has all weights
+        if cfg.model.backbone.get(key):
+            cfg.model.backbone[key] = None
     average = cfg.model.cls_head.get('average_clips')
     if average != 'prob':
         raise HRI30Error(f'model.cls_head.average_clips={average!r}: its scores are no '
                          "probabilities.\nExpected average_clips='prob'.")
     preprocessor = cfg.model.data_preprocessor
     if preprocessor.get('to_rgb'):
-        raise HRI30Error('model.data_preprocessor.to_rgb=True: for BGR frames, and the '
-                         'pipelines here read RGB.\nLeave it out.')
+        raise HRI30Error('model.data_preprocessor.to_rgb=True: expects BGR frames, and '
+                         'the pipelines here read RGB.\nRemove it.')
     init_default_scope('mmaction')
     model = MODELS.build(cfg.model)
     if not isinstance(model, (MODELS.get('Recognizer2D'), MODELS.get('Recognizer3D'))):

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -24,11 +25,7 @@ class ClipFile(NamedTuple):
     """A file that is read as a clip."""
     path: str  # relative to the root, / between folders
     split: str  # train or test
-
-    @property
-    def stem(self) -> str:
-        """Its name without the extension."""
-        return PurePosixPath(self.path).stem
+    stem: str  # its name without extension; with its folder if several have this name
 
 
 @dataclass
@@ -76,6 +73,12 @@ def read_tree(root: str | Path) -> Tree:
             f'{printable(str(root))}: no clips.\nExpected CIDxx_SIDxx_VIDxx.avi in '
             'train_set/, train/, train/<class id>/ or the folder itself, or videos of any '
             'name in test_set/ or test/.')
+    # As in predictions, test clips of one name have their folder before it.
+    count = Counter(clip.stem for clip in tree.of('test'))
+    for position, clip in enumerate(tree.clips):
+        if clip.split == 'test' and count[clip.stem] > 1:
+            path = PurePosixPath(*PurePosixPath(clip.path).parts[1:])
+            tree.clips[position] = clip._replace(stem=str(path.with_suffix('')))
     tree.clips.sort()
     return tree
 
@@ -134,7 +137,7 @@ def _read_entry(tree: Tree, path: str, split: str, in_root: bool) -> None:
         tree.unusable.add(full.stem)
         tree.report('unreadable', path, mode)
     else:
-        tree.clips.append(ClipFile(path, split))
+        tree.clips.append(ClipFile(path, split, full.stem))
         if not status.st_mode & 0o444:
             tree.report('unreadable', path, f'{mode}: only root can read it')
 

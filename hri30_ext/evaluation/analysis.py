@@ -1,19 +1,17 @@
-"""What stands behind a score: intervals, calibration, and kinds of error.
+"""Analysis of a score: intervals, calibration, and kinds of error.
 
 Shapes: N clips, K classes, U units that are drawn together, R resamples.
 """
 
-import json
 import re
+from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import HRI30Error
 from ..names import HRI30_CLASSES, canonical_name
-from ..utils.fileio import atomic_write_text
 from .calibration import (
     apply_temperature,
     expected_calibration_error,
@@ -52,10 +50,10 @@ class Description(NamedTuple):
 
 
 def describe_class(name: str) -> Description:
-    """Takes a class name apart.
+    """Splits a class name into action, direction and tool.
 
-    Picking up and putting down are one action in two directions. Names of any other form
-    are read as far as their words are known; the rest is the action.
+    Picking up and putting down are one action in two directions. Unknown words of any
+    name belong to the action.
 
     >>> describe_class('MoveDiagonallyBackwardLeftWithDrill')
     Description(action='move', direction='diagonal backward left', tool='drill')
@@ -63,7 +61,7 @@ def describe_class(name: str) -> Description:
     Description(action='handle', direction='down', tool='polisher')
 
     Args:
-        name (str): Such as ``WalkingWithDrill``; words may also be divided by ``_``.
+        name (str): Such as ``WalkingWithDrill``; ``_`` may also separate words.
     """
     action, direction, tool = [], [], []
     words = [word.lower() for word in _WORD.findall(canonical_name(name))]
@@ -80,7 +78,7 @@ def describe_class(name: str) -> Description:
 
 
 def classify_error(true: str, predicted: str) -> str:
-    """Says what a model mistook.
+    """Classifies a mistake by the parts of the class names that differ.
 
     >>> classify_error('Walking', 'WalkingWithDrill')
     'tool'
@@ -94,15 +92,12 @@ def classify_error(true: str, predicted: str) -> str:
         direction), ``direction_and_tool`` (same action), or ``other``.
     """
     a, b = describe_class(true), describe_class(predicted)
-    direction, tool = a.direction != b.direction, a.tool != b.tool
-    if a.action != b.action or not (direction or tool):
-        return 'other'
-    return 'direction_and_tool' if direction and tool else (
-        'direction' if direction else 'tool')
+    parts = [name for name in ('direction', 'tool') if getattr(a, name) != getattr(b, name)]
+    return '_and_'.join(parts) if a.action == b.action and parts else 'other'
 
 
 def resampling_units(groups_N: np.ndarray) -> tuple[str, np.ndarray]:
-    """Decides what is drawn together: clips of a group are near-copies.
+    """Decides which clips are drawn together: those of a group are near-copies.
 
     Args:
         groups_N (np.ndarray): Groups of recordings, -1 where not known, (N, ).
@@ -117,38 +112,37 @@ def resampling_units(groups_N: np.ndarray) -> tuple[str, np.ndarray]:
     return 'clips', np.arange(len(groups_N))
 
 
-def bootstrap(counts_UM: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray],
-              resamples: int, seed: int) -> np.ndarray:
-    """Computes statistics of sums over units that are drawn with replacement.
+def bootstrap(counts_NM: np.ndarray, unit_N: np.ndarray,
+              statistic: Callable[[np.ndarray], np.ndarray], resamples: int = 2000,
+              seed: int = 0) -> np.ndarray:
+    """Estimates 95 % intervals of statistics of sums, over units drawn with replacement.
 
-    What is scored here follows from sums over clips, so a resample is a row of weights
-    and all are one matrix product; scipy.stats.bootstrap would index clips anew for each.
+    All scores here follow from sums over clips, so a resample is a row of weights and all
+    resamples are one matrix product; scipy.stats.bootstrap would index clips for each.
 
     Args:
-        counts_UM (np.ndarray): What is summed, M numbers a unit, (U, M).
+        counts_NM (np.ndarray): What is summed, M numbers for each clip, (N, M).
+        unit_N (np.ndarray): Unit of each clip in [0, U), (N, ).
         statistic (Callable): From sums (R, M) to values (R, ...).
         resamples (int): R.
         seed (int): The same seed draws the same units.
 
     Returns:
-        np.ndarray: The values of all resamples, (R, ...).
+        np.ndarray: Lower and upper percentile, (2, ...).
     """
+    counts_UM = np.zeros((unit_N.max() + 1, counts_NM.shape[1]))
+    np.add.at(counts_UM, unit_N, counts_NM)
     units = len(counts_UM)
     rng = np.random.default_rng(seed)
-    # Some at a time: weights of many clips would fill the memory.
+    # In parts: the weights of many clips would fill the memory.
     step = max(1, 4_000_000 // units)
     values = []
     for start in range(0, resamples, step):
         weights_RU = rng.multinomial(units, np.full(units, 1 / units),
                                      size=min(step, resamples - start))
         values.append(statistic(weights_RU.astype(np.float64) @ counts_UM))
-    return np.concatenate(values)
-
-
-def percentile_interval(values_R: np.ndarray) -> list[float]:
-    """Returns the ends of the central 95 % of values, (R, )."""
     tail = (1 - LEVEL) / 2
-    return [float(end) for end in np.quantile(values_R, [tail, 1 - tail])]
+    return np.quantile(np.concatenate(values), [tail, 1 - tail], axis=0)
 
 
 def _scores_from_counts(counts_RM: np.ndarray) -> np.ndarray:
@@ -175,37 +169,30 @@ def _class_counts(labels_N: np.ndarray, predicted_N: np.ndarray,
 def _intervals(results: Results, resamples: int, seed: int) -> dict:
     unit, unit_N = resampling_units(results.groups_N)
     counts_NM = _class_counts(results.labels_N, results.predicted_N, len(results.classes))
-    counts_UM = np.zeros((unit_N.max() + 1, counts_NM.shape[1]))
-    np.add.at(counts_UM, unit_N, counts_NM)
-    values_R3 = bootstrap(counts_UM, _scores_from_counts, resamples, seed)
-    intervals = map(percentile_interval, values_R3.T)
-    return dict(level=LEVEL, unit=unit, resamples=resamples,
-                **dict(zip(('top1', 'mean_class', 'macro_f1'), intervals, strict=True)))
+    ends_2x3 = bootstrap(counts_NM, unit_N, _scores_from_counts, resamples, seed)
+    return dict(level=LEVEL, unit=unit, resamples=resamples, **dict(zip(
+        ('top1', 'mean_class', 'macro_f1'), ends_2x3.T.tolist(), strict=True)))
 
 
 def _calibration(results: Results, temperature: float | None) -> dict:
-    scores_NK, labels_N = results.scores_NK, results.labels_N
-    scaled_NK = None if temperature is None else apply_temperature(scores_NK, temperature)
-    return dict(
-        ece=expected_calibration_error(scores_NK, labels_N),
-        nll=negative_log_likelihood(scores_NK, labels_N),
-        temperature=temperature,
-        ece_scaled=(None if scaled_NK is None
-                    else expected_calibration_error(scaled_NK, labels_N)),
-        nll_scaled=(None if scaled_NK is None
-                    else negative_log_likelihood(scaled_NK, labels_N)),
-        bins=reliability_bins(scores_NK, labels_N))
+    found = dict(temperature=temperature, ece_scaled=None, nll_scaled=None,
+                 bins=reliability_bins(results.scores_NK, results.labels_N))
+    scaled = {'': results.scores_NK}
+    if temperature is not None:
+        scaled['_scaled'] = apply_temperature(results.scores_NK, temperature)
+    for suffix, scores_NK in scaled.items():
+        found['ece' + suffix] = expected_calibration_error(scores_NK, results.labels_N)
+        found['nll' + suffix] = negative_log_likelihood(scores_NK, results.labels_N)
+    return found
 
 
 def _errors(results: Results) -> dict:
-    counts = dict(clips=len(results.videos), wrong=0, direction=0, tool=0,
-                  direction_and_tool=0, other=0)
-    for label, predicted in zip(results.labels_N, results.predicted_N, strict=True):
-        if label != predicted:
-            counts['wrong'] += 1
-            counts[classify_error(results.classes[label],
-                                  results.classes[predicted])] += 1
-    return counts
+    kinds = Counter(
+        classify_error(results.classes[label], results.classes[predicted])
+        for label, predicted in zip(results.labels_N, results.predicted_N, strict=True)
+        if label != predicted)
+    return dict(clips=len(results.videos), wrong=kinds.total(), **{
+        kind: kinds[kind] for kind in ('direction', 'tool', 'direction_and_tool', 'other')})
 
 
 def _kinds(results: Results) -> list[dict]:
@@ -226,12 +213,9 @@ def _kinds(results: Results) -> list[dict]:
 
 def _groups(results: Results) -> list[dict]:
     right_N = results.predicted_N == results.labels_N
-    table = []
-    for group in np.unique(results.groups_N[results.groups_N >= 0]):
-        inside_N = results.groups_N == group
-        table.append(dict(group=int(group), clips=int(inside_N.sum()),
-                          top1=float(right_N[inside_N].mean())))
-    return table
+    return [dict(group=int(group), clips=int((results.groups_N == group).sum()),
+                 top1=float(right_N[results.groups_N == group].mean()))
+            for group in np.unique(results.groups_N[results.groups_N >= 0])]
 
 
 def analyze(results: Results, temperature: float | None = None, resamples: int = 2000,
@@ -239,13 +223,13 @@ def analyze(results: Results, temperature: float | None = None, resamples: int =
     """Analyses the results of labelled clips.
 
     Intervals are percentiles of a bootstrap over whole groups of recordings where these
-    are known and there are at least two; else over clips, which is too narrow where
+    are known and there are at least two; otherwise over clips, which is too narrow if
     clips are near-copies of each other. With few groups any interval is rough.
 
     Args:
         results (Results): With labels.
-        temperature (float, optional): Fitted on other clips than these, or else the
-            scaled values are better than they will be.
+        temperature (float, optional): Fitted on other clips than these; otherwise the
+            scaled values are too good.
         resamples (int): Of the bootstrap.
         seed (int): Of the bootstrap.
 
@@ -257,8 +241,8 @@ def analyze(results: Results, temperature: float | None = None, resamples: int =
         - ``calibration``: ``ece``, ``nll``, ``temperature``, ``ece_scaled``,
           ``nll_scaled`` (None without a temperature) and ``bins``, see
           :func:`~hri30_ext.evaluation.calibration.reliability_bins`;
-        - ``errors``: ``clips``, ``wrong``, and how many of the wrong ones are each of
-          what :func:`classify_error` names;
+        - ``errors``: ``clips``, ``wrong``, and the number of wrong clips for each return
+          value of :func:`classify_error`;
         - ``kinds``: the paper's kinds of action, with ``name``, ``classes``, ``clips``,
           ``top1`` and ``mean_class`` (None without clips); empty for other classes;
         - ``groups``: ``group``, ``clips`` and ``top1`` of the groups that are known.
@@ -274,18 +258,3 @@ def analyze(results: Results, temperature: float | None = None, resamples: int =
         intervals=_intervals(results, resamples, seed),
         calibration=_calibration(results, temperature), errors=_errors(results),
         kinds=_kinds(results), groups=_groups(results))
-
-
-def write_analysis(folder: str | Path, results: Results,
-                   temperature: float | None = None) -> dict:
-    """Writes ``analysis.json`` into a result folder, whole or not at all.
-
-    Args and raised errors are those of :func:`analyze`.
-
-    Returns:
-        dict: What was written.
-    """
-    analysis = analyze(results, temperature)
-    atomic_write_text(Path(folder) / ANALYSIS,
-                      json.dumps(analysis, indent=2, allow_nan=False) + '\n')
-    return analysis

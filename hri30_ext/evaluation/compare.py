@@ -1,6 +1,6 @@
 """Comparing two models on the same clips.
 
-Shapes: N clips, K classes, U units that are drawn together, R resamples.
+Shapes: N clips, K classes, R resamples.
 """
 
 import json
@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from ..errors import HRI30Error, first_cases
 from ..utils.fileio import atomic_write_text
-from .analysis import LEVEL, bootstrap, percentile_interval, resampling_units
+from .analysis import LEVEL, bootstrap, resampling_units
 from .results import Results
 
 
@@ -23,45 +23,46 @@ def check_same_clips(results: Sequence[Results]) -> list[Results]:
         results (Sequence[Results]): At least one; all are compared with the first.
 
     Returns:
-        list[Results]: Of the clips that all have scores of: a clip that could not be read
-        for one of them has failed for all.
+        list[Results]: Restricted to the clips that all of them could read.
 
     Raises:
         HRI30Error: names the differences and their number.
     """
     failed = {video: reason for one in results for video, reason in one.failed.items()}
     results = [one.without(failed) for one in results]
-    first = results[0]
     for other in results[1:]:
-        pair = f'{first.source} and {other.source}'
-        if first.classes != other.classes:
-            wrong = [f'class {i}: {a!r} and {b!r}' for i, (a, b)
-                     in enumerate(zip(first.classes, other.classes), 1) if a != b]
-            if len(first.classes) != len(other.classes):
-                wrong.append(f'{len(first.classes)} and {len(other.classes)} classes')
-            raise HRI30Error(f'{pair}: other classes:\n{first_cases(wrong)}\nExpected '
-                             'models of the same classes, in one order.')
-        a, b = ({*one.videos, *one.failed} for one in (first, other))
-        if a != b:
-            wrong = ([f'{video}: only in {first.source}' for video in sorted(a - b)]
-                     + [f'{video}: only in {other.source}' for video in sorted(b - a)])
-            raise HRI30Error(f'{pair}: {len(wrong)} clips are not in both:\n'
-                             f'{first_cases(wrong)}\nExpected results of the same split of '
-                             'the same data.')
-        if (first.labels_N is None) != (other.labels_N is None):
-            unlabelled = first if first.labels_N is None else other
-            raise HRI30Error(f'{pair}: {unlabelled.source} has no labels, and the other '
-                             'has.\nExpected both of the same data; test again.')
-        if first.labels_N is not None:
-            wrong = [f'{video}: {first.classes[a]} and {other.classes[b]}'
-                     for video, a, b in zip(first.videos, first.labels_N, other.labels_N,
-                                            strict=True) if a != b]
-            if wrong:
-                raise HRI30Error(f'{pair}: the labels of {len(wrong)} clips differ:\n'
-                                 f'{first_cases(wrong)}\nExpected results of the same '
-                                 'data.')
-        merge_groups(first, other)
+        _check_pair(results[0], other)
     return results
+
+
+def _check_pair(first: Results, other: Results) -> None:
+    pair = f'{first.source} and {other.source}'
+    if first.classes != other.classes:
+        wrong = [f'class {i}: {a!r} and {b!r}' for i, (a, b)
+                 in enumerate(zip(first.classes, other.classes), 1) if a != b]
+        if len(first.classes) != len(other.classes):
+            wrong.append(f'{len(first.classes)} and {len(other.classes)} classes')
+        raise HRI30Error(f'{pair}: other classes:\n{first_cases(wrong)}\nExpected '
+                         'models of the same classes, in one order.')
+    a, b = ({*one.videos, *one.failed} for one in (first, other))
+    wrong = [f'{video}: only in {(first if video in a else other).source}'
+             for video in [*sorted(a - b), *sorted(b - a)]]
+    if wrong:
+        raise HRI30Error(f'{pair}: {len(wrong)} clips are not in both:\n'
+                         f'{first_cases(wrong)}\nExpected results of the same split of '
+                         'the same data.')
+    if (first.labels_N is None) != (other.labels_N is None):
+        unlabelled = first if first.labels_N is None else other
+        raise HRI30Error(f'{pair}: only {unlabelled.source} has no labels.\nExpected both '
+                         'of the same data; test again.')
+    if first.labels_N is not None:
+        wrong = [f'{video}: {first.classes[a]} and {other.classes[b]}'
+                 for video, a, b in zip(first.videos, first.labels_N, other.labels_N,
+                                        strict=True) if a != b]
+        if wrong:
+            raise HRI30Error(f'{pair}: the labels of {len(wrong)} clips differ:\n'
+                             f'{first_cases(wrong)}\nExpected results of the same data.')
+    merge_groups(first, other)
 
 
 def merge_groups(first: Results, other: Results) -> np.ndarray:
@@ -84,10 +85,10 @@ def merge_groups(first: Results, other: Results) -> np.ndarray:
 def compare(a: Results, b: Results, resamples: int = 2000, seed: int = 0) -> dict:
     """Compares the top-1 accuracies of two models, clip by clip.
 
-    McNemar's exact test asks whether clips that only one of them has right are shared out
-    like coin tosses: a two-sided binomial test. It takes clips for independent, which
-    clips of a group are not; the interval, a bootstrap over whole groups where they are
-    known, makes no such claim. Exchanging the models changes signs and sides alone.
+    McNemar's exact test asks whether the clips that only one of them has right are divided
+    like coin tosses: a two-sided binomial test. It assumes independent clips, which clips
+    of a group are not; the interval, a bootstrap over whole groups where they are known,
+    makes no such assumption. Exchanging the models changes signs and sides only.
 
     Args:
         a (Results): With labels.
@@ -100,8 +101,8 @@ def compare(a: Results, b: Results, resamples: int = 2000, seed: int = 0) -> dic
         ``top1``), ``difference`` (b minus a) with its ``interval`` (``level``, ``unit``,
         ``resamples``, ``low``, ``high``), ``mcnemar`` (``only_a`` and ``only_b``, the
         clips that only one has right, and ``p_value``), and ``flips``: for each class
-        where they differ, ``class``, ``clips``, ``only_a`` and ``only_b``. Where one of
-        them could not read some clips, which are left out, ``failed``, their number.
+        where they differ, ``class``, ``clips``, ``only_a`` and ``only_b``. If one of them
+        could not read some clips, which are left out, ``failed``, their number.
 
     Raises:
         HRI30Error: no labels, or other clips, classes or labels.
@@ -111,25 +112,21 @@ def compare(a: Results, b: Results, resamples: int = 2000, seed: int = 0) -> dic
         raise HRI30Error(f'{a.source}: no labelled clips.\nExpected results of the '
                          'validation, or of test clips with '
                          'annotations/test_set_labels.csv.')
-    right_a_N = a.predicted_N == a.labels_N
-    right_b_N = b.predicted_N == b.labels_N
+    right_a_N, right_b_N = (one.predicted_N == one.labels_N for one in (a, b))
     only_a_N, only_b_N = right_a_N & ~right_b_N, right_b_N & ~right_a_N
     unit, unit_N = resampling_units(merge_groups(a, b))
     change_N = right_b_N.astype(np.float64) - right_a_N
-    counts_U2 = np.stack([np.bincount(unit_N, change_N), np.bincount(unit_N)], axis=1)
-    low, high = percentile_interval(bootstrap(
-        counts_U2, lambda sums_R2: sums_R2[:, 0] / sums_R2[:, 1], resamples, seed))
+    low, high = bootstrap(
+        np.stack([change_N, np.ones(len(change_N))], axis=1), unit_N,
+        lambda sums_R2: sums_R2[:, 0] / sums_R2[:, 1], resamples, seed).tolist()
     only_a, only_b = int(only_a_N.sum()), int(only_b_N.sum())
-    flips = []
-    for label, name in enumerate(a.classes):
-        inside_N = a.labels_N == label
-        row = {'class': name, 'clips': int(inside_N.sum()),
-               'only_a': int(only_a_N[inside_N].sum()),
-               'only_b': int(only_b_N[inside_N].sum())}
-        if row['only_a'] or row['only_b']:
-            flips.append(row)
+    clips_K, only_a_K, only_b_K = (
+        np.bincount(a.labels_N[chosen_N], minlength=len(a.classes)).tolist()
+        for chosen_N in (slice(None), only_a_N, only_b_N))
+    flips = [{'class': name, 'clips': clips, 'only_a': in_a, 'only_b': in_b}
+             for name, clips, in_a, in_b in zip(a.classes, clips_K, only_a_K, only_b_K,
+                                                strict=True) if in_a or in_b]
     flips.sort(key=lambda row: -(row['only_a'] + row['only_b']))
-    discordant = only_a + only_b
     left_out = dict(failed=len(a.failed)) if a.failed else {}
     return dict(
         data=a.data, clips=len(a.videos), **left_out,
@@ -138,12 +135,12 @@ def compare(a: Results, b: Results, resamples: int = 2000, seed: int = 0) -> dic
         difference=float(change_N.mean()),
         interval=dict(level=LEVEL, unit=unit, resamples=resamples, low=low, high=high),
         mcnemar=dict(only_a=only_a, only_b=only_b, p_value=(
-            float(binomtest(only_a, discordant).pvalue) if discordant else 1.0)),
+            float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0)),
         flips=flips)
 
 
 def format_comparison(comparison: dict) -> str:
-    """Lays the values of :func:`compare` out for reading."""
+    """Formats the values of :func:`compare` as text."""
     a, b, interval = comparison['a'], comparison['b'], comparison['interval']
     mcnemar, flips = comparison['mcnemar'], comparison['flips']
     p = mcnemar['p_value']
@@ -159,7 +156,7 @@ def format_comparison(comparison: dict) -> str:
         f'{p_value} (McNemar, exact two-sided binomial test, as if clips '
         'were independent)']
     if 'failed' in comparison:
-        lines.insert(1, f'{comparison["failed"]} clips more could not be read for A or B, '
+        lines.insert(1, f'{comparison["failed"]} more clips could not be read for A or B, '
                         'and are left out')
     if flips:
         width = max(len('class'), *(len(row['class']) for row in flips))
@@ -176,7 +173,7 @@ def compare_folders(a: str | Path, b: str | Path,
     Args:
         a (str | Path): Of ``tools/test.sh``, with labels.
         b (str | Path): Of the same clips.
-        json_file (str | Path, optional): Gets the values.
+        json_file (str | Path, optional): Where to write the values.
 
     Returns:
         str: A text to print.

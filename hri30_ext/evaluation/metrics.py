@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from mmaction.evaluation import top_k_accuracy
@@ -9,64 +11,58 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from sklearn.metrics import (
     balanced_accuracy_score,
-    log_loss,
+    confusion_matrix,
     precision_recall_fscore_support,
 )
 
 from ..errors import HRI30Error, first_cases
+from .calibration import negative_log_likelihood
 from .results import Results
-from .writers import write_results
 
 
 @METRICS.register_module()
 class HRI30Metric(BaseMetric):
-    """Scores a split and, where asked to, writes its result folder.
+    """Scores a split.
+
+    Clips that could not be read have no score: the figures are over the others.
 
     Args:
-        out_dir (str, optional): Folder of the results; None writes nothing.
-        submission (bool): Whether to write ``test_set_labels.csv``.
-        data (str): What the clips are, for titles: a score without its data
-            means nothing.
-        failed_class (str, optional): What the submission says of clips that could not be
-            read; without it, there is no submission where there are such clips.
+        allow_failed (bool): Whether a split without any readable clip has empty metrics
+            instead of being an error.
+
+    Attributes:
+        scored (Results): The results of the last evaluation, in the main process.
 
     Raises:
-        HRI30Error: no clip could be read, and no result folder is asked for that would
-            say so.
+        HRI30Error: no clip could be read.
     """
 
     default_prefix = None
 
-    def __init__(self, out_dir: str | None = None, submission: bool = False,
-                 data: str = '', failed_class: str | None = None,
-                 collect_device: str = 'gpu') -> None:
+    def __init__(self, allow_failed: bool = False, collect_device: str = 'gpu') -> None:
         # mmengine's 'cpu' goes through files in a folder that all processes must share; its
         # 'gpu' through the network, for gloo as well.
         super().__init__(collect_device=collect_device)
-        self.out_dir = out_dir
-        self.submission = submission
-        self.data = data
-        self.failed_class = failed_class
+        self.allow_failed = allow_failed
+        self.scored: Results | None = None
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Collects names, scores (K, ), labels and groups of a batch.
-
-        What a model says of a clip that could not be read, and came blank, is no score.
-        """
+        """Collects names, scores (K, ), labels and groups of a batch."""
         for sample in data_samples:
             label = sample.get('gt_label')
+            filename = sample.get('filename', '')
             self.results.append(dict(
-                video=sample['video_id'],
+                video=sample['video_id'] + Path(filename).suffix,
                 scores=sample['pred_score'].float().cpu().numpy(),
                 label=-1 if label is None else int(label),
                 group=int(sample.get('group', -1)),
-                filename=sample.get('filename', ''), failed=sample.get('failed')))
+                filename=filename, failed=sample.get('failed')))
 
     def compute_metrics(self, results: list[dict]) -> dict:
-        """Scores what is labelled, and writes."""
+        """Scores the clips that could be read; see :meth:`score`."""
         failed = {one['video']: one['failed'] for one in results if one['failed']}
         scored = [one for one in results if not one['failed']]
-        if not scored and not self.out_dir:
+        if not scored and not self.allow_failed:
             raise HRI30Error(
                 f'none of the {len(failed)} clips could be read:\n'
                 + first_cases(f'{video}: {reason}' for video, reason in failed.items())
@@ -77,23 +73,19 @@ class HRI30Metric(BaseMetric):
             return [one[name] for one in scored]
 
         labels, classes = column('label'), self.dataset_meta['classes']
-        results = Results(
+        self.scored = Results(
             column('video'), np.reshape(column('scores'), (len(scored), len(classes))),
             classes, labels if labels and min(labels) >= 0 else None, column('group'),
-            column('filename'), self.data, failed)
-        metrics = self.score(results)
-        if self.out_dir:
-            write_results(self.out_dir, results, metrics, submission=self.submission,
-                          failed_class=self.failed_class)
-        return metrics
+            column('filename'), failed=failed)
+        return self.score(self.scored)
 
     @classmethod
     def score(cls, results: Results) -> dict:
-        """Computes the metrics of results, over the clips that have scores.
+        """Computes the metrics of the clips that have scores.
 
         Returns:
-            dict: What :meth:`calculate` returns; ``num_videos`` alone where labels are not
-            known. Where clips could not be read, their number, ``num_failed``.
+            dict: What :meth:`calculate` returns, or ``num_videos`` alone where labels are
+            not known; and ``num_failed``, if some clips could not be read.
         """
         metrics = (dict(num_videos=len(results.videos)) if results.labels_N is None
                    else cls.calculate(results.scores_NK, results.labels_N))
@@ -130,10 +122,32 @@ class HRI30Metric(BaseMetric):
             # Fewer predicted than true classes is what early epochs look like.
             warnings.simplefilter('ignore', UserWarning)
             mean_class = balanced_accuracy_score(labels_N, predicted_N)
-        probabilities_NK = scores_NK.astype(np.float64)
-        probabilities_NK /= probabilities_NK.sum(axis=1, keepdims=True)
-        loss = log_loss(labels_N, probabilities_NK, labels=np.arange(num_classes))
         return dict(
             top1=float(top1), top5=float(top5), mean_class=float(mean_class),
             macro_precision=float(precision), macro_recall=float(recall),
-            macro_f1=float(f1), loss=float(loss), num_videos=len(labels_N))
+            macro_f1=float(f1), loss=negative_log_likelihood(scores_NK, labels_N),
+            num_videos=len(labels_N))
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Figures of each class.
+
+    Args:
+        precision_K, recall_K, f1_K (np.ndarray): In [0, 1]; 0 where undefined, (K, ).
+        clips_K (np.ndarray): Number of clips, (K, ).
+        matrix_KK (np.ndarray): Confusion matrix: counts, true classes in rows, (K, K).
+    """
+
+    precision_K: np.ndarray
+    recall_K: np.ndarray
+    f1_K: np.ndarray
+    clips_K: np.ndarray
+    matrix_KK: np.ndarray
+
+    @classmethod
+    def of(cls, results: Results) -> 'ClassScores':
+        """Computes the figures of labelled results."""
+        pair, labels = (results.labels_N, results.predicted_N), range(len(results.classes))
+        return cls(*precision_recall_fscore_support(*pair, labels=labels, zero_division=0),
+                   confusion_matrix(*pair, labels=labels))

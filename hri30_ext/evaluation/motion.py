@@ -1,9 +1,11 @@
-"""Whether predictions follow the motion: clips that run backwards."""
+"""Clips that run backwards: whether predictions follow the motion."""
 
 import re
 from collections.abc import Sequence
 
 import numpy as np
+
+from .results import Results
 
 _OPPOSITES = (('Forward', 'Backward'), ('Left', 'Right'), ('PickUp', 'PutDown'))
 
@@ -19,7 +21,7 @@ def opposite_class(name: str, classes: Sequence[str]) -> str | None:
         classes (Sequence[str]): All class names.
 
     Returns:
-        str | None: None for classes without a direction in time, or where the
+        str | None: None for classes without a direction in time, or if the
         opposite is not among the classes.
     """
     swapped = {word: other for pair in _OPPOSITES
@@ -27,31 +29,36 @@ def opposite_class(name: str, classes: Sequence[str]) -> str | None:
     opposite = re.sub('|'.join(swapped), lambda match: swapped[match[0]], name)
     if opposite == name:
         return None
-    # The released names say 'Backwards' where they say 'Forward'.
+    # The released names pair 'Backwards' with 'Forward'.
     forms = (opposite, opposite.replace('Backward', 'Backwards', 1),
              opposite.replace('Forwards', 'Forward'))
     return next((form for form in forms if form in classes), None)
 
 
-def count_opposites(labels_N: np.ndarray, predicted_N: np.ndarray,
-                    classes: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+def count_opposites(results: Results) -> dict[str, tuple[int, int, int]]:
     """Counts what is predicted for clips that run backwards.
 
     Args:
-        labels_N (np.ndarray): Labels of the clips as recorded, shape (N, ).
-        predicted_N (np.ndarray): Predicted labels of the reversed clips, (N, ).
-        classes (Sequence[str]): Class names.
+        results (Results): Of the reversed clips, with the labels of the clips as recorded.
 
     Returns:
-        dict: For each class with an opposite: clips given the opposite class,
-        clips given their own, all clips.
+        dict: For each class with an opposite: number of clips that get the opposite
+        class, that get their own, and of all clips.
     """
     counts = {}
-    for label, name in enumerate(classes):
-        opposite = opposite_class(name, classes)
-        if opposite is None:
-            continue
-        predicted = predicted_N[labels_N == label]
-        counts[name] = (int((predicted == list(classes).index(opposite)).sum()),
-                        int((predicted == label).sum()), len(predicted))
+    for label, name in enumerate(results.classes):
+        opposite = opposite_class(name, results.classes)
+        if opposite is not None:
+            predicted = results.predicted_N[results.labels_N == label]
+            counts[name] = (int((predicted == results.classes.index(opposite)).sum()),
+                            int((predicted == label).sum()), len(predicted))
     return counts
+
+
+def format_opposites(results: Results) -> str:
+    """Formats the counts of :func:`count_opposites` as a table with a sum."""
+    counts = count_opposites(results)
+    counts['all'] = np.sum(list(counts.values()), axis=0) if counts else (0, 0, 0)
+    return '\n'.join([f'{"class":42} opposite  own  clips', *(
+        f'{name:42} {opposite:8} {own:4} {clips:6}'
+        for name, (opposite, own, clips) in counts.items())])

@@ -1,12 +1,13 @@
-"""What a model says of the clips of a split: the one object that analyses read."""
+"""The scores of a split's clips: the one object that analyses read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from ..errors import HRI30Error, first_cases
+from ..names import VIDEO_SUFFIXES
 from ..utils.fileio import atomic_path
 from ..utils.reading import read_arrays
 
@@ -16,27 +17,28 @@ SCORES = 'scores.npz'
 
 @dataclass(frozen=True)
 class Results:
-    """Scores of a split's clips, sorted by video id.
+    """Scores of a split's clips, sorted by video.
 
     Shapes: N clips, K classes.
 
     Args:
-        videos (Sequence[str]): Video ids, each once.
+        videos (Sequence[str]): Names of the files with their endings, each once; files of
+            one name in two folders keep the folder, as in ``a/clip1.avi``.
         scores_NK (np.ndarray): Class probabilities, float32, (N, K).
         classes (Sequence[str]): Class names.
         labels_N (np.ndarray, optional): True labels in [0, K), int64, (N, ); None
-            where they are not known.
+            if they are not known.
         groups_N (np.ndarray, optional): Groups of recordings (SID), int64, (N, ); -1
-            where not known, as for test clips. None: not known of any.
-        filenames (Sequence[str], optional): Where each clip lay when it was tested;
+            where not known, as for test clips. None: all unknown.
+        filenames (Sequence[str], optional): Path of each clip when it was tested;
             empty where not known.
-        data (str): What the clips are, for titles: a score without its data means
-            nothing.
+        data (str): What the clips are, for titles.
         failed (Mapping[str, str]): Clips that could not be read, which are not among
-            ``videos``: the reason by video id.
+            ``videos``: the reason by video.
+        source (str): Where the results come from, for messages.
 
     Raises:
-        HRI30Error: lengths that disagree, a video that stands twice, scores that are
+        HRI30Error: lengths that disagree, a video that occurs twice, scores that are
             not finite, or labels out of range.
     """
 
@@ -48,44 +50,39 @@ class Results:
     filenames: Sequence[str] | None = None
     data: str = ''
     failed: Mapping[str, str] = field(default_factory=dict)
-    #: For messages: where they come from.
     source: str = field(default='results', compare=False)
 
     def __post_init__(self) -> None:
-        count = len(self.videos)
-        order = sorted(range(count), key=lambda i: self.videos[i])
+        videos, classes = list(map(str, self.videos)), list(map(str, self.classes))
+        count = len(videos)
+        order = sorted(range(count), key=videos.__getitem__)
 
-        def put(name, value):
-            object.__setattr__(self, name, value)
+        def sort(name, values):
+            if len(values) != count:
+                raise HRI30Error(f'{self.source}: {len(values)} {name} of {count} videos.')
+            return [values[i] for i in order]
 
-        def sort(name, value):
-            if len(value) != count:
-                raise HRI30Error(f'{self.source}: {len(value)} {name} of {count} videos.')
-            return [value[i] for i in order]
-
-        put('classes', list(map(str, self.classes)))
         scores_NK = np.asarray(self.scores_NK, np.float32)
-        if scores_NK.shape != (count, len(self.classes)):
+        if scores_NK.shape != (count, len(classes)):
             raise HRI30Error(f'{self.source}: scores of shape {scores_NK.shape}, expected '
-                             f'({count}, {len(self.classes)}), clips by classes.')
+                             f'({count}, {len(classes)}), clips by classes.')
         if not np.isfinite(scores_NK).all():
             raise HRI30Error(f'{self.source}: some scores are not finite numbers.')
-        put('scores_NK', scores_NK[order])
-        if self.labels_N is not None:
-            labels_N = np.array(sort('labels', self.labels_N), np.int64)
-            last = len(self.classes) - 1
+        labels_N = self.labels_N
+        if labels_N is not None:
+            labels_N = np.array(sort('labels', labels_N), np.int64)
+            last = len(classes) - 1
             if count and not 0 <= labels_N.min() <= labels_N.max() <= last:
                 raise HRI30Error(f'{self.source}: labels {labels_N.min()} to '
                                  f'{labels_N.max()}, expected 0 to {last}.')
-            put('labels_N', labels_N)
         groups = [-1] * count if self.groups_N is None else self.groups_N
-        put('groups_N', np.array(sort('groups', groups), np.int64))
-        put('filenames', list(map(str, sort('filenames', self.filenames or [''] * count))))
-        put('videos', [str(self.videos[i]) for i in order])
-        put('failed', {str(video): str(self.failed[video]) for video in
-                       sorted(self.failed)})
+        vars(self).update(
+            videos=sort('videos', videos), scores_NK=scores_NK[order], classes=classes,
+            labels_N=labels_N, groups_N=np.array(sort('groups', groups), np.int64),
+            filenames=list(map(str, sort('filenames', self.filenames or [''] * count))),
+            failed={str(video): str(self.failed[video]) for video in sorted(self.failed)})
         twice = sorted({a for a, b in zip(self.videos, self.videos[1:]) if a == b}
-                       | self.failed.keys() & set(self.videos))
+                       | self.failed.keys() & set(videos))
         if twice:
             raise HRI30Error(f'{self.source}: videos that are there twice:\n'
                              f'{first_cases(twice)}')
@@ -95,12 +92,22 @@ class Results:
         """The class with the highest score, int64, (N, )."""
         return self.scores_NK.argmax(axis=1)
 
+    @staticmethod
+    def video_id(video: str) -> str:
+        """Returns the name of a video without its ending, as a submission has it.
+
+        >>> Results.video_id('testvideo001.avi')
+        'testvideo001'
+        """
+        suffix = PurePosixPath(video).suffix
+        return video.removesuffix(suffix) if suffix.lower() in VIDEO_SUFFIXES else video
+
     def without(self, failed: Mapping[str, str]) -> 'Results':
-        """Returns them with scores taken away.
+        """Returns the results with some clips turned into failed ones.
 
         Args:
-            failed (Mapping[str, str]): The reason by video id; a clip that has no score
-                here keeps its own, and one that is not here is left out.
+            failed (Mapping[str, str]): The reason by video; a clip that has failed already
+                keeps its own reason, and an unknown clip is ignored.
         """
         kept = [i for i, video in enumerate(self.videos) if video not in failed]
         if len(kept) == len(self.videos):
@@ -142,21 +149,25 @@ class Results:
             inner = sorted(str(file.parent) for file in path.parent.glob(f'*/{SCORES}'))
             raise HRI30Error(f'{path}: no such file.\nExpected a result folder of '
                              'tools/test.sh' + (f', such as {inner[0]}.' if inner else '.'))
-        found = read_arrays(path, 'the scores of tools/test.sh; test again to write them '
-                            'anew')
+        found = read_arrays(path, 'the scores of tools/test.sh; test again to replace them')
         try:
+            videos = found['videos'].tolist()
+            filenames = (found['filenames'].tolist() if 'filenames' in found
+                         else [''] * len(videos))
+            # Version 0.4 dropped the ending of a file.
+            endings = [PurePosixPath(name).suffix for name in filenames]
+            videos = [video.removesuffix(ending) + ending
+                      for video, ending in zip(videos, endings, strict=True)]
             results = cls(
-                found['videos'].tolist(), found['scores'], found['classes'].tolist(),
-                found.get('labels'), found.get('groups'),
-                found['filenames'].tolist() if 'filenames' in found else None,
+                videos, found['scores'], found['classes'].tolist(), found.get('labels'),
+                found.get('groups'), filenames,
                 str(found.get('data', '')),
                 dict(zip(found['failed_videos'].tolist(), found['failed_reasons'].tolist(),
                          strict=True)) if 'failed_videos' in found else {},
                 source=str(path))
         except (ValueError, TypeError, KeyError) as error:
             raise HRI30Error(f'{path}: not the scores of tools/test.sh '
-                             f'({str(error)[:200]}).\nTest again to write it anew.'
-                             ) from error
+                             f'({str(error)[:200]}).\nTest again to replace it.') from error
         if need_labels and results.labels_N is None:
             raise HRI30Error(f'{path}: its clips have no labels.\nExpected results of the '
                              'validation, or of test clips with '

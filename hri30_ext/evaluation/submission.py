@@ -1,10 +1,11 @@
 """Checking a submission before it is handed in."""
 
 import csv
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ..datasets.hri30 import load_test_clips
 from ..errors import HRI30Error, first_cases
@@ -17,30 +18,29 @@ _MAX_BYTES = 128 << 20  # two million rows
 
 @dataclass
 class Findings:
-    """What is wrong with a submission, each with its cases.
+    """Problems of a submission, each with its cases.
 
     Args:
         errors (dict[str, list[str]]): What makes a scorer fail or count wrongly.
-        warnings (dict[str, list[str]]): What is odd, and may be meant.
+        warnings (dict[str, list[str]]): What is unusual, and may be intended.
         rows (int): How many rows were read.
     """
 
-    errors: dict[str, list[str]] = field(default_factory=dict)
-    warnings: dict[str, list[str]] = field(default_factory=dict)
+    errors: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    warnings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     rows: int = 0
-
-    def error(self, what: str, case: str) -> None:
-        """Notes a case of an error."""
-        self.errors.setdefault(what, []).append(case)
-
-    def warning(self, what: str, case: str) -> None:
-        """Notes a case of a warning."""
-        self.warnings.setdefault(what, []).append(case)
 
     @property
     def status(self) -> int:
-        """0 without findings, 1 with warnings alone, 2 with errors."""
+        """0 without findings, 1 with warnings only, 2 with errors."""
         return 2 if self.errors else 1 if self.warnings else 0
+
+
+class _Row(NamedTuple):
+    line: int
+    video: str
+    name: str
+    class_id: str
 
 
 def read_spellings(root: str | Path) -> list[str]:
@@ -50,7 +50,7 @@ def read_spellings(root: str | Path) -> list[str]:
         root (str | Path): The data folder.
 
     Returns:
-        list[str]: The name of class id ``i`` at ``i - 1``; HRI30's as released where there
+        list[str]: The name of class id ``i`` at ``i - 1``; HRI30's as released if there
         is no ``annotations/train_set_labels.csv``.
 
     Raises:
@@ -68,8 +68,8 @@ def read_spellings(root: str | Path) -> list[str]:
             class_id, name = int(row[2]), row[1].strip()
             if names.setdefault(class_id, name) != name:
                 raise HRI30Error(f'{path}: class {class_id} is {names[class_id]!r:.90} and '
-                                 f'{name!r:.90}.\nExpected one name a class; mend the '
-                                 'file.')
+                                 f'{name!r:.90}.\nExpected one name for each class; '
+                                 'correct the file.')
     if all(i <= len(released) and canonical_name(name) == HRI30_CLASSES[i - 1]
            for i, name in names.items()):
         # HRI30, or a part of it.
@@ -93,7 +93,7 @@ def check_submission(path: str | Path, root: str | Path) -> Findings:
         root (str | Path): The data folder, with its test clips.
 
     Returns:
-        Findings: With the numbers of lines.
+        Findings: With line numbers.
 
     Raises:
         HRI30Error: no such file, no test clips, or a training file that is wrong.
@@ -116,173 +116,157 @@ def check_submission(path: str | Path, root: str | Path) -> Findings:
         rows = _read_rows(text, findings)
         findings.rows = len(rows)
         _check_videos(rows, videos, findings)
-        _check_classes(rows, names, findings)
+        if rows:
+            _check_classes(rows, names, findings)
     return findings
 
 
 def _decode(content: bytes, findings: Findings) -> str | None:
-    """Returns the text; None where there is none."""
+    """Returns the text; None if it is not one."""
+    errors, warnings = findings.errors, findings.warnings
     if not content.strip():
-        findings.error('The file is empty', 'expected a row a test clip')
+        errors['The file is empty'] = ['expected a row for each test clip']
         return None
     if b'\0' in content:
-        findings.error('Not a text file', 'it holds zero bytes, as binary files and UTF-16 '
-                       'do; expected UTF-8')
+        errors['Not a text file'] = ['it contains zero bytes, as binary files and UTF-16 '
+                                     'do; expected UTF-8']
         return None
     try:
         text = content.decode('utf-8')
     except UnicodeDecodeError as error:
         line = content.count(b'\n', 0, error.start) + 1
-        findings.error('Not a text file in UTF-8', f'line {line}: byte '
-                       f'0x{content[error.start]:02x}')
+        errors['Not a text file in UTF-8'] = [
+            f'line {line}: byte 0x{content[error.start]:02x}']
         return None
     if text.startswith(_BOM):
-        findings.error('A byte order mark, which becomes part of the first video id',
-                       'line 1; save as UTF-8 without it')
+        errors['A byte order mark, which becomes part of the first video id'] = [
+            'line 1; save as UTF-8 without it']
     if '\r' in text:
-        findings.warning('Line ends of Windows; the released file has LF',
-                         f'line {text.count(chr(10), 0, text.index(chr(13))) + 1}')
+        line = text.count('\n', 0, text.index('\r')) + 1
+        warnings['Line ends of Windows; the released file has LF'] = [f'line {line}']
     if not text.endswith('\n'):
-        findings.warning('The last line does not end', f'line {text.count(chr(10)) + 1}')
+        line = text.count('\n') + 1
+        warnings['The last line does not end'] = [f'line {line}']
     return text.removeprefix(_BOM).replace('\r\n', '\n').replace('\r', '\n')
 
 
-def _read_rows(text: str, findings: Findings) -> list[tuple[int, str, str, str]]:
-    """Returns number of line, video id, class name and class id of what is a row."""
-    rows = []
+def _read_rows(text: str, findings: Findings) -> list[_Row]:
+    """Returns the lines that are rows."""
+    errors, rows = findings.errors, []
     for number, line in enumerate(text.removesuffix('\n').split('\n'), start=1):
         if not line.strip():
-            findings.warning('Empty lines', f'line {number}')
+            findings.warnings['Empty lines'].append(f'line {number}')
             continue
+        case = f'line {number}: {_show(line)}'
         if '"' in line:
-            findings.error('Quotes; the released file has none', f'line {number}: '
-                           f'{_show(line)}')
+            errors['Quotes; the released file has none'].append(case)
         parts = line.replace('"', '').split(',')
         fields = [part.strip() for part in parts]
         if len(fields) != 3:
-            findings.error('Not video_id,class_name,class_id', f'line {number}: '
-                           f'{_show(line)} has {len(fields)} columns')
+            errors['Not video_id,class_name,class_id'].append(
+                f'{case} has {len(fields)} columns')
             continue
         if parts != fields:
-            findings.error('Spaces around a column', f'line {number}: {_show(line)}')
+            errors['Spaces around a column'].append(case)
         if number == 1 and not any(character.isdigit() for character in fields[2]):
-            findings.error('A header; the released file has none', f'line 1: {_show(line)}')
-            continue
-        rows.append((number, *fields))
+            errors['A header; the released file has none'].append(case)
+        else:
+            rows.append(_Row(number, *fields))
     return rows
 
 
 def _show(text: str) -> str:
-    """Shortens what a file holds and makes it safe to print."""
+    """Shortens a text of the file and makes it safe to print."""
     return repr(text[:80] + ('...' if len(text) > 80 else ''))
 
 
-def _check_videos(rows: Sequence[tuple], videos: Sequence[str],
-                  findings: Findings) -> None:
-    known = set(videos)
-    first: dict[str, int] = {}
-    order = []
-    for number, video, _, _ in rows:
+def _check_videos(rows: Sequence[_Row], videos: Sequence[str], findings: Findings) -> None:
+    errors, known = findings.errors, set(videos)
+    first: dict[str, int] = {}  # line by video, in the order of the file
+    for line, video, _, _ in rows:
+        case = f'line {line}: {_show(video)}'
         if video.lower().endswith(VIDEO_SUFFIXES) and video not in known:
-            findings.error('Video ids with an ending; the released file has none',
-                           f'line {number}: {_show(video)}')
+            errors['Video ids with an ending; the released file has none'].append(case)
             video = video[:video.rindex('.')]
-        if video in first:
-            findings.error('Clips that stand there twice', f'line {number}: '
-                           f'{_show(video)}, as in line {first[video]}')
-            continue
-        first[video] = number
-        order.append(video)
-    for video in order:
+        if first.setdefault(video, line) != line:
+            errors['Clips that stand there twice'].append(
+                f'line {line}: {_show(video)}, as in line {first[video]}')
+    for video, line in first.items():
         if video not in known:
-            findings.error('Rows without a test clip', f'line {first[video]}: '
-                           f'{_show(video)}')
-    for video in videos:
-        if video not in first:
-            findings.error('Test clips without a row', video)
-    present = [video for video in order if video in known]
+            errors['Rows without a test clip'].append(f'line {line}: {_show(video)}')
+    if missing := [video for video in videos if video not in first]:
+        errors['Test clips without a row'] = missing
+    present = [video for video in first if video in known]
     wanted = [video for video in videos if video in first]
-    if present != wanted:
-        video, expected = next((a, b) for a, b in zip(present, wanted, strict=True)
-                               if a != b)
-        findings.warning('Rows that are not sorted by name', f'line {first[video]}: '
-                         f'{video}, where {expected} comes in order')
+    for video, expected in zip(present, wanted, strict=True):
+        if video != expected:
+            findings.warnings['Rows that are not sorted by name'] = [
+                f'line {first[video]}: {video}, where {expected} comes in order']
+            break
 
 
-def _check_classes(rows: Sequence[tuple], names: Sequence[str],
-                   findings: Findings) -> None:
+def _check_classes(rows: Sequence[_Row], names: Sequence[str], findings: Findings) -> None:
+    errors = findings.errors
     ids = {name: i for i, name in enumerate(names, 1)}
-    sorted_ids = {name: i for i, name in enumerate(sorted(names), 1)}
     spellings = {_plain(name): name for name in names}
-    contradictions = []
+    contradictions = []  # line, name, and an id that is not its own
     counts: Counter = Counter()
-    for number, _, name, class_id in rows:
-        if name not in ids:
-            # What the training file calls it, where that can be told.
-            spelling = spellings.get(_plain(name))
-            if spelling is None:
-                findings.error('Unknown class names', f'line {number}: {_show(name)}')
-            else:
-                findings.error('Names that the training file spells otherwise',
-                               _describe_spelling(number, name, spelling))
-            name = spelling
+    for line, _, found, class_id in rows:
+        name = found if found in ids else spellings.get(_plain(found))
+        if name is None:
+            errors['Unknown class names'].append(f'line {line}: {_show(found)}')
+        elif name != found:
+            case = f'line {line}: {_show(found)}, there {name}'
+            if name == released_name(canonical_name(found)) != canonical_name(found):
+                case += ' (with three l)'
+            errors['Names that the training file spells otherwise'].append(case)
         if not _is_id(class_id) or int(class_id) > len(names) or class_id[0] == '0':
-            findings.error(f'Class ids other than 1 to {len(names)}',
-                           f'line {number}: {_show(class_id)}')
+            errors[f'Class ids other than 1 to {len(names)}'].append(
+                f'line {line}: {_show(class_id)}')
             if class_id != '0':
                 continue
-        if name is None:
-            continue
-        counts[name] += 1
-        if int(class_id) != ids[name]:
-            contradictions.append((number, name, int(class_id)))
-    _explain_contradictions(contradictions, counts, ids, sorted_ids, findings)
-    if rows:
-        for name in names:
-            if not counts[name]:
-                findings.warning('Classes that are never predicted', f'{ids[name]} {name}')
+        if name is not None:
+            counts[name] += 1
+            if int(class_id) != ids[name]:
+                contradictions.append((line, name, int(class_id)))
+    _explain_contradictions(contradictions, counts.total(), ids, findings)
+    if never := [f'{i} {name}' for name, i in ids.items() if not counts[name]]:
+        findings.warnings['Classes that are never predicted'] = never
 
 
 def _plain(name: str) -> str:
-    """A form in which spellings of one name are alike."""
+    """Returns a form that is the same for all spellings of a name."""
     return ''.join(filter(str.isalnum, canonical_name(name))).lower()
 
 
-def _describe_spelling(number: int, name: str, spelling: str) -> str:
-    case = f'line {number}: {_show(name)}, there {spelling}'
-    if spelling == released_name(canonical_name(name)) != canonical_name(name):
-        case += ' (with three l)'
-    return case
-
-
-def _explain_contradictions(contradictions: Sequence[tuple[int, str, int]],
-                            counts: Mapping[str, int], ids: Mapping[str, int],
-                            sorted_ids: Mapping[str, int], findings: Findings) -> None:
-    """Notes ids that are not their names', with the mistake behind them where it shows."""
-    from_zero = len(contradictions) == sum(counts.values()) and all(
+def _explain_contradictions(contradictions: Sequence[tuple[int, str, int]], rows: int,
+                            ids: dict[str, int], findings: Findings) -> None:
+    """Reports ids that do not belong to their names, with the likely mistake."""
+    sorted_ids = {name: i for i, name in enumerate(sorted(ids), 1)}
+    from_zero = len(contradictions) == rows and all(
         class_id == ids[name] - 1 for _, name, class_id in contradictions)
     swapped = [f'{ids[name]} is {name}' for name in ids if ids[name] != sorted_ids[name]]
-    for number, name, class_id in contradictions:
+    for line, name, class_id in contradictions:
+        what = 'Class ids that are not those of their names'
         if from_zero:
             what = 'Class ids that count from 0; the released ones count from 1'
         elif class_id == sorted_ids[name]:
             what = ('Class ids are swapped: they number the classes in alphabetical order, '
                     'which the\n  released file does not; there '
                     + ', '.join(swapped[:4] + ['...'] * (len(swapped) > 4))
-                    + '.\n  If the names are right, mend the ids')
-        else:
-            what = 'Class ids that are not those of their names'
-        findings.error(what, f'line {number}: {name} has id {class_id}, expected '
-                       f'{ids[name]}')
+                    + '.\n  If the names are right, correct the ids')
+        findings.errors[what].append(
+            f'line {line}: {name} has id {class_id}, expected {ids[name]}')
 
 
 def format_findings(findings: Findings, path: str | Path) -> str:
-    """Lays findings out for reading: first cases and numbers."""
+    """Formats findings as text: first cases and numbers."""
     lines = []
     for word, group in (('error', findings.errors), ('warning', findings.warnings)):
         for what, cases in group.items():
             count = f' ({len(cases)})' if len(cases) > 1 else ''
             lines += [f'{word}: {what}{count}:', first_cases(cases)]
-    verdict = ('nothing to mend', 'no errors; look at the warnings', 'not ready to hand in')
+    verdict = ('nothing to correct', 'no errors; look at the warnings',
+               'not ready to hand in')
     lines.append(f'{path}: {findings.rows} rows, {verdict[findings.status]}.')
     return '\n'.join(lines)

@@ -1,78 +1,108 @@
-"""Views of a clip that are the same frames go through the network once.
+"""One pass over all test-time views of a clip.
 
 Shapes: N clips, V views of a clip, U of them different, T frames of a view, K classes.
 """
 
-import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
+from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
+from mmengine.registry import MODEL_WRAPPERS
 
 from ..errors import HRI30Error
 
 
-def compute_views_once(model: torch.nn.Module, rows: int, max_views: int) -> None:
-    """Makes ``test_step`` of a recognizer compute each different view of a clip once.
+@MODEL_WRAPPERS.register_module()
+class TestTimeViews(torch.nn.Module):
+    """Averages a recognizer's probabilities over views of a clip and their mirror images.
 
-    Views are compared by their pixels, before they are normalised or moved to the device.
-    Each that is new goes through the network as a clip of its own, so that a 2D recognizer
-    reads the frames of one view in order; its probabilities count as often as the view
-    occurs. The views of all clips of a batch are computed together, ``max_views`` at once
-    at most: batches are full where clips have few different views, and the memory does not
-    grow with the number of views.
+    Each different view goes through the network once, as a clip of its own, so that a 2D
+    recognizer reads the frames of one view in order; its probabilities count as often as
+    the view occurs. The views of all clips of a batch are computed together, at most
+    ``max_views`` at a time: batches are full where clips have few different views, and the
+    memory does not grow with the number of views.
 
     The result is the mean of the views' probabilities, as mmaction2 computes it with
     ``average_clips='prob'``.
 
     Args:
-        model (torch.nn.Module): A recognizer, not wrapped; it is changed.
-        rows (int): What ``inputs`` of a view has along its first axis: 1 for 3D recognizers
-            (V, C, T, H, W), T for 2D ones (V * T, C, H, W).
-        max_views (int): Views that the network takes at once, such as the batch size.
+        module (nn.Module): A recognizer without wrapper.
+        num_frames (int): T. Needed for 2D recognizers, whose inputs are (V * T, C, H, W);
+            those of 3D recognizers are (V, C, T, H, W).
+        max_views (int): Views that the network takes at a time, such as the batch size.
+        mirrored_K (Sequence[int], optional): The class that a mirrored clip of each class
+            shows, (K, ). If given, every view is also computed mirrored.
 
     Raises:
-        HRI30Error: ``inputs`` cannot be divided into views, or a head that does not
-            average probabilities.
+        HRI30Error: a head that does not average probabilities. In ``test_step``: inputs
+            that cannot be divided into views.
 
     Example:
-        >>> compute_views_once(unwrap(runner.model), rows=1, max_views=cfg.batch_size)
+        >>> runner.model = TestTimeViews(model, 8, max_views=16)  # doctest: +SKIP
     """
-    how = getattr(getattr(model, 'cls_head', None), 'average_clips', 'prob')
-    if how != 'prob':
-        raise HRI30Error(f'average_clips={how!r}: views are averaged as probabilities.\n'
-                         "Expected average_clips='prob' in the config's cls_head.")
-    plain_step = model.test_step
 
-    def test_step(data: dict) -> list[ActionDataSample]:
-        views, counts_N = [], []
-        for clip in data['inputs']:
-            different, counts_U = unique_views(clip, rows)
-            views += different
-            counts_N.append(counts_U)
-        scores = []  # (K, ) for each different view of all clips
-        for chunk in _chunks(views, max_views):
-            samples = plain_step(dict(
+    __test__ = False  # the name is no pytest class
+
+    def __init__(self, module: torch.nn.Module, num_frames: int, max_views: int,
+                 mirrored_K: Sequence[int] | None = None) -> None:
+        super().__init__()
+        average = getattr(getattr(module, 'cls_head', None), 'average_clips', 'prob')
+        if average != 'prob':
+            raise HRI30Error(f'average_clips={average!r}: views are averaged as '
+                             "probabilities.\nExpected average_clips='prob' in cls_head.")
+        self.module = module
+        self.rows = num_frames if isinstance(module, MODELS.get('Recognizer2D')) else 1
+        self.max_views = max_views
+        self.mirrored_K = None if mirrored_K is None else list(mirrored_K)
+
+    def test_step(self, data: dict) -> list[ActionDataSample]:
+        """Predicts the clips of a batch.
+
+        Args:
+            data (dict): ``inputs``, N uint8 tensors as described for ``num_frames``, and
+                ``data_samples``, N.
+
+        Returns:
+            list[ActionDataSample]: With ``pred_score``, (K, ) float32, and ``pred_label``.
+        """
+        clips = [unique_views(clip, self.rows) for clip in data['inputs']]
+        views = [view for views, _ in clips for view in views]
+        scores = self._score(views).split([len(views) for views, _ in clips])
+        scores_NK = [_average(*clip) for clip in zip(scores, (n for _, n in clips),
+                                                     strict=True)]
+        if self.mirrored_K is not None:
+            mirrored = self._score([view.flip(-1) for view in views]).split(
+                [len(views) for views, _ in clips])
+            scores_NK = [
+                (score_K + _average(scores_UK, counts)[self.mirrored_K]) / 2
+                for score_K, scores_UK, (_, counts) in zip(scores_NK, mirrored, clips,
+                                                           strict=True)]
+        return [sample.to(score_K.device).set_pred_score(score_K)
+                .set_pred_label(score_K.argmax(-1, keepdim=True))
+                for sample, score_K in zip(data['data_samples'], scores_NK, strict=True)]
+
+    def _score(self, views: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Computes the probabilities of single views, (number of views, K) float32."""
+        scores = []
+        for chunk in _chunks(views, self.max_views):
+            samples = self.module.test_step(dict(
                 inputs=chunk, data_samples=[ActionDataSample() for _ in chunk]))
             scores += [sample.pred_score for sample in samples]
-        lengths_N = list(map(len, counts_N))
-        scores_NUK = torch.stack(scores).split(lengths_N)
-        return [_average(*clip) for clip in zip(data['data_samples'], scores_NUK, counts_N,
-                                                strict=True)]
-
-    model.test_step = test_step
+        return torch.stack(scores)
 
 
 def unique_views(clip: torch.Tensor, rows: int) -> tuple[list[torch.Tensor], list[int]]:
-    """Finds the different views of a clip.
+    """Finds the different views of a clip by their pixels.
 
     Args:
         clip (torch.Tensor): View by view, (V * rows, ...), on the CPU.
-        rows (int): Of a view along the first axis.
+        rows (int): Length of a view along the first axis.
 
     Returns:
         tuple[list[torch.Tensor], list[int]]: The U different views, (rows, ...) each, in
-        the order in which they come, and how often each occurs.
+        order of first occurrence, and how often each occurs.
 
     Raises:
         HRI30Error: the first axis is no multiple of ``rows``.
@@ -81,47 +111,36 @@ def unique_views(clip: torch.Tensor, rows: int) -> tuple[list[torch.Tensor], lis
         raise HRI30Error(f'inputs of shape {tuple(clip.shape)}: expected views of {rows} '
                          'rows each, one after the other.\nIs num_clips a multiple of '
                          'test_clips in the test pipeline?')
-    found: dict[int, list[int]] = {}  # by checksum: which of the views have it
-    views: list[torch.Tensor] = []
-    counts: list[int] = []
-    for view in clip.contiguous().split(rows):
-        same = found.setdefault(zlib.crc32(view.numpy()), [])
-        # A checksum finds candidates; the pixels decide.
-        known = next((i for i in same if torch.equal(views[i], view)), None)
-        if known is None:
-            same.append(len(views))
-            views.append(view)
-            counts.append(1)
-        else:
-            counts[known] += 1
-    return views, counts
+    views = clip.split(rows)
+    if len(views) == 1:
+        return list(views), [1]
+    pixels = [view.numpy().tobytes() for view in views]
+    return list(dict(zip(pixels, views)).values()), list(Counter(pixels).values())
 
 
 def _chunks(views: Sequence, most: int) -> Iterator[Sequence]:
-    """Divides into as few parts of at most ``most`` as can be, of about equal length."""
+    """Divides into as few parts of at most ``most`` as possible, of about equal length."""
     parts = -(-len(views) // most)
     for i in range(parts):
         yield views[i * len(views) // parts:(i + 1) * len(views) // parts]
 
 
-def _average(sample: ActionDataSample, scores_UK: torch.Tensor,
-             counts_U: Sequence[int]) -> ActionDataSample:
-    """Returns a sample with the mean over all views, the repeated ones included."""
+def _average(scores_UK: torch.Tensor, counts_U: Sequence[int]) -> torch.Tensor:
+    """Returns the mean over all views, the repeated ones included, (K, )."""
     weights_U = scores_UK.new_tensor(counts_U) / sum(counts_U)
-    score_K = weights_U @ scores_UK
-    sample = sample.to(score_K.device)
-    return sample.set_pred_score(score_K).set_pred_label(score_K.argmax(-1, keepdim=True))
+    # No matrix product: autocast would compute it in bfloat16.
+    return (weights_U[:, None] * scores_UK).sum(dim=0)
 
 
 def clips_at_once(batch_size: int, views: int) -> int:
-    """Says how many clips of several views a loader reads at once.
+    """Returns how many clips of several views a loader reads at once.
 
-    Twice as many views as the network takes: some are the same, and its batches are still
-    full.
+    That is twice as many views as the network takes: some of them are equal, and the
+    network's batches are still full.
 
     Args:
-        batch_size (int): Views that the network takes at once.
-        views (int): V, the same ones included.
+        batch_size (int): Views that the network takes at a time.
+        views (int): V, equal ones included.
 
     Returns:
         int: 1 or more; ``batch_size`` for single views.

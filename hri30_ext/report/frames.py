@@ -3,10 +3,12 @@
 import base64
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
 from ..errors import HRI30Error
@@ -17,86 +19,83 @@ SHOWN = 8
 _WIDTH = 176  # pixels of a frame on the page
 
 
-def choose_frames(filename: str, total: int, cfg: Config | None) -> np.ndarray:
-    """Chooses the frames to show: those that testing samples.
+class ShownClip(NamedTuple):
+    """A clip as it was tested.
+
+    Args:
+        frames_THWC (np.ndarray): RGB frames that the model sees, uint8; of several views,
+            those of the first.
+        size (tuple[int, int]): Width and height to show them at, in pixels: in the aspect
+            ratio of the clip, unless the frames are crops.
+        sample (dict, optional): The input of the model, for Grad-CAM.
+    """
+
+    frames_THWC: np.ndarray
+    size: tuple[int, int]
+    sample: dict | None = None
+
+
+def read_clip(filename: str, label: int, cfg: Config | None = None) -> ShownClip:
+    """Reads a clip through the test pipeline.
 
     Args:
         filename (str): The clip.
-        total (int): Its frames.
-        cfg (Config, optional): Its ``test_pipeline`` says how clips are sampled; without
-            it, the middles of equal segments are shown, as by the default pipeline.
-
-    Returns:
-        np.ndarray: Indices in [0, total), int64, (``SHOWN``, ) or fewer, evenly from
-        what is sampled; of several views, from the first.
-    """
-    indices = None
-    if cfg is not None:
-        indices = _sampled(filename, total, cfg)
-    if indices is None:
-        indices = ((np.arange(SHOWN) + .5) * total / SHOWN).astype(np.int64)
-    shown = np.unique(np.linspace(0, len(indices) - 1, SHOWN).round().astype(np.int64))
-    return np.clip(np.asarray(indices, np.int64)[shown], 0, total - 1)
-
-
-def _sampled(filename: str, total: int, cfg: Config) -> np.ndarray | None:
-    """Returns what the test pipeline samples, (T, ), or None where that is not known."""
-    from mmaction.registry import TRANSFORMS
-    init_default_scope(cfg.get('default_scope', 'mmaction'))
-    results = dict(filename=filename, label=-1, start_index=0, modality='RGB',
-                   total_frames=total, avg_fps=30)
-    for step in cfg.get('test_pipeline', []):
-        if 'clip_len' not in step:
-            continue
-        try:
-            indices = np.ravel(TRANSFORMS.build(dict(step))(results)['frame_inds'])
-            # Of several views the first, as in explain_clips; frames of a model of 2D
-            # frames are views of one.
-            return indices[:step['clip_len']] if step['clip_len'] > 1 else indices
-        except Exception:  # whatever it needs and does not get: frames are no metric
-            return None
-    return None
-
-
-def read_frames(filename: str, cfg: Config | None = None) -> np.ndarray:
-    """Reads the frames to show of a clip, in its own aspect ratio.
-
-    Returns:
-        np.ndarray: RGB, (T, H, W, 3) uint8, T at most ``SHOWN``.
+        label (int): The class that the sample has as its label, 0-based.
+        cfg (Config, optional): Has the ``test_pipeline``; without it, the middles of equal
+            segments are read.
 
     Raises:
-        HRI30Error: there is no such file, or it cannot be decoded.
+        HRI30Error: there is no such file, or it cannot be read.
     """
     path = Path(filename)
-    # A file, and an absolute path: what is in scores.npz never becomes a URL to FFmpeg.
+    # A file, and an absolute path: a name in scores.npz never becomes a URL to FFmpeg.
     if not filename or not path.is_file():
         raise HRI30Error(f'{filename or "the clip"}: no such file.\nExpected the clip '
-                         'where it lay when it was tested; test again after moving data.')
-    video = Video(path.resolve())
-    frames = video.read(choose_frames(str(path), len(video), cfg))
-    height, width = frames[0].shape[:2]
-    size = (_WIDTH, max(1, round(_WIDTH * height / width)))
-    return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-                     for frame in frames])
+                         'where it was tested; test again after moving data.')
+    path = path.resolve()
+    if cfg is None:
+        video = Video(path)
+        indices = ((np.arange(SHOWN) + .5) * len(video) / SHOWN).astype(np.int64)
+        frames_THWC = np.asarray(video.read(indices))
+        return ShownClip(frames_THWC, _size(frames_THWC.shape[1:3]))
+    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    results = dict(filename=str(path), label=label, start_index=0, modality='RGB')
+    try:
+        for step in Compose(cfg.test_pipeline).transforms:
+            if type(step).__name__ == 'FormatShape':
+                frames, length = results['imgs'], results['clip_len']
+                shape = results.get('original_shape')
+            results = step(results)
+    except Exception as error:  # decoders raise many kinds for a bad file
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise HRI30Error(reason[0]) from error
+    # Where each frame is a view of its own, all are shown.
+    frames_THWC = np.stack(frames[:length] if length > 1 else frames)
+    cropped = any('Crop' in step['type'] for step in cfg.test_pipeline)
+    own = cropped or shape is None
+    return ShownClip(frames_THWC, _size(frames_THWC.shape[1:3] if own else shape), results)
 
 
-def to_data_uris(frames_THWC: np.ndarray, shape: Sequence[int] | None = None) -> list[str]:
+def _size(shape: tuple[int, int]) -> tuple[int, int]:
+    height, width = shape
+    return _WIDTH, max(1, round(_WIDTH * height / width))
+
+
+def to_data_uris(frames_THWC: np.ndarray, size: Sequence[int]) -> list[str]:
     """Encodes RGB frames as small JPEGs.
 
     Args:
         frames_THWC (np.ndarray): uint8, (T, H, W, 3).
-        shape (Sequence[int], optional): Height and width to show them at.
+        size (Sequence[int]): Width and height to show them at.
 
     Returns:
-        list[str]: T data URIs, of ``SHOWN`` frames at most.
+        list[str]: Data URIs of at most ``SHOWN`` frames, evenly chosen.
     """
-    shown = np.unique(np.linspace(0, len(frames_THWC) - 1, SHOWN).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(frames_THWC) - 1, SHOWN).round().astype(int))
     uris = []
-    for frame in frames_THWC[shown]:
-        if shape is not None and tuple(frame.shape[:2]) != tuple(shape):
-            frame = cv2.resize(frame, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-        done, data = cv2.imencode('.jpg', cv2.cvtColor(frame, cv2.COLOR_RGB2BGR),
-                                  [cv2.IMWRITE_JPEG_QUALITY, 78])
-        if done:
-            uris.append('data:image/jpeg;base64,' + base64.b64encode(data).decode('ascii'))
+    for frame in frames_THWC[chosen]:
+        frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+        _, data = cv2.imencode('.jpg', cv2.cvtColor(frame, cv2.COLOR_RGB2BGR),
+                               [cv2.IMWRITE_JPEG_QUALITY, 78])
+        uris.append('data:image/jpeg;base64,' + base64.b64encode(data).decode('ascii'))
     return uris

@@ -1,4 +1,4 @@
-"""What a report was made with."""
+"""Which software made a report."""
 
 import platform
 import subprocess
@@ -7,42 +7,39 @@ from importlib import metadata
 
 from ..config import PROJECT_ROOT
 
-# mmcv may be there with its compiled operators, or without.
-_PACKAGES = {'torch': ['torch'], 'mmengine': ['mmengine'], 'mmcv': ['mmcv', 'mmcv-lite'],
-             'mmaction2': ['mmaction2'], 'decord': ['decord'], 'numpy': ['numpy']}
+_PACKAGES = ('torch', 'mmengine', 'mmcv', 'mmaction2', 'av', 'numpy')
 
 
 def versions() -> list[tuple[str, str]]:
-    """Returns names and versions of what computed the results."""
-    found = [('Python', platform.python_version())]
-    for name, distributions in _PACKAGES.items():
-        known = filter(None, map(_version, distributions))
-        found.append((name, next(known, 'not known')))
-    return [*found, ('hri30_ext', _own_version())]
+    """Returns names and versions of the software that computed the results."""
+    owners = metadata.packages_distributions()  # mmcv may come as mmcv-lite
+    names = {name: owners.get(name, [name])[0] for name in _PACKAGES}
+    return [('Python', platform.python_version()),
+            *((name, _version(names[name])) for name in _PACKAGES),
+            ('hri30_ext', _own_version())]
 
 
 def _version(distribution: str) -> str:
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        return ''
+        return 'not known'
 
 
 def _own_version() -> str:
-    # A clone that is installed in place has moved on since; its setup.cfg knows.
+    # The metadata of an editable installation may be older than the clone.
     settings = ConfigParser()
     settings.read(PROJECT_ROOT / 'setup.cfg', encoding='utf-8')
-    return settings.get('metadata', 'version', fallback='') or (
-        _version('hri30_ext') or 'not known')
+    return settings.get('metadata', 'version', fallback=None) or _version('hri30_ext')
 
 
 def commit() -> str:
     """Returns the commit of the clone, and whether files differ from it.
 
     Returns:
-        str: Empty where this is no clone, or there is no git.
+        str: Empty if this is no clone, or there is no git.
     """
-    # Not any repository that the package happens to lie in.
+    # Not any repository that happens to contain the package.
     if not (PROJECT_ROOT / '.git').exists():
         return ''
     try:
@@ -50,7 +47,7 @@ def commit() -> str:
         changed = _git('status', '--porcelain')
     except (OSError, subprocess.SubprocessError):
         return ''
-    return f'{head}, with changes that are not committed' if changed else head
+    return f'{head}, with uncommitted changes' if changed else head
 
 
 def _git(*arguments: str) -> str:

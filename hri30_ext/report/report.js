@@ -6,178 +6,126 @@ const collator = new Intl.Collator('en', { numeric: true });
 
 function sortBy(table, column, header) {
   const descending = header.getAttribute('aria-sort') === 'ascending';
-  for (const other of header.parentElement.children) {
-    if (other.hasAttribute('aria-sort')) other.setAttribute('aria-sort', 'none');
-  }
-  header.setAttribute('aria-sort', descending ? 'descending' : 'ascending');
-  const key = (row) => {
-    const cell = row.children[column];
-    return cell.dataset.value === undefined ? cell.textContent.trim() : cell.dataset.value;
-  };
-  const numeric = header.classList.contains('number');
+  table.tHead.querySelectorAll('[aria-sort]').forEach((one) => { one.ariaSort = 'none'; });
+  header.ariaSort = descending ? 'descending' : 'ascending';
+  const key = ({ children: { [column]: cell } }) => cell.dataset.value ?? cell.textContent.trim();
+  const order = header.classList.contains('number')
+    ? (a, b) => key(a) - key(b) : (a, b) => collator.compare(key(a), key(b));
   const rows = [...table.tBodies[0].rows];
-  rows.sort((a, b) => {
-    const x = key(a);
-    const y = key(b);
-    const order = numeric && x - y === x - y ? x - y : collator.compare(x, y);
-    return descending ? -order : order;
-  });
-  table.tBodies[0].append(...rows);
+  table.tBodies[0].append(...rows.sort((a, b) => (descending ? -1 : 1) * order(a, b)));
 }
 
 for (const table of document.querySelectorAll('table.sortable')) {
   [...table.tHead.rows[0].cells].forEach((header, column) => {
-    const button = header.querySelector('button');
-    if (button) button.addEventListener('click', () => sortBy(table, column, header));
+    header.querySelector('button')?.addEventListener('click', () => sortBy(table, column, header));
   });
 }
 
 // ---- the confusion matrix ---------------------------------------------------------------
 
-const matrix = document.getElementById('matrix');
+const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0],
+  Home: [0, -1], End: [0, 1] };
 
-function setUpMatrix() {
-  const data = JSON.parse(document.getElementById('matrix-data').textContent);
-  const names = data.names;
-  const size = names.length;
-  const controls = document.getElementById('matrix-controls');
-  const filter = document.getElementById('matrix-filter');
-  const confusedOnly = document.getElementById('matrix-confused');
-  const unit = document.getElementById('matrix-unit');
-  const status = document.getElementById('matrix-status');
-  const tooltip = document.getElementById('tooltip');
+function setUpMatrix(matrix) {
+  const find = (name) => document.getElementById(name);
+  const { names, ids, counts, totals } = JSON.parse(find('matrix-data').textContent);
+  const largest = Math.max(1, ...counts.flat());
+  const filter = find('matrix-filter');
+  const confusedOnly = find('matrix-confused');
+  const unit = find('matrix-unit');
+  const tooltip = find('tooltip');
   const headers = [...matrix.tHead.rows[0].cells].slice(1);
   const rows = [...matrix.tBodies[0].rows];
   const cells = rows.map((row) => [...row.cells].slice(1));
-  const place = new Map();
-  let rowShown = names.map(() => true);
-  let columnShown = names.map(() => true);
 
-  const share = (i, j) => (data.totals[i] ? data.counts[i][j] / data.totals[i] : 0);
-  const percent = (value) => {
-    const rounded = Math.round(100 * value);
-    return value > 0 && rounded === 0 ? '<1' : String(rounded);
-  };
-  const describe = (i, j, mark) => {
-    const count = data.counts[i][j];
-    return [`True: ${names[i]}`, `Predicted: ${names[j]}`,
-      `${count} of ${data.totals[i]} clips, ${percent(share(i, j))} %`].join(mark);
+  const percent = (i, j) => {
+    const rounded = Math.round(100 * counts[i][j] / Math.max(totals[i], 1));
+    return counts[i][j] && !rounded ? '<1' : rounded;
   };
 
   cells.forEach((row, i) => row.forEach((cell, j) => {
-    place.set(cell, [i, j]);
-    cell.setAttribute('aria-label', describe(i, j, '. '));
+    Object.assign(cell.dataset, { i, j });
+    cell.ariaLabel = `True: ${names[i]}. Predicted: ${names[j]}. `
+      + `${counts[i][j]} of ${totals[i]} clips, ${percent(i, j)} %`;
   }));
 
   function draw() {
     const asShare = unit.value === 'share';
     cells.forEach((row, i) => row.forEach((cell, j) => {
-      const count = data.counts[i][j];
-      const strength = asShare ? share(i, j) : count / Math.max(data.largest, 1);
-      cell.className = i === j ? 'd' : 'e';
-      if (count) cell.classList.add(`s${Math.max(1, Math.ceil(10 * strength - 1e-9))}`);
-      cell.textContent = count ? (asShare ? percent(strength) : count) : '';
+      const count = counts[i][j];
+      const strength = count / (asShare ? Math.max(totals[i], 1) : largest);
+      cell.className = `${i === j ? 'd' : 'e'} ${count ? `s${Math.max(1, Math.ceil(10 * strength - 1e-9))}` : ''}`;
+      if (count) cell.textContent = asShare ? percent(i, j) : count;
     }));
   }
 
   function choose() {
     const text = filter.value.trim().toLowerCase();
-    const matches = names.map((name, k) => !text || name.toLowerCase().includes(text)
-      || String(data.ids[k]) === text);
-    const confused = names.map((_, k) => names.some((__, other) => other !== k
-      && (data.counts[k][other] || data.counts[other][k])));
-    const kept = names.map((_, k) => !confusedOnly.checked || confused[k]);
-    rowShown = matches.map((match, k) => match && kept[k]);
-    // With the classes asked for stand those that they are taken for.
-    columnShown = names.map((_, j) => kept[j] && (matches[j]
-      || rowShown.some((shown, i) => shown && data.counts[i][j])));
-    headers.forEach((header, j) => { header.hidden = !columnShown[j]; });
-    rows.forEach((row, i) => {
-      row.hidden = !rowShown[i];
-      cells[i].forEach((cell, j) => { cell.hidden = !columnShown[j]; });
+    const matches = names.map((name, k) => name.toLowerCase().includes(text)
+      || String(ids[k]) === text);
+    const kept = names.map((_, k) => !confusedOnly.checked || names.some((__, other) => (
+      other !== k && (counts[k][other] || counts[other][k]))));
+    rows.forEach((row, i) => { row.hidden = !(matches[i] && kept[i]); });
+    // Beside the chosen classes stand those that they are taken for.
+    headers.forEach((header, j) => {
+      header.hidden = !(kept[j] && (matches[j]
+        || rows.some((row, i) => !row.hidden && counts[i][j])));
+      cells.forEach((row) => { row[j].hidden = header.hidden; });
     });
-    const count = rowShown.filter(Boolean).length;
-    status.textContent = count === size ? `${size} classes` : `${count} of ${size} classes`;
-    const first = cells.flat().find((cell) => visible(...place.get(cell)));
-    if (first) makeEntry(first);
+    const shown = rows.filter((row) => !row.hidden).length;
+    find('matrix-status').textContent = shown === names.length
+      ? `${shown} classes` : `${shown} of ${names.length} classes`;
+    makeEntry(cells.flat().find(visible));
     tooltip.hidden = true;
   }
 
-  const visible = (i, j) => rowShown[i] && columnShown[j];
+  const visible = (cell) => !cell.hidden && !cell.parentElement.hidden;
 
   // One cell at a time is in the order of the tab key; arrows move on from there.
   function makeEntry(cell) {
-    const old = matrix.querySelector('td[tabindex="0"]');
-    if (old) old.tabIndex = -1;
-    cell.tabIndex = 0;
+    matrix.querySelectorAll('td[tabindex="0"]').forEach((old) => { old.tabIndex = -1; });
+    if (cell) cell.tabIndex = 0;
   }
 
-  let described = null;
+  function show(event) {
+    const cell = event.target.closest('td[data-i]');
+    tooltip.hidden = !cell;
+    if (cell) tooltip.textContent = cell.ariaLabel.replaceAll('. ', '\n');
+    if (cell && event.type === 'focusin') makeEntry(cell);
+  }
 
-  function show(cell) {
-    described = cell;
-    tooltip.textContent = describe(...place.get(cell), '\n');
-    tooltip.hidden = false;
-    const box = cell.getBoundingClientRect();
-    const own = tooltip.getBoundingClientRect();
-    const left = Math.min(Math.max(4, box.left + box.width / 2 - own.width / 2),
-      document.documentElement.clientWidth - own.width - 4);
-    const above = box.top - own.height - 8;
-    tooltip.style.left = `${left}px`;
-    tooltip.style.top = `${above > 4 ? above : box.bottom + 8}px`;
+  function move(event) {
+    const step = STEPS[event.key];
+    if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    const toTheEnd = event.key === 'Home' || event.key === 'End';
+    let { i, j } = event.target.dataset;
+    let cell;
+    let target;
+    do {
+      i = Number(i) + step[0];
+      j = Number(j) + step[1];
+      cell = cells[i]?.[j];
+      if (cell && visible(cell)) target = cell;
+    } while (cell && (toTheEnd || !target));
+    target?.focus();
   }
 
   const hide = () => { tooltip.hidden = true; };
-  const cellOf = (event) => {
-    const cell = event.target.closest('td');
-    return place.has(cell) ? cell : null;
-  };
-  matrix.addEventListener('pointerover', (event) => {
-    const cell = cellOf(event);
-    if (cell) show(cell); else hide();
-  });
+  matrix.addEventListener('pointerover', show);
+  matrix.addEventListener('focusin', show);
   matrix.addEventListener('pointerleave', hide);
-  matrix.addEventListener('focusin', (event) => {
-    const cell = cellOf(event);
-    if (cell) { makeEntry(cell); show(cell); }
-  });
   matrix.addEventListener('focusout', hide);
-  // Also when the box around the matrix scrolls, which does not bubble.
-  window.addEventListener('scroll', () => {
-    if (!tooltip.hidden) show(described);
-  }, { passive: true, capture: true });
+  matrix.addEventListener('keydown', move);
   document.addEventListener('keydown', (event) => { if (event.key === 'Escape') hide(); });
-
-  const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0],
-    Home: [0, -1], End: [0, 1] };
-  matrix.addEventListener('keydown', (event) => {
-    const cell = cellOf(event);
-    const step = steps[event.key];
-    if (!cell || !step || event.ctrlKey || event.altKey || event.metaKey) return;
-    event.preventDefault();
-    let [i, j] = place.get(cell);
-    const toTheEnd = event.key === 'Home' || event.key === 'End';
-    let target = null;
-    for (i += step[0], j += step[1]; i >= 0 && j >= 0 && i < size && j < size;
-      i += step[0], j += step[1]) {
-      if (visible(i, j)) {
-        target = cells[i][j];
-        if (!toTheEnd) break;
-      }
-    }
-    if (target) {
-      target.focus({ preventScroll: true });
-      target.scrollIntoView({ block: 'nearest', inline: 'nearest' });
-      show(target);
-    }
-  });
-
-  controls.addEventListener('submit', (event) => event.preventDefault());
+  find('matrix-controls').addEventListener('submit', (event) => event.preventDefault());
   filter.addEventListener('input', choose);
   confusedOnly.addEventListener('change', choose);
   unit.addEventListener('change', draw);
-  controls.hidden = false;
+  find('matrix-controls').hidden = false;
+  draw();
   choose();
 }
 
-if (matrix) setUpMatrix();
+const matrix = document.getElementById('matrix');
+if (matrix) setUpMatrix(matrix);

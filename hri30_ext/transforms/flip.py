@@ -51,6 +51,16 @@ def mirrored_labels(classes: Sequence[str]) -> tuple[dict[int, int], set[int]]:
     return pairs, alone
 
 
+def mirrored_classes(classes: Sequence[str]) -> list[int]:
+    """Returns the label of what a mirrored clip of each class shows, (K, ).
+
+    >>> mirrored_classes(['TurnLeft', 'TurnRight', 'Stop'])
+    [1, 0, 2]
+    """
+    pairs = mirrored_labels(classes)[0]
+    return [pairs.get(label, label) for label in range(len(classes))]
+
+
 @TRANSFORMS.register_module()
 class LabelAwareFlip(Flip):
     """Flips a clip from left to right, and its label with it.

@@ -57,7 +57,7 @@ def openvino(setup: Setup, precision: str) -> Outcome:
     """Measures OpenVINO in one precision."""
     if setup.device == 'cuda':
         return Outcome(None, note='not measured: OpenVINO runs on the CPU')
-    from hri30_ext.deploy.export import export  # needs the extra `deploy`
+    from hri30_ext.apis.exporting import export  # needs the extra `deploy`
     setup = setup.with_data()
     checkpoint = initial_weights(setup)
     folder = setup.scratch(f'openvino-{precision}') + '/model'

@@ -14,8 +14,8 @@ from mmaction.registry import MODELS
 from hri30_ext.apis.recognizer import Prediction, Recognizer
 from hri30_ext.apis.testing import prepare, run_split
 from hri30_ext.config import PROJECT_ROOT, load_config
+from hri30_ext.deploy.runtime.recognizer import ClipRecognizer
 from hri30_ext.errors import HRI30Error
-from hri30_ext.evaluation.results import Results
 from hri30_ext.video.preprocessing import Preprocessing, Resize
 
 LSTM = str(next((PROJECT_ROOT / 'configs' / 'cnn_lstm').glob('*.py')))
@@ -68,7 +68,7 @@ def test_top_names_in_order():
 
 
 def test_one_for_one_and_a_list_for_a_list(tmp_path):
-    recognizer = Recognizer.from_backend(INFO, Brightness())
+    recognizer = ClipRecognizer(INFO, Brightness())
     path = write_clip(tmp_path / 'clip ü.avi', 204)
     one = recognizer.predict(path)
     assert one.class_name == 'bright' and one.score == pytest.approx(0.8, abs=0.01)
@@ -85,7 +85,7 @@ def test_batches_are_filled_across_clips():
     preprocessing = Preprocessing(4, 3, 'uniform', (Resize(16, 8), ))
     info = SimpleNamespace(**{**vars(INFO), 'preprocessing': preprocessing})
     backend = Brightness()
-    recognizer = Recognizer.from_backend(info, backend)
+    recognizer = ClipRecognizer(info, backend)
     recognizer.batch_size = 4
     values = [0, 50, 100, 150, 200]
     found = recognizer.predict([clip_of(value) for value in values])
@@ -100,7 +100,7 @@ def test_views_are_averaged_and_a_mirrored_clip_is_mapped_back():
                   for half in np.split(clips_NTHWC, 2, axis=3)]
         return np.stack(halves, axis=1).astype(np.float32)
 
-    recognizer = Recognizer.from_backend(INFO, side)
+    recognizer = ClipRecognizer(INFO, side)
     clip = clip_of(0)
     clip[:, :, :10] = 102
     np.testing.assert_allclose(recognizer.predict(clip).scores, [0.4, 0], atol=0.02)
@@ -115,19 +115,19 @@ def test_views_are_averaged_and_a_mirrored_clip_is_mapped_back():
     (np.zeros((5, 8, 8, 3), np.float32), 'float32'),
     (np.zeros((5, 8, 8), np.uint8), r'\(5, 8, 8\)'),
     (np.zeros((5, 3, 8, 8), np.uint8), r'\(5, 3, 8, 8\)'),
-    (np.zeros((0, 8, 8, 3), np.uint8), 'without frames'),
+    (np.zeros((0, 8, 8, 3), np.uint8), 'with one frame or more'),
     (7, 'found int'),
     ([clip_of(0), None], 'found NoneType'),
 ])
 def test_mistakes_are_told_before_any_work(clip, words):
     backend = Brightness()
     with pytest.raises(HRI30Error, match=words):
-        Recognizer.from_backend(INFO, backend).predict(clip)
+        ClipRecognizer(INFO, backend).predict(clip)
     assert not backend.batches
 
 
 def test_files_that_are_no_whole_video(tmp_path):
-    recognizer = Recognizer.from_backend(INFO, Brightness())
+    recognizer = ClipRecognizer(INFO, Brightness())
     (tmp_path / 'text.avi').write_text('no video ' * 100)
     (tmp_path / 'empty.mp4').touch()
     for name in ('text.avi', 'empty.mp4'):
@@ -142,7 +142,7 @@ def test_a_header_that_counts_wrong_is_not_believed(tmp_path):
     cut = tmp_path / 'cut.avi'
     data = whole.read_bytes()
     cut.write_bytes(data[:len(data) // 2])
-    recognizer = Recognizer.from_backend(INFO, Brightness())
+    recognizer = ClipRecognizer(INFO, Brightness())
     assert recognizer.predict(cut).scores[1] == pytest.approx(100 / 255, abs=0.01)
 
 
@@ -172,8 +172,8 @@ def test_needs_no_torch():
 def test_a_file_scores_as_in_testing(config, extra, tolerance, options, tmp_path):
     options = {**options, 'precision': 'fp32', **extra}
     checkpoint = random_checkpoint(config, options, tmp_path / 'random.pth')
-    run_split(prepare(config, checkpoint, dict(options)), 'val', tmp_path / 'val')
-    expected = Results.load(tmp_path / 'val')
+    expected = run_split(prepare(config, checkpoint, dict(options)), 'val',
+                         tmp_path / 'logs').results
     recognizer = Recognizer(config, checkpoint, device='cpu', options=dict(options))
     assert list(recognizer.classes) == list(expected.classes)
     found = recognizer.predict(expected.filenames)

@@ -72,11 +72,13 @@ def test_one_command_gives_metrics_and_predictions(trained, clips_root, options,
             rows = list(csv.DictReader(file))
         with np.load(folder / 'scores.npz') as arrays:
             assert [row['Video'] for row in rows] == arrays['videos'].tolist()
-            assert [int(row['Predicted_Label']) for row in rows] == (
+            assert [int(row['Predicted_Class']) for row in rows] == (
                 arrays['scores'].argmax(1) + 1).tolist()
             assert arrays['scores'].dtype == np.float32
-    assert [row['Video'] for row in rows] == ['testvideo001', 'testvideo002',
-                                              'testvideo003']
+    assert [row['Video'] for row in rows] == [f'testvideo00{i}.avi' for i in (1, 2, 3)]
+    assert rows[0]['Predicted_Label'] == CLASSES[int(rows[0]['Predicted_Class']) - 1]
+    assert (tmp_path / 'test' / 'test_set_labels.csv').read_text().startswith(
+        'testvideo001,')
 
 
 def test_unlabelled_clips_get_predictions_and_no_metrics(
@@ -102,7 +104,7 @@ def test_mmaction2_as_a_client_gives_the_same_class(trained, clips_root, options
     with np.load(tmp_path / 'test' / 'scores.npz') as arrays:
         for video, scores in zip(arrays['videos'], arrays['scores'], strict=True):
             result = inference_recognizer(
-                model, str(clips_root / 'test_set' / f'{video}.avi'))
+                model, str(clips_root / 'test_set' / video))
             np.testing.assert_allclose(result.pred_score.numpy(), scores, atol=1e-4)
 
 
@@ -170,7 +172,7 @@ def test_broken_clip_is_named_without_a_traceback(trained, clips_root, tmp_path)
         *as_arguments({'data_root': root, 'classes': CLASSES, 'num_frames': 4,
                        'input_size': '(32,32)', 'num_workers': 1}), cwd=tmp_path)
     assert result.returncode == 3  # it has its row, and no score
-    assert 'broken: cannot be decoded' in result.stdout
+    assert 'broken.avi: cannot be decoded' in result.stdout
     assert 'Traceback' not in result.stdout + result.stderr
 
 

@@ -10,8 +10,8 @@ from conftest import CLASSES, PRIMITIVE
 from mmaction.registry import DATASETS, MODELS
 from mmengine.registry import init_default_scope
 
+from hri30_ext.apis.exporting import export
 from hri30_ext.config import load_config
-from hri30_ext.deploy.export import export
 from hri30_ext.deploy.torch_backend import Whole
 from hri30_ext.video.preprocessing import Preprocessing
 

@@ -1,25 +1,24 @@
 """A service around a model that needs no computing, for the tests."""
 
+import asyncio
 import contextlib
-import dataclasses
 import json
-import socket
 import threading
-import time
 
+import msgspec
 import numpy as np
-import uvicorn
 
-from hri30_ext.apis.recognizer import Recognizer
 from hri30_ext.deploy.runtime.exported import ModelInfo
+from hri30_ext.deploy.runtime.recognizer import ClipRecognizer
 from hri30_ext.deploy.serve.app import create_app
+from hri30_ext.deploy.serve.server import listen, run_app
 from hri30_ext.deploy.serve.settings import Settings
 from hri30_ext.video.preprocessing import Preprocessing, Resize
 
 CLASSES = ('PickUpDrill', 'PutDownDrill', 'WalkForward')
 
 
-class FakeRecognizer(Recognizer):
+class FakeRecognizer(ClipRecognizer):
     """A recognizer without a model; names one class whatever it sees.
 
     Args:
@@ -32,7 +31,7 @@ class FakeRecognizer(Recognizer):
     def __init__(self, classes=CLASSES, label=1, window_seconds=.6, before=None):
         self.label, self.before = label, before
         self.seen = []  # shapes
-        self._set(ModelInfo(
+        super().__init__(ModelInfo(
             classes, Preprocessing(4, 1, 'uniform', (Resize(32, 24),)), 'onnx', 'fp32',
             {'model': 'model.onnx'}, window_seconds=window_seconds), self.answer)
 
@@ -62,7 +61,7 @@ def write_exported(folder):
         helper.make_tensor('axes', TensorProto.INT64, [3], [1, 2, 3])])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)],
                                 ir_version=8), folder / 'model.onnx')
-    info = dataclasses.replace(FakeRecognizer().info, files={'model': 'model.onnx'})
+    info = msgspec.structs.replace(FakeRecognizer().info, files={'model': 'model.onnx'})
     (folder / 'model.json').write_text(json.dumps(info.to_json()))
     return folder
 
@@ -71,17 +70,15 @@ def write_exported(folder):
 def running(recognizer=None, token=None, **limits):
     """Yields the address of a service that listens, and its application."""
     app = create_app(recognizer or FakeRecognizer(), Settings(**limits), token)
-    listening = socket.create_server(('127.0.0.1', 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level='warning', access_log=False))
-    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+    listening = listen('127.0.0.1', 0)
+    url = f'http://127.0.0.1:{listening.getsockname()[1]}'
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+    thread = threading.Thread(target=loop.run_until_complete, daemon=True,
+                              args=(run_app(app, listening, stop), ))
     thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(.01)
     try:
-        yield f'http://127.0.0.1:{listening.getsockname()[1]}', app
+        yield url, app
     finally:
-        server.should_exit = True
-        thread.join(timeout=10)
-        listening.close()
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(timeout=20)
         assert not thread.is_alive()

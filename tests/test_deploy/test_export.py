@@ -10,9 +10,10 @@ from conftest import CLASSES, run_tool
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
+from hri30_ext.apis.exporting import export
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.deploy import export as exporting
-from hri30_ext.deploy.export import compare, export, why_no_parity
+from hri30_ext.deploy.export import compare, why_no_parity
 from hri30_ext.deploy.runtime.exported import load, read_info
 from hri30_ext.deploy.torch_backend import TorchBackend, count_frame_stages
 from hri30_ext.errors import HRI30Error
@@ -153,7 +154,7 @@ def _spoil(monkeypatch, part):
 @pytest.mark.parametrize('part', ['model', 'frame_stage', 'clip_stage'])
 def test_other_scores_are_refused_and_nothing_is_left(part, trained, tmp_path, monkeypatch):
     _spoil(monkeypatch, part)
-    with pytest.raises(HRI30Error, match='not what was trained .*allowed are 0.0001'):
+    with pytest.raises(HRI30Error, match='differs from the trained .*allowed are 0.0001'):
         export(trained.config, trained.checkpoint, 'openvino', 'fp32',
                tmp_path / 'new' / 'out', options=trained.options)
     assert not list(tmp_path.iterdir())
@@ -165,7 +166,7 @@ def test_refused_export_leaves_the_one_before(trained, tmp_path, monkeypatch,
     before = {file.name: file.read_bytes() for file in out.iterdir()}
     with monkeypatch.context() as context:
         _spoil(context, 'model')
-        with pytest.raises(HRI30Error, match='not what was trained'):
+        with pytest.raises(HRI30Error, match='differs from the trained model'):
             export(trained.config, trained.checkpoint, 'openvino', 'fp32', out,
                    options=trained.options)
     assert {file.name: file.read_bytes() for file in out.iterdir()} == before

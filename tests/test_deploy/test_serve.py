@@ -1,7 +1,9 @@
 """The service, asked through its own protocol: what it answers, and what it survives."""
 
 import contextlib
+import json
 import os
+import select
 import signal
 import socket
 import struct
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,20 +19,23 @@ import cv2
 import numpy as np
 import pytest
 from conftest import PROJECT_ROOT, run_tool
+from nightly.service_load import form, measure
 from starlette.websockets import WebSocketDisconnect
 from test_deploy.serving import CLASSES, FakeRecognizer, running, write_exported
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from hri30_ext.deploy.serve import decoding
 from hri30_ext.deploy.serve.app import create_app
+from hri30_ext.deploy.serve.decoding import DecodeError
 from hri30_ext.deploy.serve.guards import CONTENT_SECURITY_POLICY, host_name
-from hri30_ext.deploy.serve.load import form, measure
 from hri30_ext.deploy.serve.session import Session
 from hri30_ext.deploy.serve.settings import Settings
 from hri30_ext.video.sandbox import IsolatedProcess
 
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # which HTTP client it prefers
-    from starlette.testclient import TestClient
+    from starlette.testclient import TestClient, WebSocketDenialResponse
 
 TOKEN = 'a-token-of-some-length'
 # Of an upload of so many bytes.
@@ -64,11 +70,6 @@ def code_of(response):
     error = response.json()['error']
     assert set(error) == {'code', 'message'} and error['message']
     return error['code']
-
-
-def uploads_of(client):
-    """The files that are left of uploads."""
-    return os.listdir(client.app.state.service._uploads.name)
 
 
 def wait_for(condition, seconds=20):
@@ -114,7 +115,6 @@ def test_a_clip_is_recognized(open_service, clip):
     # What the model saw is what it sees of the frames of the file.
     np.testing.assert_array_equal(seen[0], recognizer.info.preprocessing.clip(frames))
     assert client.get('/v1/health').json()['served'] == 1
-    assert uploads_of(client) == []
 
 
 def test_frames_for_the_page(open_service, clip):
@@ -143,7 +143,7 @@ def test_the_name_of_an_upload_is_not_looked_at(open_service, clip, tmp_path, mo
     response = client.post('/v1/predict', content=body, headers={
         'Content-Type': 'multipart/form-data; boundary=limit'})
     assert response.status_code == 200, response.text
-    assert uploads_of(client) == [] and os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_is_no_clip(open_service, clip, tmp_path):
@@ -156,15 +156,28 @@ def test_what_is_no_clip(open_service, clip, tmp_path):
     # What is left of a clip that was cut is recognized.
     found = send(client, whole[:len(whole) // 2]).json()
     assert 5 < found['clip']['frames'] < 30
-    assert uploads_of(client) == []
+
+
+@pytest.mark.parametrize('size', [0, 2**21])  # in memory at first, and on the disk
+def test_an_upload_has_no_name(open_service, clip, monkeypatch, size):
+    seen = []
+
+    async def decode(path, preprocessing, settings):
+        seen.append((path.read_bytes(), os.stat(path).st_nlink, path))
+        raise DecodeError('damaged', 'x')
+
+    monkeypatch.setattr('hri30_ext.deploy.serve.app.decode_clip', decode)
+    content = clip.read_bytes() + bytes(size)
+    assert send(open_service(), content).status_code == 422
+    (read, links, path), = seen
+    assert read == content and links == 0 and not path.exists()
 
 
 def test_an_upload_cannot_name_other_files(open_service, clip):
     client = open_service()
-    beside = os.path.join(client.app.state.service._uploads.name, 'beside.avi')
-    with open(beside, 'wb') as file:
-        file.write(clip.read_bytes())
-    lists = ("ffconcat version 1.0\nfile 'beside.avi'\n",
+    beside = clip
+    lists = (f"ffconcat version 1.0\nfile '{clip.name}'\n",
+             f"ffconcat version 1.0\nfile '{clip}'\n",
              f'#EXTM3U\n#EXTINF:1,\nfile://{beside}\n#EXT-X-ENDLIST\n',
              '#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n')
     for content in lists:
@@ -199,7 +212,6 @@ def test_uploads_that_are_too_large(open_service):
     # Without a length, it is seen while it is read.
     response = client.post('/v1/predict', content=pieces(), headers={'Content-Type': kind})
     assert response.status_code == 413 and code_of(response) == 'upload_too_large'
-    assert uploads_of(client) == []
 
 
 def test_a_length_alone_is_enough_to_refuse():
@@ -327,7 +339,6 @@ def test_a_decoder_that_crashes_or_hangs(open_service, clip, monkeypatch, pids, 
         for _ in range(50):
             os.killpg(pids[0], 0)
             time.sleep(.1)
-    assert uploads_of(client) == []
     assert send(open_service(), clip.read_bytes()).status_code == 200
 
 
@@ -337,14 +348,61 @@ def test_a_decoder_without_memory(open_service, clip):
 
 
 def test_what_is_imported():
-    for module, expected in (('decoding', set()), ('app', {'fastapi'}),
-                             ('server', set()), ('load', set())):
-        program = (f'import sys, hri30_ext.deploy.serve.{module}; '
-                   "print(*{'torch', 'mmengine', 'fastapi', 'cv2'} & set(sys.modules))")
-        found = subprocess.run([sys.executable, '-c', program], capture_output=True,
-                               text=True, cwd=PROJECT_ROOT, check=True).stdout.split()
-        assert expected <= set(found) and not {'torch', 'mmengine'} & set(found)
-        assert module == 'app' or 'fastapi' not in found
+    program = ('import sys, hri30_ext.deploy.serve.{}; '
+               "print(*{{'torch', 'mmengine', 'fastapi', 'cv2'}} & set(sys.modules))")
+    for module, expected in (('decoding', []), ('app', ['fastapi']), ('server', [])):
+        found = subprocess.run([sys.executable, '-c', program.format(module)],
+                               capture_output=True, text=True, cwd=PROJECT_ROOT, check=True)
+        assert found.stdout.split() == expected
+
+
+# ---- Clients that only take places -------------------------------------------------------
+
+
+def owner_is_served(url, clip):
+    """Predicts and streams with the token, as its owner does."""
+    load = measure(url, [clip.read_bytes()], clients=1, seconds=1, token=TOKEN)
+    assert load.to_json()['answered'] >= 1 and load.to_json()['errors'] == {}
+    header = {'Authorization': f'Bearer {TOKEN}'}
+    for headers, start in (({}, {'token': TOKEN}), (header, {})):
+        with connect(f'ws{url[4:]}/v1/stream', additional_headers=headers) as link:
+            link.send(json.dumps({'type': 'start', **start}))
+            assert json.loads(link.recv(timeout=20))['event'] == 'ready'
+
+
+def test_idle_connections_do_not_lock_the_owner_out(clip):
+    begins = (b'', b'GET / HT', b'GET /v1/health HTTP/1.1\r\nHost: localhost\r\n')
+    with running(token=TOKEN) as (url, _), contextlib.ExitStack() as stack:
+        links = [stack.enter_context(connection(url)) for _ in range(200)]
+        for k, link in enumerate(links):
+            link.sendall(begins[k % 3])
+        owner_is_served(url, clip)
+        with urllib.request.urlopen(f'{url}/v1/health', timeout=10) as answer:
+            assert answer.status == 200
+        # Half a request does not keep a connection, even if more of it drips in.
+        end = time.monotonic() + 30
+        while links:
+            assert time.monotonic() < end
+            readable, _, _ = select.select(links, [], [], .5)
+            for link in readable:
+                with contextlib.suppress(ConnectionError):
+                    link.recv(9999)
+                links.remove(link)
+            for link in links[2::3]:
+                with contextlib.suppress(OSError):
+                    link.sendall(b'X: y\r\n')
+
+
+def test_sockets_without_a_token_do_not_lock_the_owner_out(clip):
+    with running(token=TOKEN, max_streams=2) as (url, app), contextlib.ExitStack() as stack:
+        links = [stack.enter_context(connect(f'ws{url[4:]}/v1/stream')) for _ in range(20)]
+        owner_is_served(url, clip)
+        assert len(app.state.service._pending) <= 8
+        assert json.loads(links[0].recv(timeout=1))['code'] == 'idle'
+        # A wrong one in the header does not even open a socket.
+        with pytest.raises(InvalidStatus, match='403'):
+            connect(f'ws{url[4:]}/v1/stream', additional_headers={
+                'Authorization': 'Bearer wrong'})
 
 
 # ---- Who may ask -------------------------------------------------------------------------
@@ -369,8 +427,7 @@ def test_the_token(open_service, clip):
 
 @pytest.mark.parametrize('headers, start, code', [
     ({}, {}, 'no_token'), ({}, {'token': 'wrong'}, 'no_token'),
-    ({}, {'token': 1}, 'no_token'),
-    ({'Authorization': 'Bearer wrong'}, {}, 'no_token'), ({}, {'token': TOKEN}, None),
+    ({}, {'token': TOKEN}, None),
     ({'Authorization': f'Bearer {TOKEN}'}, {}, None)])
 def test_the_token_of_a_stream(open_service, headers, start, code):
     client = open_service(token=TOKEN)
@@ -381,6 +438,14 @@ def test_the_token_of_a_stream(open_service, headers, start, code):
             with pytest.raises(WebSocketDisconnect) as closed:
                 link.receive_json()
             assert closed.value.code == 1008
+
+
+def test_a_wrong_token_in_the_header_is_refused_before_a_stream_is_opened(open_service):
+    client = open_service(token=TOKEN)
+    with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect(
+            'ws://localhost/v1/stream', headers={'Authorization': 'Bearer wrong'}):
+        pass
+    assert refused.value.status_code == 403 and code_of(refused.value) == 'no_token'
 
 
 def test_other_sites(open_service, clip):
@@ -499,7 +564,8 @@ def test_bad_frames_are_told_and_counted(open_service, jpegs):
 
 
 @pytest.mark.parametrize('messages, status', [
-    (['{"type": "stop"}'], 1003), (['no JSON'], 1003), (['[]'], 1003), (['[' * 4000], 1003),
+    (['{"type": "stop"}'], 1003), (['{"type": "start", "token": 1}'], 1003),
+    (['no JSON'], 1003), (['[]'], 1003), (['[' * 4000], 1003),
     ([b'bytes'], 1003), (['{"type": "start", "settings": {"reuse": false}}'], 1003),
     (['{"type": "start", "settings": {"hop": -1}}'], 1003),
     (['{"type": "start", "settings": {"window_seconds": 3000}}'], 1003),
@@ -553,6 +619,7 @@ def test_frames_that_come_too_fast_are_counted(open_service, jpegs, monkeypatch)
 def test_too_many_streams(open_service):
     client = open_service(max_streams=1)
     with streaming(client), client.websocket_connect('ws://localhost/v1/stream') as link:
+        link.send_json({'type': 'start'})
         assert link.receive_json()['code'] == 'too_many_streams'
         with pytest.raises(WebSocketDisconnect) as closed:
             link.receive_json()
@@ -654,7 +721,8 @@ def test_it_keeps_to_its_own_description(clip, token):
                   suppress_health_check=list(HealthCheck), phases=[Phase.generate])
         @given(case=st.one_of(cases), is_clip=st.booleans())
         def ask(case, is_clip):
-            if isinstance(case.body, dict) and 'clip' in case.body and is_clip:
+            positive = case.meta.generation.mode is GenerationMode.POSITIVE
+            if isinstance(case.body, dict) and is_clip and positive:
                 case.body['clip'] = content
             response = case.call(headers=headers)
             statuses.add(response.status_code)
@@ -700,7 +768,6 @@ def test_the_tool_serves_until_it_is_interrupted(clip, tmp_path, token):
         refused = measure(url.rstrip('/'), [clip.read_bytes()], clients=1, seconds=.1)
         assert refused.to_json()['errors'].keys() == ({'401'} if token else set())
         # A stream is told good-bye too.
-        from websockets.sync.client import connect
         with connect(f'ws{url[4:]}v1/stream') as link:
             link.send(f'{{"type": "start", "token": "{token}"}}')
             assert '"ready"' in link.recv()

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from test_deploy.serving import FakeRecognizer, running
 
+from hri30_ext.deploy.serve.window import Window
+
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(
     CHROMIUM is None and os.environ.get('CI') != 'true',
@@ -44,9 +46,12 @@ def open_page():
         stack.callback(browser.close)
 
         def open_it(recognizer=None, token=None, permissions=('camera',), limits=None,
-                    **options):
-            url, app = stack.enter_context(running(recognizer, token, **(limits or {})))
-            urls.append(url)
+                    url=None, **options):
+            app = None
+            if url is None:
+                url, app = stack.enter_context(running(recognizer, token,
+                                                       **(limits or {})))
+            urls.append(url.partition('/#')[0])
             page = browser.new_context(permissions=permissions, **options).new_page()
             page.set_default_timeout(30_000)
             page.on('console', lambda message: said.append(message.text))
@@ -75,7 +80,7 @@ def has(page, selector, text):
 
 def test_an_uploaded_clip_is_played_and_named(open_page, clip):
     page, app = open_page()
-    has(page, '#model', '3 classes, onnx fp32, looks at 0.6 s at once')
+    has(page, '#model', '3 classes, onnx fp32, window 0.6 s')
     assert page.locator('#playback').is_hidden()
     choose(page, clip)
     assert has(page, '#clip-class', 'PutDownDrill').is_visible()
@@ -89,8 +94,8 @@ def test_an_uploaded_clip_is_played_and_named(open_page, clip):
     action = has(page, '#actions li', 'PutDownDrill')
     assert action.count() == 1 and action.locator('.time').text_content().endswith('3.0 s')
     assert page.locator('#live li').first.text_content() == 'PutDownDrill80 %'
-    assert page.locator('#timeline .label').text_content() == 'PutDownDrill'
-    assert page.locator('#timeline rect[class^=c]').count() > 5
+    assert page.locator('#lasting span').text_content() == 'PutDownDrill'
+    assert page.locator('#moments span').count() > 5
     assert 'ms in the service' in page.locator('#latency').text_content()
     assert '0 not sent' in page.locator('#frames').text_content()
     assert page.locator('#picture').evaluate('canvas => canvas.width') == 96
@@ -149,7 +154,7 @@ def test_what_cannot_be_used_is_told(open_page, clip, tmp_path):
     file = tmp_path / 'notes.avi'
     file.write_text('not a video')
     choose(page, file)
-    has(page, '#alert', 'not a video that can be decoded')
+    has(page, '#alert', 'cannot be decoded')
     assert page.locator('#clip').is_hidden() and page.locator('#playback').is_hidden()
     choose(page, clip)
     has(page, '#alert', 'longer than 2 seconds')
@@ -189,7 +194,7 @@ def test_the_camera(open_page):
     page.locator('#camera:enabled').click()
     has(page, '#state', 'PutDownDrill')
     has(page, '#actions li', 'now')
-    has(page, '#rate', 'a second')
+    has(page, '#rate', 'per second')
     assert page.locator('#stop:focus').count() == 1
     assert app.state.service.streams == 1
     page.keyboard.press('Enter')
@@ -197,6 +202,37 @@ def test_the_camera(open_page):
     while app.state.service.streams:
         time.sleep(.01)
     assert page.locator('#stop').is_hidden() and page.locator('#alert').is_hidden()
+
+
+def test_the_window_of_a_stream_is_a_page(open_page):
+    recognizer = FakeRecognizer()
+    window = Window(recognizer, 'camera 0')
+    page, _ = open_page(url=window.url)
+    has(page, '#model', 'window 0.6 s')
+    assert page.locator('#file-button').is_hidden() and page.locator('#camera').is_hidden()
+    stream, shown = recognizer.stream(predictions=True), True
+    for k in range(60):
+        image = np.full((64, 96, 3), (0, 255, 0), np.uint8)
+        events = [event.to_json() for event in stream.push(image, k / 30)]
+        shown &= window.show(image, events)
+        time.sleep(1 / 30)
+    has(page, '#state', 'PutDownDrill')
+    has(page, '#actions li', 'now')
+    assert shown and page.locator('#picture').evaluate(
+        "canvas => canvas.getContext('2d').getImageData(9, 9, 1, 1).data[1]") > 200
+    page.locator('#stop').click()
+    end = time.monotonic() + 20
+    while window.show(image, []):  # a page that was reloaded would come back
+        assert time.monotonic() < end
+        time.sleep(.1)
+    window.close()
+
+
+def test_the_window_needs_the_token_of_its_address(open_page):
+    window = Window(FakeRecognizer(), 'camera 0')
+    page, _ = open_page(url=window.url.partition('#')[0])
+    page.locator('#token:focus').wait_for()
+    window.close()
 
 
 def test_a_stream_that_is_refused_is_told(open_page):

@@ -159,6 +159,20 @@ def test_foreign_names_are_one_finding_and_offer_no_fix(name_clips):
     assert 'look for a common cause' in table
 
 
+def test_test_clips_of_one_name_in_two_folders(root):
+    clip = (root / 'test_set/testvideo001.avi').read_bytes()
+    for name in ('x/a.avi', 'y/a.avi', 'y/a.mp4'):
+        (root / 'test_set' / name).parent.mkdir(exist_ok=True)
+        (root / 'test_set' / name).write_bytes(clip)
+    with open(root / 'annotations/test_set_labels.csv', 'a') as file:
+        file.write('x/a,DeliverObject,1\ny/a,DeliverObject,1\n')
+    found = examine(root, CLASSES, **OPTIONS)
+    assert [(f.kind, f.path) for f in found.findings if f.severity == 'error'] == [
+        ('same_name', 'test_set/y/a.mp4')]
+    (root / 'test_set/y/a.mp4').unlink()
+    assert not examine(root, CLASSES, **OPTIONS).counts['error']
+
+
 def test_numbers_of_test_clips_have_no_holes(name_clips):
     root = name_clips(*(f'test_set/testvideo{number:03d}.avi'
                         for number in range(1, 31) if number != 17))

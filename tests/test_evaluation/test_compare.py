@@ -119,7 +119,7 @@ def test_clips_that_one_model_could_not_read_are_left_out():
     comparison = compare(a, b)
     assert (comparison['clips'], comparison['failed']) == (18, 2)
     assert comparison['a']['top1'] == comparison['b']['top1'] == 17 / 18
-    assert '2 clips more could not be read' in format_comparison(comparison)
+    assert '2 more clips could not be read' in format_comparison(comparison)
     assert compare(whole, b)['clips'] == 19 and 'failed' not in compare(whole, whole)
     # A clip that the other has not even heard of is another matter.
     with pytest.raises(HRI30Error, match='1 clips are not in both'):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from conftest import run_tool
 
+from hri30_ext.apis.ensemble import ensemble, format_ensemble
 from hri30_ext.errors import HRI30Error
-from hri30_ext.evaluation.ensemble import ensemble, fit_weights, format_ensemble, fuse
+from hri30_ext.evaluation.ensemble import fit_weights, fuse
 from hri30_ext.evaluation.results import Results
 
 CLASSES = ['X', 'Y', 'Z']
@@ -135,5 +136,5 @@ def test_clips_that_one_model_could_not_read(folders):
     fused = Results.load(out)
     assert fused.failed == {'testvideo07': 'cannot be decoded (x).'}
     assert not (out / 'test_set_labels.csv').exists()
-    assert 'testvideo07,FAILED,0' in (out / 'predictions.csv').read_text()
-    assert '1 clips more could not be read' in format_ensemble(summary, out)
+    assert 'testvideo07,,FAILED,0.0000' in (out / 'predictions.csv').read_text()
+    assert '1 more clips could not be read' in format_ensemble(summary, out)

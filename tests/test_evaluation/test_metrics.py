@@ -44,26 +44,25 @@ def test_certain_and_wrong_is_a_finite_loss():
 
 
 @pytest.mark.parametrize('labelled', [True, False])
-def test_evaluating_batches_writes_every_video_once(tmp_path, labelled):
-    metric = HRI30Metric(out_dir=str(tmp_path), submission=True)
+def test_evaluating_batches_gives_every_video_once(labelled):
+    metric = HRI30Metric()
     metric.dataset_meta = dict(classes=['A', 'B', 'C'])
     for order in ([3, 1], [0, 2]):
         metric.process(None, [
-            ActionDataSample(metainfo=dict(video_id=f'video{i}'))
+            ActionDataSample(metainfo=dict(video_id=f'video{i}',
+                                           filename=f'/clips/video{i}.avi'))
             .set_gt_label(int(LABELS[i]) if labelled else -1)
             .set_pred_score(torch.from_numpy(SCORES[i])).to_dict() for i in order])
     result = metric.evaluate(4)
     assert result['num_videos'] == 4 and ('top1' in result) == labelled
-    with np.load(tmp_path / 'scores.npz') as arrays:
-        assert arrays['videos'].tolist() == ['video0', 'video1', 'video2', 'video3']
-        np.testing.assert_array_equal(arrays['scores'], SCORES)
-        assert ('labels' in arrays) == labelled
-    assert (tmp_path / 'metrics.json').exists() == labelled
-    assert (tmp_path / 'confusion_matrix.png').exists() == labelled
+    scored = metric.scored
+    assert scored.videos == [f'video{i}.avi' for i in range(4)]
+    np.testing.assert_array_equal(scored.scores_NK, SCORES)
+    assert (scored.labels_N is not None) == labelled
 
 
-def test_clips_that_could_not_be_read_have_no_score(tmp_path):
-    metric = HRI30Metric(out_dir=str(tmp_path))
+def test_clips_that_could_not_be_read_have_no_score():
+    metric = HRI30Metric()
     metric.dataset_meta = dict(classes=['A', 'B', 'C'])
     metric.process(None, [
         ActionDataSample(metainfo=dict(video_id=f'video{i}', **(
@@ -76,10 +75,15 @@ def test_clips_that_could_not_be_read_have_no_score(tmp_path):
 
 
 def test_a_validation_of_no_clip_at_all_is_an_error():
-    metric = HRI30Metric()
-    metric.dataset_meta = dict(classes=['A', 'B', 'C'])
-    metric.process(None, [
-        ActionDataSample(metainfo=dict(video_id='v', failed='empty')).set_gt_label(0)
-        .set_pred_score(torch.from_numpy(SCORES[0])).to_dict()])
+    def evaluate(metric):
+        metric.dataset_meta = dict(classes=['A', 'B', 'C'])
+        metric.process(None, [
+            ActionDataSample(metainfo=dict(video_id='v', failed='empty')).set_gt_label(0)
+            .set_pred_score(torch.from_numpy(SCORES[0])).to_dict()])
+        return metric.evaluate(1)
+
     with pytest.raises(HRI30Error, match='none of the 1 clips could be read:\n  v: empty'):
-        metric.evaluate(1)
+        evaluate(HRI30Metric())
+    testing = HRI30Metric(allow_failed=True)
+    assert evaluate(testing) == dict(num_videos=0, num_failed=1)
+    assert testing.scored.failed == {'v': 'empty'}

@@ -41,7 +41,7 @@ def check(root, tmp_path):
 def test_a_clean_one(check):
     findings = check(ROWS)
     assert findings.status == 0 and findings.rows == 30
-    assert format_findings(findings, 'x.csv') == 'x.csv: 30 rows, nothing to mend.'
+    assert format_findings(findings, 'x.csv') == 'x.csv: 30 rows, nothing to correct.'
 
 
 def test_rows_against_clips(check):

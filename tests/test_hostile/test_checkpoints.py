@@ -19,17 +19,17 @@ from watch import watch
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
+from hri30_ext.apis.exporting import export
 from hri30_ext.apis.recognizer import Recognizer
+from hri30_ext.apis.reporting import report
 from hri30_ext.apis.views import compare_views
 from hri30_ext.checkpoints import load_from_local
 from hri30_ext.config import PROJECT_ROOT, load_config
-from hri30_ext.deploy.export import export
 from hri30_ext.deploy.torch_backend import build_recognizer
 from hri30_ext.engine import HRI30Runner
 from hri30_ext.engine.recovery import _read_progress
 from hri30_ext.errors import HRI30Error
-from hri30_ext.report.explain import _load as explain_checkpoint
-from hri30_ext.report.explain import explain_clips
+from hri30_ext.evaluation.results import Results
 
 
 @pytest.fixture(params=list(HOSTILE))
@@ -110,7 +110,6 @@ LOADERS = {
     'resume of a folder': lambda path, cfg: _read_progress(Path(path)),
     # Exports, recognizers, streams and what is compared with an exported model.
     'build_recognizer': lambda path, cfg: build_recognizer(cfg, path),
-    'report': lambda path, cfg: explain_checkpoint(torch.nn.Linear(1, 1), path),
 }
 
 
@@ -137,6 +136,11 @@ def test_download_refuses(hostile, tmp_path):
     assert not mark.exists()
 
 
+def _make_results(folder):
+    Results(['a'], [[1, 0, 0]], CLASSES).save(Path(folder) / 'scores.npz')
+    return folder
+
+
 WHOLE_PATHS = {
     'train': lambda path, options, out: train(DEMO_CONFIG, out, options={
         **options, 'load_from': path}),
@@ -150,8 +154,8 @@ WHOLE_PATHS = {
         DEMO_CONFIG, path, device='cpu', options=options),
     'views': lambda path, options, out: compare_views(DEMO_CONFIG, path, out,
                                                       options=options),
-    'report': lambda path, options, out: explain_clips(
-        load_config(DEMO_CONFIG, options), path, ['clip.avi'], [0]),
+    'report': lambda path, options, out: report(
+        _make_results(out), DEMO_CONFIG, path, options),
     'init_recognizer of mmaction2': lambda path, options, out: init_recognizer(
         load_config(DEMO_CONFIG, options), path, device='cpu'),
 }

@@ -61,12 +61,13 @@ def test_printed_names_do_no_harm(root, clips_root, options, checkpoint, tmp_pat
     folder = tmp_path / 'out' / 'test'
     with open(folder / 'predictions.csv', newline='', encoding='utf-8') as file:
         rows = list(csv.DictReader(file))
-    assert [unescape_cell(row['Video']) for row in rows] == sorted(PRINTED)
+    files = sorted(f'{name}.avi' for name in PRINTED)
+    assert [unescape_cell(row['Video']) for row in rows] == files
     assert not [row['Video'] for row in rows if row['Video'][0] in '=+-@\uff1d']
     lines = (folder / 'test_set_labels.csv').read_text(encoding='utf-8').splitlines()
     assert [line.split(',')[0] for line in lines] == sorted(PRINTED)
     assert not check_submission(folder / 'test_set_labels.csv', root).errors
-    assert Results.load(folder).videos == sorted(PRINTED)
+    assert Results.load(folder).videos == files
     page = (folder / 'report.html').read_text(encoding='utf-8')
     assert '<script>alert' not in page
     # Nothing was made by a name.
@@ -88,10 +89,11 @@ def test_unprinted_names_are_refused_in_a_submission(root, clips_root, options, 
     with open(folder / 'predictions.csv', newline='', encoding='utf-8',
               errors='surrogateescape') as file:
         rows = list(csv.DictReader(file))
-    assert [unescape_cell(row['Video']) for row in rows] == sorted(UNPRINTED)
+    files = sorted(f'{name}.avi' for name in UNPRINTED)
+    assert [unescape_cell(row['Video']) for row in rows] == files
     assert not (folder / 'test_set_labels.csv').exists()
     found = Results.load(folder)
-    assert found.videos == sorted(UNPRINTED) and np.isfinite(found.scores_NK).all()
+    assert found.videos == files and np.isfinite(found.scores_NK).all()
 
 
 def test_clips_lead_out_of_no_folder(root, clips_root, tmp_path):

@@ -7,11 +7,12 @@ import torch
 from conftest import DEMO_CONFIG
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
+from mmengine.model import is_model_wrapper
 from mmengine.registry import init_default_scope
 
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.errors import HRI30Error
-from hri30_ext.models.views import clips_at_once, compute_views_once, unique_views
+from hri30_ext.models.views import TestTimeViews, clips_at_once, unique_views
 
 SMALL = {'model.backbone.pretrained': None, 'model.backbone.depth': 18,
          'model.cls_head.in_channels': 512, 'num_frames': 4, 'classes': ['A', 'B', 'C']}
@@ -75,9 +76,8 @@ def test_result_and_number_of_computed_views(name):
     computed = []
     model.backbone.register_forward_pre_hook(
         lambda module, inputs: computed.append(len(inputs[0]) // rows))
-    compute_views_once(model, rows, max_views=3)
     with torch.no_grad():
-        results = model.test_step(batch_of(rows, *CLIPS))
+        results = TestTimeViews(model, 4, max_views=3).test_step(batch_of(rows, *CLIPS))
     torch.testing.assert_close(torch.stack([one.pred_score for one in results]),
                                expected_NK, atol=1e-6, rtol=0)
     assert computed == [2, 2, 3]  # as few batches of at most 3 as there can be
@@ -90,33 +90,57 @@ def test_same_as_mmaction2_with_all_views():
     rows, model = build('slowonly')
     with torch.no_grad():
         plain = model.test_step(batch_of(rows, *CLIPS))
-        compute_views_once(model, rows, max_views=16)
-        once = model.test_step(batch_of(rows, *CLIPS))
+        once = TestTimeViews(model, 4, max_views=16).test_step(batch_of(rows, *CLIPS))
     for a, b in zip(plain, once, strict=True):
         torch.testing.assert_close(a.pred_score, b.pred_score, atol=1e-6, rtol=0)
         assert a.pred_label == b.pred_label
+
+
+@pytest.mark.parametrize('name', ['slowonly', 'tsm'])
+def test_mirrored_views_are_mapped_back(name):
+    rows, model = build(name)
+
+    def score(clip):
+        one = dict(inputs=[clip], data_samples=[ActionDataSample()])
+        return model.test_step(one)[0].pred_score
+
+    mirrored = [1, 0, 2]
+    with torch.no_grad():
+        wrapped = TestTimeViews(model, 4, 16, mirrored)
+        results = wrapped.test_step(batch_of(rows, [1], [2, 2]))
+        for result, number in zip(results, (1, 2), strict=True):
+            clip = clip_of(rows, [number])
+            expected_K = (score(clip) + score(clip.flip(-1))[mirrored]) / 2
+            torch.testing.assert_close(result.pred_score, expected_K, atol=1e-6, rtol=0)
+            assert int(result.pred_label) == int(expected_K.argmax())
+
+
+def test_views_are_averaged_in_float32_under_autocast():
+    model = build('slowonly')[1].float()
+    wrapped = TestTimeViews(model, 4, 16)
+    assert is_model_wrapper(wrapped) and wrapped.module is model
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        score_K = wrapped.test_step(batch_of(1, [1, 2, 3]))[0].pred_score
+    assert score_K.dtype == torch.float32
+    assert not torch.equal(score_K, score_K.bfloat16().float())
 
 
 def test_clips_may_have_different_numbers_of_views():
     rows, model = build('slowonly')
     clips = [[1], [1, 2, 2], [3, 1]]
     expected_NK = score_each_view_alone(model, rows, *clips)
-    compute_views_once(model, rows, max_views=16)
     with torch.no_grad():
-        results = model.test_step(batch_of(rows, *clips))
+        results = TestTimeViews(model, 4, max_views=16).test_step(batch_of(rows, *clips))
     torch.testing.assert_close(torch.stack([one.pred_score for one in results]),
                                expected_NK, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize('rows', [1, 4])
-def test_different_views_in_order(rows, monkeypatch):
-    for checksum in (None, 0):
-        if checksum is not None:  # views of one checksum are told apart by their pixels
-            monkeypatch.setattr('zlib.crc32', lambda data: 0)
-        views, counts = unique_views(clip_of(rows, [7, 8, 7, 9, 8, 7]), rows)
-        assert counts == [3, 2, 1]
-        for view, number in zip(views, (7, 8, 9), strict=True):
-            assert torch.equal(view, clip_of(rows, [number]))
+def test_different_views_in_order(rows):
+    views, counts = unique_views(clip_of(rows, [7, 8, 7, 9, 8, 7]), rows)
+    assert counts == [3, 2, 1]
+    for view, number in zip(views, (7, 8, 9), strict=True):
+        assert torch.equal(view, clip_of(rows, [number]))
 
 
 def test_views_that_differ_in_one_pixel_are_two():
@@ -140,7 +164,7 @@ def test_logits_are_not_averaged():
     model = copy.deepcopy(build('slowonly')[1])
     model.cls_head.average_clips = 'score'
     with pytest.raises(HRI30Error, match="average_clips='score'"):
-        compute_views_once(model, 1, 16)
+        TestTimeViews(model, 4, 16)
 
 
 @pytest.mark.parametrize('batch_size, views, expected', [

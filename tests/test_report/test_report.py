@@ -9,45 +9,35 @@ import numpy as np
 import pytest
 from conftest import CLASSES, DEMO_CONFIG, run_tool
 
+from hri30_ext.apis.common import write_result_folder
+from hri30_ext.apis.reporting import report
 from hri30_ext.config import load_config
 from hri30_ext.errors import HRI30Error
-from hri30_ext.evaluation.metrics import HRI30Metric
 from hri30_ext.evaluation.results import Results
-from hri30_ext.evaluation.writers import write_results
-from hri30_ext.names import VIDEO_SUFFIXES
-from hri30_ext.report import write_report
-from hri30_ext.report.charts import ticks
-from hri30_ext.report.frames import read_frames, to_data_uris
+from hri30_ext.names import HRI30_CLASSES, VIDEO_SUFFIXES
+from hri30_ext.report.frames import read_clip, to_data_uris
 from hri30_ext.utils.curves import write_curves
 
 # Runs if any name is not escaped: in text, in an attribute, in a script's data.
 HOSTILE = '"><img src=x onerror=window.hacked=1></script><script>window.hacked=1</script>\''
 SCORES = np.array([[.7, .2, .1], [.1, .8, .1], [.2, .7, .1], [.1, .1, .8]])
 LABELS = [0, 1, 0, 2]
-ANALYSIS = dict(
-    intervals=dict(level=.95, unit='groups', resamples=2000, top1=[.5, 1.],
-                   mean_class=[.4, 1.], macro_f1=[.3, 1.]),
-    calibration=dict(ece=.125, nll=.5, temperature=1.5, ece_scaled=.0625, nll_scaled=.4,
-                     bins=[dict(low=0., high=.5, confidence=None, accuracy=None, clips=0),
-                           dict(low=.5, high=1., confidence=.75, accuracy=.7, clips=4)]),
-    errors=dict(clips=4, wrong=1, direction=1, tool=0, direction_and_tool=0, other=0),
-    kinds=[dict(name='Walking about', classes=3, clips=4, top1=.75, mean_class=.8)],
-    groups=[dict(group=7, clips=4, top1=.75)])
 
 
-def make_folder(folder, labels=LABELS, analysis=ANALYSIS, classes=CLASSES, data='my clips',
-                videos='abcd', filenames=None):
-    """Writes a result folder as testing does."""
-    results = Results(list(videos), SCORES, classes, labels, [7, 7, 8, -1], filenames, data)
-    metrics = {} if labels is None else HRI30Metric.calculate(SCORES, np.array(labels))
-    write_results(folder, results, metrics)
-    if analysis is not None:
-        (folder / 'analysis.json').write_text(json.dumps(analysis))
-    return folder
+def make_results(labels=LABELS, classes=CLASSES, data='my clips', videos='abcd',
+                 filenames=None, groups=(7, 7, 8, 8), scores=SCORES):
+    return Results(list(videos), scores, classes, labels, groups, filenames, data)
 
 
-def text_of(folder, **options):
-    return write_report(folder, **options).read_text(encoding='utf-8')
+def write(folder, results=None, temperature=None, **options):
+    """Writes a result folder as testing does; returns the path of its report."""
+    results = results or make_results()
+    write_result_folder(folder, results, temperature, **options)
+    return folder / 'report.html'
+
+
+def text_of(folder, results=None, *args, **options):
+    return write(folder, results, *args, **options).read_text(encoding='utf-8')
 
 
 @pytest.fixture
@@ -68,77 +58,73 @@ def test_every_section_of_labelled_clips(tmp_path, cfg):
     write_curves(tmp_path / 'training_curves.csv', [
         dict(epoch=1, minutes=1, train_loss=2, val_loss=1.5, val_top1=.5, lr=.1),
         dict(epoch=2, minutes=2, train_loss=1, val_loss=1.2, val_top1=.7, lr=.05)])
-    folder = make_folder(tmp_path / 'val')
-    text = text_of(folder, cfg=cfg, checkpoint='/models/best.pth', explain=False)
+    text = text_of(tmp_path / 'val', None, 1.5, cfg=cfg, checkpoint='/models/best.pth')
     sections = ['figures', 'classes', 'confusion', 'breakdown', 'calibration', 'training',
                 'confident', 'worst', 'made']
     assert re.findall(r'<section id="(\w+)"', text) == sections
     for part in ('my clips', 'best.pth', 'group, val_groups=1', '0.750', '0.500 to 1.000',
-                 'whole groups of recordings resampled 2000 times', 'Walking about',
-                 'Temperature 1.50', '0.125', '2 epochs in 2.0 minutes', 'test_pipeline',
-                 'mmengine', '2 (7, 8)'):
+                 'whole groups of recordings resampled 2000 times',
+                 '1 of 4 clips are wrong', 'Temperature 1.50', '2 epochs in 2.0 minutes',
+                 'test_pipeline', 'mmengine', '2 (7, 8)',
+                 'Loss: Training ends at 1; Validation ends at 1.2',
+                 'Learning rate: all ends at 0.05'):
         assert part in text, part
     assert 'Predictions</h2>' not in text and 'class="warning"' not in text
-    assert text.count('<polyline') == 4
+    assert text.count('data:image/svg+xml;base64,') == 4
 
 
 def test_clips_that_could_not_be_read_are_listed(tmp_path):
-    folder = make_folder(tmp_path)
-    Results.load(folder).without({'b': f'cannot be decoded ({HOSTILE}).'}).save(
-        folder / 'scores.npz')
-    (folder / 'metrics.json').unlink()
-    text = text_of(folder)
+    text = text_of(tmp_path, make_results().without({
+        'b': f'cannot be decoded ({HOSTILE}).'}))
     assert 'id="failed"' in text and 'Clips that could not be read' in text
     assert 'Of 3 clips.' in text and HOSTILE not in text and 'onerror=window' in text
 
 
-def test_unlabelled_clips_have_predictions_and_no_metrics(tmp_path):
-    text = text_of(make_folder(tmp_path, labels=None, analysis=None))
+def test_unlabelled_clips_have_predictions_and_no_metrics(tmp_path, cfg):
+    scores = SCORES[[0, 1, 2, 0]]
+    text = text_of(tmp_path, make_results(labels=None, scores=scores, groups=None), cfg=cfg)
     assert re.findall(r'<section id="(\w+)"', text) == [
         'predictions', 'training', 'uncertain', 'made']
-    assert 'have no labels' in text and '2 clips are given' not in text
-    assert 'id="matrix"' not in text and 'accuracy' not in text.partition('</style>')[2]
+    assert 'have no labels' in text and 'id="matrix"' not in text
+    page = text.partition('</style>')[2].partition('<pre')[0]
+    # Nothing that does not apply: no split, no groups, no classes without a clip.
+    for word in ('accuracy', 'Split', 'Groups', CLASSES[2]):
+        assert f'>{word}' not in page, word
 
 
-@pytest.mark.parametrize('analysis', [
-    None, {}, dict.fromkeys(ANALYSIS), dict.fromkeys(ANALYSIS, []),
-    dict.fromkeys(ANALYSIS, {}), dict.fromkeys(ANALYSIS, 'x'),
-    dict(calibration=dict(dict.fromkeys(ANALYSIS['calibration']), ece=.1)),
-    dict(intervals=dict(level=.95, top1=[None, 1]), kinds=[None, {}], groups=[{}],
-         errors=dict(wrong=None, tool=1), calibration=dict(bins=[{}, None]))])
-def test_parts_of_the_analysis_may_be_missing(tmp_path, analysis):
-    text = text_of(make_folder(tmp_path, analysis=analysis))
-    assert '0.750' in text and 'id="matrix"' in text and 'section id="made"' in text
-
-
-def test_metrics_are_computed_where_their_file_is_gone(tmp_path):
-    folder = make_folder(tmp_path)
-    (folder / 'metrics.json').unlink()
-    assert 'tile-value">0.750' in text_of(folder)
+def test_kinds_of_action_and_groups(tmp_path):
+    results = make_results(classes=HRI30_CLASSES, scores=np.eye(30)[[26, 19, 22, 0]],
+                           labels=[26, 19, 19, 0], groups=[1, 1, 2, -1])
+    text = text_of(tmp_path, results)
+    for part in ('By kind of action', 'body motion only', 'By group of recordings',
+                 'single clips resampled 2000 times', 'Direction only'):
+        assert part in text, part
+    plain = text_of(tmp_path / 'b', make_results(groups=None))
+    assert 'By kind of action' not in plain and 'By group' not in plain
 
 
 def test_a_random_split_is_warned_of(tmp_path, cfg):
     cfg.split.type = 'random'
-    assert 'it leaks' in text_of(make_folder(tmp_path / 'a', data='clips, val'), cfg=cfg)
-    text = text_of(make_folder(tmp_path / 'b', data='clips, test'), cfg=cfg)
+    assert 'it leaks' in text_of(tmp_path / 'a', make_results(data='clips, val'), cfg=cfg)
+    text = text_of(tmp_path / 'b', make_results(data='clips, test'), cfg=cfg)
     assert 'chosen by scores that leak' in text
 
 
 def test_embedded_data_says_nothing_about_hri30(tmp_path):
-    text = text_of(make_folder(tmp_path, data='embedded data (rendered, seed 0), val'))
+    text = text_of(tmp_path, make_results(data='embedded data (rendered, seed 0), val'))
     assert 'these figures say nothing about HRI30' in text
-    assert 'do not say which data' in text_of(make_folder(tmp_path, data=''))
+    assert 'do not say which data' in text_of(tmp_path, make_results(data=''))
 
 
 def test_nothing_comes_from_elsewhere(tmp_path, cfg, clips):
-    text = text_of(make_folder(tmp_path, filenames=clips), cfg=cfg, explain=False)
+    text = text_of(tmp_path, make_results(filenames=clips), cfg=cfg)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
     assert "default-src 'none'" in policy.replace('&#39;', "'")
     assert 'unsafe' not in policy and policy.count('sha256-') == 2
     page = re.sub(r'<pre.*?</pre>', '', text, flags=re.DOTALL)
     references = re.findall(r'<[^>]*\s(?:src|href|srcset|action|data)\s*=\s*(\S+)', page)
-    assert references and all(reference.startswith(('"data:image/jpeg;base64,', '"#'))
-                              for reference in references)
+    own = re.compile(r'"(#|data:image/(jpeg|svg\+xml);base64,)')
+    assert references and all(map(own.match, references))
     assert 'http:' not in page and 'https:' not in page
     assert '@import' not in page and 'url(' not in page
     # The policy refuses these.
@@ -150,33 +136,52 @@ def test_clips_are_shown_and_those_that_cannot_be_read_are_noted(tmp_path, clips
     broken = tmp_path / 'broken.avi'
     broken.write_bytes(b'not a video')
     filenames = [str(broken), '', str(tmp_path / 'gone.avi'), 'https://example.org/a.avi']
-    text = text_of(make_folder(tmp_path / 'val', filenames=filenames), cfg=cfg)
-    for note in ('cannot be decoded', 'was not recorded', 'gone.avi: no such file',
+    text = text_of(tmp_path / 'val', make_results(filenames=filenames), cfg=cfg)
+    for note in ('cannot be decoded', 'the clip: no such file', 'gone.avi: no such file',
                  'a.avi: no such file'):
         assert note in text
-    assert 'data:image' not in text
+    assert 'data:image/jpeg' not in text
 
 
 def test_frames_are_those_of_testing(clips, cfg):
-    frames = read_frames(clips[0], cfg)
-    # The fixture's config samples four.
-    assert frames.shape == (4, 117, 176, 3) and frames.dtype == np.uint8
-    assert read_frames(clips[0]).shape == (8, 117, 176, 3)
-    uris = to_data_uris(frames, (20, 30))
+    cfg.test_pipeline[1].num_clips = 2
+    frames, size, sample = read_clip(clips[0], 2, cfg)
+    # The first view of the two that the model gets, in the aspect ratio of the clip.
+    assert frames.shape == (4, 32, 32, 3) and size == (176, 117)
+    inputs_VCTHW = sample['inputs'].numpy()
+    np.testing.assert_array_equal(frames, inputs_VCTHW[0].transpose(1, 2, 3, 0))
+    assert int(sample['data_samples'].gt_label) == 2 and len(inputs_VCTHW) == 2
+    whole = read_clip(clips[0], 2)
+    assert whole.frames_THWC.shape == (8, 64, 96, 3) and whole.size == (176, 117)
+    uris = to_data_uris(frames, size)
     assert len(uris) == 4 and all(uri.startswith('data:image/jpeg;base64,') for uri in uris)
 
 
-def test_a_checkpoint_that_is_gone_costs_only_the_overlays(tmp_path, clips, cfg):
-    text = text_of(make_folder(tmp_path, filenames=clips), cfg=cfg,
-                   checkpoint=tmp_path / 'gone.pth')
-    assert 'looked is not shown' in text and 'data:image' in text
+def test_a_report_is_written_again_from_scores_alone(tmp_path):
+    first = text_of(tmp_path, None, 1.5)
+    for name in ('report.html', 'metrics.json'):
+        (tmp_path / name).unlink()
+    assert report(tmp_path / 'scores.npz') == tmp_path / 'report.html'
+    again = (tmp_path / 'report.html').read_text(encoding='utf-8')
+    dated = re.compile(r'\d{4}-\d\d-\d\d \d\d:\d\d')
+    assert dated.sub('', again) == dated.sub('', first) and 'Temperature 1.50' in again
+    (tmp_path / 'analysis.json').unlink()
+    report(tmp_path)
+    assert 'No temperature' in (tmp_path / 'report.html').read_text(encoding='utf-8')
+
+
+def test_a_checkpoint_that_is_gone_is_named(tmp_path, options, monkeypatch):
+    write(tmp_path)
+    with pytest.raises(HRI30Error, match='gone.pth: no such.*[\\s\\S]*--no-explain'):
+        report(tmp_path, DEMO_CONFIG, str(tmp_path / 'gone.pth'), options)
+    report(tmp_path, DEMO_CONFIG, str(tmp_path / 'gone.pth'), options, explain=False)
 
 
 def test_hostile_names_are_escaped(tmp_path, cfg):
     cfg.work_dir = HOSTILE
-    folder = make_folder(tmp_path, videos=[HOSTILE, 'b', 'c', 'd'], data=HOSTILE,
-                         classes=[HOSTILE, 'B', 'C'], filenames=[HOSTILE] * 4)
-    text = text_of(folder, cfg=cfg, checkpoint=HOSTILE, explain=False)
+    text = text_of(tmp_path, make_results(
+        videos=[HOSTILE, 'b', 'c', 'd'], data=HOSTILE, classes=[HOSTILE, 'B', 'C'],
+        filenames=[HOSTILE] * 4), cfg=cfg, checkpoint=HOSTILE)
     assert '<img src=x' not in text and '<script>window' not in text
     assert text.count('<script') == text.count('</script>') == 2
     data = re.search(r'id="matrix-data">(.*?)</script>', text)[1]
@@ -184,57 +189,47 @@ def test_hostile_names_are_escaped(tmp_path, cfg):
 
 
 def test_a_name_that_is_not_utf8_is_written(tmp_path):
-    Results(['c\udcff'], SCORES[:1], CLASSES).save(tmp_path / 'scores.npz')
-    assert 'c\\udcff' in text_of(tmp_path)
+    assert 'c\\udcff' in text_of(tmp_path, Results(['c\udcff'], SCORES[:1], CLASSES))
 
 
 def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    folder = make_folder(tmp_path)
-    write_report(folder)
-    before = (folder / 'report.html').read_bytes()
+    before = write(tmp_path).read_bytes()
 
     def fail(*args):
         raise OSError('disk full')
     monkeypatch.setattr('hri30_ext.utils.fileio.os.replace', fail)
     with pytest.raises(OSError, match='disk full'):
-        write_report(folder)
-    assert (folder / 'report.html').read_bytes() == before
-    assert not list(folder.glob('.report*'))
+        report(tmp_path)
+    assert (tmp_path / 'report.html').read_bytes() == before
+    assert not list(tmp_path.glob('.report*'))
 
 
 def test_mistakes_are_named(tmp_path):
     with pytest.raises(HRI30Error, match='no such file'):
-        write_report(tmp_path)
-    folder = make_folder(tmp_path)
-    (folder / 'analysis.json').write_text('{')
+        report(tmp_path)
+    write(tmp_path)
+    (tmp_path / 'analysis.json').write_text('{')
     with pytest.raises(HRI30Error, match='analysis.json: not readable'):
-        write_report(folder)
+        report(tmp_path)
 
 
 def test_many_classes_show_the_most_confused(tmp_path):
     scores = np.full((100, 100), .001)
     scores[np.arange(100), np.arange(100) // 2] = .9
     names = [f'Class{k}' for k in range(100)]
-    results = Results([f'{k:03}' for k in range(100)], scores, names, range(100))
-    write_results(tmp_path, results, HRI30Metric.calculate(scores, np.arange(100)))
-    text = text_of(tmp_path)
+    text = text_of(tmp_path, Results([f'{k:03}' for k in range(100)], scores, names,
+                                     range(100)))
     assert '40 are left out' in text and text.count('role="gridcell"') == 60 * 60
 
 
 def test_no_clips_at_all(tmp_path):
-    Results([], np.zeros((0, 3)), CLASSES).save(tmp_path / 'scores.npz')
-    assert 'The 0 clips have no labels' in text_of(tmp_path)
-
-
-def test_round_ticks():
-    assert ticks(0, 1) == pytest.approx([0, .2, .4, .6, .8, 1])
-    assert ticks(1, 50) == pytest.approx([10, 20, 30, 40, 50])
-    assert ticks(2, 2) == [2]
+    assert 'The 0 clips have no labels' in text_of(tmp_path, Results(
+        [], np.zeros((0, 3)), CLASSES))
 
 
 @pytest.mark.slow
 def test_the_tool_writes_it(tmp_path):
-    folder = make_folder(tmp_path / 'val')
+    folder = write(tmp_path / 'val').parent
     result = run_tool('analysis/report.py', folder, '--no-explain', cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (folder / 'report.html').is_file() and 'report.html' in result.stdout
@@ -277,7 +272,7 @@ def open_page():
 @pytest.mark.slow
 @in_browser
 def test_the_table_sorts(tmp_path, open_page):
-    page = open_page(write_report(make_folder(tmp_path)))
+    page = open_page(write(tmp_path))
     header = page.locator('#classes th', has_text='Recall')
 
     def ids():
@@ -296,7 +291,7 @@ def test_the_table_sorts(tmp_path, open_page):
 @pytest.mark.slow
 @in_browser
 def test_the_matrix_answers_pointer_and_keys(tmp_path, open_page):
-    page = open_page(write_report(make_folder(tmp_path)))
+    page = open_page(write(tmp_path))
     tooltip = page.locator('#tooltip')
     assert tooltip.is_hidden()
     cell = page.locator('#matrix tbody tr').nth(0).locator('td').nth(1)
@@ -312,6 +307,8 @@ def test_the_matrix_answers_pointer_and_keys(tmp_path, open_page):
     assert tooltip.is_visible() and tooltip.text_content() == words
     page.keyboard.press('ArrowDown')
     assert f'True: {CLASSES[1]}\n' in tooltip.text_content()
+    page.keyboard.press('End')
+    assert f'Predicted: {CLASSES[2]}\n' in tooltip.text_content()
     page.keyboard.press('Escape')
     assert tooltip.is_hidden()
 
@@ -319,7 +316,7 @@ def test_the_matrix_answers_pointer_and_keys(tmp_path, open_page):
 @pytest.mark.slow
 @in_browser
 def test_the_matrix_filters(tmp_path, open_page):
-    page = open_page(write_report(make_folder(tmp_path)))
+    page = open_page(write(tmp_path))
     rows = page.locator('#matrix tbody tr:visible')
     columns = page.locator('#matrix thead th:visible')
     assert rows.count() == columns.count() == 3
@@ -343,9 +340,9 @@ def test_the_matrix_filters(tmp_path, open_page):
 @in_browser
 def test_a_phone_scrolls_down_only(tmp_path, open_page, clips, cfg):
     names = [f'MoveDiagonallyBackwardRightWithPolisher{k}' for k in range(3)]
-    folder = make_folder(tmp_path / 'val', classes=names, filenames=clips,
-                         data='x' * 120, videos=['v' * 90 + end for end in 'abcd'])
-    path = write_report(folder, cfg=cfg)
+    path = write(tmp_path / 'val', make_results(
+        classes=names, filenames=clips, data='x' * 120,
+        videos=['v' * 90 + end for end in 'abcd']), cfg=cfg)
     page = open_page(path, viewport=dict(width=360, height=740), is_mobile=True,
                      has_touch=True)
     page.locator('summary').last.click()
@@ -358,14 +355,14 @@ def test_a_phone_scrolls_down_only(tmp_path, open_page, clips, cfg):
 @in_browser
 def test_hostile_names_run_nothing_and_are_read(tmp_path, open_page, cfg):
     cfg.work_dir = HOSTILE
-    folder = make_folder(tmp_path, videos=['a', 'b', HOSTILE, 'd'], data=HOSTILE,
-                         classes=[HOSTILE, 'B', 'C'], filenames=[HOSTILE] * 4)
-    page = open_page(write_report(folder, cfg=cfg, checkpoint=HOSTILE, explain=False))
+    page = open_page(write(tmp_path, make_results(
+        videos=['a', 'b', HOSTILE, 'd'], data=HOSTILE, classes=[HOSTILE, 'B', 'C'],
+        filenames=[HOSTILE] * 4), cfg=cfg, checkpoint=HOSTILE))
     page.locator('#matrix td').nth(1).hover()
     page.locator('#matrix td[tabindex="0"]').focus()
     page.locator('summary').last.click()
     assert page.evaluate('window.hacked') is None
-    assert page.locator('img').count() == 0
+    assert page.locator('img:not(.chart)').count() == 0
     assert page.locator('h1').text_content() == HOSTILE
     assert page.locator('#classes tbody th').first.text_content() == HOSTILE
     assert page.locator('#confident h3').first.text_content() == HOSTILE
@@ -377,7 +374,7 @@ def test_hostile_names_run_nothing_and_are_read(tmp_path, open_page, cfg):
 @in_browser
 @pytest.mark.parametrize('labels', [LABELS, None])
 def test_it_prints(tmp_path, open_page, labels):
-    page = open_page(write_report(make_folder(tmp_path, labels=labels)),
+    page = open_page(write(tmp_path, make_results(labels=labels)),
                      color_scheme='dark')
     page.emulate_media(media='print')
     assert not page.locator('nav').is_visible()

@@ -11,9 +11,9 @@ from conftest import CLASSES, DEMO_CONFIG
 from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.registry import MODELS
 
+from hri30_ext.apis.exporting import export
 from hri30_ext.apis.recognizer import Recognizer
 from hri30_ext.config import load_config
-from hri30_ext.deploy.export import export
 from hri30_ext.deploy.serve.decoding import decode_clip
 from hri30_ext.deploy.serve.settings import Settings
 from hri30_ext.deploy.torch_backend import Whole

@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from hri30_ext.evaluation.ensemble import ensemble, format_ensemble
+    from hri30_ext.apis.ensemble import ensemble, format_ensemble
     summary = ensemble(args.folders, args.out, args.weights, args.fit_on)
     print(format_ensemble(summary, args.out))
 

@@ -1,4 +1,4 @@
-"""Writes report.html for a result folder that is there already."""
+"""Writes the report.html of a result folder again."""
 
 import argparse
 
@@ -28,13 +28,11 @@ def main() -> None:
     if args.cfg_options and not args.config:
         cli.fail('--cfg-options: there is no config to change; add --config C.')
     cli.choose_device(args.device)
-    from hri30_ext.config import load_config, parse_options
-    from hri30_ext.report import write_report
-    cfg = None
-    if args.config:
-        cfg = load_config(args.config, parse_options(args.cfg_options))
-    path = write_report(args.folder, cfg=cfg, checkpoint=args.checkpoint,
-                        training_folder=args.training_folder, explain=args.explain)
+    from hri30_ext.apis import report
+    from hri30_ext.config import parse_options
+    path = report(args.folder, args.config, args.checkpoint,
+                  options=parse_options(args.cfg_options),
+                  training_folder=args.training_folder, explain=args.explain)
     print(f'Report: {path}')
 
 

@@ -17,17 +17,9 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    import numpy as np
-
-    from hri30_ext.evaluation.motion import count_opposites
+    from hri30_ext.evaluation.motion import format_opposites
     from hri30_ext.evaluation.results import Results
-    results = Results.load(args.results, need_labels=True)
-    counts = count_opposites(results.labels_N, results.predicted_N, results.classes)
-    print(f'{"class":42} opposite  own  clips')
-    for name, (opposite, own, clips) in counts.items():
-        print(f'{name:42} {opposite:8} {own:4} {clips:6}')
-    opposite, own, clips = np.sum(list(counts.values()), axis=0)
-    print(f'{"all":42} {opposite:8} {own:4} {clips:6}')
+    print(format_opposites(Results.load(args.results, need_labels=True)))
 
 
 if __name__ == '__main__':

@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', required=True, metavar='FOLDER',
                         help='a new folder, or an exported one, which is replaced')
     parser.add_argument('--calibration-clips', type=int, default=128, metavar='N',
-                        help='training clips that int8 takes ranges from, at most; '
+                        help='training clips to calibrate int8 on, at most; '
                              'default: %(default)s')
     cli.add_runtime_arguments(parser)
     return parser.parse_args()
@@ -30,9 +30,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cli.choose_device(args.device)
-    import hri30_ext.modules  # noqa: F401  (first: it mends what the others import)
+    import hri30_ext.modules  # noqa: F401  (first: it fixes what the others import)
+    from hri30_ext.apis.exporting import export
     from hri30_ext.config import parse_options
-    from hri30_ext.deploy.export import export
     info = export(args.config, args.checkpoint, args.format, args.precision, args.out,
                   options=parse_options(args.cfg_options),
                   device='cuda' if (args.device or '').startswith('cuda') else 'cpu',

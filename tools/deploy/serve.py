@@ -16,10 +16,10 @@ def parse_args() -> argparse.Namespace:
         epilog='A token may also be in the environment, as HRI30_TOKEN. Clients send it as '
                'Authorization: Bearer TOKEN; the page asks for it.')
     parser.add_argument('--model', required=True, metavar='FOLDER',
-                        help='as tools/deploy/export.py wrote it')
+                        help='an exported model, of tools/deploy/export.py')
     parser.add_argument('--host', default='127.0.0.1', metavar='ADDRESS',
                         help='address to listen on; default %(default)s: this machine '
-                             'alone')
+                             'only')
     parser.add_argument('--port', type=int, default=8000, help='default: %(default)s')
     parser.add_argument('--token-file', metavar='FILE',
                         help='file with a token in its first line')
@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
                         help='origin of another page that may call, such as '
                              'https://robot.example; may be repeated')
     parser.add_argument('--threads', type=int, metavar='N',
-                        help='of the model; default: its own choice')
+                        help='CPU threads of the model; default: one a core')
     limits = parser.add_argument_group('limits')
     for field in dataclasses.fields(Settings):
         limits.add_argument(f'--{field.name.replace("_", "-")}', type=field.type,
@@ -41,8 +41,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from hri30_ext.deploy.serve.server import check_token, read_token, serve
+    from hri30_ext.deploy.serve.server import import_server, serve
     from hri30_ext.deploy.serve.settings import Settings
+    import_server()
+    from hri30_ext.deploy.serve.guards import check_token, read_token
     token = None
     if args.token_file:
         token = read_token(args.token_file)

@@ -13,7 +13,7 @@ def parse_args() -> argparse.Namespace:
                     'standard output, one JSON object a line and a summary last; '
                     'everything else goes to standard error. Needs no torch.',
         epilog='Exit status: 0 at the end of the stream and on Ctrl-C, 2 for a mistake, 3 '
-               'where a camera went away and did not come back. The fields of the events: '
+               'if a camera went away and did not come back. The fields of the events: '
                'hri30_ext/deploy/runtime/streaming.py.')
     parser.add_argument('--model', required=True, metavar='FOLDER',
                         help='an exported model, of tools/deploy/export.py')
@@ -26,20 +26,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--loop', action='store_true', help='play files again and again')
     parser.add_argument('--seconds', type=float, metavar='S',
                         help='end after these seconds of the stream')
-    out = parser.add_argument_group('what comes out')
+    out = parser.add_argument_group('output')
     out.add_argument('--predictions', action='store_true',
                      help='a line for every prediction as well')
     out.add_argument('--out', metavar='FILE.mp4', help='annotated video')
     out.add_argument('--window', action=argparse.BooleanOptionalAction, default=False,
-                     help='show it; q ends')
+                     help='show the stream in a browser on this machine (needs the '
+                          'packages of the service); Stop ends')
     out.add_argument('--timeline', metavar='FILE.csv',
-                     help='what was told during each file, beside the class in its name')
-    how = parser.add_argument_group('how')
+                     help='the actions during each file, beside the class in its name')
+    how = parser.add_argument_group('recognition')
     how.add_argument('--window-seconds', type=float, metavar='S',
-                     help='what is looked at at once; default: the median training clip')
+                     help='length of the window; default: the median training clip')
     how.add_argument('--hop', type=float, metavar='S',
-                     help='seconds between predictions; default: about 1/6, so that frames '
-                          'are in several windows and computed once')
+                     help='seconds between predictions; default: about 1/6')
     how.add_argument('--every', type=int, metavar='N',
                      help='instead: a prediction every N frames')
     how.add_argument('--threshold', type=float, default=0.6, metavar='P', dest='enter',
@@ -48,21 +48,33 @@ def parse_args() -> argparse.Namespace:
     how.add_argument('--leave', type=float, metavar='P',
                      help='below which it ends; default: 2/3 of the threshold')
     how.add_argument('--min-seconds', type=float, default=0.3, metavar='S',
-                     help='how long it must stay above the threshold before its start is '
-                          'told; default: %(default)s')
+                     help='how long a class must stay above the threshold before it '
+                          'starts; default: %(default)s')
     how.add_argument('--smoothing', choices=('exponential', 'mean', 'none'),
                      default='exponential', help='default: %(default)s')
     how.add_argument('--smooth-seconds', type=float, default=0.4, metavar='S',
-                     help='over how long; default: %(default)s')
+                     help='time constant, or length of the mean; default: %(default)s')
     how.add_argument('--queue', type=int, default=16, metavar='N',
-                     help='frames that may wait, before the oldest is dropped; default: '
+                     help='frames that may wait before the oldest is dropped; default: '
                           '%(default)s')
     how.add_argument('--retries', type=int, default=8, metavar='N',
-                     help='how often to open a camera again that went away; default: '
+                     help='attempts to reopen a camera that went away; default: '
                           '%(default)s')
     how.add_argument('--threads', type=int, metavar='N',
-                     help='of the CPU; default: one a core')
+                     help='CPU threads; default: one a core')
     return parser.parse_args()
+
+
+def open_window(recognizer, name: str, report):
+    """Opens the page of the service that shows the stream."""
+    from hri30_ext.deploy.serve.server import import_server
+    import_server()
+    from hri30_ext.deploy.serve.window import Window
+    window = Window(recognizer, name)
+    report(f'window: {window.url}')
+    if not window.open():
+        report('no browser could be opened here; the address works in one on this machine')
+    return window
 
 
 def main() -> None:
@@ -71,17 +83,11 @@ def main() -> None:
         value = getattr(args, name)
         if value is not None and value < least:
             cli.fail(f'--{name} {value}: expected {least} or more.')
-    # Read when OpenCV is imported; what matters is told in this program's own words.
+    # Read when OpenCV is imported, which cameras need.
     os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     from hri30_ext.apis import Recognizer
-    from hri30_ext.deploy.runtime.live import (
-        JsonLines,
-        Live,
-        Timeline,
-        can_show,
-        source_lines,
-    )
+    from hri30_ext.deploy.runtime.live import JsonLines, Live, Timeline, camera_lines
     from hri30_ext.deploy.runtime.video_io import CameraLost, VideoWriter, open_source
 
     def report(message: str) -> None:
@@ -95,22 +101,22 @@ def main() -> None:
         smooth_seconds=args.smooth_seconds, predictions=args.predictions)
     lines = JsonLines(sys.stdout)
     source = open_source(args.source, args.realtime, args.loop, retries=args.retries,
-                         notify=source_lines(lines, report))
-    window = args.window and can_show()
-    if args.window and not window:
-        report('no display: going on without a window')
+                         notify=camera_lines(lines, report))
+    window = open_window(recognizer, source.name, report) if args.window else None
     hop = f'{args.every} frames' if args.every else f'{stream.hop:.3f} s'
     report(f'{source.name}: {recognizer.info.format} {recognizer.info.precision}, window '
            f'{stream.window_seconds:.2f} s, a prediction every {hop}; Ctrl-C ends')
     timeline = Timeline(recognizer.classes) if args.timeline else None
     try:
         Live(stream, source, lines, args.queue, args.seconds,
-             VideoWriter(args.out, source.fps) if args.out else None, window, timeline,
-             report).run()
+             VideoWriter(args.out, source.fps) if args.out else None,
+             window.show if window else None, timeline, report).run()
     except CameraLost as error:
         report(f'error: {error}')
         sys.exit(3)
     finally:
+        if window:
+            window.close()
         if timeline:
             timeline.write(args.timeline)
     if args.out:

@@ -1,32 +1,38 @@
-"""What runs an exported model: ONNX Runtime or OpenVINO, on the CPU.
+"""The runtimes of exported models: ONNX Runtime and OpenVINO, on the CPU.
 
 Shapes: N clips, M frames, T frames of a clip, H height, W width, C channels, K classes.
 """
 
+import importlib
+import sys
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from ...errors import HRI30Error
+from .onnx_graph import check_graph
 
-#: Names of the graphs of an exported folder: the whole model, and, where it can be split,
-#: the stages without temporal kernels and the rest.
+#: Parts of a model, each a graph: the whole, and, if it can be split, the stages without
+#: temporal kernels and the rest.
 WHOLE, FRAME_STAGE, CLIP_STAGE = 'model', 'frame_stage', 'clip_stage'
+
+#: Largest file of a graph.
+MAX_GRAPH_BYTES = 4 << 30
+
+# Operators of OpenVINO that may not end.
+_CONTROL_FLOW = {'If', 'Loop', 'TensorIterator'}
 
 
 class Backend(Protocol):
-    """A model that is ready to predict.
-
-    It may be called from several threads; calls then wait for each other.
+    """A model that is ready to predict; calls of several threads wait for each other.
 
     Attributes:
-        splittable (bool): Whether :meth:`frame_features` and :meth:`clip_scores` are there:
-            the model begins with stages that see one frame at a time, so that a stream
-            computes them once a frame, and not once a window that the frame is in.
+        splittable (bool): Whether the model has :meth:`frame_features` and
+            :meth:`clip_scores`: it begins with stages that see one frame at a time, which a
+            stream computes once a frame, not once for each window with the frame.
     """
 
     splittable: bool
@@ -43,7 +49,7 @@ class Backend(Protocol):
         """
 
     def frame_features(self, frames_MHWC: np.ndarray) -> np.ndarray:
-        """Computes what the stages without temporal kernels make of each frame.
+        """Computes the stages without temporal kernels for each frame.
 
         Args:
             frames_MHWC (np.ndarray): uint8 RGB, prepared.
@@ -63,71 +69,48 @@ class Backend(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class GraphFiles:
-    """Where the graphs of a model are, and what they must take and give.
-
-    Args:
-        folder (Path): Of the files.
-        names (Mapping[str, str]): Of the files, by :data:`WHOLE`, :data:`FRAME_STAGE` and
-            :data:`CLIP_STAGE`.
-        frame_shape (tuple[int, int, int]): H, W, C.
-        num_frames (int): T.
-        num_classes (int): K.
-    """
-
-    folder: Path
-    names: Mapping[str, str]
-    frame_shape: tuple[int, int, int]
-    num_frames: int
-    num_classes: int
-
-    @property
-    def splittable(self) -> bool:
-        """Whether the two stages are there on their own."""
-        return FRAME_STAGE in self.names and CLIP_STAGE in self.names
-
-    def path(self, name: str) -> Path:
-        """Returns where a graph is."""
-        return self.folder / self.names[name]
-
-    def check(self, name: str, taken: Sequence, given: Sequence) -> None:
-        """Compares a graph with what it must be.
-
-        Args:
-            name (str): Of the graph.
-            taken (Sequence): Shape of its input; what is no int is open.
-            given (Sequence): Of its output.
-
-        Raises:
-            HRI30Error: it takes or gives something else.
-        """
-        takes = {WHOLE: (None, self.num_frames, *self.frame_shape),
-                 FRAME_STAGE: (None, *self.frame_shape),
-                 CLIP_STAGE: (None, self.num_frames, None, None, None)}[name]
-        gives = (None, ) * 4 if name == FRAME_STAGE else (None, self.num_classes)
-        for verb, found, expected in (('takes', taken, takes), ('gives', given, gives)):
-            if len(found) != len(expected) or any(
-                    isinstance(a, int) and b is not None and a != b
-                    for a, b in zip(found, expected)):
-                raise HRI30Error(
-                    f'{self.path(name)}: {verb} arrays of {_shape(found)}, and model.json '
-                    f'says {_shape(expected)}.\nThe files are not of one model; export '
-                    'it again.')
-
-
 def _shape(sizes: Sequence) -> str:
     return ' x '.join(str(size) if isinstance(size, int) else 'any' for size in sizes)
 
 
-class _GraphBackend:
-    """What both runtimes share: graphs by name, each from one array to one array."""
+def import_runtime(package: str):
+    """Imports ``onnxruntime`` or ``openvino``, the latter without its telemetry.
 
-    def __init__(self, files: GraphFiles) -> None:
-        self.splittable = files.splittable
-        self._files = files
+    Raises:
+        HRI30Error: it is not installed.
+    """
+    # Importing openvino would send data, from a fork of this process.
+    sys.modules.setdefault('openvino_telemetry', None)
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise HRI30Error(f'{package} is not installed, and this model needs it.\n'
+                         f'Install it with: python -m pip install {package}') from error
+
+
+class _GraphBackend:
+    """Runs the graphs of an exported folder, each from one array to one array.
+
+    Args:
+        folder (Path): The folder.
+        info (ModelInfo): Its description, see :mod:`.exported`.
+        threads (int, optional): CPU threads; None: one a core.
+
+    Raises:
+        HRI30Error: the runtime is not installed.
+    """
+
+    package: str
+
+    def __init__(self, folder: Path, info, threads: int | None = None) -> None:
+        self.splittable, self._folder, self._info = info.frame_stage, folder, info
         self._graphs = {}
         self._lock = threading.Lock()
+        self._runtime = import_runtime(self.package)
+        self._configure(threads)
+
+    def _configure(self, threads: int | None) -> None:
+        raise NotImplementedError
 
     def _compile(self, path: Path):
         raise NotImplementedError
@@ -141,17 +124,39 @@ class _GraphBackend:
     def _run(self, name: str, array: np.ndarray) -> np.ndarray:
         # One at a time: a graph has one set of buffers, and uses all its threads anyway.
         with self._lock:
-            # A graph is compiled when it is first wanted: a stream needs the two stages
-            # and no whole model, a program that reads files the reverse.
+            # A graph is compiled at its first use: a stream needs the two stages and not
+            # the whole model, a program that reads files the reverse.
             if name not in self._graphs:
-                graph = self._compile(self._files.path(name))
-                try:
-                    shapes = self._shapes(graph)
-                except (IndexError, RuntimeError) as error:  # no input, or any rank
-                    raise _unreadable(self._files.path(name), error) from error
-                self._files.check(name, *shapes)
-                self._graphs[name] = graph
+                self._graphs[name] = self._load(name)
             return self._infer(self._graphs[name], np.ascontiguousarray(array))
+
+    def _load(self, name: str):
+        """Compiles the graph of a part, and checks its shapes."""
+        path = self._folder / self._info.files[name]
+        try:
+            graph = self._compile(path)
+            taken, given = self._shapes(graph)
+        except Exception as error:  # those of ONNX Runtime share no class
+            lines = [line.strip() for line in str(error).splitlines()]
+            reason = next((line for line in reversed(lines) if line), repr(error))
+            raise HRI30Error(f'{path}: cannot be run ({reason[:200]}).\nExpected a graph '
+                             'that tools/deploy/export.py wrote, whole; export or copy the '
+                             'folder again.') from error
+        width, height = self._info.preprocessing.size
+        frames = self._info.preprocessing.num_frames
+        takes = {WHOLE: (None, frames, height, width, 3),
+                 FRAME_STAGE: (None, height, width, 3),
+                 CLIP_STAGE: (None, frames, None, None, None)}[name]
+        gives = ((None, ) * 4 if name == FRAME_STAGE
+                 else (None, len(self._info.classes)))
+        for verb, found, expected in (('takes', taken, takes), ('gives', given, gives)):
+            if len(found) != len(expected) or any(
+                    isinstance(a, int) and b is not None and a != b
+                    for a, b in zip(found, expected)):
+                raise HRI30Error(
+                    f'{path}: {verb} arrays of {_shape(found)}, and model.json says '
+                    f'{_shape(expected)}.\nThe files are not of one model; export again.')
+        return graph
 
     def __call__(self, clips_NTHWC: np.ndarray) -> np.ndarray:
         """See :meth:`Backend.__call__`."""
@@ -166,41 +171,24 @@ class _GraphBackend:
         return self._run(CLIP_STAGE, features_NTCHW)
 
 
-def _not_installed(package: str) -> HRI30Error:
-    return HRI30Error(f'{package} is not installed, and this model needs it.\n'
-                      f'Install it with: python -m pip install {package}')
-
-
 class OnnxBackend(_GraphBackend):
-    """Runs graphs with ONNX Runtime, on the CPU.
+    """Runs graphs with ONNX Runtime, on the CPU."""
 
-    Args:
-        files (GraphFiles): The graphs.
-        threads (int, optional): None: one a core.
+    package = 'onnxruntime'
 
-    Raises:
-        HRI30Error: ONNX Runtime is not installed.
-    """
-
-    def __init__(self, files: GraphFiles, threads: int | None = None) -> None:
-        super().__init__(files)
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise _not_installed('onnxruntime') from error
-        self._runtime = onnxruntime
-        self._options = onnxruntime.SessionOptions()
+    def _configure(self, threads: int | None) -> None:
+        self._options = self._runtime.SessionOptions()
         self._options.intra_op_num_threads = threads or 0
         self._options.log_severity_level = 3  # errors
-        # A robot has other programs: threads that wait do not keep a core busy.
+        # A robot has other programs: waiting threads do not keep a core busy.
         self._options.add_session_config_entry('session.intra_op.allow_spinning', '0')
 
     def _compile(self, path: Path):
-        try:
-            return self._runtime.InferenceSession(
-                str(path), self._options, providers=['CPUExecutionProvider'])
-        except Exception as error:  # its exceptions share no class
-            raise _unreadable(path, error) from error
+        data = path.read_bytes()
+        check_graph(data)
+        # The checked bytes, not the file again.
+        return self._runtime.InferenceSession(
+            data, self._options, providers=['CPUExecutionProvider'])
 
     def _shapes(self, graph) -> tuple[Sequence, Sequence]:
         return graph.get_inputs()[0].shape, graph.get_outputs()[0].shape
@@ -210,34 +198,22 @@ class OnnxBackend(_GraphBackend):
 
 
 class OpenVINOBackend(_GraphBackend):
-    """Runs graphs with OpenVINO, on the CPU.
+    """Runs graphs with OpenVINO, on the CPU."""
 
-    Args:
-        files (GraphFiles): The graphs.
-        threads (int, optional): None: one a core.
-        hints (Mapping[str, str], optional): Such as ``INFERENCE_PRECISION_HINT``.
+    package = 'openvino'
 
-    Raises:
-        HRI30Error: OpenVINO is not installed.
-    """
-
-    def __init__(self, files: GraphFiles, threads: int | None = None,
-                 hints: Mapping[str, str] | None = None) -> None:
-        super().__init__(files)
-        try:
-            import openvino
-        except ImportError as error:
-            raise _not_installed('openvino') from error
-        self._core = openvino.Core()
-        self._settings = dict(hints or {}, PERFORMANCE_HINT='LATENCY')
+    def _configure(self, threads: int | None) -> None:
+        self._core = self._runtime.Core()
+        self._settings = dict(self._info.hints, PERFORMANCE_HINT='LATENCY')
         if threads:
             self._settings['INFERENCE_NUM_THREADS'] = threads
 
     def _compile(self, path: Path):
-        try:
-            return self._core.compile_model(str(path), 'CPU', self._settings)
-        except RuntimeError as error:
-            raise _unreadable(path, error) from error
+        model = self._core.read_model(path)
+        loops = {operator.get_type_name() for operator in model.get_ops()} & _CONTROL_FLOW
+        if loops:
+            raise HRI30Error(f'control flow ({", ".join(sorted(loops))})')
+        return self._core.compile_model(model, 'CPU', self._settings)
 
     def _shapes(self, graph) -> tuple[Sequence, Sequence]:
         taken, given = (
@@ -246,12 +222,5 @@ class OpenVINOBackend(_GraphBackend):
         return taken, given
 
     def _infer(self, graph, array: np.ndarray) -> np.ndarray:
-        # A copy: the runtime's own buffer is written again by the next call.
+        # A copy: the next call overwrites the runtime's own buffer.
         return np.array(graph(array)[0])
-
-
-def _unreadable(path: Path, error: Exception) -> HRI30Error:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return HRI30Error(f'{path}: cannot be run ({lines[-1][:200] if lines else error!r}).\n'
-                      'Expected a graph that tools/deploy/export.py wrote, whole; export '
-                      'or copy the folder again.')

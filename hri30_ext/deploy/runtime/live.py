@@ -6,15 +6,15 @@ The summary is the last line:
 ``event``                  ``summary``
 ``ended``                  ``end`` of the source, ``interrupted``, ``time``, ``window
                            closed``, ``output closed``, ``camera lost`` or ``error``
-``frames``, ``dropped``    that were used, and that were lost because they came faster
+``frames``, ``dropped``    that were used, and that were dropped because they came faster
 ``predictions``            that were made
 ``seconds``                of this machine's clock, without loading the model
 ``predictions_per_second`` over these seconds
 ``latency_ms``             ``median`` and ``p95`` of the last 10,000 predictions: from the
-                           capture of a frame to the end of the prediction it caused; of
+                           capture of a frame to the end of the prediction it caused; for
                            files that are not played in real time, from its use
-``rss_mb``                 resident memory in MB (10^6 bytes) at ``start``, with the model
-                           loaded and run once, and at the ``end``
+``rss_mb``                 resident memory in MB (10^6 bytes) at ``start``, after the model
+                           was loaded and run once, and at the ``end``
 ``peak_rss_mb``            its peak until then
 ========================== ==============================================================
 """
@@ -24,7 +24,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time as clock
@@ -34,31 +33,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-import cv2
 import numpy as np
 
 from ...utils.fileio import atomic_write_text
 from ...utils.text import format_csv
-from .streaming import UNSURE, Stream, StreamRunner
+from .streaming import UNSURE, Event, Stream, StreamRunner
 from .video_io import CameraLost, Frame, Source, VideoWriter, annotate
 
-#: Seconds between two messages on how it goes.
+#: Seconds between two progress messages.
 _STATUS_SECONDS = 10.0
-
-_WINDOW = 'actions (q ends)'
-
-
-# ---- What is written ---------------------------------------------------------------------
 
 
 class JsonLines:
     """Writes one JSON object a line, each at once, from any thread.
 
     Args:
-        out (TextIO): Where to.
+        out (TextIO): The output.
 
     Attributes:
-        closed (bool): Whether who reads has gone, as ``head`` does.
+        closed (bool): Whether the reader has gone, as ``head`` does.
     """
 
     def __init__(self, out: TextIO) -> None:
@@ -66,7 +59,7 @@ class JsonLines:
         self._lock = threading.Lock()
 
     def write(self, content: dict) -> None:
-        """Writes a line; without a reader, nothing."""
+        """Writes a line; nothing, if the reader has gone."""
         with self._lock:
             if self.closed:
                 return
@@ -81,7 +74,7 @@ class JsonLines:
 
 
 class Timeline:
-    """What was told while each file was played, beside what its name says.
+    """The states during each file, beside the class in its name.
 
     Args:
         classes (Sequence[str]): Class names; ``CID`` in a file's name counts from 1.
@@ -93,46 +86,44 @@ class Timeline:
         self._state = UNSURE
 
     def add(self, frame: Frame, state: str) -> None:
-        """Takes a frame, and what is told from then on."""
+        """Adds a frame, and the state from then on."""
         if self._rows:
             row = self._rows[-1]
             row['told'][self._state] += frame.time - row['end']
             row['end'] = frame.time
         if not self._rows or self._rows[-1]['clip'] != frame.clip:
-            self._rows.append(dict(
-                clip=frame.clip, begin=frame.time, end=frame.time,
-                truth=self._truth(frame.clip), told=Counter(), after=None))
+            found = re.match(r'CID(\d{1,4})_', frame.clip, re.IGNORECASE)
+            label = int(found[1]) if found else 0
+            truth = self._classes[label - 1] if 0 < label <= len(self._classes) else ''
+            self._rows.append(dict(clip=frame.clip, begin=frame.time, end=frame.time,
+                                   truth=truth, told=Counter(), after=None))
         row, self._state = self._rows[-1], state
         if row['after'] is None and state == row['truth']:
             row['after'] = frame.time - row['begin']
 
-    def _truth(self, name: str) -> str:
-        found = re.match(r'CID(\d{1,4})_', name, re.IGNORECASE)
-        label = int(found[1]) if found else 0
-        return self._classes[label - 1] if 0 < label <= len(self._classes) else ''
+    def conclude(self, event: Event) -> None:
+        """Adds an action of the whole last file, which was too short for a window."""
+        row, self._state = self._rows[-1], event.class_name
+        row['told'] = Counter({self._state: row['end'] - row['begin']})
+        row['after'] = row['end'] - row['begin'] if self._state == row['truth'] else None
 
     def write(self, path: str | Path) -> None:
         """Writes a CSV file: a line for each file that was played.
 
         ``told`` are seconds by class, most first; ``correct_after`` the seconds from its
-        begin until its own class was told, empty where it was not.
+        begin until its own class was the state, empty if it never was.
         """
-        rows = []
-        for row in self._rows:
-            told = '; '.join(f'{name} {seconds:.2f}'
-                             for name, seconds in row['told'].most_common() if seconds)
-            after = '' if row['after'] is None else f'{row["after"]:.2f}'
-            rows.append([row['clip'], f'{row["begin"]:.2f}', f'{row["end"]:.2f}',
-                         row['truth'], told, after])
         atomic_write_text(path, format_csv(
-            ('clip', 'begin', 'end', 'truth', 'told', 'correct_after'), rows))
-
-
-# ---- Memory ------------------------------------------------------------------------------
+            ('clip', 'begin', 'end', 'truth', 'told', 'correct_after'),
+            [[row['clip'], f'{row["begin"]:.2f}', f'{row["end"]:.2f}', row['truth'],
+              '; '.join(f'{name} {seconds:.2f}'
+                        for name, seconds in row['told'].most_common() if seconds),
+              '' if row['after'] is None else f'{row["after"]:.2f}']
+             for row in self._rows]))
 
 
 def resident_megabytes() -> tuple[float | None, float | None]:
-    """Returns the resident memory of this process now, and its peak, in MB (10^6 bytes).
+    """Returns the resident memory of this process and its peak, in MB (10^6 bytes).
 
     None where the system does not say.
     """
@@ -146,47 +137,20 @@ def resident_megabytes() -> tuple[float | None, float | None]:
     return now, peak
 
 
-# ---- A window ----------------------------------------------------------------------------
-
-
-def can_show() -> bool:
-    """Whether a window can be opened here.
-
-    It is tried in a process of its own: without a display, some builds of OpenCV end the
-    process that asks.
-    """
-    code = 'import cv2; cv2.namedWindow("test"); cv2.waitKey(1); cv2.destroyAllWindows()'
-    try:
-        return subprocess.run([sys.executable, '-c', code], capture_output=True,
-                              timeout=20).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-
-
-def show(image_HWC: np.ndarray) -> bool:
-    """Shows a frame, uint8 RGB; False says that who looks at it has had enough."""
-    cv2.imshow(_WINDOW, cv2.cvtColor(image_HWC, cv2.COLOR_RGB2BGR))
-    key = cv2.waitKey(1) & 0xff
-    return key not in (ord('q'), 27) and cv2.getWindowProperty(
-        _WINDOW, cv2.WND_PROP_VISIBLE) >= 1
-
-
-# ---- All of it ---------------------------------------------------------------------------
-
-
 @dataclass
 class Live:
     """Runs a stream to its end.
 
     Args:
-        stream (Stream): What recognizes.
-        source (Source): Where frames are from.
+        stream (Stream): Recognizes the frames.
+        source (Source): Gives the frames.
         lines (JsonLines): Gets the events, and the summary last.
         queue_size (int): Frames that may wait for the recognition.
-        seconds (float, optional): Of the stream, after which it ends.
+        seconds (float, optional): Time of the stream after which it ends.
         writer (VideoWriter, optional): Gets annotated frames.
-        window (bool): Whether they are shown.
-        timeline (Timeline, optional): Gets what was told, by file.
+        show (Callable, optional): Gets each frame, uint8 RGB (H, W, 3), and its events;
+            returns False to end the stream.
+        timeline (Timeline, optional): Gets the states.
         report (Callable): Called with messages for people.
     """
 
@@ -196,13 +160,13 @@ class Live:
     queue_size: int = 16
     seconds: float | None = None
     writer: VideoWriter | None = None
-    window: bool = False
+    show: Callable[[np.ndarray, list[dict]], bool] | None = None
     timeline: Timeline | None = None
     report: Callable[[str], None] = lambda message: print(message, file=sys.stderr)
     _ended: str = field(default='end', init=False)
 
     def run(self) -> dict:
-        """Runs until the source ends, or SIGINT or SIGTERM ask for it.
+        """Runs until the source ends, or SIGINT or SIGTERM stops it.
 
         Returns:
             dict: The summary, as it is written.
@@ -217,19 +181,17 @@ class Live:
             with StreamRunner(self.source, self.stream, self.queue_size) as runner, \
                     _interrupts(lambda: self._stop(runner, 'interrupted')):
                 self._use(runner)
-        except CameraLost:
-            self._ended = 'camera lost'
-            raise
-        except BaseException:
-            self._ended = 'error'
+        except BaseException as error:
+            self._ended = 'camera lost' if isinstance(error, CameraLost) else 'error'
             raise
         finally:
             if self.writer:
                 self.writer.close()
-            if self.window:
-                cv2.destroyAllWindows()
             summary = self._summary()
             self.lines.write(summary)
+        if not self.stream.predictions:
+            self.report(f'no prediction: {self.stream.frames} frames do not fill a window '
+                        f'of {self.stream.window_seconds:.2f} s; see --window-seconds')
         return summary
 
     def _stop(self, runner: StreamRunner, why: str) -> None:
@@ -237,43 +199,41 @@ class Live:
         runner.stop()
 
     def _use(self, runner: StreamRunner) -> None:
-        told = clock.monotonic()
+        reported = clock.monotonic()
+        shown: list[dict] = []  # events for the next frame of the window
         for frame, events in runner:
             for event in events:
                 self.lines.write(event.to_json())
+                shown.append(event.to_json())
             if self.lines.closed:
                 self._stop(runner, 'output closed')
-            if frame is None:
+            latest = self.stream.latest
+            if frame is None:  # the end of a file: a short one is one action as a whole
+                if self.timeline and events and events[0].event == 'start':
+                    self.timeline.conclude(events[0])
                 continue
-            self._present(frame, runner)
+            state = latest.state if latest else UNSURE
+            if self.timeline:
+                self.timeline.add(frame, state)
+            if self.writer:
+                self.writer.write(annotate(frame.image, latest, self.stream.dropped,
+                                           f'{self._rate():.1f} per second'), frame.time)
+            if self.show:
+                if latest and latest.time == frame.time and latest not in events:
+                    shown.append(latest.to_json())
+                if not self.show(frame.image, shown):
+                    self._stop(runner, 'window closed')
+            shown = []
             if self.seconds is not None and frame.time >= self.seconds:
                 self._stop(runner, 'time')
-            if clock.monotonic() - told >= _STATUS_SECONDS:
-                told = clock.monotonic()
-                self._tell_status(frame)
-
-    def _present(self, frame: Frame, runner: StreamRunner) -> None:
-        latest = self.stream.latest
-        if self.timeline:
-            self.timeline.add(frame, latest.state if latest else UNSURE)
-        if not (self.writer or self.window):
-            return
-        image = annotate(frame.image, latest, self.stream.dropped,
-                         f'{self._rate():.1f} a second')
-        if self.writer:
-            self.writer.write(image, frame.time)
-        if self.window and not show(image):
-            self._stop(runner, 'window closed')
+            if clock.monotonic() - reported >= _STATUS_SECONDS:
+                reported = clock.monotonic()
+                self.report(f'{frame.time:.0f} s: {self.stream.frames} frames, '
+                            f'{self.stream.predictions} predictions, '
+                            f'{self.stream.dropped} dropped; {state}')
 
     def _rate(self) -> float:
-        passed = clock.monotonic() - self._began
-        return self.stream.predictions / passed if passed > 0 else 0.0
-
-    def _tell_status(self, frame: Frame) -> None:
-        latest = self.stream.latest
-        self.report(f'{frame.time:.0f} s: {self.stream.frames} frames, '
-                    f'{self.stream.predictions} predictions, {self.stream.dropped} '
-                    f'dropped; {latest.state if latest else UNSURE}')
+        return self.stream.predictions / max(clock.monotonic() - self._began, 1e-9)
 
     def _summary(self) -> dict:
         latencies = self.stream.latencies_ms
@@ -294,7 +254,7 @@ class Live:
 def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
     """Calls ``stop`` at the first SIGINT or SIGTERM; a second one ends the process."""
     signals = (signal.SIGINT, signal.SIGTERM)
-    before = {}
+    before = {number: signal.getsignal(number) for number in signals}
 
     def restore() -> None:
         for number, handler in before.items():
@@ -305,16 +265,16 @@ def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
         stop()
 
     for number in signals:
-        before[number] = signal.signal(number, handle)
+        signal.signal(number, handle)
     try:
         yield
     finally:
         restore()
 
 
-def source_lines(lines: JsonLines, report: Callable[[str], None]
+def camera_lines(lines: JsonLines, report: Callable[[str], None]
                  ) -> Callable[[str, str], None]:
-    """Returns what a camera calls when it goes away or comes back.
+    """Returns the function that a camera calls when it goes away or comes back.
 
     It writes ``{"event": "camera", "state": "lost" | "retry" | "back", "message": ...}``.
     """

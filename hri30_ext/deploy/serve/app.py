@@ -29,11 +29,10 @@ _PAGE = {'/': ('index.html', 'text/html'), '/app.js': ('app.js', 'text/javascrip
 _DESCRIPTION = """
 Names the action that a clip or a camera shows.
 
-**`/v1/stream`** is a WebSocket, which OpenAPI has no words for. The client sends
+**`/v1/stream`** is a WebSocket, which OpenAPI cannot describe. The client sends
 
-1. the text `{"type": "start"}`; with `"token": "..."` where one is needed and no
-   `Authorization` header was sent; with `"settings": {...}`, some of SETTINGS, to change
-   how the stream is looked at;
+1. the text `{"type": "start"}`; with `"token": "..."` where the service has a token and no
+   `Authorization` header was sent; with `"settings": {...}`, some of SETTINGS;
 2. a binary message for each frame: its time stamp in seconds (float64, little-endian), on
    any steady clock, then a JPEG;
 3. the text `{"type": "stop"}`, or it just closes.
@@ -42,31 +41,31 @@ The service answers with texts, JSON with an `event`:
 
 - `ready`: it may begin; `classes`, `window_seconds`
 - `prediction`: `time` of the frame, `class`, `score`, `top` (five pairs of name and score),
-  `state` (the action that goes on, or `unsure`), `latency_ms` from the frame's arrival,
+  `state` (the action in progress, or `unsure`), `latency_ms` from the frame's arrival,
   `dropped`
 - `start`, `end`: an action begins, ends; `class`, `score`, `start`, `end`, `reason`
-- `reset`: time went back or left out more than a window, all starts anew
+- `reset`: time went back or skipped more than a window; the stream starts again
 - `error`: `code`, `message`; with `timestamp` where it concerns one frame, after which the
   stream goes on
 - `closed`: the end after `stop`; `frames`, `dropped`, `bad`
 
-`dropped` counts frames that came faster than they could be worked on: the oldest are not
-looked at. `bad` counts those that could not be decoded. The WebSocket is closed with 1000
-after `stop`, 1001 after silence, 1003 after what is not expected, 1008 without the token,
-1009 after a frame too large, 1011 where the model failed, 1013 where too many are open.
+`dropped` counts frames that came faster than they could be processed; the oldest are
+dropped. `bad` counts those that could not be decoded. The WebSocket is closed with 1000
+after `stop`, 1001 after silence or when the service ends, 1003 after an unexpected message,
+1008 without the token, 1009 after a frame too large, 1011 if the model failed, 1013 if too
+many are open. A wrong token in the header is answered with 403 before it is opened.
 """.replace('SETTINGS', ', '.join(f'`{name}`' for name in CLIENT_SETTINGS))
 
 
 class _Parts(StreamingResponse):
-    """Sends parts one after the other, within a time, and then leaves.
+    """Sends parts one after the other, within a time.
 
-    A part is sent once the client has taken those before: what a slow client has not taken
-    is held here, and counted as a request until then.
+    What a slow client has not taken is held in memory and counted as a request.
 
     Args:
         parts (list[bytes]): The content.
         seconds (float): After which the connection is closed.
-        leave (Callable): What is called at the end.
+        leave (Callable): Called at the end.
     """
 
     def __init__(self, parts: list[bytes], seconds: float, leave: Callable[[], object]
@@ -83,23 +82,19 @@ class _Parts(StreamingResponse):
             self._leave()
 
 
-async def _forget(request: Request, seconds: float = 1.) -> None:
-    with anyio.move_on_after(seconds), contextlib.suppress(ClientDisconnect, RuntimeError):
-        async for _ in request.stream():
-            pass
-
-
 def create_app(recognizer, settings: Settings | None = None, token: str | None = None,
-               hosts: tuple[str, ...] = (), origins: tuple[str, ...] = ()) -> FastAPI:
-    """Makes the application.
+               hosts: tuple[str, ...] = (), origins: tuple[str, ...] = (),
+               window=None) -> FastAPI:
+    """Creates the application.
 
     Args:
-        recognizer (hri30_ext.apis.recognizer.Recognizer): The model.
+        recognizer (hri30_ext.deploy.runtime.recognizer.ClipRecognizer): The model.
         settings (Settings, optional): Limits.
-        token (str, optional): What clients must show. None: everyone who reaches the
+        token (str, optional): Token that clients must show. None: everyone who reaches the
             service may use it.
-        hosts (tuple[str, ...]): Names that the service has, see :class:`~.guards.Guard`.
+        hosts (tuple[str, ...]): Names of the service, see :class:`~.guards.Guard`.
         origins (tuple[str, ...]): Origins of other pages that may call, see there.
+        window (.window.Window, optional): The stream that the page shows.
     """
     service = Service(recognizer, settings or Settings(), token)
 
@@ -117,13 +112,18 @@ def create_app(recognizer, settings: Settings | None = None, token: str | None =
     app.state.service = service
     app.add_middleware(Guard, hosts=hosts, origins=origins)
     _add_errors(app, service)
-    _add_page(app)
-    _add_api(app, service)
+    for route, (name, kind) in _PAGE.items():
+        content = (resources.files(__package__) / 'page' / name).read_bytes()
+        app.add_route(route, lambda request, content=content, kind=kind: Response(
+            content, media_type=kind), include_in_schema=False)
+    _add_api(app, service, window)
 
     @app.websocket('/v1/stream')
     async def stream(websocket: WebSocket) -> None:
         await Session(websocket, service).run()
 
+    if window is not None:
+        app.websocket('/v1/watch')(window.watch)
     return app
 
 
@@ -133,20 +133,18 @@ def _add_errors(app: FastAPI, service: Service) -> None:
     @app.exception_handler(ServiceError)
     async def answer(request: Request, error: ServiceError) -> Response:
         if error.unread:
-            await _forget(request)
-        if error.status not in (401, 429):
-            service.failed += 1
+            with anyio.move_on_after(1), contextlib.suppress(ClientDisconnect,
+                                                             RuntimeError):
+                async for _ in request.stream():
+                    pass
+        service.failed += error.status not in (401, 429)
         return error_response(error.status, error.code, str(error), error.headers)
 
     @app.exception_handler(DecodeError)
-    async def undecodable(request: Request, error: DecodeError) -> Response:
-        service.failed += 1
-        return error_response(422, error.code, str(error))
-
     @app.exception_handler(HRI30Error)
-    async def unusable(request: Request, error: HRI30Error) -> Response:
+    async def unusable(request: Request, error: Exception) -> Response:
         service.failed += 1
-        return error_response(422, 'unusable', str(error))
+        return error_response(422, getattr(error, 'code', 'unusable'), str(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -166,40 +164,22 @@ def _add_errors(app: FastAPI, service: Service) -> None:
         return error_response(500, 'internal', 'The service has a bug; its log says more.')
 
 
-def _add_page(app: FastAPI) -> None:
-    """Serves the page, from memory."""
-    folder = resources.files(__package__) / 'page'
-
-    def serve(content: bytes, kind: str) -> Callable:
-        async def answer() -> Response:
-            return Response(content, media_type=kind)
-        return answer
-
-    for route, (name, kind) in _PAGE.items():
-        app.get(route, include_in_schema=False)(serve((folder / name).read_bytes(), kind))
-
-
 _ERRORS = {
     400: 'The form is damaged, or has other fields.',
     408: 'The upload took too long.',
     413: 'The upload is too large.',
     415: 'The body is no form.',
-    422: 'The upload cannot be decoded, or is beyond a limit of its content.',
+    422: 'The upload cannot be decoded, or its content exceeds a limit.',
     429: 'Too many requests at a time.',
     504: 'The model took too long.',
 }
 _FORM = {'requestBody': {'required': True, 'content': {'multipart/form-data': {'schema': {
     'type': 'object', 'required': ['clip'], 'additionalProperties': False,
     'properties': {'clip': {'type': 'string', 'format': 'binary',
-                            'description': 'A video. Its name is not looked at.'}}}}}}}
+                            'description': 'A video. Its name is ignored.'}}}}}}}
 
 
-def _errors(*statuses: int) -> dict:
-    return {status: {'model': schemas.Error, 'description': _ERRORS[status]}
-            for status in statuses}
-
-
-def _add_api(app: FastAPI, service: Service) -> None:
+def _add_api(app: FastAPI, service: Service, window) -> None:
     """Adds the end-points that OpenAPI documents."""
     settings, info = service.settings, service.recognizer.info
 
@@ -209,15 +189,15 @@ def _add_api(app: FastAPI, service: Service) -> None:
                                'TOKEN, with the token of this service.',
                                {'WWW-Authenticate': 'Bearer'}, unread=True)
 
-    protected = dict(dependencies=[], responses={})
-    if service.token is not None:
-        protected = dict(
-            dependencies=[Depends(HTTPBearer(auto_error=False)), Depends(check_token)],
-            responses={401: {'model': schemas.Error,
-                             'description': 'No token, or a wrong one.'}})
+    dependencies = [] if service.token is None else [
+        Depends(HTTPBearer(auto_error=False)), Depends(check_token)]
 
     def responses(*statuses: int) -> dict:
-        found = {**protected['responses'], **_errors(*statuses)}
+        found = {status: {'model': schemas.Error, 'description': _ERRORS[status]}
+                 for status in statuses}
+        if dependencies:
+            found[401] = {'model': schemas.Error,
+                          'description': 'No token, or a wrong one.'}
         if 429 in found:
             found[429]['headers'] = {'Retry-After': {
                 'description': 'Seconds.', 'schema': {'type': 'integer'}}}
@@ -235,16 +215,16 @@ def _add_api(app: FastAPI, service: Service) -> None:
             failed=service.failed)
 
     @app.get('/v1/model', tags=['service'], summary='What is recognized',
-             dependencies=protected['dependencies'], responses=responses())
+             dependencies=dependencies, responses=responses())
     async def model() -> schemas.Model:
         return schemas.Model(
             classes=list(info.classes), window_seconds=info.window_seconds,
             format=info.format, precision=info.precision,
             preprocessing=info.preprocessing.to_json(),
-            limits=dataclasses.asdict(settings))
+            limits=dataclasses.asdict(settings), source=window and window.source)
 
     @app.post('/v1/predict', tags=['clips'], summary='Recognize a clip',
-              dependencies=protected['dependencies'], openapi_extra=_FORM,
+              dependencies=dependencies, openapi_extra=_FORM,
               responses=responses(*_ERRORS))
     async def predict(request: Request, top_k: Annotated[int, Query(
             ge=1, le=100, description='How many of the best classes.')] = 5
@@ -254,7 +234,8 @@ def _add_api(app: FastAPI, service: Service) -> None:
                 began = time.perf_counter()
                 views_VTHWC, clip = await decode_clip(path, info.preprocessing, settings)
                 decoding = time.perf_counter() - began
-            found, waiting, inference = await service.compute(service.predict, views_VTHWC)
+            found, waiting, inference = await service.compute(
+                lambda: next(service.recognizer.predict_views([views_VTHWC])))
         service.served += 1
         return schemas.Prediction(
             name=found.class_name, score=found.score, scores=found.scores.tolist(),
@@ -270,8 +251,7 @@ def _add_api(app: FastAPI, service: Service) -> None:
                         'schema': {'type': 'string', 'format': 'binary'}}}}}
 
     @app.post('/v1/frames', tags=['clips'], summary='Decode a clip for a page',
-              dependencies=protected['dependencies'], openapi_extra=_FORM,
-              response_class=Response,
+              dependencies=dependencies, openapi_extra=_FORM, response_class=Response,
               responses={**binary, **responses(400, 408, 413, 415, 422, 429)})
     async def frames(request: Request) -> Response:
         """Browsers do not play every video; the page shows these frames instead."""

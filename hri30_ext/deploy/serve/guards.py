@@ -1,15 +1,19 @@
-"""Who may ask: the names that the service has, the pages that may call it, the token."""
+"""Access control: the names of the service, the pages that may call it, the token."""
 
 import hmac
 import ipaddress
+import secrets
 from collections.abc import Iterable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: Browsers load nothing for the page but from here. Frames are shown from memory.
+from ...errors import HRI30Error
+
+#: The page loads nothing from elsewhere. Frames are shown from memory.
 CONTENT_SECURITY_POLICY = '; '.join((
     "default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'",
     "img-src 'self' data:", "base-uri 'none'", "form-action 'none'",
@@ -24,15 +28,66 @@ _HEADERS = {
     'Cache-Control': 'no-store',
 }
 
+_MIN_TOKEN = 16  # characters
+
 
 def error_response(status: int, code: str, message: str,
                    headers: dict[str, str] | None = None) -> Response:
-    """Makes the answer that every error has, see :class:`~.schemas.Error`."""
+    """Returns an error in the form of :class:`~.schemas.Error`."""
     return JSONResponse({'error': {'code': code, 'message': message}}, status, headers)
 
 
+# ---- The token --------------------------------------------------------------------------
+
+
+def read_token(path: str | Path) -> str:
+    """Reads a token from the first line of a file.
+
+    Raises:
+        HRI30Error: no such file, or its first line cannot be a token.
+    """
+    try:
+        lines = Path(path).read_text('utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise HRI30Error(f'{path}: cannot be read ({error}).\nExpected a file with a token '
+                         'in its first line.') from error
+    return check_token(lines[0].strip() if lines else '', str(path))
+
+
+def check_token(token: str, source: str) -> str:
+    """Returns the token.
+
+    Raises:
+        HRI30Error: it is too short, or has characters that a header cannot carry.
+    """
+    if len(token) < _MIN_TOKEN or not token.isascii() or not token.isprintable() \
+            or ' ' in token:
+        raise HRI30Error(f'{source}: expected a token of {_MIN_TOKEN} or more ASCII '
+                         'characters without spaces, such as '
+                         f'{secrets.token_urlsafe(24)}')
+    return token
+
+
+def token_matches(given: str | None, token: str | None) -> bool:
+    """Whether a token is the right one; true where the service has none."""
+    if token is None:
+        return True
+    # The time it takes does not tell how much of it is right.
+    return hmac.compare_digest((given or '').encode('utf-8', 'surrogatepass'),
+                               token.encode())
+
+
+def bearer(headers: Headers) -> str | None:
+    """Returns the token of an ``Authorization: Bearer`` header."""
+    scheme, _, value = headers.get('authorization', '').partition(' ')
+    return value.strip() if scheme.lower() == 'bearer' else None
+
+
+# ---- Hosts and origins ------------------------------------------------------------------
+
+
 def host_name(host: str) -> str:
-    """Returns the name in a Host header, without port and brackets, in small letters.
+    """Returns the name in a Host header, without port and brackets, in lower case.
 
     >>> host_name('Robot.local:8000'), host_name('[::1]:8000')
     ('robot.local', '::1')
@@ -44,50 +99,32 @@ def host_name(host: str) -> str:
 
 
 def is_address(name: str) -> bool:
-    """Says whether a host is given by its IP address."""
+    """Whether a host is given by its IP address."""
     try:
-        ipaddress.ip_address(name)
+        return bool(ipaddress.ip_address(name))
     except ValueError:
         return False
-    return True
 
 
 def is_loopback(name: str) -> bool:
-    """Says whether only this machine reaches a host."""
-    if is_address(name):
-        return ipaddress.ip_address(name).is_loopback
-    return name == 'localhost'
-
-
-def token_matches(given: str | None, token: str | None) -> bool:
-    """Says whether a token is the one; true where none is needed."""
-    if token is None:
-        return True
-    # In a time that does not tell how much of it is right.
-    return hmac.compare_digest((given or '').encode('utf-8', 'surrogatepass'),
-                               token.encode())
-
-
-def bearer(headers: Headers) -> str | None:
-    """Returns the token of an ``Authorization: Bearer`` header."""
-    scheme, _, value = headers.get('authorization', '').partition(' ')
-    return value.strip() if scheme.lower() == 'bearer' else None
+    """Whether a host can be reached from this machine only."""
+    return name == 'localhost' or (
+        is_address(name) and ipaddress.ip_address(name).is_loopback)
 
 
 class Guard:
-    """Refuses what other sites' pages send, and adds headers to every answer.
+    """Refuses requests of other sites' pages, and adds headers to every answer.
 
-    A page of another site may make a browser on this machine send requests here. It sends
-    that site's ``Origin`` with uploads and WebSockets; or, where its name was made to
-    stand for this machine (DNS rebinding), that site's name as ``Host``. An IP address
-    cannot be rebound.
+    A page of another site may make a browser on this machine send requests here. The
+    browser sends that site's ``Origin`` with uploads and WebSockets; or, if the site's name
+    was made to resolve to this machine (DNS rebinding), that name as ``Host``. An IP
+    address cannot be rebound.
 
     Args:
-        app (ASGIApp): What is guarded.
-        hosts (Iterable[str]): Names that the service has, besides ``localhost`` and any IP
-            address.
+        app (ASGIApp): The application.
+        hosts (Iterable[str]): Names of the service, besides ``localhost`` and IP addresses.
         origins (Iterable[str]): Other origins whose pages may call, such as
-            ``https://robot.example``. Nobody else needs to be listed.
+            ``https://robot.example``.
     """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str] = (),
@@ -97,11 +134,7 @@ class Guard:
         self.origins = {origin.rstrip('/').lower() for origin in origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers, or passes on."""
-        if scope['type'] not in ('http', 'websocket'):
-            await self.app(scope, receive, send)
-            return
-
+        """Answers a request, or passes it on."""
         async def send_with_headers(message: Message) -> None:
             if message['type'] in ('http.response.start', 'websocket.http.response.start'):
                 headers = MutableHeaders(scope=message)
@@ -109,11 +142,9 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        refusal = self._refusal(scope)
-        if refusal is None:
-            await self.app(scope, receive, send_with_headers)
-        else:
-            await refusal(scope, receive, send_with_headers)
+        known = scope['type'] in ('http', 'websocket')
+        refusal = self._refusal(scope) if known else None
+        await (refusal or self.app)(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
@@ -122,13 +153,10 @@ class Guard:
             return error_response(403, 'unknown_host', 'The service is not known by this '
                                   'name; start it with --allowed-host NAME.')
         changes = scope['type'] == 'websocket' or scope['method'] not in ('GET', 'HEAD')
-        origin = headers.get('origin')
-        if changes and origin is not None and not self._same(origin, headers['host']):
+        origin = headers.get('origin', '').lower()
+        if (changes and origin and origin not in self.origins
+                and origin.partition('://')[2] != headers['host'].lower()):
             return error_response(403, 'foreign_origin', 'Pages of other sites may not '
                                   'call this service; start it with --allowed-origin '
                                   'ORIGIN.')
         return None
-
-    def _same(self, origin: str, host: str) -> bool:
-        origin = origin.lower()
-        return origin in self.origins or origin.partition('://')[2] == host.lower()

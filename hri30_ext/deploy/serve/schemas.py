@@ -1,4 +1,4 @@
-"""What the end-points answer, as OpenAPI documents it."""
+"""Answers of the end-points, as OpenAPI documents them."""
 
 from typing import Annotated, Literal
 
@@ -12,17 +12,17 @@ Count = Annotated[int, Field(ge=0)]
 class ClassScore(BaseModel):
     """A class and its score."""
 
-    name: str = Field(description='Name of the class.')
+    name: str
     score: Score
 
 
 class ClipFacts(BaseModel):
-    """What was found in the upload."""
+    """Facts about the upload."""
 
     frames: int = Field(ge=1, description='Frames that could be decoded.')
     width: int = Field(ge=1, description='Pixels.')
     height: int = Field(ge=1, description='Pixels.')
-    fps: float = Field(ge=0, description='Frames a second; 0 where the file does not say.')
+    fps: float = Field(ge=0, description='Frames per second; 0 where the file says none.')
     seconds: Seconds = Field(description='Time stamp of the last frame.')
 
 
@@ -64,41 +64,30 @@ class InUse(BaseModel):
 class Health(BaseModel):
     """Whether the service works, and how busy it is."""
 
-    model_config = ConfigDict(json_schema_extra={'examples': [{
-        'status': 'ok', 'format': 'openvino', 'precision': 'int8', 'uptime_seconds': 3600.5,
-        'requests': {'now': 1, 'limit': 4}, 'streams': {'now': 0, 'limit': 4},
-        'queue': 0, 'served': 120, 'refused': 3, 'failed': 1}]})
-
     status: Literal['ok']
-    format: str = Field(description='What runs the model.')
+    format: str = Field(description='The runtime of the model.')
     precision: str
     uptime_seconds: Seconds
-    requests: InUse = Field(description='Uploads that are worked on.')
-    streams: InUse = Field(description='WebSockets that are open.')
-    queue: Count = Field(description='What waits for the model or is in it.')
-    served: Count = Field(description='Uploads that were answered, since the start.')
-    refused: Count = Field(description='Uploads and WebSockets too many, since the start.')
-    failed: Count = Field(description='Uploads that were answered with another error.')
+    requests: InUse = Field(description='Uploads in progress.')
+    streams: InUse = Field(description='Open WebSockets.')
+    queue: Count = Field(description='Calls that wait for the model or run in it.')
+    served: Count = Field(description='Uploads answered since the start.')
+    refused: Count = Field(description='Uploads and WebSockets refused by a limit.')
+    failed: Count = Field(description='Uploads answered with another error.')
 
 
 class Model(BaseModel):
     """What the service recognizes, and how."""
 
-    model_config = ConfigDict(json_schema_extra={'examples': [{
-        'classes': ['PickUpDrill', 'PutDownDrill'], 'window_seconds': 1.5,
-        'format': 'openvino', 'precision': 'int8',
-        'preprocessing': {'num_frames': 8, 'num_views': 1, 'sampling': 'uniform',
-                          'frame_interval': None,
-                          'steps': [{'type': 'Resize', 'width': 224, 'height': 224}]},
-        'limits': {'max_upload_bytes': 67108864}}]})
-
     classes: list[str] = Field(description='Names; the position is the label.')
     window_seconds: float | None = Field(
-        description='How much of a stream is looked at at once; null: not known.')
+        description='Length of the window of a stream; null: not known.')
     format: str
     precision: str
-    preprocessing: dict = Field(description='From frames to what the model takes.')
+    preprocessing: dict = Field(description='From frames to the input of the model.')
     limits: dict[str, float] = Field(description='Limits of the service, by name.')
+    source: str | None = Field(
+        None, description='The source that `/v1/watch` shows, where there is one.')
 
 
 class ErrorDetail(BaseModel):
@@ -110,9 +99,5 @@ class ErrorDetail(BaseModel):
 
 class Error(BaseModel):
     """Every error."""
-
-    model_config = ConfigDict(json_schema_extra={'examples': [{
-        'error': {'code': 'not_a_video',
-                  'message': 'This is not a video that can be decoded.'}}]})
 
     error: ErrorDetail

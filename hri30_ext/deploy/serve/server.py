@@ -1,126 +1,119 @@
 """Runs the service."""
 
-import contextlib
-import secrets
+import asyncio
+import signal
 import socket
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from ...errors import HRI30Error
+from ..runtime.recognizer import ClipRecognizer
 from .settings import MIB, Settings
 
-_MIN_TOKEN = 16  # characters
 
-
-def read_token(path: str | Path) -> str:
-    """Reads a token from the first line of a file.
+def import_server() -> None:
+    """Imports the packages of the service.
 
     Raises:
-        HRI30Error: no such file, or nothing in it that can be a token.
-    """
-    try:
-        lines = Path(path).read_text('utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise HRI30Error(f'{path}: cannot be read ({error}).\nExpected a file with a token '
-                         'in its first line.') from error
-    return check_token(lines[0].strip() if lines else '', str(path))
-
-
-def check_token(token: str, source: str) -> str:
-    """Returns the token.
-
-    Raises:
-        HRI30Error: it is too short, or has characters that a header cannot carry.
-    """
-    if len(token) < _MIN_TOKEN or not token.isascii() or not token.isprintable() \
-            or ' ' in token:
-        raise HRI30Error(f'{source}: expected a token of {_MIN_TOKEN} or more ASCII '
-                         'characters without spaces, such as '
-                         f'{secrets.token_urlsafe(24)}')
-    return token
-
-
-def import_server():
-    """Returns uvicorn.
-
-    Raises:
-        HRI30Error: something is not installed.
+        HRI30Error: one is not installed.
     """
     try:
         import fastapi  # noqa: F401
+        import hypercorn  # noqa: F401
         import python_multipart  # noqa: F401
-        import uvicorn
-        import websockets  # noqa: F401
     except ImportError as error:
         raise HRI30Error(f'{error.name or error}: not installed.\nThe service needs '
                          '.venv/bin/python -m pip install -e ".[serve]"') from error
-    return uvicorn
 
 
 def serve(folder: str | Path, host: str = '127.0.0.1', port: int = 8000,
           settings: Settings | None = None, token: str | None = None,
           hosts: tuple[str, ...] = (), origins: tuple[str, ...] = (),
           threads: int | None = None) -> None:
-    """Loads a model and serves it until it is interrupted.
+    """Loads a model and serves it until SIGINT or SIGTERM.
 
     Args:
-        folder (str | Path): As ``tools/deploy/export.py`` wrote it.
+        folder (str | Path): An exported model, of ``tools/deploy/export.py``.
         host (str): Address to listen on.
         port (int): 0 takes a free one.
         settings (Settings, optional): Limits.
-        token (str, optional): What clients must show.
+        token (str, optional): Token that clients must show.
         hosts (tuple[str, ...]): Names of this machine that clients use.
         origins (tuple[str, ...]): Origins of other pages that may call.
-        threads (int, optional): Of the model; None: its runtime's own choice.
+        threads (int, optional): CPU threads of the model; None: the runtime's default.
 
     Raises:
-        HRI30Error: something is not installed, no such model, or the port is taken.
+        HRI30Error: no such model, or the port is taken.
     """
-    uvicorn = import_server()
-    from ...apis.recognizer import Recognizer
     from .app import create_app
     from .guards import is_loopback
-    settings = settings or Settings()
-    listening = _listen(host, port)
-    recognizer = Recognizer.load(folder, threads=threads)
-    _warm_up(recognizer)
+    listening = listen(host, port)
+    recognizer = ClipRecognizer.load(folder, threads=threads)
+    # Graphs are read and compiled at their first use.
+    preprocessing = recognizer.info.preprocessing
+    width, height = preprocessing.size
+    recognizer.backend(np.zeros((1, preprocessing.num_frames, height, width, 3), np.uint8))
+    if recognizer.info.window_seconds:
+        recognizer.stream().warm_up()
     if not is_loopback(host):
         hosts = (*hosts, host, socket.gethostname())
         if token is None:
             print(f'warning: {host} can be reached from other machines, and without a '
                   'token everyone there may use the service; see --token-file',
                   file=sys.stderr)
+    settings = settings or Settings()
     app = create_app(recognizer, settings, token, hosts, origins)
     address = f'[{host}]' if ':' in host else host
     print(f'{Path(folder)}: {recognizer.info.format} {recognizer.info.precision}, '
           f'{len(recognizer.classes)} classes\n'
           f'http://{address}:{listening.getsockname()[1]}/ (Ctrl-C ends)', flush=True)
-    config = uvicorn.Config(
-        app, log_level='warning', access_log=False, server_header=False,
-        # A little more than the limit, which is then told; and JPEGs do not get smaller.
-        ws_max_size=settings.max_frame_bytes + MIB, ws_per_message_deflate=False,
-        # Other connections than those that are counted: the page, health.
-        limit_concurrency=4 * (settings.max_requests + settings.max_streams) + 64,
-        timeout_graceful_shutdown=5)
-    # Ctrl-C is how it ends: uvicorn raises it again after it has said goodbye to all.
-    with listening, contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+
+    async def until_signalled() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await run_app(app, listening, stop)
+
+    asyncio.run(until_signalled())
 
 
-def _listen(host: str, port: int) -> socket.socket:
+async def run_app(app, listening: socket.socket, stop: asyncio.Event) -> None:
+    """Serves an application until an event is set.
+
+    Args:
+        app (FastAPI): See :func:`~.app.create_app`.
+        listening (socket.socket): Where it listens; closed at the end.
+        stop (asyncio.Event): Ends it. WebSockets are then closed, requests completed.
+    """
+    import hypercorn
+    from hypercorn.asyncio import serve as serve_app
+    service = app.state.service
+    config = hypercorn.Config()
+    config.bind = [f'fd://{listening.detach()}']
+    config.loglevel, config.include_server_header = 'WARNING', False
+    # A little more than the limit, which the session tells.
+    config.websocket_max_message_size = service.settings.max_frame_bytes + MIB
+    # Silent clients and incomplete headers are closed after this time.
+    config.keep_alive_timeout, config.graceful_timeout = 5, 5
+
+    async def stopped() -> None:
+        await stop.wait()
+        service.close_sockets()
+
+    await serve_app(app, config, shutdown_trigger=stopped)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Listens on an address.
+
+    Raises:
+        HRI30Error: it is taken, or not of this machine.
+    """
     try:
         return socket.create_server((host, port), backlog=128, family=(
             socket.AF_INET6 if ':' in host else socket.AF_INET))
     except (OSError, OverflowError) as error:
         raise HRI30Error(f'{host}:{port}: cannot listen ({error}).\nIs a service running '
                          'there already? Choose another --port, or --port 0.') from error
-
-
-def _warm_up(recognizer) -> None:
-    """Runs the model once: graphs are read and compiled at their first use."""
-    import numpy as np
-    preprocessing = recognizer.info.preprocessing
-    width, height = preprocessing.size
-    recognizer.backend(np.zeros((1, preprocessing.num_frames, height, width, 3), np.uint8))
-    if recognizer.info.window_seconds:
-        recognizer.stream().warm_up()

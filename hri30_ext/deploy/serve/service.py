@@ -1,23 +1,23 @@
-"""What all requests share: the model, limits in use, uploads."""
+"""State that all requests share: the model, limits in use, uploads."""
 
 import asyncio
 import contextlib
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
-import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
 from .settings import Settings
 
-#: What a form adds to its file, bytes.
+#: Bytes that a form adds to its file.
 _FORM_OVERHEAD = 2**16
+
+#: Open WebSockets that have not shown a token yet; one more closes the oldest.
+_MAX_PENDING = 8
 
 
 class ServiceError(Exception):
@@ -28,8 +28,8 @@ class ServiceError(Exception):
         code (str): For programs.
         message (str): For people.
         headers (dict, optional): Of the answer.
-        unread (bool): Whether the upload has not been read. Its rest is read and forgotten
-            then: many clients look at an answer only after they have sent everything.
+        unread (bool): Whether the upload has not been read. The rest is then read and
+            dropped: many clients look at an answer only after they have sent everything.
     """
 
     def __init__(self, status: int, code: str, message: str,
@@ -39,32 +39,36 @@ class ServiceError(Exception):
 
 
 class Service:
-    """What all requests share.
+    """State that all requests share.
 
     Args:
-        recognizer (hri30_ext.apis.recognizer.Recognizer): The model.
+        recognizer (hri30_ext.deploy.runtime.recognizer.ClipRecognizer): The model.
         settings (Settings): Limits.
-        token (str, optional): What clients must show.
+        token (str, optional): Token that clients must show.
     """
 
     def __init__(self, recognizer, settings: Settings, token: str | None) -> None:
         self.recognizer, self.settings, self.token = recognizer, settings, token
         self.started = time.monotonic()
-        self.requests = self.streams = 0
-        self.served = self.refused = self.failed = 0
-        # One after the other: the model uses all cores for each.
+        self.requests = self.streams = self.served = self.refused = self.failed = 0
+        self.sockets: set[anyio.CancelScope] = set()
+        self._pending: list[anyio.CancelScope] = []
+        # One call at a time: the model uses all cores for each.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix='model')
         self._queue: set[Future] = set()
-        self._uploads = tempfile.TemporaryDirectory(prefix='hri30-uploads-')
+
+    def close_sockets(self) -> None:
+        """Ends all WebSockets."""
+        for scope in self.sockets:
+            scope.cancel()
 
     def close(self) -> None:
-        """Ends what was started, and removes what uploads are left."""
+        """Cancels the calls that wait for the model."""
         self._executor.shutdown(wait=False, cancel_futures=True)
-        self._uploads.cleanup()
 
     @property
     def queue(self) -> int:
-        """What waits for the model or is in it."""
+        """Number of calls that wait for the model or run in it."""
         return len(self._queue)
 
     async def compute(self, function: Callable, *args) -> tuple:
@@ -86,19 +90,14 @@ class Service:
         future = self._executor.submit(work)
         self._queue.add(future)
         future.add_done_callback(self._queue.discard)
-        try:
-            done, _ = await asyncio.wait({asyncio.wrap_future(future)},
-                                         timeout=self.settings.predict_seconds)
-        finally:
-            future.cancel()  # unless it has begun, where nobody waits for it any more
-        if not done:
-            raise ServiceError(504, 'model_too_slow', 'The model took more than '
-                               f'{self.settings.predict_seconds:g} seconds.')
-        return done.pop().result()
+        with anyio.move_on_after(self.settings.predict_seconds):
+            return await asyncio.wrap_future(future)
+        raise ServiceError(504, 'model_too_slow', 'The model took more than '
+                           f'{self.settings.predict_seconds:g} seconds.')
 
     @contextlib.contextmanager
     def admit(self) -> Iterator[None]:
-        """Counts an upload that is worked on.
+        """Counts an upload in progress.
 
         Raises:
             ServiceError: there are too many.
@@ -113,12 +112,32 @@ class Service:
         finally:
             self.requests -= 1
 
+    @contextlib.contextmanager
+    def pending(self, seconds: float) -> Iterator[anyio.CancelScope]:
+        """Limits the sockets that have not shown a token: their time and their number.
+
+        The newest always gets a place. Many silent clients cannot lock out the owner,
+        whose token comes right after the connection.
+        """
+        if len(self._pending) >= _MAX_PENDING:
+            self._pending[0].cancel()
+        with anyio.move_on_after(seconds) as scope:
+            self._pending.append(scope)
+            try:
+                yield scope
+            finally:
+                self._pending.remove(scope)
+
     @contextlib.asynccontextmanager
     async def upload(self, request: Request) -> AsyncIterator[Path]:
-        """Receives the field ``clip`` of a form into a file, which is removed afterwards.
+        """Receives the field ``clip`` of a form.
+
+        Yields:
+            Path: Leads to a descriptor of this process: the file itself has no name, and
+            the system removes it when the process ends in any way.
 
         Raises:
-            ServiceError: it is too large or too slow, or is not there.
+            ServiceError: it is too large or too slow, or missing.
         """
         if not request.headers.get('content-type', '').startswith('multipart/form-data'):
             raise ServiceError(415, 'not_a_form', 'Expected multipart/form-data with a '
@@ -132,19 +151,17 @@ class Service:
         except ClientDisconnect as error:
             raise ServiceError(400, 'disconnected',
                                'The upload was not finished.') from error
-        async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(form.close)
+        try:
             clip = form.get('clip')
             if clip is None or isinstance(clip, str):
                 raise ServiceError(422, 'no_clip', 'Expected a file as field clip.')
             if clip.size > self.settings.max_upload_bytes:
                 raise self._too_large()
-            # A name of our own: that of the upload is not looked at.
-            handle, path = tempfile.mkstemp(dir=self._uploads.name, suffix='.clip')
-            stack.callback(os.unlink, path)
-            with os.fdopen(handle, 'wb') as file:
-                await anyio.to_thread.run_sync(shutil.copyfileobj, clip.file, file)
-            yield Path(path)
+            descriptor = clip.file.fileno()  # moves a small upload from memory to a file
+            clip.file.flush()
+            yield Path(f'/proc/{os.getpid()}/fd/{descriptor}')
+        finally:
+            await form.close()
 
     async def _read_form(self, request: Request):
         most = self.settings.max_upload_bytes + _FORM_OVERHEAD
@@ -166,7 +183,3 @@ class Service:
     def _too_large(self, unread: bool = False) -> ServiceError:
         return ServiceError(413, 'upload_too_large', 'Clips may have '
                             f'{self.settings.max_upload_bytes} bytes.', unread=unread)
-
-    def predict(self, views_VTHWC: np.ndarray):
-        """Recognizes one clip; returns a :class:`~hri30_ext.apis.recognizer.Prediction`."""
-        return next(self.recognizer.predict_views([views_VTHWC]))

@@ -1,7 +1,6 @@
-"""What the service accepts, and how much of it."""
+"""Limits of the service."""
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 from ...errors import HRI30Error
 
@@ -9,14 +8,14 @@ MIB = 2**20
 
 
 def _limit(default: float, text: str):
-    return dataclasses.field(default=default, metadata={'help': text})
+    return field(default=default, metadata={'help': text})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Limits of the service. All must be above zero.
+    """Limits of the service, all above zero.
 
-    The texts are those of ``tools/deploy/serve.py --help``; sizes are in bytes, times in
+    The texts are the help of ``tools/deploy/serve.py``. Sizes are in bytes, times in
     seconds.
 
     Raises:
@@ -31,25 +30,24 @@ class Settings:
     max_preview_bytes: int = _limit(
         64 * MIB, 'most JPEGs of one clip for the page, bytes')
     max_requests: int = _limit(
-        4, 'uploads worked on at a time; more are answered with 429')
+        4, 'uploads processed at a time; more are answered with 429')
     max_streams: int = _limit(4, 'WebSockets open at a time')
     max_frame_bytes: int = _limit(4 * MIB, 'largest JPEG of a stream, bytes')
     max_stream_pixels: int = _limit(
-        1920 * 1080, 'largest frame of a stream, of which some are kept, pixels')
+        1920 * 1080, 'largest frame of a stream, width x height, pixels')
     max_frames_waiting: int = _limit(
         8, 'frames of a stream that wait; the oldest is dropped and counted')
     max_window_seconds: float = _limit(
-        10., 'longest window that a stream may ask for, seconds')
+        10., 'longest window that a stream may request, seconds')
     upload_seconds: float = _limit(30., 'time to receive an upload, and to send frames')
     decode_seconds: float = _limit(20., 'time to decode a clip, or a frame')
-    predict_seconds: float = _limit(
-        30., 'time to wait for the model, and for its answer')
+    predict_seconds: float = _limit(30., 'time to wait for the model and its answer')
     idle_seconds: float = _limit(30., 'a WebSocket that is silent for so long is closed')
     decoder_memory_bytes: int = _limit(
         2048 * MIB, 'address space of a decoding process, bytes')
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
+        for one in fields(self):
+            value = getattr(self, one.name)
             if not value > 0:
-                raise HRI30Error(f'{field.name}={value}: expected a number above 0.')
+                raise HRI30Error(f'{one.name}={value}: expected a number above 0.')

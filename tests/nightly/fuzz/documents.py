@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from hri30_ext.deploy.runtime.exported import INFO_NAME, ModelInfo, read_info
 from hri30_ext.doctor import undo
 from hri30_ext.errors import HRI30Error
@@ -41,7 +43,7 @@ def _model(path: Path) -> None:
     info = read_info(path.parent)
     assert all(Path(name).name == name for name in info.files.values())
     assert 1 <= len(info.classes) <= 10_000
-    assert ModelInfo.from_json(json.loads(json.dumps(info.to_json()))) == info
+    assert msgspec.json.decode(json.dumps(info.to_json()), type=ModelInfo) == info
 
 
 def _object(path: Path) -> None:

@@ -25,8 +25,8 @@ import torch  # noqa: E402
 from service_load import measure  # noqa: E402
 
 import hri30_ext.modules  # noqa: E402, F401
+from hri30_ext.apis.exporting import export  # noqa: E402
 from hri30_ext.config import load_config  # noqa: E402
-from hri30_ext.deploy.export import export  # noqa: E402
 from hri30_ext.synthetic import write_dataset  # noqa: E402
 
 CONFIG = str(next((ROOT / 'configs' / 'demo').glob('*.py')))

@@ -7,18 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hri30_ext.apis.recognizer import Recognizer
+from hri30_ext.deploy.runtime.recognizer import ClipRecognizer
 from hri30_ext.deploy.runtime.streaming import (
     Event,
-    FrameBuffer,
-    FrameQueue,
     Hysteresis,
     Smoother,
     Stream,
     StreamRunner,
     StreamSettings,
     calibrate,
-    common_grid,
 )
 from hri30_ext.deploy.runtime.video_io import Frame
 from hri30_ext.errors import HRI30Error
@@ -126,47 +123,15 @@ def test_every_n_frames_the_window_ends_at_that_frame():
     assert backend.clips == [[end - 36, end - 24, end - 12, end] for end in ends]
 
 
-def test_memory_is_bounded_whatever_the_rate():
-    for settings, most in ((dict(), 6), (dict(hop=0.1), 16), (dict(every=100), 52)):
-        stream = stream_of(Clips(splittable=True), **settings)
-        sizes = []
-        for time in np.arange(6000) / 1000:
-            stream.push(image(0), time)
-            sizes.append(len(stream._buffer))
-        # A frame for each time of the grid in 1.2 s, one before them, and the newest.
-        assert max(sizes) <= most
-        assert len(stream._features) <= most
-
-
-def test_a_buffer_keeps_what_a_window_needs():
-    buffer = FrameBuffer(span=0.8, step=0.4)
-    for time in np.arange(0, 2.01, 0.1):
-        buffer.add(time, image(0))
-    found = buffer.select([1.2, 1.6, 2.0])
-    assert [round(kept.time, 3) for kept in found] == [1.2, 1.6, 2.0]
-    assert len(buffer) == 4  # these and the one before
-
-
-def test_only_frames_that_are_kept_are_prepared(monkeypatch):
-    prepared = []
-    plain = Preprocessing.frames
-    monkeypatch.setattr(Preprocessing, 'frames', lambda self, frames: (
-        prepared.append(len(frames)), plain(self, frames))[1])
-    play(stream_of(), np.arange(121) / 60)
-    assert prepared == [1] * 6  # of 0, 0.4 ... 2 s
-
-
-def test_a_grid_is_found_where_there_is_one():
-    offsets = [1.3125, 1.125, 0.9375, 0.75, 0.5625, 0.375, 0.1875, 0]  # 1.5 s, 8 frames
-    assert common_grid(offsets, 0.1875) == (0.1875, 0.1875)
-    assert common_grid(offsets, 20 * 0.1875) == (0.1875, 20 * 0.1875)
-    assert common_grid(offsets, 0.1875 / 4) == (0.1875 / 4, 0.1875 / 4)
-    # 1/3 of it, not quite: the hop is put on the grid, so that they never part.
-    step, hop = common_grid([0.8, 0.4, 0], 0.1333333)
-    assert step == hop == pytest.approx(0.4 / 3, abs=1e-12)
-    assert common_grid(offsets, 0.21) == (0.1875 / 16, 0.21)
-    assert common_grid(offsets, None) == (0.1875 / 16, None)
-    assert common_grid([0.0], 0.5) == (0.5, 0.5)
+@pytest.mark.parametrize('settings', [{}, dict(hop=0.1), dict(every=100)])
+def test_memory_is_bounded_whatever_the_rate(settings):
+    stream = stream_of(Clips(splittable=True), **settings)
+    sizes = []
+    for time in np.arange(12_000) / 4000:
+        stream.push(image(0), time)
+        sizes.append(len(stream._frames))
+    # 64 frames for each of three intervals, one before them, and the newest.
+    assert max(sizes) <= 3 * 64 + 2 and len(stream._features) <= 194
 
 
 @pytest.mark.parametrize('preprocessing, window, hop', [
@@ -179,9 +144,6 @@ def test_predictions_come_about_six_times_a_second(preprocessing, window, hop):
     info = SimpleNamespace(**{**vars(INFO), 'preprocessing': preprocessing})
     stream = stream_of(info=info, window_seconds=window)
     assert stream.hop == pytest.approx(hop, abs=1e-6)
-    # On the grid of the samples: frames are in several windows.
-    assert stream._buffer.step == pytest.approx(stream._offsets[-2] if len(
-        stream._offsets) > 1 else hop)
 
 
 # ---- Features once a frame ---------------------------------------------------------------
@@ -412,13 +374,15 @@ def test_latency_counts_from_the_frame_that_was_waited_for():
 @pytest.mark.parametrize('settings, words', [
     (dict(hop=0), 'hop=0'), (dict(hop=float('nan')), 'hop=nan'), (dict(every=0), 'every=0'),
     (dict(every=True), 'every=True'), (dict(every=2, hop=1), 'both'),
-    (dict(enter=0.3, leave=0.5), 'at most enter'), (dict(enter=1.5), 'from 0 to 1'),
+    (dict(enter=0.3, leave=0.5), 'at most enter'),
+    (dict(enter=1.5), 'enter=1.5: Expected float <= 1.0'),
     (dict(smoothing='kalman'), 'exponential'), (dict(min_seconds=-1), 'min_seconds'),
-    (dict(window='1 s'), 'no setting window'), (dict(window_seconds='1'), 'window_seconds'),
+    (dict(window='1 s'), 'unknown field window'),
+    (dict(window_seconds='1'), 'window_seconds'),
 ])
 def test_settings_that_make_no_sense(settings, words):
     with pytest.raises(HRI30Error, match=words):
-        Recognizer.from_backend(INFO, Clips()).stream(**settings)
+        ClipRecognizer(INFO, Clips()).stream(**settings)
 
 
 def test_a_model_without_a_window_asks_for_one():
@@ -437,41 +401,6 @@ def test_what_is_no_frame_is_refused(frame, time, words):
 
 
 # ---- Frames that come faster than they are used ------------------------------------------
-
-
-def test_a_full_queue_loses_its_oldest_frames_and_counts_them():
-    queue = FrameQueue(3)
-    for number in range(10):
-        assert queue.put(number)
-    assert queue.dropped == 7 and len(queue) == 3
-    queue.close()
-    assert [queue.get() for _ in range(4)] == [7, 8, 9, None]
-    assert not queue.put(10) and queue.dropped == 7
-
-
-def test_a_lossless_queue_holds_up_who_puts_in():
-    queue = FrameQueue(2, lossless=True)
-
-    def fill():
-        for number in range(50):
-            queue.put(number)
-        queue.close()
-
-    thread = threading.Thread(target=fill)
-    thread.start()
-    found = list(iter(queue.get, None))
-    thread.join()
-    assert found == list(range(50)) and queue.dropped == 0
-
-
-def test_what_ends_the_capture_is_raised_after_the_frames():
-    queue = FrameQueue(3)
-    queue.put(1)
-    queue.close(HRI30Error('gone'))
-    assert queue.get() == 1
-    with pytest.raises(HRI30Error, match='gone'):
-        queue.get()
-    assert queue.get() is None
 
 
 class Burst:
@@ -521,7 +450,7 @@ def test_no_frame_is_lost_without_being_counted():
     stream = stream_of(**smooth_off())
     with StreamRunner(source, stream, queue_size=40) as runner:
         frames, events = use(runner, source)
-    assert (frames, stream.frames, runner.queue.dropped) == (41, 41, 59)
+    assert (frames, stream.frames, stream.dropped) == (41, 41, 59)
     assert source.closed
     # 40 frames are 1.33 s; before them, 2 s are missing, which is more than a window.
     assert [event.event for event in events] == ['reset', 'start', 'end']
@@ -545,7 +474,7 @@ def test_frames_that_always_wait_do_not_hold_predictions_back_for_ever():
     with StreamRunner(source, stream, queue_size=100) as runner:
         source.begun.set()
         source.sent.wait()
-        runner.queue.size = 5  # of the 60 that wait, 5 in a row
+        runner._queue.maxsize = 5  # of the 60 that wait, 5 in a row
         for _ in runner:
             pass
     # Frames are of 0.03 to 2 s: windows end at 1.23 and 1.63 s.
@@ -563,6 +492,52 @@ def test_a_source_that_fails_ends_the_stream_first():
             found += events
     assert [(event.event, event.reason) for event in found] == [
         ('start', None), ('end', 'closed')]
+
+
+class Files:
+    """Files of some frames each, 30 a second."""
+
+    name, live = 'files', False
+
+    def __init__(self, *lengths):
+        self.frames = iter([
+            Frame(image(200), time / 30, 0., clip) for time, clip in enumerate(
+                f'{k}.avi' for k, length in enumerate(lengths) for _ in range(length))])
+
+    def read(self):
+        return next(self.frames, None)
+
+    def stop(self):
+        pass
+
+    close = stop
+
+
+def test_every_file_is_a_stream_of_its_own_and_none_is_too_short():
+    backend, stream = Clips(), None
+    stream = stream_of(backend, min_seconds=0.4, enter=0.7, leave=0.6)
+    with StreamRunner(Files(10, 60, 1), stream) as runner:
+        found = [(event.event, event.class_name, event.reason, round(30 * event.time))
+                 for _, events in runner for event in events]
+    # 10 frames and 1 fill no window: they are predicted at their end, as clips.
+    assert found == [
+        ('start', 'bright', None, 9), ('end', 'bright', 'reset', 9),
+        ('reset', None, 'file', 9), ('start', 'bright', None, 58),
+        ('end', 'bright', 'reset', 69), ('reset', None, 'file', 69),
+        ('start', 'bright', None, 70), ('end', 'bright', 'closed', 70)]
+    assert len(backend.clips) == stream.predictions == 4
+
+
+def test_a_short_file_is_scored_as_a_clip():
+    stream, clips = stream_of(Clips(), predictions=True), Clips()
+    frames = [image(25 * k) for k in range(10)]
+    for k, frame in enumerate(frames):
+        assert stream.push(frame, k / 30) == []
+    event, reset = stream.end_clip()
+    expected_K = ClipRecognizer(INFO, clips).predict(np.stack(frames)).scores
+    assert clips.clips == stream._backend.clips and reset.reason == 'file'
+    assert event.score == pytest.approx(expected_K.max(), abs=1e-6)
+    assert stream.end_clip() == [] == stream.close(clip_ended=True)
 
 
 def test_a_runner_can_be_stopped():

@@ -21,6 +21,7 @@ from hri30_ext.deploy.runtime.video_io import (
 )
 from hri30_ext.errors import HRI30Error
 from hri30_ext.names import VIDEO_SUFFIXES as DATASET_SUFFIXES
+from hri30_ext.video.decode import Video
 from hri30_ext.video.preprocessing import Preprocessing, Resize
 
 
@@ -91,6 +92,25 @@ def test_uneven_times_of_a_container_are_kept(tmp_path):
         container.mux(stream.encode())
     found = [frame.time for frame in read_all(FileSource([tmp_path / 'phone.mkv']))]
     np.testing.assert_allclose(found, [0, 0.04, 0.09, 0.3, 0.31], atol=1e-3)
+
+
+def test_frames_of_a_stream_are_those_of_training(tmp_path):
+    """De-interlaced, at their times."""
+    rng = np.random.default_rng(0)
+    with av.open(str(tmp_path / 'dv.avi'), 'w') as container:
+        stream = container.add_stream('dvvideo', rate=Fraction(30000, 1001))
+        stream.width, stream.height, stream.pix_fmt = 720, 480, 'yuv411p'
+        for i in range(4):
+            image = rng.integers(0, 256, (480, 720, 3), np.uint8)
+            frame = av.VideoFrame.from_ndarray(image).reformat(format='yuv411p')
+            frame.pts = i
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    frames = read_all(FileSource([tmp_path / 'dv.avi']))
+    np.testing.assert_allclose([frame.time for frame in frames],
+                               np.arange(4) * 1001 / 30000, atol=1e-3)
+    np.testing.assert_array_equal([frame.image for frame in frames],
+                                  Video(tmp_path / 'dv.avi').read_all())
 
 
 def test_a_loop_plays_again_and_time_goes_on(tmp_path):

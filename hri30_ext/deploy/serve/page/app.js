@@ -1,367 +1,234 @@
 'use strict';
 
 const $ = (id) => document.getElementById(id);
-const show = (id, shown) => { $(id).hidden = !shown; };
+const show = (shown, ...ids) => ids.forEach((id) => { $(id).hidden = !shown; });
+const seconds = (value) => `${value.toFixed(1)} s`;
+const percent = (score) => `${Math.round(100 * score)} %`;
 
-let token = null;
-let model = null; // what /v1/model answers
-let active = null; // what is shown: a clip or a camera
+const SIDE = 640; // longest side of a camera frame that is sent, pixels
+const SPAN = 30; // seconds of a camera that the timeline shows
+const COLOURS = 8; // .c0 to .c7 in style.css
+const MAX_ACTIONS = 200; // rows of the list
+const MAX_BUFFERED = 2 ** 20; // bytes that wait in the browser; further frames are not sent
+const NOTHING = $('empty').textContent;
 
-// ---- The service --------------------------------------------------------------------------
+// tools/deploy/stream.py --window opens the page with its token behind a #.
+let token = location.hash.slice(1) || null;
+let model = null; // the answer of /v1/model
+let active = null; // the Clip, Camera or Watch that is shown
 
-class ServiceError extends Error {
-  constructor(status, message) {
-    super(message);
-    this.status = status;
-  }
-}
-
-const wait = (milliseconds) => new Promise((done) => { setTimeout(done, milliseconds); });
+// ---- Requests -----------------------------------------------------------------------------
 
 async function ask(path, options = {}, attempts = 5) {
   const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
-  let response;
-  try {
-    response = await fetch(path, { ...options, headers });
-  } catch (error) {
-    if (error.name === 'AbortError') throw error;
-    throw new ServiceError(0, 'The service does not answer. Is it running?');
-  }
+  const response = await fetch(path, { ...options, headers }).catch((error) => {
+    throw error.name === 'AbortError' ? error : new Error('The service does not answer. Is it running?');
+  });
   if (response.ok) return response;
   if (response.status === 429 && attempts > 1) {
-    await wait(1000 * (Number(response.headers.get('Retry-After')) || 1));
+    const delay = 1000 * (Number(response.headers.get('Retry-After')) || 1);
+    await new Promise((done) => { setTimeout(done, delay); });
     return ask(path, options, attempts - 1);
   }
-  let message = `The service answered ${response.status}.`;
-  try {
-    message = (await response.json()).error.message;
-  } catch { /* from something in between */ }
-  throw new ServiceError(response.status, message);
+  const answer = await response.json().catch(() => null); // a proxy may answer otherwise
+  const message = answer?.error?.message ?? `The service answered ${response.status}.`;
+  throw Object.assign(new Error(message), { status: response.status });
 }
 
 function alertUser(message) {
   $('alert').textContent = message;
-  show('alert', message !== '');
+  show(message !== '', 'alert');
 }
 
 function fail(error) {
   if (error.name === 'AbortError') return;
-  if (error.status === 401) {
-    $('alert').textContent = token === null ? '' : 'The token is not the one of this service.';
-    show('alert', token !== null);
-    askForToken();
-    return;
-  }
-  alertUser(error.message);
   $('status').textContent = '';
-}
-
-function askForToken() {
+  alertUser(error.message);
+  if (error.status !== 401) return;
+  alertUser(token === null ? '' : 'The token is not the one of this service.');
   $('model').textContent = 'Locked';
-  show('token-form', true);
+  show(true, 'token-form');
   $('token').focus();
 }
 
-$('token-form').addEventListener('submit', (event) => {
-  event.preventDefault();
-  token = $('token').value.trim();
-  connect();
-});
-
 async function connect() {
-  try {
-    model = await (await ask('/v1/model')).json();
-  } catch (error) {
-    fail(error);
-    if (error.status === 0) $('model').textContent = 'No service';
-    return;
-  }
+  $('model').textContent = 'No service';
+  model = await (await ask('/v1/model')).json();
   alertUser('');
-  show('token-form', false);
+  show(false, 'token-form');
   $('token').value = '';
-  const window = model.window_seconds ? `, looks at ${seconds(model.window_seconds)} at once` : '';
+  const window = model.window_seconds ? `, window ${seconds(model.window_seconds)}` : '';
   $('model').textContent = `${model.classes.length} classes, ${model.format} ${model.precision}${window}`;
-  $('file').disabled = false;
-  $('camera').disabled = false;
+  if (model.source) begin(new Watch());
+  else for (const id of ['file', 'camera']) $(id).disabled = false;
 }
 
-// ---- What is shown ------------------------------------------------------------------------
+// ---- Parts of the page --------------------------------------------------------------------
 
-const seconds = (value) => `${value.toFixed(1)} s`;
-const percent = (score) => `${Math.round(100 * score)} %`;
-
-function element(tag, className, text) {
+function element(tag, className, ...children) {
   const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
+  made.className = className;
+  made.append(...children);
   return made;
 }
 
-// A name, which may be anything, with places where it may be broken: before its words.
-function named(where, name) {
-  const words = name.split(/(?=[A-Z])/);
-  where.replaceChildren(...words.flatMap((word) => [element('wbr'), word]));
-  return where;
-}
+// A class name as text that may break before each of its words.
+const breakable = (name) => name.split(/(?=[A-Z])/).flatMap((word) => [element('wbr', ''), word]);
 
-// Of [name, score] pairs; rows are kept, so that a reader's place is too.
 function drawBars(list, top) {
-  while (list.children.length > top.length) list.lastChild.remove();
-  top.forEach(([name, score], i) => {
-    let row = list.children[i];
-    if (!row) {
-      row = element('li');
-      const bar = element('div', 'bar');
-      bar.append(element('span'));
-      row.append(element('bdi', 'name'), element('span', 'value'), bar);
-      list.append(row);
-    }
-    if (row.children[0].textContent !== name) named(row.children[0], name);
-    row.children[1].textContent = percent(score);
-    row.children[2].firstChild.style.width = `${100 * score}%`;
-  });
+  list.replaceChildren(...top.map(([name, score]) => {
+    const bar = element('progress', '');
+    bar.value = score;
+    return element('li', '', element('bdi', 'name', ...breakable(name)),
+      element('span', 'value', percent(score)), bar);
+  }));
 }
 
 function setState(text, unsure) {
-  if ($('state').textContent !== text) named($('state'), text);
+  if ($('state').textContent !== text) $('state').replaceChildren(...breakable(text));
   $('state').classList.toggle('unsure', unsure);
 }
 
-function draw(image, width, height) {
+const setFact = (id, text, more = '') => $(id).replaceChildren(text, element('small', '', more));
+
+function drawPicture(image, width, height) {
   const canvas = $('picture');
   if (canvas.width !== width || canvas.height !== height) {
-    canvas.width = width;
-    canvas.height = height;
+    Object.assign(canvas, { width, height });
     canvas.style.aspectRatio = `${width} / ${height}`;
   }
   canvas.getContext('2d').drawImage(image, 0, 0, width, height);
 }
 
-// ---- Timeline -----------------------------------------------------------------------------
-
-const SVG = 'http://www.w3.org/2000/svg';
-const SPAN = 30; // seconds of a camera that are shown
-const COLOURS = 8;
-const KEPT = 200; // actions in the list
-
-function shape(tag, className, attributes) {
-  const made = document.createElementNS(SVG, tag);
-  made.setAttribute('class', className);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
+async function drawJpeg(jpeg, owner) {
+  const image = await createImageBitmap(new Blob([jpeg], { type: 'image/jpeg' }));
+  if (active === owner) drawPicture(image, image.width, image.height);
+  image.close();
 }
 
+// Two lanes of blocks, the times below them, and the list of actions.
 class Timeline {
-  // end: length of a clip in seconds; null for a camera.
-  constructor(end) {
-    this.end = end;
+  // length: of a clip, in seconds; null for a camera.
+  constructor(length) {
+    this.length = length;
     this.colours = new Map();
     this.clear();
   }
 
   clear() {
-    this.moments = []; // {start, time, name, score}
-    this.actions = []; // {start, end, name, score}; end is null while it goes on
-    this.time = 0;
-    this.origin = null;
-    this.list();
-    this.redraw();
+    this.moments = []; // {start, end, name, score} of predictions
+    this.actions = []; // the same of actions; end is null while one goes on
+    this.time = 0; // of the last event
+    this.origin = this.length === null ? null : 0;
+    this.note = 'Nothing yet.';
+    this.draw();
+  }
+
+  add({ event, time, class: name, score, start, end }) {
+    this.origin ??= time;
+    this.time = time;
+    if (event === 'prediction') {
+      const before = this.moments.at(-1)?.end ?? -Infinity;
+      this.moments.push({ start: time - before < 1 ? before : time - .1, end: time, name, score });
+      if (this.length === null) while (this.moments[0].end < time - SPAN) this.moments.shift();
+    } else if (event === 'start') {
+      this.actions = [...this.actions, { start, end: null, name, score }].slice(-MAX_ACTIONS);
+    } else if (event === 'end' && this.actions.length) this.actions.at(-1).end = end;
+    this.draw();
+  }
+
+  draw(place = null) { // of the player, in seconds
+    const origin = this.origin ?? 0;
+    const first = this.length === null ? Math.max(origin, this.time - SPAN) : 0;
+    const span = this.length ?? SPAN;
+    const at = (time) => 100 * Math.min(1, Math.max(0, (time - first) / span));
+    const block = ({ start, end, name }, text, opacity) => {
+      const made = element('span', this.colour(name), text);
+      const [left, right] = [start, end ?? this.time].map(at);
+      Object.assign(made.style, { left: `${left}%`, width: `${right - left}%`, opacity });
+      return made;
+    };
+    $('moments').replaceChildren(...this.moments.map(
+      (moment) => block(moment, '', .15 + .85 * moment.score ** 2)));
+    $('lasting').replaceChildren(...this.actions.filter(({ end }) => (end ?? this.time) > first).map(
+      (action) => block(action, action.name, 1)));
+    $('ticks').replaceChildren(...[0, .25, .5, .75, 1].map(
+      (part) => element('span', '', seconds(first - origin + part * span))));
+    show(place !== null, 'place');
+    $('place').style.left = `${at(place)}%`;
+    const row = ({ start, end, name, score }) => element('li', '',
+      element('span', `swatch ${this.colour(name)}`),
+      element('span', 'time', `${seconds(start - origin)} – ${end === null ? 'now' : seconds(end - origin)}`),
+      element('bdi', 'name', ...breakable(name)), element('span', 'value', percent(score)));
+    $('actions').replaceChildren(...(this.actions.length ? this.actions.map(row).reverse()
+      : [element('li', 'muted', this.note)]));
   }
 
   colour(name) {
     if (!this.colours.has(name)) this.colours.set(name, this.colours.size % COLOURS);
     return `c${this.colours.get(name)}`;
   }
-
-  add(event) {
-    if (this.origin === null) this.origin = this.end === null ? event.time : 0;
-    this.time = event.time;
-    if (event.event === 'prediction') {
-      const last = this.moments[this.moments.length - 1];
-      const start = last && event.time - last.time < 1 ? last.time : event.time - .1;
-      this.moments.push({ start, time: event.time, name: event.class, score: event.score });
-      if (this.end === null) {
-        while (this.moments[0].time < event.time - SPAN - 1) this.moments.shift();
-      }
-    } else if (event.event === 'start') {
-      this.actions.push({ start: event.start, end: null, name: event.class, score: event.score });
-      if (this.actions.length > KEPT) this.actions.shift();
-      this.list();
-    } else if (event.event === 'end') {
-      const last = this.actions[this.actions.length - 1];
-      if (last) last.end = event.end;
-      this.list();
-    }
-    this.redraw();
-  }
-
-  list() {
-    const rows = [...this.actions].reverse().map((action) => {
-      const row = element('li');
-      const swatch = shape('svg', '', { viewBox: '0 0 12 12', 'aria-hidden': 'true' });
-      swatch.append(shape('rect', this.colour(action.name), { width: 12, height: 12, rx: 2 }));
-      const [from, to] = [action.start, action.end].map((time) => (time === null ? 'now'
-        : (time - this.origin).toFixed(1)));
-      row.append(swatch, element('span', 'time', `${from} – ${to}${to === 'now' ? '' : ' s'}`),
-        named(element('bdi', 'name'), action.name), element('span', 'value', percent(action.score)));
-      return row;
-    });
-    $('actions').replaceChildren(...(rows.length ? rows : [element('li', 'muted', 'Nothing yet.')]));
-  }
-
-  finish() {
-    if (this.actions.length) return;
-    const text = this.moments.length ? 'No action was sure for long enough.'
-      : 'Too short for the model to look at as a stream.';
-    $('actions').replaceChildren(element('li', 'muted', text));
-  }
-
-  redraw() {
-    if (this.asked) return;
-    this.asked = true;
-    requestAnimationFrame(() => {
-      this.asked = false;
-      if (active === null || active.timeline === this) this.draw();
-    });
-  }
-
-  draw() {
-    const svg = $('timeline');
-    const width = svg.clientWidth || 300;
-    svg.setAttribute('viewBox', `0 0 ${width} 92`);
-    const origin = this.origin || 0;
-    const first = this.end === null ? Math.max(origin, this.time - SPAN) : 0;
-    const last = this.end === null ? first + SPAN : this.end;
-    const x = (time) => Math.min(width, Math.max(0, width * (time - first) / (last - first)));
-    const made = [shape('rect', 'track', { width, height: 22, y: 4, rx: 3 }),
-      shape('rect', 'track', { width, height: 30, y: 32, rx: 3 })];
-    for (const moment of this.moments) {
-      const [left, right] = [x(moment.start), x(moment.time)];
-      if (right > left) {
-        made.push(shape('rect', this.colour(moment.name), {
-          x: left, y: 4, height: 22, width: right - left, opacity: .15 + .85 * moment.score ** 2 }));
-      }
-    }
-    for (const action of this.actions) {
-      const [left, right] = [x(action.start), x(action.end === null ? this.time : action.end)];
-      if (right <= left) continue;
-      made.push(shape('rect', this.colour(action.name), {
-        x: left, y: 32, height: 30, width: right - left, rx: 3 }));
-      const letters = Math.floor((right - left - 10) / 8);
-      if (letters >= 3) {
-        const label = shape('text', 'label', { x: left + 6, y: 51 });
-        label.textContent = action.name.length > letters
-          ? `${action.name.slice(0, letters - 1)}…` : action.name;
-        made.push(label);
-      }
-    }
-    this.ticks(made, first - origin, last - origin, (time) => x(time + origin), width);
-    svg.replaceChildren(...made);
-  }
-
-  ticks(made, first, last, x, width) {
-    const span = last - first;
-    const step = [.1, .2, .5, 1, 2, 5, 10, 20, 50].find((size) => span / size * 60 <= width) || 100;
-    for (let k = Math.ceil(first / step - 1e-9); k * step <= last + 1e-9; k += 1) {
-      const place = x(k * step);
-      made.push(shape('line', 'tick', { x1: place, x2: place, y1: 62, y2: 68 }));
-      const anchor = place < 20 ? 'start' : (place > width - 20 ? 'end' : 'middle');
-      const label = shape('text', '', { x: place, y: 82, 'text-anchor': anchor });
-      label.textContent = `${Number((k * step).toFixed(1))} s`;
-      made.push(label);
-    }
-    if (active && active.place !== undefined && active.timeline === this) {
-      const place = x(active.place);
-      made.push(shape('line', 'head', { x1: place, x2: place, y1: 0, y2: 66 }));
-    }
-  }
 }
 
-window.addEventListener('resize', () => { if (active) active.timeline.redraw(); });
-
-// ---- A stream to the service --------------------------------------------------------------
-
-const MAX_BUFFERED = 2 ** 20; // bytes that wait in the browser; further frames are not sent
+// ---- A WebSocket to the service -----------------------------------------------------------
 
 class Stream {
-  constructor(timeline, settings) {
-    this.timeline = timeline;
-    this.sent = new Map(); // time stamp -> when it was sent
-    this.frames = 0;
-    this.skipped = 0;
-    this.dropped = 0;
-    this.latencies = [];
-    this.times = []; // of predictions
-    this.ended = new Promise((done) => { this.end = done; });
-    this.ready = new Promise((done, refuse) => {
-      this.socket = new WebSocket(`${location.origin.replace(/^http/, 'ws')}/v1/stream`);
-      this.socket.binaryType = 'arraybuffer';
-      this.socket.onopen = () => {
-        const start = { type: 'start', settings };
-        if (token !== null) start.token = token;
-        this.socket.send(JSON.stringify(start));
+  // onFrame: called with each JPEG that the service sends, which /v1/watch does.
+  constructor(path, timeline, settings, onFrame) {
+    Object.assign(this, { timeline, frames: 0, skipped: 0, dropped: 0 });
+    this.sent = new Map(); // time stamp -> when it was sent, ms
+    this.recent = []; // [when it came, latency, latency in the service] of predictions, ms
+    this.socket = new WebSocket(`${location.origin.replace(/^http/, 'ws')}${path}`);
+    this.socket.binaryType = 'arraybuffer';
+    this.socket.onopen = () => this.socket.send(JSON.stringify({ type: 'start', token, settings }));
+    this.ended = new Promise((end) => { this.end = end; }); // an error, or null
+    this.ready = new Promise((done) => { // true, or false if it ended before
+      this.socket.onmessage = ({ data }) => {
+        if (typeof data === 'string') this.take(JSON.parse(data), done);
+        else onFrame(data);
       };
-      this.socket.onmessage = (message) => this.take(JSON.parse(message.data), done);
-      this.socket.onclose = (event) => {
-        const error = this.error || new ServiceError(0, 'The connection to the service was lost.');
-        refuse(error);
-        this.end(event.code === 1000 || this.closing ? null : error);
+      this.socket.onclose = ({ code }) => {
+        done(false);
+        this.end(code === 1000 || this.closing ? null
+          : new Error(this.message ?? 'The connection to the service was lost.'));
       };
     });
-    this.ready.catch(() => {});
   }
 
   get open() { return this.socket.readyState === WebSocket.OPEN; }
 
-  take(content, done) {
-    if (content.event === 'ready') done();
-    else if (content.event === 'error') {
-      if (content.timestamp === undefined) this.error = new ServiceError(0, content.message);
-      else $('status').textContent = content.message;
-    } else if (content.event === 'prediction') this.predicted(content);
-    else if (content.event === 'closed') this.dropped = content.dropped;
-    else if (content.event !== 'reset') this.timeline.add(content);
-    this.tell();
+  take(event, done) {
+    this.dropped = event.dropped ?? this.dropped;
+    if (event.event === 'ready') done(true);
+    else if (event.event === 'error') {
+      if (event.timestamp === undefined) this.message = event.message;
+      else $('status').textContent = event.message;
+    } else if (event.event !== 'closed' && event.event !== 'reset') this.timeline.add(event);
+    if (event.event === 'prediction') this.showPrediction(event);
+    setFact('frames', String(this.frames), `${this.dropped} dropped, ${this.skipped} not sent`);
   }
 
-  predicted(content) {
+  showPrediction(event) {
     const now = performance.now();
-    this.dropped = content.dropped;
-    if (this.sent.has(content.time)) {
-      this.latencies.push([now - this.sent.get(content.time), content.latency_ms]);
-      if (this.latencies.length > 20) this.latencies.shift();
-    }
-    for (const stamp of this.sent.keys()) if (stamp <= content.time) this.sent.delete(stamp);
-    this.times.push(now);
-    if (this.times.length > 20) this.times.shift();
-    this.timeline.add(content);
-    drawBars($('live'), content.top);
-    const unsure = content.state === 'unsure';
-    setState(unsure ? 'Unsure' : content.state, unsure);
+    const sent = this.sent.get(event.time) ?? now - event.latency_ms;
+    for (const stamp of this.sent.keys()) if (stamp <= event.time) this.sent.delete(stamp);
+    this.recent = [...this.recent, [now, now - sent, event.latency_ms]].slice(-20);
+    const [whole, service] = [1, 2].map((column) => Math.round(
+      this.recent.map((row) => row[column]).sort((a, b) => a - b)[this.recent.length >> 1]));
+    setFact('latency', `${whole} ms`, `${service} ms in the service`);
+    const rate = 1000 * (this.recent.length - 1) / (now - this.recent[0][0]);
+    if (this.recent.length > 1) setFact('rate', `${rate.toFixed(1)} per second`);
+    drawBars($('live'), event.top);
+    setState(event.state === 'unsure' ? 'Unsure' : event.state, event.state === 'unsure');
   }
 
-  tell() {
-    const middle = (values) => Math.round([...values].sort((a, b) => a - b)[values.length >> 1]);
-    if (this.latencies.length) {
-      const whole = middle(this.latencies.map(([all]) => all));
-      const service = middle(this.latencies.map(([, part]) => part));
-      fact('latency', `${whole} ms`, `${service} ms in the service`);
-    }
-    if (this.times.length > 1) {
-      const passed = this.times[this.times.length - 1] - this.times[0];
-      fact('rate', `${(1000 * (this.times.length - 1) / passed).toFixed(1)} a second`);
-    }
-    fact('frames', String(this.frames), `${this.dropped} dropped, ${this.skipped} not sent`);
-  }
-
-  // The service tells time stamps with four decimals.
   send(stamp, jpeg) {
     if (!this.open) return;
     if (this.socket.bufferedAmount > MAX_BUFFERED) {
       this.skipped += 1;
       return;
     }
-    const rounded = Number(stamp.toFixed(4));
+    const rounded = Number(stamp.toFixed(4)); // as the service answers it
     const message = new Uint8Array(8 + jpeg.byteLength);
     new DataView(message.buffer).setFloat64(0, rounded, true);
     message.set(new Uint8Array(jpeg), 8);
@@ -370,9 +237,7 @@ class Stream {
     this.frames += 1;
   }
 
-  stop() {
-    if (this.open) this.socket.send(JSON.stringify({ type: 'stop' }));
-  }
+  stop() { if (this.open) this.socket.send(JSON.stringify({ type: 'stop' })); }
 
   close() {
     this.closing = true;
@@ -380,58 +245,25 @@ class Stream {
   }
 }
 
-function fact(id, text, more) {
-  $(id).replaceChildren(text, ...(more ? [element('small', '', more)] : []));
-}
-
-function clearNow() {
-  setState('Nothing yet', true);
-  drawBars($('live'), []);
-  for (const id of ['latency', 'rate', 'frames']) $(id).textContent = '–';
-}
-
 // ---- A clip -------------------------------------------------------------------------------
-
-// Frames as /v1/frames sends them: seconds, length, JPEG.
-function unpack(buffer) {
-  const view = new DataView(buffer);
-  const frames = [];
-  for (let at = 0; at < buffer.byteLength;) {
-    const length = view.getUint32(at + 8, true);
-    frames.push({ time: view.getFloat64(at, true), jpeg: new Uint8Array(buffer, at + 12, length) });
-    at += 12 + length;
-  }
-  return frames;
-}
 
 class Clip {
   constructor(file) {
     this.file = file;
     this.aborter = new AbortController();
     this.timeline = new Timeline(1);
-    this.run = null; // the loop that plays, while one does
-    this.at = 0;
+    this.run = null; // identifies the loop that plays, while one does
+    this.index = 0;
   }
 
-  get playing() { return this.run !== null; }
-
   async begin() {
-    show('clip', true);
+    show(true, 'clip');
     $('clip-name').textContent = this.file.name;
     $('clip-class').textContent = 'Working …';
     drawBars($('clip-bars'), []);
     $('clip-facts').textContent = '';
     $('empty').textContent = 'Sending and decoding the clip …';
-    try {
-      await Promise.all([this.predict(), this.load()]);
-    } catch (error) {
-      if (active !== this) return;
-      this.aborter.abort();
-      $('clip-class').textContent = '';
-      show('clip', false);
-      stopAll();
-      fail(error);
-    }
+    await Promise.all([this.predict(), this.load()]);
   }
 
   post(path) {
@@ -441,60 +273,72 @@ class Clip {
   }
 
   async predict() {
-    const found = await (await this.post('/v1/predict')).json();
+    const { name, top, clip, seconds: took } = await (await this.post('/v1/predict')).json();
     if (active !== this) return;
-    named($('clip-class'), found.name);
-    drawBars($('clip-bars'), found.top.map(({ name, score }) => [name, score]));
-    const { clip, seconds: took } = found;
-    const milliseconds = (value) => `${Math.round(1000 * value)} ms`;
+    $('clip-class').replaceChildren(...breakable(name));
+    drawBars($('clip-bars'), top.map((one) => [one.name, one.score]));
+    const [decoding, inference] = [took.decoding, took.inference].map((s) => Math.round(1000 * s));
     $('clip-facts').textContent = `${clip.frames} frames of ${clip.width} × ${clip.height}. `
-      + `Decoded in ${milliseconds(took.decoding)}, recognized in ${milliseconds(took.inference)}.`;
+      + `Decoded in ${decoding} ms, recognized in ${inference} ms.`;
   }
 
+  // /v1/frames answers, for each frame: seconds (float64), length (uint32), JPEG.
   async load() {
-    this.frames = unpack(await (await this.post('/v1/frames')).arrayBuffer());
+    const buffer = await (await this.post('/v1/frames')).arrayBuffer();
     if (active !== this) return;
-    const last = this.frames[this.frames.length - 1].time;
-    this.interval = last / Math.max(1, this.frames.length - 1) || .04;
-    this.length = last + this.interval;
-    this.timeline.end = this.length;
+    const view = new DataView(buffer);
+    this.frames = [];
+    for (let at = 0, length; at < buffer.byteLength; at += 12 + length) {
+      length = view.getUint32(at + 8, true);
+      this.frames.push({ time: view.getFloat64(at, true), jpeg: new Uint8Array(buffer, at + 12, length) });
+    }
+    const last = this.frames.at(-1).time;
+    this.timeline.length = last + (last / (this.frames.length - 1) || .04);
     $('seek').max = String(this.frames.length - 1);
-    show('playback', true);
-    show('seen', true);
-    show('empty', false);
-    $('picture').setAttribute('aria-label', `Frames of ${this.file.name}`);
+    show(true, 'playback', 'seen');
+    showPicture(`Frames of ${this.file.name}`);
     await this.display(0);
     if (active === this) await this.play();
   }
 
-  // A clip that is hardly longer than a window has no time for smoothing.
+  // A clip that is hardly longer than a window leaves no time for smoothing.
   settings() {
-    const window = model.window_seconds || this.length;
-    if (this.length >= 2 * window) return {};
-    return { window_seconds: Math.min(window, this.length), smoothing: 'none', min_seconds: 0 };
+    const { length } = this.timeline;
+    const window = Math.min(model.window_seconds || length, length);
+    return length >= 2 * window ? {} : { window_seconds: window, smoothing: 'none', min_seconds: 0 };
   }
 
+  // Shows and sends each frame when its time has come.
   async play() {
-    if (this.playing) return;
     const run = {};
     this.run = run;
     $('play').textContent = 'Pause';
-    if (this.at >= this.frames.length - 1) this.at = 0;
-    if (this.at === 0 && !(this.stream && this.stream.open)) this.timeline.clear();
-    if (!this.stream || !this.stream.open) {
-      const stream = new Stream(this.timeline, this.settings());
-      this.stream = stream;
-      stream.ended.then((error) => { if (error && this.run === run) this.lost(error); });
-      try {
-        await stream.ready;
-      } catch { return; } // told by lost()
+    if (this.index === this.frames.length - 1) this.index = 0;
+    if (!this.stream?.open) {
+      this.timeline.clear();
+      this.stream = new Stream('/v1/stream', this.timeline, this.settings());
+      this.stream.ended.then((error) => {
+        if (!error || this.run !== run) return;
+        this.pause();
+        fail(error);
+      });
+      if (!await this.stream.ready) return;
     }
-    if (this.run === run) this.step(run, this.at, performance.now()).catch(fail);
-  }
-
-  lost(error) {
+    const begin = performance.now() - 1000 * this.frames[this.index].time;
+    for (let next = this.index; this.run === run && next < this.frames.length;) {
+      for (; this.frames[next]?.time <= (performance.now() - begin) / 1000; next += 1) {
+        this.stream.send(this.frames[next].time, this.frames[next].jpeg);
+      }
+      await this.display(Math.max(0, next - 1));
+      await new Promise((done) => { requestAnimationFrame(done); });
+    }
+    if (this.run !== run) return;
     this.pause();
-    fail(error);
+    this.stream.stop();
+    await this.stream.ended;
+    this.timeline.note = this.timeline.moments.length ? 'No action was sure for long enough.'
+      : 'Too short for the model to look at as a stream.';
+    if (active === this) await this.display(this.index);
   }
 
   pause() {
@@ -502,36 +346,10 @@ class Clip {
     $('play').textContent = 'Play';
   }
 
-  // Shows and sends the frames whose time has come since the clip was at one of them.
-  async step(run, from, began) {
-    let next = from;
-    while (this.run === run) {
-      const time = this.frames[from].time + (performance.now() - began) / 1000;
-      while (next < this.frames.length && this.frames[next].time <= time) {
-        this.stream.send(this.frames[next].time, this.frames[next].jpeg);
-        next += 1;
-      }
-      await this.display(next - 1);
-      if (this.run === run && next === this.frames.length) {
-        await this.finish();
-        return;
-      }
-      await new Promise((done) => { requestAnimationFrame(done); });
-    }
-  }
-
-  async finish() {
-    this.pause();
-    const { stream } = this;
-    stream.stop();
-    await stream.ended;
-    if (active === this && this.stream === stream) this.timeline.finish();
-  }
-
   async seek(index) {
-    const playing = this.playing;
+    const playing = this.run !== null;
     this.pause();
-    if (this.stream) this.stream.close();
+    this.stream?.close();
     this.stream = null;
     this.timeline.clear();
     await this.display(index);
@@ -539,178 +357,175 @@ class Clip {
   }
 
   async display(index) {
-    this.at = index;
+    this.index = index;
     const { time, jpeg } = this.frames[index];
-    this.place = time;
+    this.timeline.draw(time);
     $('seek').value = String(index);
     $('seek').setAttribute('aria-valuetext', seconds(time));
-    $('position').textContent = `${time.toFixed(1)} of ${seconds(this.length)}`;
-    const image = await createImageBitmap(new Blob([jpeg], { type: 'image/jpeg' }));
-    if (active === this) draw(image, image.width, image.height);
-    image.close();
-    this.timeline.redraw();
+    $('position').textContent = `${time.toFixed(1)} of ${seconds(this.timeline.length)}`;
+    await drawJpeg(jpeg, this);
   }
 
   stop() {
     this.aborter.abort();
     this.pause();
-    if (this.stream) this.stream.close();
+    this.stream?.close();
   }
 }
 
-// ---- A camera -----------------------------------------------------------------------------
+// ---- A camera of the browser, and the source of tools/deploy/stream.py ----------------------
 
-const SIDE = 640; // longest side in pixels of what is sent
-const QUALITY = .8;
-
-class Camera {
-  constructor() {
-    this.timeline = new Timeline(null);
-    this.video = document.createElement('video');
-    this.video.muted = true;
-    this.video.playsInline = true;
-  }
+class Live {
+  timeline = new Timeline(null);
 
   async begin() {
-    $('empty').textContent = 'Waiting for the camera …';
-    try {
-      if (!navigator.mediaDevices) {
-        throw new Error('Browsers give the camera to pages of localhost and of https only.');
-      }
-      const media = await navigator.mediaDevices.getUserMedia({
-        video: { width: { ideal: SIDE }, frameRate: { ideal: 30 } } });
-      if (active !== this) {
-        media.getTracks().forEach((track) => track.stop());
-        return;
-      }
-      this.media = media;
-      media.getTracks()[0].onended = () => this.lost(new Error('The camera went away.'));
-      this.video.srcObject = media;
-      await this.video.play();
-      this.stream = new Stream(this.timeline, {});
-      this.stream.ended.then((error) => { if (error) this.lost(error); });
-      await this.stream.ready;
-    } catch (error) {
-      this.lost(error.name === 'NotAllowedError'
-        ? new Error('The browser was not allowed to use the camera.')
-        : error.name === 'NotFoundError' ? new Error('There is no camera.') : error);
-      return;
+    await this.open();
+    if (await this.stream.ready && active === this) {
+      show(true, 'seen', 'stop');
+      show(false, 'camera');
+      $('stop').focus();
+      showPicture('Picture of the camera');
+      this.run();
     }
-    if (active !== this) return;
-    show('empty', false);
-    show('seen', true);
-    this.timeline.redraw();
-    show('camera', false);
-    show('stop', true);
-    $('stop').focus();
-    $('picture').setAttribute('aria-label', 'Picture of the camera');
-    $('status').textContent = '';
-    this.run();
+    const error = await this.stream.ended;
+    if (error) throw error;
+    if (active === this) stopAll();
   }
 
-  async run() {
-    const scale = Math.min(1, SIDE / Math.max(this.video.videoWidth, this.video.videoHeight));
-    const width = Math.round(scale * this.video.videoWidth);
-    const height = Math.round(scale * this.video.videoHeight);
-    while (active === this && this.stream.open) {
-      await this.nextFrame();
-      if (active !== this) return;
-      const stamp = performance.now() / 1000;
-      draw(this.video, width, height);
-      const jpeg = await new Promise((done) => { $('picture').toBlob(done, 'image/jpeg', QUALITY); });
-      if (jpeg) this.stream.send(stamp, await jpeg.arrayBuffer());
-    }
-  }
+  run() {}
 
-  nextFrame() {
-    return new Promise((done) => {
-      if (this.video.requestVideoFrameCallback) {
-        this.video.requestVideoFrameCallback(done);
-        // A hidden tab gets none; stop() is noticed then.
-        setTimeout(done, 1000);
-      } else setTimeout(done, 33);
+  stop() { this.stream?.close(); }
+}
+
+class Watch extends Live {
+  async open() {
+    this.stream = new Stream('/v1/watch', this.timeline, {}, (jpeg) => {
+      this.stream.frames += 1;
+      drawJpeg(jpeg, this);
     });
   }
 
-  lost(error) {
-    if (active !== this) return;
-    stopAll();
-    fail(error);
-  }
-
   stop() {
-    if (this.stream) this.stream.close();
-    if (this.media) this.media.getTracks().forEach((track) => track.stop());
+    super.stop();
+    $('model').textContent = 'The stream has ended.';
   }
 }
 
-// ---- What the user does -------------------------------------------------------------------
+class Camera extends Live {
+  async open() {
+    $('empty').textContent = 'Waiting for the camera …';
+    if (!navigator.mediaDevices) {
+      throw new Error('Browsers give the camera to pages of localhost and of https only.');
+    }
+    const messages = { NotAllowedError: 'The browser was not allowed to use the camera.',
+      NotFoundError: 'There is no camera.' };
+    const wanted = { video: { width: { ideal: SIDE }, frameRate: { ideal: 30 } } };
+    this.media = await navigator.mediaDevices.getUserMedia(wanted).catch((error) => {
+      throw new Error(messages[error.name] ?? error.message);
+    });
+    this.video = Object.assign(document.createElement('video'), {
+      muted: true, playsInline: true, srcObject: this.media });
+    await this.video.play();
+    this.stream = new Stream('/v1/stream', this.timeline, {});
+    this.media.getTracks()[0].onended = () => {
+      this.stream.message = 'The camera went away.';
+      this.stream.socket.close();
+    };
+    if (active !== this) this.stop(); // stopped while the browser asked its user
+  }
 
-const NOTHING = $('empty').textContent;
+  async run() {
+    const { videoWidth, videoHeight } = this.video;
+    const scale = Math.min(1, SIDE / Math.max(videoWidth, videoHeight));
+    const size = [videoWidth, videoHeight].map((side) => Math.round(scale * side));
+    while (active === this && this.stream.open) {
+      const stamp = performance.now() / 1000;
+      drawPicture(this.video, ...size);
+      const jpeg = await new Promise((done) => { $('picture').toBlob(done, 'image/jpeg', .8); });
+      if (jpeg) this.stream.send(stamp, await jpeg.arrayBuffer());
+      await new Promise((done) => {
+        this.video.requestVideoFrameCallback?.(done);
+        // A hidden tab gets no frames; that it was stopped is noticed then.
+        setTimeout(done, this.video.requestVideoFrameCallback ? 1000 : 33);
+      });
+    }
+  }
+
+  stop() {
+    super.stop();
+    this.media?.getTracks().forEach((track) => track.stop());
+  }
+}
+
+// ---- The user -----------------------------------------------------------------------------
+
+function showPicture(label) {
+  show(false, 'empty');
+  $('picture').setAttribute('aria-label', label);
+}
 
 function stopAll() {
   const stopped = active;
   active = null;
-  if (stopped) stopped.stop();
-  show('camera', true);
+  show(!model?.source, 'camera', 'file-button');
   if (document.activeElement === $('stop')) $('camera').focus();
-  show('stop', false);
-  show('playback', false);
+  show(false, 'stop', 'playback');
   $('status').textContent = '';
   $('empty').textContent = NOTHING;
+  stopped?.stop();
 }
 
-// The last picture stays after a clip and after a camera, but not under a message.
-function clearPicture() {
+async function begin(next) {
+  stopAll();
+  alertUser('');
+  setState('Nothing yet', true);
+  drawBars($('live'), []);
+  for (const id of ['latency', 'rate', 'frames']) setFact(id, '–');
   const canvas = $('picture');
   canvas.getContext('2d').clearRect(0, 0, canvas.width, canvas.height);
   canvas.setAttribute('aria-label', 'No picture yet');
-  show('empty', true);
-}
-
-function begin(next) {
-  stopAll();
-  alertUser('');
-  clearNow();
-  show('clip', false);
-  show('seen', false);
-  clearPicture();
+  show(false, 'clip', 'seen');
+  show(true, 'empty');
   active = next;
   next.timeline.clear();
-  next.begin();
-}
-
-function open(file) {
-  if (!model) return;
-  if (file.size > model.limits.max_upload_bytes) {
-    const largest = (model.limits.max_upload_bytes / 2 ** 20).toFixed(0);
-    alertUser(`${file.name} is too large: the service takes clips of ${largest} MiB.`);
-    return;
+  try {
+    await next.begin();
+  } catch (error) {
+    if (active !== next) return; // it was stopped, or something else was chosen
+    stopAll();
+    show(false, 'clip');
+    fail(error);
   }
-  begin(new Clip(file));
 }
 
+function openFile(file) {
+  if (!file || !model || model.source) return;
+  const most = model.limits.max_upload_bytes;
+  if (file.size <= most) begin(new Clip(file));
+  else alertUser(`${file.name} is too large: the service takes clips of ${Math.floor(most / 2 ** 20)} MiB.`);
+}
+
+$('token-form').addEventListener('submit', (event) => {
+  event.preventDefault();
+  token = $('token').value.trim();
+  connect().catch(fail);
+});
 $('file').addEventListener('change', () => {
-  if ($('file').files.length) open($('file').files[0]);
+  openFile($('file').files[0]);
   $('file').value = ''; // the same file may be chosen again
 });
 $('camera').addEventListener('click', () => begin(new Camera()));
 $('stop').addEventListener('click', stopAll);
 $('play').addEventListener('click', () => {
-  if (active.playing) active.pause(); else active.play().catch(fail);
+  if (active.run) active.pause(); else active.play().catch(fail);
 });
-$('seek').addEventListener('input', () => {
-  active.seek(Number($('seek').value)).catch(fail);
-});
-$('screen').addEventListener('dragover', (event) => {
-  event.preventDefault();
-  $('screen').classList.add('over');
-});
-$('screen').addEventListener('dragleave', () => $('screen').classList.remove('over'));
-$('screen').addEventListener('drop', (event) => {
-  event.preventDefault();
-  $('screen').classList.remove('over');
-  if (event.dataTransfer.files.length) open(event.dataTransfer.files[0]);
-});
+$('seek').addEventListener('input', () => active.seek(Number($('seek').value)).catch(fail));
+for (const [kind, over] of [['dragover', true], ['dragleave', false], ['drop', false]]) {
+  $('screen').addEventListener(kind, (event) => {
+    event.preventDefault();
+    $('screen').classList.toggle('over', over);
+    if (kind === 'drop') openFile(event.dataTransfer.files[0]);
+  });
+}
 
-connect();
+connect().catch(fail);

@@ -1,6 +1,6 @@
-"""Measures a service from outside: many clients for a while.
+"""Measures a service from outside, with several clients for some time.
 
-``python -m hri30_ext.deploy.serve.load --url http://127.0.0.1:8000 --clients 8 CLIP``
+``.venv/bin/python tests/nightly/service_load.py --url http://127.0.0.1:8000 CLIP...``
 """
 
 import argparse
@@ -17,20 +17,20 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...errors import HRI30Error
+from hri30_ext.errors import HRI30Error
 
 
 @dataclass
 class Load:
-    """What clients saw.
+    """The answers that clients got.
 
     Attributes:
-        seconds (float): How long they asked.
-        statuses (Counter): Answers by status of HTTP; ``failed`` are those without one.
+        seconds (float): How long they sent requests.
+        statuses (Counter): Answers by status of HTTP; ``failed``: no answer.
         latencies (list[float]): Seconds of each answer with status 200.
-        retry_after (int): Answers with status 429 that say when to try again.
+        retry_after (int): Answers with status 429 that have Retry-After.
         rss_mib (list[float]): Resident memory of the server, sampled each second; empty
-            where its process is not known.
+            if its process is not known.
     """
 
     seconds: float = 0.
@@ -85,17 +85,17 @@ def form(clip: bytes) -> tuple[bytes, str]:
 def measure(url: str, clips: list[bytes], clients: int, seconds: float,
             token: str | None = None, pid: int | None = None,
             pause: float = .25) -> Load:
-    """Lets clients ask one request after the other.
+    """Lets clients send one request after the other.
 
     Args:
         url (str): Of the service.
         clips (list[bytes]): Contents of files, taken in turns.
-        clients (int): How many ask at a time.
+        clients (int): Number of clients at a time.
         seconds (float): For how long.
         token (str, optional): Of the service.
         pid (int, optional): Process of the service, whose memory is measured.
-        pause (float): Seconds that a client waits after 429; less than it is told to,
-            so that the service is kept full.
+        pause (float): Seconds that a client waits after 429; less than Retry-After, so
+            that the service stays full.
     """
     found, lock = Load(), threading.Lock()
     began = time.monotonic()

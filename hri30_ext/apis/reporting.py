@@ -1,0 +1,63 @@
+"""Writing the report of a result folder again."""
+
+from pathlib import Path
+
+from mmengine.device import get_device
+
+from .. import modules  # noqa: F401  (first: it mends what the others import)
+from ..config import load_config
+from ..deploy.torch_backend import build_recognizer
+from ..errors import HRI30Error
+from ..evaluation.analysis import ANALYSIS, analyze
+from ..evaluation.calibration import load_temperature
+from ..evaluation.results import Results
+from ..report import write_report
+from ..utils.reading import read_json
+
+
+def report(folder: str | Path, config: str | None = None, checkpoint: str | None = None,
+           options: dict | None = None, training_folder: str | Path | None = None,
+           explain: bool = True) -> Path:
+    """Writes ``report.html`` from the ``scores.npz`` of a result folder.
+
+    Args:
+        folder (str | Path): Of ``tools/test.sh``.
+        config (str, optional): The config that was tested.
+        checkpoint (str, optional): The checkpoint that was tested.
+        options (dict, optional): For the config, as parsed from ``--cfg-options``.
+        training_folder (str | Path, optional): See :func:`write_report`.
+        explain (bool): Whether to show where the model looked, which needs ``config`` and
+            ``checkpoint``.
+
+    Returns:
+        Path: The file.
+
+    Raises:
+        HRI30Error: no result folder, or a file that cannot be read.
+    """
+    folder = Path(folder).expanduser()
+    results = Results.load(folder)
+    folder = folder if folder.is_dir() else folder.parent
+    cfg = load_config(config, options) if config else None
+    model = None
+    if explain and cfg is not None and checkpoint:
+        try:
+            model = build_recognizer(cfg, checkpoint).to(get_device())
+        except HRI30Error as error:
+            raise HRI30Error(f'{error}\nTo write the report without showing where the '
+                             'model looked, add --no-explain.') from error
+    analysis = None
+    if results.labels_N is not None:
+        analysis = analyze(results, _find_temperature(folder, checkpoint))
+    return write_report(folder, results, analysis, cfg=cfg, checkpoint=checkpoint,
+                        training_folder=training_folder, model=model)
+
+
+def _find_temperature(folder: Path, checkpoint: str | None) -> float | None:
+    """Returns the temperature that the folder was analysed with, or the checkpoint's."""
+    if (folder / ANALYSIS).is_file():
+        found = read_json(folder / ANALYSIS, 'the analysis of tools/test.sh; test again, '
+                          'or remove it').get('calibration')
+        value = found.get('temperature') if isinstance(found, dict) else None
+        return value if isinstance(value, float) and value > 0 else None
+    return load_temperature(checkpoint) if checkpoint else None

@@ -1,0 +1,197 @@
+"""Recognizes clips and streams with a model, without torch and MMAction2.
+
+Shapes: N views of clips, V views of one clip, T frames of a view, H height, W width, K
+classes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import HRI30Error
+from ...video.decode import check_file, read_clip
+from .exported import load
+from .streaming import Stream, StreamSettings
+
+#: Views in a batch: more gain little on a CPU and take memory.
+BATCH_SIZE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The scores of a clip.
+
+    Args:
+        classes (Sequence[str]): Class names; the position is the label.
+        scores (np.ndarray): Class probabilities of the model, without its temperature,
+            (K, ) float32.
+    """
+
+    classes: Sequence[str]
+    scores: np.ndarray
+
+    def __repr__(self) -> str:
+        return f'Prediction({self.class_name} {self.score:.4f})'
+
+    @property
+    def label(self) -> int:
+        """The class with the highest score, in [0, K)."""
+        return int(self.scores.argmax())
+
+    @property
+    def class_name(self) -> str:
+        """Its name."""
+        return self.classes[self.label]
+
+    @property
+    def score(self) -> float:
+        """Its score, in [0, 1]."""
+        return float(self.scores[self.label])
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """Returns names and scores of the ``k`` best classes, best first."""
+        return [(self.classes[i], float(self.scores[i]))
+                for i in np.argsort(-self.scores, kind='stable')[:k]]
+
+
+class ClipRecognizer:
+    """A model that recognizes clips, arrays and streams.
+
+    Args:
+        info: The model, a :class:`~hri30_ext.deploy.runtime.exported.ModelInfo`.
+        backend (Callable): Scores views: (N, T, H, W, 3) uint8 RGB to (N, K) float32, a
+            :class:`~hri30_ext.deploy.runtime.backends.Backend`.
+        mirrored (Sequence[int], optional): Label of each class in a mirrored clip, (K, );
+            the scores of a clip and its mirror image are then averaged.
+
+    Attributes:
+        batch_size (int): Views in a batch.
+    """
+
+    def __init__(self, info, backend: Callable, mirrored: Sequence[int] | None = None
+                 ) -> None:
+        self.info, self.backend, self.batch_size = info, backend, BATCH_SIZE
+        self._mirrored = None if mirrored is None else np.asarray(mirrored)
+
+    @staticmethod
+    def load(folder: str | Path, threads: int | None = None) -> 'ClipRecognizer':
+        """Reads an exported model.
+
+        Args:
+            folder (str | Path): The folder that ``tools/deploy/export.py`` wrote.
+            threads (int, optional): CPU threads; by default, one a core.
+
+        Raises:
+            HRI30Error: no such folder, or one that cannot be read.
+        """
+        return ClipRecognizer(*load(folder, threads=threads))
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Class names; the position is the label."""
+        return self.info.classes
+
+    def predict(self, clips) -> Prediction | list[Prediction]:
+        """Recognizes whole clips.
+
+        Args:
+            clips (str | Path | np.ndarray | Iterable): A file, or all frames of a clip as
+                uint8 RGB, (frames, H, W, 3), of any length and size; or several of either,
+                which need not fit in memory together.
+
+        Returns:
+            Prediction | list[Prediction]: One for one clip, a list for several, in order.
+
+        Raises:
+            HRI30Error: no such file, a file that is no video, or an array of another type
+                or shape, or without frames.
+        """
+        if isinstance(clips, str | Path | np.ndarray):
+            return next(self.predict_each([clips]))
+        if not isinstance(clips, Iterable):
+            raise HRI30Error(f'predict: found {type(clips).__name__}, expected the path of '
+                             'a video, a uint8 array (frames, height, width, 3), or a list '
+                             'of them.')
+        return list(self.predict_each(clips))
+
+    def predict_each(self, clips: Iterable) -> Iterator[Prediction]:
+        """Recognizes clips one after the other, in full batches.
+
+        Arguments and errors are those of :meth:`predict`; nothing is read before the first
+        result is requested.
+        """
+        if isinstance(clips, Sequence):  # errors come before the work, not after
+            for clip in clips:
+                _check_clip(clip)
+        yield from self.predict_views(map(self._views, clips))
+
+    def predict_views(self, clips: Iterable[np.ndarray]) -> Iterator[Prediction]:
+        """Recognizes clips whose frames are already selected and prepared.
+
+        Args:
+            clips (Iterable[np.ndarray]): The views of each, (V, T, H, W, 3) uint8 RGB.
+
+        Yields:
+            Prediction: Of each clip, in order; its views are averaged.
+        """
+        waiting: list[np.ndarray] = []  # views without scores, (T, H, W, 3)
+        scored: list[np.ndarray] = []  # scores of views, (K, ), of incomplete clips
+        views: list[int] = []  # numbers of views of the incomplete clips
+
+        def score(least: int) -> Iterator[Prediction]:
+            while len(waiting) >= least:
+                scored.extend(self._score(np.stack(waiting[:self.batch_size])))
+                del waiting[:self.batch_size]
+            while views and len(scored) >= views[0]:
+                count = views.pop(0)
+                scores_K = np.mean(scored[:count], axis=0, dtype=np.float64)
+                del scored[:count]
+                yield Prediction(self.classes, scores_K.astype(np.float32))
+
+        for views_VTHWC in clips:
+            views.append(len(views_VTHWC))
+            waiting.extend(views_VTHWC)
+            yield from score(self.batch_size)
+        yield from score(1)
+
+    def _views(self, clip) -> np.ndarray:
+        """Returns the views of a clip, (V, T, H, W, 3) uint8."""
+        _check_clip(clip)
+        if isinstance(clip, np.ndarray):
+            return self.info.preprocessing.clip(clip)
+        return read_clip(clip, self.info.preprocessing)
+
+    def _score(self, views_NTHWC: np.ndarray) -> np.ndarray:
+        """Returns class probabilities, (N, K) float32."""
+        scores_NK = self.backend(views_NTHWC)
+        if self._mirrored is None:
+            return scores_NK
+        flipped_NTHWC = np.ascontiguousarray(views_NTHWC[:, :, :, ::-1])
+        return (scores_NK + self.backend(flipped_NTHWC)[:, self._mirrored]) / 2
+
+    def stream(self, **settings) -> Stream:
+        """Recognizes frames that come one by one.
+
+        Args:
+            **settings: Of :class:`~hri30_ext.deploy.runtime.streaming.StreamSettings`.
+
+        Raises:
+            HRI30Error: an invalid setting.
+        """
+        return Stream(self.info, self.backend, StreamSettings.create(**settings))
+
+
+def _check_clip(clip) -> None:
+    """Raises an HRI30Error for an invalid clip, see :meth:`ClipRecognizer.predict`."""
+    if isinstance(clip, str | Path):
+        check_file(clip)
+        return
+    if not isinstance(clip, np.ndarray):
+        raise HRI30Error(f'a clip: found {type(clip).__name__}, expected the path of a '
+                         'video or a uint8 array (frames, height, width, 3).')
+    if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] != 3 or not clip.size:
+        raise HRI30Error(
+            f'a clip: found an array of {clip.dtype}, {clip.shape}; expected RGB as uint8, '
+            '(frames, height, width, 3), with one frame or more, values in [0, 255].')
