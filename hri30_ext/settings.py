@@ -245,10 +245,13 @@ def check_setting(name: str, value) -> None:
         HRI30Error: a wrong type, or a number outside its range.
     """
     setting = SETTINGS[name]
+    checked = value
+    if isinstance(value, str):  # msgspec refuses the undecodable bytes of a file name
+        checked = value.encode('utf-8', 'replace').decode()
     try:
-        converted = msgspec.convert(value, setting.kind)
+        converted = msgspec.convert(checked, setting.kind)
         fits = _is_finite(converted)
-    except (msgspec.ValidationError, OverflowError, RecursionError):
+    except (msgspec.ValidationError, OverflowError, RecursionError, UnicodeEncodeError):
         fits = False
     if not fits:
         unit = f' ({setting.unit})' if setting.unit else ''

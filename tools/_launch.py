@@ -7,6 +7,7 @@ terminal. The exit status is that of the process that failed first; 128 + N for 
 """
 
 import json
+import logging
 import os
 import re
 import signal
@@ -31,7 +32,7 @@ def read_number(name: str, default: object, least: int = 0) -> int:
     return int(text)
 
 
-def main(program: list[str]) -> int:
+def main(program: list[str]) -> int | None:
     if not (os.getenv('GPUS') or os.getenv('NNODES')) or {'-h', '--help'} & set(program):
         os.execv(sys.executable, [sys.executable, *program])
     handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
@@ -46,11 +47,11 @@ def main(program: list[str]) -> int:
         print(f'host {node} of 0 to {nodes - 1}; {address} has the log', flush=True)
     for name in 'OMP_NUM_THREADS', 'MKL_NUM_THREADS':  # in all, as many as cores
         os.environ.setdefault(name, str(max(1, len(os.sched_getaffinity(0)) // gpus)))
-    os.environ.setdefault('LOGLEVEL', 'CRITICAL')  # torch would report every process
     import torch.distributed.elastic.multiprocessing as elastic
     from torch.distributed import DistError
-    from torch.distributed.elastic.rendezvous import RendezvousError
+    from torch.distributed.elastic import rendezvous
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    logging.disable(logging.ERROR)  # torch reports every process
     with tempfile.TemporaryDirectory(prefix='hri30-') as folder:
         config = LaunchConfig(
             min_nodes=nodes, max_nodes=nodes, nproc_per_node=gpus, max_restarts=0,
@@ -71,11 +72,10 @@ def main(program: list[str]) -> int:
             return 128 + error.sigval
         except elastic.errors.ChildFailedError as error:
             return explain(error.failures, gpus * nodes)
-        except (DistError, RendezvousError) as error:
+        except (DistError, rendezvous.RendezvousError) as error:
             return fail(f'no connection at {address}, port {port}: '
                         f'{str(error.__cause__ or error)[:200]}\nIs PORT in use, or does a '
                         'host not run the same command with its own NODE_RANK?')
-    return 0
 
 
 def explain(failures: dict, total: int) -> int:

@@ -26,7 +26,7 @@ STAMP="$VENV/.hri30-setup" # what a complete environment was made from
 say() { printf 'setup: %s\n' "$*"; }
 
 # -I: ignores PYTHONPATH and the current folder.
-env_check() { "$PY" -I "$ROOT/hri30_ext/utils/env_check.py" "$@"; }
+env_check() { "$PY" -I "$ROOT/hri30_ext/env_check.py" "$@"; }
 
 fingerprint() {
     printf '%s\ntorch %s\n' "$ROOT" "$TORCH"

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from hri30_ext.utils import cli
+from hri30_ext import cli
 
 #: Exit status where all was done but for clips that could not be read.
 CLIPS_FAILED = 3

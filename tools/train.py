@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from hri30_ext.utils import cli
+from hri30_ext import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,4 +1,4 @@
-# mmaction2's runtime, and what this project adds to it.
+# mmaction2's runtime, with this project's hooks.
 _base_ = 'mmaction::_base_/default_runtime.py'
 
 # ---- Frequently modified: one line each, here or with --cfg-options --------------
@@ -8,20 +8,20 @@ early_stopping = dict(  # None: off
     min_delta=0.001,
     patience=15)  # epochs
 save_best = 'top1'  # or 'loss', or any other metric of the validation
-save_minutes = 10  # between checkpoints within an epoch; None: only when asked to end
-snapshot_interval = None  # 10: keep the checkpoint of every tenth epoch; None: of none
+save_minutes = 10  # between checkpoints within an epoch; None: only on a signal
+snapshot_interval = None  # 10: keep the checkpoint of every tenth epoch
 tracker = None  # None, or a name in trackers
 max_skipped = 0.05  # share of the training clips that may be unreadable; 0: none, 1: all
 report = True  # a report.html in each result folder
 peer_timeout = 600  # seconds until another process that does not answer counts as lost
-memory_format = 'channels_last'  # of weights; None: as torch makes them, slower
+memory_format = 'channels_last'  # of weights; None: torch's default, slower
 # ----------------------------------------------------------------------------------
 
 custom_imports = dict(imports=['hri30_ext.modules'], allow_failed_imports=False)
 
 default_hooks = dict(
     runtime_info=dict(type='LearningRatesHook'),
-    # The best and the last two are kept: one may turn out to be damaged.
+    # Keeps the best and the last two, in case one is damaged.
     checkpoint=dict(
         type='ValidatedCheckpointHook', interval=1, max_keep_ckpts=2,
         save_best='${save_best}', snapshot_interval='${snapshot_interval}'))
@@ -38,13 +38,13 @@ custom_hooks = [
     dict(type='CurvesHook'),
 ]
 memory_formats = dict(channels_last=dict(type='ChannelsLastHook'))
-# Convolutions try their algorithms once; deterministic runs do not.
+# Convolutions benchmark their algorithms once, except in deterministic runs.
 env_cfg = dict(cudnn_benchmark=True, dist_cfg=dict(timeout='${peer_timeout}'))
 
-# Scalars of the run, also for other programs to show.
+# Scalars of the run, for other programs.
 trackers = dict(tensorboard=dict(type='TensorboardVisBackend'))
 visualizer = dict(vis_backends=[dict(type='LocalVisBackend'), '${trackers[tracker]}'])
 
-# mmengine smooths what has 'loss' in its name over the last 20 values; validation has one
-# an epoch, and its loss would read as a mean over 20 epochs.
+# mmengine averages losses over the last 20 values; validation has one per epoch, so that
+# its loss would be a mean over 20 epochs.
 log_processor = dict(mean_pattern=r'^(?!loss$).*(loss|time|grad_norm)')

@@ -9,12 +9,12 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from ..env_check import why_no_cuda
 from ..errors import HRI30Error, ran_out_of_memory
 from ..evaluation.analysis import analyze
 from ..evaluation.results import Results
 from ..evaluation.writers import write_results
 from ..report import write_report
-from ..utils.env_check import why_no_cuda
 from ..utils.reading import read_json
 
 #: The file that marks embedded data; its renderer writes it.

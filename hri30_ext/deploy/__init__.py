@@ -2,6 +2,6 @@
 
 :mod:`~hri30_ext.deploy.export` writes a folder, with torch.
 :mod:`~hri30_ext.deploy.runtime.exported` reads it, and
-:mod:`~hri30_ext.deploy.run` predicts with it, with numpy, OpenCV and ONNX Runtime or
-OpenVINO alone. Importing this package imports none of them.
+:mod:`~hri30_ext.deploy.run` predicts with it, which needs numpy, av, msgspec, and ONNX
+Runtime or OpenVINO. Importing this package imports none of them.
 """

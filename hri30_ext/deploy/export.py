@@ -131,8 +131,8 @@ def _check_request(format: str, precision: str, calibration_clips: int) -> None:
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise HRI30Error(f'--format {format} --precision {precision}: '
-                         f'{", ".join(missing)} is not installed.\nInstall it with: '
-                         '.venv/bin/python -m pip install -e ".[deploy]"')
+                         f'{", ".join(missing)} is not installed.\nRun '
+                         'bash tools/setup.sh.')
 
 
 def _check_target(out: str | Path) -> Path:

@@ -114,7 +114,7 @@ def test_list_follows_the_data_and_keeps_what_others_wrote(root):
 def test_list_of_all_clips(root):
     clips = [f'train_set/{name}' for name in os.listdir(root / 'train_set')]
     write_leave_out(root, dict.fromkeys(clips, 'all'))
-    with pytest.raises(HRI30Error, match=r'leave_out\.csv leaves 8 out'):
+    with pytest.raises(HRI30Error, match=r'leave_out\.csv leaves all 8 out'):
         load_labelled_clips(root, CLASSES)
 
 

@@ -5,15 +5,15 @@ import sys
 
 import pytest
 
+from hri30_ext import cli
 from hri30_ext.config import PROJECT_ROOT
-from hri30_ext.utils import cli
 
 PROGRAMS = sorted(str(path.relative_to(PROJECT_ROOT)) for path in
                   (PROJECT_ROOT / 'tools').rglob('*.py') if path.name != '_launch.py')
 #: Asks a program for help, and tells which parser it has and whether it imports torch.
 ASK = """
 import runpy, sys
-from hri30_ext.utils import cli
+from hri30_ext import cli
 parsers, init = [], cli.Parser.__init__
 cli.Parser.__init__ = lambda self, **kwargs: (init(self, **kwargs), parsers.append(self))[0]
 sys.argv = [sys.argv[1], '--help']

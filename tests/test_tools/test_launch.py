@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures('heeded_signals')
 #: The beginning of every program.
 BEGINNING = """
 import atexit, os, pathlib, signal, sys, time
-from hri30_ext.utils import cli
+from hri30_ext import cli
 rank = int(os.environ['RANK'])
 folder = pathlib.Path(os.environ['FOLDER'])
 def wait_for(*names):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hri30_ext.utils import env_check
+from hri30_ext import env_check
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What tools/setup.sh installs in place of other packages, or apart from the lock.
@@ -23,7 +23,7 @@ def clone(tmp_path):
     """A clone with the files that a set-up reads, in a folder with an awkward name."""
     clone = tmp_path / 'prüf stand'
     for name in ('setup.cfg', 'pyproject.toml', 'requirements.lock', 'tools/setup.sh',
-                 'tools/check.sh', 'tools/_common.sh', 'hri30_ext/utils/env_check.py'):
+                 'tools/check.sh', 'tools/_common.sh', 'hri30_ext/env_check.py'):
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, clone / name)
     return clone
@@ -249,7 +249,7 @@ def test_no_library_of_the_system_is_needed():
     assert not [path for path in system if re.search('/lib(GL|gthread|glib|X|SM)', path)]
 
 
-# ---- hri30_ext.utils.env_check ----------------------------------------------------------
+# ---- hri30_ext.env_check ----------------------------------------------------------
 
 
 def test_differences_are_named():

@@ -2,7 +2,7 @@
 
 import argparse
 
-from hri30_ext.utils import cli
+from hri30_ext import cli
 
 
 def parse_args() -> argparse.Namespace:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hri30_ext.utils import cli
+from hri30_ext import cli
 
 FORMS = ('memmap', 'jpeg')
 

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from hri30_ext.utils import cli
+from hri30_ext import cli
 
 
 def parse_args() -> argparse.Namespace:

@@ -6,7 +6,7 @@ Example:
 
 import argparse
 
-from hri30_ext.utils import cli
+from hri30_ext import cli
 
 
 def parse_size(text):

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import os
 
-from hri30_ext.utils import cli
+from hri30_ext import cli
 
 
 def parse_args() -> argparse.Namespace:

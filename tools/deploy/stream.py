@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from hri30_ext.utils import cli
+from hri30_ext import cli
 
 
 def parse_args() -> argparse.Namespace:

@@ -7,7 +7,7 @@ split = dict(
     type='group',  # 'group', 'random' (leaks) or 'file'
     val_groups=1,  # group: how many SIDs to hold out, or a list of them
     val_ratio=0.1,  # random: share of every class
-    train_file=None,  # file: clip names, one a line; None: all that val_file leaves
+    train_file=None,  # file: clip names, one a line; None: all not in val_file
     val_file=None,
     seed=42)
 num_frames = 8  # frames of a clip that the model sees
@@ -23,8 +23,7 @@ leak_check = True  # no clip in two splits; 'exact', 'names' or None compare les
 # Views of a clip at test time; their probabilities are averaged.
 test_clips = 1  # samplings of the clip, each of num_frames other frames
 test_flip = False  # True: tools/test.sh averages with the mirrored clip, mapped back
-# What the submission says of test clips that cannot be read: a class; None: such clips
-# have no submission written.
+# Class of unreadable test clips in the submission; None: no submission if there are any.
 failed_class = None
 
 # Augmentation of training clips: None switches a part off.
@@ -39,7 +38,7 @@ random_crop = dict(
 flips = dict(
     # A mirrored clip gets the mirrored class: left turns into right.
     label_aware=dict(type='LabelAwareFlip', classes='${classes}', flip_ratio=0.5),
-    # The mistake, to compare with: the label stays, and is wrong for 12 classes.
+    # A mistake, for comparison: the label stays, and is wrong for 12 classes.
     keep_label=dict(type='Flip', flip_ratio=0.5))
 
 input_format = 'NCTHW'  # 'NCHW' for models of 2D frames

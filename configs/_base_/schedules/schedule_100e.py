@@ -1,4 +1,4 @@
-# How a model is trained: 100 epochs at most, SGD, 5 epochs of warm-up, cosine decay.
+# At most 100 epochs with SGD, 5 epochs of warm-up, cosine decay.
 
 # ---- Frequently modified: one line each, here or with --cfg-options --------------
 max_epochs = 100
@@ -10,14 +10,14 @@ momentum = None  # of SGD; None: that in optimizers, and so for the next two
 weight_decay = None
 betas = None  # of Adam and AdamW
 decay = 'cosine'  # a name in decays
-strategy = 'full'  # what is trained, and when: a name in strategies
-cache_features = None  # while the head alone learns: None, or a name in feature_caches
+strategy = 'full'  # which parts learn, and when: a name in strategies
+cache_features = None  # while only the head learns: None, or a name in feature_caches
 progressive_size = None  # small clips first: None, or a name in progressive_sizes
-precision = 'auto'  # the fastest of 'bf16', 'fp16' (CUDA) and 'fp32' that is exact enough
+precision = 'auto'  # or 'bf16', 'fp16' (CUDA), 'fp32'; auto: the fastest exact enough
 accumulate = 1  # batches whose gradients make one step
 clip_grad = dict(max_norm=1, norm_type=2)  # None: off
 label_smoothing = 0  # share of the target spread over all classes, in [0, 1)
-batch_norm = None  # 'frozen': its statistics stay those of the weights that are loaded
+batch_norm = None  # 'frozen': keep the statistics of the loaded weights
 sync_bn = None  # 'torch': BatchNorm over the clips of all GPUs (CUDA)
 class_weights = None  # None, or 'balanced': inverse to a class's training clips
 weight_averaging = None  # None, or a name in weight_averagings
@@ -40,19 +40,19 @@ decays = dict(
     step=dict(type='StepLR', by_epoch=True, step_size=30, gamma=0.1),
     exponential=dict(type='ExponentialLR', by_epoch=True, gamma=0.95))
 
-# part_lr_mult: factors of lr by the beginning of parameter names.
-# schedule: from which epoch on (0 is the first) which parts are trained; until then they
-# are frozen, BatchNorm statistics included. None: all from the start.
+# part_lr_mult: factors of lr by the start of parameter names.
+# schedule: the epoch (the first is 0) from which parts learn; before, they are frozen,
+# BatchNorm statistics included. None: all learn from the start.
 strategies = dict(
     full=dict(part_lr_mult=None, schedule=None),
-    # The head alone learns.
+    # Only the head learns.
     frozen_backbone=dict(
         part_lr_mult=None,
         schedule=dict(
             type='UnfreezeHook', schedule=[dict(begin=0, parts=['cls_head'])])),
     # The backbone learns at a tenth of the head's rate.
     backbone_tenth=dict(part_lr_mult=dict(backbone=0.1), schedule=None),
-    # The head for 10 epochs, then all, the backbone at a tenth of the head's rate.
+    # The head for 10 epochs, then all parts, the backbone at a tenth of the head's rate.
     progressive=dict(
         part_lr_mult=dict(backbone=0.1),
         schedule=dict(
@@ -74,14 +74,14 @@ strategies = dict(
                 dict(begin=20, parts=['backbone']),
             ])))
 
-# The backbone runs once a clip, and the head learns from memory. What the augmentation
-# drew is then fixed.
+# The backbone runs once per clip, and the head learns from memory, so that the
+# augmentation is fixed.
 feature_caches = dict(
-    plain=dict(type='FeatureCacheHook'),  # each training clip as validation sees its own
-    augmented=dict(type='FeatureCacheHook', augmented_views=5))  # an epoch sees one
+    plain=dict(type='FeatureCacheHook'),  # training clips in the view of the validation
+    augmented=dict(type='FeatureCacheHook', augmented_views=5))  # one per epoch
 
-# begin in parts of max_epochs, or epochs; scale in parts of input_size; num_frames in parts
-# of that. Batch and learning rate grow as clips shrink, so that batches fill the memory.
+# begin: epoch, or share of max_epochs; scale: share of input_size; num_frames: share of
+# num_frames. Batch and learning rate grow as clips shrink, so that batches fill the memory.
 progressive_sizes = dict(
     size=dict(
         type='ProgressiveSizeHook', input_size='${input_size}',
@@ -131,6 +131,6 @@ optim_wrapper = dict(
 warmup = dict(
     type='LinearLR', start_factor=0.1, by_epoch=True, end='${warmup_epochs}',
     convert_to_iter_based=True)
-# The two multiply, so that a run shorter than the warm-up is valid too.
+# The two multiply, so that a run can be shorter than the warm-up.
 param_scheduler = ['${warmup}', '${decays[decay]}']
 randomness = dict(seed='${seed}', deterministic='${deterministic}')

@@ -221,24 +221,22 @@ class Smoother:
 
     def clear(self) -> None:
         """Removes all predictions."""
-        self._recent: deque[tuple[float, np.ndarray]] = deque()
+        self._recent: list[tuple[float, np.ndarray]] = []
 
     def update(self, time: float, scores_K: np.ndarray) -> np.ndarray:
         """Adds the scores of a prediction, (K, ), and returns the smoothed ones."""
         if self.kind == 'none':
             return scores_K
         if self.kind == 'mean':
-            self._recent.append((time, scores_K))
-            while self._recent[0][0] <= time - self.seconds + _SAME:
-                if len(self._recent) == 1:
-                    break
-                self._recent.popleft()
+            begin = time - self.seconds + _SAME
+            self._recent = [*(pair for pair in self._recent if pair[0] > begin),
+                            (time, scores_K)]
             return np.mean([scores for _, scores in self._recent], axis=0)
         if self._recent:
-            before, smoothed_K = self._recent.pop()
+            before, smoothed_K = self._recent[0]
             share = math.exp((before - time) / self.seconds)
             scores_K = share * smoothed_K + (1 - share) * scores_K
-        self._recent.append((time, scores_K))
+        self._recent = [(time, scores_K)]
         return scores_K
 
 
@@ -325,8 +323,8 @@ class Stream:
         settings (StreamSettings): As given.
         frames (int): Frames so far.
         predictions (int): Predictions so far.
-        dropped (int): Frames dropped before they came here; set by whoever drops frames,
-            for the events.
+        dropped (int): Frames dropped before they came here; set by the caller that drops
+            them, for the events.
         latest (Event | None): The last prediction, as an event.
         scores_K (np.ndarray | None): Its scores, smoothed, (K, ).
         hop (float | None): Seconds between predictions; None: by frames.

@@ -24,8 +24,8 @@ def import_server() -> None:
         import hypercorn  # noqa: F401
         import python_multipart  # noqa: F401
     except ImportError as error:
-        raise HRI30Error(f'{error.name or error}: not installed.\nThe service needs '
-                         '.venv/bin/python -m pip install -e ".[serve]"') from error
+        raise HRI30Error(f'{error.name or error}: not installed.\nRun '
+                         'bash tools/setup.sh.') from error
 
 
 def serve(folder: str | Path, host: str = '127.0.0.1', port: int = 8000,

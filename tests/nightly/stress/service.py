@@ -38,7 +38,7 @@ def export_model(folder: Path) -> tuple[Path, list[Path]]:
     from mmaction.registry import MODELS
     data = folder / 'data'
     write_dataset(data, train_groups=2, test_groups=1, clips=1, progress=False)
-    options = dict(data_root=str(data), load_from=None)
+    options = {'data_root': str(data), 'load_from': None, 'split.val_groups': 1}
     cfg = load_config(CONFIG, options)
     model = MODELS.build(cfg.model)
     model.init_weights()

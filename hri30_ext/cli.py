@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from ..errors import HRI30Error, Interrupted
-from .text import printable
+from .errors import HRI30Error, Interrupted
+from .utils.text import printable
 
 #: Seconds that a process which lost another waits before it ends.
 PEER_LOST_SECONDS = 2

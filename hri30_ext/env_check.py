@@ -14,7 +14,7 @@ import warnings
 from importlib import metadata
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 #: In the order in which they build on each other.
 MODULES = ('numpy', 'torch', 'cv2', 'decord', 'av', 'mmengine', 'mmcv', 'mmaction',
            'hri30_ext.modules')
