@@ -160,6 +160,7 @@ def on_main(function: Callable[..., T], *args) -> T | None:
             outcome = 'done'
         finally:
             store.set(key, outcome)
+        max_over_ranks(0)  # rank 0 may host the store, which the others still have to read
         return result
     with explain_lost_peer():  # the store may be gone
         while not store.check([key]):
@@ -167,6 +168,7 @@ def on_main(function: Callable[..., T], *args) -> T | None:
         outcome = store.get(key)
     if outcome != b'done':
         raise PeerLost('rank 0 failed; see its message.')
+    max_over_ranks(0)
     return None
 
 

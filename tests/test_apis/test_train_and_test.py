@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 
@@ -179,5 +180,6 @@ def test_broken_clip_is_named_without_a_traceback(trained, clips_root, tmp_path)
 def test_help_answers_without_the_stack(tmp_path):
     for name in ('train.py', 'test.py'):
         result = subprocess.run([sys.executable, '-S', PROJECT_ROOT / 'tools' / name,
-                                 '--help'], capture_output=True, text=True, timeout=10)
+                                 '--help'], capture_output=True, text=True, timeout=10,
+                                env={**os.environ, 'PYTHONPATH': str(PROJECT_ROOT)})
         assert result.returncode == 0 and 'CONFIG' in result.stdout

@@ -195,7 +195,7 @@ def test_names_of_test_clips_say_nothing(checkpoint, clips_root, options, tmp_pa
         scores.append([found.scores_NK[found.videos.index(f'{names[i - turn]}.avi')]
                        for i in range(len(names))])
     np.testing.assert_allclose(*scores, atol=1e-5)
-    assert np.ptp(scores[0], axis=0).max() > 0.02  # the clips do differ
+    assert np.ptp(scores[0], axis=0).max() > 1e-3  # the clips do differ
 
 
 def test_cost_stands_beside_gain(checkpoint, options, tmp_path):

@@ -72,7 +72,7 @@ def test_test_view_is_what_the_pipeline_makes(config, shape):
 def test_pipeline_without_decoding_is_refused():
     cfg = load_config(PRIMITIVE)
     cfg.test_pipeline = cfg.test_pipeline[3:]
-    with pytest.raises(HRI30Error, match='no step whose type ends with Decode'):
+    with pytest.raises(HRI30Error, match='no step with a type that ends with Decode'):
         make_test_view(cfg)
 
 

@@ -1,4 +1,4 @@
-import decord
+import cv2
 import numpy as np
 import pytest
 
@@ -23,9 +23,10 @@ def read(filename, indices, **arguments):
 
 @pytest.mark.parametrize('cache', [None, 'memmap', 'jpeg'])
 def test_frames_are_those_of_the_clip(clip, tmp_path, cache):
-    decoded = decord.VideoReader(str(clip))
+    capture = cv2.VideoCapture(str(clip))
+    decoded = [frame[..., ::-1] for _, frame in iter(capture.read, (False, None))]
     indices = [20, 3, 3, len(decoded) - 1]
-    expected = decoded.get_batch(indices).asnumpy()
+    expected = np.stack([decoded[index] for index in indices])
     for _ in range(2):  # kept, and read again
         total, frames = read(clip, indices, short_side=256, cache=cache,
                              cache_dir=str(tmp_path / 'cache'))
