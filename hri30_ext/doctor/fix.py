@@ -67,7 +67,7 @@ def fixable(found: Examination) -> dict[str, str]:
 
 
 def too_many(found: Examination) -> str:
-    """Describes a split of which most clips would be left out; empty if there is none.
+    """Describes a split that would lose most of its clips; empty if there is none.
 
     A person should look at it before any clip is left out.
     """

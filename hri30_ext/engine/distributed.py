@@ -30,7 +30,7 @@ PEER_TIMEOUT = 600
 _LOST = ('connection closed by peer', 'connection reset', 'broken pipe', 'socket closed',
          'connection was closed', 'connection refused', 'remote process', 'no route to',
          'timed out', 'timeout', 'failed to recv', 'failed to send')
-# Parts of messages about other failures, some of which contain one of the above.
+# Parts of messages about other failures; some contain one of the above.
 _NOT_LOST = ('cuda error', 'dataloader', 'duplicate gpu', 'invalid usage')
 
 _control: dist.ProcessGroup | None = None

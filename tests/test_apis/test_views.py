@@ -82,14 +82,14 @@ def test_views_that_do_not_reach_the_pipeline(checkpoint, tmp_path):
         run_test(str(config), checkpoint, out=str(tmp_path), options={'test_clips': 3})
 
 
-def make_checkpoint(config, options, path):
+def make_checkpoint(config, options, path, subset='val'):
     """Saves random weights whose logits of different views differ by about one."""
     torch.manual_seed(0)
     cfg = load_config(config, options)
     model = MODELS.build(cfg.model).eval()
     fc_cls, logits = model.cls_head.fc_cls, []
     hook = fc_cls.register_forward_hook(lambda layer, x, y: logits.append(y))
-    score_views(cfg, model)
+    score_views(cfg, model, subset=subset)
     hook.remove()
     logits_NK = torch.cat(logits)
     spread_K = logits_NK.std(dim=0)
@@ -105,9 +105,9 @@ def checkpoint(options, tmp_path, scope):
     return make_checkpoint(DEMO_CONFIG, options, tmp_path / 'random.pth')
 
 
-def score_views(cfg, model, mirror=False):
-    """Scores every view of the validation clips alone, (N, V, K), without the program."""
-    dataset = DATASETS.build(cfg.val_dataloader.dataset)
+def score_views(cfg, model, mirror=False, subset='val'):
+    """Scores every view of the clips of a subset alone, (N, V, K), without the program."""
+    dataset = DATASETS.build({**cfg.val_dataloader.dataset, 'subset': subset})
     pipeline, scores = Compose(cfg.test_pipeline), {}
     for index in range(len(dataset)):
         sample = dataset.get_data_info(index)
@@ -180,7 +180,8 @@ def test_what_a_mirrored_clip_shows_is_mapped_back(clips_root, options, tmp_path
     assert (abs(scores[False][:, 0] - scores[False][:, 1]) > 0.01).all()
 
 
-def test_names_of_test_clips_say_nothing(checkpoint, clips_root, options, tmp_path):
+def test_names_of_test_clips_say_nothing(clips_root, options, tmp_path):
+    checkpoint = make_checkpoint(DEMO_CONFIG, options, tmp_path / 'random.pth', 'test')
     names = sorted(file.stem for file in (clips_root / 'test_set').iterdir())
     scores = []
     for turn in (0, 1):  # the second time, every clip has the name of another
@@ -195,7 +196,7 @@ def test_names_of_test_clips_say_nothing(checkpoint, clips_root, options, tmp_pa
         scores.append([found.scores_NK[found.videos.index(f'{names[i - turn]}.avi')]
                        for i in range(len(names))])
     np.testing.assert_allclose(*scores, atol=1e-5)
-    assert np.ptp(scores[0], axis=0).max() > 1e-3  # the clips do differ
+    assert np.ptp(scores[0], axis=0).max() > 0.02  # the clips do differ
 
 
 def test_cost_stands_beside_gain(checkpoint, options, tmp_path):

@@ -62,8 +62,8 @@ class _Viewer(Socket):
 class Window:
     """Shows a running stream on the page of the service, in a browser.
 
-    The service listens on 127.0.0.1 alone, and wants a token that only the address of the
-    page contains.
+    The service listens on 127.0.0.1 alone, and requires a token that only the address of
+    the page contains.
 
     Args:
         recognizer (hri30_ext.deploy.runtime.recognizer.ClipRecognizer): The model.
