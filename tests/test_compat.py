@@ -145,6 +145,14 @@ def test_package_alone_imports_no_torch():
     assert result.returncode == 0, result.stderr
 
 
+def test_mmaction_is_imported_beside_current_transformers():
+    """VindLU imports names that transformers 5 does not have."""
+    code = ('import hri30_ext.modules, sys\n'
+            'assert "mmaction.models.multimodal.vindlu" not in sys.modules')
+    result = run_python(code)
+    assert result.returncode == 0, result.stderr
+
+
 def test_missing_package_is_an_error_and_not_half_an_import():
     code = ('import sys; sys.modules["importlib_metadata"] = None\n'
             'import hri30_ext.modules')

@@ -19,7 +19,7 @@ set -euo pipefail
 # shellcheck source=tools/_common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/_common.sh"
 
-TORCH=2.13.0
+TORCH=2.13.0 TORCHVISION=0.28.0 # a pair
 VENV="$ROOT/.venv"
 STAMP="$VENV/.hri30-setup" # what a complete environment was made from
 
@@ -96,7 +96,10 @@ locked_install() {
 install() {
     rm -f -- "$STAMP"
     say "installing packages (torch alone may be some GB)"
-    env_check torch >/dev/null || pip_install "torch==$TORCH"
+    # torchvision names its torch exactly: the pair, or what fits the torch that is there.
+    env_check torch >/dev/null || pip_install "torch==$TORCH" "torchvision==$TORCHVISION"
+    "$PY" -I -c 'import torchvision' 2>/dev/null ||
+        pip_install "torch==$("$PY" -I -c 'import torch; print(torch.__version__)')" torchvision
     locked_install -r "$ROOT/requirements.lock"
     locked_install --no-build-isolation -e "$ROOT"
 }

@@ -48,6 +48,19 @@ def provide_missing_drn() -> None:
         sys.modules.setdefault(name, module)
 
 
+def skip_multimodal_models() -> None:
+    """Lets ``import mmaction.models`` work beside transformers 5.
+
+    Why: VindLU of mmaction2 1.2.0, a model of video and text, imports names that
+    transformers 5 no longer has. No classifier needs it.
+    Changes: ``mmaction.utils.dependency.WITH_MULTIMODAL``, so that mmaction2 registers its
+    own placeholders for VindLU.
+    Until: a release of mmaction2 imports with current transformers.
+    """
+    from mmaction.utils import dependency
+    dependency.WITH_MULTIMODAL = False
+
+
 def import_mmaction() -> None:
     """Imports all of mmaction, or fails with the reason.
 
@@ -61,6 +74,7 @@ def import_mmaction() -> None:
         HRI30Error: a package that mmaction needs is missing or broken.
     """
     try:
+        skip_multimodal_models()
         from mmaction.utils import register_all_modules
         register_all_modules(init_default_scope=False)
     except (ImportError, AssertionError) as error:

@@ -219,7 +219,7 @@ def test_the_lock_has_what_setup_cfg_names():
               in env_check.read_requirements(lock).items()}
     named = {normalize(name): specifier for name, specifier
              in env_check.read_setup_cfg().items()}
-    assert named.keys() - locked.keys() == {'torch'}
+    assert named.keys() - locked.keys() == {'torch', 'torchvision'}
     for name in named.keys() & locked.keys():
         version = str(locked[name])
         assert version.startswith('==') and version[2:] in named[name], (name, version)
@@ -232,7 +232,7 @@ def test_the_lock_has_what_setup_cfg_names():
 
 
 def test_torch_is_pinned_within_its_range():
-    pins = re.findall(r'^TORCH=(.*)$', (ROOT / 'tools' / 'setup.sh').read_text(), re.M)
+    pins = re.findall(r'^TORCH=(\S+)', (ROOT / 'tools' / 'setup.sh').read_text(), re.M)
     assert len(pins) == 1 and pins[0] in env_check.read_setup_cfg()['torch']
 
 
