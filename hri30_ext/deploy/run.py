@@ -28,16 +28,11 @@ def predict_files(folder: str | Path, files: Sequence[str | Path],
     Raises:
         HRI30Error: the folder is not an exported model that runs here.
     """
-    recognizer = ClipRecognizer.load(folder, threads)
     results = []
-    for file in files:
-        try:
-            top = recognizer.predict(str(file)).top(5)
-        except HRI30Error as error:
-            results.append({'file': str(file), 'error': str(error)})
-        else:
-            results.append({'file': str(file), 'top5': [
-                {'class': name, 'score': score} for name, score in top]})
+    for file, found in ClipRecognizer.load(folder, threads).predict_files(files):
+        results.append({'file': file, 'error': str(found)} if isinstance(
+            found, HRI30Error) else {'file': file, 'top5': [
+                {'class': name, 'score': score} for name, score in found.top(5)]})
     return results
 
 
