@@ -10,7 +10,7 @@ import msgspec
 
 from ..deploy.runtime.recognizer import ClipRecognizer, Prediction
 from ..deploy.runtime.streaming import Stream
-from ..errors import HRI30Error, first_cases
+from ..errors import HRI30Error
 from ..names import PROJECT_ROOT
 
 __all__ = ['Prediction', 'Recognizer']
@@ -74,18 +74,10 @@ class Recognizer(ClipRecognizer):
             half=cfg.test_cfg.get('fp16', False)), mirrored_K)
 
     @classmethod
-    def open(cls, *model: str | Path, device: str | None = None,
-             threads: int | None = None) -> ClipRecognizer:
-        """Opens what a user names.
+    def open(cls, *model: str | Path, threads: int | None = None) -> ClipRecognizer:
+        """Opens an exported folder, a checkpoint, or a config and its checkpoint.
 
-        Args:
-            *model (str | Path): An exported folder, a checkpoint, or a config and its
-                checkpoint.
-            device (str, optional): Of a checkpoint, as in the constructor.
-            threads (int, optional): CPU threads; by default, one a core.
-
-        Raises:
-            HRI30Error: see :meth:`load` and the constructor.
+        Arguments and errors are those of the constructor and of :meth:`load`.
         """
         if not (path := Path(model[0]).expanduser()).exists() and len(model) == 1:
             raise HRI30Error(f'{model[0]}: no such model.\nExpected a folder that '
@@ -96,7 +88,7 @@ class Recognizer(ClipRecognizer):
         if threads is not None:
             import torch
             torch.set_num_threads(threads)
-        return cls(*model, device=device)
+        return cls(*model)
 
     def stream(self, **settings) -> Stream:
         """See :meth:`ClipRecognizer.stream`.
@@ -113,36 +105,24 @@ class Recognizer(ClipRecognizer):
 
 def find_config_of(checkpoint: str | Path, options: dict | None = None
                    ) -> tuple[str, dict]:
-    """Finds the config that a checkpoint is of, by its essentials.
-
-    Args:
-        checkpoint (str | Path): A checkpoint of this project.
-        options (dict, optional): Override what the checkpoint says.
-
-    Returns:
-        tuple[str, dict]: Path of a config in ``configs/``, and the options for it.
+    """Finds the config in ``configs/`` that a checkpoint is of, and its options.
 
     Raises:
         HRI30Error: the checkpoint has no essentials, or no config here fits them.
     """
-    from ..checkpoints import read_essentials
-    from ..checkpoints.essentials import Essentials
+    from ..checkpoints import Essentials, read_essentials
     from ..config import load_config
     said = read_essentials(checkpoint)
-    file = next((file for file in sorted((PROJECT_ROOT / 'configs').glob('*/*.py'))
-                 if file.stem == said.algorithm), None)
-    if file is None:
-        raise HRI30Error(f'{checkpoint}: is of {said.algorithm}, and configs/ has no such '
-                         'config.\nName the config as well: CONFIG CHECKPOINT.')
-    settings = dict(classes=said.classes, num_frames=said.num_frames,
-                    input_size=tuple(said.input_size), decode_size=said.decode_size,
-                    input_format=said.input_format)
-    built = Essentials.from_config(load_config(str(file), settings)).to_dict()
-    different = [f'{name}={value}, {built[name]} in the config'
-                 for name, value in said.to_dict().items()
-                 if name != 'data' and value != built[name]]
+    files = {file.stem: str(file) for file in (PROJECT_ROOT / 'configs').glob('*/*.py')}
+    different = ['algorithm']
+    if said.algorithm in files:
+        settings = {name: getattr(said, name) for name in (
+            'classes', 'num_frames', 'input_size', 'decode_size', 'input_format')}
+        built = Essentials.from_config(load_config(files[said.algorithm], settings))
+        different = [name for name in said.__struct_fields__
+                     if name != 'data' and getattr(said, name) != getattr(built, name)]
     if different:
-        raise HRI30Error(f'{checkpoint}: does not fit {file.name}:\n'
-                         f'{first_cases(different)}\nName the config that it was trained '
-                         'with as well: CONFIG CHECKPOINT.')
-    return str(file), {**settings, **(options or {})}
+        raise HRI30Error(
+            f'{checkpoint}: is of {said.algorithm}, and no config in configs/ has its '
+            f'{", ".join(different)}.\nName its config as well: CONFIG CHECKPOINT.')
+    return files[said.algorithm], {**settings, **(options or {})}

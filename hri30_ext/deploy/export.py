@@ -423,8 +423,10 @@ def _check_parity(info: ModelInfo) -> None:
 
 def format_parity(info: ModelInfo) -> str:
     """Formats the comparison with the trained model as text."""
-    lines = [f'{info.format} {info.precision} against the trained model in float32, on '
-             f'{info.parity["clips"]} clips: {info.parity["data"]}',
+    precision = info.parity.get('tested', {}).get('precision', 'float32')
+    lines = [f'{info.format} {info.precision} against the trained model in float32, and '
+             f'as tested, in {precision}; on {info.parity["clips"]} clips: '
+             f'{info.parity["data"]}',
              f'{"":8}{"right":>7}{"trained":>9}{"same class":>12}{"max. difference":>17}'
              f'{"shift":>9}']
     for part in ('whole', 'stages', 'tested'):
@@ -435,9 +437,6 @@ def format_parity(info: ModelInfo) -> str:
                 for name in ('max_difference', 'shift'))
             lines.append(f'{part:8}{row["right"]:>7}{row["right_reference"]:>9}'
                          f'{row["agreement"]:>12.3f}{max_difference:>17}{shift:>9}')
-    if 'tested' in info.parity:
-        lines.append(f'tested: whole, against the trained model in '
-                     f'{info.parity["tested"]["precision"]}, as tools/test.sh runs it')
     return '\n'.join(lines)
 
 

@@ -3,18 +3,25 @@
 import csv
 import json
 import shutil
+from types import SimpleNamespace
 
 import av
+import numpy as np
 import pytest
 import torch
 from conftest import CLASSES, DEMO_CONFIG, run_tool
 from mmaction.registry import MODELS
 
+from hri30_ext.apis import predicting
 from hri30_ext.apis.predicting import find_clips
 from hri30_ext.apis.recognizer import Recognizer, find_config_of
 from hri30_ext.checkpoints import META_KEY, Essentials, save_safetensors
 from hri30_ext.config import load_config
+from hri30_ext.deploy.runtime.recognizer import ClipRecognizer
+from hri30_ext.deploy.runtime.video_io import FileSource
 from hri30_ext.errors import HRI30Error
+from hri30_ext.synthetic.video import write_video
+from hri30_ext.video.preprocessing import Preprocessing, Resize
 
 
 @pytest.fixture
@@ -48,8 +55,8 @@ def test_a_checkpoint_alone_says_what_it_is_of(checkpoint, clips, options):
 
 def test_a_checkpoint_that_fits_no_config_here(checkpoint, tmp_path):
     record = Essentials.from_config(load_config(DEMO_CONFIG)).to_dict()
-    for change, words in (({'algorithm': 'mine'}, 'is of mine'),
-                          ({'sampling': 'Other'}, 'sampling=Other, UniformViews in')):
+    for change, words in (({'algorithm': 'mine'}, 'is of mine.* has its algorithm'),
+                          ({'sampling': 'Other'}, 'has its sampling')):
         path = tmp_path / 'other.pth'
         torch.save(dict(state_dict={}, meta={META_KEY: {**record, **change}}), path)
         with pytest.raises(HRI30Error, match=f'(?s){words}.*CONFIG CHECKPOINT'):
@@ -99,11 +106,31 @@ def test_table_files_and_video(checkpoint, clips, tmp_path):
         assert len(list(container.decode(video=0))) == frames
 
 
+def test_a_camera_prints_actions(tmp_path, monkeypatch, capsys):
+    """A stand-in for the camera: a second of black frames, then two of white ones."""
+    frames = np.repeat(np.uint8([0, 255]), [30, 60])[:, None, None, None]
+    write_video(np.broadcast_to(frames, (90, 32, 48, 3)), tmp_path / 'c.avi')
+    monkeypatch.setattr(predicting.video_io, 'open_source',
+                        lambda camera: FileSource([tmp_path / 'c.avi']))
+    info = SimpleNamespace(classes=('dark', 'bright'), window_seconds=0.5, temperature=None,
+                           preprocessing=Preprocessing(4, 1, 'uniform', (Resize(16, 8),)))
+
+    def brightness(clips_NTHWC):
+        bright_N = clips_NTHWC.mean(axis=(1, 2, 3, 4), dtype=np.float32) / 255
+        return np.stack([1 - bright_N, bright_N], axis=1)
+
+    brightness.splittable = False
+    predicting.watch(ClipRecognizer(info, brightness), '0', str(tmp_path / 'w.mp4'))
+    lines = capsys.readouterr().out.split()
+    assert lines[2::4] == ['dark', 'bright'] and float(lines[0]) < 1 < float(lines[4])
+    assert (tmp_path / 'w.mp4').stat().st_size > 1000
+
+
 @pytest.mark.parametrize('arguments, words', [
     (['none.pth', 'clips'], 'none.pth: no such model'),
     (['best.safetensors', 'none'], 'none: no such file or folder'),
-    (['config.py', 'clips'], 'expected a video, a folder or 0 as well'),
-    (['best.safetensors', '0', '--csv', 'p.csv'], 'stream.py writes the events')])
+    (['config.py', 'clips'], 'expected a video, a folder or 0 after'),
+    (['best.safetensors', '0', '--csv', 'p.csv'], 'stream.py writes its events')])
 def test_mistakes(arguments, words, clips, tmp_path):
     done = run_tool('predict.py', *arguments, cwd=tmp_path)
     assert done.returncode == 2 and words in done.stderr

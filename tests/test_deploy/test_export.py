@@ -122,8 +122,9 @@ def test_the_precision_of_tests_is_compared_too(trained, reference, validation_c
     assert info.parity['tested']['max_difference'] > 1e-4  # not those of float32 again
     assert info.parity['whole']['max_difference'] <= 1e-4
     text = exporting.format_parity(info)
-    assert text.endswith('tested: whole, against the trained model in bfloat16, as '
-                         'tools/test.sh runs it')
+    assert 'as tested, in bfloat16; on 3 clips' in text
+    assert [line.split()[0] for line in text.splitlines()[2:]] == [
+        'whole', 'stages', 'tested']
 
 
 def test_temperature_goes_along(trained, tmp_path):

@@ -135,29 +135,27 @@ class ClipRecognizer:
         if isinstance(clips, Sequence):  # errors come before the work, not after
             for clip in clips:
                 _check_clip(clip)
-        for _, prediction in self._predict(clips):
-            yield prediction
+        for _, found in self.predict_files(clips):
+            if isinstance(found, HRI30Error):
+                raise found
+            yield found
 
-    def predict_files(self, files: Iterable[str | Path]
+    def predict_files(self, files: Iterable
                       ) -> Iterator[tuple[str, Prediction | HRI30Error]]:
-        """Recognizes files one after the other, in full batches, past broken ones.
+        """Recognizes clips in full batches, past broken ones.
 
         Yields:
             tuple[str, Prediction | HRI30Error]: Each file, in order, with its prediction
             or with why it cannot be read.
         """
-        return self._predict(files, HRI30Error)
-
-    def _predict(self, clips: Iterable, *caught: type[Exception]) -> Iterator[tuple]:
-        """Yields the name of each clip with its prediction, or with a caught error."""
-        read: deque[tuple[str, Exception | None]] = deque()  # and not yielded yet
+        read: deque[tuple[str, HRI30Error | None]] = deque()  # and not yielded yet
 
         def views() -> Iterator[np.ndarray]:
-            for clip in clips:
+            for clip in files:
                 name = '' if isinstance(clip, np.ndarray) else str(clip)
                 try:
                     views_VTHWC = self._views(clip)
-                except caught as error:
+                except HRI30Error as error:
                     read.append((name, error))
                 else:
                     read.append((name, None))
