@@ -173,6 +173,7 @@ OTHER_NAMES = {
     'warmup': 'warmup_epochs', 'ema': 'weight_averaging', 'amp': 'precision',
     'pretrained': 'load_from', 'checkpoint': 'load_from', 'num_class': 'classes',
     'freeze': 'strategy', 'augmentation': 'color_jitter',
+    'use_gpu': '--device', 'gpu_id': '--device',
 }
 
 #: Top-level names that are no settings: mmengine's, mmaction2's, and what is derived.

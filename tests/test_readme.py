@@ -27,7 +27,7 @@ VARIABLES = {'GPUS', 'NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT', 'SBATCH_OPTIO
              'HRI30_ROOT', 'PYTHON', 'PYTHONPATH'}
 #: The Python program whose parser reads the arguments of a shell script.
 PROGRAMS = {'train.sh': 'tools/train.py', 'slurm_train.sh': 'tools/train.py',
-            'test.sh': 'tools/test.py'}
+            'test.sh': 'tools/test.py', 'predict.sh': 'tools/predict.py'}
 PLACEHOLDER = re.compile(r'[A-Z_]+$')
 
 

@@ -4,11 +4,14 @@ Importing this file imports neither torch nor MMAction2: an exported model runs 
 are not installed.
 """
 
+from pathlib import Path
+
 import msgspec
 
 from ..deploy.runtime.recognizer import ClipRecognizer, Prediction
 from ..deploy.runtime.streaming import Stream
 from ..errors import HRI30Error
+from ..names import PROJECT_ROOT
 
 __all__ = ['Prediction', 'Recognizer']
 
@@ -16,15 +19,16 @@ __all__ = ['Prediction', 'Recognizer']
 class Recognizer(ClipRecognizer):
     """A trained model that recognizes clips, arrays and streams.
 
-    A config and a checkpoint need torch and MMAction2; scores are those of
-    ``tools/test.sh``. An exported folder (:meth:`load`) needs neither.
+    A checkpoint needs torch and MMAction2; scores are those of ``tools/test.sh``. An
+    exported folder (:meth:`load`) needs neither.
 
-    >>> recognizer = Recognizer.load('work_dirs/exported')  # doctest: +SKIP
+    >>> recognizer = Recognizer('work_dirs/demo/best.safetensors')  # doctest: +SKIP
     >>> recognizer.predict('clip.avi').top(1)  # doctest: +SKIP
     [('PickUpDrill', 0.97)]
 
     Args:
-        config (str): Path of the config.
+        config (str): Path of the config. Left out, the checkpoint says which config of
+            this project it is of; no config within a checkpoint is run.
         checkpoint (str): Its weights.
         backend (str): ``torch``; other backends run exported models.
         device (str, optional): As in torch, such as ``cuda:0``; by default CUDA if it is
@@ -32,10 +36,12 @@ class Recognizer(ClipRecognizer):
         options (dict, optional): As parsed from ``--cfg-options``.
 
     Raises:
-        HRI30Error: an invalid config, checkpoint or option.
+        HRI30Error: an invalid config, checkpoint or option, or a checkpoint alone that does
+            not say what it is of, or is of no config here.
     """
 
-    def __init__(self, config: str, checkpoint: str, backend: str = 'torch',
+    def __init__(self, config: str | Path | None = None,
+                 checkpoint: str | Path | None = None, backend: str = 'torch',
                  device: str | None = None, options: dict | None = None) -> None:
         if backend != 'torch':
             raise HRI30Error(
@@ -51,6 +57,9 @@ class Recognizer(ClipRecognizer):
         from ..video.preprocessing import Preprocessing
         from .testing import prepare
 
+        if config is None or checkpoint is None:
+            checkpoint = checkpoint or config
+            config, options = find_config_of(checkpoint, options)
         self._cfg = cfg = prepare(config, checkpoint, options)
         info = ModelInfo(
             classes=tuple(cfg.classes), preprocessing=Preprocessing.from_config(cfg),
@@ -64,6 +73,23 @@ class Recognizer(ClipRecognizer):
             cfg, checkpoint, device or get_device(),
             half=cfg.test_cfg.get('fp16', False)), mirrored_K)
 
+    @classmethod
+    def open(cls, *model: str | Path, threads: int | None = None) -> ClipRecognizer:
+        """Opens an exported folder, a checkpoint, or a config and its checkpoint.
+
+        Arguments and errors are those of the constructor and of :meth:`load`.
+        """
+        if not (path := Path(model[0]).expanduser()).exists() and len(model) == 1:
+            raise HRI30Error(f'{model[0]}: no such model.\nExpected a folder that '
+                             'tools/deploy/export.py wrote, a checkpoint of this project, '
+                             'or a config and its checkpoint.')
+        if path.is_dir():
+            return cls.load(path, threads)
+        if threads is not None:
+            import torch
+            torch.set_num_threads(threads)
+        return cls(*model)
+
     def stream(self, **settings) -> Stream:
         """See :meth:`ClipRecognizer.stream`.
 
@@ -75,3 +101,28 @@ class Recognizer(ClipRecognizer):
                 self.info, window_seconds=measure_window_seconds(
                     self._cfg, self.info.preprocessing))
         return super().stream(**settings)
+
+
+def find_config_of(checkpoint: str | Path, options: dict | None = None
+                   ) -> tuple[str, dict]:
+    """Finds the config in ``configs/`` that a checkpoint is of, and its options.
+
+    Raises:
+        HRI30Error: the checkpoint has no essentials, or no config here fits them.
+    """
+    from ..checkpoints import Essentials, read_essentials
+    from ..config import load_config
+    said = read_essentials(checkpoint)
+    files = {file.stem: str(file) for file in (PROJECT_ROOT / 'configs').glob('*/*.py')}
+    different = ['algorithm']
+    if said.algorithm in files:
+        settings = {name: getattr(said, name) for name in (
+            'classes', 'num_frames', 'input_size', 'decode_size', 'input_format')}
+        built = Essentials.from_config(load_config(files[said.algorithm], settings))
+        different = [name for name in said.__struct_fields__
+                     if name != 'data' and getattr(said, name) != getattr(built, name)]
+    if different:
+        raise HRI30Error(
+            f'{checkpoint}: is of {said.algorithm}, and no config in configs/ has its '
+            f'{", ".join(different)}.\nName its config as well: CONFIG CHECKPOINT.')
+    return files[said.algorithm], {**settings, **(options or {})}

@@ -83,8 +83,13 @@ def complete(config: str, runs: Sequence[Run], on_done: Callable[[Run], None],
         on_done(run)
 
 
-def train_and_test(config: str, run: Run) -> dict:
+def train_and_test(config: str, run: Run, **others) -> dict:
     """Trains and tests in this process, with output to ``run.log``.
+
+    Args:
+        config (str): Path of the config.
+        run (Run): What to do.
+        **others: Of :func:`.training.train`.
 
     Returns:
         dict: Metrics of the validation clips.
@@ -100,7 +105,7 @@ def train_and_test(config: str, run: Run) -> dict:
     try:
         with _output_to(log):
             train(config, str(run.folder), options=options, resume=(
-                last.is_file() or (run.folder / 'within_epoch.pth').is_file()))
+                last.is_file() or (run.folder / 'within_epoch.pth').is_file()), **others)
             metrics = test(config, last.read_text(encoding='utf-8'), 'val',
                            str(run.folder), options)['val']
     except (HRI30Error, Interrupted) as error:

@@ -2,11 +2,12 @@
 
 import contextlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
 
 from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..config import PROJECT_ROOT, load_config
@@ -34,7 +35,8 @@ from .common import (
 
 @distributed.explain_lost_peer()
 def train(config: str, work_dir: str | None = None, resume: str | bool = False,
-          options: dict | None = None, launcher: str = 'none') -> Path | None:
+          options: dict | None = None, launcher: str = 'none',
+          hooks: Sequence[Hook] = ()) -> Path | None:
     """Trains a config.
 
     Args:
@@ -45,6 +47,7 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
             one in ``work_dir``.
         options (dict, optional): As parsed from ``--cfg-options``.
         launcher (str): ``pytorch`` if this is one of several processes.
+        hooks (Sequence[Hook]): Beside those of the config.
 
     Returns:
         Path | None: The best checkpoint, or the last if none is best; in the main process.
@@ -67,6 +70,8 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
     keep_validation_clips(cfg)
     scaling = scale_learning_rate(cfg)
     runner = HRI30Runner.from_cfg(cfg)
+    for hook in hooks:
+        runner.register_hook(hook)
     distributed.on_main(_save_config, unresolved, cfg)
     for sentence in damaged:
         runner.logger.warning(f'{sentence}. Resuming from {cfg.load_from}')

@@ -4,6 +4,7 @@ Shapes: N clips, V views of a clip, T frames of a view, H height, W width, K cla
 """
 
 import contextlib
+import copy
 import importlib.metadata
 import importlib.util
 import json
@@ -106,7 +107,9 @@ def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
         info = msgspec.structs.replace(
             info, files=_write_graphs(model, info, folder, calibration))
         _write_info(folder, info)  # the comparison loads the folder
-        parity, per_clip = _measure_parity(model, load(folder)[1], preprocessing,
+        tested = copy.copy(model)  # the same weights in the precision of tools/test.sh
+        tested.half = bool(cfg.test_cfg.get('fp16'))
+        parity, per_clip = _measure_parity(model, tested, load(folder)[1], preprocessing,
                                            list_clips(cfg, 'val'))
         parity = dict(data=f'{data}, val', **parity)
         info = msgspec.structs.replace(info, parity=parity)
@@ -301,22 +304,26 @@ def _quantize(model, clips: Sequence[np.ndarray], feed=lambda array: array):
 # ---- Parity -----------------------------------------------------------------------------
 
 
-def _measure_parity(reference: TorchBackend, exported: Backend,
+def _measure_parity(reference: TorchBackend, tested: TorchBackend, exported: Backend,
                     preprocessing: Preprocessing, clips: Sequence[Mapping]
                     ) -> tuple[dict, list[dict]]:
     """Compares scores on all clips of a split, read as users read them.
 
     Returns:
         tuple[dict, list[dict]]: Figures of the whole model, and of the two stages if there
-        are any; and the same of each clip.
+        are any, against the trained model in float32; of the whole model against the
+        trained one as it is tested, if that is in another precision; and the first of
+        each clip.
     """
     if not clips:
         raise HRI30Error('no validation clips to compare the exported model on.\nExpected '
                          'labelled clips; see split in the config.')
-    rows = {'reference': [], WHOLE: [], 'stages': []}
+    rows = {'reference': [], 'tested': [], WHOLE: [], 'stages': []}
     for index, clip in enumerate(tqdm(clips, desc='comparing on validation clips')):
         views_VTHWC = read_clip(clip['filename'], preprocessing)
         rows['reference'].append(reference(views_VTHWC).mean(axis=0))
+        if tested.half:
+            rows['tested'].append(tested(views_VTHWC).mean(axis=0))
         # Batches of different sizes, as nothing may depend on them.
         batch = np.concatenate([views_VTHWC] * (1 + index % 2))
         rows[WHOLE].append(exported(batch).mean(axis=0))
@@ -329,6 +336,10 @@ def _measure_parity(reference: TorchBackend, exported: Backend,
                                                   labels_N))
     if exported.splittable:
         parity['stages'] = compare(scores['reference'], scores['stages'], labels_N)
+    if tested.half:
+        kind = torch.get_autocast_dtype(tested.device.type)
+        parity['tested'] = dict(precision=str(kind).removeprefix('torch.'), **compare(
+            scores['tested'], scores[WHOLE], labels_N))
     differences_N = np.abs(scores['reference'] - scores[WHOLE]).max(axis=1)
     return parity, [
         dict(video=str(clip['video_id']), label=int(clip['label']),
@@ -412,11 +423,13 @@ def _check_parity(info: ModelInfo) -> None:
 
 def format_parity(info: ModelInfo) -> str:
     """Formats the comparison with the trained model as text."""
-    lines = [f'{info.format} {info.precision} against the trained model in float32, on '
-             f'{info.parity["clips"]} clips: {info.parity["data"]}',
+    precision = info.parity.get('tested', {}).get('precision', 'float32')
+    lines = [f'{info.format} {info.precision} against the trained model in float32, and '
+             f'as tested, in {precision}; on {info.parity["clips"]} clips: '
+             f'{info.parity["data"]}',
              f'{"":8}{"right":>7}{"trained":>9}{"same class":>12}{"max. difference":>17}'
              f'{"shift":>9}']
-    for part in ('whole', 'stages'):
+    for part in ('whole', 'stages', 'tested'):
         if part in info.parity:
             row = info.parity[part]
             max_difference, shift = (

@@ -7,38 +7,9 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from ..errors import HRI30Error
 from .runtime.recognizer import ClipRecognizer
-
-
-def predict_files(folder: str | Path, files: Sequence[str | Path],
-                  threads: int | None = None) -> list[dict]:
-    """Predicts video files with an exported model.
-
-    Args:
-        folder (str | Path): The exported folder.
-        files (Sequence[str | Path]): The clips.
-        threads (int, optional): CPU threads; None: one a core.
-
-    Returns:
-        list[dict]: For each clip ``file``, and ``top5``, classes with scores, or ``error``.
-
-    Raises:
-        HRI30Error: the folder is not an exported model that runs here.
-    """
-    recognizer = ClipRecognizer.load(folder, threads)
-    results = []
-    for file in files:
-        try:
-            top = recognizer.predict(str(file)).top(5)
-        except HRI30Error as error:
-            results.append({'file': str(file), 'error': str(error)})
-        else:
-            results.append({'file': str(file), 'top5': [
-                {'class': name, 'score': score} for name, score in top]})
-    return results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,10 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.threads is not None and args.threads < 1:
         parser.error('--threads: expected 1 or more')
     try:
-        results = predict_files(args.folder, args.clips, args.threads)
+        recognizer = ClipRecognizer.load(args.folder, args.threads)
     except HRI30Error as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    results = []
+    for file, found in recognizer.predict_files(args.clips):
+        results.append({'file': file, 'error': str(found)} if isinstance(
+            found, HRI30Error) else {'file': file, 'top5': [
+                {'class': name, 'score': score} for name, score in found.top(5)]})
     print(json.dumps(results, indent=2, allow_nan=False))
     return 1 if any('error' in result for result in results) else 0
 

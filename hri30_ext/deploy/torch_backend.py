@@ -149,6 +149,7 @@ class TorchBackend:
             ``test_cfg.fp16``; in float32 otherwise. Probabilities are always float32.
 
     Attributes:
+        half (bool): As the argument.
         recognizer (nn.Module): The model of mmaction2, in evaluation mode.
         frame_stages (int): Of :func:`count_frame_stages`.
 
@@ -159,7 +160,7 @@ class TorchBackend:
 
     def __init__(self, cfg: Config, checkpoint: str | Path, device: str = 'cpu',
                  half: bool = False) -> None:
-        self.device, self._half = torch.device(device), half
+        self.device, self.half = torch.device(device), half
         self.recognizer = build_recognizer(cfg, checkpoint).to(self.device)
         self.frame_stages = count_frame_stages(self.recognizer)
         self.splittable = self.frame_stages > 0
@@ -174,7 +175,7 @@ class TorchBackend:
         inputs = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
         # TensorFloat-32 rounds to 10 bits, too few for a reference.
         with torch.backends.cudnn.flags(allow_tf32=False), \
-                autocast(self.device.type, enabled=self._half):
+                autocast(self.device.type, enabled=self.half):
             return module.to(self.device)(inputs).float().cpu().numpy()
 
     def __call__(self, clips_NTHWC: np.ndarray) -> np.ndarray:

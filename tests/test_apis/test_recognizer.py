@@ -133,8 +133,22 @@ def test_files_that_are_no_whole_video(tmp_path):
     for name in ('text.avi', 'empty.mp4'):
         with pytest.raises(HRI30Error, match=f'{name}.*\n?.*'):
             recognizer.predict(tmp_path / name)
-    with pytest.raises(HRI30Error, match='is a folder'):
+    with pytest.raises(HRI30Error, match='empty.mp4: cannot be decoded'):
         recognizer.predict(tmp_path)
+    whole = write_clip(tmp_path / 'whole.avi', 204)
+    found = dict(recognizer.predict_files(sorted(tmp_path.iterdir())))
+    assert [type(one).__name__ for one in found.values()] == [
+        'ClipError', 'ClipError', 'Prediction']  # in order, though read before the last
+    assert repr(found[str(whole)]) == 'Prediction(bright 0.8000, whole.avi)'
+
+
+def test_a_folder_is_its_videos(tmp_path):
+    for name, brightness in (('b.avi', 204), ('a.avi', 51)):
+        write_clip(tmp_path / name, brightness)
+    (tmp_path / 'notes.txt').touch()
+    found = ClipRecognizer(INFO, Brightness()).predict(tmp_path)
+    assert [(one.class_name, one.clip) for one in found] == [
+        ('dark', str(tmp_path / 'a.avi')), ('bright', str(tmp_path / 'b.avi'))]
 
 
 def test_a_header_that_counts_wrong_is_not_believed(tmp_path):

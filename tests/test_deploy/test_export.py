@@ -104,6 +104,29 @@ def test_window_is_the_median_of_the_training_clips(tmp_path, trained):
     assert exporting.measure_window_seconds(cfg, preprocessing) == 1.2
 
 
+def test_the_precision_of_tests_is_compared_too(trained, reference, validation_clips,
+                                                tmp_path):
+    options = {**trained.options, 'precision': 'bf16'}
+    info = export(trained.config, trained.checkpoint, 'onnx', 'fp32', tmp_path / 'out',
+                  options=options)
+    reference.half = True
+    tested_NK = reference(validation_clips)
+    # Probabilities of bf16 itself have 8 bits, and do not add up to 1.
+    assert tested_NK.dtype == np.float32
+    np.testing.assert_allclose(tested_NK.sum(axis=1), 1, atol=1e-6)
+    scores_NK = load(tmp_path / 'out', threads=1)[1](validation_clips)
+    assert info.parity['tested'].items() >= {
+        'precision': 'bfloat16', 'right': 3, 'right_reference': 3,
+        'max_difference': pytest.approx(np.abs(scores_NK - tested_NK).max(), abs=2e-3),
+    }.items()
+    assert info.parity['tested']['max_difference'] > 1e-4  # not those of float32 again
+    assert info.parity['whole']['max_difference'] <= 1e-4
+    text = exporting.format_parity(info)
+    assert 'as tested, in bfloat16; on 3 clips' in text
+    assert [line.split()[0] for line in text.splitlines()[2:]] == [
+        'whole', 'stages', 'tested']
+
+
 def test_temperature_goes_along(trained, tmp_path):
     checkpoint = shutil.copy(trained.checkpoint, tmp_path)
     save_temperature(checkpoint, 1.25, clips=3, data='x', nll_before=2, nll_after=1)

@@ -11,12 +11,12 @@ def parse_args() -> argparse.Namespace:
     parser = cli.Parser(
         description='Recognize actions in a live camera or in videos. Events go to '
                     'standard output, one JSON object a line and a summary last; '
-                    'everything else goes to standard error. Needs no torch.',
+                    'everything else goes to standard error.',
         epilog='Exit status: 0 at the end of the stream and on Ctrl-C, 2 for a mistake, 3 '
                'if a camera went away and did not come back. The fields of the events: '
                'hri30_ext/deploy/runtime/streaming.py.')
-    parser.add_argument('--model', required=True, metavar='FOLDER',
-                        help='an exported model, of tools/deploy/export.py')
+    parser.add_argument('--model', required=True, metavar='MODEL',
+                        help='an exported folder, or a checkpoint, which needs torch')
     parser.add_argument('--source', required=True, metavar='0|FILE|URL|FOLDER',
                         help='number of a camera, video, rtsp://..., or a folder of videos '
                              'that are played one after the other')
@@ -93,7 +93,7 @@ def main() -> None:
     def report(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
-    recognizer = Recognizer.load(args.model, threads=args.threads)
+    recognizer = Recognizer.open(args.model, threads=args.threads)
     stream = recognizer.stream(
         window_seconds=args.window_seconds, hop=args.hop, every=args.every,
         enter=args.enter, leave=args.enter * 2 / 3 if args.leave is None else args.leave,

@@ -4,16 +4,19 @@ Shapes: N views of clips, V views of one clip, T frames of a view, H height, W w
 classes.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import HRI30Error
+from ...utils.text import printable
 from ...video.decode import check_file, read_clip
 from .exported import load
 from .streaming import Stream, StreamSettings
+from .video_io import find_videos
 
 #: Views in a batch: more gain little on a CPU and take memory.
 BATCH_SIZE = 8
@@ -27,13 +30,16 @@ class Prediction:
         classes (Sequence[str]): Class names; the position is the label.
         scores (np.ndarray): Class probabilities of the model, without its temperature,
             (K, ) float32.
+        clip (str): Path of the file; empty for an array.
     """
 
     classes: Sequence[str]
     scores: np.ndarray
+    clip: str = ''
 
     def __repr__(self) -> str:
-        return f'Prediction({self.class_name} {self.score:.4f})'
+        of = f', {printable(Path(self.clip).name)}' if self.clip else ''
+        return f'Prediction({self.class_name} {self.score:.4f}{of})'
 
     @property
     def label(self) -> int:
@@ -99,15 +105,19 @@ class ClipRecognizer:
         Args:
             clips (str | Path | np.ndarray | Iterable): A file, or all frames of a clip as
                 uint8 RGB, (frames, H, W, 3), of any length and size; or several of either,
-                which need not fit in memory together.
+                which need not fit in memory together; or a folder of videos.
 
         Returns:
-            Prediction | list[Prediction]: One for one clip, a list for several, in order.
+            Prediction | list[Prediction]: One for one clip, a list for several, in order;
+            those of a folder are ordered by name.
 
         Raises:
-            HRI30Error: no such file, a file that is no video, or an array of another type
-                or shape, or without frames.
+            HRI30Error: no such file, a file that is no video (:meth:`predict_files` goes
+                on), a folder without videos, or an array of another type or shape, or
+                without frames.
         """
+        if isinstance(clips, str | Path) and Path(clips).expanduser().is_dir():
+            clips = find_videos(clips)
         if isinstance(clips, str | Path | np.ndarray):
             return next(self.predict_each([clips]))
         if not isinstance(clips, Iterable):
@@ -125,7 +135,38 @@ class ClipRecognizer:
         if isinstance(clips, Sequence):  # errors come before the work, not after
             for clip in clips:
                 _check_clip(clip)
-        yield from self.predict_views(map(self._views, clips))
+        for _, found in self.predict_files(clips):
+            if isinstance(found, HRI30Error):
+                raise found
+            yield found
+
+    def predict_files(self, files: Iterable
+                      ) -> Iterator[tuple[str, Prediction | HRI30Error]]:
+        """Recognizes clips in full batches, past broken ones.
+
+        Yields:
+            tuple[str, Prediction | HRI30Error]: Each file, in order, with its prediction
+            or with why it cannot be read.
+        """
+        read: deque[tuple[str, HRI30Error | None]] = deque()  # and not yielded yet
+
+        def views() -> Iterator[np.ndarray]:
+            for clip in files:
+                name = '' if isinstance(clip, np.ndarray) else str(clip)
+                try:
+                    views_VTHWC = self._views(clip)
+                except HRI30Error as error:
+                    read.append((name, error))
+                else:
+                    read.append((name, None))
+                    yield views_VTHWC
+
+        for prediction in self.predict_views(views()):
+            while read[0][1] is not None:
+                yield read.popleft()
+            name, _ = read.popleft()
+            yield name, replace(prediction, clip=name)
+        yield from read
 
     def predict_views(self, clips: Iterable[np.ndarray]) -> Iterator[Prediction]:
         """Recognizes clips whose frames are already selected and prepared.

@@ -1,0 +1,137 @@
+"""tools/predict.sh: from what a user names to a table, files and a video."""
+
+import csv
+import json
+import shutil
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+import torch
+from conftest import CLASSES, DEMO_CONFIG, run_tool
+from mmaction.registry import MODELS
+
+from hri30_ext.apis import predicting
+from hri30_ext.apis.predicting import find_clips
+from hri30_ext.apis.recognizer import Recognizer, find_config_of
+from hri30_ext.checkpoints import META_KEY, Essentials, save_safetensors
+from hri30_ext.config import load_config
+from hri30_ext.deploy.runtime.recognizer import ClipRecognizer
+from hri30_ext.deploy.runtime.video_io import FileSource
+from hri30_ext.errors import HRI30Error
+from hri30_ext.synthetic.video import write_video
+from hri30_ext.video.preprocessing import Preprocessing, Resize
+
+
+@pytest.fixture
+def checkpoint(options, tmp_path):
+    """Random weights with this project's record, of other settings than the config's."""
+    cfg = load_config(DEMO_CONFIG, options)
+    torch.manual_seed(0)
+    save_safetensors(MODELS.build(cfg.model).state_dict(), tmp_path / 'best.safetensors',
+                     Essentials.from_config(cfg))
+    return tmp_path / 'best.safetensors'
+
+
+@pytest.fixture
+def clips(clips_root, tmp_path):
+    """Two whole clips and a broken one."""
+    folder = tmp_path / 'clips'
+    folder.mkdir()
+    for name, source in zip('ac', sorted(clips_root.rglob('*.avi'))[::4], strict=False):
+        shutil.copy(source, folder / f'{name}.avi')
+    (folder / 'b.avi').write_text('no video')
+    return folder
+
+
+def test_a_checkpoint_alone_says_what_it_is_of(checkpoint, clips, options):
+    alone = Recognizer(checkpoint, device='cpu', options={'precision': 'fp32'})
+    assert list(alone.classes) == CLASSES and alone.info.preprocessing.num_frames == 4
+    both = Recognizer(DEMO_CONFIG, checkpoint, device='cpu', options=options)
+    clip = clips / 'a.avi'
+    assert alone.predict(clip).scores.tolist() == both.predict(clip).scores.tolist()
+
+
+def test_a_checkpoint_that_fits_no_config_here(checkpoint, tmp_path):
+    record = Essentials.from_config(load_config(DEMO_CONFIG)).to_dict()
+    for change, words in (({'algorithm': 'mine'}, 'is of mine.* has its algorithm'),
+                          ({'sampling': 'Other'}, 'has its sampling')):
+        path = tmp_path / 'other.pth'
+        torch.save(dict(state_dict={}, meta={META_KEY: {**record, **change}}), path)
+        with pytest.raises(HRI30Error, match=f'(?s){words}.*CONFIG CHECKPOINT'):
+            find_config_of(path)
+    torch.save(dict(state_dict={}), path)
+    with pytest.raises(HRI30Error, match='name its config as well'):
+        Recognizer.open(path)
+    with pytest.raises(HRI30Error, match='no such model'):
+        Recognizer.open(tmp_path / 'none')
+
+
+def test_files_folders_and_patterns(name_clips):
+    root = name_clips('a/1.avi', 'a/2.mp4', 'a/x.txt', 'b/1.avi', 'c/3.avi')
+    found = find_clips([str(root / 'a'), str(root / 'b' / '*'), str(root / 'a' / '1.avi')])
+    assert found == {str(root / name): name for name in ('a/1.avi', 'a/2.mp4', 'b/1.avi')}
+    assert list(find_clips([str(root / '**' / '3.avi')]).values()) == ['3.avi']
+    with pytest.raises(HRI30Error, match='none: no such file'):
+        find_clips([str(root / 'none')])
+
+
+def test_table_files_and_video(checkpoint, clips, tmp_path):
+    done = run_tool('predict.py', checkpoint, clips, '--csv', 'p.csv', '--json', 'p.json',
+                    '--save', 'p.mp4', '--top', 2, '--device', 'cpu', cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    head, *rows, failed = done.stdout.splitlines()
+    assert head.split() == ['clip', 'action', 'score', 'next']
+    assert [row.split()[0] for row in rows] == ['a.avi', 'b.avi', 'c.avi']
+    assert 'could not be read: Invalid data' in rows[1]
+    assert failed == '1 of 3 clips could not be read'
+    with open(tmp_path / 'p.csv', encoding='utf-8') as file:
+        table = list(csv.DictReader(file))
+    assert [row['Predicted_Label'] == 'FAILED' for row in table] == [False, True, False]
+    content = json.loads((tmp_path / 'p.json').read_text())
+    assert [set(row) for row in content] == [
+        {'file', 'class', 'score', 'top'}, {'file', 'error'},
+        {'file', 'class', 'score', 'top'}]
+    for row, cells in zip(content[::2], table[::2], strict=True):
+        assert len(row['top']) == 2 and row['top'][0]['score'] == row['score']
+        assert cells['Predicted_Label'] == row['class']
+        assert cells['Confidence'] == f'{row["score"]:.4f}'
+    assert f'{content[0]["score"]:.3f}' in rows[0] and content[0]['class'] in rows[0]
+    frames = 0
+    for row in content[::2]:
+        with av.open(row['file']) as container:
+            frames += container.streams.video[0].frames
+    with av.open(str(tmp_path / 'p.mp4')) as container:
+        assert len(list(container.decode(video=0))) == frames
+
+
+def test_a_camera_prints_actions(tmp_path, monkeypatch, capsys):
+    """A stand-in for the camera: a second of black frames, then two of white ones."""
+    frames = np.repeat(np.uint8([0, 255]), [30, 60])[:, None, None, None]
+    write_video(np.broadcast_to(frames, (90, 32, 48, 3)), tmp_path / 'c.avi')
+    monkeypatch.setattr(predicting.video_io, 'open_source',
+                        lambda camera: FileSource([tmp_path / 'c.avi']))
+    info = SimpleNamespace(classes=('dark', 'bright'), window_seconds=0.5, temperature=None,
+                           preprocessing=Preprocessing(4, 1, 'uniform', (Resize(16, 8),)))
+
+    def brightness(clips_NTHWC):
+        bright_N = clips_NTHWC.mean(axis=(1, 2, 3, 4), dtype=np.float32) / 255
+        return np.stack([1 - bright_N, bright_N], axis=1)
+
+    brightness.splittable = False
+    predicting.watch(ClipRecognizer(info, brightness), '0', str(tmp_path / 'w.mp4'))
+    lines = capsys.readouterr().out.split()
+    assert lines[2::4] == ['dark', 'bright'] and float(lines[0]) < 1 < float(lines[4])
+    assert (tmp_path / 'w.mp4').stat().st_size > 1000
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['none.pth', 'clips'], 'none.pth: no such model'),
+    (['best.safetensors', 'none'], 'none: no such file or folder'),
+    (['config.py', 'clips'], 'expected a video, a folder or 0 after'),
+    (['best.safetensors', '0', '--csv', 'p.csv'], 'stream.py writes its events')])
+def test_mistakes(arguments, words, clips, tmp_path):
+    done = run_tool('predict.py', *arguments, cwd=tmp_path)
+    assert done.returncode == 2 and words in done.stderr
+    assert 'Traceback' not in done.stderr
