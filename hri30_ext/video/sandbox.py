@@ -4,8 +4,8 @@ A decoder that meets a damaged file may crash, hang, or use all memory, and take
 that called it with it. :class:`IsolatedProcess` runs functions in a process of its own, so
 that a bad file costs one call. Training, the doctor and the service all decode there.
 
-The process has an almost empty environment, bounded memory and time, and may not write
-files. Requests and answers are JSON and arrays come in shared memory. Nothing from the
+The process has an almost empty environment, bounded memory and time, and may neither write
+files nor, where libseccomp is installed, open sockets. Requests and answers are JSON and arrays come in shared memory. Nothing from the
 process is unpickled: a file that took it over has not taken over its caller.
 
 This module imports the standard library and numpy alone: the process starts in a quarter
@@ -13,6 +13,7 @@ of a second.
 """
 
 import contextlib
+import errno
 import fcntl
 import importlib
 import itertools
@@ -84,6 +85,7 @@ class _BadAnswer(Exception):
 
 
 _alive: weakref.WeakSet = weakref.WeakSet()
+_noted = mmap.mmap(-1, 1)  # shared with forks, such as loading processes
 
 
 class IsolatedProcess:
@@ -142,7 +144,7 @@ class IsolatedProcess:
             raise ProcessDied(f'could not be started ({error.strerror})', 'start'
                               ) from error
         try:
-            self._receive(time.monotonic() + _START_SECONDS)
+            greeting, _ = self._receive(time.monotonic() + _START_SECONDS)
         except (EOFError, OSError, _BadAnswer):
             died = self._died('the start')
             raise ProcessDied(f'could not be started: it {died}', 'start', died.signal
@@ -150,6 +152,10 @@ class IsolatedProcess:
         except BaseException:  # Ctrl-C: the greeting would be read as the first answer
             self.close()
             raise
+        if not greeting.get('sockets_blocked') and not _noted[0]:
+            _noted[0] = 1
+            print('note: the decoding process can open sockets; libseccomp and the extra '
+                  '"sandbox" block them', file=sys.stderr, flush=True)
 
     def call(self, function: str, *arguments, seconds: float = 30., data: bytes = b''
              ) -> tuple[object, list[np.ndarray]]:
@@ -398,12 +404,26 @@ def limit_process(memory_bytes: int, cpu_seconds: int = 0) -> None:
         resource.setrlimit(limit, (value, value))
 
 
+def block_sockets() -> bool:
+    """Gives up opening sockets; returns whether the system has what that takes."""
+    try:
+        import pyseccomp
+        rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+        for name in ('socket', 'socketpair', 'io_uring_setup'):
+            rules.add_rule(pyseccomp.ERRNO(errno.EPERM), name)
+        rules.load()
+    except (ImportError, RuntimeError, OSError):  # no package, no library, not allowed
+        return False
+    return True
+
+
 def main() -> None:
     """Answers until the caller is gone."""
     connection_fd, memory, *limits = map(int, sys.argv[1:])
     connection = socket.socket(fileno=connection_fd)
+    sockets_blocked = block_sockets()  # looking for the library starts a process
     limit_process(*limits)
-    _send(connection, {})
+    _send(connection, dict(sockets_blocked=sockets_blocked))
     stream = connection.makefile('rb')
     while len(length := stream.read(_LENGTH.size)) == _LENGTH.size:
         request = json.loads(stream.read(_LENGTH.unpack(length)[0]))
