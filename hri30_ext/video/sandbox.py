@@ -5,8 +5,9 @@ that called it with it. :class:`IsolatedProcess` runs functions in a process of 
 that a bad file costs one call. Training, the doctor and the service all decode there.
 
 The process has an almost empty environment, bounded memory and time, and may neither write
-files nor, where libseccomp is installed, open sockets. Requests and answers are JSON and arrays come in shared memory. Nothing from the
-process is unpickled: a file that took it over has not taken over its caller.
+files nor, where libseccomp is installed, open sockets. Requests and answers are JSON and
+arrays come in shared memory. Nothing from the process is unpickled: a file that took it
+over has not taken over its caller.
 
 This module imports the standard library and numpy alone: the process starts in a quarter
 of a second.
