@@ -1,4 +1,4 @@
-"""Runs what takes too long for tools/check.sh: fuzzing, stress, soak, benchmark, advisories.
+"""What takes too long for tools/check.sh: fuzzing, stress, soak, benchmark, advisories.
 
     .venv/bin/python tests/nightly/run.py --out work_dirs/nightly
     .venv/bin/python tests/nightly/run.py --out D --parts kill fuzz-names \\
