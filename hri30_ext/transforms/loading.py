@@ -34,16 +34,11 @@ class ClipInit(BaseTransform):
 
     Replaces mmaction2's ``DecordInit``; :class:`ClipDecode` reads from it.
 
-    Required Keys:
-
-        - filename
-        - failed (str, optional): The clip cannot be read; a blank one is opened.
-
-    Added Keys:
-
-        - video_reader: a :class:`~hri30_ext.video.decode.Video`,
-          :class:`~hri30_ext.video.cache.CachedClip` or :class:`BlankClip`.
-        - total_frames (int)
+    Required Keys: filename; failed (str, optional): The clip cannot be read; a blank
+        one is opened.
+    Added Keys: video_reader: a :class:`~hri30_ext.video.decode.Video`,
+        :class:`~hri30_ext.video.cache.CachedClip` or :class:`BlankClip`; total_frames
+        (int).
 
     Args:
         short_side (int, optional): Larger frames are scaled down to this height or width in
@@ -103,15 +98,9 @@ class ClipDecode(BaseTransform):
 
     Replaces mmaction2's ``DecordDecode``.
 
-    Required Keys:
-
-        - video_reader
-        - frame_inds
-
-    Added Keys:
-
-        - imgs, (T, H, W, 3) uint8 RGB, or T of (H, W, 3); not to be changed in place
-        - original_shape, img_shape
+    Required Keys: video_reader; frame_inds.
+    Added Keys: imgs, (T, H, W, 3) uint8 RGB, or T of (H, W, 3); not to be changed in
+        place; original_shape, img_shape.
 
     Raises:
         HRI30Error: the clip is damaged.
