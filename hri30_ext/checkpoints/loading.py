@@ -120,9 +120,8 @@ def _explain(filename: str, error: Exception) -> HRI30Error:
     """Says in words why a checkpoint was not loaded."""
     text = printable(' '.join(str(error).split()))[:400]
     # torch names what it refuses: 'Unsupported global: GLOBAL os.system was not ...'
-    unsafe = re.search(r'GLOBAL \S+', text)
-    if isinstance(error, HostileContent) or isinstance(
-            error, pickle.UnpicklingError) and unsafe:
+    unsafe = isinstance(error, pickle.UnpicklingError) and re.search(r'GLOBAL \S+', text)
+    if unsafe or isinstance(error, HostileContent):
         return HRI30Error(
             f'{filename}: refused, since loading it would run code or build objects that '
             f'are not weights ({(unsafe[0] if unsafe else text)[:200]}).\n'

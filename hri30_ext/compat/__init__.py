@@ -248,16 +248,14 @@ def format_configs_once() -> None:
     from mmengine.config import Config
 
     original = Config.pretty_text.fget
-    formatted: dict[str, str] = {}  # of the last config
+    last = ['', '']  # a config and its text
 
     @functools.wraps(original)
     def pretty_text(self):
         content = repr(self._cfg_dict)
-        if content not in formatted:
-            text = original(self)
-            formatted.clear()
-            formatted[content] = text
-        return formatted[content]
+        if content != last[0]:
+            last[:] = content, original(self)
+        return last[1]
 
     Config.pretty_text = property(pretty_text)
 
