@@ -266,9 +266,9 @@ class ClipCache:
         return self.open(filename) or self.add(filename)
 
     def encode(self, frames_THWC: np.ndarray) -> list:
-        """Returns the bytes of each frame in an entry."""
-        if self.form == 'memmap':
-            return [frame.data for frame in frames_THWC]
+        """Returns the parts of an entry: all frames, or a JPEG each."""
+        if self.form == 'memmap':  # one write, which gives larger pages to map
+            return [frames_THWC.data]
         return [encode_jpeg(frame, self.quality) for frame in frames_THWC]
 
 
@@ -300,9 +300,9 @@ def estimate_size(cache: ClipCache, filenames: Sequence[str]) -> int:
         with contextlib.suppress(ClipError):  # reported when it is cached
             video = Video(filenames[i], cache.short_side)
             positions = np.linspace(0, len(video) - 1, _SAMPLED_FRAMES, dtype=int)
-            frames = cache.encode(video.read(positions))
-            frame_size = np.mean([memoryview(frame).nbytes for frame in frames])
-            sizes.append(_PAGE + len(video) * frame_size)
+            parts = cache.encode(video.read(positions))
+            nbytes = sum(memoryview(part).nbytes for part in parts)
+            sizes.append(_PAGE + len(video) * nbytes / _SAMPLED_FRAMES)
     return round(np.mean(sizes) * len(filenames)) if sizes else 0
 
 

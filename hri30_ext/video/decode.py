@@ -79,9 +79,10 @@ class Clip:
                 indices_N.max() >= self.total_frames):
             raise IndexError(f'{self.filename}: frames {indices_N.tolist()} of '
                              f'{self.total_frames}')
+        if (indices_N[1:] > indices_N[:-1]).all():
+            return self._read(indices_N.tolist(), *prepare)
         different, places = np.unique(indices_N, return_inverse=True)
-        frames_NHWC = self._read(different.tolist(), *prepare)
-        return frames_NHWC if np.array_equal(different, indices_N) else frames_NHWC[places]
+        return self._read(different.tolist(), *prepare)[places]
 
     def read_all(self) -> np.ndarray:
         """Reads every frame, (T, H, W, 3) uint8 RGB; raises what :meth:`read` does."""
