@@ -25,8 +25,8 @@ PEER_LOST_SECONDS = 2
 class Parser(argparse.ArgumentParser):
     """A parser without abbreviated options, whose errors go through :func:`fail`."""
 
-    def __init__(self, **kwargs) -> None:
-        super().__init__(allow_abbrev=False, **kwargs)
+    def __init__(self, description: str | None = None, **kwargs) -> None:
+        super().__init__(description=description, allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         fail(f'{message}\n{self.format_usage().strip()}')
@@ -43,6 +43,24 @@ def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
                         help=argparse.SUPPRESS)
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
                         help=argparse.SUPPRESS)
+
+
+def add_trained_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that name what was trained, and where to run it."""
+    parser.add_argument('config', metavar='CONFIG', help='the config that was trained')
+    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='its .pth file')
+    add_runtime_arguments(parser)
+
+
+def add_runs_arguments(parser: argparse.ArgumentParser, seeds: list[int]) -> None:
+    """Adds the arguments of many trainings of a config."""
+    parser.add_argument('config', metavar='CONFIG')
+    parser.add_argument('--seeds', type=int, nargs='+', default=seeds,
+                        help='default: %(default)s')
+    parser.add_argument('--out', required=True, metavar='D')
+    add_slurm_argument(parser)
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
+                        help='settings of all runs')
 
 
 def add_slurm_argument(parser: argparse.ArgumentParser) -> None:
@@ -113,15 +131,16 @@ def fail(message: str, code: int = 2) -> NoReturn:
     os._exit(code)  # a regular exit might wait for a process that is gone
 
 
-def run(main: Callable[[], object]) -> None:
+def run(main: Callable, parser: argparse.ArgumentParser | None = None) -> None:
     """Runs a tool and turns its exceptions into messages and exit statuses.
 
     Args:
         main (Callable): The tool. An :class:`~hri30_ext.errors.HRI30Error` becomes a
             message and its exit status; any other exception keeps its traceback.
+        parser (argparse.ArgumentParser, optional): Of the arguments that ``main`` takes.
     """
     try:
-        main()
+        main(*([parser.parse_args()] if parser else []))
     except KeyboardInterrupt:
         print('\ninterrupted', file=sys.stderr)
         sys.exit(130)

@@ -3,7 +3,7 @@
 #
 # Usage: bash tools/check.sh [--all] [pytest's own arguments]
 #
-#   --all   the slow tests too, as with CI=true in the environment
+#   --all   bandit and the slow tests too, as with CI=true in the environment
 #
 # For example: bash tools/check.sh tests/test_tools -x
 # Exits 0 only if everything passes. Fuzzing, stress, soak and the benchmark have their own
@@ -28,13 +28,17 @@ ensure_venv
 
 # ruff, import-linter and pytest find their settings in the clone.
 cd -- "$ROOT"
-lint=passed imports=passed tests=passed
+lint=passed imports=passed safety='not run' tests=passed
 "$PY" -m ruff check . || lint=FAILED
 "$PY" -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-cache ||
     imports=FAILED
+if [[ ${#chosen[@]} == 0 ]]; then
+    safety=passed
+    "$PY" -m bandit -q -r hri30_ext tools -c pyproject.toml || safety=FAILED
+fi
 # One process a core with one thread each: the models of the tests are too small to divide.
 # A -m or -n among the user's own arguments comes last and wins.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 "$PY" -m pytest -n auto "${chosen[@]}" "${arguments[@]}" || tests=FAILED
-printf 'check: lint %s, imports %s, tests %s\n' "$lint" "$imports" "$tests"
-[[ "$lint$imports$tests" == passedpassedpassed ]]
+printf 'check: lint %s, imports %s, bandit %s, tests %s\n' "$lint" "$imports" "$safety" "$tests"
+[[ "$lint$imports$safety$tests" != *FAILED* ]]

@@ -8,13 +8,13 @@ records with the same content.
 import contextlib
 import io
 import os
-import struct
 import tarfile
 import zipfile
 from typing import BinaryIO
 
 import torch
 
+from ..utils.reading import zip_directory_size
 from .unpickling import (
     BoundedUnpickler,
     DamagedContent,
@@ -31,11 +31,9 @@ _MAX_DIRECTORY_BYTES = 16 << 20
 def check_checkpoint(file: BinaryIO) -> None:
     """Refuses a file that torch would not load as its content suggests.
 
-    To be called within :func:`torch.serialization.safe_globals` of
-    :data:`~hri30_ext.checkpoints.unpickling.STAND_INS`.
-
     Args:
-        file (BinaryIO): A regular file or bytes in memory; it is left at its start.
+        file (BinaryIO): A regular file or bytes in memory; it is left at its start. Within
+            :func:`torch.serialization.safe_globals` of :data:`.unpickling.STAND_INS`.
 
     Raises:
         RefusedContent: it holds something else than tensors and plain data, claims data
@@ -64,7 +62,8 @@ def _not_held(key: str, claimed: int, held: int) -> DamagedContent:
 
 
 def _check_archive(file: BinaryIO, end: int) -> None:
-    _check_end(file)
+    if (size := zip_directory_size(file)) > _MAX_DIRECTORY_BYTES:
+        raise RefusedContent(f'a directory of {size:,} bytes')
     with zipfile.ZipFile(file) as archive:
         records = _check_entries(archive.infolist(), end)
         file.seek(0)
@@ -83,20 +82,6 @@ def _check_archive(file: BinaryIO, end: int) -> None:
 
     BoundedUnpickler(io.BytesIO(pickled), find_storage,
                      BoundedUnpickler.limits(len(pickled))).load()
-
-
-def _check_end(file: BinaryIO) -> None:
-    """Refuses bytes behind the archive and a large directory, which zipfile would read."""
-    file.seek(0, os.SEEK_END)
-    file.seek(max(0, file.tell() - 98))
-    tail = file.read().rjust(98, b'\0')
-    if tail[76:80] != b'PK\5\6' or tail[96:] != b'\0\0':
-        raise DamagedContent('no end of the archive at the end of the file')
-    # zipfile looks for an end record with 64-bit numbers there, as torch writes it.
-    size, = struct.unpack('<Q', tail[40:48]) if tail[56:60] == b'PK\6\7' else (
-        struct.unpack('<L', tail[88:92]))
-    if size > _MAX_DIRECTORY_BYTES:
-        raise RefusedContent(f'a directory of {size:,} bytes')
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], end: int) -> dict[str, zipfile.ZipInfo]:

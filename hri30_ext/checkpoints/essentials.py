@@ -1,8 +1,7 @@
 """What this project writes into its checkpoints: plain data, which needs no allow-list.
 
-- The essentials: which model the weights are of, and what it takes.
-- mmengine's history of scalars as tensors, see :func:`write_message_hub`.
-- The weights alone as ``.safetensors``, with the essentials in its header.
+The essentials, which model the weights are of and what it takes; mmengine's history of
+scalars as tensors; and the weights alone as ``.safetensors``.
 """
 
 from collections.abc import Mapping
@@ -57,41 +56,21 @@ class Essentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @classmethod
     def from_config(cls, cfg) -> 'Essentials | None':
-        """Reads them from a config.
-
-        Args:
-            cfg (Config): Resolved.
-
-        Returns:
-            Essentials: None if the config has not this project's settings.
-        """
+        """Reads them from a resolved config; None if it has not this project's settings."""
         sampling = next((step for step in cfg.get('test_pipeline') or []
                          if 'Sample' in step['type'] or 'Views' in step['type']), None)
         preprocessor = cfg.model.get('data_preprocessor') or {}
         try:
-            return cls.from_dict(dict(
+            return msgspec.convert(dict(
                 algorithm=Path(cfg.filename or '').stem, classes=list(cfg.classes),
                 num_frames=cfg.num_frames, input_size=list(cfg.input_size),
                 decode_size=cfg.decode_size, sampling=sampling['type'],
                 frame_interval=sampling.get('frame_interval', 0),
                 input_format=cfg.input_format, mean=list(preprocessor.get('mean') or []),
-                std=list(preprocessor.get('std') or []), data=Path(cfg.data_root).name))
+                std=list(preprocessor.get('std') or []),
+                data=Path(cfg.data_root).name), cls)
         except (AttributeError, KeyError, TypeError, msgspec.ValidationError):
             return None
-
-    @classmethod
-    def from_dict(cls, record) -> 'Essentials':
-        """Validates a record.
-
-        Raises:
-            msgspec.ValidationError: a ValueError; it names the field.
-        """
-        return msgspec.convert(record, cls)
-
-    @classmethod
-    def from_json(cls, text: str) -> 'Essentials':
-        """Validates a record in a header; see :meth:`from_dict`."""
-        return msgspec.json.decode(text, type=cls)
 
     def to_dict(self) -> dict:
         """Returns plain data."""
@@ -123,16 +102,10 @@ def save_safetensors(weights: Mapping[str, torch.Tensor], path: str | Path,
 
 
 def write_message_hub(state: dict) -> dict:
-    """Makes plain data of the state of mmengine's MessageHub.
+    """Makes plain data of what ``MessageHub.state_dict`` returns: tensors, numbers, texts.
 
     A history of scalars becomes a dict of tensors rather than of lists: it may have a
     million values, and tensors lie beside the pickle.
-
-    Args:
-        state (dict): As ``MessageHub.state_dict`` returns it.
-
-    Returns:
-        dict: The same, with tensors, numbers and texts alone.
     """
     histories = {
         name: dict(log=torch.from_numpy(history.data[0]),
@@ -149,13 +122,10 @@ def read_message_hub(state) -> dict:
 
     The state that mmengine itself writes is returned as it is, except for names that are
     not printable or not among its entries: mmengine would print them.
-
-    Raises:
-        ValueError: it has another form.
     """
-    if not (isinstance(state, dict) and all(
-            isinstance(state.get(name), dict)
-            for name in ('log_scalars', 'runtime_info', 'resumed_keys'))):
+    parts = 'log_scalars', 'runtime_info', 'resumed_keys'
+    if not isinstance(state, dict) or not all(
+            isinstance(state.get(name), dict) for name in parts):
         return state
     state = {name: {key: value for key, value in part.items()
                     if isinstance(key, str) and key.isprintable()}

@@ -8,6 +8,7 @@ import threading
 import urllib.parse
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from safetensors import safe_open
@@ -79,7 +80,7 @@ def _load_safetensors(filename: str, map_location) -> dict:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if record is None:
         return dict(state_dict=weights, meta={})
-    essentials = Essentials.from_json(record)
+    essentials = msgspec.json.decode(record, type=Essentials)
     return dict(state_dict=weights, meta={
         'dataset_meta': {'classes': list(essentials.classes)},
         META_KEY: essentials.to_dict()})
@@ -110,7 +111,7 @@ def read_essentials(filename: str | Path) -> Essentials:
         raise HRI30Error(f'{filename}: does not say which model it is of.\nExpected a '
                          'checkpoint of this project; name its config as well.')
     try:
-        return Essentials.from_dict(record)
+        return msgspec.convert(record, Essentials)
     except ValueError as error:
         raise _explain(str(filename), error) from error
 
@@ -119,9 +120,8 @@ def _explain(filename: str, error: Exception) -> HRI30Error:
     """Says in words why a checkpoint was not loaded."""
     text = printable(' '.join(str(error).split()))[:400]
     # torch names what it refuses: 'Unsupported global: GLOBAL os.system was not ...'
-    unsafe = re.search(r'GLOBAL \S+', text)
-    if isinstance(error, HostileContent) or isinstance(
-            error, pickle.UnpicklingError) and unsafe:
+    unsafe = isinstance(error, pickle.UnpicklingError) and re.search(r'GLOBAL \S+', text)
+    if unsafe or isinstance(error, HostileContent):
         return HRI30Error(
             f'{filename}: refused, since loading it would run code or build objects that '
             f'are not weights ({(unsafe[0] if unsafe else text)[:200]}).\n'

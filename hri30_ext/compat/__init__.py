@@ -5,13 +5,10 @@ Importing this module changes nothing. :func:`apply` makes all changes; importin
 and says why, what it changes, and until when. ``tests/test_compat.py`` lists every
 attribute that changes.
 
-mmengine or its fork? ``onedl-mmengine`` 0.10.12 has the same module name and is maintained.
-199 of 200 tests of checkpoints, of this package, training and testing pass on it; the other
-replaces a function that it names otherwise. setup.cfg names mmengine 0.10.7 all the same.
-Where the safe way refuses a file, the fork uses ``torch.load(weights_only=False)``, which
-runs code, so a script in this environment that loads a stranger's file without this package
-would be worse off. And mmcv-lite and mmaction2 require ``mmengine``, so that both
-would be installed into one folder. Only the fork does not import ``pkg_resources``.
+setup.cfg names mmengine 0.10.7 and not its maintained fork ``onedl-mmengine`` 0.10.12, on
+which 199 of 200 tests pass: where the safe way refuses a file, the fork uses
+``torch.load(weights_only=False)``, which runs code; and mmcv-lite and mmaction2 require
+``mmengine``, so that both would be installed into one folder.
 """
 
 import functools
@@ -251,16 +248,14 @@ def format_configs_once() -> None:
     from mmengine.config import Config
 
     original = Config.pretty_text.fget
-    formatted: dict[str, str] = {}  # of the last config
+    last = ['', '']  # a config and its text
 
     @functools.wraps(original)
     def pretty_text(self):
         content = repr(self._cfg_dict)
-        if content not in formatted:
-            text = original(self)
-            formatted.clear()
-            formatted[content] = text
-        return formatted[content]
+        if content != last[0]:
+            last[:] = content, original(self)
+        return last[1]
 
     Config.pretty_text = property(pretty_text)
 

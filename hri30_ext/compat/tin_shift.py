@@ -16,21 +16,17 @@ def tin_shift(input: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     gradient is that of this function, shifted the other way; mmcv's backward kernel, in
     the versions read, shifts it the same way as the forward one.
 
+    >>> clip = torch.tensor([1., 2., 3.]).reshape(1, 3, 1, 1)
+    >>> tin_shift(clip, torch.tensor([[1]])).flatten()
+    tensor([0., 1., 2.])
+
     Args:
-        input (torch.Tensor): (N, T, C, P).
+        input (torch.Tensor): (N, T, C, P), as is the result.
         shift (torch.Tensor): Integers, (N, G): group ``g`` are the ``g``-th C / G
             channels.
 
-    Returns:
-        torch.Tensor: (N, T, C, P).
-
     Raises:
         HRI30Error: G does not divide C.
-
-    Example:
-        >>> clip = torch.tensor([1., 2., 3.]).reshape(1, 3, 1, 1)
-        >>> tin_shift(clip, torch.tensor([[1]])).flatten()
-        tensor([0., 1., 2.])
     """
     frames, channels = input.shape[1:3]
     groups = shift.shape[1]

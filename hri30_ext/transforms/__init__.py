@@ -4,8 +4,7 @@ from .color import ClipColorJitter
 from .crop import CropResize, ResizeClip
 from .flip import LabelAwareFlip
 from .loading import ClipDecode, ClipInit
-from .sampling import FrameOrder
-from .views import UniformViews
+from .views import FrameOrder, UniformViews
 
 __all__ = ['ClipColorJitter', 'ClipDecode', 'ClipInit', 'CropResize', 'FrameOrder',
            'LabelAwareFlip', 'ResizeClip', 'UniformViews']

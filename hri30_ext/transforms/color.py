@@ -43,13 +43,8 @@ class ClipColorJitter(BaseTransform):
     in one pass over uint8 pixels: the three linear changes are one matrix. Values are
     clipped to [0, 255] once. mmaction2 works on float frames, one after the other.
 
-    Required Keys:
-
-        - imgs, (T, H, W, 3) uint8 RGB of one array
-
-    Modified Keys:
-
-        - imgs, in place
+    Required Keys: imgs, (T, H, W, 3) uint8 RGB of one array.
+    Modified Keys: imgs, in place.
 
     Args:
         brightness, contrast, saturation (float | tuple[float, float]): Range of the random

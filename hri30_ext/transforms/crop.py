@@ -11,7 +11,7 @@ from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
 from ..errors import HRI30Error
-from ..video.preprocessing import Resize, ResizeShortSide
+from ..video.preprocessing import to_scale
 from ..video.resize import resize
 
 _ATTEMPTS = 10
@@ -23,14 +23,8 @@ class ResizeClip(BaseTransform):
 
     mmaction2's ``Resize`` interpolates with OpenCV, which skips pixels of larger frames.
 
-    Required Keys:
-
-        - imgs
-
-    Modified Keys:
-
-        - imgs, (T, H, W, 3) uint8 of one array
-        - img_shape
+    Required Keys: imgs.
+    Modified Keys: imgs, (T, H, W, 3) uint8 of one array; img_shape.
 
     Args:
         scale (tuple[int, int]): Width and height in pixels, whatever the aspect ratio; or
@@ -45,7 +39,7 @@ class ResizeClip(BaseTransform):
             raise HRI30Error(f'ResizeClip: scale={scale!r}, expected width and height in '
                              'pixels, such as (224, 224), or -1 and the short side.')
         self.scale = tuple(scale)
-        self._resize = (ResizeShortSide(max(scale)) if -1 in scale else Resize(*scale))
+        self._resize = to_scale(scale)
 
     def transform(self, results: dict) -> dict:
         """Resizes the frames."""
@@ -65,19 +59,10 @@ class CropResize(BaseTransform):
     without the first: pixels outside the crop are never read, and those within are
     interpolated once.
 
-    Required Keys:
-
-        - imgs
-
-    Added Keys:
-
-        - crop_quadruple (np.ndarray): x, y, width and height of the crop as fractions of
-          the frame, (4, ) float32.
-
-    Modified Keys:
-
-        - imgs, (T, H, W, 3) uint8 of one array
-        - img_shape
+    Required Keys: imgs.
+    Added Keys: crop_quadruple (np.ndarray): x, y, width and height of the crop as
+        fractions of the frame, (4, ) float32.
+    Modified Keys: imgs, (T, H, W, 3) uint8 of one array; img_shape.
 
     Args:
         scale (tuple[int, int]): Width and height of the result in pixels. The aspect

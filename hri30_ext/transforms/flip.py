@@ -69,17 +69,9 @@ class LabelAwareFlip(Flip):
     another class. mmaction2's ``Flip`` takes a ``flip_label_map``; here it is derived from
     the class names. Clips of a class whose mirror image is not a class are never flipped.
 
-    Required Keys:
-
-        - imgs, img_shape, modality, label
-
-    Added Keys:
-
-        - flip, flip_direction
-
-    Modified Keys:
-
-        - imgs, label
+    Required Keys: imgs, img_shape, modality, label.
+    Added Keys: flip, flip_direction.
+    Modified Keys: imgs, label.
 
     Args:
         classes (Sequence[str]): Class names; the position is the label.

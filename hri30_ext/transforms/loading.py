@@ -1,7 +1,5 @@
 """Reading clips."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
@@ -10,11 +8,11 @@ from torch.utils.data import get_worker_info
 from ..errors import HRI30Error
 from ..utils.parallel import available_cores
 from ..video.cache import FORMS, ClipCache
-from ..video.decode import Video, time_limit
+from ..video.decode import Clip, Video, time_limit
 from ..video.resize import shrunk_size
 
 
-class BlankClip:
+class BlankClip(Clip):
     """A black clip of HRI30's size, instead of one that cannot be read.
 
     Args:
@@ -26,10 +24,8 @@ class BlankClip:
     def __init__(self, short_side: int | None) -> None:
         self.size = shrunk_size(720, 480, short_side)
 
-    def read(self, indices_N: Sequence[int]) -> np.ndarray:
-        """Returns black frames, (N, H, W, 3) uint8 RGB."""
-        width, height = self.size
-        return np.zeros((len(indices_N), height, width, 3), np.uint8)
+    def _read(self, positions: list[int]) -> np.ndarray:
+        return np.zeros((len(positions), *self.size[::-1], 3), np.uint8)
 
 
 @TRANSFORMS.register_module()
@@ -38,16 +34,11 @@ class ClipInit(BaseTransform):
 
     Replaces mmaction2's ``DecordInit``; :class:`ClipDecode` reads from it.
 
-    Required Keys:
-
-        - filename
-        - failed (str, optional): The clip cannot be read; a blank one is opened.
-
-    Added Keys:
-
-        - video_reader: a :class:`~hri30_ext.video.decode.Video`,
-          :class:`~hri30_ext.video.cache.CachedClip` or :class:`BlankClip`.
-        - total_frames (int)
+    Required Keys: filename; failed (str, optional): The clip cannot be read; a blank
+        one is opened.
+    Added Keys: video_reader: a :class:`~hri30_ext.video.decode.Video`,
+        :class:`~hri30_ext.video.cache.CachedClip` or :class:`BlankClip`; total_frames
+        (int).
 
     Args:
         short_side (int, optional): Larger frames are scaled down to this height or width in
@@ -107,15 +98,9 @@ class ClipDecode(BaseTransform):
 
     Replaces mmaction2's ``DecordDecode``.
 
-    Required Keys:
-
-        - video_reader
-        - frame_inds
-
-    Added Keys:
-
-        - imgs, (T, H, W, 3) uint8 RGB, or T of (H, W, 3); not to be changed in place
-        - original_shape, img_shape
+    Required Keys: video_reader; frame_inds.
+    Added Keys: imgs, (T, H, W, 3) uint8 RGB, or T of (H, W, 3); not to be changed in
+        place; original_shape, img_shape.
 
     Raises:
         HRI30Error: the clip is damaged.

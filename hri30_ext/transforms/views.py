@@ -1,4 +1,4 @@
-"""Several views of a clip at test time.
+"""Which frames of a clip: several views at test time, and frames without their motion.
 
 Shapes: V views of a clip, T frames of a view.
 """
@@ -6,6 +6,7 @@ Shapes: V views of a clip, T frames of a view.
 import numpy as np
 from mmaction.datasets.transforms import UniformSample
 from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
 
 from ..errors import HRI30Error
 from ..video.preprocessing import uniform_indices
@@ -22,17 +23,9 @@ class UniformViews(UniformSample):
     segment rounds at another point, so that up to ten views of a clip of 30 frames or more
     differ: see :func:`~hri30_ext.video.preprocessing.uniform_indices`.
 
-    Required Keys:
-
-        - total_frames
-        - start_index
-
-    Added Keys:
-
-        - frame_inds, (V * T, ) int32, view by view
-        - clip_len
-        - frame_interval
-        - num_clips
+    Required Keys: total_frames; start_index.
+    Added Keys: frame_inds, (V * T, ) int32, view by view; clip_len; frame_interval;
+        num_clips.
 
     Args:
         clip_len (int): T, frames of a view.
@@ -62,3 +55,40 @@ def check_num_views(num_clips: int) -> None:
     if type(num_clips) is not int or num_clips < 1:
         raise HRI30Error(f'test_clips={num_clips!r}: expected the number of views of a '
                          'clip, 1 or more, such as test_clips=3.')
+
+
+@TRANSFORMS.register_module()
+class FrameOrder(BaseTransform):
+    """Removes the motion from the sampled frames, or reverses it.
+
+    A control: the score of a model on ``still`` clips does not come from motion, and on
+    ``reversed`` clips it should predict the opposite direction.
+
+    Required Keys: frame_inds.
+    Modified Keys: frame_inds.
+
+    Args:
+        order (str): ``reversed``, or ``still``: one of the frames, repeated.
+        test_mode (bool): For ``still``: the middle frame instead of a random
+            one. Defaults to False.
+    """
+
+    def __init__(self, order: str, test_mode: bool = False) -> None:
+        if order not in ('reversed', 'still'):
+            raise HRI30Error(f'FrameOrder: order={order!r}, expected reversed or still.')
+        self.order = order
+        self.test_mode = test_mode
+
+    def transform(self, results: dict) -> dict:
+        """Changes the frame indices, (T, ) int."""
+        indices_T = results['frame_inds']
+        if self.order == 'reversed':
+            results['frame_inds'] = indices_T[::-1].copy()
+        else:
+            length = len(indices_T)
+            kept = length // 2 if self.test_mode else np.random.randint(length)
+            results['frame_inds'] = np.full_like(indices_T, indices_T[kept])
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(order={self.order}, test_mode={self.test_mode})'

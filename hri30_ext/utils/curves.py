@@ -21,9 +21,7 @@ def write_curves(path: str | Path, history: Sequence[dict]) -> None:
 
     Columns: :data:`CURVES`, then learning rates, ``lr`` or one ``NAME_lr`` a group.
     """
-    rates = dict.fromkeys(name for point in history for name in point
-                          if is_learning_rate(name))
-    columns = (*CURVES, *rates)
+    columns = (*CURVES, *_learning_rates(history))
     atomic_write_text(path, format_csv(columns, [
         [point.get(name, '') for name in columns] for point in history]))
 
@@ -52,12 +50,19 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         figure.savefig(temporary, dpi=100, metadata={'Software': None})
 
 
-_CURVES = (('loss', 'Loss'), ('top1', 'Top-1 accuracy'))
-
-
 def is_learning_rate(name: str) -> bool:
     """Whether a column of the curves is a learning rate."""
     return name == 'lr' or name.endswith('_lr')
+
+
+def _learning_rates(history: Sequence[dict]) -> list[str]:
+    return list(dict.fromkeys(name for point in history for name in point
+                              if is_learning_rate(name)))
+
+
+#: Curves that are drawn: name of the column, label, limits of the axis.
+_CURVES = (('loss', 'Loss', {'bottom': 0}),
+           ('top1', 'Top-1 accuracy', {'bottom': -.02, 'top': 1.02}))
 
 
 def _epoch_panel(figure: Figure, position: int, panels: int, label: str) -> Axes:
@@ -86,32 +91,23 @@ def plot_training_curves(path: str | Path, history: Sequence[dict],
             rates (``lr``, or ``NAME_lr``).
         title (str): The name of the run.
     """
-    rates = list(dict.fromkeys(name for point in history for name in point
-                               if is_learning_rate(name)))
     figure = Figure(figsize=(14, 4), layout='constrained')
-    for position, (name, label) in enumerate(_CURVES, 1):
+    for position, (name, label, limits) in enumerate(_CURVES, 1):
         axes = _epoch_panel(figure, position, 3, label)
         _draw(axes, history, f'train_{name}', color='tab:blue', label='Training')
         _draw(axes, history, f'val_{name}', color='tab:orange', label='Validation')
-        _scale(axes, name)
+        axes.set_ylim(**limits)
         if axes.lines:
             axes.legend()
     axes = _epoch_panel(figure, 3, 3, 'Learning rate')
-    for name in rates:
+    for name in _learning_rates(history):
         _draw(axes, history, name, label=name.removesuffix('_lr'))
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis='y', style='sci', scilimits=(0, 0))
-    if len(rates) > 1:
+    if len(axes.lines) > 1:
         axes.legend()
     figure.suptitle(title, fontsize=11)
     save_figure(figure, path)
-
-
-def _scale(axes: Axes, name: str) -> None:
-    if name == 'top1':
-        axes.set_ylim(-.02, 1.02)
-    else:
-        axes.set_ylim(bottom=0)
 
 
 def plot_runs(path: str | Path, runs: Mapping[str, Sequence[dict]]) -> None:
@@ -123,8 +119,7 @@ def plot_runs(path: str | Path, runs: Mapping[str, Sequence[dict]]) -> None:
             :func:`plot_training_curves`, by the name of the run.
     """
     figure = Figure(figsize=(14, 5.2), layout='constrained')
-    lines: dict = {}
-    for position, (name, label) in enumerate(_CURVES, 1):
+    for position, (name, label, limits) in enumerate(_CURVES, 1):
         axes = _epoch_panel(figure, position, 2, label)
         for i, (run, history) in enumerate(runs.items()):
             colour = f'C{i % 10}'
@@ -133,9 +128,9 @@ def plot_runs(path: str | Path, runs: Mapping[str, Sequence[dict]]) -> None:
             _draw(axes, history, f'train_{name}', color=colour, alpha=.3, linewidth=1,
                   markersize=2, linestyle=line)
             _draw(axes, history, f'val_{name}', color=colour, linestyle=line, label=run)
-        lines = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-        _scale(axes, name)
-    figure.legend(lines.values(), lines, loc='outside lower center', fontsize=9,
+        axes.set_ylim(**limits)
+    handles = {label: line for line, label in zip(*axes.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles, loc='outside lower center', fontsize=9,
                   ncols=1 if max(map(len, runs), default=0) > 60 else 2)
     figure.suptitle('Validation (bold) and training (faint)', fontsize=11)
     save_figure(figure, path)

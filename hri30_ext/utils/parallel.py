@@ -27,6 +27,4 @@ def process_pool(workers: int, initializer: Callable | None = None) -> ProcessPo
 
 def available_cores() -> int:
     """Returns the number of cores that this process may use, which a job can limit."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0))

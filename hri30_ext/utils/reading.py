@@ -6,7 +6,6 @@ import json
 import math
 import os
 import stat
-import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -114,7 +113,8 @@ def read_arrays(path: str | Path, expected: str,
     """
     try:
         with open(path, 'rb') as file:
-            _check_directory(file)
+            if zip_directory_size(file) > MAX_DIRECTORY_BYTES:
+                raise ValueError('not an archive of a few arrays')
             with zipfile.ZipFile(file) as archive:
                 if sum(record.file_size for record in archive.infolist()) > most:
                     raise ValueError(f'the arrays have more than {most:,} bytes')
@@ -131,15 +131,19 @@ def read_arrays(path: str | Path, expected: str,
                          f'Expected {expected}.') from error
 
 
-def _check_directory(file: BinaryIO) -> None:
-    """Raises ValueError if the directory of a zip file is too large to be read at once."""
-    end = zipfile.sizeEndCentDir
-    if file.seek(0, os.SEEK_END) < end:
-        raise ValueError('not a zip file')
-    file.seek(-end, os.SEEK_END)  # numpy writes no comment behind it
-    signature, *_, num_bytes, _, _ = struct.unpack(zipfile.structEndArchive, file.read(end))
-    if signature != zipfile.stringEndArchive or num_bytes > MAX_DIRECTORY_BYTES:
-        raise ValueError('not an archive of a few arrays')
+def zip_directory_size(file: BinaryIO) -> int:
+    """Returns the bytes of the directory of a zip file, which zipfile reads at once.
+
+    Raises:
+        ValueError: the file does not end with the end of an archive.
+    """
+    file.seek(max(0, file.seek(0, os.SEEK_END) - 98))
+    tail = file.read().rjust(98, b'\0')
+    if tail[76:80] != b'PK\5\6' or tail[96:] != b'\0\0':
+        raise ValueError('not a zip file, or one with bytes behind its end')
+    # zipfile looks for an end record with 64-bit numbers there, as torch writes it.
+    is_large = tail[56:60] == b'PK\6\7'
+    return int.from_bytes(tail[40:48] if is_large else tail[88:92], 'little')
 
 
 def _check_header(stream: BinaryIO, record: zipfile.ZipInfo) -> None:

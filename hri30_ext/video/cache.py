@@ -25,7 +25,7 @@ import shutil
 import struct
 import time
 import zlib
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ from ..errors import HRI30Error
 from ..utils.fileio import DiskFull, atomic_path
 from ..utils.parallel import available_cores
 from ..utils.progress import refresh_seconds
-from .decode import ClipError, Video
+from .decode import Clip, ClipError, Video
 from .jpeg import decode_jpeg, encode_jpeg
 
 FORMS = ('memmap', 'jpeg')
@@ -53,7 +53,6 @@ _PREFIX = struct.Struct('<8sII')  # magic; CRC-32 of the rest of the header; JSO
 _MAGIC = b'HRI30cl2'
 _PAGE = 4096
 _MAX_HEADER = 2**20  # bytes; a clip of 20,000 JPEGs has a seventh of it
-_ENTRIES = '*.clip'
 _ENTRY_NAME = re.compile(r'[0-9a-f]{32}\.clip')
 # atomic_path's temporary files. One that is older than writing a clip takes was left by a
 # process that was killed.
@@ -68,14 +67,27 @@ _SAMPLED_CLIPS, _SAMPLED_FRAMES = 8, 3
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
+class Source(NamedTuple):
+    """What an entry was made from; one that differs is not served."""
+    parameters: str  # version, form, short side and quality of the cache
+    path: str  # its bytes as Latin-1: it may not be text
+    size: int  # bytes
+    time: int  # when it was changed, nanoseconds
+
+    @classmethod
+    def of(cls, parameters: str, filename: str | Path) -> 'Source':
+        """Looks at a clip; raises OSError where it is absent."""
+        path = os.path.abspath(filename)
+        stat = os.stat(path)
+        return cls(parameters, os.fsencode(path).decode('latin-1'), stat.st_size,
+                   stat.st_mtime_ns)
+
+
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The first pages of an entry.
 
     Attributes:
-        parameters (str): Version, form, short side and quality of the cache.
-        source (str): Path of the clip, its bytes as Latin-1: it may not be text.
-        source_size (int): Of the clip in bytes.
-        source_time (int): When it was changed, in nanoseconds.
+        parameters, source, source_size, source_time: See :class:`Source`.
         shape (tuple[int, int, int]): T, H, W.
         jpeg_sizes (list[int], optional): Bytes of each frame; None in the raw form.
     """
@@ -94,52 +106,53 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return _PREFIX.pack(_MAGIC, zlib.crc32(rest, len(text)), len(text)) + rest
 
     @classmethod
-    def read(cls, file) -> tuple['Header', int] | None:
-        """Reads and validates a header.
-
-        Args:
-            file: Open for reading bytes, unbuffered.
+    def read(cls, file) -> tuple['Header | None', int]:
+        """Reads and validates the header of an open, unbuffered file.
 
         Returns:
-            tuple[Header, int] | None: The header and its size in bytes; None where the file
+            tuple[Header | None, int]: The header and its size in bytes; None where the file
             is not a whole entry.
         """
         content = file.read(_PAGE)
         if len(content) < _PAGE:
-            return None
+            return None, 0
         magic, crc, length = _PREFIX.unpack_from(content)
         if magic != _MAGIC or length > _MAX_HEADER:
-            return None
+            return None, 0
         size = -(-(_PREFIX.size + length) // _PAGE) * _PAGE
         content += file.read(size - _PAGE)
         rest = content[_PREFIX.size:]
         if len(content) != size or zlib.crc32(rest, length) != crc:
-            return None
+            return None, 0
         try:
             header = msgspec.json.decode(rest[:length], type=cls)
         except msgspec.DecodeError:
-            return None
-        frames = (3 * math.prod(header.shape) if header.jpeg_sizes is None
-                  else sum(header.jpeg_sizes))
-        whole = size + frames == os.fstat(file.fileno()).st_size and (
-            header.jpeg_sizes is None or len(header.jpeg_sizes) == header.shape[0])
-        return (header, size) if whole else None
+            return None, 0
+        sizes = header.jpeg_sizes
+        if sizes is None:
+            sizes = [3 * math.prod(header.shape[1:])] * header.shape[0]
+        whole = (len(sizes) == header.shape[0]
+                 and size + sum(sizes) == os.fstat(file.fileno()).st_size)
+        return (header, size) if whole else (None, 0)
+
+    def origin(self) -> Source:
+        """Returns what the entry was made from."""
+        return Source(self.parameters, self.source, self.source_size, self.source_time)
 
 
-class CachedClip:
-    """A clip in the cache; reads as :class:`~hri30_ext.video.decode.Video` does.
+class CachedClip(Clip):
+    """A clip in the cache.
 
     Attributes:
-        total_frames (int): T.
-        size (tuple[int, int]): Width and height in pixels.
         nbytes (int): Size of the entry.
         array (np.ndarray, optional): In the raw form, all frames, memory-mapped and read
             only, (T, H, W, 3) uint8 RGB: only pages that are used are read. Otherwise
             None.
     """
 
-    def __init__(self, path: str, mapped: mmap.mmap, header: Header, begin: int) -> None:
-        self.path, self.nbytes = path, len(mapped)
+    def __init__(self, filename: str, mapped: mmap.mmap, header: Header, begin: int
+                 ) -> None:
+        self.filename, self.nbytes = filename, len(mapped)
         self.total_frames, height, width = header.shape
         self.size = width, height
         self.array = None
@@ -149,35 +162,10 @@ class CachedClip:
             self._bytes = np.frombuffer(mapped, np.uint8)
             self._ends = begin + np.cumsum([0, *header.jpeg_sizes])
 
-    def __len__(self) -> int:
-        return self.total_frames
-
-    def read(self, indices_N: Sequence[int]) -> np.ndarray:
-        """Reads frames in the given order.
-
-        Args:
-            indices_N (Sequence[int]): Positions from 0; a position may be repeated.
-
-        Returns:
-            np.ndarray: (N, H, W, 3) uint8 RGB.
-
-        Raises:
-            HRI30Error: a JPEG of the entry is damaged.
-            IndexError: a position outside the clip.
-        """
-        indices_N = np.asarray(indices_N, np.int64)
-        if (not indices_N.size or indices_N.min() < 0
-                or indices_N.max() >= self.total_frames):
-            raise IndexError(f'{self.path}: frames {indices_N.tolist()} of '
-                             f'{self.total_frames}')
+    def _read(self, positions: list[int]) -> np.ndarray:
         if self.array is not None:
-            return self.array.take(indices_N, axis=0)
-        different, places = np.unique(indices_N, return_inverse=True)
-        return np.stack([self._decode(position) for position in different])[places]
-
-    def read_all(self) -> np.ndarray:
-        """Reads every frame, (T, H, W, 3) uint8 RGB; raises what :meth:`read` does."""
-        return self.read(range(self.total_frames))
+            return self.array.take(positions, axis=0)
+        return np.stack([self._decode(position) for position in positions])
 
     def _decode(self, position: int) -> np.ndarray:
         encoded = self._bytes[self._ends[position]:self._ends[position + 1]]
@@ -185,8 +173,8 @@ class CachedClip:
             frame_HWC = decode_jpeg(encoded)
             if frame_HWC.shape[1::-1] == self.size:
                 return frame_HWC
-        raise HRI30Error(f'{self.path}: frame {position} is damaged.\nRemove this file; '
-                         'the clip is then decoded again.')
+        raise HRI30Error(f'{self.filename}: frame {position} is damaged.\nRemove this '
+                         'file; the clip is then decoded again.')
 
 
 class ClipCache:
@@ -214,14 +202,14 @@ class ClipCache:
 
     def __init__(self, folder: str | Path, short_side: int | None = 256,
                  form: str = 'memmap', quality: int = 90) -> None:
-        if form not in FORMS:
-            raise HRI30Error(f'clip cache: form={form!r}, expected one of '
-                             f'{", ".join(FORMS)}.')
-        if short_side is not None and not (isinstance(short_side, int) and short_side > 0):
-            raise HRI30Error(f'clip cache: short_side={short_side!r}, expected a number of '
-                             'pixels or None.')
-        if not (isinstance(quality, int) and 1 <= quality <= 100):
-            raise HRI30Error(f'clip cache: quality={quality!r}, expected 1 to 100.')
+        for name, value, is_valid, expected in (
+                ('form', form, form in FORMS, f'one of {", ".join(FORMS)}'),
+                ('short_side', short_side, short_side is None
+                 or isinstance(short_side, int) and short_side > 0, 'pixels or None'),
+                ('quality', quality, isinstance(quality, int) and 1 <= quality <= 100,
+                 '1 to 100')):
+            if not is_valid:
+                raise HRI30Error(f'clip cache: {name}={value!r}, expected {expected}.')
         self.folder = os.path.abspath(os.path.expanduser(folder))
         self.short_side, self.form, self.quality = short_side, form, quality
         self.parameters = f'{_VERSION} {form} {short_side or "as-is"}'
@@ -239,13 +227,9 @@ class ClipCache:
 
     def open(self, filename: str | Path) -> CachedClip | None:
         """Opens a clip's entry; None where it is absent, stale, truncated or foreign."""
-        try:
-            key = self._key(filename)
-            path = self.entry(filename)
-            with open(path, 'rb', buffering=0) as file:
-                return _open_entry(file, path, key)
-        except OSError:
-            return None
+        path = self.entry(filename)
+        with contextlib.suppress(OSError):
+            return _open(path, path, Source.of(self.parameters, filename))
 
     def add(self, filename: str | Path, threads: int = 1) -> CachedClip:
         """Decodes a clip and writes its entry, replacing an existing one.
@@ -255,59 +239,46 @@ class ClipCache:
             threads (int): Threads of the decoder.
 
         Raises:
-            HRI30Error: the clip cannot be decoded, or its entry cannot be written.
+            ClipError: the clip cannot be decoded.
+            HRI30Error: its entry cannot be written.
         """
-        return self._write(filename, *self._decode(filename, threads))
-
-    def get(self, filename: str | Path) -> CachedClip:
-        """Opens a clip's entry, or makes it; raises what :meth:`add` does."""
-        return self.open(filename) or self.add(filename)
-
-    def _key(self, filename: str | Path) -> tuple:
-        return _key(self.parameters, os.path.abspath(filename))
-
-    def _decode(self, filename: str | Path, threads: int = 1) -> tuple[tuple, np.ndarray]:
-        """Returns the key of the file before it is read, and its frames."""
-        key = ('', '', 0, 0)
+        path, source = self.entry(filename), Source('', '', 0, 0)
         with contextlib.suppress(OSError):  # Video says what is wrong
-            key = self._key(filename)
-        return key, Video(filename, self.short_side, threads).read_all()
-
-    def _write(self, filename: str | Path, key: tuple, frames_THWC: np.ndarray
-               ) -> CachedClip:
-        path = self.entry(filename)
-        frames, sizes = [frames_THWC.data], None
-        if self.form == 'jpeg':
-            frames = [encode_jpeg(frame, self.quality) for frame in frames_THWC]
-            sizes = [*map(len, frames)]
+            source = Source.of(self.parameters, filename)
+        frames_THWC = Video(filename, self.short_side, threads).read_all()
+        frames = self.encode(frames_THWC)
+        sizes = [*map(len, frames)] if self.form == 'jpeg' else None
         try:
-            with atomic_path(path) as temporary, open(temporary, 'w+b') as file:
-                file.write(Header(*key, frames_THWC.shape[:3], sizes).pack())
-                file.writelines(frames)
-                file.flush()
+            with atomic_path(path) as temporary:
+                with open(temporary, 'wb') as file:
+                    file.write(Header(*source, frames_THWC.shape[:3], sizes).pack())
+                    file.writelines(frames)
                 # Opened before it has its name, when another process may replace it.
-                with open(temporary, 'rb', buffering=0) as written:
-                    return _open_entry(written, path, key)
+                return _open(temporary, path, source)
         except DiskFull as error:
             raise DiskFull(f'{error}\n{_ADVICE}') from error
         except OSError as error:
             raise HRI30Error(f'{path}: cannot be written ({error.strerror or error}).\n'
                              f'{_ADVICE}') from error
 
+    def get(self, filename: str | Path) -> CachedClip:
+        """Opens a clip's entry, or makes it; raises what :meth:`add` does."""
+        return self.open(filename) or self.add(filename)
 
-def _key(parameters: str, source: str) -> tuple[str, str, int, int]:
-    """Returns the first fields of the header of a clip that is up to date."""
-    stat = os.stat(source)
-    return (parameters, os.fsencode(source).decode('latin-1'), stat.st_size,
-            stat.st_mtime_ns)
+    def encode(self, frames_THWC: np.ndarray) -> list:
+        """Returns the parts of an entry: all frames, or a JPEG each."""
+        if self.form == 'memmap':  # one write, which gives larger pages to map
+            return [frames_THWC.data]
+        return [encode_jpeg(frame, self.quality) for frame in frames_THWC]
 
 
-def _open_entry(file, path: str, key: tuple) -> CachedClip | None:
-    header, begin = Header.read(file) or (None, 0)
-    if header is None or msgspec.structs.astuple(header)[:len(key)] != key:
-        return None
-    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return CachedClip(path, mapped, header, begin)
+def _open(file: str | Path, path: str, source: Source) -> CachedClip | None:
+    """Opens an entry if it was made from this source; ``path`` is its name."""
+    with open(file, 'rb', buffering=0) as opened:
+        header, begin = Header.read(opened)
+        if header is not None and header.origin() == source:
+            mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+            return CachedClip(path, mapped, header, begin)
 
 
 # ---- All clips of a data folder ---------------------------------------------------------
@@ -326,15 +297,12 @@ def estimate_size(cache: ClipCache, filenames: Sequence[str]) -> int:
     chosen = np.linspace(0, len(filenames) - 1, min(_SAMPLED_CLIPS, len(filenames)))
     sizes = []
     for i in np.unique(chosen.astype(int)):
-        # A clip that cannot be decoded is reported when it is cached.
-        with contextlib.suppress(HRI30Error):
+        with contextlib.suppress(ClipError):  # reported when it is cached
             video = Video(filenames[i], cache.short_side)
-            frame_size = 3 * math.prod(video.size)
-            if cache.form == 'jpeg':
-                positions = np.linspace(0, len(video) - 1, _SAMPLED_FRAMES, dtype=int)
-                frame_size = np.mean([len(encode_jpeg(frame, cache.quality))
-                                      for frame in video.read(positions)])
-            sizes.append(_PAGE + len(video) * frame_size)
+            positions = np.linspace(0, len(video) - 1, _SAMPLED_FRAMES, dtype=int)
+            parts = cache.encode(video.read(positions))
+            nbytes = sum(memoryview(part).nbytes for part in parts)
+            sizes.append(_PAGE + len(video) * nbytes / _SAMPLED_FRAMES)
     return round(np.mean(sizes) * len(filenames)) if sizes else 0
 
 
@@ -371,27 +339,18 @@ def cache_clips(cache: ClipCache, filenames: Sequence[str], workers: int | None 
     # Threads: each decodes in a process of its own.
     pool = ThreadPoolExecutor(workers or available_cores())
     try:
-        pending = [pool.submit(_cache_one, cache, name) for name in missing]
+        pending = [pool.submit(cache.add, name) for name in missing]
         for done in tqdm(as_completed(pending), 'Caching', len(missing), unit='clip',
                          disable=not missing, mininterval=refresh_seconds()):
-            if done.result():
-                result.broken.append(done.result())
-            else:
+            try:
+                done.result()
                 result.added += 1
+            except ClipError as error:  # what else fails, fails for all
+                result.broken.append(str(error).splitlines()[0])
     finally:
         # Entries that are being written are finished; no other is begun.
         pool.shutdown(wait=True, cancel_futures=True)
     return result
-
-
-def _cache_one(cache: ClipCache, filename: str) -> str:
-    """Makes an entry; returns an empty text, or why the clip cannot be decoded."""
-    try:
-        key, frames_THWC = cache._decode(filename)
-    except HRI30Error as error:
-        return str(error).splitlines()[0]
-    cache._write(filename, key, frames_THWC)  # what fails here fails for all
-    return ''
 
 
 def _free_bytes(folder: str) -> int:
@@ -417,38 +376,32 @@ class Entry(NamedTuple):
 
 def list_entries(folder: str | Path) -> Iterator[Entry]:
     """Yields the entries of a folder, of any parameters; none where it is absent."""
-    for path in sorted(Path(folder).glob(_ENTRIES)):
+    for path in sorted(Path(folder).glob('*.clip')):
         if _ENTRY_NAME.fullmatch(path.name):
             with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                 yield _describe(path)
 
 
 def _describe(path: Path) -> Entry:
-    nbytes = path.stat().st_size
     with open(path, 'rb', buffering=0) as file:
-        header, _ = Header.read(file) or (None, 0)
+        nbytes, (header, _) = os.fstat(file.fileno()).st_size, Header.read(file)
     if header is None:
         return Entry(path, nbytes, '', '', False)
-    key = msgspec.structs.astuple(header)[:4]
-    source = os.fsdecode(header.source.encode('latin-1'))
-    try:
-        current = _key(header.parameters, source) == key
-    except OSError:
-        current = False
+    source, current = os.fsdecode(header.source.encode('latin-1')), False
+    with contextlib.suppress(OSError):
+        current = Source.of(header.parameters, source) == header.origin()
     return Entry(path, nbytes, header.parameters, source, current)
 
 
 def describe_folder(folder: str | Path) -> str:
     """Returns a line for each set of parameters: how many entries, how large."""
-    totals = defaultdict(lambda: [0, 0])
+    counts, sizes = Counter(), Counter()
     for entry in list_entries(folder):
-        total = totals[entry.parameters]
-        total[0] += 1
-        total[1] += entry.nbytes
-    return '\n'.join([f'{folder}:', *(
-        f'  {_explain(parameters)}: {count} clips, {nbytes / 1e9:.3f} GB'
-        for parameters, (count, nbytes) in sorted(totals.items()))]
-        if totals else [f'{folder}: no clips'])
+        counts[entry.parameters] += 1
+        sizes[entry.parameters] += entry.nbytes
+    return '\n'.join([f'{folder}:' if counts else f'{folder}: no clips', *(
+        f'  {_explain(parameters)}: {count} clips, {sizes[parameters] / 1e9:.3f} GB'
+        for parameters, count in sorted(counts.items()))])
 
 
 def _explain(parameters: str) -> str:
@@ -470,16 +423,15 @@ def prune(cache: ClipCache, all_parameters: bool = False) -> tuple[int, int]:
         are damaged or of an earlier version, whose source is gone or changed, and what
         killed processes left.
     """
-    removed = nbytes = 0
-    for entry in list_entries(cache.folder):
-        if not entry.current or (all_parameters and entry.parameters != cache.parameters):
-            removed, nbytes = removed + 1, nbytes + entry.nbytes
-            entry.path.unlink(missing_ok=True)
-    for path in Path(cache.folder).glob(f'.{_ENTRIES}'):
+    unused = [(entry.path, entry.nbytes) for entry in list_entries(cache.folder)
+              if not entry.current
+              or all_parameters and entry.parameters != cache.parameters]
+    for path in Path(cache.folder).glob('.*.clip'):
         with contextlib.suppress(FileNotFoundError):
             stat = path.stat()
             if (_LEFTOVER_NAME.fullmatch(path.name)
                     and time.time() - stat.st_mtime > _LEFTOVER_SECONDS):
-                removed, nbytes = removed + 1, nbytes + stat.st_size
-                path.unlink()
-    return removed, nbytes
+                unused.append((path, stat.st_size))
+    for path, _ in unused:
+        path.unlink(missing_ok=True)
+    return len(unused), sum(nbytes for _, nbytes in unused)

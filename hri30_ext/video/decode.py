@@ -43,7 +43,57 @@ class ClipError(HRI30Error):
         self.reason, self.code = reason, code
 
 
-class Video:
+class Clip:
+    """Frames by position: of a file, of the cache, or decoded in this process.
+
+    Attributes:
+        filename (str): What is read.
+        total_frames (int): T.
+        size (tuple[int, int]): Width and height in pixels of the frames that are read.
+    """
+
+    filename: str
+    total_frames: int
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return self.total_frames
+
+    def read(self, indices_N: Sequence[int], *prepare) -> np.ndarray:
+        """Reads frames in the given order.
+
+        Args:
+            indices_N (Sequence[int]): Positions from 0; a position may be repeated.
+            *prepare: See :class:`~hri30_ext.video.decoding.Decoder`.
+
+        Returns:
+            np.ndarray: (N, H, W, 3) uint8 RGB.
+
+        Raises:
+            HRI30Error: the clip is damaged. If only the last frames of a video are missing,
+                the last one present stands for them.
+            IndexError: a position outside the clip.
+        """
+        indices_N = np.asarray(indices_N, np.int64)
+        if not indices_N.size or indices_N.min() < 0 or (
+                indices_N.max() >= self.total_frames):
+            raise IndexError(f'{self.filename}: frames {indices_N.tolist()} of '
+                             f'{self.total_frames}')
+        if (indices_N[1:] > indices_N[:-1]).all():
+            return self._read(indices_N.tolist(), *prepare)
+        different, places = np.unique(indices_N, return_inverse=True)
+        return self._read(different.tolist(), *prepare)[places]
+
+    def read_all(self) -> np.ndarray:
+        """Reads every frame, (T, H, W, 3) uint8 RGB; raises what :meth:`read` does."""
+        return self.read(range(self.total_frames))
+
+    def _read(self, positions: list[int]) -> np.ndarray:
+        """Reads frames at different positions, ascending."""
+        raise NotImplementedError
+
+
+class Video(Clip):
     """A clip on disk. Frames are de-interlaced, and turned upright as the file says.
 
     Args:
@@ -56,7 +106,6 @@ class Video:
         total_frames (int): Counted from the packets of video: the number in a container's
             header may be wrong or absent.
         fps (float): Frames a second; 0 where unknown.
-        size (tuple[int, int]): Width and height in pixels of the frames that are read.
 
     Raises:
         ClipError: the file is not a video, has no frames, exceeds a limit of
@@ -68,42 +117,14 @@ class Video:
         self.filename = str(filename)
         self._arguments = short_side, threads
         facts, _ = _call(self.filename, 'open_clip', *self._arguments)
-        self.total_frames: int = facts['total_frames']
-        self.fps: float = facts['fps']
-        self.size: tuple[int, int] = tuple(facts['size'])
+        self.total_frames, self.fps = facts['total_frames'], facts['fps']
+        self.size = tuple(facts['size'])
 
-    def __len__(self) -> int:
-        return self.total_frames
-
-    def read(self, indices_N: Sequence[int]) -> np.ndarray:
-        """Reads frames in the given order.
-
-        Args:
-            indices_N (Sequence[int]): Positions from 0; a position may be repeated.
-
-        Returns:
-            np.ndarray: (N, H, W, 3) uint8 RGB.
-
-        Raises:
-            ClipError: the clip is damaged. If only the last frames of a clip are missing,
-                the last one present stands for them.
-            IndexError: a position outside the clip.
-        """
-        indices_N = list(map(int, indices_N))
-        if not indices_N or min(indices_N) < 0 or max(indices_N) >= self.total_frames:
-            raise IndexError(f'{self.filename}: frames {indices_N} of {self.total_frames}')
-        different = sorted(set(indices_N))
-        _, (frames_NHWC,) = _call(self.filename, 'read_frames', *self._arguments, different)
-        width, height = self.size
-        if frames_NHWC.shape != (len(different), height, width, 3):
+    def _read(self, positions: list[int]) -> np.ndarray:
+        _, (frames_NHWC,) = _call(self.filename, 'read_frames', *self._arguments, positions)
+        if frames_NHWC.shape != (len(positions), *self.size[::-1], 3):
             raise ClipError(self.filename, 'it changed while it was read')
-        if different == indices_N:
-            return frames_NHWC
-        return frames_NHWC[np.searchsorted(different, indices_N)]
-
-    def read_all(self) -> np.ndarray:
-        """Reads every frame, (T, H, W, 3) uint8 RGB; raises what :meth:`read` does."""
-        return self.read(range(self.total_frames))
+        return frames_NHWC
 
 
 def read_clip(path: str | Path, preprocessing) -> np.ndarray:

@@ -12,7 +12,9 @@ Shapes: N frames read, V views of a clip, T frames of a view, H height, W width.
 """
 
 import contextlib
+import math
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import chain, islice
@@ -23,7 +25,7 @@ import msgspec
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from .decode import MAX_PIXELS, ClipError
+from .decode import MAX_PIXELS, Clip, ClipError
 from .jpeg import decode_jpeg, encode_jpeg
 from .preprocessing import Preprocessing, Shrink
 from .resize import resize, shrunk_size
@@ -45,7 +47,7 @@ _MISSING_ALLOWED = 0.1
 
 # IndexError: PyAV knows no stream that begins in the middle of a file, as the sound of a
 # damaged DV file may (InputContainer.demux, seen in av 18.1).
-_DAMAGE = (av.FFmpegError, OSError, ValueError, IndexError)
+DAMAGE = (av.FFmpegError, OSError, ValueError, IndexError)
 
 # Of frames for the page: longest side in pixels, quality in percent.
 _PREVIEW_SIDE, _PREVIEW_QUALITY = 640, 80
@@ -55,12 +57,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What a clip may have at most."""
     max_pixels: int = MAX_PIXELS  # of a frame
     max_frames: int = MAX_FRAMES
-    max_seconds: float | None = None
+    max_seconds: float = math.inf
     max_bytes: int = 2**30  # of the frames read at once
 
 
-class Decoder:
+class Decoder(Clip):
     """Decodes a clip on disk, in this process.
+
+    :meth:`read` takes one more argument, a function that is applied to each frame,
+    (H, W, 3) uint8 RGB, such as to resize it.
 
     Args:
         filename (str | Path): A video in any format that FFmpeg reads.
@@ -74,7 +79,7 @@ class Decoder:
 
     Raises:
         ClipError: the file is not a video, has no frame that can be decoded, or exceeds a
-            limit.
+            limit; the number of frames and their bytes are checked when they are needed.
     """
 
     def __init__(self, filename: str | Path, limits: Limits | None = None,
@@ -90,77 +95,54 @@ class Decoder:
         # The first reading goes on from here.
         self._opened: Iterator[av.VideoFrame] | None = chain([first], frames)
 
-    def __len__(self) -> int:
-        return self.total_frames
-
     @property
     def total_frames(self) -> int:
-        """Number of frames, counted from the packets.
-
-        Raises:
-            ClipError: the clip is longer than allowed.
-        """
+        """Number of frames, counted from the packets."""
         return self._length[0]
 
     @property
     def seconds(self) -> float:
-        """Time of the last frame after the first; raises as ``total_frames``."""
+        """Time of the last frame after the first."""
         return self._length[1]
 
     @cached_property
     def _length(self) -> tuple[int, float]:
         # Counting packets decodes nothing: a third of a millisecond for a clip.
-        limits, times, count = self.limits, [], 0
+        most, times, count = self.limits.max_frames, [], 0
         with self._open() as (container, stream):
-            for packet in islice(container.demux(stream), 2 * limits.max_frames + 2):
+            for packet in islice(container.demux(stream), 2 * most + 2):
                 if packet.size and not packet.is_discard:
                     count += 1
                     if packet.pts is not None:
                         times.append(packet.pts)
             seconds = float((max(times) - min(times)) * stream.time_base) if times else 0.
+        seconds = max(seconds, (count - 1) / self.fps if self.fps else 0)
         if not count:
             raise self._error('it has no frames', 'not_a_video')
-        if count > limits.max_frames:
-            raise self._error(f'it has more than {limits.max_frames:,} frames; cut it',
-                              'too_long')
-        seconds = max(seconds, (count - 1) / self.fps if self.fps else 0)
-        if limits.max_seconds is not None and seconds > limits.max_seconds:
-            raise self._error(f'it is longer than {limits.max_seconds:g} seconds; cut it',
-                              'too_long')
+        if count > most:
+            raise self._error(f'it has more than {most:,} frames; cut it', 'too_long')
+        if seconds > self.limits.max_seconds:
+            raise self._error(f'it is longer than {self.limits.max_seconds:g} seconds; cut '
+                              'it', 'too_long')
         return count, seconds
 
-    def read(self, indices_N: Sequence[int],
-             prepare: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
-        """Reads frames in the given order.
-
-        Args:
-            indices_N (Sequence[int]): Positions from 0; a position may be repeated.
-            prepare (Callable, optional): Applied to each frame, (H, W, 3) uint8 RGB, such
-                as to resize it.
-
-        Returns:
-            np.ndarray: (N, H, W, 3) uint8 RGB.
-
-        Raises:
-            ClipError: the clip is damaged, or its frames exceed :attr:`Limits.max_bytes`.
-                If only the last frames are missing, the last one present stands for them.
-            IndexError: a position outside the clip.
-        """
-        wanted = sorted(set(map(int, indices_N)))
-        if not wanted or wanted[0] < 0 or wanted[-1] >= self.total_frames:
-            raise IndexError(f'{self.filename}: frames {list(indices_N)} of '
-                             f'{self.total_frames}')
+    def _read(self, positions: list[int],
+              prepare: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
         frames_NHWC, done = None, 0
-        for position, image in self._images_at(wanted):
+        for position, frame in self._numbered():
+            if position < positions[done]:
+                continue
+            image = self._to_rgb(frame)
             image = image if prepare is None else prepare(image)
             if frames_NHWC is None:
-                self._check_bytes(len(wanted), image)
-                frames_NHWC = np.empty((len(wanted), *image.shape), np.uint8)
-            # The last frame may come for several positions.
-            while done < len(wanted) and wanted[done] <= position:
-                frames_NHWC[done] = image
-                done += 1
-        return frames_NHWC[np.searchsorted(wanted, indices_N)]
+                self._check_bytes(len(positions), image)
+                frames_NHWC = np.empty((len(positions), *image.shape), np.uint8)
+            # The last frame may stand for several positions.
+            end = bisect_right(positions, position)
+            frames_NHWC[done:end], done = image, end
+            if done == len(positions):
+                break
+        return frames_NHWC
 
     def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
         """Yields every frame, (H, W, 3) uint8 RGB, and its time in the file in seconds.
@@ -171,20 +153,14 @@ class Decoder:
         for frame in self._from_start():
             yield self._to_rgb(frame), frame.time
 
-    def _images_at(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields positions in ascending order, and frames."""
-        wanted = iter(wanted)
-        target = next(wanted)
+    def _numbered(self) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Yields positions and frames, at the end the last one for all that are missing."""
         for position, frame in enumerate(self._from_start()):
-            if position == target:
-                yield position, self._to_rgb(frame)
-                target = next(wanted, None)
-                if target is None:
-                    return
+            yield position, frame
         if position + 1 < (1 - _MISSING_ALLOWED) * self.total_frames:
             raise self._error(f'{position + 1} of its {self.total_frames} frames can be '
                               f'decoded{self._damage and ": " + self._damage}')
-        yield self.total_frames, self._to_rgb(frame)
+        yield self.total_frames, frame
 
     def _from_start(self) -> Iterator[av.VideoFrame]:
         frames, self._opened = self._opened or self._decode(), None
@@ -195,18 +171,18 @@ class Decoder:
         """Opens the file; yields the container and its stream of video."""
         try:
             container = av.open(self.filename, options=OPTIONS)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise self._error(explain(error), 'not_a_video') from error
         with container:
-            if not container.streams.video:
+            stream = next(iter(container.streams.video), None)
+            if stream is None:
                 raise self._error('it has no pictures', 'not_a_video')
-            stream = container.streams.video[0]
             if stream.codec_context is None:
                 raise self._error('its codec is not known', 'not_a_video')
             self._check_pixels(stream)
             try:
                 yield container, stream
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 raise self._error(explain(error)) from error
 
     def _decode(self) -> Iterator[av.VideoFrame]:
@@ -233,8 +209,12 @@ class Decoder:
             for frame in frames:
                 self._check_pixels(frame)  # a stream may grow on the way
                 yield frame
-        except _DAMAGE as error:
+        except DAMAGE as error:
             self._damage = explain(error)
+
+    def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
+        image = self._reformatter.reformat(frame, format='rgb24', threads=1).to_ndarray()
+        return resize(upright(image, self._matrix), *self.size)
 
     def _check_pixels(self, picture) -> None:
         width, height, most = picture.width, picture.height, self.limits.max_pixels
@@ -242,12 +222,8 @@ class Decoder:
             raise self._error(f'frames of {width} x {height} pixels: expected at most '
                               f'{most:,} pixels', 'frame_too_large')
 
-    def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        image = self._reformatter.reformat(frame, format='rgb24', threads=1).to_ndarray()
-        return resize(upright(image, self._matrix), *self.size)
-
     def _check_bytes(self, count: int, image_HWC: np.ndarray) -> None:
-        height, width = image_HWC.shape[:2]
+        height, width, _ = image_HWC.shape
         if count * image_HWC.nbytes > self.limits.max_bytes:
             raise self._error(f'{count} frames of {width} x {height} pixels take more than '
                               f'{self.limits.max_bytes / 2**30:.3g} GiB; cut it, or make '
@@ -319,10 +295,10 @@ def open_clip(filename: str, short_side: int | None, threads: int) -> dict:
 
 
 def read_frames(filename: str, short_side: int | None, threads: int,
-                indices_N: Sequence[int]) -> tuple[None, list[np.ndarray]]:
+                positions: Sequence[int]) -> tuple[None, list[np.ndarray]]:
     """Reads frames of a clip, as :meth:`.decode.Video.read` does."""
     decoder = _opened(filename, threads, _identity(filename))
-    return None, [decoder.read(indices_N, Shrink(short_side) if short_side else None)]
+    return None, [decoder.read(positions, Shrink(short_side) if short_side else None)]
 
 
 def read_views(filename: str, limits: Mapping, preprocessing: Mapping
@@ -361,11 +337,10 @@ def read_preview(filename: str, limits: Mapping, max_bytes: int
         size of each JPEG in bytes, (N, ) int64; and the JPEGs, one after another, uint8.
     """
     decoder = Decoder(filename, Limits(**limits))
-    count, (width, height) = decoder.total_frames, decoder.size
-    scale = min(1., _PREVIEW_SIDE / max(width, height))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    scale = min(1., _PREVIEW_SIDE / max(decoder.size))
+    size = [max(1, round(length * scale)) for length in decoder.size]
     times, jpegs, begin = [], [], None
-    for image, time in islice(decoder.frames(), count):
+    for image, time in islice(decoder.frames(), decoder.total_frames):
         jpegs.append(encode_jpeg(resize(image, *size), _PREVIEW_QUALITY))
         begin = time if begin is None else begin
         times.append(len(times) / (decoder.fps or 30) if time is None else time - begin)
@@ -382,11 +357,9 @@ def read_jpeg(max_pixels: int, data: bytes) -> tuple[None, list[np.ndarray]]:
 
 
 def _identity(filename: str) -> tuple | None:
-    try:
+    with contextlib.suppress(OSError):  # the decoder says what is wrong
         stat = os.stat(filename)
-    except OSError:  # the decoder says what is wrong
-        return None
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+        return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 @lru_cache(maxsize=1)  # a clip is read right after it was opened

@@ -11,14 +11,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ..utils.fileio import sha256_of
-from .containers import declared_size
-from .decoding import MAX_FRAMES, MAX_PIXELS, OPTIONS, explain
+from .decoding import DAMAGE, MAX_FRAMES, MAX_PIXELS, OPTIONS, explain
 
 #: Height and width in pixels of the thumbnails that frames are judged by.
 SIDE = 64
@@ -109,7 +110,7 @@ def inspect_clip(filename: str) -> tuple[dict, list[np.ndarray]]:
             for frame in _decode(container, facts, messages):
                 grays.append(to_gray.reformat(frame, format='gray', **small).to_ndarray())
                 colors.append(to_rgb.reformat(frame, format='rgb24', **small).to_ndarray())
-    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+    except DAMAGE as error:
         facts.problem = explain(error)
     if not facts.frames and not facts.problem:
         facts.problem = facts.first_damage or 'it has no frames'
@@ -152,28 +153,18 @@ def _decode(container, facts: Facts, messages: list) -> Iterator[av.VideoFrame]:
         facts.index_frames = sum(entry.size > 0 for entry in stream.index_entries)
     if facts.container.startswith('matroska') and container.duration:
         facts.announced = round(container.duration / av.time_base * facts.fps)
-    for frames in _decode_packets(container, stream, facts, messages):
-        for frame in frames:
-            facts.frames += 1
-            facts.interlaced += bool(frame.interlaced_frame)
-            yield frame
+    failed = False
+    for packet in container.demux(stream):
         if facts.packets > MAX_FRAMES or facts.frames > MAX_FRAMES:
             facts.cut_off = True
             break
-
-
-def _decode_packets(container, stream, facts: Facts, messages: list
-                    ) -> Iterator[list[av.VideoFrame]]:
-    """Yields the frames of each packet, and counts the damaged packets."""
-    failed = False
-    for packet in container.demux(stream):
         facts.ends_early |= any('ended prematurely' in text for _, _, text in messages)
         messages.clear()
         facts.packets += packet.size > 0 and not packet.is_discard
         damage, frames = '', []
         try:
             frames = packet.decode()
-        except (av.FFmpegError, OSError, ValueError) as error:
+        except DAMAGE as error:
             damage, failed = explain(error), True
         if messages:  # a broken frame has one for each of its blocks
             damage = str(messages[0][2]).strip() or damage
@@ -182,7 +173,9 @@ def _decode_packets(container, stream, facts: Facts, messages: list
         facts.damaged += bool(damage)
         facts.first_damage = facts.first_damage or damage[:120]
         facts.before_damage += 0 if failed else len(frames)
-        yield frames
+        facts.frames += len(frames)
+        facts.interlaced += sum(bool(frame.interlaced_frame) for frame in frames)
+        yield from frames
 
 
 def _judge(facts: Facts, thumbnails: list[np.ndarray]) -> None:
@@ -251,3 +244,70 @@ def hash_frames(grays_THW: np.ndarray) -> np.ndarray:
         low = low_TKK.round(3).reshape(-1, HASH_SIDE**2)
         bits[start:start + _CHUNK] = low > np.median(low, axis=1, keepdims=True)
     return np.packbits(bits, axis=1)
+
+
+# ---- Files that were cut short ----------------------------------------------------------
+
+# FFmpeg reads an AVI, MP4 or DV file that was cut short up to its end and reports a shorter
+# clip. Their outermost chunks still declare the original size. For Matroska, FFmpeg reports
+# the cut itself.
+
+#: Bytes of a frame of raw DV: of 525/60 (NTSC) and of 625/50 (PAL).
+_DV_FRAME_BYTES = (120_000, 144_000)
+_UNFINISHED = (0, 0xFFFFFFFF)  # RIFF sizes of a recording that was never finished
+_BOXES = (b'ftyp', b'moov', b'mdat', b'wide', b'free', b'skip')
+
+
+def declared_size(path: str | Path) -> int | None:
+    """Returns the size in bytes that an AVI, MP4, MOV or raw DV file had when written.
+
+    Returns:
+        int | None: None for other files, and where the file does not tell.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with open(path, 'rb') as file:
+        start, num_bytes = file.read(12), os.fstat(file.fileno()).st_size
+        if start[:4] == b'RIFF' and start[8:] == b'AVI ':
+            return _end_of_riff(file)
+        if start[4:8] in _BOXES:
+            return _end_of_boxes(file, num_bytes)
+    if start[:3] == b'\x1f\x07\x00' and len(start) > 3:
+        frame_bytes = _DV_FRAME_BYTES[start[3] >> 7]
+        return -(-num_bytes // frame_bytes) * frame_bytes
+    return None
+
+
+def _end_of_riff(file: BinaryIO) -> int | None:
+    """Returns the end of the last RIFF chunk; AVI files over 1 GB have several."""
+    end = position = 0
+    while (header := _read_at(file, position, 8))[:4] == b'RIFF' and len(header) == 8:
+        size = int.from_bytes(header[4:], 'little')
+        if size in _UNFINISHED:
+            return None
+        end = position + 8 + size
+        position = end + size % 2
+    return end
+
+
+def _end_of_boxes(file: BinaryIO, num_bytes: int) -> int | None:
+    """Returns the end of the last box of an MP4 or MOV file."""
+    position = 0
+    while position + 8 <= num_bytes:
+        header = _read_at(file, position, 16)
+        size = int.from_bytes(header[:4], 'big')
+        if size == 1:  # a 64-bit size follows the name
+            size = int.from_bytes(header[8:], 'big')
+        if size == 0:  # the box lasts until the end of the file
+            return None
+        if size < 8:  # not a box
+            return position or None
+        position += size
+    # Fewer than 8 bytes more are the start of another box.
+    return position if position >= num_bytes else position + 8
+
+
+def _read_at(file: BinaryIO, position: int, length: int) -> bytes:
+    file.seek(position)
+    return file.read(length)

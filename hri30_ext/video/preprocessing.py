@@ -4,7 +4,6 @@ The same arithmetic as in the test pipeline of a config, for exported models, ca
 services. Shapes: V views of a clip, T frames of a view, H height, W width, C channels.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
@@ -17,10 +16,9 @@ from .resize import resize, shrunk_size
 #: Frames a second of HRI30's clips: the unit of a frame interval.
 FRAME_RATE = 30
 
-# Steps of a pipeline that read frames, and those that only pack them.
-_LOADING = ('DecordInit', 'DecordDecode', 'ClipInit', 'ClipDecode', 'ArrayDecode')
-_LOADING_FAMILIES = ('OpenCV', 'PyAV')
-_PACKING = ('FormatShape', 'PackActionInputs')
+# Steps of a pipeline that read frames or only pack them: the beginnings of their names.
+_LOADING = ('DecordInit', 'DecordDecode', 'ClipInit', 'ClipDecode', 'ArrayDecode',
+            'OpenCV', 'PyAV', 'FormatShape', 'PackActionInputs')
 
 # More than any clip or camera has.
 _MAX_STEPS = 16
@@ -105,21 +103,29 @@ def interval_indices(total_frames: int, num_frames: int, frame_interval: int,
 class _Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
     """One change of a frame, uint8 RGB (H, W, 3). In JSON, ``type`` is the class."""
 
-    def output_size(self) -> tuple[int, int] | None:
-        """Returns width and height in pixels after this step; None: they vary."""
-        return None
 
-
-class Resize(_Step, frozen=True):
-    """Resizes to a size in pixels, whatever the aspect ratio."""
+class _ToSize(_Step, frozen=True):
     width: _Side
     height: _Side
+
+
+class Resize(_ToSize, frozen=True):
+    """Resizes to a size in pixels, whatever the aspect ratio."""
 
     def __call__(self, frame_HWC: np.ndarray) -> np.ndarray:
         return resize(frame_HWC, self.width, self.height)
 
-    def output_size(self) -> tuple[int, int]:
-        return self.width, self.height
+
+class CenterCrop(_ToSize, frozen=True):
+    """Cuts out the middle, of a size in pixels."""
+
+    def __call__(self, frame_HWC: np.ndarray) -> np.ndarray:
+        height, width = frame_HWC.shape[:2]
+        left, top = (width - self.width) // 2, (height - self.height) // 2
+        if left < 0 or top < 0:
+            raise HRI30Error(f'a frame of {width} x {height} pixels, expected at least '
+                             f'{self.width} x {self.height}, which are cut out of it.')
+        return frame_HWC[top:top + self.height, left:left + self.width]
 
 
 class ResizeShortSide(_Step, frozen=True):
@@ -140,21 +146,11 @@ class Shrink(_Step, frozen=True):
         return resize(frame_HWC, *shrunk_size(*frame_HWC.shape[1::-1], self.short_side))
 
 
-class CenterCrop(_Step, frozen=True):
-    """Cuts out the middle, of a size in pixels."""
-    width: _Side
-    height: _Side
-
-    def __call__(self, frame_HWC: np.ndarray) -> np.ndarray:
-        height, width = frame_HWC.shape[:2]
-        left, top = (width - self.width) // 2, (height - self.height) // 2
-        if left < 0 or top < 0:
-            raise HRI30Error(f'a frame of {width} x {height} pixels, expected at least '
-                             f'{self.width} x {self.height}, which are cut out of it.')
-        return frame_HWC[top:top + self.height, left:left + self.width]
-
-    def output_size(self) -> tuple[int, int]:
-        return self.width, self.height
+def to_scale(scale: Sequence[int]) -> Resize | ResizeShortSide:
+    """Returns the step to a scale as ResizeClip takes it: (width, height), or -1 and the
+    short side, in pixels.
+    """
+    return ResizeShortSide(max(scale)) if -1 in scale else Resize(*scale)
 
 
 def check_frame(frame_HWC) -> None:
@@ -201,10 +197,11 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if (self.sampling == 'interval') != (self.frame_interval is not None):
             raise ValueError(f'frame_interval={self.frame_interval!r} of {self.sampling} '
                              'sampling: expected a number for interval, null for uniform')
-        if self.steps[-1].output_size() is None:
+        if not isinstance(self.steps[-1], _ToSize):
             raise ValueError('steps: the last one leaves the size of frames open')
         # Each number may be right on its own.
-        largest = max(math.prod(step.output_size() or (1, 1)) for step in self.steps)
+        largest = max(step.width * step.height for step in self.steps
+                      if isinstance(step, _ToSize))
         count = self.num_frames * self.num_views
         if 3 * largest * count > _MAX_CLIP_BYTES:
             raise ValueError(f'num_frames: {count} frames of {largest:,} pixels, more than '
@@ -213,7 +210,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels of the model's input."""
-        return self.steps[-1].output_size()
+        return self.steps[-1].width, self.steps[-1].height
 
     @property
     def span_seconds(self) -> float:
@@ -223,17 +220,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return 0.0
 
     def indices(self, total_frames: int) -> np.ndarray:
-        """Chooses frames of a clip.
-
-        Args:
-            total_frames (int): Of the clip, 1 or more.
-
-        Returns:
-            np.ndarray: (V * T, ) int, view by view.
-
-        Raises:
-            HRI30Error: no frames.
-        """
+        """Chooses frames of a clip: :func:`uniform_indices` or :func:`interval_indices`."""
         if self.sampling == 'uniform':
             return uniform_indices(total_frames, self.num_frames, self.num_views)
         return interval_indices(total_frames, self.num_frames, self.frame_interval,
@@ -257,10 +244,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return begin + steps_T * self.frame_interval / FRAME_RATE
 
     def frame(self, frame_HWC: np.ndarray) -> np.ndarray:
-        """Prepares one frame.
-
-        Args:
-            frame_HWC (np.ndarray): uint8 RGB, (H, W, 3), of any size.
+        """Prepares one frame, uint8 RGB (H, W, 3) of any size.
 
         Returns:
             np.ndarray: uint8 RGB, (H, W, 3) of :attr:`size`; may share memory.
@@ -274,17 +258,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return frame_HWC
 
     def frames(self, frames: Sequence[np.ndarray]) -> np.ndarray:
-        """Prepares frames that are already chosen.
-
-        Args:
-            frames (Sequence[np.ndarray]): uint8 RGB, each (H, W, 3), of any size.
-
-        Returns:
-            np.ndarray: uint8 RGB, (T, H, W, 3) of :attr:`size`, as many as given.
-
-        Raises:
-            HRI30Error: see :meth:`frame`.
-        """
+        """Prepares T chosen frames, see :meth:`frame`; returns (T, H, W, 3) uint8 RGB."""
         width, height = self.size
         result_THWC = np.empty((len(frames), height, width, 3), np.uint8)
         for i, frame_HWC in enumerate(frames):
@@ -307,8 +281,6 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         different, places = np.unique(self.indices(len(frames)), return_inverse=True)
         prepared = self.frames([frames[i] for i in different])[places]
         return prepared.reshape(self.num_views, self.num_frames, *prepared.shape[1:])
-
-    # ---- Reading and writing ------------------------------------------------------------
 
     def to_json(self) -> dict:
         """Returns what :meth:`from_json` reads: numbers, strings, lists and dicts."""
@@ -345,20 +317,17 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         sampling, steps = None, []
         for step in pipeline:
             kind = step['type']
-            if kind in _LOADING or kind.startswith(_LOADING_FAMILIES):
+            if kind.startswith(_LOADING):
                 if step.get('short_side'):
                     steps.append(Shrink(step['short_side']))
             elif kind in ('UniformSample', 'UniformViews', 'SampleFrames'):
                 sampling = _read_sampling(step)
             elif kind == 'ResizeClip':
-                width, height = step['scale']
-                steps.append(ResizeShortSide(max(width, height)) if -1 in (width, height)
-                             else Resize(width, height))
+                steps.append(to_scale(step['scale']))
             elif kind == 'CenterCrop':
                 size = step['crop_size']
-                width, height = (size, size) if isinstance(size, int) else size
-                steps.append(CenterCrop(width, height))
-            elif kind not in _PACKING:
+                steps.append(CenterCrop(*(size, size) if isinstance(size, int) else size))
+            else:
                 raise HRI30Error(
                     f'test_pipeline: {kind} is not supported outside MMAction2.\nExpected '
                     'ResizeClip, which gives the same pixels everywhere, and CenterCrop '
@@ -366,23 +335,24 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if sampling is None:
             raise HRI30Error('test_pipeline: no step chooses frames.\nExpected '
                              'UniformViews, UniformSample or SampleFrames.')
-        if not steps or steps[-1].output_size() is None:
+        if not steps or not isinstance(steps[-1], _ToSize):
             raise HRI30Error('test_pipeline: the size of its frames is not fixed.\n'
                              'Expected ResizeClip to a width and height, or CenterCrop, '
                              'last.')
         return cls(steps=tuple(steps), **sampling)
 
 
+# Options of sampling that are not supported here must have these values.
+_SAMPLING = dict(temporal_jitter=False, twice_sample=False, out_of_bound_opt='loop',
+                 target_fps=None, test_mode=True)
+
+
 def _read_sampling(step: Mapping) -> dict:
     """Reads the step of a pipeline that chooses frames."""
     kind, views = step['type'], step.get('num_clips', 1)
-    # Options that are not supported here must have their defaults.
-    defaults = dict(temporal_jitter=False, twice_sample=False, out_of_bound_opt='loop',
-                    target_fps=None)
-    other = [f'{name}={step[name]!r}' for name, default in defaults.items()
-             if step.get(name, default) != default]
-    if not step.get('test_mode', kind == 'UniformViews'):
-        other.append('test_mode=False')
+    given = dict(dict(_SAMPLING, test_mode=kind == 'UniformViews'), **step)
+    other = [f'{name}={given[name]!r}' for name, value in _SAMPLING.items()
+             if given[name] != value]
     if kind == 'UniformSample' and views != 1:
         other.append(f'num_clips={views} (UniformViews can)')
     if other:

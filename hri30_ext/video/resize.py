@@ -4,6 +4,7 @@ Shapes: H height and W width in pixels.
 """
 
 import threading
+from functools import lru_cache
 
 import av
 import numpy as np
@@ -22,34 +23,25 @@ _FLAGS = 0x2 | 0x40000 | 0x4000 | 0x2000
 # swscale resizes to planes several times faster than to pixels.
 _PLANAR = 'gbrp'
 _PADDING = 64  # bytes that swscale may read behind the last pixel
-_KEPT_SIZES = 16
+_KEPT_SIZES = 32  # of all threads
+
+_own = threading.local()
 
 
-class _Scratch(threading.local):
-    """What a thread reuses: swscale's tables by sizes, and memory of input frames."""
-
-    def __init__(self) -> None:
-        self.scalers: dict[tuple, VideoReformatter] = {}
-        self.packer = VideoReformatter()
-        self.buffer = np.empty(0, np.uint8)
-
-    def scaler(self, *sizes: int) -> VideoReformatter:
-        if sizes not in self.scalers:
-            if len(self.scalers) >= _KEPT_SIZES:
-                self.scalers.clear()
-            self.scalers[sizes] = VideoReformatter()
-        return self.scalers[sizes]
-
-    def padded(self, frame_HWC: np.ndarray) -> np.ndarray:
-        """Copies a frame to where swscale may read on behind it."""
-        if self.buffer.size < frame_HWC.size + _PADDING:
-            self.buffer = np.empty(frame_HWC.size + _PADDING, np.uint8)
-        copy_HWC = self.buffer[:frame_HWC.size].reshape(frame_HWC.shape)
-        copy_HWC[...] = frame_HWC
-        return copy_HWC
+@lru_cache(maxsize=_KEPT_SIZES)
+def _reformatter(thread: int, *sizes: int) -> VideoReformatter:
+    """Returns what keeps swscale's tables for sizes, of one thread."""
+    return VideoReformatter()
 
 
-_scratch = _Scratch()
+def _padded(frame_HWC: np.ndarray) -> np.ndarray:
+    """Copies a frame to where swscale may read on behind it."""
+    size = frame_HWC.size + _PADDING
+    if getattr(_own, 'buffer', np.empty(0)).size < size:
+        _own.buffer = np.empty(size, np.uint8)
+    copy_HWC = _own.buffer[:frame_HWC.size].reshape(frame_HWC.shape)
+    copy_HWC[...] = frame_HWC
+    return copy_HWC
 
 
 def resize(frame_HWC: np.ndarray, width: int, height: int,
@@ -80,11 +72,12 @@ def resize(frame_HWC: np.ndarray, width: int, height: int,
         return out
     if out is None:
         out = np.empty((height, width, 3), np.uint8)
-    frame = av.VideoFrame.from_numpy_buffer(_scratch.padded(frame_HWC), 'rgb24')
+    frame = av.VideoFrame.from_numpy_buffer(_padded(frame_HWC), 'rgb24')
+    thread = threading.get_ident()
     try:
-        planar = _scratch.scaler(*before, width, height).reformat(
+        planar = _reformatter(thread, *before, width, height).reformat(
             frame, width, height, _PLANAR, interpolation=_FLAGS, threads=1)
-        plane = _scratch.packer.reformat(planar, format='rgb24', threads=1).planes[0]
+        plane = _reformatter(thread).reformat(planar, format='rgb24', threads=1).planes[0]
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
         raise HRI30Error(f'a frame of {before[0]} x {before[1]} pixels cannot be resized '
                          f'to {width} x {height} ({error}).') from error

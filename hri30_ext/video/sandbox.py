@@ -4,15 +4,16 @@ A decoder that meets a damaged file may crash, hang, or use all memory, and take
 that called it with it. :class:`IsolatedProcess` runs functions in a process of its own, so
 that a bad file costs one call. Training, the doctor and the service all decode there.
 
-The process has an almost empty environment, bounded memory and time, and may not write
-files. Requests and answers are JSON and arrays come in shared memory. Nothing from the
-process is unpickled: a file that took it over has not taken over its caller.
+The process has an almost empty environment, bounded memory and time, and may neither write
+files nor, where libseccomp is installed, open sockets. Requests and answers are JSON and
+arrays come in shared memory. Nothing from the process is unpickled: a file that took it
+over has not taken over its caller.
 
-This module imports the standard library and numpy alone: the process starts in a quarter
-of a second.
+This module imports little, so that the process starts quickly.
 """
 
 import contextlib
+import errno
 import fcntl
 import importlib
 import itertools
@@ -29,7 +30,9 @@ import sys
 import time
 import weakref
 from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 
 from ..errors import HRI30Error
@@ -41,7 +44,9 @@ MAX_ARRAY_BYTES = 2**30 + 2**20
 
 _LENGTH = struct.Struct('<I')
 _MAX_HEADER = 2**20  # bytes of an answer without its arrays
-_DTYPES = {'|u1', '|b1', '<i4', '<i8', '<f4', '<f8'}
+_Size = Annotated[int, msgspec.Meta(ge=0)]
+#: Of an array: its type, shape, and offset in the shared memory.
+_Described = tuple[Literal['|u1', '|b1', '<i4', '<i8', '<f4', '<f8'], list[_Size], _Size]
 _ALIGNMENT = 64
 _KEPT_BYTES = 2**26  # of shared memory between calls
 # The process ends itself by a timer a little after its caller would, who may be dead.
@@ -83,7 +88,19 @@ class _BadAnswer(Exception):
     """The process does not keep to the protocol."""
 
 
+class _Answer(msgspec.Struct):
+    """What the process sends; the first time, whether it cannot open sockets."""
+    id: int | None = None
+    value: Any = None
+    arrays: list[_Described] = []
+    error: str | None = None
+    code: str = ''
+    reason: str = ''
+    out_of_memory: bool = False
+
+
 _alive: weakref.WeakSet = weakref.WeakSet()
+_noted = mmap.mmap(-1, 1)  # shared with forks, such as loading processes
 
 
 class IsolatedProcess:
@@ -137,19 +154,19 @@ class IsolatedProcess:
             return
         try:
             self._spawn()
-        except OSError as error:  # too many open files
-            self.close()
-            raise ProcessDied(f'could not be started ({error.strerror})', 'start'
-                              ) from error
-        try:
-            self._receive(time.monotonic() + _START_SECONDS)
-        except (EOFError, OSError, _BadAnswer):
+            greeting, _ = self._receive(time.monotonic() + _START_SECONDS)
+        except (EOFError, OSError, _BadAnswer) as error:  # such as too many open files
             died = self._died('the start')
-            raise ProcessDied(f'could not be started: it {died}', 'start', died.signal
+            why = getattr(error, 'strerror', None) or f'it {died}'
+            raise ProcessDied(f'could not be started: {why}', 'start', died.signal
                               ) from None
         except BaseException:  # Ctrl-C: the greeting would be read as the first answer
             self.close()
             raise
+        if greeting.value is not True and not _noted[0]:
+            _noted[0] = 1
+            print('note: the decoding process can open sockets; libseccomp and the extra '
+                  '"sandbox" block them', file=sys.stderr, flush=True)
 
     def call(self, function: str, *arguments, seconds: float = 30., data: bytes = b''
              ) -> tuple[object, list[np.ndarray]]:
@@ -177,7 +194,7 @@ class IsolatedProcess:
         deadline = time.monotonic() + seconds
         try:
             _send(self._socket, request, data, seconds)
-            header, arrays = self._receive(deadline, number)
+            answer, arrays = self._receive(deadline, number)
         except TimeoutError:
             raise self._died(function, f'took more than {seconds:g} seconds', 'hung'
                              ) from None
@@ -188,14 +205,13 @@ class IsolatedProcess:
         except BaseException:  # Ctrl-C: the answer would be read as that of the next call
             self.close()
             raise
-        if header.get('died') == 'memory':
+        if answer.out_of_memory:
             self.close()
             raise ProcessDied(f'took more than {self.memory_bytes / 2**30:.3g} GiB of '
                               'memory', 'memory')
-        if 'error' in header:
-            raise CallFailed(*(str(header.get(name, ''))
-                               for name in ('error', 'code', 'reason')))
-        return header.get('value'), arrays
+        if answer.error is not None:
+            raise CallFailed(answer.error, answer.code, answer.reason)
+        return answer.value, arrays
 
     def kill(self) -> None:
         """Kills the process; a call in another thread then raises :class:`ProcessDied`."""
@@ -242,7 +258,7 @@ class IsolatedProcess:
                 start_new_session=True)
 
     def _receive(self, deadline: float, number: int | None = None
-                 ) -> tuple[dict, list[np.ndarray]]:
+                 ) -> tuple[_Answer, list[np.ndarray]]:
         """Reads one answer.
 
         Raises:
@@ -255,11 +271,12 @@ class IsolatedProcess:
             raise _BadAnswer('too long a message')
         text = self._read(length, deadline)
         try:
-            header = json.loads(text)
-            if header.get('id') != number:
+            # Not msgspec's own reader, which refuses names that are not UTF-8.
+            answer = msgspec.convert(json.loads(text), _Answer)
+            if answer.id != number:
                 raise _BadAnswer('an answer to another request')
-            return header, _read_arrays(header.get('arrays', []), self._memory)
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            return answer, _read_arrays(answer.arrays, self._memory)
+        except (ValueError, RecursionError, OverflowError) as error:
             raise _BadAnswer('no message') from error
 
     def _read(self, size: int, deadline: float) -> bytes:
@@ -282,7 +299,8 @@ class IsolatedProcess:
         if number == signal.SIGALRM:
             return ProcessDied('took too long', 'hung', number)
         if number:
-            return ProcessDied(f'crashed ({_signal_name(number)})', kind, number)
+            name = signal.Signals(number).name if number in list(signal.Signals) else number
+            return ProcessDied(f'crashed ({name})', kind, number)
         return ProcessDied(f'ended without an answer ({function})', kind)
 
     def _abandon(self) -> None:
@@ -316,28 +334,17 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _signal_name(number: int) -> str:
-    with contextlib.suppress(ValueError):
-        return signal.Signals(number).name
-    return f'signal {number}'
-
-
-def _read_arrays(described: Sequence[Sequence], memory: int) -> list[np.ndarray]:
-    """Copies the arrays of an answer out of shared memory, after validating each."""
-    ends = [0]
-    for dtype, shape, offset in described:
-        if dtype not in _DTYPES or not all(
-                type(size) is int and size >= 0 for size in (*shape, offset)):
-            raise _BadAnswer('an invalid array')
-        ends.append(offset + math.prod(shape) * np.dtype(dtype).itemsize)
-    if max(ends) > MAX_ARRAY_BYTES:
+def _read_arrays(described: Sequence[_Described], memory: int) -> list[np.ndarray]:
+    """Copies the arrays of an answer out of shared memory."""
+    end = max([1, *(offset + math.prod(shape) * np.dtype(dtype).itemsize
+                    for dtype, shape, offset in described)])
+    if end > MAX_ARRAY_BYTES:
         raise _BadAnswer('an array beyond its memory')
-    if not max(ends):
-        return [np.empty(shape, dtype) for dtype, shape, _ in described]
-    with mmap.mmap(memory, max(ends)) as mapped:
-        arrays = [np.ndarray(shape, dtype, mapped, offset).copy()
-                  for dtype, shape, offset in described]
-        if max(ends) > _KEPT_BYTES:
+    with mmap.mmap(memory, end) as mapped:
+        # An empty one may not lie behind the end of what is mapped.
+        arrays = [np.ndarray(shape, dtype, mapped, offset).copy() if math.prod(shape)
+                  else np.empty(shape, dtype) for dtype, shape, offset in described]
+        if end > _KEPT_BYTES:
             mapped.madvise(mmap.MADV_REMOVE)
         return arrays
 
@@ -361,58 +368,67 @@ def _write_arrays(arrays: Sequence[np.ndarray], memory: int) -> list[tuple]:
         end = start + array.nbytes
     if end > MAX_ARRAY_BYTES:
         raise MemoryError
-    if end:
-        with mmap.mmap(memory, end) as mapped:
-            for array, (dtype, shape, start) in zip(arrays, described, strict=True):
+    with mmap.mmap(memory, max(1, end)) as mapped:
+        for array, (dtype, shape, start) in zip(arrays, described, strict=True):
+            if array.size:
                 np.ndarray(shape, dtype, mapped, start)[...] = array
     return described
 
 
 def _answer(request: dict, data: bytes, memory: int) -> dict:
-    module, _, name = request['function'].partition(':')
-    function = getattr(importlib.import_module(module), name)
-    result = function(*request['arguments'], *([data] if data else []))
-    value, arrays = result if isinstance(result, tuple) else (result, [])
-    return dict(value=value, arrays=_write_arrays(arrays, memory))
-
-
-def _answer_or_error(request: dict, data: bytes, memory: int) -> dict:
+    """Calls the function; returns the fields of :class:`_Answer`."""
     try:
-        return _answer(request, data, memory)
+        module, _, name = request['function'].partition(':')
+        function = getattr(importlib.import_module(module), name)
+        result = function(*request['arguments'], *([data] if data else []))
+        value, arrays = result if isinstance(result, tuple) else (result, [])
+        return dict(value=value, arrays=_write_arrays(arrays, memory))
     except HRI30Error as error:
         return dict(error=str(error), code=getattr(error, 'code', ''),
                     reason=getattr(error, 'reason', ''))
     except MemoryError:
-        return dict(died='memory')
+        return dict(out_of_memory=True)
     except Exception as error:
         return dict(error=f'{type(error).__name__}: {error}'[:2000])
 
 
-def limit_process(memory_bytes: int, cpu_seconds: int = 0) -> None:
+def _limit_process(memory_bytes: int, cpu_seconds: int) -> None:
     """Gives up memory, CPU time (0: unlimited), core dumps and writing files."""
-    limits = {resource.RLIMIT_AS: memory_bytes, resource.RLIMIT_CORE: 0,
-              resource.RLIMIT_FSIZE: 0}
-    if cpu_seconds:
-        limits[resource.RLIMIT_CPU] = cpu_seconds
-    for limit, value in limits.items():
-        resource.setrlimit(limit, (value, value))
+    for limit, value in ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CORE, 0),
+                         (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CPU, cpu_seconds)):
+        if value or limit != resource.RLIMIT_CPU:
+            resource.setrlimit(limit, (value, value))
+
+
+def _block_sockets() -> bool:
+    """Gives up opening sockets; returns whether the system has what that takes."""
+    try:
+        import pyseccomp
+        rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+        for name in ('socket', 'socketpair', 'io_uring_setup'):
+            rules.add_rule(pyseccomp.ERRNO(errno.EPERM), name)
+        rules.load()
+    except (ImportError, RuntimeError, OSError):  # no package, no library, not allowed
+        return False
+    return True
 
 
 def main() -> None:
     """Answers until the caller is gone."""
     connection_fd, memory, *limits = map(int, sys.argv[1:])
     connection = socket.socket(fileno=connection_fd)
-    limit_process(*limits)
-    _send(connection, {})
+    sockets_blocked = _block_sockets()  # looking for the library starts a process
+    _limit_process(*limits)
+    _send(connection, dict(value=sockets_blocked))
     stream = connection.makefile('rb')
     while len(length := stream.read(_LENGTH.size)) == _LENGTH.size:
         request = json.loads(stream.read(_LENGTH.unpack(length)[0]))
         data = stream.read(request['bytes'])
         # Kills this process wherever it is, within a library and without its caller too.
         signal.setitimer(signal.ITIMER_REAL, request['seconds'] + _GRACE_SECONDS)
-        answer = _answer_or_error(request, data, memory)
+        answer = _answer(request, data, memory)
         _send(connection, dict(answer, id=request['id']))
-        if 'died' in answer:
+        if 'out_of_memory' in answer:
             break
         signal.setitimer(signal.ITIMER_REAL, 0)
     # Without cleaning up: a damaged file may have left libraries in any state.

@@ -1,4 +1,4 @@
-"""Runs what takes too long for tools/check.sh: fuzzing, stress, soak and the benchmark.
+"""What takes too long for tools/check.sh: fuzzing, stress, soak, benchmark, advisories.
 
     .venv/bin/python tests/nightly/run.py --out work_dirs/nightly
     .venv/bin/python tests/nightly/run.py --out D --parts kill fuzz-names \\
@@ -37,6 +37,9 @@ PARTS = {
     'service': ('stress/service.py', '--clients 8 --seconds 60 --out {out}', 15),
     **{f'fuzz-{target}': ('fuzz/run.py', f'{target} --seconds 600 --found {{out}}', 15)
        for target in FUZZ_TARGETS},
+    # --strict: a package that the index has no advisories for is no pass.
+    'advisories': ('-m', 'pip_audit --strict --no-deps --disable-pip -r requirements.lock',
+                   10),
     'benchmark-tests': ('-m', 'pytest -q -p no:cacheprovider tests/benchmark', 20),
     'benchmark': ('../benchmark/run.py', '--out {out}/benchmark.json', 120),
 }

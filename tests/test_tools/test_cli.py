@@ -15,7 +15,8 @@ ASK = """
 import runpy, sys
 from hri30_ext import cli
 parsers, init = [], cli.Parser.__init__
-cli.Parser.__init__ = lambda self, **kwargs: (init(self, **kwargs), parsers.append(self))[0]
+cli.Parser.__init__ = lambda self, *args, **kwargs: (
+    init(self, *args, **kwargs), parsers.append(self))[0]
 sys.argv = [sys.argv[1], '--help']
 try:
     runpy.run_path(sys.argv[0], run_name='__main__')

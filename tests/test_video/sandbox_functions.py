@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -76,6 +77,10 @@ def read_environment():
 def write_file(path):
     with open(path, 'w') as file:
         file.write('x')
+
+
+def open_socket(pair):
+    socket.socketpair() if pair else socket.socket()
 
 
 def start_child():

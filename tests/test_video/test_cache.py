@@ -78,7 +78,7 @@ def test_raw_frames_are_those_of_the_clip(clips, tmp_path, short_side):
 
 def test_raw_entry_can_be_read_by_anything(clips, tmp_path):
     clip = ClipCache(tmp_path / 'cache', 32).add(clips[0])
-    frames = np.memmap(clip.path, np.uint8, 'r', offset=4096, shape=clip.array.shape)
+    frames = np.memmap(clip.filename, np.uint8, 'r', offset=4096, shape=clip.array.shape)
     np.testing.assert_array_equal(frames, Video(clips[0], 32).read_all())
 
 
@@ -145,7 +145,7 @@ def write_text(entry, other):
 @pytest.mark.parametrize('spoil', [truncate, truncate_to_nothing, append, rename_other,
                                    write_text])
 def test_bad_entry_is_made_again(clips, cache, spoil):
-    entry, other = (Path(cache.add(name).path) for name in clips)
+    entry, other = (Path(cache.add(name).filename) for name in clips)
     spoil(entry, other)
     assert cache.open(clips[0]) is None and cache.open(clips[1]) is not None
     assert_serves(cache.get(clips[0]), clips[0])
@@ -154,13 +154,13 @@ def test_bad_entry_is_made_again(clips, cache, spoil):
 
 def test_no_byte_of_the_header_may_change(clips, cache):
     clip = cache.add(clips[0])
-    whole = Path(clip.path).read_bytes()
+    whole = Path(clip.filename).read_bytes()
     for position in range(4096):
-        with open(clip.path, 'r+b') as file:
+        with open(clip.filename, 'r+b') as file:
             file.seek(position)
             file.write(bytes([whole[position] ^ 1]))
         assert cache.open(clips[0]) is None, position
-        with open(clip.path, 'r+b') as file:
+        with open(clip.filename, 'r+b') as file:
             file.seek(position)
             file.write(whole[position:position + 1])
     assert_serves(cache.open(clips[0]), clips[0])
@@ -231,9 +231,9 @@ def test_names_that_are_no_text(clips, cache):
 def test_damaged_jpeg_is_an_error_that_says_what_to_do(clips, tmp_path):
     cache = ClipCache(tmp_path / 'cache', 32, 'jpeg')
     clip = cache.add(clips[0])
-    content = bytearray(Path(clip.path).read_bytes())
+    content = bytearray(Path(clip.filename).read_bytes())
     content[4096:] = bytes(len(content) - 4096)
-    Path(clip.path).write_bytes(content)
+    Path(clip.filename).write_bytes(content)
     with pytest.raises(HRI30Error, match=r'frame 3 is damaged\.\nRemove this file'):
         cache.open(clips[0]).read([3])
 
@@ -353,7 +353,7 @@ def test_clips_that_cannot_be_decoded_do_not_stop_the_others(clips, cache):
 
 
 def test_interrupted_building_goes_on_where_it_was(clips_root, cache, monkeypatch):
-    names, original = find_clips(clips_root), module._cache_one
+    names, original = find_clips(clips_root), ClipCache.add
     done = []
 
     def interrupted(cache, name):
@@ -361,11 +361,11 @@ def test_interrupted_building_goes_on_where_it_was(clips_root, cache, monkeypatc
             raise KeyboardInterrupt
         done.append(name)
         return original(cache, name)
-    monkeypatch.setattr(module, '_cache_one', interrupted)
+    monkeypatch.setattr(ClipCache, 'add', interrupted)
     with pytest.raises(KeyboardInterrupt):
         cache_clips(cache, names, workers=1)
     assert len(files(cache)) == 5
-    monkeypatch.setattr(module, '_cache_one', original)
+    monkeypatch.setattr(ClipCache, 'add', original)
     assert cache_clips(cache, names, workers=1).added == 7
 
 
@@ -385,8 +385,8 @@ def test_several_threads_write_what_one_does(clips_root, tmp_path):
 
 
 def test_prune_removes_what_nothing_reads(clips, cache):
-    kept, gone = cache.add(clips[0]).path, cache.add(clips[1]).path
-    other = ClipCache(cache.folder, 48).add(clips[0]).path
+    kept, gone = cache.add(clips[0]).filename, cache.add(clips[1]).filename
+    other = ClipCache(cache.folder, 48).add(clips[0]).filename
     folder = Path(cache.folder)
     (folder / f'{"0" * 32}.clip').write_bytes(b'damaged')
     (folder / f'.{"1" * 32}-abc.clip').write_bytes(b'left by a killed process')

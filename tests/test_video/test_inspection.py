@@ -8,9 +8,9 @@ import pytest
 from faults import encode, packets, yuv_pictures
 
 from hri30_ext.synthetic import render_clip, write_video
-from hri30_ext.video.containers import declared_size
 from hri30_ext.video.inspection import (
     Facts,
+    declared_size,
     hash_frames,
     inspect_clip,
     judge_frames,

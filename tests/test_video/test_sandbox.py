@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+from ctypes.util import find_library
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,36 @@ def test_what_the_process_may_not_do(tmp_path, monkeypatch):
         assert (tmp_path / 'file').stat().st_size == 0
         with pytest.raises(ProcessDied, match=r'crashed \(SIGKILL\)'):
             process.call(f'{F}burn')
+
+
+@pytest.mark.skipif(not find_library('seccomp'), reason='libseccomp is not installed')
+def test_no_socket_is_opened(process):
+    for pair in (False, True):
+        with pytest.raises(CallFailed, match='Operation not permitted'):
+            process.call(f'{F}open_socket', pair)
+
+
+@pytest.mark.parametrize('has_library', [False, True])
+def test_sockets_that_are_not_blocked_are_told_once(tmp_path, has_library):
+    if not has_library:
+        (tmp_path / 'pyseccomp.py').write_text("raise RuntimeError('no libseccomp')")
+    elif not find_library('seccomp'):
+        pytest.skip('libseccomp is not installed')
+    script = textwrap.dedent(f"""
+        import os, sys; sys.path[:0] = [{str(tmp_path)!r}, {str(Path(__file__).parent)!r}]
+        from hri30_ext.video.sandbox import IsolatedProcess
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+        for _ in range(2):
+            with IsolatedProcess() as process:
+                process.call('{F}pid')
+    """)
+    done = subprocess.run([sys.executable, '-c', script], stderr=subprocess.PIPE, text=True,
+                          cwd=Path(__file__).parents[2], timeout=300)
+    assert done.returncode == 0
+    assert done.stderr.count('can open sockets') == done.stderr.count('\n') == (
+        not has_library)
 
 
 @pytest.mark.parametrize('end', ['close', 'hang'])

@@ -1,25 +1,18 @@
-"""Checks a submission against the test clips and the training file."""
+"""Check a test_set_labels.csv before handing it in: its rows against the test clips, its
+names and ids against annotations/train_set_labels.csv.
+"""
 
-import argparse
 import sys
 
 from hri30_ext import cli
 
-
-def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(
-        description='Check a test_set_labels.csv before handing it in: its rows against '
-                    'the test clips, its names and ids against '
-                    'annotations/train_set_labels.csv.',
-        epilog='Exit status: 0 clean, 1 warnings alone, 2 errors.')
-    parser.add_argument('submission', metavar='SUBMISSION.csv')
-    parser.add_argument('--root', required=True, metavar='DATA_ROOT',
-                        help='the data folder, with test_set/ and annotations/')
-    return parser.parse_args()
+parser = cli.Parser(__doc__, epilog='Exit status: 0 clean, 1 warnings alone, 2 errors.')
+parser.add_argument('submission', metavar='SUBMISSION.csv')
+parser.add_argument('--root', required=True, metavar='DATA_ROOT',
+                    help='the data folder, with test_set/ and annotations/')
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     from hri30_ext.evaluation.submission import check_submission, format_findings
     findings = check_submission(args.submission, args.root)
     print(format_findings(findings, args.submission))
@@ -27,4 +20,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run(main, parser)

@@ -1,23 +1,18 @@
-"""Prints how large the models of configs are, and what one clip costs them."""
+"""Print the parameters of the models of configs, and the multiply-adds for one clip of the
+test view, as mmengine counts them.
+"""
 
-import argparse
 from pathlib import Path
 
 from hri30_ext import cli
 
-
-def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(
-        description='Print the parameters of the models of configs, and the multiply-adds '
-                    'for one clip of the test view, as mmengine counts them.',
-        epilog='Runs on the CPU with random weights; nothing is downloaded.')
-    parser.add_argument('configs', nargs='+', metavar='CONFIG',
-                        help='such as configs/slowonly/*.py')
-    return parser.parse_args()
+parser = cli.Parser(__doc__, epilog='Runs on the CPU with random weights; nothing is '
+                                    'downloaded.')
+parser.add_argument('configs', nargs='+', metavar='CONFIG',
+                    help='such as configs/slowonly/*.py')
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     cli.choose_device('cpu')
     import hri30_ext.modules  # noqa: F401, I001  (first, as it mends what the others import)
     from mmengine.logging import MMLogger
@@ -36,4 +31,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run(main, parser)

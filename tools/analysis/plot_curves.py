@@ -1,27 +1,21 @@
-"""Draws the training curves of several runs over each other."""
-
-import argparse
+"""Draw the training curves of several runs over each other, and say what the best epoch of
+each was.
+"""
 
 from hri30_ext import cli
 
-
-def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(
-        description='Draw the training curves of several runs over each other, and say '
-                    'what the best epoch of each was.')
-    parser.add_argument('runs', nargs='+', metavar='WORK_DIR',
-                        help='work folders of tools/train.sh')
-    parser.add_argument('--out', default='training_curves.png', metavar='FILE.png',
-                        help='default: %(default)s in the current folder')
-    return parser.parse_args()
+parser = cli.Parser(__doc__)
+parser.add_argument('runs', nargs='+', metavar='WORK_DIR',
+                    help='work folders of tools/train.sh')
+parser.add_argument('--out', default='training_curves.png', metavar='FILE.png',
+                    help='default: %(default)s in the current folder')
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     from hri30_ext.evaluation.curves import compare_runs
     print(compare_runs(args.runs, args.out))
     print(f'\nCurves: {args.out}')
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run(main, parser)

@@ -1,30 +1,23 @@
-"""Writes the report.html of a result folder again."""
-
-import argparse
+"""Write report.html, one file that opens from disk, into a result folder again. With the
+config and the checkpoint it shows the protocol and where the model looked.
+"""
 
 from hri30_ext import cli
 
-
-def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(
-        description='Write report.html, one file that opens from disk, into a result '
-                    'folder. With the config and the checkpoint it shows the protocol '
-                    'and where the model looked.')
-    parser.add_argument('folder', metavar='RESULT_FOLDER',
-                        help='of tools/test.sh, such as work_dirs/RUN/val')
-    parser.add_argument('--config', metavar='C', help='the config that was tested')
-    parser.add_argument('--checkpoint', metavar='P', help='its .pth file')
-    parser.add_argument('--training-folder', metavar='D',
-                        help='has training_curves.csv; default the folder of the '
-                             'checkpoint, or the one above RESULT_FOLDER')
-    parser.add_argument('--no-explain', dest='explain', action='store_false',
-                        help='do not show where the model looked')
-    cli.add_runtime_arguments(parser)
-    return parser.parse_args()
+parser = cli.Parser(__doc__)
+parser.add_argument('folder', metavar='RESULT_FOLDER',
+                    help='of tools/test.sh, such as work_dirs/RUN/val')
+parser.add_argument('--config', metavar='C', help='the config that was tested')
+parser.add_argument('--checkpoint', metavar='P', help='its .pth file')
+parser.add_argument('--training-folder', metavar='D',
+                    help='has training_curves.csv; default the folder of the checkpoint, '
+                         'or the one above RESULT_FOLDER')
+parser.add_argument('--no-explain', dest='explain', action='store_false',
+                    help='do not show where the model looked')
+cli.add_runtime_arguments(parser)
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     if args.cfg_options and not args.config:
         cli.fail('--cfg-options: there is no config to change; add --config C.')
     cli.choose_device(args.device)
@@ -37,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run(main, parser)

@@ -1,34 +1,23 @@
-"""Compares settings: trains every arm with every seed, and says mean and spread."""
+"""Train every arm with every seed, test its last checkpoint on the validation clips, and
+print mean and spread. An interrupted sweep resumes.
+"""
 
-import argparse
 from pathlib import Path
 
 from hri30_ext import cli
 
-
-def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(
-        description='Train every arm with every seed, test its last checkpoint on the '
-                    'validation clips, and print mean and spread. An interrupted sweep '
-                    'resumes.',
-        epilog='For example: sweep.py CONFIG --arm "none: flip=None" --arm "aware: '
-               'flip=label_aware" --seeds 1 2 3 --out work_dirs/flips')
-    parser.add_argument('config', metavar='CONFIG')
-    parser.add_argument('--arm', action='append', required=True, metavar='"NAME: K=V ..."',
-                        help='settings to compare; {seed} in a value becomes the seed')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[1, 2, 3])
-    parser.add_argument('--out', required=True, metavar='D')
-    parser.add_argument('--target', type=float, metavar='TOP1',
-                        help='print after how many epochs and minutes this validation '
-                             'accuracy, in [0, 1], is reached')
-    cli.add_slurm_argument(parser)
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
-                        help='settings of all arms')
-    return parser.parse_args()
+parser = cli.Parser(
+    __doc__, epilog='For example: sweep.py CONFIG --arm "none: flip=None" --arm "aware: '
+                    'flip=label_aware" --seeds 1 2 3 --out work_dirs/flips')
+cli.add_runs_arguments(parser, seeds=[1, 2, 3])
+parser.add_argument('--arm', action='append', required=True, metavar='"NAME: K=V ..."',
+                    help='settings to compare; {seed} in a value becomes the seed')
+parser.add_argument('--target', type=float, metavar='TOP1',
+                    help='print after how many epochs and minutes this validation accuracy'
+                         ', in [0, 1], is reached')
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     from hri30_ext.apis.sweep import format_sweep, parse_arms, sweep
     rows = sweep(args.config, parse_arms(args.arm), args.seeds, args.out,
                  options=args.cfg_options, target=args.target, slurm=args.slurm)
@@ -38,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run(main, parser)

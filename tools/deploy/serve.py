@@ -1,48 +1,40 @@
-"""Serves an exported model: a page, uploads, and a WebSocket for cameras."""
+"""Serve an exported model on this machine: a page at /, clips at /v1/predict, frames of a
+camera at the WebSocket /v1/stream; described by /openapi.json.
+"""
 
-import argparse
-import dataclasses
 import os
+from dataclasses import fields
 
 from hri30_ext import cli
+from hri30_ext.deploy.serve.settings import Settings
+
+parser = cli.Parser(__doc__, epilog='A token may also be in the environment, as '
+                    'HRI30_TOKEN. Clients send it as Authorization: Bearer TOKEN; the page '
+                    'asks for it.')
+parser.add_argument('--model', required=True, metavar='FOLDER',
+                    help='an exported model, of tools/deploy/export.py')
+parser.add_argument('--host', default='127.0.0.1', metavar='ADDRESS',
+                    help='address to listen on; default %(default)s: this machine only')
+parser.add_argument('--port', type=int, default=8000, help='default: %(default)s')
+parser.add_argument('--token-file', metavar='FILE',
+                    help='file with a token in its first line')
+parser.add_argument('--allowed-host', action='append', default=[], metavar='NAME',
+                    help='name of this machine that clients use, besides localhost and its '
+                         'IP addresses; may be repeated')
+parser.add_argument('--allowed-origin', action='append', default=[], metavar='ORIGIN',
+                    help='origin of another page that may call, such as '
+                         'https://robot.example; may be repeated')
+parser.add_argument('--threads', type=int, metavar='N',
+                    help='CPU threads of the model; default: one a core')
+limits = parser.add_argument_group('limits')
+for limit in fields(Settings):
+    limits.add_argument(f'--{limit.name.replace("_", "-")}', type=limit.type, metavar='N',
+                        default=limit.default,
+                        help=f'{limit.metadata["help"]}; default %(default)s')
 
 
-def parse_args() -> argparse.Namespace:
-    from hri30_ext.deploy.serve.settings import Settings
-    parser = cli.Parser(
-        description='Serve an exported model on this machine: a page at /, clips at '
-                    '/v1/predict, frames of a camera at the WebSocket /v1/stream; '
-                    'described by /openapi.json.',
-        epilog='A token may also be in the environment, as HRI30_TOKEN. Clients send it as '
-               'Authorization: Bearer TOKEN; the page asks for it.')
-    parser.add_argument('--model', required=True, metavar='FOLDER',
-                        help='an exported model, of tools/deploy/export.py')
-    parser.add_argument('--host', default='127.0.0.1', metavar='ADDRESS',
-                        help='address to listen on; default %(default)s: this machine '
-                             'only')
-    parser.add_argument('--port', type=int, default=8000, help='default: %(default)s')
-    parser.add_argument('--token-file', metavar='FILE',
-                        help='file with a token in its first line')
-    parser.add_argument('--allowed-host', action='append', default=[], metavar='NAME',
-                        help='name of this machine that clients use, besides localhost '
-                             'and its IP addresses; may be repeated')
-    parser.add_argument('--allowed-origin', action='append', default=[], metavar='ORIGIN',
-                        help='origin of another page that may call, such as '
-                             'https://robot.example; may be repeated')
-    parser.add_argument('--threads', type=int, metavar='N',
-                        help='CPU threads of the model; default: one a core')
-    limits = parser.add_argument_group('limits')
-    for field in dataclasses.fields(Settings):
-        limits.add_argument(f'--{field.name.replace("_", "-")}', type=field.type,
-                            default=field.default, metavar='N',
-                            help=f'{field.metadata["help"]}; default %(default)s')
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     from hri30_ext.deploy.serve.server import import_server, serve
-    from hri30_ext.deploy.serve.settings import Settings
     import_server()
     from hri30_ext.deploy.serve.guards import check_token, read_token
     token = None
@@ -50,11 +42,11 @@ def main() -> None:
         token = read_token(args.token_file)
     elif os.environ.get('HRI30_TOKEN'):
         token = check_token(os.environ['HRI30_TOKEN'], 'HRI30_TOKEN')
-    settings = Settings(**{field.name: getattr(args, field.name)
-                           for field in dataclasses.fields(Settings)})
+    settings = Settings(**{limit.name: getattr(args, limit.name)
+                           for limit in fields(Settings)})
     serve(args.model, args.host, args.port, settings, token, tuple(args.allowed_host),
           tuple(args.allowed_origin), args.threads)
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run(main, parser)

@@ -1,4 +1,6 @@
-"""Names what a camera or a video shows, while it runs."""
+"""Recognize actions in a live camera or in videos. Events go to standard output, one JSON
+object a line and a summary last; everything else goes to standard error. Needs no torch.
+"""
 
 import argparse
 import os
@@ -6,63 +8,54 @@ import sys
 
 from hri30_ext import cli
 
-
-def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(
-        description='Recognize actions in a live camera or in videos. Events go to '
-                    'standard output, one JSON object a line and a summary last; '
-                    'everything else goes to standard error.',
-        epilog='Exit status: 0 at the end of the stream and on Ctrl-C, 2 for a mistake, 3 '
-               'if a camera went away and did not come back. The fields of the events: '
-               'hri30_ext/deploy/runtime/streaming.py.')
-    parser.add_argument('--model', required=True, metavar='MODEL',
-                        help='an exported folder, or a checkpoint, which needs torch')
-    parser.add_argument('--source', required=True, metavar='0|FILE|URL|FOLDER',
-                        help='number of a camera, video, rtsp://..., or a folder of videos '
-                             'that are played one after the other')
-    parser.add_argument('--realtime', action='store_true',
-                        help='play files at their own pace, as a camera; otherwise as fast '
-                             'as they are recognized')
-    parser.add_argument('--loop', action='store_true', help='play files again and again')
-    parser.add_argument('--seconds', type=float, metavar='S',
-                        help='end after these seconds of the stream')
-    out = parser.add_argument_group('output')
-    out.add_argument('--predictions', action='store_true',
-                     help='a line for every prediction as well')
-    out.add_argument('--out', metavar='FILE.mp4', help='annotated video')
-    out.add_argument('--window', action=argparse.BooleanOptionalAction, default=False,
-                     help='show the stream in a browser on this machine (needs the '
-                          'packages of the service); Stop ends')
-    out.add_argument('--timeline', metavar='FILE.csv',
-                     help='the actions during each file, beside the class in its name')
-    how = parser.add_argument_group('recognition')
-    how.add_argument('--window-seconds', type=float, metavar='S',
-                     help='length of the window; default: the median training clip')
-    how.add_argument('--hop', type=float, metavar='S',
-                     help='seconds between predictions; default: about 1/6')
-    how.add_argument('--every', type=int, metavar='N',
-                     help='instead: a prediction every N frames')
-    how.add_argument('--threshold', type=float, default=0.6, metavar='P', dest='enter',
-                     help='smoothed score from which an action begins; default: '
-                          '%(default)s')
-    how.add_argument('--leave', type=float, metavar='P',
-                     help='below which it ends; default: 2/3 of the threshold')
-    how.add_argument('--min-seconds', type=float, default=0.3, metavar='S',
-                     help='how long a class must stay above the threshold before it '
-                          'starts; default: %(default)s')
-    how.add_argument('--smoothing', choices=('exponential', 'mean', 'none'),
-                     default='exponential', help='default: %(default)s')
-    how.add_argument('--smooth-seconds', type=float, default=0.4, metavar='S',
-                     help='time constant, or length of the mean; default: %(default)s')
-    how.add_argument('--queue', type=int, default=16, metavar='N',
-                     help='frames that may wait before the oldest is dropped; default: '
-                          '%(default)s')
-    how.add_argument('--retries', type=int, default=8, metavar='N',
-                     help='attempts to reopen a camera that went away; default: '
-                          '%(default)s')
-    how.add_argument('--threads', type=int, metavar='N',
-                     help='CPU threads; default: one a core')
-    return parser.parse_args()
+parser = cli.Parser(__doc__, epilog='Exit status: 0 at the end of the stream and on '
+                    'Ctrl-C, 2 for a mistake, 3 if a camera went away and did not come '
+                    'back. The events: hri30_ext/deploy/runtime/streaming.py.')
+parser.add_argument('--model', required=True, metavar='MODEL',
+                    help='an exported folder, or a checkpoint, which needs torch')
+parser.add_argument('--source', required=True, metavar='0|FILE|URL|FOLDER',
+                    help='number of a camera, video, rtsp://..., or a folder of videos '
+                         'that are played one after the other')
+parser.add_argument('--realtime', action='store_true',
+                    help='play files at their own pace, as a camera; otherwise as fast as '
+                         'they are recognized')
+parser.add_argument('--loop', action='store_true', help='play files again and again')
+parser.add_argument('--seconds', type=float, metavar='S',
+                    help='end after these seconds of the stream')
+out = parser.add_argument_group('output')
+out.add_argument('--predictions', action='store_true',
+                 help='a line for every prediction as well')
+out.add_argument('--out', metavar='FILE.mp4', help='annotated video')
+out.add_argument('--window', action=argparse.BooleanOptionalAction, default=False,
+                 help='show the stream in a browser on this machine (needs the packages of '
+                      'the service); Stop ends')
+out.add_argument('--timeline', metavar='FILE.csv',
+                 help='the actions during each file, beside the class in its name')
+how = parser.add_argument_group('recognition')
+how.add_argument('--window-seconds', type=float, metavar='S',
+                 help='length of the window; default: the median training clip')
+how.add_argument('--hop', type=float, metavar='S',
+                 help='seconds between predictions; default: about 1/6')
+how.add_argument('--every', type=int, metavar='N',
+                 help='instead: a prediction every N frames')
+how.add_argument('--threshold', type=float, default=0.6, metavar='P', dest='enter',
+                 help='smoothed score from which an action begins; default: %(default)s')
+how.add_argument('--leave', type=float, metavar='P',
+                 help='below which it ends; default: 2/3 of the threshold')
+how.add_argument('--min-seconds', type=float, default=0.3, metavar='S',
+                 help='how long a class must stay above the threshold before it starts; '
+                      'default: %(default)s')
+how.add_argument('--smoothing', choices=('exponential', 'mean', 'none'),
+                 default='exponential', help='default: %(default)s')
+how.add_argument('--smooth-seconds', type=float, default=0.4, metavar='S',
+                 help='time constant, or length of the mean; default: %(default)s')
+how.add_argument('--queue', type=int, default=16, metavar='N',
+                 help='frames that may wait before the oldest is dropped; default: '
+                      '%(default)s')
+how.add_argument('--retries', type=int, default=8, metavar='N',
+                 help='attempts to reopen a camera that went away; default: %(default)s')
+how.add_argument('--threads', type=int, metavar='N',
+                 help='CPU threads; default: one a core')
 
 
 def open_window(recognizer, name: str, report):
@@ -77,8 +70,7 @@ def open_window(recognizer, name: str, report):
     return window
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     for name, least in (('queue', 1), ('retries', 0), ('threads', 1)):
         value = getattr(args, name)
         if value is not None and value < least:
@@ -124,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run(main, parser)
