@@ -44,7 +44,7 @@ def main() -> None:
     from hri30_ext.deploy.serve.server import import_server, serve
     from hri30_ext.deploy.serve.settings import Settings
     import_server()
-    from hri30_ext.deploy.serve.guards import check_token, read_token
+    from hri30_ext.deploy.serve.guards import Access, check_token, read_token
     token = None
     if args.token_file:
         token = read_token(args.token_file)
@@ -52,8 +52,8 @@ def main() -> None:
         token = check_token(os.environ['HRI30_TOKEN'], 'HRI30_TOKEN')
     settings = Settings(**{field.name: getattr(args, field.name)
                            for field in dataclasses.fields(Settings)})
-    serve(args.model, args.host, args.port, settings, token, tuple(args.allowed_host),
-          tuple(args.allowed_origin), args.threads)
+    access = Access(token, tuple(args.allowed_host), tuple(args.allowed_origin))
+    serve(args.model, args.host, args.port, settings, access, args.threads)
 
 
 if __name__ == '__main__':

@@ -16,6 +16,7 @@ The summary is the last line:
 ``rss_mb``                 resident memory in MB (10^6 bytes) at ``start``, after the model
                            was loaded and run once, and at the ``end``
 ``peak_rss_mb``            its peak until then
+``reason``                 why there was no prediction, if there was none
 ========================== ==============================================================
 """
 
@@ -23,6 +24,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import sys
 import threading
@@ -91,13 +93,14 @@ class Timeline:
             row = self._rows[-1]
             row['told'][self._state] += frame.time - row['end']
             row['end'] = frame.time
-        if not self._rows or self._rows[-1]['clip'] != frame.clip:
+        if not self._rows or row['file'] != frame.file:
             found = re.match(r'CID(\d{1,4})_', frame.clip, re.IGNORECASE)
             label = int(found[1]) if found else 0
             truth = self._classes[label - 1] if 0 < label <= len(self._classes) else ''
-            self._rows.append(dict(clip=frame.clip, begin=frame.time, end=frame.time,
-                                   truth=truth, told=Counter(), after=None))
-        row, self._state = self._rows[-1], state
+            row = dict(file=frame.file, clip=frame.clip, begin=frame.time, end=frame.time,
+                       truth=truth, told=Counter(), after=None)
+            self._rows.append(row)
+        self._state = state
         if row['after'] is None and state == row['truth']:
             row['after'] = frame.time - row['begin']
 
@@ -122,19 +125,11 @@ class Timeline:
              for row in self._rows]))
 
 
-def resident_megabytes() -> tuple[float | None, float | None]:
-    """Returns the resident memory of this process and its peak, in MB (10^6 bytes).
-
-    None where the system does not say.
-    """
-    try:
-        status = Path('/proc/self/status').read_text(encoding='ascii')
-    except OSError:
-        return None, None
-    found = dict(re.findall(r'^(VmRSS|VmHWM):\s+(\d+) kB', status, re.MULTILINE))
-    now, peak = (round(int(found[name]) * 1024 / 1e6, 1) if name in found else None
-                 for name in ('VmRSS', 'VmHWM'))
-    return now, peak
+def resident_megabytes() -> tuple[float, float]:
+    """Returns the resident memory of this process and its peak, in MB (10^6 bytes)."""
+    pages = int(Path('/proc/self/statm').read_text(encoding='ascii').split()[1])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB
+    return round(pages * resource.getpagesize() / 1e6, 1), round(peak * 1024 / 1e6, 1)
 
 
 @dataclass
@@ -189,9 +184,8 @@ class Live:
                 self.writer.close()
             summary = self._summary()
             self.lines.write(summary)
-        if not self.stream.predictions:
-            self.report(f'no prediction: {self.stream.frames} frames do not fill a window '
-                        f'of {self.stream.window_seconds:.2f} s; see --window-seconds')
+        if 'reason' in summary:
+            self.report(summary['reason'])
         return summary
 
     def _stop(self, runner: StreamRunner, why: str) -> None:
@@ -236,25 +230,26 @@ class Live:
         return self.stream.predictions / max(clock.monotonic() - self._began, 1e-9)
 
     def _summary(self) -> dict:
-        latencies = self.stream.latencies_ms
-        median, p95 = (round(float(value), 1) for value in
-                       np.percentile(latencies, [50, 95])) if latencies else (None, None)
-        now, peak = resident_megabytes()
+        stream, (now, peak) = self.stream, resident_megabytes()
+        median, p95 = (round(float(value), 1) for value in np.percentile(
+            stream.latencies_ms, [50, 95])) if stream.latencies_ms else (None, None)
+        reason = stream.why_no_prediction()
         return dict(
-            event='summary', ended=self._ended, frames=self.stream.frames,
-            dropped=self.stream.dropped, predictions=self.stream.predictions,
+            event='summary', ended=self._ended, frames=stream.frames,
+            dropped=stream.dropped, predictions=stream.predictions,
             seconds=round(clock.monotonic() - self._began, 3),
             predictions_per_second=round(self._rate(), 2),
             latency_ms=dict(median=median, p95=p95),
             rss_mb=dict(start=self._memory[0], end=now),
-            peak_rss_mb=dict(start=self._memory[1], end=peak))
+            peak_rss_mb=dict(start=self._memory[1], end=peak),
+            **({'reason': reason} if reason else {}))
 
 
 @contextlib.contextmanager
 def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
     """Calls ``stop`` at the first SIGINT or SIGTERM; a second one ends the process."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
+    before = {number: signal.getsignal(number)
+              for number in (signal.SIGINT, signal.SIGTERM)}
 
     def restore() -> None:
         for number, handler in before.items():
@@ -264,7 +259,7 @@ def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
         restore()
         stop()
 
-    for number in signals:
+    for number in before:
         signal.signal(number, handle)
     try:
         yield

@@ -36,12 +36,9 @@ A prediction describes a window, so events lag by about half a window, the smoot
 the minimum duration. A file shorter than a window is predicted at its end, as a clip.
 """
 
-import contextlib
 import math
-import queue
 import threading
 import time as clock
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Literal, NamedTuple
@@ -175,14 +172,10 @@ def nearest_frames(frames: Sequence[TimedFrame], times: Sequence[float]
     >>> [frame.number for frame in nearest_frames(frames, [0.1, 0.25, 0.3])]
     [0, 0, 1]
     """
-    moments = [frame.time for frame in frames]
-    chosen = []
-    for time in times:
-        i = max(bisect_right(moments, time) - 1, 0)
-        later = i + 1 < len(frames) and (
-            abs(moments[i + 1] - time) < abs(time - moments[i]) - _SAME)
-        chosen.append(frames[i + later])
-    return chosen
+    moments_N = np.array([frame.time for frame in frames])
+    distances_TN = np.abs(moments_N - np.array(times)[:, None])
+    near_TN = distances_TN <= distances_TN.min(axis=1, keepdims=True) + _SAME
+    return [frames[i] for i in near_TN.argmax(axis=1)]
 
 
 # ---- From predictions to actions ---------------------------------------------------------
@@ -522,6 +515,15 @@ class Stream:
         self._restart()
         return [*events, Event('reset', time, reason=reason, dropped=self.dropped)]
 
+    def why_no_prediction(self) -> str | None:
+        """Returns why there was no prediction so far; None if there was one."""
+        if self.predictions:
+            return None
+        if not self.frames:
+            return 'no prediction: there was no frame'
+        return (f'no prediction: {self.frames} frames do not fill a window of '
+                f'{self.window_seconds:.2f} s; set a shorter one (window_seconds)')
+
     def _predict_short_clip(self) -> list[Event]:
         """Predicts all frames as a clip, if there was no full window to predict."""
         if self.latest is not None or not self._frames:
@@ -566,6 +568,66 @@ class Stream:
 # ---- Frames that come faster than they are used ------------------------------------------
 
 
+class FrameQueue:
+    """Frames between the thread that captures them and the one that recognizes them.
+
+    Args:
+        size (int): Frames that may wait.
+        live (bool): Whether a full queue drops its oldest frame, as for a camera; otherwise
+            :meth:`put` waits, as for a file that is read as fast as possible.
+
+    Attributes:
+        dropped (int): Frames that were dropped.
+        stopped (bool): See :meth:`stop`.
+    """
+
+    def __init__(self, size: int, live: bool) -> None:
+        self.size, self.live, self.dropped, self.stopped = size, live, 0, False
+        self._ended = False
+        self._frames: deque = deque()
+        self._changed = threading.Condition()
+
+    def _wait(self, ready: Callable[[], bool]) -> None:
+        # The time-out notices stop(), which cannot take the lock in a signal handler.
+        while not self._changed.wait_for(lambda: self.stopped or ready(), timeout=0.1):
+            pass
+
+    def put(self, frame) -> None:
+        """Adds a frame."""
+        with self._changed:
+            self._wait(lambda: self.live or len(self._frames) < self.size)
+            if len(self._frames) >= self.size:
+                self._frames.popleft()
+                self.dropped += 1
+            self._frames.append(frame)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Ends the iteration after the frames that wait."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Ends the iteration soon; from any thread, and from a signal handler."""
+        self.stopped = True
+
+    def __iter__(self) -> Iterator[tuple]:
+        """Yields frames, and whether a due prediction should wait for the next one."""
+        held = 0
+        while True:
+            with self._changed:
+                self._wait(lambda: self._frames or self._ended)
+                if self.stopped or not self._frames:
+                    return
+                frame = self._frames.popleft()
+                # A prediction waits for newer frames, but not forever.
+                more = self.live and bool(self._frames) and held < self.size
+                self._changed.notify_all()
+            held = held + 1 if more else 0
+            yield frame, more
+
+
 class StreamRunner:
     """Captures frames in a thread of its own, and recognizes them in the caller's.
 
@@ -573,9 +635,8 @@ class StreamRunner:
     ...     for frame, events in runner:
     ...         ...
 
-    A full queue drops its oldest frame if the source is live, as a camera, and holds the
-    source up if it is a file that is read as fast as possible. The stream is closed at the
-    end; its last events come with a frame of None, as do those of the end of a file.
+    The stream is closed at the end; its last events come with a frame of None, as do those
+    of the end of a file.
 
     Args:
         source: Frames, see :class:`~hri30_ext.deploy.runtime.video_io.Source`.
@@ -585,9 +646,7 @@ class StreamRunner:
 
     def __init__(self, source, stream: Stream, queue_size: int = 16) -> None:
         self.source, self.stream = source, stream
-        self._queue: queue.Queue = queue.Queue(queue_size)
-        self._dropped = 0
-        self._stopped, self._ended = threading.Event(), threading.Event()
+        self.queue = FrameQueue(queue_size, source.live)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._capture, name='capture', daemon=True)
 
@@ -602,41 +661,18 @@ class StreamRunner:
 
     def stop(self) -> None:
         """Ends the iteration; from any thread, and from a signal handler."""
-        self._stopped.set()
+        self.queue.stop()
         self.source.stop()
 
     def _capture(self) -> None:
         try:
-            while (frame := self.source.read()) is not None and not self._stopped.is_set():
-                self._put(frame)
+            while (frame := self.source.read()) is not None and not self.queue.stopped:
+                self.queue.put(frame)
         except BaseException as error:  # raised again where frames are used
             self._error = error
         finally:
-            self._ended.set()
+            self.queue.end()
             self.source.close()
-
-    def _put(self, frame) -> None:
-        while not self._stopped.is_set():
-            try:
-                # The time-out notices a stop.
-                self._queue.put(frame, timeout=0 if self.source.live else 0.1)
-                return
-            except queue.Full:
-                if self.source.live:
-                    with contextlib.suppress(queue.Empty):  # it was used meanwhile
-                        self._queue.get_nowait()
-                        self._dropped += 1
-
-    def _get(self):
-        """Waits for the next frame; returns None at the end."""
-        while not self._stopped.is_set():
-            ended = self._ended.is_set()
-            try:
-                return self._queue.get(timeout=0 if ended else 0.1)
-            except queue.Empty:
-                if ended:
-                    break
-        return None
 
     def __iter__(self) -> Iterator[tuple]:
         """Yields each frame that was not dropped, with its events.
@@ -644,22 +680,18 @@ class StreamRunner:
         Raises:
             HRI30Error: the error that ended the source, after the last events.
         """
-        held, clip = 0, ''
-        while (frame := self._get()) is not None:
-            self.stream.dropped = self._dropped
-            if clip and frame.clip != clip:
+        file = 0
+        for frame, more in self.queue:
+            self.stream.dropped = self.queue.dropped
+            if file and frame.file != file:
                 yield None, self.stream.end_clip()
-            clip = frame.clip
-            # A prediction waits for newer frames, but not forever.
-            more = (self.source.live and not self._queue.empty()
-                    and held < self._queue.maxsize)
-            held = held + 1 if more else 0
+            file = frame.file
             # Reading a file ahead of its use is no latency.
             captured = frame.captured if self.source.live else None
             yield frame, self.stream.push(frame.image, frame.time, captured, more)
-        self.stream.dropped = self._dropped
-        last = self.stream.close(clip_ended=bool(clip) and not self._stopped.is_set())
+        self.stream.dropped = self.queue.dropped
+        last = self.stream.close(clip_ended=file > 0 and not self.queue.stopped)
         if last:
             yield None, last
-        if self._error is not None and not self._stopped.is_set():
+        if self._error is not None and not self.queue.stopped:
             raise self._error

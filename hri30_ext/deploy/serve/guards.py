@@ -3,7 +3,7 @@
 import hmac
 import ipaddress
 import secrets
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -37,7 +37,28 @@ def error_response(status: int, code: str, message: str,
     return JSONResponse({'error': {'code': code, 'message': message}}, status, headers)
 
 
-# ---- The token --------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Access:
+    """Who may use a service.
+
+    Args:
+        token (str, optional): Token that clients must show. None: everyone who reaches the
+            service may use it.
+        hosts (tuple[str, ...]): Names of this machine that clients use, besides
+            ``localhost`` and IP addresses.
+        origins (tuple[str, ...]): Origins of other pages that may call, such as
+            ``https://robot.example``.
+    """
+
+    token: str | None = None
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+
+    def admits(self, token: str | None) -> bool:
+        """Whether a token is the right one; true where the service has none."""
+        # The time it takes does not tell how much of it is right.
+        return self.token is None or hmac.compare_digest(
+            (token or '').encode('utf-8', 'surrogatepass'), self.token.encode())
 
 
 def read_token(path: str | Path) -> str:
@@ -68,48 +89,18 @@ def check_token(token: str, source: str) -> str:
     return token
 
 
-def token_matches(given: str | None, token: str | None) -> bool:
-    """Whether a token is the right one; true where the service has none."""
-    if token is None:
-        return True
-    # The time it takes does not tell how much of it is right.
-    return hmac.compare_digest((given or '').encode('utf-8', 'surrogatepass'),
-                               token.encode())
-
-
-def bearer(headers: Headers) -> str | None:
-    """Returns the token of an ``Authorization: Bearer`` header."""
-    scheme, _, value = headers.get('authorization', '').partition(' ')
-    return value.strip() if scheme.lower() == 'bearer' else None
-
-
-# ---- Hosts and origins ------------------------------------------------------------------
-
-
-def host_name(host: str) -> str:
-    """Returns the name in a Host header, without port and brackets, in lower case.
-
-    >>> host_name('Robot.local:8000'), host_name('[::1]:8000')
-    ('robot.local', '::1')
-    """
+def _address(name: str):
+    """Returns the IP address that a host is given by; None for a name."""
     try:
-        return urlsplit(f'//{host}').hostname or ''
+        return ipaddress.ip_address(name)
     except ValueError:
-        return ''
-
-
-def is_address(name: str) -> bool:
-    """Whether a host is given by its IP address."""
-    try:
-        return bool(ipaddress.ip_address(name))
-    except ValueError:
-        return False
+        return None
 
 
 def is_loopback(name: str) -> bool:
     """Whether a host can be reached from this machine only."""
-    return name == 'localhost' or (
-        is_address(name) and ipaddress.ip_address(name).is_loopback)
+    address = _address(name)
+    return name == 'localhost' if address is None else address.is_loopback
 
 
 class Guard:
@@ -122,16 +113,13 @@ class Guard:
 
     Args:
         app (ASGIApp): The application.
-        hosts (Iterable[str]): Names of the service, besides ``localhost`` and IP addresses.
-        origins (Iterable[str]): Other origins whose pages may call, such as
-            ``https://robot.example``.
+        access (Access): Its names, and the pages that may call.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] = (),
-                 origins: Iterable[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app = app
-        self.hosts = {'localhost', *(host.lower() for host in hosts)}
-        self.origins = {origin.rstrip('/').lower() for origin in origins}
+        self.hosts = {'localhost', *map(str.lower, access.hosts)}
+        self.origins = {origin.rstrip('/').lower() for origin in access.origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, or passes it on."""
@@ -148,8 +136,11 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        name = host_name(headers.get('host', ''))
-        if name not in self.hosts and not is_address(name):
+        try:
+            name = urlsplit(f'//{headers.get("host", "")}').hostname or ''
+        except ValueError:
+            name = ''
+        if name not in self.hosts and _address(name) is None:
             return error_response(403, 'unknown_host', 'The service is not known by this '
                                   'name; start it with --allowed-host NAME.')
         changes = scope['type'] == 'websocket' or scope['method'] not in ('GET', 'HEAD')

@@ -474,7 +474,7 @@ def test_frames_that_always_wait_do_not_hold_predictions_back_for_ever():
     with StreamRunner(source, stream, queue_size=100) as runner:
         source.begun.set()
         source.sent.wait()
-        runner._queue.maxsize = 5  # of the 60 that wait, 5 in a row
+        runner.queue.size = 5  # of the 60 that wait, 5 in a row
         for _ in runner:
             pass
     # Frames are of 0.03 to 2 s: windows end at 1.23 and 1.63 s.
@@ -501,8 +501,8 @@ class Files:
 
     def __init__(self, *lengths):
         self.frames = iter([
-            Frame(image(200), time / 30, 0., clip) for time, clip in enumerate(
-                f'{k}.avi' for k, length in enumerate(lengths) for _ in range(length))])
+            Frame(image(200), time / 30, 0., 'same.avi', file) for time, file in enumerate(
+                k + 1 for k, length in enumerate(lengths) for _ in range(length))])
 
     def read(self):
         return next(self.frames, None)
@@ -538,6 +538,15 @@ def test_a_short_file_is_scored_as_a_clip():
     assert clips.clips == stream._backend.clips and reset.reason == 'file'
     assert event.score == pytest.approx(expected_K.max(), abs=1e-6)
     assert stream.end_clip() == [] == stream.close(clip_ended=True)
+
+
+def test_a_stream_without_a_prediction_says_why():
+    stream = stream_of()
+    assert stream.why_no_prediction() == 'no prediction: there was no frame'
+    play(stream, np.arange(10) / 30)
+    assert '10 frames do not fill a window of 1.60 s' in stream.why_no_prediction()
+    stream.end_clip()
+    assert stream.why_no_prediction() is None
 
 
 def test_a_runner_can_be_stopped():
