@@ -25,12 +25,11 @@ from test_deploy.serving import CLASSES, FakeRecognizer, running, write_exported
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from hri30_ext.deploy.serve import decoding
 from hri30_ext.deploy.serve.app import create_app
-from hri30_ext.deploy.serve.decoding import DecodeError
 from hri30_ext.deploy.serve.guards import CONTENT_SECURITY_POLICY, Access
 from hri30_ext.deploy.serve.session import Session
 from hri30_ext.deploy.serve.settings import Settings
+from hri30_ext.video import decode
 from hri30_ext.video.sandbox import IsolatedProcess
 
 with warnings.catch_warnings():
@@ -162,11 +161,11 @@ def test_what_is_no_clip(open_service, clip, tmp_path):
 def test_an_upload_has_no_name(open_service, clip, monkeypatch, size):
     seen = []
 
-    async def decode(path, preprocessing, settings):
+    async def decode_clip(path, preprocessing, settings):
         seen.append((path.read_bytes(), os.stat(path).st_nlink, path))
-        raise DecodeError('damaged', 'x')
+        raise decode.ClipError('clip', 'x')
 
-    monkeypatch.setattr('hri30_ext.deploy.serve.app.decode_clip', decode)
+    monkeypatch.setattr('hri30_ext.deploy.serve.app.decode_clip', decode_clip)
     content = clip.read_bytes() + bytes(size)
     assert send(open_service(), content).status_code == 422
     (read, links, path), = seen
@@ -332,7 +331,7 @@ def pids(monkeypatch):
 def test_a_decoder_that_crashes_or_hangs(open_service, clip, monkeypatch, pids, way, code):
     client = open_service(decode_seconds=3)
     with monkeypatch.context() as patch:
-        patch.setattr(decoding, '_MODULE', 'bad_service_decoder')
+        patch.setattr(decode, '_MODULE', 'bad_service_decoder')
         response = send(client, clip.read_bytes() + f'<{way}'.encode())
         assert response.status_code == 422 and code_of(response) == code
     with pytest.raises(ProcessLookupError):  # nothing of its group is left

@@ -18,7 +18,7 @@ from starlette.responses import StreamingResponse
 
 from ...errors import HRI30Error
 from . import schemas
-from .decoding import decode_clip, preview_clip
+from .decoding import decode_clip, explain, preview_clip
 from .guards import Access, Guard, error_response
 from .service import Service, ServiceError
 from .session import CLIENT_SETTINGS, Session
@@ -147,7 +147,7 @@ def _add_errors(app: FastAPI, service: Service) -> None:
             status, message, headers = error.status_code, str(error.detail), error.headers
             code = getattr(error, 'code', codes.get(status, 'error'))
         elif isinstance(error, HRI30Error):
-            status, code, message = 422, getattr(error, 'code', 'unusable'), str(error)
+            status, (code, message) = 422, explain(error)
         elif isinstance(error, RequestValidationError):
             first = error.errors()[0]
             status, code = 422, 'invalid'

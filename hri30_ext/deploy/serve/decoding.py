@@ -12,39 +12,19 @@ import anyio
 import numpy as np
 
 from ...errors import HRI30Error
-from ...video.decode import explain_failure
-from ...video.sandbox import CallFailed, IsolatedProcess, ProcessDied
+from ...video.decode import ClipError, call
+from ...video.sandbox import IsolatedProcess
 from .settings import Settings
 
-_MODULE = 'hri30_ext.video.decoding'
+_failed = partial(ClipError, 'clip', 'the decoder failed', 'decoder_failed')
 
 
-class DecodeError(HRI30Error):
-    """An upload that cannot be used: a code for programs and a text for people.
-
-    The codes are those of :class:`hri30_ext.video.decode.ClipError`, and ``too_much_data``.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-def call(process: IsolatedProcess, settings: Settings, function: str, *arguments,
-         data: bytes = b'') -> tuple[dict, list[np.ndarray]]:
-    """Calls a function of :mod:`hri30_ext.video.decoding` in a process.
-
-    Raises:
-        DecodeError: it failed.
-    """
-    try:
-        return process.call(f'{_MODULE}:{function}', *arguments, data=data,
-                            seconds=settings.decode_seconds)
-    except (ProcessDied, CallFailed) as error:
-        reason, code = explain_failure(error)
-        if code == 'decoder_failed':
-            reason = 'it may be damaged, or need more memory or time than the service gives'
-        raise DecodeError(code, f'This cannot be decoded: {reason}.') from error
+def explain(error: HRI30Error) -> tuple[str, str]:
+    """Returns what a client is told: a code for programs and a text for people."""
+    code, reason = getattr(error, 'code', 'unusable'), getattr(error, 'reason', '')
+    if code == 'decoder_failed':
+        reason = 'it may be damaged, or need more memory or time than the service gives'
+    return code, f'This cannot be decoded: {reason}.' if reason else str(error)
 
 
 async def _decode(path: Path, settings: Settings, function: str, *arguments
@@ -56,8 +36,8 @@ async def _decode(path: Path, settings: Settings, function: str, *arguments
     with IsolatedProcess(settings.decoder_memory_bytes,
                          math.ceil(settings.decode_seconds) + 1) as process:
         return await anyio.to_thread.run_sync(
-            partial(call, process, settings, function, str(path), limits, *arguments),
-            abandon_on_cancel=True)
+            partial(call, process, 'clip', function, str(path), limits, *arguments,
+                    seconds=settings.decode_seconds), abandon_on_cancel=True)
 
 
 async def decode_clip(path: Path, preprocessing, settings: Settings
@@ -74,14 +54,14 @@ async def decode_clip(path: Path, preprocessing, settings: Settings
         ``height``, ``fps`` and ``seconds`` of the clip.
 
     Raises:
-        DecodeError: the clip cannot be used.
+        ClipError: the clip cannot be used.
     """
     facts, arrays = await _decode(path, settings, 'read_views', preprocessing.to_json())
     width, height = preprocessing.size
     shape = (preprocessing.num_views, preprocessing.num_frames, height, width, 3)
     # A file may have taken the process over.
     if [(array.shape, array.dtype) for array in arrays] != [(shape, np.uint8)]:
-        raise DecodeError('decoder_failed', 'The decoder failed.')
+        raise _failed()
     return arrays[0], facts
 
 
@@ -93,7 +73,7 @@ async def preview_clip(path: Path, settings: Settings) -> list[bytes]:
         both little-endian, and the JPEG.
 
     Raises:
-        DecodeError: the clip cannot be used.
+        ClipError: the clip cannot be used.
     """
     most = settings.max_preview_bytes
     _, arrays = await _decode(path, settings, 'read_preview', most)
@@ -103,4 +83,4 @@ async def preview_clip(path: Path, settings: Settings) -> list[bytes]:
         return [struct.pack('<dI', time, len(part)) + part.tobytes()
                 for time, part in zip(times, parts, strict=True)]
     except (ValueError, TypeError, struct.error) as error:
-        raise DecodeError('decoder_failed', 'The decoder failed.') from error
+        raise _failed() from error

@@ -16,10 +16,11 @@ from fastapi.security.utils import get_authorization_scheme_param
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ...errors import HRI30Error
+from ...video.decode import call
 from ...video.sandbox import IsolatedProcess
 from ..runtime.streaming import FrameQueue
 from ..runtime.video_io import Frame
-from .decoding import DecodeError, call
+from .decoding import explain
 from .guards import error_response
 from .service import Service, ServiceError
 
@@ -107,8 +108,10 @@ class Socket:
                 return
             except Close as error:
                 end = error
-            except (DecodeError, ServiceError) as error:
-                end = Close(1011, error.code, getattr(error, 'detail', str(error)))
+            except ServiceError as error:
+                end = Close(1011, error.code, error.detail)
+            except HRI30Error as error:
+                end = Close(1011, *explain(error))
             except Exception:
                 _log.exception('A stream ended by a bug')
                 end = Close(1011, 'internal', 'The service has a bug; its log says more.')
@@ -233,14 +236,16 @@ class Session(Socket):
         for frame, more in self._queue:
             stream.dropped = self._queue.dropped
             try:
-                _, (image_HWC,) = call(self._decoder, settings, 'read_jpeg',
-                                       settings.max_stream_pixels, data=frame.image)
+                _, (image_HWC,) = call(
+                    self._decoder, 'frame', 'read_jpeg', settings.max_stream_pixels,
+                    seconds=settings.decode_seconds, data=frame.image)
                 self._compute(stream.push, image_HWC, frame.time, frame.captured, more)
             except HRI30Error as error:
                 self._bad += 1
+                code, message = explain(error)
                 anyio.from_thread.run(partial(
-                    self.send, event='error', code=getattr(error, 'code', 'unusable'),
-                    message=str(error), timestamp=frame.time, bad=self._bad))
+                    self.send, event='error', code=code, message=message,
+                    timestamp=frame.time, bad=self._bad))
         self._compute(stream.close, self._stop.clip)
 
     def _compute(self, function: Callable, *args) -> None:
