@@ -216,14 +216,15 @@ def _graphs(model: TorchBackend, info: ModelInfo,
     frames = info.preprocessing.num_frames
     clips = np.random.default_rng(0).integers(
         0, 256, (2, frames, height, width, 3), dtype=np.uint8)
-    graphs = {WHOLE: _Graph(model.whole, clips, calibration)}
+    graphs = {WHOLE: _Graph(model.parts[WHOLE], clips, calibration)}
     if model.splittable:
         features = np.stack([model.frame_features(clip) for clip in clips])
         graphs[FRAME_STAGE] = _Graph(
-            model.frame_stage, clips[0, :2] if frames > 1 else clips[:, 0],
+            model.parts[FRAME_STAGE], clips[0, :2] if frames > 1 else clips[:, 0],
             calibration and [clip_1THWC[0] for clip_1THWC in calibration])
         graphs[CLIP_STAGE] = _Graph(
-            model.clip_stage, features, calibration and _Features(model, calibration))
+            model.parts[CLIP_STAGE], features,
+            calibration and _Features(model, calibration))
     return graphs
 
 

@@ -97,7 +97,7 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     @property
     def frame_stage(self) -> bool:
         """Whether the stages that see single frames are separate files."""
-        return FRAME_STAGE in self.files and CLIP_STAGE in self.files
+        return FRAME_STAGE in self.files
 
     def to_json(self) -> dict:
         """Returns the content of ``model.json``."""

@@ -6,9 +6,8 @@ latencies are on the clock of this machine.
 
 **Frames.** A model was trained on frames a certain time apart. From a camera of any rate,
 the stream takes the frames nearest to those times, counted back from the newest sample of
-the window. Predictions come every ``hop`` seconds or every n
-frames. A frame in several windows, as always if the hop is a multiple of the interval
-between samples, passes the stages of the model without temporal kernels once.
+the window. Predictions come every ``hop`` seconds or every n frames. A frame in several
+windows passes the stages of the model without temporal kernels once.
 
 **Events** are one JSON object a line, :meth:`Event.to_json`:
 
@@ -41,6 +40,7 @@ import threading
 import time as clock
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -156,21 +156,21 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True,
 # ---- Frames ------------------------------------------------------------------------------
 
 
-class TimedFrame(NamedTuple):
-    """A frame with its number in the stream, its time, and its image for the model."""
-
-    number: int
+@dataclass(eq=False, slots=True)
+class TimedFrame:
+    """A frame of a window: its time, its image for the model, and what came of it."""
     time: float
     image: np.ndarray  # uint8 RGB, (H, W, 3)
+    features: np.ndarray | None = None  # (C, H, W), once they were computed
 
 
 def nearest_frames(frames: Sequence[TimedFrame], times: Sequence[float]
                    ) -> list[TimedFrame]:
     """Returns the frame nearest to each time; of two equally near, the earlier one.
 
-    >>> frames = [TimedFrame(0, 0.0, None), TimedFrame(1, 0.5, None)]
-    >>> [frame.number for frame in nearest_frames(frames, [0.1, 0.25, 0.3])]
-    [0, 0, 1]
+    >>> frames = [TimedFrame(0.0, None), TimedFrame(0.5, None)]
+    >>> [frame.time for frame in nearest_frames(frames, [0.1, 0.25, 0.3])]
+    [0.0, 0.0, 0.5]
     """
     moments_N = np.array([frame.time for frame in frames])
     distances_TN = np.abs(moments_N - np.array(times)[:, None])
@@ -361,7 +361,6 @@ class Stream:
     def _restart(self) -> None:
         self._smoother.clear()
         self._frames: deque[TimedFrame] = deque()
-        self._features: dict[int, np.ndarray] = {}  # of frames, by their number
         self._time: float | None = None  # of the last frame
         self._first: float | None = None  # the newest sample of the first window
         self._next = 0  # number of the next window, in hops
@@ -436,7 +435,7 @@ class Stream:
         if self._frames and self._time - self._frames[-1].time < self._least_gap - _SAME:
             return  # the camera is faster than any model needs
         image_HWC = self.info.preprocessing.frames([frame_HWC])[0]
-        self._frames.append(TimedFrame(self.frames, self._time, image_HWC))
+        self._frames.append(TimedFrame(self._time, image_HWC))
 
     def _newest_sample(self) -> float:
         """Returns the time of the newest sample of the next window, if it is known."""
@@ -463,16 +462,15 @@ class Stream:
         """Predicts the window whose newest sample is at ``anchor``."""
         chosen = nearest_frames(self._frames, [anchor - offset for offset in self._offsets])
         scores_K = calibrate(self._scores(chosen), self.info.temperature)
-        latency_ms = 1000 * (clock.monotonic() - self._captured)
-        self._captured, self._since = None, 0
+        began, self._captured, self._since = self._captured, None, 0
         self._next += 1
-        self.latencies_ms.append(latency_ms)
         self.scores_K = self._smoother.update(time, scores_K)
-        changes = self._hysteresis.update(time, self.scores_K)
-        return self._report(changes, time, latency_ms)
+        return self._report(self._hysteresis.update(time, self.scores_K), time, began)
 
-    def _report(self, changes: list[Change], time: float, latency_ms: float) -> list[Event]:
+    def _report(self, changes: list[Change], time: float, began: float) -> list[Event]:
         """Makes events of a prediction and the changes that it causes."""
+        latency_ms = 1000 * (clock.monotonic() - began)
+        self.latencies_ms.append(latency_ms)
         self.predictions += 1
         common = dict(latency_ms=latency_ms, dropped=self.dropped)
         best = np.argsort(-self.scores_K, kind='stable')[:5]
@@ -488,23 +486,20 @@ class Stream:
         """Returns class probabilities of a window, (K, )."""
         if not self._reuse:
             return self._backend(np.stack([frame.image for frame in chosen])[None])[0]
-        new = {frame.number: frame.image for frame in chosen
-               if frame.number not in self._features}
+        new = [frame for frame in dict.fromkeys(chosen) if frame.features is None]
         if new:
-            features = self._backend.frame_features(np.stack(list(new.values())))
-            # Copies: a slice would keep the features of its neighbours in memory.
-            self._features.update(zip(new, map(np.array, features)))
-        oldest = self._frames[0].number
-        self._features = {number: features for number, features in self._features.items()
-                          if number >= oldest}
+            features = self._backend.frame_features(np.stack([one.image for one in new]))
+            for frame, features_CHW in zip(new, features):
+                # A copy: a slice would keep the features of its neighbours in memory.
+                frame.features = np.array(features_CHW)
         return self._backend.clip_scores(
-            np.stack([self._features[frame.number] for frame in chosen])[None])[0]
+            np.stack([frame.features for frame in chosen])[None])[0]
 
     def _event(self, change: Change, time: float, **common) -> Event:
-        ended = dict(end=time, reason=change.reason) if change.kind == 'end' else {}
         return Event(change.kind, time, class_name=self.info.classes[change.label],
                      score=float(self.scores_K[change.label]), start=change.start,
-                     **ended, **common)
+                     end=time if change.kind == 'end' else None, reason=change.reason,
+                     **common)
 
     def _finish(self, reason: str) -> list[Event]:
         return [self._event(change, self._time, dropped=self.dropped)
@@ -535,9 +530,7 @@ class Stream:
         self.scores_K = calibrate(self._backend(views_VTHWC).mean(axis=0),
                                   self.info.temperature)
         changes = self._hysteresis.conclude(self._frames[0].time, self.scores_K)
-        latency_ms = 1000 * (clock.monotonic() - began)
-        self.latencies_ms.append(latency_ms)
-        return self._report(changes, self._time, latency_ms)
+        return self._report(changes, self._time, began)
 
     def end_clip(self) -> list[Event]:
         """Ends a file, and starts again.

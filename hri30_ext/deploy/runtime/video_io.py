@@ -34,21 +34,12 @@ VIDEO_SUFFIXES = (*naming.VIDEO_SUFFIXES, '.webm')
 
 
 class Frame(NamedTuple):
-    """A frame of a stream.
-
-    Args:
-        image (np.ndarray): uint8 RGB, (H, W, 3).
-        time (float): When it was taken, in seconds from the start of the stream.
-        captured (float): When it arrived, ``time.monotonic()``.
-        clip (str): Name of its file; empty for a camera.
-        file (int): Counts the files that are played, from 1; 0 for a camera.
-    """
-
-    image: np.ndarray
-    time: float
-    captured: float
-    clip: str = ''
-    file: int = 0
+    """A frame of a stream."""
+    image: np.ndarray  # uint8 RGB, (H, W, 3)
+    time: float  # when it was taken, in seconds from the start of the stream
+    captured: float  # when it arrived, time.monotonic()
+    clip: str = ''  # name of its file; empty for a camera
+    file: int = 0  # counts the files that are played, from 1; 0 for a camera
 
 
 class Source:
@@ -156,6 +147,7 @@ class CameraSource(Source):
 
     Raises:
         HRI30Error: it cannot be opened.
+        CameraLost: when it is read: it went away, and no try brought it back.
     """
 
     def __init__(self, target: int | str, retries: int = 8, delay: float = 0.5,
@@ -176,14 +168,6 @@ class CameraSource(Source):
                 'answers.') from error
         self._set_rate(decoder.fps)
         self._images = decoder.frames()
-
-    def read(self) -> Frame | None:
-        """See :meth:`Source.read`.
-
-        Raises:
-            CameraLost: it went away, and no try brought it back.
-        """
-        return super().read()
 
     def _play(self) -> Iterator[Frame]:
         started = None
@@ -211,6 +195,21 @@ class CameraSource(Source):
                          f'{self._retries} tries.\nConnect it and start again.')
 
 
+def find_videos(folder: str | Path) -> list[Path]:
+    """Lists the videos that lie in a folder, by name.
+
+    Raises:
+        HRI30Error: there are none.
+    """
+    found = sorted(path for path in Path(folder).expanduser().iterdir()
+                   if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+                   and not path.name.startswith('.'))
+    if not found:
+        raise HRI30Error(f'{folder}: no videos.\nExpected files that end with '
+                         f'{", ".join(VIDEO_SUFFIXES)}.')
+    return found
+
+
 def open_source(target: str, realtime: bool = False, loop: bool = False,
                 **camera) -> Source:
     """Opens what a user names.
@@ -230,15 +229,7 @@ def open_source(target: str, realtime: bool = False, loop: bool = False,
         return CameraSource(target, **camera)
     if target.isdecimal() and not path.exists():
         return CameraSource(int(target), **camera)
-    if not path.is_dir():
-        return FileSource([path], realtime, loop)
-    videos = sorted(file for file in path.iterdir() if file.is_file()
-                    and file.suffix.lower() in VIDEO_SUFFIXES
-                    and not file.name.startswith('.'))
-    if not videos:
-        raise HRI30Error(f'{target}: no videos.\nExpected files that end with '
-                         f'{", ".join(VIDEO_SUFFIXES)}.')
-    return FileSource(videos, realtime, loop)
+    return FileSource(find_videos(path) if path.is_dir() else [path], realtime, loop)
 
 
 # ---- Annotated video ---------------------------------------------------------------------
