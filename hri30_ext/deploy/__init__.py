@@ -1,1 +1,1 @@
-"""Trained models on a machine without torch and MMAction2. Importing this imports nothing."""
+"""Trained models on a machine without torch and MMAction2; importing it imports nothing."""

@@ -13,7 +13,6 @@ The folder may come from anywhere: ``model.json`` is validated by the schema of
 :class:`ModelInfo` before anything of it is used.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from ...errors import HRI30Error
+from ...utils.reading import read_json
 from ...video.preprocessing import Preprocessing
 from .backends import (
     CLIP_STAGE,
@@ -145,22 +145,13 @@ def read_info(folder: str | Path) -> ModelInfo:
         HRI30Error: no such folder, or an invalid description.
     """
     path = Path(folder).expanduser() / INFO_NAME
+    expected = ('a folder that tools/deploy/export.py wrote; export the model again, or '
+                'use the version of this program that exported it')
+    info = read_json(path, expected, _MAX_BYTES, ModelInfo)
     try:
-        # A pipe would block.
-        with open(path, 'rb', opener=lambda name, flags: os.open(
-                name, flags | os.O_NONBLOCK)) as file:
-            text = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise HRI30Error(f'{path}: cannot be read ({error.strerror or error}).\nExpected a '
-                         'folder that tools/deploy/export.py wrote.') from error
-    try:
-        if len(text) > _MAX_BYTES:
-            raise HRI30Error(f'more than {_MAX_BYTES:,} bytes.')
-        info = msgspec.json.decode(text, type=ModelInfo)
         info.check()
-    except (msgspec.MsgspecError, ValueError, RecursionError, HRI30Error) as error:
-        raise HRI30Error(f'{path}: {str(error)[:1000]}\nExport the model again, or use the '
-                         'version of this program that exported it.') from error
+    except HRI30Error as error:
+        raise HRI30Error(f'{path}: {error}\nExpected {expected}.') from error
     return info
 
 
@@ -180,9 +171,9 @@ def load(folder: str | Path, threads: int | None = None) -> tuple[ModelInfo, Bac
     """
     folder = Path(folder).expanduser()
     info = read_info(folder)
-    needed = list(info.files.values())
+    needed = [Path(name) for name in info.files.values()]
     if info.format == 'openvino':
-        needed += [str(Path(name).with_suffix('.bin')) for name in info.files.values()]
+        needed += [name.with_suffix('.bin') for name in needed]
     for name in needed:
         path = folder / name
         if not path.is_file():

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...errors import HRI30Error
+from ...utils.reading import read_text
 
 #: The page loads nothing from elsewhere. Frames are shown from memory.
 CONTENT_SECURITY_POLICY = '; '.join((
@@ -67,12 +68,8 @@ def read_token(path: str | Path) -> str:
     Raises:
         HRI30Error: no such file, or its first line cannot be a token.
     """
-    try:
-        lines = Path(path).read_text('utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise HRI30Error(f'{path}: cannot be read ({error}).\nExpected a file with a token '
-                         'in its first line.') from error
-    return check_token(lines[0].strip() if lines else '', str(path))
+    text = read_text(path, 'a file with a token in its first line')
+    return check_token(text.partition('\n')[0].strip(), str(path))
 
 
 def check_token(token: str, source: str) -> str:

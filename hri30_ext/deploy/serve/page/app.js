@@ -13,6 +13,7 @@ const COLOURS = 8; // .c0 to .c7 in style.css
 const MAX_ACTIONS = 200; // rows of the list
 const MAX_BUFFERED = 2 ** 20; // bytes that wait in the browser; further frames are not sent
 const NOTHING = $('empty').textContent;
+const PANELS = ['now', 'clip', 'seen'].map((id) => [id, $(id).cloneNode(true)]); // as they begin
 
 // tools/deploy/stream.py --window opens the page with its token behind a #.
 let token = location.hash.slice(1) || null;
@@ -84,11 +85,6 @@ function drawBars(id, top) {
     const bar = Object.assign(document.createElement('progress'), { value: score });
     return element('li', '', ...scored(name, score), bar);
   }));
-}
-
-function setState(text, unsure) {
-  if ($('state').textContent !== text) write('state', ...breakable(text));
-  $('state').classList.toggle('unsure', unsure);
 }
 
 const setFact = (id, text, more = '') => write(id, text, element('small', '', more));
@@ -215,7 +211,9 @@ class Stream {
     const rate = 1000 * (this.recent.length - 1) / (now - this.recent[0][0]);
     if (this.recent.length > 1) setFact('rate', `${rate.toFixed(1)} per second`);
     drawBars('live', event.top);
-    setState(event.state === 'unsure' ? 'Unsure' : event.state, event.state === 'unsure');
+    const state = event.state === 'unsure' ? 'Unsure' : event.state;
+    if ($('state').textContent !== state) write('state', ...breakable(state));
+    $('state').classList.toggle('unsure', state === 'Unsure');
   }
 
   send(stamp, jpeg) {
@@ -252,9 +250,6 @@ class Clip {
   async begin() {
     show(true, 'clip');
     write('clip-name', this.file.name);
-    write('clip-class', 'Working …');
-    drawBars('clip-bars', []);
-    write('clip-facts');
     write('empty', 'Sending and decoding the clip …');
     await Promise.all([this.predict(), this.load()]);
   }
@@ -462,13 +457,10 @@ function stopAll() {
 async function begin(next) {
   stopAll();
   alertUser('');
-  setState('Nothing yet', true);
-  drawBars('live', []);
-  for (const id of ['latency', 'rate', 'frames']) setFact(id, '–');
+  for (const [id, panel] of PANELS) $(id).replaceWith(panel.cloneNode(true));
   const canvas = $('picture');
   canvas.getContext('2d').clearRect(0, 0, canvas.width, canvas.height);
   canvas.setAttribute('aria-label', 'No picture yet');
-  show(false, 'clip', 'seen');
   show(true, 'empty');
   active = next;
   timeline.clear(next.length);
