@@ -64,35 +64,22 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """The description of an exported model, the content of ``model.json``.
 
     Its ``format_version`` rises when an older reader would misread a newer file.
-
-    Args:
-        classes (tuple[str, ...]): Names; the position is the class's in the scores.
-        preprocessing (Preprocessing): From frames to the input of the model.
-        format (str): ``onnx`` or ``openvino``; ``torch`` in memory only.
-        precision (str): One of :data:`FORMATS` of this format.
-        files (dict[str, str]): Names of the graphs' files by part, see
-            :data:`~hri30_ext.deploy.runtime.backends.WHOLE`.
-        window_seconds (float, optional): Median length of the training clips, the default
-            window of a stream. None if it is not known.
-        temperature (float, optional): Divides logits, to calibrate confidences. The scores
-            of the model are without it.
-        hints (dict[str, str]): Settings of the runtime.
-        versions (dict[str, str]): Of the packages that wrote the folder.
-        source (dict[str, str]): Name of the config, SHA-256 of the checkpoint.
-        parity (dict): How the scores compare with those of the trained model.
     """
-
+    # Names; the position is the class's in the scores.
     classes: Annotated[tuple[_Name, ...], Meta(min_length=1, max_length=10_000)]
-    preprocessing: Preprocessing
-    format: Literal['onnx', 'openvino']
-    precision: Literal['fp32', 'fp16', 'bf16', 'int8']
+    preprocessing: Preprocessing  # from frames to the input of the model
+    format: Literal['onnx', 'openvino']  # 'torch' in memory only
+    precision: Literal['fp32', 'fp16', 'bf16', 'int8']  # one of FORMATS of this format
+    # Names of the graphs' files by part, see hri30_ext.deploy.runtime.backends.WHOLE.
     files: dict[Literal['model', 'frame_stage', 'clip_stage'], _FileName]
+    # Median length of the training clips, the default window of a stream, if it is known.
     window_seconds: Annotated[float, Meta(ge=0.01, le=3600)] | None = None
+    # Divides logits, to calibrate confidences. The scores of the model are without it.
     temperature: Annotated[float, Meta(ge=0.01, le=100)] | None = None
-    hints: _Texts = {}
-    versions: _Texts = {}
-    source: _Texts = {}
-    parity: dict = {}
+    hints: _Texts = {}  # settings of the runtime
+    versions: _Texts = {}  # of the packages that wrote the folder
+    source: _Texts = {}  # name of the config, SHA-256 of the checkpoint
+    parity: dict = {}  # how the scores compare with those of the trained model
 
     @property
     def frame_stage(self) -> bool:
@@ -137,9 +124,6 @@ def is_exported(folder: str | Path) -> bool:
 
 def read_info(folder: str | Path) -> ModelInfo:
     """Reads and validates the description of an exported folder.
-
-    Args:
-        folder (str | Path): The folder that tools/deploy/export.py wrote.
 
     Raises:
         HRI30Error: no such folder, or an invalid description.

@@ -49,11 +49,7 @@ _STATUS_SECONDS = 10.0
 class JsonLines:
     """Writes one JSON object a line, each at once, from any thread.
 
-    Args:
-        out (TextIO): The output.
-
-    Attributes:
-        closed (bool): Whether the reader has gone, as ``head`` does.
+    ``closed`` becomes true where the reader has gone, as ``head`` does.
     """
 
     def __init__(self, out: TextIO) -> None:
@@ -76,11 +72,7 @@ class JsonLines:
 
 
 class Timeline:
-    """The states during each file, beside the class in its name.
-
-    Args:
-        classes (Sequence[str]): Class names; ``CID`` in a file's name counts from 1.
-    """
+    """The states during each file, beside the class in its name, whose number is from 1."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = classes
@@ -134,29 +126,17 @@ def resident_megabytes() -> tuple[float, float]:
 
 @dataclass
 class Live:
-    """Runs a stream to its end.
-
-    Args:
-        stream (Stream): Recognizes the frames.
-        source (Source): Gives the frames.
-        lines (JsonLines): Gets the events, and the summary last.
-        queue_size (int): Frames that may wait for the recognition.
-        seconds (float, optional): Time of the stream after which it ends.
-        writer (VideoWriter, optional): Gets annotated frames.
-        show (Callable, optional): Gets each frame, uint8 RGB (H, W, 3), and its events;
-            returns False to end the stream.
-        timeline (Timeline, optional): Gets the states.
-        report (Callable): Called with messages for people.
-    """
-
+    """Runs a stream to its end."""
     stream: Stream
     source: Source
-    lines: JsonLines
-    queue_size: int = 16
-    seconds: float | None = None
-    writer: VideoWriter | None = None
+    lines: JsonLines  # gets the events, and the summary last
+    queue_size: int = 16  # frames that may wait for the recognition
+    seconds: float | None = None  # time of the stream after which it ends
+    writer: VideoWriter | None = None  # gets annotated frames
+    # Gets each frame, uint8 RGB (H, W, 3), and its events; False ends the stream.
     show: Callable[[np.ndarray, list[dict]], bool] | None = None
-    timeline: Timeline | None = None
+    timeline: Timeline | None = None  # gets the states
+    # Called with messages for people.
     report: Callable[[str], None] = lambda message: print(message, file=sys.stderr)
     _ended: str = field(default='end', init=False)
 

@@ -74,34 +74,22 @@ _Score = Annotated[float, Meta(ge=0, le=1)]
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a stream; :meth:`create` checks them.
 
-    Args:
-        window_seconds (float, optional): Length of the window; by default the median
-            length of the training clips, which is stored with the model.
-        hop (float, optional): Seconds between predictions; by default :data:`HOP`, rounded
-            to a multiple of the time between samples of the window.
-        every (int, optional): Instead of ``hop``: a prediction every n frames.
-        smoothing (str): ``exponential``, ``mean`` or ``none``, over predictions.
-        smooth_seconds (float): The time constant, or the length of the mean.
-        enter (float): Smoothed score in [0, 1] at which an action begins.
-        leave (float): Below it an action ends; at most ``enter``. In between, the state
-            does not change.
-        min_seconds (float): How long a class must stay above ``enter`` before it starts:
-            suppresses flicker.
-        predictions (bool): Whether every prediction is an event too.
-        reuse (bool): Whether features of frames are kept from window to window, if the
-            model can be split.
+    Times are in seconds.
     """
-
+    # Length of the window; by default the median length of the training clips, which is
+    # stored with the model.
     window_seconds: _Window | None = None
+    # Between predictions; by default HOP, rounded to a multiple of the time between
+    # samples.
     hop: _Window | None = None
-    every: Annotated[int, Meta(ge=1)] | None = None
-    smoothing: Literal['exponential', 'mean', 'none'] = 'exponential'
-    smooth_seconds: _Seconds = 0.4
-    enter: _Score = 0.6
-    leave: _Score = 0.4
-    min_seconds: _Seconds = 0.3
-    predictions: bool = False
-    reuse: bool = True
+    every: Annotated[int, Meta(ge=1)] | None = None  # instead: a prediction every n frames
+    smoothing: Literal['exponential', 'mean', 'none'] = 'exponential'  # over predictions
+    smooth_seconds: _Seconds = 0.4  # the time constant, or the length of the mean
+    enter: _Score = 0.6  # smoothed score at which an action begins
+    leave: _Score = 0.4  # below it an action ends; in between, the state does not change
+    min_seconds: _Seconds = 0.3  # how long a class stays above enter before it starts
+    predictions: bool = False  # whether every prediction is an event too
+    reuse: bool = True  # whether features of frames are kept, if the model can be split
 
     @classmethod
     def create(cls, **settings) -> 'StreamSettings':
@@ -131,7 +119,6 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class Event(msgspec.Struct, frozen=True, omit_defaults=True,
             rename={'class_name': 'class'}):
     """An event; the fields are in the table at the top of this file."""
-
     event: str
     time: float
     class_name: str | None = None
@@ -235,7 +222,6 @@ class Smoother:
 
 class Change(NamedTuple):
     """An action that begins or ends: ``start`` or ``end``, label, its begin, and why."""
-
     kind: str
     label: int
     start: float
@@ -248,16 +234,11 @@ class Hysteresis:
     A class begins once it was the best, at ``enter`` or above, for ``min_seconds``. It goes
     on until its score is below ``leave``, or another class begins.
 
-    Args:
-        enter (float): Upper threshold.
-        leave (float): Lower threshold.
-        min_seconds (float): How long a class must be the best, from one prediction to
-            another.
+    ``active`` is the label of the action in progress, and when it began; None: unsure.
     """
 
     def __init__(self, enter: float, leave: float, min_seconds: float) -> None:
         self.enter, self.leave, self.min_seconds = enter, leave, min_seconds
-        #: Label of the action in progress, and when it began; None: unsure.
         self.active: tuple[int, float] | None = None
         self._candidate: tuple[int, float] | None = None
 
@@ -566,12 +547,8 @@ class FrameQueue:
 
     Args:
         size (int): Frames that may wait.
-        live (bool): Whether a full queue drops its oldest frame, as for a camera; otherwise
-            :meth:`put` waits, as for a file that is read as fast as possible.
-
-    Attributes:
-        dropped (int): Frames that were dropped.
-        stopped (bool): See :meth:`stop`.
+        live (bool): Whether a full queue drops its oldest frame, as for a camera, and
+            counts it in ``dropped``; otherwise :meth:`put` waits, as for a file.
     """
 
     def __init__(self, size: int, live: bool) -> None:
@@ -586,7 +563,6 @@ class FrameQueue:
             pass
 
     def put(self, frame) -> None:
-        """Adds a frame."""
         with self._changed:
             self._wait(lambda: self.live or len(self._frames) < self.size)
             if len(self._frames) >= self.size:
@@ -629,12 +605,7 @@ class StreamRunner:
     ...         ...
 
     The stream is closed at the end; its last events come with a frame of None, as do those
-    of the end of a file.
-
-    Args:
-        source: Frames, see :class:`~hri30_ext.deploy.runtime.video_io.Source`.
-        stream (Stream): Recognizes them.
-        queue_size (int): Frames that may wait for the recognition.
+    of the end of a file. The source is one of :mod:`~hri30_ext.deploy.runtime.video_io`.
     """
 
     def __init__(self, source, stream: Stream, queue_size: int = 16) -> None:

@@ -45,11 +45,9 @@ class Frame(NamedTuple):
 class Source:
     """Frames one after the other; subclasses yield them in ``_play``.
 
-    Args:
+    Attributes:
         name (str): For messages.
         live (bool): Whether frames arrive at their own pace, and are lost if not used.
-
-    Attributes:
         fps (float): Frames a second.
     """
 
@@ -88,7 +86,7 @@ class FileSource(Source):
         paths (Sequence[str | Path]): The files.
         realtime (bool): Whether frames come at the pace at which they were taken; otherwise
             as fast as they are used, and none is lost.
-        loop (bool): Whether the files are played again and again, until :meth:`stop`.
+        loop (bool): Whether they are played again and again, until :meth:`stop`.
 
     Raises:
         HRI30Error: there is no such file, or the first one is not a video.
@@ -217,8 +215,7 @@ def open_source(target: str, realtime: bool = False, loop: bool = False,
     Args:
         target (str): The number of a camera, a URL, a video file, or a folder of videos,
             which are played by name, one after the other.
-        realtime (bool): Whether files are played at their own pace.
-        loop (bool): Whether they are played again and again.
+        realtime (bool): Of :class:`FileSource`, as ``loop``.
         **camera: Of :class:`CameraSource`.
 
     Raises:

@@ -100,13 +100,9 @@ class _Parts(StreamingResponse):
 
 def create_app(recognizer, settings: Settings | None = None, access: Access | None = None,
                window=None) -> FastAPI:
-    """Creates the application.
+    """Creates the application around a ``ClipRecognizer``.
 
-    Args:
-        recognizer (hri30_ext.deploy.runtime.recognizer.ClipRecognizer): The model.
-        settings (Settings, optional): Limits.
-        access (Access, optional): Who may use it.
-        window (.window.Window, optional): The stream that the page shows.
+    ``window`` is a :class:`.window.Window`, whose stream the page shows.
     """
     access = access or Access()
     service = Service(recognizer, settings or Settings(), access)

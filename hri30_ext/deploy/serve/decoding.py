@@ -42,12 +42,7 @@ async def _decode(path: Path, settings: Settings, function: str, *arguments
 
 async def decode_clip(path: Path, preprocessing, settings: Settings
                       ) -> tuple[np.ndarray, dict]:
-    """Decodes what the model takes of a clip.
-
-    Args:
-        path (Path): The clip.
-        preprocessing (hri30_ext.video.preprocessing.Preprocessing): Of the model.
-        settings (Settings): Limits.
+    """Decodes what a model with this ``Preprocessing`` takes of a clip.
 
     Returns:
         tuple[np.ndarray, dict]: Views (V, T, H, W, 3) uint8 RGB; ``frames``, ``width``,

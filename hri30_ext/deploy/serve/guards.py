@@ -40,20 +40,10 @@ def error_response(status: int, code: str, message: str,
 
 @dataclass(frozen=True)
 class Access:
-    """Who may use a service.
-
-    Args:
-        token (str, optional): Token that clients must show. None: everyone who reaches the
-            service may use it.
-        hosts (tuple[str, ...]): Names of this machine that clients use, besides
-            ``localhost`` and IP addresses.
-        origins (tuple[str, ...]): Origins of other pages that may call, such as
-            ``https://robot.example``.
-    """
-
-    token: str | None = None
-    hosts: tuple[str, ...] = ()
-    origins: tuple[str, ...] = ()
+    """Who may use a service."""
+    token: str | None = None  # that clients must show; None: all who reach the service
+    hosts: tuple[str, ...] = ()  # names of this machine, besides localhost and IP addresses
+    origins: tuple[str, ...] = ()  # of other pages that may call: https://robot.example
 
     def admits(self, token: str | None) -> bool:
         """Whether a token is the right one; true where the service has none."""
@@ -107,10 +97,6 @@ class Guard:
     browser sends that site's ``Origin`` with uploads and WebSockets; or, if the site's name
     was made to resolve to this machine (DNS rebinding), that name as ``Host``. An IP
     address cannot be rebound.
-
-    Args:
-        app (ASGIApp): The application.
-        access (Access): Its names, and the pages that may call.
     """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:

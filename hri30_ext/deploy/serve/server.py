@@ -34,15 +34,7 @@ def import_server() -> None:
 
 def serve(folder: str | Path, host: str, port: int, settings: Settings, access,
           threads: int | None = None) -> None:
-    """Loads a model and serves it until SIGINT or SIGTERM.
-
-    Args:
-        folder (str | Path): An exported model, of ``tools/deploy/export.py``.
-        host (str): Address to listen on.
-        port (int): 0 takes a free one.
-        settings (Settings): Limits.
-        access (.guards.Access): Who may use it.
-        threads (int, optional): CPU threads of the model; None: the runtime's default.
+    """Loads an exported model and serves it until SIGINT or SIGTERM; port 0 is a free one.
 
     Raises:
         HRI30Error: no such model, or the port is taken.

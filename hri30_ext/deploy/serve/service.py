@@ -33,13 +33,7 @@ class ServiceError(HTTPException):
 
 
 class Service:
-    """State that all requests share.
-
-    Args:
-        recognizer (hri30_ext.deploy.runtime.recognizer.ClipRecognizer): The model.
-        settings (Settings): Limits.
-        access (Access): Who may use it.
-    """
+    """State that all requests share."""
 
     def __init__(self, recognizer, settings: Settings, access: Access) -> None:
         self.recognizer, self.settings, self.access = recognizer, settings, access

@@ -71,11 +71,7 @@ class Socket:
     """A WebSocket with its token, its limits and its end.
 
     Subclasses serve a client that may use the service in ``serve(start)``; their messages
-    are described at the top of ``app.py``.
-
-    Args:
-        websocket (WebSocket): Not accepted yet.
-        service (Service): State shared with others.
+    are described at the top of ``app.py``. The WebSocket is not accepted yet.
     """
 
     def __init__(self, websocket: WebSocket, service: Service) -> None:

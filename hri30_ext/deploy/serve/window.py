@@ -55,15 +55,12 @@ class _Viewer(Socket):
 class Window:
     """Shows a running stream on the page of the service, in a browser.
 
-    The service listens on 127.0.0.1 alone, and requires a token that only the address of
-    the page contains.
+    The service listens on 127.0.0.1 alone, and requires a token that only ``url``, the
+    address of the page, contains.
 
     Args:
-        recognizer (hri30_ext.deploy.runtime.recognizer.ClipRecognizer): The model.
+        recognizer (ClipRecognizer): The model.
         source (str): Name of the source of the stream.
-
-    Attributes:
-        url (str): Address of the page.
     """
 
     def __init__(self, recognizer, source: str) -> None:
