@@ -24,12 +24,15 @@ _MAX_PENDING = 8
 
 
 class ServiceError(HTTPException):
-    """An answer that is an error: its status, a code for programs, a text for people."""
+    """An answer that is an error: its status, a code for programs, a text for people.
+
+    The status is one of HTTP or, from 1000 on, one of WebSocket, which is then closed.
+    """
 
     def __init__(self, status: int, code: str, message: str,
                  headers: dict[str, str] | None = None) -> None:
         super().__init__(status, message, headers)
-        self.code = code
+        self.code, self.close_status = code, status if status >= 1000 else 1011
 
 
 class Service:

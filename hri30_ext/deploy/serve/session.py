@@ -49,14 +49,6 @@ class Stop(msgspec.Struct, tag_field='type', tag='stop'):
     clip: bool = False
 
 
-class Close(Exception):
-    """Ends a socket with a status of WebSocket and an error for the client."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code = status, code
-
-
 async def run_together(*functions: Callable) -> None:
     """Runs functions until all have ended, or one raises an error, which is raised here."""
     tasks = [asyncio.ensure_future(function()) for function in functions]
@@ -95,44 +87,43 @@ class Socket:
                 403, 'no_token', 'Expected the token of this service.'))
             return
         await self.websocket.accept()
-        end: Close | None = None
+        end = 1000, 'stopped', ''  # status, code, message of an error
         with anyio.CancelScope() as scope:
             service.sockets.add(scope)
             try:
                 await self._run(token)
             except WebSocketDisconnect:
                 return
-            except Close as error:
-                end = error
             except ServiceError as error:
-                end = Close(1011, error.code, error.detail)
+                end = error.close_status, error.code, error.detail
             except HRI30Error as error:
-                end = Close(1011, *explain(error))
+                end = 1011, *explain(error)
             except Exception:
                 _log.exception('A stream ended by a bug')
-                end = Close(1011, 'internal', 'The service has a bug; its log says more.')
+                end = 1011, 'internal', 'The service has a bug; its log says more.'
             finally:
                 service.sockets.discard(scope)
-        status, reason = (1001, 'the service ends') if scope.cancelled_caught else (
-            (end.status, end.code) if end else (1000, 'stopped'))
+        if scope.cancelled_caught:
+            end = 1001, 'the service ends', ''
+        status, code, message = end
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            if end:
-                await self.send(event='error', code=end.code, message=str(end))
-            await self.websocket.close(status, reason)
+            if message:
+                await self.send(event='error', code=code, message=message)
+            await self.websocket.close(status, code)
 
     async def _run(self, token: str | None) -> None:
         service, settings, start = self.service, self.service.settings, None
         with service.pending(min(_START_SECONDS, settings.idle_seconds)):
             start = self.parse(await self.message(), Start)
         if start is None:
-            raise Close(1001, 'idle', f'No start came in {_START_SECONDS} seconds, or too '
-                        'many others connected.')
+            raise ServiceError(1001, 'idle', f'No start came in {_START_SECONDS} seconds, '
+                               'or too many others connected.')
         if not service.access.admits(token or start.token):
-            raise Close(1008, 'no_token', 'Expected the token of this service.')
+            raise ServiceError(1008, 'no_token', 'Expected the token of this service.')
         if service.streams >= settings.max_streams:
             service.refused += 1
-            raise Close(1013, 'too_many_streams',
-                        'Too many streams are open; try again later.')
+            raise ServiceError(1013, 'too_many_streams',
+                               'Too many streams are open; try again later.')
         service.streams += 1
         try:
             await self.serve(start)
@@ -154,8 +145,8 @@ class Socket:
                 return msgspec.json.decode(message, type=kind)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             pass
-        raise Close(1003, 'bad_message', f'Expected {{"type": "{kind.__name__.lower()}"}} '
-                    'as a JSON text.')
+        raise ServiceError(1003, 'bad_message', 'Expected {"type": '
+                           f'"{kind.__name__.lower()}"}} as a JSON text.')
 
     async def send(self, **content) -> None:
         """Sends an event."""
@@ -200,7 +191,7 @@ class Session(Socket):
             if stream.settings.window_seconds and stream.window_seconds > most:
                 raise HRI30Error(f'window_seconds: at most {most:g}.')
         except HRI30Error as error:
-            raise Close(1003, 'bad_settings', str(error)) from error
+            raise ServiceError(1003, 'bad_settings', str(error)) from error
         return stream
 
     async def _receive(self) -> None:
@@ -211,18 +202,18 @@ class Session(Socket):
                 with anyio.fail_after(settings.idle_seconds):
                     message = await self.message()
             except TimeoutError as error:
-                raise Close(1001, 'idle', 'No message came for '
-                            f'{settings.idle_seconds:g} seconds.') from error
+                raise ServiceError(1001, 'idle', 'No message came for '
+                                   f'{settings.idle_seconds:g} seconds.') from error
             if isinstance(message, str):
                 self._stop = self.parse(message, Stop)
                 self._queue.end()
                 return
             if len(message) > settings.max_frame_bytes + _STAMP.size:
-                raise Close(1009, 'frame_too_large',
-                            f'JPEGs may have {settings.max_frame_bytes} bytes.')
+                raise ServiceError(1009, 'frame_too_large',
+                                   f'JPEGs may have {settings.max_frame_bytes} bytes.')
             if len(message) <= _STAMP.size or not math.isfinite(
                     timestamp := _STAMP.unpack_from(message)[0]):
-                raise Close(1003, 'bad_message', 'Expected a time stamp and a JPEG.')
+                raise ServiceError(1003, 'bad_message', 'Expected a time stamp and a JPEG.')
             self._received += 1
             self._queue.put(Frame(message[_STAMP.size:], timestamp, time.monotonic()))
 
