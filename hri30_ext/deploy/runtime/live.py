@@ -173,31 +173,32 @@ class Live:
         runner.stop()
 
     def _use(self, runner: StreamRunner) -> None:
-        reported = clock.monotonic()
-        shown: list[dict] = []  # events for the next frame of the window
+        reported, image = clock.monotonic(), None
         for frame, events in runner:
-            for event in events:
-                self.lines.write(event.to_json())
-                shown.append(event.to_json())
+            shown = [event.to_json() for event in events]
+            for event in shown:
+                self.lines.write(event)
             if self.lines.closed:
                 self._stop(runner, 'output closed')
             latest = self.stream.latest
             if frame is None:  # the end of a file: a short one is one action as a whole
                 if self.timeline and events and events[0].event == 'start':
                     self.timeline.conclude(events[0])
+                if self.show:
+                    self.show(image, shown)
                 continue
+            image = frame.image
             state = latest.state if latest else UNSURE
             if self.timeline:
                 self.timeline.add(frame, state)
             if self.writer:
-                self.writer.write(annotate(frame.image, latest, self.stream.dropped,
+                self.writer.write(annotate(image, latest, self.stream.dropped,
                                            f'{self._rate():.1f} per second'), frame.time)
             if self.show:
                 if latest and latest.time == frame.time and latest not in events:
                     shown.append(latest.to_json())
-                if not self.show(frame.image, shown):
+                if not self.show(image, shown):
                     self._stop(runner, 'window closed')
-            shown = []
             if self.seconds is not None and frame.time >= self.seconds:
                 self._stop(runner, 'time')
             if clock.monotonic() - reported >= _STATUS_SECONDS:

@@ -1,6 +1,5 @@
 """tools/deploy/stream.py: from a source to events, video and summary."""
 
-import io
 import json
 import os
 import signal
@@ -18,7 +17,7 @@ from mmaction.registry import MODELS
 
 from hri30_ext.apis.recognizer import Recognizer
 from hri30_ext.config import PROJECT_ROOT, load_config
-from hri30_ext.deploy.runtime.live import JsonLines, Timeline
+from hri30_ext.deploy.runtime.live import Timeline
 from hri30_ext.deploy.runtime.video_io import Frame
 
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
@@ -222,13 +221,6 @@ def test_the_exported_model_says_what_the_trained_one_says(model, clips_root):
 
 
 # ---- Its parts ---------------------------------------------------------------------------
-
-
-def test_lines_of_json_are_written_at_once_and_whole():
-    out = io.StringIO()
-    lines = JsonLines(out)
-    lines.write(dict(event='start', name='ü'))
-    assert out.getvalue() == '{"event": "start", "name": "ü"}\n' and not lines.closed
 
 
 def test_the_timeline_by_hand(tmp_path):

@@ -9,7 +9,6 @@ import pytest
 
 from hri30_ext.deploy.runtime.recognizer import ClipRecognizer
 from hri30_ext.deploy.runtime.streaming import (
-    Event,
     Hysteresis,
     Smoother,
     Stream,
@@ -557,8 +556,3 @@ def test_a_runner_can_be_stopped():
             frames += 1
             runner.stop()
     assert frames == 1 and source.closed
-
-
-def test_fields_without_a_value_are_left_out():
-    assert Event('reset', 1.23456, reason='gap', dropped=0).to_json() == {
-        'event': 'reset', 'time': 1.2346, 'reason': 'gap', 'dropped': 0}

@@ -117,6 +117,7 @@ def test_a_loop_plays_again_and_time_goes_on(tmp_path):
     frames = [source.read() for _ in range(7)]
     np.testing.assert_allclose([frame.time for frame in frames], np.arange(7) / 10,
                                atol=1e-6)
+    assert [frame.file for frame in frames] == [1, 1, 1, 2, 2, 2, 3]
     source.stop()
     assert source.read() is None
 
