@@ -24,7 +24,6 @@ import contextlib
 import json
 import os
 import re
-import resource
 import signal
 import sys
 import threading
@@ -119,9 +118,11 @@ class Timeline:
 
 def resident_megabytes() -> tuple[float, float]:
     """Returns the resident memory of this process and its peak, in MB (10^6 bytes)."""
-    pages = int(Path('/proc/self/statm').read_text(encoding='ascii').split()[1])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB
-    return round(pages * resource.getpagesize() / 1e6, 1), round(peak * 1024 / 1e6, 1)
+    # Not resource.getrusage, whose peak may be that of the program that started this one.
+    status = Path('/proc/self/status').read_text(encoding='ascii')
+    now, peak = (int(re.search(rf'{name}:\s+(\d+) kB', status)[1]) * 1024 / 1e6
+                 for name in ('VmRSS', 'VmHWM'))
+    return round(now, 1), round(peak, 1)
 
 
 @dataclass
