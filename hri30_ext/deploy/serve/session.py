@@ -49,16 +49,6 @@ class Stop(msgspec.Struct, tag_field='type', tag='stop'):
     clip: bool = False
 
 
-async def run_together(*functions: Callable) -> None:
-    """Runs functions until all have ended, or one raises an error, which is raised here."""
-    tasks = [asyncio.ensure_future(function()) for function in functions]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
 class Socket:
     """A WebSocket with its token, its limits and its end.
 
@@ -165,15 +155,18 @@ class Session(Socket):
         self._stream = self._open_stream(start.settings)
         self._queue = FrameQueue(settings.max_frames_waiting, live=True)
         self._received, self._bad, self._stop = 0, 0, Stop()
-        with IsolatedProcess(settings.decoder_memory_bytes) as self._decoder, \
-                contextlib.ExitStack() as stack:
-            stack.callback(self._queue.stop)
+        with IsolatedProcess(settings.decoder_memory_bytes) as self._decoder:
             # Frames of a camera would be lost while it starts.
             await anyio.to_thread.run_sync(self._decoder.start, abandon_on_cancel=True)
             await self.send(event='ready', classes=list(self.service.recognizer.classes),
                             window_seconds=self._stream.window_seconds)
-            await run_together(self._receive, lambda: anyio.to_thread.run_sync(
-                self._work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)))
+            receiving = asyncio.ensure_future(self._receive())
+            try:  # until both have ended, or one fails
+                await asyncio.gather(receiving, anyio.to_thread.run_sync(
+                    self._work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)))
+            finally:
+                receiving.cancel()
+                self._queue.stop()
         reason = self._stream.why_no_prediction()
         await self.send(event='closed', frames=self._received, dropped=self._queue.dropped,
                         bad=self._bad, **({'message': reason} if reason else {}))

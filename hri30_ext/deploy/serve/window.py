@@ -13,7 +13,7 @@ from .app import create_app
 from .guards import Access
 from .server import listen, run_in_thread
 from .service import Service
-from .session import Socket, Start, run_together
+from .session import Socket, Start
 
 _LEFT_SECONDS = 3  # without a viewer, after which the window counts as closed
 _MAX_WAITING = 256  # frames with their events that wait for one viewer
@@ -31,17 +31,15 @@ class _Viewer(Socket):
         viewers = self._window.viewers
         await self.send(event='ready')
         viewers.add(self)
+        sending = asyncio.ensure_future(self._send_all())
         try:
-            await run_together(self._send_all, self._wait)
+            while True:  # until the page is closed or stopped
+                await self.message()
         finally:
+            sending.cancel()
             viewers.discard(self)
             if not viewers:
                 self._window.left = time.monotonic()
-
-    async def _wait(self) -> None:
-        """Waits until the page is closed or stopped."""
-        while True:
-            await self.message()
 
     async def _send_all(self) -> None:
         while True:
