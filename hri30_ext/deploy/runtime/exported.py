@@ -135,7 +135,7 @@ def read_info(folder: str | Path) -> ModelInfo:
     try:
         info.check()
     except HRI30Error as error:
-        raise HRI30Error(f'{path}: {error}\nExpected {expected}.') from error
+        raise HRI30Error(f'{path}: {str(error)[:1000]}\nExpected {expected}.') from error
     return info
 
 
