@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -210,37 +210,25 @@ class _Graph:
     """One part of the model, with inputs for it."""
     module: torch.nn.Module
     example: np.ndarray  # two inputs
-    calibration: Sequence[np.ndarray] | None
+    calibrate: Callable[[np.ndarray], np.ndarray]  # from a view of a clip to an input
 
 
-def _graphs(model: TorchBackend, info: ModelInfo,
-            calibration: Sequence[np.ndarray] | None) -> dict[str, _Graph]:
+def _graphs(model: TorchBackend, info: ModelInfo) -> dict[str, _Graph]:
     width, height = info.preprocessing.size
     frames = info.preprocessing.num_frames
     clips = np.random.default_rng(0).integers(
         0, 256, (2, frames, height, width, 3), dtype=np.uint8)
-    graphs = {WHOLE: _Graph(model.whole, clips, calibration)}
+    graphs = {WHOLE: _Graph(model.parts[WHOLE], clips, lambda clip_1THWC: clip_1THWC)}
     if model.splittable:
         features = np.stack([model.frame_features(clip) for clip in clips])
         graphs[FRAME_STAGE] = _Graph(
-            model.frame_stage, clips[0, :2] if frames > 1 else clips[:, 0],
-            calibration and [clip_1THWC[0] for clip_1THWC in calibration])
+            model.parts[FRAME_STAGE], clips[0, :2] if frames > 1 else clips[:, 0],
+            lambda clip_1THWC: clip_1THWC[0])
         graphs[CLIP_STAGE] = _Graph(
-            model.clip_stage, features, calibration and _Features(model, calibration))
+            model.parts[CLIP_STAGE], features,
+            # When they are needed: all of them are ten times as large as the clips.
+            lambda clip_1THWC: model.frame_features(clip_1THWC[0])[None])
     return graphs
-
-
-class _Features(Sequence):
-    """Frame features of clips, computed on access: they are ten times as large."""
-
-    def __init__(self, model: TorchBackend, clips: Sequence[np.ndarray]) -> None:
-        self.model, self.clips = model, clips
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.model.frame_features(self.clips[index][0])[None]
 
 
 def _write_graphs(model: TorchBackend, info: ModelInfo, folder: Path,
@@ -248,14 +236,14 @@ def _write_graphs(model: TorchBackend, info: ModelInfo, folder: Path,
     """Converts all parts of a model; returns the files' names by part."""
     write = _write_onnx if info.format == 'onnx' else _write_openvino
     files = {}
-    for name, graph in tqdm(_graphs(model, info, calibration).items(), desc='graphs'):
+    for name, graph in tqdm(_graphs(model, info).items(), desc='graphs'):
         files[name] = f'{name}{SUFFIXES[info.format]}'
         graph.module.cpu()
         with torch.no_grad(), warnings.catch_warnings():
             # Tracing warns of every shape that it reads. The batch is not among them: the
             # comparison uses several batch sizes.
             warnings.simplefilter('ignore')
-            write(graph, info.precision, folder / files[name])
+            write(graph, info.precision, folder / files[name], calibration)
     return files
 
 
@@ -269,33 +257,34 @@ def _trace(graph: _Graph, path: Path) -> None:
         dynamic_axes={'inputs': {0: 'batch'}, 'outputs': {0: 'batch'}})
 
 
-def _write_onnx(graph: _Graph, precision: str, path: Path) -> None:
+def _write_onnx(graph: _Graph, precision: str, path: Path,
+                clips: Sequence[np.ndarray] | None) -> None:
     _trace(graph, path)
     if precision == 'int8':
         import onnx
-        quantized = _quantize(onnx.load(path), graph.calibration,
-                              lambda array: {'inputs': array})
-        onnx.save(quantized, path)
+        onnx.save(_quantize(onnx.load(path), clips,
+                            lambda clip: {'inputs': graph.calibrate(clip)}), path)
 
 
-def _write_openvino(graph: _Graph, precision: str, path: Path) -> None:
+def _write_openvino(graph: _Graph, precision: str, path: Path,
+                    clips: Sequence[np.ndarray] | None) -> None:
     openvino = import_runtime('openvino')
     # Through ONNX, which the runtime reads itself.
     traced = path.with_suffix('.onnx')
     _trace(graph, traced)
     converted = openvino.Core().read_model(traced)
     if precision == 'int8':
-        converted = _quantize(converted, graph.calibration)
+        converted = _quantize(converted, clips, graph.calibrate)
     openvino.save_model(converted, path, compress_to_fp16=precision == 'fp16')
     traced.unlink()
 
 
-def _quantize(model, clips: Sequence[np.ndarray], feed=lambda array: array):
-    """Quantizes to int8 by the ranges of values in clips."""
+def _quantize(model, clips: Sequence[np.ndarray], feed: Callable):
+    """Quantizes to int8 by the ranges of values in clips, which ``feed`` makes inputs."""
     os.environ.setdefault('NNCF_CI', '1')  # read on import: no telemetry
     import nncf
     nncf.set_log_level(logging.ERROR)
-    dataset = nncf.Dataset([*range(len(clips))], lambda index: feed(clips[index]))
+    dataset = nncf.Dataset(clips, feed)
     # Its progress bars do not belong to the output.
     with contextlib.redirect_stdout(sys.stderr):
         return nncf.quantize(model, dataset, subset_size=len(clips))

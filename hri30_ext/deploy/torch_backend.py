@@ -18,6 +18,7 @@ from torch import nn
 from .. import modules  # noqa: F401  (first: it fixes what the others import)
 from ..engine.runner import explain_other_form, fit_weights
 from ..errors import HRI30Error
+from .runtime.backends import CLIP_STAGE, FRAME_STAGE, WHOLE, Backend
 
 # Modules that neither mix frames nor depend on their number.
 _ELEMENTWISE = (nn.BatchNorm3d, nn.ReLU, nn.Identity)
@@ -138,8 +139,8 @@ def count_frame_stages(recognizer: nn.Module) -> int:
     return stages
 
 
-class TorchBackend:
-    """A trained model as a :class:`~hri30_ext.deploy.runtime.backends.Backend`.
+class TorchBackend(Backend):
+    """A trained model as a backend.
 
     Args:
         cfg (Config): As :func:`~hri30_ext.config.load_config` returns it.
@@ -151,6 +152,7 @@ class TorchBackend:
     Attributes:
         half (bool): As the argument.
         recognizer (nn.Module): The model of mmaction2, in evaluation mode.
+        parts (dict[str, nn.Module]): Its graphs, by :data:`~.runtime.backends.WHOLE` etc.
         frame_stages (int): Of :func:`count_frame_stages`.
 
     Raises:
@@ -164,31 +166,20 @@ class TorchBackend:
         self.recognizer = build_recognizer(cfg, checkpoint).to(self.device)
         self.frame_stages = count_frame_stages(self.recognizer)
         self.splittable = self.frame_stages > 0
-        self.whole = Whole(self.recognizer).eval()
-        self.frame_stage = self.clip_stage = None
+        self.parts = {WHOLE: Whole(self.recognizer).eval()}
         if self.splittable:
-            self.frame_stage = FrameStage(self.recognizer, self.frame_stages).eval()
-            self.clip_stage = ClipStage(self.recognizer, self.frame_stages).eval()
+            self.parts |= {
+                FRAME_STAGE: FrameStage(self.recognizer, self.frame_stages).eval(),
+                CLIP_STAGE: ClipStage(self.recognizer, self.frame_stages).eval()}
 
     @torch.inference_mode()
-    def _run(self, module: nn.Module, array: np.ndarray) -> np.ndarray:
+    def run(self, part: str, array: np.ndarray) -> np.ndarray:
+        """See :meth:`Backend.run`."""
         inputs = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
         # TensorFloat-32 rounds to 10 bits, too few for a reference.
         with torch.backends.cudnn.flags(allow_tf32=False), \
                 autocast(self.device.type, enabled=self.half):
-            return module.to(self.device)(inputs).float().cpu().numpy()
-
-    def __call__(self, clips_NTHWC: np.ndarray) -> np.ndarray:
-        """See :meth:`hri30_ext.deploy.runtime.backends.Backend.__call__`."""
-        return self._run(self.whole, clips_NTHWC)
-
-    def frame_features(self, frames_MHWC: np.ndarray) -> np.ndarray:
-        """See :meth:`hri30_ext.deploy.runtime.backends.Backend.frame_features`."""
-        return self._run(self.frame_stage, frames_MHWC)
-
-    def clip_scores(self, features_NTCHW: np.ndarray) -> np.ndarray:
-        """See :meth:`hri30_ext.deploy.runtime.backends.Backend.clip_scores`."""
-        return self._run(self.clip_stage, features_NTCHW)
+            return self.parts[part].to(self.device)(inputs).float().cpu().numpy()
 
 
 def build_recognizer(cfg: Config, checkpoint: str | Path) -> nn.Module:

@@ -93,7 +93,7 @@ def read_json(path: str | Path, expected: str, most: int = MAX_JSON_BYTES,
         return msgspec.convert(json.loads(text), schema)
     except (ValueError, RecursionError) as error:
         reason = 'nested too deep' if isinstance(error, RecursionError) else error
-        raise HRI30Error(f'{path}: not readable ({printable(str(reason))}).\n'
+        raise HRI30Error(f'{path}: not readable ({printable(str(reason)[:1000])}).\n'
                          f'Expected {expected}.') from error
 
 

@@ -24,6 +24,8 @@ MAX_PIXELS = 2**25
 SECONDS = 'HRI30_DECODE_SECONDS'
 _DEFAULT_SECONDS = 30
 
+_MODULE = 'hri30_ext.video.decoding'
+
 _own = threading.local()
 
 
@@ -184,20 +186,29 @@ def _process() -> IsolatedProcess:
 def _call(filename: str, function: str, *arguments) -> tuple:
     """Calls a function of :mod:`.decoding` in the process of this thread."""
     try:
-        return _process().call(f'hri30_ext.video.decoding:{function}',
-                               os.path.abspath(filename), *arguments, seconds=time_limit())
-    except (ProcessDied, CallFailed) as error:
-        reason, code = explain_failure(error)
-        if code == 'decoder_too_slow':
-            reason += f'; {SECONDS} sets the limit'
-        raise ClipError(filename, reason, code) from None
+        return call(_process(), filename, function, os.path.abspath(filename), *arguments,
+                    seconds=time_limit())
+    except ClipError as error:
+        if error.code == 'decoder_too_slow':
+            raise ClipError(filename, f'{error.reason}; {SECONDS} sets the limit',
+                            error.code) from None
+        raise
 
 
-def explain_failure(error: ProcessDied | CallFailed) -> tuple[str, str]:
-    """Returns reason and code, as in :class:`ClipError`, of a failed decoding process."""
-    if isinstance(error, ProcessDied):
-        code = 'decoder_too_slow' if error.kind == 'hung' else 'decoder_failed'
-        return f'the decoder {error}', code
-    if error.code:
-        return error.reason, error.code
-    return f'the decoder failed: {error}', 'decoder_failed'  # a library's error
+def call(process: IsolatedProcess, name: str, function: str, *arguments, seconds: float,
+         data: bytes = b'') -> tuple[object, list[np.ndarray]]:
+    """Calls a function of :mod:`.decoding` in a process, see :class:`IsolatedProcess`.
+
+    Raises:
+        ClipError: it failed on the clip of this name.
+    """
+    try:
+        return process.call(f'{_MODULE}:{function}', *arguments, seconds=seconds, data=data)
+    except ProcessDied as error:
+        raise ClipError(name, f'the decoder {error}', 'decoder_too_slow'
+                        if error.kind == 'hung' else 'decoder_failed') from None
+    except CallFailed as error:
+        if not error.code:  # a library's error
+            raise ClipError(name, f'the decoder failed: {error}', 'decoder_failed'
+                            ) from None
+        raise ClipError(name, error.reason, error.code) from None

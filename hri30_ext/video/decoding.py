@@ -166,11 +166,14 @@ class Decoder(Clip):
         frames, self._opened = self._opened or self._decode(), None
         return frames
 
+    def _container(self):
+        return av.open(self.filename, options=OPTIONS)
+
     @contextlib.contextmanager
     def _open(self) -> Iterator[tuple]:
         """Opens the file; yields the container and its stream of video."""
         try:
-            container = av.open(self.filename, options=OPTIONS)
+            container = self._container()
         except DAMAGE as error:
             raise self._error(explain(error), 'not_a_video') from error
         with container:
@@ -231,6 +234,18 @@ class Decoder(Clip):
 
     def _error(self, reason: str, code: str = 'damaged') -> ClipError:
         return ClipError(self.filename, reason, code)
+
+
+class CameraDecoder(Decoder):
+    """Decodes a camera of this machine, ``/dev/video0``, or a stream such as ``rtsp://...``.
+
+    Its frames are those of :meth:`frames`; they end where nothing more comes.
+    """
+
+    def _container(self):
+        # Seconds until a silent server is given up.
+        return av.open(self.filename, timeout=10, options={'rtsp_transport': 'tcp'},
+                       format='v4l2' if self.filename.startswith('/dev/') else None)
 
 
 def _deinterlace(frames: Iterator[av.VideoFrame], stream) -> Iterator[av.VideoFrame]:

@@ -1,9 +1,7 @@
 """A service around a model that needs no computing, for the tests."""
 
-import asyncio
 import contextlib
 import json
-import threading
 
 import msgspec
 import numpy as np
@@ -11,7 +9,8 @@ import numpy as np
 from hri30_ext.deploy.runtime.exported import ModelInfo
 from hri30_ext.deploy.runtime.recognizer import ClipRecognizer
 from hri30_ext.deploy.serve.app import create_app
-from hri30_ext.deploy.serve.server import listen, run_app
+from hri30_ext.deploy.serve.guards import Access
+from hri30_ext.deploy.serve.server import listen, run_in_thread
 from hri30_ext.deploy.serve.settings import Settings
 from hri30_ext.video.preprocessing import Preprocessing, Resize
 
@@ -69,16 +68,6 @@ def write_exported(folder):
 @contextlib.contextmanager
 def running(recognizer=None, token=None, **limits):
     """Yields the address of a service that listens, and its application."""
-    app = create_app(recognizer or FakeRecognizer(), Settings(**limits), token)
-    listening = listen('127.0.0.1', 0)
-    url = f'http://127.0.0.1:{listening.getsockname()[1]}'
-    loop, stop = asyncio.new_event_loop(), asyncio.Event()
-    thread = threading.Thread(target=loop.run_until_complete, daemon=True,
-                              args=(run_app(app, listening, stop), ))
-    thread.start()
-    try:
+    app = create_app(recognizer or FakeRecognizer(), Settings(**limits), Access(token))
+    with run_in_thread(app, listen('127.0.0.1', 0)) as (url, _):
         yield url, app
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(timeout=20)
-        assert not thread.is_alive()

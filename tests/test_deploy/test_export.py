@@ -162,13 +162,13 @@ def _spoil(monkeypatch, part):
     """Lets the converter see another weight than the model has."""
     convert = exporting._write_openvino
 
-    def spoiled(graph, precision, path):
+    def spoiled(graph, precision, path, clips):
         if path.stem != part:
-            return convert(graph, precision, path)
+            return convert(graph, precision, path, clips)
         weight = next(graph.module.parameters())
         before = weight.detach().clone()
         weight.data.mul_(1.5)
-        convert(graph, precision, path)
+        convert(graph, precision, path, clips)
         weight.data.copy_(before)
 
     monkeypatch.setattr(exporting, '_write_openvino', spoiled)

@@ -25,12 +25,11 @@ from test_deploy.serving import CLASSES, FakeRecognizer, running, write_exported
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from hri30_ext.deploy.serve import decoding
 from hri30_ext.deploy.serve.app import create_app
-from hri30_ext.deploy.serve.decoding import DecodeError
-from hri30_ext.deploy.serve.guards import CONTENT_SECURITY_POLICY, host_name
+from hri30_ext.deploy.serve.guards import CONTENT_SECURITY_POLICY, Access
 from hri30_ext.deploy.serve.session import Session
 from hri30_ext.deploy.serve.settings import Settings
+from hri30_ext.video import decode
 from hri30_ext.video.sandbox import IsolatedProcess
 
 with warnings.catch_warnings():
@@ -54,8 +53,8 @@ def open_service():
     """Returns a function that makes a service, asked without a network."""
     with contextlib.ExitStack() as stack:
         def make(recognizer=None, token=None, hosts=(), origins=(), **limits):
-            app = create_app(recognizer or FakeRecognizer(), Settings(**limits), token,
-                             hosts, origins)
+            app = create_app(recognizer or FakeRecognizer(), Settings(**limits),
+                             Access(token, hosts, origins))
             return stack.enter_context(TestClient(app, base_url='http://localhost'))
         yield make
 
@@ -162,11 +161,11 @@ def test_what_is_no_clip(open_service, clip, tmp_path):
 def test_an_upload_has_no_name(open_service, clip, monkeypatch, size):
     seen = []
 
-    async def decode(path, preprocessing, settings):
+    async def decode_clip(path, preprocessing, settings):
         seen.append((path.read_bytes(), os.stat(path).st_nlink, path))
-        raise DecodeError('damaged', 'x')
+        raise decode.ClipError('clip', 'x')
 
-    monkeypatch.setattr('hri30_ext.deploy.serve.app.decode_clip', decode)
+    monkeypatch.setattr('hri30_ext.deploy.serve.app.decode_clip', decode_clip)
     content = clip.read_bytes() + bytes(size)
     assert send(open_service(), content).status_code == 422
     (read, links, path), = seen
@@ -332,7 +331,7 @@ def pids(monkeypatch):
 def test_a_decoder_that_crashes_or_hangs(open_service, clip, monkeypatch, pids, way, code):
     client = open_service(decode_seconds=3)
     with monkeypatch.context() as patch:
-        patch.setattr(decoding, '_MODULE', 'bad_service_decoder')
+        patch.setattr(decode, '_MODULE', 'bad_service_decoder')
         response = send(client, clip.read_bytes() + f'<{way}'.encode())
         assert response.status_code == 422 and code_of(response) == code
     with pytest.raises(ProcessLookupError):  # nothing of its group is left
@@ -459,7 +458,7 @@ def test_other_sites(open_service, clip):
             ('localhost', 'https://evil.example', 403), ('localhost', 'null', 403),
             ('localhost:8000', 'http://localhost:9000', 403),
             ('evil.example', 'http://evil.example', 403), ('', None, 403),
-            ('localhost.evil.example', None, 403)):
+            ('localhost.evil.example', None, 403), ('[', None, 403)):
         headers = {'Host': host, **({'Origin': origin} if origin else {})}
         assert send(client, content, headers=headers).status_code == expected, headers
         try:
@@ -472,11 +471,6 @@ def test_other_sites(open_service, clip):
     # Other pages cannot read what this answers.
     assert 'access-control-allow-origin' not in client.get('/v1/model').headers
     assert client.get('/', headers={'Host': 'evil.example'}).status_code == 403
-
-
-def test_host_names():
-    assert [host_name(host) for host in ('a:80', '[::1]:80', 'A', '', '[', 'a:b')] == [
-        'a', '::1', 'a', '', '', 'a']
 
 
 def test_the_page_asks_nobody_else(open_service):
@@ -512,9 +506,9 @@ def streaming(client, **settings):
         wait_for(lambda: service.streams == 0)
 
 
-def finish(link):
+def finish(link, **stop):
     """Ends a stream; returns what it still says."""
-    link.send_json({'type': 'stop'})
+    link.send_json({'type': 'stop', **stop})
     events = [link.receive_json()]
     while events[-1]['event'] != 'closed':
         events.append(link.receive_json())
@@ -544,6 +538,20 @@ def test_a_stream(open_service, jpegs):
     assert predictions[-1]['state'] == 'PutDownDrill'
     assert events[-1] == dict(event='closed', frames=30, dropped=0, bad=0)
     assert client.get('/v1/health').json()['streams']['now'] == 0
+
+
+def test_the_end_of_a_short_file_is_predicted_and_that_of_a_camera_says_why_not(
+        open_service, jpegs):
+    client = open_service()
+    for clip in (True, False):
+        with streaming(client, min_seconds=0) as link:
+            for k in range(5):  # of a window of 0.6 s
+                link.send_bytes(frame(k / 30, jpegs[k]))
+            *events, closed = finish(link, clip=clip)
+        assert [event['event'] for event in events] == (
+            ['start', 'prediction', 'end'] if clip else [])
+        assert ('5 frames do not fill a window of 0.60 s' in closed.get('message', '')
+                ) is not clip
 
 
 def test_bad_frames_are_told_and_counted(open_service, jpegs):
@@ -709,7 +717,7 @@ def test_it_keeps_to_its_own_description(clip, token):
     if token:
         headers['Authorization'] = f'Bearer {token}'
     schema = schemathesis.openapi.from_asgi(
-        '/openapi.json', create_app(FakeRecognizer(), token=token), headers=headers)
+        '/openapi.json', create_app(FakeRecognizer(), None, Access(token)), headers=headers)
     assert len(CHECKS.get_all_names()) > 10
     statuses = set()
     for operation in (one.ok() for one in schema.get_all_operations()):

@@ -36,7 +36,7 @@ for limit in fields(Settings):
 def main(args) -> None:
     from hri30_ext.deploy.serve.server import import_server, serve
     import_server()
-    from hri30_ext.deploy.serve.guards import check_token, read_token
+    from hri30_ext.deploy.serve.guards import Access, check_token, read_token
     token = None
     if args.token_file:
         token = read_token(args.token_file)
@@ -44,8 +44,8 @@ def main(args) -> None:
         token = check_token(os.environ['HRI30_TOKEN'], 'HRI30_TOKEN')
     settings = Settings(**{limit.name: getattr(args, limit.name)
                            for limit in fields(Settings)})
-    serve(args.model, args.host, args.port, settings, token, tuple(args.allowed_host),
-          tuple(args.allowed_origin), args.threads)
+    access = Access(token, tuple(args.allowed_host), tuple(args.allowed_origin))
+    serve(args.model, args.host, args.port, settings, access, args.threads)
 
 
 if __name__ == '__main__':

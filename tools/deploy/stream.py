@@ -3,7 +3,6 @@ object a line and a summary last; everything else goes to standard error. Needs 
 """
 
 import argparse
-import os
 import sys
 
 from hri30_ext import cli
@@ -75,9 +74,6 @@ def main(args) -> None:
         value = getattr(args, name)
         if value is not None and value < least:
             cli.fail(f'--{name} {value}: expected {least} or more.')
-    # Read when OpenCV is imported, which cameras need.
-    os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
-    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     from hri30_ext.apis import Recognizer
     from hri30_ext.deploy.runtime.live import JsonLines, Live, Timeline, camera_lines
     from hri30_ext.deploy.runtime.video_io import CameraLost, VideoWriter, open_source

@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -26,8 +25,8 @@ MAX_GRAPH_BYTES = 4 << 30
 _CONTROL_FLOW = {'If', 'Loop', 'TensorIterator'}
 
 
-class Backend(Protocol):
-    """A model that is ready to predict; calls of several threads wait for each other.
+class Backend:
+    """A model that is ready to predict; subclasses run its parts in :meth:`run`.
 
     Attributes:
         splittable (bool): Whether the model has :meth:`frame_features` and
@@ -35,7 +34,11 @@ class Backend(Protocol):
             stream computes once a frame, not once for each window with the frame.
     """
 
-    splittable: bool
+    splittable = False
+
+    def run(self, part: str, array: np.ndarray) -> np.ndarray:
+        """Runs :data:`WHOLE`, :data:`FRAME_STAGE` or :data:`CLIP_STAGE` on an array."""
+        raise NotImplementedError
 
     def __call__(self, clips_NTHWC: np.ndarray) -> np.ndarray:
         """Predicts clips.
@@ -47,26 +50,23 @@ class Backend(Protocol):
         Returns:
             np.ndarray: Class probabilities, float32, (N, K).
         """
+        return self.run(WHOLE, clips_NTHWC)
 
     def frame_features(self, frames_MHWC: np.ndarray) -> np.ndarray:
-        """Computes the stages without temporal kernels for each frame.
-
-        Args:
-            frames_MHWC (np.ndarray): uint8 RGB, prepared.
+        """Computes the stages without temporal kernels for each frame, uint8 RGB, prepared.
 
         Returns:
             np.ndarray: Features, float32, (M, C, H, W) of their own.
         """
+        return self.run(FRAME_STAGE, frames_MHWC)
 
     def clip_scores(self, features_NTCHW: np.ndarray) -> np.ndarray:
         """Predicts clips from the features of their frames.
 
-        Args:
-            features_NTCHW (np.ndarray): Of :meth:`frame_features`, T frames a clip.
-
         Returns:
             np.ndarray: Class probabilities, float32, (N, K).
         """
+        return self.run(CLIP_STAGE, features_NTCHW)
 
 
 def _shape(sizes: Sequence) -> str:
@@ -88,13 +88,18 @@ def import_runtime(package: str):
                          f'Install it with: python -m pip install {package}') from error
 
 
-class _GraphBackend:
+class _GraphBackend(Backend):
     """Runs the graphs of an exported folder, each from one array to one array.
+
+    Calls of several threads wait for each other: a graph has one set of buffers, and uses
+    all its threads anyway. A graph is compiled at its first use: a stream needs the two
+    stages and not the whole model, a program that reads files the reverse.
+
+    Subclasses have ``_compile(path)``, ``_shapes(graph)`` and ``_infer(graph, array)``.
 
     Args:
         folder (Path): The folder.
         info (ModelInfo): Its description, see :mod:`.exported`.
-        threads (int, optional): CPU threads; None: one a core.
 
     Raises:
         HRI30Error: the runtime is not installed.
@@ -102,37 +107,21 @@ class _GraphBackend:
 
     package: str
 
-    def __init__(self, folder: Path, info, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, info) -> None:
         self.splittable, self._folder, self._info = info.frame_stage, folder, info
         self._graphs = {}
         self._lock = threading.Lock()
         self._runtime = import_runtime(self.package)
-        self._configure(threads)
 
-    def _configure(self, threads: int | None) -> None:
-        raise NotImplementedError
-
-    def _compile(self, path: Path):
-        raise NotImplementedError
-
-    def _shapes(self, graph) -> tuple[Sequence, Sequence]:
-        raise NotImplementedError
-
-    def _infer(self, graph, array: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
-
-    def _run(self, name: str, array: np.ndarray) -> np.ndarray:
-        # One at a time: a graph has one set of buffers, and uses all its threads anyway.
+    def run(self, part: str, array: np.ndarray) -> np.ndarray:
         with self._lock:
-            # A graph is compiled at its first use: a stream needs the two stages and not
-            # the whole model, a program that reads files the reverse.
-            if name not in self._graphs:
-                self._graphs[name] = self._load(name)
-            return self._infer(self._graphs[name], np.ascontiguousarray(array))
+            if part not in self._graphs:
+                self._graphs[part] = self._load(part)
+            return self._infer(self._graphs[part], np.ascontiguousarray(array))
 
-    def _load(self, name: str):
+    def _load(self, part: str):
         """Compiles the graph of a part, and checks its shapes."""
-        path = self._folder / self._info.files[name]
+        path = self._folder / self._info.files[part]
         try:
             graph = self._compile(path)
             taken, given = self._shapes(graph)
@@ -146,8 +135,8 @@ class _GraphBackend:
         frames = self._info.preprocessing.num_frames
         takes = {WHOLE: (None, frames, height, width, 3),
                  FRAME_STAGE: (None, height, width, 3),
-                 CLIP_STAGE: (None, frames, None, None, None)}[name]
-        gives = ((None, ) * 4 if name == FRAME_STAGE
+                 CLIP_STAGE: (None, frames, None, None, None)}[part]
+        gives = ((None, ) * 4 if part == FRAME_STAGE
                  else (None, len(self._info.classes)))
         for verb, found, expected in (('takes', taken, takes), ('gives', given, gives)):
             if len(found) != len(expected) or any(
@@ -158,25 +147,14 @@ class _GraphBackend:
                     f'{_shape(expected)}.\nThe files are not of one model; export again.')
         return graph
 
-    def __call__(self, clips_NTHWC: np.ndarray) -> np.ndarray:
-        """See :meth:`Backend.__call__`."""
-        return self._run(WHOLE, clips_NTHWC)
-
-    def frame_features(self, frames_MHWC: np.ndarray) -> np.ndarray:
-        """See :meth:`Backend.frame_features`."""
-        return self._run(FRAME_STAGE, frames_MHWC)
-
-    def clip_scores(self, features_NTCHW: np.ndarray) -> np.ndarray:
-        """See :meth:`Backend.clip_scores`."""
-        return self._run(CLIP_STAGE, features_NTCHW)
-
 
 class OnnxBackend(_GraphBackend):
-    """Runs graphs with ONNX Runtime, on the CPU."""
+    """Runs graphs with ONNX Runtime, on the CPU; ``threads`` None: one a core."""
 
     package = 'onnxruntime'
 
-    def _configure(self, threads: int | None) -> None:
+    def __init__(self, folder: Path, info, threads: int | None = None) -> None:
+        super().__init__(folder, info)
         self._options = self._runtime.SessionOptions()
         self._options.intra_op_num_threads = threads or 0
         self._options.log_severity_level = 3  # errors
@@ -198,13 +176,14 @@ class OnnxBackend(_GraphBackend):
 
 
 class OpenVINOBackend(_GraphBackend):
-    """Runs graphs with OpenVINO, on the CPU."""
+    """Runs graphs with OpenVINO, on the CPU; ``threads`` None: one a core."""
 
     package = 'openvino'
 
-    def _configure(self, threads: int | None) -> None:
+    def __init__(self, folder: Path, info, threads: int | None = None) -> None:
+        super().__init__(folder, info)
         self._core = self._runtime.Core()
-        self._settings = dict(self._info.hints, PERFORMANCE_HINT='LATENCY')
+        self._settings = dict(info.hints, PERFORMANCE_HINT='LATENCY')
         if threads:
             self._settings['INFERENCE_NUM_THREADS'] = threads
 

@@ -13,7 +13,6 @@ The folder may come from anywhere: ``model.json`` is validated by the schema of
 :class:`ModelInfo` before anything of it is used.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from ...errors import HRI30Error
+from ...utils.reading import read_json
 from ...video.preprocessing import Preprocessing
 from .backends import (
     CLIP_STAGE,
@@ -64,40 +64,27 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """The description of an exported model, the content of ``model.json``.
 
     Its ``format_version`` rises when an older reader would misread a newer file.
-
-    Args:
-        classes (tuple[str, ...]): Names; the position is the class's in the scores.
-        preprocessing (Preprocessing): From frames to the input of the model.
-        format (str): ``onnx`` or ``openvino``; ``torch`` in memory only.
-        precision (str): One of :data:`FORMATS` of this format.
-        files (dict[str, str]): Names of the graphs' files by part, see
-            :data:`~hri30_ext.deploy.runtime.backends.WHOLE`.
-        window_seconds (float, optional): Median length of the training clips, the default
-            window of a stream. None if it is not known.
-        temperature (float, optional): Divides logits, to calibrate confidences. The scores
-            of the model are without it.
-        hints (dict[str, str]): Settings of the runtime.
-        versions (dict[str, str]): Of the packages that wrote the folder.
-        source (dict[str, str]): Name of the config, SHA-256 of the checkpoint.
-        parity (dict): How the scores compare with those of the trained model.
     """
-
+    # Names; the position is the class's in the scores.
     classes: Annotated[tuple[_Name, ...], Meta(min_length=1, max_length=10_000)]
-    preprocessing: Preprocessing
-    format: Literal['onnx', 'openvino']
-    precision: Literal['fp32', 'fp16', 'bf16', 'int8']
+    preprocessing: Preprocessing  # from frames to the input of the model
+    format: Literal['onnx', 'openvino']  # 'torch' in memory only
+    precision: Literal['fp32', 'fp16', 'bf16', 'int8']  # one of FORMATS of this format
+    # Names of the graphs' files by part, see hri30_ext.deploy.runtime.backends.WHOLE.
     files: dict[Literal['model', 'frame_stage', 'clip_stage'], _FileName]
+    # Median length of the training clips, the default window of a stream, if it is known.
     window_seconds: Annotated[float, Meta(ge=0.01, le=3600)] | None = None
+    # Divides logits, to calibrate confidences. The scores of the model are without it.
     temperature: Annotated[float, Meta(ge=0.01, le=100)] | None = None
-    hints: _Texts = {}
-    versions: _Texts = {}
-    source: _Texts = {}
-    parity: dict = {}
+    hints: _Texts = {}  # settings of the runtime
+    versions: _Texts = {}  # of the packages that wrote the folder
+    source: _Texts = {}  # name of the config, SHA-256 of the checkpoint
+    parity: dict = {}  # how the scores compare with those of the trained model
 
     @property
     def frame_stage(self) -> bool:
         """Whether the stages that see single frames are separate files."""
-        return FRAME_STAGE in self.files and CLIP_STAGE in self.files
+        return FRAME_STAGE in self.files
 
     def to_json(self) -> dict:
         """Returns the content of ``model.json``."""
@@ -138,29 +125,17 @@ def is_exported(folder: str | Path) -> bool:
 def read_info(folder: str | Path) -> ModelInfo:
     """Reads and validates the description of an exported folder.
 
-    Args:
-        folder (str | Path): The folder that tools/deploy/export.py wrote.
-
     Raises:
         HRI30Error: no such folder, or an invalid description.
     """
     path = Path(folder).expanduser() / INFO_NAME
+    expected = ('a folder that tools/deploy/export.py wrote; export the model again, or '
+                'use the version of this program that exported it')
+    info = read_json(path, expected, _MAX_BYTES, ModelInfo)
     try:
-        # A pipe would block.
-        with open(path, 'rb', opener=lambda name, flags: os.open(
-                name, flags | os.O_NONBLOCK)) as file:
-            text = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise HRI30Error(f'{path}: cannot be read ({error.strerror or error}).\nExpected a '
-                         'folder that tools/deploy/export.py wrote.') from error
-    try:
-        if len(text) > _MAX_BYTES:
-            raise HRI30Error(f'more than {_MAX_BYTES:,} bytes.')
-        info = msgspec.json.decode(text, type=ModelInfo)
         info.check()
-    except (msgspec.MsgspecError, ValueError, RecursionError, HRI30Error) as error:
-        raise HRI30Error(f'{path}: {str(error)[:1000]}\nExport the model again, or use the '
-                         'version of this program that exported it.') from error
+    except HRI30Error as error:
+        raise HRI30Error(f'{path}: {str(error)[:1000]}\nExpected {expected}.') from error
     return info
 
 
@@ -180,9 +155,9 @@ def load(folder: str | Path, threads: int | None = None) -> tuple[ModelInfo, Bac
     """
     folder = Path(folder).expanduser()
     info = read_info(folder)
-    needed = list(info.files.values())
+    needed = [Path(name) for name in info.files.values()]
     if info.format == 'openvino':
-        needed += [str(Path(name).with_suffix('.bin')) for name in info.files.values()]
+        needed += [name.with_suffix('.bin') for name in needed]
     for name in needed:
         path = folder / name
         if not path.is_file():

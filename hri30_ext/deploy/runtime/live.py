@@ -16,6 +16,7 @@ The summary is the last line:
 ``rss_mb``                 resident memory in MB (10^6 bytes) at ``start``, after the model
                            was loaded and run once, and at the ``end``
 ``peak_rss_mb``            its peak until then
+``reason``                 why there was no prediction, if there was none
 ========================== ==============================================================
 """
 
@@ -47,11 +48,7 @@ _STATUS_SECONDS = 10.0
 class JsonLines:
     """Writes one JSON object a line, each at once, from any thread.
 
-    Args:
-        out (TextIO): The output.
-
-    Attributes:
-        closed (bool): Whether the reader has gone, as ``head`` does.
+    ``closed`` becomes true where the reader has gone, as ``head`` does.
     """
 
     def __init__(self, out: TextIO) -> None:
@@ -74,11 +71,7 @@ class JsonLines:
 
 
 class Timeline:
-    """The states during each file, beside the class in its name.
-
-    Args:
-        classes (Sequence[str]): Class names; ``CID`` in a file's name counts from 1.
-    """
+    """The states during each file, beside the class in its name, whose number is from 1."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = classes
@@ -91,13 +84,14 @@ class Timeline:
             row = self._rows[-1]
             row['told'][self._state] += frame.time - row['end']
             row['end'] = frame.time
-        if not self._rows or self._rows[-1]['clip'] != frame.clip:
+        if not self._rows or row['file'] != frame.file:
             found = re.match(r'CID(\d{1,4})_', frame.clip, re.IGNORECASE)
             label = int(found[1]) if found else 0
             truth = self._classes[label - 1] if 0 < label <= len(self._classes) else ''
-            self._rows.append(dict(clip=frame.clip, begin=frame.time, end=frame.time,
-                                   truth=truth, told=Counter(), after=None))
-        row, self._state = self._rows[-1], state
+            row = dict(file=frame.file, clip=frame.clip, begin=frame.time, end=frame.time,
+                       truth=truth, told=Counter(), after=None)
+            self._rows.append(row)
+        self._state = state
         if row['after'] is None and state == row['truth']:
             row['after'] = frame.time - row['begin']
 
@@ -122,46 +116,28 @@ class Timeline:
              for row in self._rows]))
 
 
-def resident_megabytes() -> tuple[float | None, float | None]:
-    """Returns the resident memory of this process and its peak, in MB (10^6 bytes).
-
-    None where the system does not say.
-    """
-    try:
-        status = Path('/proc/self/status').read_text(encoding='ascii')
-    except OSError:
-        return None, None
-    found = dict(re.findall(r'^(VmRSS|VmHWM):\s+(\d+) kB', status, re.MULTILINE))
-    now, peak = (round(int(found[name]) * 1024 / 1e6, 1) if name in found else None
+def resident_megabytes() -> tuple[float, float]:
+    """Returns the resident memory of this process and its peak, in MB (10^6 bytes)."""
+    # Not resource.getrusage, whose peak may be that of the program that started this one.
+    status = Path('/proc/self/status').read_text(encoding='ascii')
+    now, peak = (int(re.search(rf'{name}:\s+(\d+) kB', status)[1]) * 1024 / 1e6
                  for name in ('VmRSS', 'VmHWM'))
-    return now, peak
+    return round(now, 1), round(peak, 1)
 
 
 @dataclass
 class Live:
-    """Runs a stream to its end.
-
-    Args:
-        stream (Stream): Recognizes the frames.
-        source (Source): Gives the frames.
-        lines (JsonLines): Gets the events, and the summary last.
-        queue_size (int): Frames that may wait for the recognition.
-        seconds (float, optional): Time of the stream after which it ends.
-        writer (VideoWriter, optional): Gets annotated frames.
-        show (Callable, optional): Gets each frame, uint8 RGB (H, W, 3), and its events;
-            returns False to end the stream.
-        timeline (Timeline, optional): Gets the states.
-        report (Callable): Called with messages for people.
-    """
-
+    """Runs a stream to its end."""
     stream: Stream
     source: Source
-    lines: JsonLines
-    queue_size: int = 16
-    seconds: float | None = None
-    writer: VideoWriter | None = None
+    lines: JsonLines  # gets the events, and the summary last
+    queue_size: int = 16  # frames that may wait for the recognition
+    seconds: float | None = None  # time of the stream after which it ends
+    writer: VideoWriter | None = None  # gets annotated frames
+    # Gets each frame, uint8 RGB (H, W, 3), and its events; False ends the stream.
     show: Callable[[np.ndarray, list[dict]], bool] | None = None
-    timeline: Timeline | None = None
+    timeline: Timeline | None = None  # gets the states
+    # Called with messages for people.
     report: Callable[[str], None] = lambda message: print(message, file=sys.stderr)
     _ended: str = field(default='end', init=False)
 
@@ -189,9 +165,8 @@ class Live:
                 self.writer.close()
             summary = self._summary()
             self.lines.write(summary)
-        if not self.stream.predictions:
-            self.report(f'no prediction: {self.stream.frames} frames do not fill a window '
-                        f'of {self.stream.window_seconds:.2f} s; see --window-seconds')
+        if 'reason' in summary:
+            self.report(summary['reason'])
         return summary
 
     def _stop(self, runner: StreamRunner, why: str) -> None:
@@ -199,31 +174,32 @@ class Live:
         runner.stop()
 
     def _use(self, runner: StreamRunner) -> None:
-        reported = clock.monotonic()
-        shown: list[dict] = []  # events for the next frame of the window
+        reported, image = clock.monotonic(), None
         for frame, events in runner:
-            for event in events:
-                self.lines.write(event.to_json())
-                shown.append(event.to_json())
+            shown = [event.to_json() for event in events]
+            for event in shown:
+                self.lines.write(event)
             if self.lines.closed:
                 self._stop(runner, 'output closed')
             latest = self.stream.latest
             if frame is None:  # the end of a file: a short one is one action as a whole
                 if self.timeline and events and events[0].event == 'start':
                     self.timeline.conclude(events[0])
+                if self.show:
+                    self.show(image, shown)
                 continue
+            image = frame.image
             state = latest.state if latest else UNSURE
             if self.timeline:
                 self.timeline.add(frame, state)
             if self.writer:
-                self.writer.write(annotate(frame.image, latest, self.stream.dropped,
+                self.writer.write(annotate(image, latest, self.stream.dropped,
                                            f'{self._rate():.1f} per second'), frame.time)
             if self.show:
                 if latest and latest.time == frame.time and latest not in events:
                     shown.append(latest.to_json())
-                if not self.show(frame.image, shown):
+                if not self.show(image, shown):
                     self._stop(runner, 'window closed')
-            shown = []
             if self.seconds is not None and frame.time >= self.seconds:
                 self._stop(runner, 'time')
             if clock.monotonic() - reported >= _STATUS_SECONDS:
@@ -236,25 +212,26 @@ class Live:
         return self.stream.predictions / max(clock.monotonic() - self._began, 1e-9)
 
     def _summary(self) -> dict:
-        latencies = self.stream.latencies_ms
-        median, p95 = (round(float(value), 1) for value in
-                       np.percentile(latencies, [50, 95])) if latencies else (None, None)
-        now, peak = resident_megabytes()
+        stream, (now, peak) = self.stream, resident_megabytes()
+        median, p95 = (round(float(value), 1) for value in np.percentile(
+            stream.latencies_ms, [50, 95])) if stream.latencies_ms else (None, None)
+        reason = stream.why_no_prediction()
         return dict(
-            event='summary', ended=self._ended, frames=self.stream.frames,
-            dropped=self.stream.dropped, predictions=self.stream.predictions,
+            event='summary', ended=self._ended, frames=stream.frames,
+            dropped=stream.dropped, predictions=stream.predictions,
             seconds=round(clock.monotonic() - self._began, 3),
             predictions_per_second=round(self._rate(), 2),
             latency_ms=dict(median=median, p95=p95),
             rss_mb=dict(start=self._memory[0], end=now),
-            peak_rss_mb=dict(start=self._memory[1], end=peak))
+            peak_rss_mb=dict(start=self._memory[1], end=peak),
+            **({'reason': reason} if reason else {}))
 
 
 @contextlib.contextmanager
 def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
     """Calls ``stop`` at the first SIGINT or SIGTERM; a second one ends the process."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
+    before = {number: signal.getsignal(number)
+              for number in (signal.SIGINT, signal.SIGTERM)}
 
     def restore() -> None:
         for number, handler in before.items():
@@ -264,7 +241,7 @@ def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
         restore()
         stop()
 
-    for number in signals:
+    for number in before:
         signal.signal(number, handle)
     try:
         yield

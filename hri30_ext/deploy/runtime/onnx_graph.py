@@ -5,22 +5,24 @@ model runs. This reads the few fields of ``onnx.proto`` that matter: every occur
 each, so that nothing that a parser would merge or overwrite is missed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ...errors import HRI30Error
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
-# Numbers of fields in onnx.proto.
-_MODEL_GRAPH, _MODEL_FUNCTIONS = 7, 25
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
-_NODE_ATTRIBUTE, _NODE_DOMAIN = 5, 7
-_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH = 5, 6
-_ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 10, 11
-_ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = 22, 23
-_TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
-
-_DOMAINS = (b'', b'ai.onnx')
+# Messages of onnx.proto: what a field, by its number, means here. A mapping: a message of
+# that form. A text: the reason to refuse a graph with this field, unless its value is one
+# of the allowed ones.
+_TENSOR = {13: ('its numbers are in another file', ()),
+           14: ('its numbers are in another file', (0, b''))}
+_CONTROL = ('control flow (an operator with a graph within)', ())
+_SPARSE = ('sparse numbers', ())
+_ATTRIBUTE = {5: _TENSOR, 10: _TENSOR, 6: _CONTROL, 11: _CONTROL, 22: _SPARSE, 23: _SPARSE}
+_NODE = {5: _ATTRIBUTE,
+         7: ('an operator of another domain than ai.onnx', (b'', b'ai.onnx'))}
+_GRAPH = {1: _NODE, 5: _TENSOR, 15: _SPARSE}
+_MODEL = {7: _GRAPH, 25: ('functions of its own', ())}
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
@@ -35,11 +37,7 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
 
 
 def _fields(data: memoryview | int) -> Iterator[tuple[int, memoryview | int]]:
-    """Yields number and value of each field of a message.
-
-    Raises:
-        IndexError, ValueError: not a protobuf message.
-    """
+    """Yields number and value of each field of a message."""
     if not isinstance(data, memoryview):
         raise ValueError('a number, expected a message')
     at = 0
@@ -60,28 +58,7 @@ def _fields(data: memoryview | int) -> Iterator[tuple[int, memoryview | int]]:
         yield key >> 3, value
 
 
-def _check_tensor(data: memoryview) -> None:
-    if any(number == _TENSOR_EXTERNAL or (number == _TENSOR_LOCATION and value)
-           for number, value in _fields(data)):
-        raise HRI30Error('its numbers are in another file')
-
-
-def _check_node(data: memoryview) -> None:
-    for number, value in _fields(data):
-        if number == _NODE_DOMAIN and value not in _DOMAINS:
-            raise HRI30Error('an operator of another domain than ai.onnx')
-        if number != _NODE_ATTRIBUTE:
-            continue
-        for inner, content in _fields(value):
-            if inner in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
-                raise HRI30Error('control flow (an operator with a graph within)')
-            if inner in (_ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES):
-                raise HRI30Error('sparse numbers')
-            if inner in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
-                _check_tensor(content)
-
-
-def check_graph(data: bytes) -> None:
+def check_graph(data: bytes | memoryview, message: Mapping = _MODEL) -> None:
     """Checks the bytes of an ONNX model.
 
     Raises:
@@ -89,15 +66,9 @@ def check_graph(data: bytes) -> None:
             numbers in other files.
         IndexError, ValueError: it is not a protobuf message of this form.
     """
-    for number, graph in _fields(memoryview(data)):
-        if number == _MODEL_FUNCTIONS:
-            raise HRI30Error('functions of its own')
-        if number != _MODEL_GRAPH:
-            continue
-        for inner, value in _fields(graph):
-            if inner == _GRAPH_NODE:
-                _check_node(value)
-            elif inner == _GRAPH_INITIALIZER:
-                _check_tensor(value)
-            elif inner == _GRAPH_SPARSE:
-                raise HRI30Error('sparse numbers')
+    for number, value in _fields(memoryview(data) if isinstance(data, bytes) else data):
+        rule = message.get(number)
+        if isinstance(rule, Mapping):
+            check_graph(value, rule)
+        elif rule is not None and value not in rule[1]:
+            raise HRI30Error(rule[0])

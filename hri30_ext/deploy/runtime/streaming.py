@@ -6,9 +6,8 @@ latencies are on the clock of this machine.
 
 **Frames.** A model was trained on frames a certain time apart. From a camera of any rate,
 the stream takes the frames nearest to those times, counted back from the newest sample of
-the window. Predictions come every ``hop`` seconds or every n
-frames. A frame in several windows, as always if the hop is a multiple of the interval
-between samples, passes the stages of the model without temporal kernels once.
+the window. Predictions come every ``hop`` seconds or every n frames. A frame in several
+windows passes the stages of the model without temporal kernels once.
 
 **Events** are one JSON object a line, :meth:`Event.to_json`:
 
@@ -36,14 +35,12 @@ A prediction describes a window, so events lag by about half a window, the smoot
 the minimum duration. A file shorter than a window is predicted at its end, as a clip.
 """
 
-import contextlib
 import math
-import queue
 import threading
 import time as clock
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -77,34 +74,22 @@ _Score = Annotated[float, Meta(ge=0, le=1)]
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a stream; :meth:`create` checks them.
 
-    Args:
-        window_seconds (float, optional): Length of the window; by default the median
-            length of the training clips, which is stored with the model.
-        hop (float, optional): Seconds between predictions; by default :data:`HOP`, rounded
-            to a multiple of the time between samples of the window.
-        every (int, optional): Instead of ``hop``: a prediction every n frames.
-        smoothing (str): ``exponential``, ``mean`` or ``none``, over predictions.
-        smooth_seconds (float): The time constant, or the length of the mean.
-        enter (float): Smoothed score in [0, 1] at which an action begins.
-        leave (float): Below it an action ends; at most ``enter``. In between, the state
-            does not change.
-        min_seconds (float): How long a class must stay above ``enter`` before it starts:
-            suppresses flicker.
-        predictions (bool): Whether every prediction is an event too.
-        reuse (bool): Whether features of frames are kept from window to window, if the
-            model can be split.
+    Times are in seconds.
     """
-
+    # Length of the window; by default the median length of the training clips, which is
+    # stored with the model.
     window_seconds: _Window | None = None
+    # Between predictions; by default HOP, rounded to a multiple of the time between
+    # samples.
     hop: _Window | None = None
-    every: Annotated[int, Meta(ge=1)] | None = None
-    smoothing: Literal['exponential', 'mean', 'none'] = 'exponential'
-    smooth_seconds: _Seconds = 0.4
-    enter: _Score = 0.6
-    leave: _Score = 0.4
-    min_seconds: _Seconds = 0.3
-    predictions: bool = False
-    reuse: bool = True
+    every: Annotated[int, Meta(ge=1)] | None = None  # instead: a prediction every n frames
+    smoothing: Literal['exponential', 'mean', 'none'] = 'exponential'  # over predictions
+    smooth_seconds: _Seconds = 0.4  # the time constant, or the length of the mean
+    enter: _Score = 0.6  # smoothed score at which an action begins
+    leave: _Score = 0.4  # below it an action ends; in between, the state does not change
+    min_seconds: _Seconds = 0.3  # how long a class stays above enter before it starts
+    predictions: bool = False  # whether every prediction is an event too
+    reuse: bool = True  # whether features of frames are kept, if the model can be split
 
     @classmethod
     def create(cls, **settings) -> 'StreamSettings':
@@ -134,7 +119,6 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class Event(msgspec.Struct, frozen=True, omit_defaults=True,
             rename={'class_name': 'class'}):
     """An event; the fields are in the table at the top of this file."""
-
     event: str
     time: float
     class_name: str | None = None
@@ -159,30 +143,26 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True,
 # ---- Frames ------------------------------------------------------------------------------
 
 
-class TimedFrame(NamedTuple):
-    """A frame with its number in the stream, its time, and its image for the model."""
-
-    number: int
+@dataclass(eq=False, slots=True)
+class TimedFrame:
+    """A frame of a window: its time, its image for the model, and what came of it."""
     time: float
     image: np.ndarray  # uint8 RGB, (H, W, 3)
+    features: np.ndarray | None = None  # (C, H, W), once they were computed
 
 
 def nearest_frames(frames: Sequence[TimedFrame], times: Sequence[float]
                    ) -> list[TimedFrame]:
     """Returns the frame nearest to each time; of two equally near, the earlier one.
 
-    >>> frames = [TimedFrame(0, 0.0, None), TimedFrame(1, 0.5, None)]
-    >>> [frame.number for frame in nearest_frames(frames, [0.1, 0.25, 0.3])]
-    [0, 0, 1]
+    >>> frames = [TimedFrame(0.0, None), TimedFrame(0.5, None)]
+    >>> [frame.time for frame in nearest_frames(frames, [0.1, 0.25, 0.3])]
+    [0.0, 0.0, 0.5]
     """
-    moments = [frame.time for frame in frames]
-    chosen = []
-    for time in times:
-        i = max(bisect_right(moments, time) - 1, 0)
-        later = i + 1 < len(frames) and (
-            abs(moments[i + 1] - time) < abs(time - moments[i]) - _SAME)
-        chosen.append(frames[i + later])
-    return chosen
+    moments_N = np.array([frame.time for frame in frames])
+    distances_TN = np.abs(moments_N - np.array(times)[:, None])
+    near_TN = distances_TN <= distances_TN.min(axis=1, keepdims=True) + _SAME
+    return [frames[i] for i in near_TN.argmax(axis=1)]
 
 
 # ---- From predictions to actions ---------------------------------------------------------
@@ -242,7 +222,6 @@ class Smoother:
 
 class Change(NamedTuple):
     """An action that begins or ends: ``start`` or ``end``, label, its begin, and why."""
-
     kind: str
     label: int
     start: float
@@ -255,16 +234,11 @@ class Hysteresis:
     A class begins once it was the best, at ``enter`` or above, for ``min_seconds``. It goes
     on until its score is below ``leave``, or another class begins.
 
-    Args:
-        enter (float): Upper threshold.
-        leave (float): Lower threshold.
-        min_seconds (float): How long a class must be the best, from one prediction to
-            another.
+    ``active`` is the label of the action in progress, and when it began; None: unsure.
     """
 
     def __init__(self, enter: float, leave: float, min_seconds: float) -> None:
         self.enter, self.leave, self.min_seconds = enter, leave, min_seconds
-        #: Label of the action in progress, and when it began; None: unsure.
         self.active: tuple[int, float] | None = None
         self._candidate: tuple[int, float] | None = None
 
@@ -368,7 +342,6 @@ class Stream:
     def _restart(self) -> None:
         self._smoother.clear()
         self._frames: deque[TimedFrame] = deque()
-        self._features: dict[int, np.ndarray] = {}  # of frames, by their number
         self._time: float | None = None  # of the last frame
         self._first: float | None = None  # the newest sample of the first window
         self._next = 0  # number of the next window, in hops
@@ -443,7 +416,7 @@ class Stream:
         if self._frames and self._time - self._frames[-1].time < self._least_gap - _SAME:
             return  # the camera is faster than any model needs
         image_HWC = self.info.preprocessing.frames([frame_HWC])[0]
-        self._frames.append(TimedFrame(self.frames, self._time, image_HWC))
+        self._frames.append(TimedFrame(self._time, image_HWC))
 
     def _newest_sample(self) -> float:
         """Returns the time of the newest sample of the next window, if it is known."""
@@ -470,16 +443,15 @@ class Stream:
         """Predicts the window whose newest sample is at ``anchor``."""
         chosen = nearest_frames(self._frames, [anchor - offset for offset in self._offsets])
         scores_K = calibrate(self._scores(chosen), self.info.temperature)
-        latency_ms = 1000 * (clock.monotonic() - self._captured)
-        self._captured, self._since = None, 0
+        began, self._captured, self._since = self._captured, None, 0
         self._next += 1
-        self.latencies_ms.append(latency_ms)
         self.scores_K = self._smoother.update(time, scores_K)
-        changes = self._hysteresis.update(time, self.scores_K)
-        return self._report(changes, time, latency_ms)
+        return self._report(self._hysteresis.update(time, self.scores_K), time, began)
 
-    def _report(self, changes: list[Change], time: float, latency_ms: float) -> list[Event]:
+    def _report(self, changes: list[Change], time: float, began: float) -> list[Event]:
         """Makes events of a prediction and the changes that it causes."""
+        latency_ms = 1000 * (clock.monotonic() - began)
+        self.latencies_ms.append(latency_ms)
         self.predictions += 1
         common = dict(latency_ms=latency_ms, dropped=self.dropped)
         best = np.argsort(-self.scores_K, kind='stable')[:5]
@@ -495,23 +467,20 @@ class Stream:
         """Returns class probabilities of a window, (K, )."""
         if not self._reuse:
             return self._backend(np.stack([frame.image for frame in chosen])[None])[0]
-        new = {frame.number: frame.image for frame in chosen
-               if frame.number not in self._features}
+        new = [frame for frame in dict.fromkeys(chosen) if frame.features is None]
         if new:
-            features = self._backend.frame_features(np.stack(list(new.values())))
-            # Copies: a slice would keep the features of its neighbours in memory.
-            self._features.update(zip(new, map(np.array, features)))
-        oldest = self._frames[0].number
-        self._features = {number: features for number, features in self._features.items()
-                          if number >= oldest}
+            features = self._backend.frame_features(np.stack([one.image for one in new]))
+            for frame, features_CHW in zip(new, features):
+                # A copy: a slice would keep the features of its neighbours in memory.
+                frame.features = np.array(features_CHW)
         return self._backend.clip_scores(
-            np.stack([self._features[frame.number] for frame in chosen])[None])[0]
+            np.stack([frame.features for frame in chosen])[None])[0]
 
     def _event(self, change: Change, time: float, **common) -> Event:
-        ended = dict(end=time, reason=change.reason) if change.kind == 'end' else {}
         return Event(change.kind, time, class_name=self.info.classes[change.label],
                      score=float(self.scores_K[change.label]), start=change.start,
-                     **ended, **common)
+                     end=time if change.kind == 'end' else None, reason=change.reason,
+                     **common)
 
     def _finish(self, reason: str) -> list[Event]:
         return [self._event(change, self._time, dropped=self.dropped)
@@ -521,6 +490,15 @@ class Stream:
         events = self._finish('reset')
         self._restart()
         return [*events, Event('reset', time, reason=reason, dropped=self.dropped)]
+
+    def why_no_prediction(self) -> str | None:
+        """Returns why there was no prediction so far; None if there was one."""
+        if self.predictions:
+            return None
+        if not self.frames:
+            return 'no prediction: there was no frame'
+        return (f'no prediction: {self.frames} frames do not fill a window of '
+                f'{self.window_seconds:.2f} s; set a shorter one (window_seconds)')
 
     def _predict_short_clip(self) -> list[Event]:
         """Predicts all frames as a clip, if there was no full window to predict."""
@@ -533,9 +511,7 @@ class Stream:
         self.scores_K = calibrate(self._backend(views_VTHWC).mean(axis=0),
                                   self.info.temperature)
         changes = self._hysteresis.conclude(self._frames[0].time, self.scores_K)
-        latency_ms = 1000 * (clock.monotonic() - began)
-        self.latencies_ms.append(latency_ms)
-        return self._report(changes, self._time, latency_ms)
+        return self._report(changes, self._time, began)
 
     def end_clip(self) -> list[Event]:
         """Ends a file, and starts again.
@@ -566,6 +542,61 @@ class Stream:
 # ---- Frames that come faster than they are used ------------------------------------------
 
 
+class FrameQueue:
+    """Frames between the thread that captures them and the one that recognizes them.
+
+    Args:
+        size (int): Frames that may wait.
+        live (bool): Whether a full queue drops its oldest frame, as for a camera, and
+            counts it in ``dropped``; otherwise :meth:`put` waits, as for a file.
+    """
+
+    def __init__(self, size: int, live: bool) -> None:
+        self.size, self.live, self.dropped, self.stopped = size, live, 0, False
+        self._ended = False
+        self._frames: deque = deque()
+        self._changed = threading.Condition()
+
+    def _wait(self, ready: Callable[[], bool]) -> None:
+        # The time-out notices stop(), which cannot take the lock in a signal handler.
+        while not self._changed.wait_for(lambda: self.stopped or ready(), timeout=0.1):
+            pass
+
+    def put(self, frame) -> None:
+        with self._changed:
+            self._wait(lambda: self.live or len(self._frames) < self.size)
+            if len(self._frames) >= self.size:
+                self._frames.popleft()
+                self.dropped += 1
+            self._frames.append(frame)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Ends the iteration after the frames that wait."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Ends the iteration soon; from any thread, and from a signal handler."""
+        self.stopped = True
+
+    def __iter__(self) -> Iterator[tuple]:
+        """Yields frames, and whether a due prediction should wait for the next one."""
+        held = 0
+        while True:
+            with self._changed:
+                self._wait(lambda: self._frames or self._ended)
+                if self.stopped or not self._frames:
+                    return
+                frame = self._frames.popleft()
+                # A prediction waits for newer frames, but not forever.
+                more = self.live and bool(self._frames) and held < self.size
+                self._changed.notify_all()
+            held = held + 1 if more else 0
+            yield frame, more
+
+
 class StreamRunner:
     """Captures frames in a thread of its own, and recognizes them in the caller's.
 
@@ -573,21 +604,13 @@ class StreamRunner:
     ...     for frame, events in runner:
     ...         ...
 
-    A full queue drops its oldest frame if the source is live, as a camera, and holds the
-    source up if it is a file that is read as fast as possible. The stream is closed at the
-    end; its last events come with a frame of None, as do those of the end of a file.
-
-    Args:
-        source: Frames, see :class:`~hri30_ext.deploy.runtime.video_io.Source`.
-        stream (Stream): Recognizes them.
-        queue_size (int): Frames that may wait for the recognition.
+    The stream is closed at the end; its last events come with a frame of None, as do those
+    of the end of a file. The source is one of :mod:`~hri30_ext.deploy.runtime.video_io`.
     """
 
     def __init__(self, source, stream: Stream, queue_size: int = 16) -> None:
         self.source, self.stream = source, stream
-        self._queue: queue.Queue = queue.Queue(queue_size)
-        self._dropped = 0
-        self._stopped, self._ended = threading.Event(), threading.Event()
+        self.queue = FrameQueue(queue_size, source.live)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._capture, name='capture', daemon=True)
 
@@ -602,41 +625,18 @@ class StreamRunner:
 
     def stop(self) -> None:
         """Ends the iteration; from any thread, and from a signal handler."""
-        self._stopped.set()
+        self.queue.stop()
         self.source.stop()
 
     def _capture(self) -> None:
         try:
-            while (frame := self.source.read()) is not None and not self._stopped.is_set():
-                self._put(frame)
+            while (frame := self.source.read()) is not None and not self.queue.stopped:
+                self.queue.put(frame)
         except BaseException as error:  # raised again where frames are used
             self._error = error
         finally:
-            self._ended.set()
+            self.queue.end()
             self.source.close()
-
-    def _put(self, frame) -> None:
-        while not self._stopped.is_set():
-            try:
-                # The time-out notices a stop.
-                self._queue.put(frame, timeout=0 if self.source.live else 0.1)
-                return
-            except queue.Full:
-                if self.source.live:
-                    with contextlib.suppress(queue.Empty):  # it was used meanwhile
-                        self._queue.get_nowait()
-                        self._dropped += 1
-
-    def _get(self):
-        """Waits for the next frame; returns None at the end."""
-        while not self._stopped.is_set():
-            ended = self._ended.is_set()
-            try:
-                return self._queue.get(timeout=0 if ended else 0.1)
-            except queue.Empty:
-                if ended:
-                    break
-        return None
 
     def __iter__(self) -> Iterator[tuple]:
         """Yields each frame that was not dropped, with its events.
@@ -644,22 +644,18 @@ class StreamRunner:
         Raises:
             HRI30Error: the error that ended the source, after the last events.
         """
-        held, clip = 0, ''
-        while (frame := self._get()) is not None:
-            self.stream.dropped = self._dropped
-            if clip and frame.clip != clip:
+        file = 0
+        for frame, more in self.queue:
+            self.stream.dropped = self.queue.dropped
+            if file and frame.file != file:
                 yield None, self.stream.end_clip()
-            clip = frame.clip
-            # A prediction waits for newer frames, but not forever.
-            more = (self.source.live and not self._queue.empty()
-                    and held < self._queue.maxsize)
-            held = held + 1 if more else 0
+            file = frame.file
             # Reading a file ahead of its use is no latency.
             captured = frame.captured if self.source.live else None
             yield frame, self.stream.push(frame.image, frame.time, captured, more)
-        self.stream.dropped = self._dropped
-        last = self.stream.close(clip_ended=bool(clip) and not self._stopped.is_set())
+        self.stream.dropped = self.queue.dropped
+        last = self.stream.close(clip_ended=file > 0 and not self.queue.stopped)
         if last:
             yield None, last
-        if self._error is not None and not self._stopped.is_set():
+        if self._error is not None and not self.queue.stopped:
             raise self._error

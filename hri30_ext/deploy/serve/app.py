@@ -3,22 +3,23 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from importlib import resources
+from pathlib import Path
 from typing import Annotated
 
 import anyio
-from fastapi import Depends, FastAPI, Query, Request, Response, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.security import HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
 from ...errors import HRI30Error
 from . import schemas
-from .decoding import DecodeError, decode_clip, preview_clip
-from .guards import Guard, bearer, error_response, token_matches
+from .decoding import decode_clip, explain, preview_clip
+from .guards import Access, Guard, error_response
 from .service import Service, ServiceError
 from .session import CLIENT_SETTINGS, Session
 from .settings import Settings
@@ -35,7 +36,8 @@ Names the action that a clip or a camera shows.
    `Authorization` header was sent; with `"settings": {...}`, some of SETTINGS;
 2. a binary message for each frame: its time stamp in seconds (float64, little-endian), on
    any steady clock, then a JPEG;
-3. the text `{"type": "stop"}`, or it just closes.
+3. the text `{"type": "stop"}`, with `"clip": true` at the end of a file: one that is
+   shorter than the window is then predicted as a clip; or it just closes.
 
 The service answers with texts, JSON with an `event`:
 
@@ -47,7 +49,8 @@ The service answers with texts, JSON with an `event`:
 - `reset`: time went back or skipped more than a window; the stream starts again
 - `error`: `code`, `message`; with `timestamp` where it concerns one frame, after which the
   stream goes on
-- `closed`: the end after `stop`; `frames`, `dropped`, `bad`
+- `closed`: the end after `stop`; `frames`, `dropped`, `bad`; and, where there was no
+  prediction, the reason as `message`
 
 `dropped` counts frames that came faster than they could be processed; the oldest are
 dropped. `bad` counts those that could not be decoded. The WebSocket is closed with 1000
@@ -57,46 +60,52 @@ many are open. A wrong token in the header is answered with 403 before it is ope
 """.replace('SETTINGS', ', '.join(f'`{name}`' for name in CLIENT_SETTINGS))
 
 
+_ERRORS = {status: {'model': schemas.Error, 'description': text} for status, text in {
+    400: 'The form is damaged, or has other fields.',
+    401: 'The service has a token, and this is not it.',
+    408: 'The upload took too long.',
+    413: 'The upload is too large.',
+    415: 'The body is no form.',
+    422: 'The upload cannot be decoded, or its content exceeds a limit.',
+    429: 'Too many requests at a time.',
+    504: 'The model took too long.'}.items()}
+_ERRORS[429]['headers'] = {'Retry-After': {'description': 'Seconds.',
+                                           'schema': {'type': 'integer'}}}
+_CLIP = dict(tags=['clips'], responses=_ERRORS, openapi_extra={'requestBody': {
+    'required': True, 'content': {'multipart/form-data': {'schema': {
+        'type': 'object', 'required': ['clip'], 'additionalProperties': False,
+        'properties': {'clip': {'type': 'string', 'format': 'binary',
+                                'description': 'A video. Its name is ignored.'}}}}}}})
+_FRAMES = {200: {'description': 'For each frame its seconds (float64), the length of its '
+                                'JPEG (uint32), both little-endian, and the JPEG.',
+                 'content': {'application/octet-stream': {
+                     'schema': {'type': 'string', 'format': 'binary'}}}}}
+
+
 class _Parts(StreamingResponse):
-    """Sends parts one after the other, within a time.
+    """Sends parts one after the other; after some seconds, the connection is closed.
 
-    What a slow client has not taken is held in memory and counted as a request.
-
-    Args:
-        parts (list[bytes]): The content.
-        seconds (float): After which the connection is closed.
-        leave (Callable): Called at the end.
+    What a slow client has not taken is held in memory.
     """
 
-    def __init__(self, parts: list[bytes], seconds: float, leave: Callable[[], object]
-                 ) -> None:
+    def __init__(self, parts: list[bytes], seconds: float) -> None:
         super().__init__(iter(parts), media_type='application/octet-stream',
                          headers={'Content-Length': str(sum(map(len, parts)))})
-        self._seconds, self._leave = seconds, leave
+        self._seconds = seconds
 
     async def __call__(self, scope, receive, send) -> None:
-        try:
-            with anyio.move_on_after(self._seconds):
-                await super().__call__(scope, receive, send)
-        finally:
-            self._leave()
+        with anyio.move_on_after(self._seconds):
+            await super().__call__(scope, receive, send)
 
 
-def create_app(recognizer, settings: Settings | None = None, token: str | None = None,
-               hosts: tuple[str, ...] = (), origins: tuple[str, ...] = (),
+def create_app(recognizer, settings: Settings | None = None, access: Access | None = None,
                window=None) -> FastAPI:
-    """Creates the application.
+    """Creates the application around a ``ClipRecognizer``.
 
-    Args:
-        recognizer (hri30_ext.deploy.runtime.recognizer.ClipRecognizer): The model.
-        settings (Settings, optional): Limits.
-        token (str, optional): Token that clients must show. None: everyone who reaches the
-            service may use it.
-        hosts (tuple[str, ...]): Names of the service, see :class:`~.guards.Guard`.
-        origins (tuple[str, ...]): Origins of other pages that may call, see there.
-        window (.window.Window, optional): The stream that the page shows.
+    ``window`` is a :class:`.window.Window`, whose stream the page shows.
     """
-    service = Service(recognizer, settings or Settings(), token)
+    access = access or Access()
+    service = Service(recognizer, settings or Settings(), access)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -110,100 +119,63 @@ def create_app(recognizer, settings: Settings | None = None, token: str | None =
                   # Their pages load scripts from elsewhere.
                   docs_url=None, redoc_url=None)
     app.state.service = service
-    app.add_middleware(Guard, hosts=hosts, origins=origins)
+    app.add_middleware(Guard, access=access)
     _add_errors(app, service)
     for route, (name, kind) in _PAGE.items():
         content = (resources.files(__package__) / 'page' / name).read_bytes()
         app.add_route(route, lambda request, content=content, kind=kind: Response(
             content, media_type=kind), include_in_schema=False)
-    _add_api(app, service, window)
-
-    @app.websocket('/v1/stream')
-    async def stream(websocket: WebSocket) -> None:
-        await Session(websocket, service).run()
-
+    app.include_router(_api(service, window))
+    app.websocket('/v1/stream')(Session.endpoint(service))
     if window is not None:
-        app.websocket('/v1/watch')(window.watch)
+        app.websocket('/v1/watch')(window.endpoint(service))
     return app
 
 
 def _add_errors(app: FastAPI, service: Service) -> None:
     """Gives all errors one form."""
+    codes = {404: 'not_found', 405: 'method_not_allowed'}
 
-    @app.exception_handler(ServiceError)
-    async def answer(request: Request, error: ServiceError) -> Response:
-        if error.unread:
-            with anyio.move_on_after(1), contextlib.suppress(ClientDisconnect,
-                                                             RuntimeError):
-                async for _ in request.stream():
-                    pass
-        service.failed += error.status not in (401, 429)
-        return error_response(error.status, error.code, str(error), error.headers)
+    async def answer(request: Request, error: Exception) -> Response:
+        status, code, headers = 500, 'internal', None
+        message = 'The service has a bug; its log says more.'
+        if isinstance(error, HTTPException):
+            status, message, headers = error.status_code, str(error.detail), error.headers
+            code = getattr(error, 'code', codes.get(status, 'error'))
+        elif isinstance(error, HRI30Error):
+            status, (code, message) = 422, explain(error)
+        elif isinstance(error, RequestValidationError):
+            first = error.errors()[0]
+            status, code = 422, 'invalid'
+            message = f'{".".join(map(str, first["loc"]))}: {first["msg"]}'
+        service.failed += request.method == 'POST' and status not in (401, 429)
+        # Many clients look at an answer only after they have sent everything.
+        with anyio.move_on_after(1), contextlib.suppress(ClientDisconnect, RuntimeError):
+            async for _ in request.stream():
+                pass
+        return error_response(status, code, message, headers)
 
-    @app.exception_handler(DecodeError)
-    @app.exception_handler(HRI30Error)
-    async def unusable(request: Request, error: Exception) -> Response:
-        service.failed += 1
-        return error_response(422, getattr(error, 'code', 'unusable'), str(error))
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        place = '.'.join(map(str, first['loc']))
-        return error_response(422, 'invalid', f'{place}: {first["msg"]}')
-
-    @app.exception_handler(HTTPException)
-    async def plain(request: Request, error: HTTPException) -> Response:
-        code = {400: 'bad_form', 404: 'not_found', 405: 'method_not_allowed'}
-        return error_response(error.status_code, code.get(error.status_code, 'error'),
-                              str(error.detail), error.headers)
-
-    @app.exception_handler(Exception)
-    async def bug(request: Request, error: Exception) -> Response:
-        service.failed += 1
-        return error_response(500, 'internal', 'The service has a bug; its log says more.')
+    for kind in (HTTPException, HRI30Error, RequestValidationError, Exception):
+        app.add_exception_handler(kind, answer)
 
 
-_ERRORS = {
-    400: 'The form is damaged, or has other fields.',
-    408: 'The upload took too long.',
-    413: 'The upload is too large.',
-    415: 'The body is no form.',
-    422: 'The upload cannot be decoded, or its content exceeds a limit.',
-    429: 'Too many requests at a time.',
-    504: 'The model took too long.',
-}
-_FORM = {'requestBody': {'required': True, 'content': {'multipart/form-data': {'schema': {
-    'type': 'object', 'required': ['clip'], 'additionalProperties': False,
-    'properties': {'clip': {'type': 'string', 'format': 'binary',
-                            'description': 'A video. Its name is ignored.'}}}}}}}
-
-
-def _add_api(app: FastAPI, service: Service, window) -> None:
-    """Adds the end-points that OpenAPI documents."""
+def _api(service: Service, window) -> APIRouter:
+    """Returns the end-points that OpenAPI documents."""
     settings, info = service.settings, service.recognizer.info
+    router = APIRouter(prefix='/v1')
+    Token = Annotated[HTTPAuthorizationCredentials | None,
+                      Depends(HTTPBearer(auto_error=False))]
 
-    async def check_token(request: Request) -> None:
-        if not token_matches(bearer(request.headers), service.token):
+    async def check_token(token: Token) -> None:
+        if not service.access.admits(token and token.credentials):
             raise ServiceError(401, 'no_token', 'Expected the header Authorization: Bearer '
                                'TOKEN, with the token of this service.',
-                               {'WWW-Authenticate': 'Bearer'}, unread=True)
+                               {'WWW-Authenticate': 'Bearer'})
 
-    dependencies = [] if service.token is None else [
-        Depends(HTTPBearer(auto_error=False)), Depends(check_token)]
+    locked = [] if service.access.token is None else [Depends(check_token)]
+    Upload = Annotated[Path, Depends(service.upload)]
 
-    def responses(*statuses: int) -> dict:
-        found = {status: {'model': schemas.Error, 'description': _ERRORS[status]}
-                 for status in statuses}
-        if dependencies:
-            found[401] = {'model': schemas.Error,
-                          'description': 'No token, or a wrong one.'}
-        if 429 in found:
-            found[429]['headers'] = {'Retry-After': {
-                'description': 'Seconds.', 'schema': {'type': 'integer'}}}
-        return found
-
-    @app.get('/v1/health', tags=['service'], summary='Whether the service works')
+    @router.get('/health', tags=['service'], summary='Whether the service works')
     async def health() -> schemas.Health:
         """Needs no token."""
         return schemas.Health(
@@ -214,8 +186,8 @@ def _add_api(app: FastAPI, service: Service, window) -> None:
             queue=service.queue, served=service.served, refused=service.refused,
             failed=service.failed)
 
-    @app.get('/v1/model', tags=['service'], summary='What is recognized',
-             dependencies=dependencies, responses=responses())
+    @router.get('/model', tags=['service'], summary='What is recognized',
+                dependencies=locked, responses={401: _ERRORS[401]})
     async def model() -> schemas.Model:
         return schemas.Model(
             classes=list(info.classes), window_seconds=info.window_seconds,
@@ -223,19 +195,15 @@ def _add_api(app: FastAPI, service: Service, window) -> None:
             preprocessing=info.preprocessing.to_json(),
             limits=dataclasses.asdict(settings), source=window and window.source)
 
-    @app.post('/v1/predict', tags=['clips'], summary='Recognize a clip',
-              dependencies=dependencies, openapi_extra=_FORM,
-              responses=responses(*_ERRORS))
-    async def predict(request: Request, top_k: Annotated[int, Query(
+    @router.post('/predict', summary='Recognize a clip', dependencies=locked, **_CLIP)
+    async def predict(path: Upload, top_k: Annotated[int, Query(
             ge=1, le=100, description='How many of the best classes.')] = 5
     ) -> schemas.Prediction:
-        with service.admit():
-            async with service.upload(request) as path:
-                began = time.perf_counter()
-                views_VTHWC, clip = await decode_clip(path, info.preprocessing, settings)
-                decoding = time.perf_counter() - began
-            found, waiting, inference = await service.compute(
-                lambda: next(service.recognizer.predict_views([views_VTHWC])))
+        began = time.perf_counter()
+        views_VTHWC, clip = await decode_clip(path, info.preprocessing, settings)
+        decoding = time.perf_counter() - began
+        found, waiting, inference = await service.compute(
+            lambda: next(service.recognizer.predict_views([views_VTHWC])))
         service.served += 1
         return schemas.Prediction(
             name=found.class_name, score=found.score, scores=found.scores.tolist(),
@@ -245,19 +213,12 @@ def _add_api(app: FastAPI, service: Service, window) -> None:
             seconds=schemas.Timings(decoding=decoding, waiting=waiting,
                                     inference=inference))
 
-    binary = {200: {'description': 'For each frame its seconds (float64), the length of '
-                                   'its JPEG (uint32), both little-endian, and the JPEG.',
-                    'content': {'application/octet-stream': {
-                        'schema': {'type': 'string', 'format': 'binary'}}}}}
-
-    @app.post('/v1/frames', tags=['clips'], summary='Decode a clip for a page',
-              dependencies=dependencies, openapi_extra=_FORM, response_class=Response,
-              responses={**binary, **responses(400, 408, 413, 415, 422, 429)})
-    async def frames(request: Request) -> Response:
+    @router.post('/frames', summary='Decode a clip for a page', dependencies=locked,
+                 response_class=Response, **{**_CLIP, 'responses': {**_FRAMES, **_ERRORS}})
+    async def frames(path: Upload) -> Response:
         """Browsers do not play every video; the page shows these frames instead."""
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(service.admit())
-            async with service.upload(request) as path:
-                parts = await preview_clip(path, settings)
-            service.served += 1
-            return _Parts(parts, settings.upload_seconds, stack.pop_all().close)
+        parts = await preview_clip(path, settings)
+        service.served += 1
+        return _Parts(parts, settings.upload_seconds)
+
+    return router

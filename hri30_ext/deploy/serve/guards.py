@@ -3,7 +3,7 @@
 import hmac
 import ipaddress
 import secrets
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...errors import HRI30Error
+from ...utils.reading import read_text
 
 #: The page loads nothing from elsewhere. Frames are shown from memory.
 CONTENT_SECURITY_POLICY = '; '.join((
@@ -37,7 +38,18 @@ def error_response(status: int, code: str, message: str,
     return JSONResponse({'error': {'code': code, 'message': message}}, status, headers)
 
 
-# ---- The token --------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Access:
+    """Who may use a service."""
+    token: str | None = None  # that clients must show; None: all who reach the service
+    hosts: tuple[str, ...] = ()  # names of this machine, besides localhost and IP addresses
+    origins: tuple[str, ...] = ()  # of other pages that may call: https://robot.example
+
+    def admits(self, token: str | None) -> bool:
+        """Whether a token is the right one; true where the service has none."""
+        # The time it takes does not tell how much of it is right.
+        return self.token is None or hmac.compare_digest(
+            (token or '').encode('utf-8', 'surrogatepass'), self.token.encode())
 
 
 def read_token(path: str | Path) -> str:
@@ -46,12 +58,8 @@ def read_token(path: str | Path) -> str:
     Raises:
         HRI30Error: no such file, or its first line cannot be a token.
     """
-    try:
-        lines = Path(path).read_text('utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise HRI30Error(f'{path}: cannot be read ({error}).\nExpected a file with a token '
-                         'in its first line.') from error
-    return check_token(lines[0].strip() if lines else '', str(path))
+    text = read_text(path, 'a file with a token in its first line')
+    return check_token(text.partition('\n')[0].strip(), str(path))
 
 
 def check_token(token: str, source: str) -> str:
@@ -68,48 +76,18 @@ def check_token(token: str, source: str) -> str:
     return token
 
 
-def token_matches(given: str | None, token: str | None) -> bool:
-    """Whether a token is the right one; true where the service has none."""
-    if token is None:
-        return True
-    # The time it takes does not tell how much of it is right.
-    return hmac.compare_digest((given or '').encode('utf-8', 'surrogatepass'),
-                               token.encode())
-
-
-def bearer(headers: Headers) -> str | None:
-    """Returns the token of an ``Authorization: Bearer`` header."""
-    scheme, _, value = headers.get('authorization', '').partition(' ')
-    return value.strip() if scheme.lower() == 'bearer' else None
-
-
-# ---- Hosts and origins ------------------------------------------------------------------
-
-
-def host_name(host: str) -> str:
-    """Returns the name in a Host header, without port and brackets, in lower case.
-
-    >>> host_name('Robot.local:8000'), host_name('[::1]:8000')
-    ('robot.local', '::1')
-    """
+def _address(name: str):
+    """Returns the IP address that a host is given by; None for a name."""
     try:
-        return urlsplit(f'//{host}').hostname or ''
+        return ipaddress.ip_address(name)
     except ValueError:
-        return ''
-
-
-def is_address(name: str) -> bool:
-    """Whether a host is given by its IP address."""
-    try:
-        return bool(ipaddress.ip_address(name))
-    except ValueError:
-        return False
+        return None
 
 
 def is_loopback(name: str) -> bool:
     """Whether a host can be reached from this machine only."""
-    return name == 'localhost' or (
-        is_address(name) and ipaddress.ip_address(name).is_loopback)
+    address = _address(name)
+    return name == 'localhost' if address is None else address.is_loopback
 
 
 class Guard:
@@ -119,19 +97,12 @@ class Guard:
     browser sends that site's ``Origin`` with uploads and WebSockets; or, if the site's name
     was made to resolve to this machine (DNS rebinding), that name as ``Host``. An IP
     address cannot be rebound.
-
-    Args:
-        app (ASGIApp): The application.
-        hosts (Iterable[str]): Names of the service, besides ``localhost`` and IP addresses.
-        origins (Iterable[str]): Other origins whose pages may call, such as
-            ``https://robot.example``.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] = (),
-                 origins: Iterable[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app = app
-        self.hosts = {'localhost', *(host.lower() for host in hosts)}
-        self.origins = {origin.rstrip('/').lower() for origin in origins}
+        self.hosts = {'localhost', *map(str.lower, access.hosts)}
+        self.origins = {origin.rstrip('/').lower() for origin in access.origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, or passes it on."""
@@ -148,8 +119,11 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        name = host_name(headers.get('host', ''))
-        if name not in self.hosts and not is_address(name):
+        try:
+            name = urlsplit(f'//{headers.get("host", "")}').hostname or ''
+        except ValueError:
+            name = ''
+        if name not in self.hosts and _address(name) is None:
             return error_response(403, 'unknown_host', 'The service is not known by this '
                                   'name; start it with --allowed-host NAME.')
         changes = scope['type'] == 'websocket' or scope['method'] not in ('GET', 'HEAD')

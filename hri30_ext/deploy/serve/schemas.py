@@ -11,14 +11,12 @@ Count = Annotated[int, Field(ge=0)]
 
 class ClassScore(BaseModel):
     """A class and its score."""
-
     name: str
     score: Score
 
 
 class ClipFacts(BaseModel):
     """Facts about the upload."""
-
     frames: int = Field(ge=1, description='Frames that could be decoded.')
     width: int = Field(ge=1, description='Pixels.')
     height: int = Field(ge=1, description='Pixels.')
@@ -28,7 +26,6 @@ class ClipFacts(BaseModel):
 
 class Timings(BaseModel):
     """Where the time went, in seconds."""
-
     decoding: Seconds = Field(description='In a process of its own, with its start.')
     waiting: Seconds = Field(description='Until the model was free.')
     inference: Seconds = Field(description='In the model.')
@@ -36,7 +33,6 @@ class Timings(BaseModel):
 
 class Prediction(BaseModel):
     """What the clip shows."""
-
     model_config = ConfigDict(json_schema_extra={'examples': [{
         'name': 'PickUpDrill', 'score': 0.97,
         'top': [{'name': 'PickUpDrill', 'score': 0.97},
@@ -56,14 +52,12 @@ class Prediction(BaseModel):
 
 class InUse(BaseModel):
     """How much of a limit is in use."""
-
     now: Count
     limit: Count
 
 
 class Health(BaseModel):
     """Whether the service works, and how busy it is."""
-
     status: Literal['ok']
     format: str = Field(description='The runtime of the model.')
     precision: str
@@ -78,7 +72,6 @@ class Health(BaseModel):
 
 class Model(BaseModel):
     """What the service recognizes, and how."""
-
     classes: list[str] = Field(description='Names; the position is the label.')
     window_seconds: float | None = Field(
         description='Length of the window of a stream; null: not known.')
@@ -92,12 +85,10 @@ class Model(BaseModel):
 
 class ErrorDetail(BaseModel):
     """What went wrong."""
-
     code: str = Field(description='For programs.')
     message: str = Field(description='For people.')
 
 
 class Error(BaseModel):
     """Every error."""
-
     error: ErrorDetail

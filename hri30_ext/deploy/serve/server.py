@@ -1,9 +1,13 @@
 """Runs the service."""
 
 import asyncio
+import contextlib
+import dataclasses
 import signal
 import socket
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,21 +32,9 @@ def import_server() -> None:
                          'bash tools/setup.sh.') from error
 
 
-def serve(folder: str | Path, host: str = '127.0.0.1', port: int = 8000,
-          settings: Settings | None = None, token: str | None = None,
-          hosts: tuple[str, ...] = (), origins: tuple[str, ...] = (),
+def serve(folder: str | Path, host: str, port: int, settings: Settings, access,
           threads: int | None = None) -> None:
-    """Loads a model and serves it until SIGINT or SIGTERM.
-
-    Args:
-        folder (str | Path): An exported model, of ``tools/deploy/export.py``.
-        host (str): Address to listen on.
-        port (int): 0 takes a free one.
-        settings (Settings, optional): Limits.
-        token (str, optional): Token that clients must show.
-        hosts (tuple[str, ...]): Names of this machine that clients use.
-        origins (tuple[str, ...]): Origins of other pages that may call.
-        threads (int, optional): CPU threads of the model; None: the runtime's default.
+    """Loads an exported model and serves it until SIGINT or SIGTERM; port 0 is a free one.
 
     Raises:
         HRI30Error: no such model, or the port is taken.
@@ -58,35 +50,46 @@ def serve(folder: str | Path, host: str = '127.0.0.1', port: int = 8000,
     if recognizer.info.window_seconds:
         recognizer.stream().warm_up()
     if not is_loopback(host):
-        hosts = (*hosts, host, socket.gethostname())
-        if token is None:
+        access = dataclasses.replace(
+            access, hosts=(*access.hosts, host, socket.gethostname()))
+        if access.token is None:
             print(f'warning: {host} can be reached from other machines, and without a '
                   'token everyone there may use the service; see --token-file',
                   file=sys.stderr)
-    settings = settings or Settings()
-    app = create_app(recognizer, settings, token, hosts, origins)
-    address = f'[{host}]' if ':' in host else host
+    app = create_app(recognizer, settings, access)
     print(f'{Path(folder)}: {recognizer.info.format} {recognizer.info.precision}, '
-          f'{len(recognizer.classes)} classes\n'
-          f'http://{address}:{listening.getsockname()[1]}/ (Ctrl-C ends)', flush=True)
+          f'{len(recognizer.classes)} classes\n{_url(listening)}/ (Ctrl-C ends)',
+          flush=True)
 
     async def until_signalled() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await run_app(app, listening, stop)
+        await _run(app, listening, stop)
 
     asyncio.run(until_signalled())
 
 
-async def run_app(app, listening: socket.socket, stop: asyncio.Event) -> None:
-    """Serves an application until an event is set.
+@contextlib.contextmanager
+def run_in_thread(app, listening: socket.socket) -> Iterator[tuple]:
+    """Serves an application, see :func:`~.app.create_app`, in a thread of its own.
 
-    Args:
-        app (FastAPI): See :func:`~.app.create_app`.
-        listening (socket.socket): Where it listens; closed at the end.
-        stop (asyncio.Event): Ends it. WebSockets are then closed, requests completed.
+    Yields:
+        tuple[str, asyncio.AbstractEventLoop]: Its address, and the loop that it runs in.
     """
+    url, loop, stop = _url(listening), asyncio.new_event_loop(), asyncio.Event()
+    thread = threading.Thread(target=loop.run_until_complete, daemon=True, name='service',
+                              args=(_run(app, listening, stop), ))
+    thread.start()
+    try:
+        yield url, loop
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(timeout=20)
+
+
+async def _run(app, listening: socket.socket, stop: asyncio.Event) -> None:
+    """Serves until an event is set; WebSockets are then closed, requests completed."""
     import hypercorn
     from hypercorn.asyncio import serve as serve_app
     service = app.state.service
@@ -103,6 +106,11 @@ async def run_app(app, listening: socket.socket, stop: asyncio.Event) -> None:
         service.close_sockets()
 
     await serve_app(app, config, shutdown_trigger=stopped)
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}'
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -9,8 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from .guards import Access
 from .settings import Settings
 
 #: Bytes that a form adds to its file.
@@ -20,35 +23,23 @@ _FORM_OVERHEAD = 2**16
 _MAX_PENDING = 8
 
 
-class ServiceError(Exception):
-    """An answer that is an error.
+class ServiceError(HTTPException):
+    """An answer that is an error: its status, a code for programs, a text for people.
 
-    Args:
-        status (int): Of HTTP.
-        code (str): For programs.
-        message (str): For people.
-        headers (dict, optional): Of the answer.
-        unread (bool): Whether the upload has not been read. The rest is then read and
-            dropped: many clients look at an answer only after they have sent everything.
+    The status is one of HTTP or, from 1000 on, one of WebSocket, which is then closed.
     """
 
     def __init__(self, status: int, code: str, message: str,
-                 headers: dict[str, str] | None = None, unread: bool = False) -> None:
-        super().__init__(message)
-        self.status, self.code, self.headers, self.unread = status, code, headers, unread
+                 headers: dict[str, str] | None = None) -> None:
+        super().__init__(status, message, headers)
+        self.code, self.close_status = code, status if status >= 1000 else 1011
 
 
 class Service:
-    """State that all requests share.
+    """State that all requests share."""
 
-    Args:
-        recognizer (hri30_ext.deploy.runtime.recognizer.ClipRecognizer): The model.
-        settings (Settings): Limits.
-        token (str, optional): Token that clients must show.
-    """
-
-    def __init__(self, recognizer, settings: Settings, token: str | None) -> None:
-        self.recognizer, self.settings, self.token = recognizer, settings, token
+    def __init__(self, recognizer, settings: Settings, access: Access) -> None:
+        self.recognizer, self.settings, self.access = recognizer, settings, access
         self.started = time.monotonic()
         self.requests = self.streams = self.served = self.refused = self.failed = 0
         self.sockets: set[anyio.CancelScope] = set()
@@ -96,24 +87,7 @@ class Service:
                            f'{self.settings.predict_seconds:g} seconds.')
 
     @contextlib.contextmanager
-    def admit(self) -> Iterator[None]:
-        """Counts an upload in progress.
-
-        Raises:
-            ServiceError: there are too many.
-        """
-        if self.requests >= self.settings.max_requests:
-            self.refused += 1
-            raise ServiceError(429, 'too_many_requests', 'The service is busy; try again '
-                               'in a second.', {'Retry-After': '1'}, unread=True)
-        self.requests += 1
-        try:
-            yield
-        finally:
-            self.requests -= 1
-
-    @contextlib.contextmanager
-    def pending(self, seconds: float) -> Iterator[anyio.CancelScope]:
+    def pending(self, seconds: float) -> Iterator[None]:
         """Limits the sockets that have not shown a token: their time and their number.
 
         The newest always gets a place. Many silent clients cannot lock out the owner,
@@ -124,62 +98,74 @@ class Service:
         with anyio.move_on_after(seconds) as scope:
             self._pending.append(scope)
             try:
-                yield scope
+                yield
             finally:
                 self._pending.remove(scope)
 
-    @contextlib.asynccontextmanager
     async def upload(self, request: Request) -> AsyncIterator[Path]:
-        """Receives the field ``clip`` of a form.
+        """Receives the field ``clip`` of a form; a dependency that ends with the answer.
 
         Yields:
             Path: Leads to a descriptor of this process: the file itself has no name, and
             the system removes it when the process ends in any way.
 
         Raises:
-            ServiceError: it is too large or too slow, or missing.
+            ServiceError: there are too many uploads; it is too large or too slow, or
+                missing.
         """
-        if not request.headers.get('content-type', '').startswith('multipart/form-data'):
-            raise ServiceError(415, 'not_a_form', 'Expected multipart/form-data with a '
-                               'field clip.', unread=True)
+        settings = self.settings
+        if self.requests >= settings.max_requests:
+            self.refused += 1
+            raise ServiceError(429, 'too_many_requests', 'The service is busy; try again '
+                               'in a second.', {'Retry-After': '1'})
+        self.requests += 1
         try:
-            with anyio.fail_after(self.settings.upload_seconds):
+            with anyio.move_on_after(settings.upload_seconds) as scope:
                 form = await self._read_form(request)
-        except TimeoutError as error:
-            raise ServiceError(408, 'upload_too_slow', 'The upload took more than '
-                               f'{self.settings.upload_seconds:g} seconds.') from error
-        except ClientDisconnect as error:
-            raise ServiceError(400, 'disconnected',
-                               'The upload was not finished.') from error
-        try:
-            clip = form.get('clip')
-            if clip is None or isinstance(clip, str):
-                raise ServiceError(422, 'no_clip', 'Expected a file as field clip.')
-            if clip.size > self.settings.max_upload_bytes:
-                raise self._too_large()
-            descriptor = clip.file.fileno()  # moves a small upload from memory to a file
-            clip.file.flush()
-            yield Path(f'/proc/{os.getpid()}/fd/{descriptor}')
+            if scope.cancelled_caught:
+                raise ServiceError(408, 'upload_too_slow', 'The upload took more than '
+                                   f'{settings.upload_seconds:g} seconds.')
+            try:
+                clip = form.get('clip')
+                if clip is None or isinstance(clip, str):
+                    raise ServiceError(422, 'no_clip', 'Expected a file as field clip.')
+                if clip.size > settings.max_upload_bytes:
+                    raise self._too_large()
+                # Moves a small upload from memory to a file.
+                descriptor = clip.file.fileno()
+                clip.file.flush()
+                yield Path(f'/proc/{os.getpid()}/fd/{descriptor}')
+            finally:
+                await form.close()
         finally:
-            await form.close()
+            self.requests -= 1
 
     async def _read_form(self, request: Request):
         most = self.settings.max_upload_bytes + _FORM_OVERHEAD
+        if not request.headers.get('content-type', '').startswith('multipart/form-data'):
+            raise ServiceError(415, 'not_a_form', 'Expected multipart/form-data with a '
+                               'field clip.')
         length = request.headers.get('content-length', '')
         if length.isdecimal() and int(length) > most:
-            raise self._too_large(unread=True)
-        received = 0
+            raise self._too_large()
 
-        async def receive():
-            nonlocal received
-            message = await request.receive()
-            received += len(message.get('body', b''))
-            if received > most:
-                raise self._too_large(unread=message.get('more_body', False))
-            return message
+        async def parts() -> AsyncIterator[bytes]:
+            received = 0
+            async for part in request.stream():
+                received += len(part)
+                if received > most:
+                    raise self._too_large()
+                yield part
 
-        return await Request(request.scope, receive).form(max_files=1, max_fields=0)
+        try:
+            return await MultiPartParser(request.headers, parts(), max_files=1,
+                                         max_fields=0).parse()
+        except MultiPartException as error:
+            raise ServiceError(400, 'bad_form', error.message) from error
+        except ClientDisconnect as error:
+            raise ServiceError(400, 'disconnected', 'The upload was not finished.'
+                               ) from error
 
-    def _too_large(self, unread: bool = False) -> ServiceError:
+    def _too_large(self) -> ServiceError:
         return ServiceError(413, 'upload_too_large', 'Clips may have '
-                            f'{self.settings.max_upload_bytes} bytes.', unread=unread)
+                            f'{self.settings.max_upload_bytes} bytes.')

@@ -32,11 +32,12 @@ def test_reads_what_was_written(tmp_path):
 
 @pytest.mark.parametrize(('changes', 'message'), [
     (dict(format_version=2), r'Invalid value 2 - at `\$.format_version`'),
-    (dict(format_version=True), r'Expected `int` - at `\$.format_version`'),
+    (dict(format_version=True), r'Expected `int`.* - at `\$.format_version`'),
     (dict(format='torch'), "Invalid enum value 'torch'"), (dict(format=['onnx']), 'format'),
     (dict(precision='fp64'), "Invalid enum value 'fp64'"),
     (dict(format='onnx'), "precision='bf16' of format onnx"),
     (dict(surplus=1), 'unknown field `surplus`'),
+    ({'x' * 9999: 1}, 'unknown field `x{900}'),
     (dict(classes=[]), r'length >= 1 - at `\$.classes`'),
     (dict(classes='Walking'), 'classes'),
     (dict(classes=['Walking', 'Walking']), 'different names'),
@@ -66,6 +67,7 @@ def test_other_content_is_refused(changes, message, tmp_path):
     with pytest.raises(HRI30Error, match=message) as caught:
         read_info(write(tmp_path, **changes))
     assert str(caught.value).startswith(str(tmp_path / 'model.json'))
+    assert len(str(caught.value)) < 3000
 
 
 def test_missing_field_is_named(tmp_path):

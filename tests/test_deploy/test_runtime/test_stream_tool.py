@@ -1,6 +1,5 @@
 """tools/deploy/stream.py: from a source to events, video and summary."""
 
-import io
 import json
 import os
 import signal
@@ -18,7 +17,7 @@ from mmaction.registry import MODELS
 
 from hri30_ext.apis.recognizer import Recognizer
 from hri30_ext.config import PROJECT_ROOT, load_config
-from hri30_ext.deploy.runtime.live import JsonLines, Timeline
+from hri30_ext.deploy.runtime.live import Timeline
 from hri30_ext.deploy.runtime.video_io import Frame
 
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
@@ -87,6 +86,15 @@ def test_a_folder_is_one_stream(model, clips_root, tmp_path):
     assert header == 'clip,begin,end,truth,told,correct_after'
     assert [row.split(',')[0] for row in rows] == [file.name for file in files]
     assert rows[0].split(',')[3] == 'DeliverObject'
+
+
+def test_a_stream_without_a_prediction_says_why(model, clips_root, tmp_path):
+    clip = next((clips_root / 'test_set').glob('*.avi'))
+    result = stream_tool(model, clip, '--seconds', 0.1, cwd=tmp_path)
+    summary, = lines_of(result.stdout)
+    assert (result.returncode, summary['ended'], summary['predictions']) == (0, 'time', 0)
+    assert 'do not fill a window' in summary['reason']
+    assert summary['reason'] in result.stderr
 
 
 def test_needs_no_torch(model, clips_root, tmp_path):
@@ -215,20 +223,14 @@ def test_the_exported_model_says_what_the_trained_one_says(model, clips_root):
 # ---- Its parts ---------------------------------------------------------------------------
 
 
-def test_lines_of_json_are_written_at_once_and_whole():
-    out = io.StringIO()
-    lines = JsonLines(out)
-    lines.write(dict(event='start', name='ü'))
-    assert out.getvalue() == '{"event": "start", "name": "ü"}\n' and not lines.closed
-
-
 def test_the_timeline_by_hand(tmp_path):
     timeline = Timeline(['Wave', 'Point'])
     first, second = 'CID01_SID01_VID01.avi', 'CID02_SID01_VID01.avi'
     rows = [(0.0, first, 'unsure'), (0.5, first, 'Wave'), (1.0, first, 'Wave'),
             (1.5, second, 'Wave'), (2.0, second, 'unsure'), (2.5, 'other.avi', 'Point')]
+    files = [first, second, 'other.avi']
     for time, clip, state in rows:
-        timeline.add(Frame(np.zeros((2, 2, 3), np.uint8), time, 0.0, clip), state)
+        timeline.add(Frame(None, time, 0., clip, files.index(clip)), state)
     timeline.write(tmp_path / 'timeline.csv')
     assert (tmp_path / 'timeline.csv').read_text('utf-8').splitlines()[1:] == [
         'CID01_SID01_VID01.avi,0.00,1.50,Wave,Wave 1.00; unsure 0.50,0.50',

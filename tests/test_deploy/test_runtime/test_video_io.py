@@ -17,11 +17,10 @@ from hri30_ext.deploy.runtime.video_io import (
     VideoWriter,
     annotate,
     open_source,
-    read_clip,
 )
 from hri30_ext.errors import HRI30Error
 from hri30_ext.names import VIDEO_SUFFIXES as DATASET_SUFFIXES
-from hri30_ext.video.decode import Video
+from hri30_ext.video.decode import Video, read_clip
 from hri30_ext.video.preprocessing import Preprocessing, Resize
 
 
@@ -118,6 +117,7 @@ def test_a_loop_plays_again_and_time_goes_on(tmp_path):
     frames = [source.read() for _ in range(7)]
     np.testing.assert_allclose([frame.time for frame in frames], np.arange(7) / 10,
                                atol=1e-6)
+    assert [frame.file for frame in frames] == [1, 1, 1, 2, 2, 2, 3]
     source.stop()
     assert source.read() is None
 
@@ -146,33 +146,20 @@ def test_whatever_the_dataset_reads_is_played():
 # ---- Cameras -----------------------------------------------------------------------------
 
 
-class FakeCamera:
-    """A capture that gives some frames, then none."""
-
-    def __init__(self, frames):
-        self.opened, self.left = frames is not None, frames or 0
-
-    def isOpened(self):
-        return self.opened
-
-    def read(self):
-        self.left -= 1
-        return (True, np.zeros((8, 8, 3), np.uint8)) if self.left >= 0 else (False, None)
-
-    def get(self, what):
-        return 0.0
-
-    def release(self):
-        self.opened = False
-
-
 def camera_of(*openings, retries=3):
     """A camera whose n-th opening gives that many frames; None: it cannot be opened."""
     openings, notes = iter(openings), []
+
+    def open_camera(target):
+        count = next(openings)
+        if count is None:
+            raise HRI30Error(target)
+        frames = [(np.zeros((8, 8, 3), np.uint8), None)] * count
+        return SimpleNamespace(fps=0., frames=lambda: iter(frames))
+
     source = CameraSource(
-        'rtsp://user:secret@camera/1', retries, delay=0,
-        notify=lambda kind, message: notes.append((kind, message)),
-        open_capture=lambda target: FakeCamera(next(openings)))
+        'rtsp://user:secret@camera/1', retries, delay=0, open_camera=open_camera,
+        notify=lambda kind, message: notes.append((kind, message)))
     return source, notes
 
 

@@ -2,6 +2,8 @@
 
 const $ = (id) => document.getElementById(id);
 const show = (shown, ...ids) => ids.forEach((id) => { $(id).hidden = !shown; });
+const write = (id, ...content) => $(id).replaceChildren(...content);
+const wait = (milliseconds) => new Promise((done) => { setTimeout(done, milliseconds); });
 const seconds = (value) => `${value.toFixed(1)} s`;
 const percent = (score) => `${Math.round(100 * score)} %`;
 
@@ -11,11 +13,12 @@ const COLOURS = 8; // .c0 to .c7 in style.css
 const MAX_ACTIONS = 200; // rows of the list
 const MAX_BUFFERED = 2 ** 20; // bytes that wait in the browser; further frames are not sent
 const NOTHING = $('empty').textContent;
+const PANELS = ['now', 'clip', 'seen'].map((id) => [id, $(id).cloneNode(true)]); // as they begin
 
 // tools/deploy/stream.py --window opens the page with its token behind a #.
 let token = location.hash.slice(1) || null;
 let model = null; // the answer of /v1/model
-let active = null; // the Clip, Camera or Watch that is shown
+let active = null; // the Clip or Live that is shown
 
 // ---- Requests -----------------------------------------------------------------------------
 
@@ -26,8 +29,7 @@ async function ask(path, options = {}, attempts = 5) {
   });
   if (response.ok) return response;
   if (response.status === 429 && attempts > 1) {
-    const delay = 1000 * (Number(response.headers.get('Retry-After')) || 1);
-    await new Promise((done) => { setTimeout(done, delay); });
+    await wait(1000 * (Number(response.headers.get('Retry-After')) || 1));
     return ask(path, options, attempts - 1);
   }
   const answer = await response.json().catch(() => null); // a proxy may answer otherwise
@@ -36,30 +38,30 @@ async function ask(path, options = {}, attempts = 5) {
 }
 
 function alertUser(message) {
-  $('alert').textContent = message;
+  write('alert', message);
   show(message !== '', 'alert');
 }
 
 function fail(error) {
   if (error.name === 'AbortError') return;
-  $('status').textContent = '';
+  write('status');
   alertUser(error.message);
   if (error.status !== 401) return;
   alertUser(token === null ? '' : 'The token is not the one of this service.');
-  $('model').textContent = 'Locked';
+  write('model', 'Locked');
   show(true, 'token-form');
   $('token').focus();
 }
 
 async function connect() {
-  $('model').textContent = 'No service';
+  write('model', 'No service');
   model = await (await ask('/v1/model')).json();
   alertUser('');
   show(false, 'token-form');
   $('token').value = '';
-  const window = model.window_seconds ? `, window ${seconds(model.window_seconds)}` : '';
-  $('model').textContent = `${model.classes.length} classes, ${model.format} ${model.precision}${window}`;
-  if (model.source) begin(new Watch());
+  const length = model.window_seconds ? `, window ${seconds(model.window_seconds)}` : '';
+  write('model', `${model.classes.length} classes, ${model.format} ${model.precision}${length}`);
+  if (model.source) begin(new Live(watch));
   else for (const id of ['file', 'camera']) $(id).disabled = false;
 }
 
@@ -75,21 +77,17 @@ function element(tag, className, ...children) {
 // A class name as text that may break before each of its words.
 const breakable = (name) => name.split(/(?=[A-Z])/).flatMap((word) => [element('wbr', ''), word]);
 
-function drawBars(list, top) {
-  list.replaceChildren(...top.map(([name, score]) => {
-    const bar = element('progress', '');
-    bar.value = score;
-    return element('li', '', element('bdi', 'name', ...breakable(name)),
-      element('span', 'value', percent(score)), bar);
+// The items of a list of classes and their scores.
+const scored = (name, score) => [element('bdi', 'name', ...breakable(name)), element('span', 'value', percent(score))];
+
+function drawBars(id, top) {
+  write(id, ...top.map(([name, score]) => {
+    const bar = Object.assign(document.createElement('progress'), { value: score });
+    return element('li', '', ...scored(name, score), bar);
   }));
 }
 
-function setState(text, unsure) {
-  if ($('state').textContent !== text) $('state').replaceChildren(...breakable(text));
-  $('state').classList.toggle('unsure', unsure);
-}
-
-const setFact = (id, text, more = '') => $(id).replaceChildren(text, element('small', '', more));
+const setFact = (id, text, more = '') => write(id, text, element('small', '', more));
 
 function drawPicture(image, width, height) {
   const canvas = $('picture');
@@ -107,22 +105,19 @@ async function drawJpeg(jpeg, owner) {
 }
 
 // Two lanes of blocks, the times below them, and the list of actions.
-class Timeline {
+const timeline = {
   // length: of a clip, in seconds; null for a camera.
-  constructor(length) {
-    this.length = length;
-    this.colours = new Map();
-    this.clear();
-  }
-
-  clear() {
-    this.moments = []; // {start, end, name, score} of predictions
-    this.actions = []; // the same of actions; end is null while one goes on
-    this.time = 0; // of the last event
-    this.origin = this.length === null ? null : 0;
-    this.note = 'Nothing yet.';
+  clear(length = this.length) {
+    Object.assign(this, {
+      length,
+      colours: new Map(),
+      moments: [], // {start, end, name, score} of predictions
+      actions: [], // the same of actions; end is null while one goes on
+      time: 0, // of the last event
+      origin: length === null ? null : 0,
+      note: 'Nothing yet.' });
     this.draw();
-  }
+  },
 
   add({ event, time, class: name, score, start, end }) {
     this.origin ??= time;
@@ -133,9 +128,9 @@ class Timeline {
       if (this.length === null) while (this.moments[0].end < time - SPAN) this.moments.shift();
     } else if (event === 'start') {
       this.actions = [...this.actions, { start, end: null, name, score }].slice(-MAX_ACTIONS);
-    } else if (event === 'end' && this.actions.length) this.actions.at(-1).end = end;
+    } else if (this.actions.length) this.actions.at(-1).end = end;
     this.draw();
-  }
+  },
 
   draw(place = null) { // of the player, in seconds
     const origin = this.origin ?? 0;
@@ -144,43 +139,39 @@ class Timeline {
     const at = (time) => 100 * Math.min(1, Math.max(0, (time - first) / span));
     const block = ({ start, end, name }, text, opacity) => {
       const made = element('span', this.colour(name), text);
-      const [left, right] = [start, end ?? this.time].map(at);
-      Object.assign(made.style, { left: `${left}%`, width: `${right - left}%`, opacity });
+      const left = at(start);
+      Object.assign(made.style, { left: `${left}%`, width: `${at(end ?? this.time) - left}%`, opacity });
       return made;
     };
-    $('moments').replaceChildren(...this.moments.map(
-      (moment) => block(moment, '', .15 + .85 * moment.score ** 2)));
-    $('lasting').replaceChildren(...this.actions.filter(({ end }) => (end ?? this.time) > first).map(
-      (action) => block(action, action.name, 1)));
-    $('ticks').replaceChildren(...[0, .25, .5, .75, 1].map(
-      (part) => element('span', '', seconds(first - origin + part * span))));
+    const when = (time) => seconds(time - origin);
+    write('moments', ...this.moments.map((one) => block(one, '', .15 + .85 * one.score ** 2)));
+    write('lasting', ...this.actions.filter(({ end }) => (end ?? this.time) > first).map((one) => block(one, one.name, 1)));
+    write('ticks', ...[0, .25, .5, .75, 1].map((part) => element('span', '', when(first + part * span))));
     show(place !== null, 'place');
     $('place').style.left = `${at(place)}%`;
-    const row = ({ start, end, name, score }) => element('li', '',
+    const rows = this.actions.map(({ start, end, name, score }) => element('li', '',
       element('span', `swatch ${this.colour(name)}`),
-      element('span', 'time', `${seconds(start - origin)} – ${end === null ? 'now' : seconds(end - origin)}`),
-      element('bdi', 'name', ...breakable(name)), element('span', 'value', percent(score)));
-    $('actions').replaceChildren(...(this.actions.length ? this.actions.map(row).reverse()
-      : [element('li', 'muted', this.note)]));
-  }
+      element('span', 'time', `${when(start)} – ${end === null ? 'now' : when(end)}`), ...scored(name, score)));
+    write('actions', ...(rows.length ? rows.reverse() : [element('li', 'muted', this.note)]));
+  },
 
   colour(name) {
     if (!this.colours.has(name)) this.colours.set(name, this.colours.size % COLOURS);
     return `c${this.colours.get(name)}`;
-  }
-}
+  },
+};
 
 // ---- A WebSocket to the service -----------------------------------------------------------
 
 class Stream {
   // onFrame: called with each JPEG that the service sends, which /v1/watch does.
-  constructor(path, timeline, settings, onFrame) {
-    Object.assign(this, { timeline, frames: 0, skipped: 0, dropped: 0 });
+  constructor(path, settings = {}, onFrame = null) {
+    Object.assign(this, { frames: 0, skipped: 0, dropped: 0 });
     this.sent = new Map(); // time stamp -> when it was sent, ms
     this.recent = []; // [when it came, latency, latency in the service] of predictions, ms
     this.socket = new WebSocket(`${location.origin.replace(/^http/, 'ws')}${path}`);
     this.socket.binaryType = 'arraybuffer';
-    this.socket.onopen = () => this.socket.send(JSON.stringify({ type: 'start', token, settings }));
+    this.socket.onopen = () => this.tell({ type: 'start', token, settings });
     this.ended = new Promise((end) => { this.end = end; }); // an error, or null
     this.ready = new Promise((done) => { // true, or false if it ended before
       this.socket.onmessage = ({ data }) => {
@@ -197,13 +188,14 @@ class Stream {
 
   get open() { return this.socket.readyState === WebSocket.OPEN; }
 
+  tell(message) { if (this.open) this.socket.send(JSON.stringify(message)); }
+
   take(event, done) {
     this.dropped = event.dropped ?? this.dropped;
     if (event.event === 'ready') done(true);
-    else if (event.event === 'error') {
-      if (event.timestamp === undefined) this.message = event.message;
-      else $('status').textContent = event.message;
-    } else if (event.event !== 'closed' && event.event !== 'reset') this.timeline.add(event);
+    else if (event.event === 'closed' || (event.event === 'error' && !('timestamp' in event))) this.message = event.message;
+    else if (event.event === 'error') write('status', event.message);
+    else if (event.event !== 'reset') timeline.add(event);
     if (event.event === 'prediction') this.showPrediction(event);
     setFact('frames', String(this.frames), `${this.dropped} dropped, ${this.skipped} not sent`);
   }
@@ -218,8 +210,10 @@ class Stream {
     setFact('latency', `${whole} ms`, `${service} ms in the service`);
     const rate = 1000 * (this.recent.length - 1) / (now - this.recent[0][0]);
     if (this.recent.length > 1) setFact('rate', `${rate.toFixed(1)} per second`);
-    drawBars($('live'), event.top);
-    setState(event.state === 'unsure' ? 'Unsure' : event.state, event.state === 'unsure');
+    drawBars('live', event.top);
+    const state = event.state === 'unsure' ? 'Unsure' : event.state;
+    if ($('state').textContent !== state) write('state', ...breakable(state));
+    $('state').classList.toggle('unsure', state === 'Unsure');
   }
 
   send(stamp, jpeg) {
@@ -237,8 +231,6 @@ class Stream {
     this.frames += 1;
   }
 
-  stop() { if (this.open) this.socket.send(JSON.stringify({ type: 'stop' })); }
-
   close() {
     this.closing = true;
     this.socket.close();
@@ -248,21 +240,17 @@ class Stream {
 // ---- A clip -------------------------------------------------------------------------------
 
 class Clip {
-  constructor(file) {
-    this.file = file;
-    this.aborter = new AbortController();
-    this.timeline = new Timeline(1);
-    this.run = null; // identifies the loop that plays, while one does
-    this.index = 0;
-  }
+  length = 1;
+  run = null; // identifies the loop that plays, while one does
+  index = 0;
+  aborter = new AbortController();
+
+  constructor(file) { this.file = file; }
 
   async begin() {
     show(true, 'clip');
-    $('clip-name').textContent = this.file.name;
-    $('clip-class').textContent = 'Working …';
-    drawBars($('clip-bars'), []);
-    $('clip-facts').textContent = '';
-    $('empty').textContent = 'Sending and decoding the clip …';
+    write('clip-name', this.file.name);
+    write('empty', 'Sending and decoding the clip …');
     await Promise.all([this.predict(), this.load()]);
   }
 
@@ -275,11 +263,11 @@ class Clip {
   async predict() {
     const { name, top, clip, seconds: took } = await (await this.post('/v1/predict')).json();
     if (active !== this) return;
-    $('clip-class').replaceChildren(...breakable(name));
-    drawBars($('clip-bars'), top.map((one) => [one.name, one.score]));
+    write('clip-class', ...breakable(name));
+    drawBars('clip-bars', top.map((one) => [one.name, one.score]));
     const [decoding, inference] = [took.decoding, took.inference].map((s) => Math.round(1000 * s));
-    $('clip-facts').textContent = `${clip.frames} frames of ${clip.width} × ${clip.height}. `
-      + `Decoded in ${decoding} ms, recognized in ${inference} ms.`;
+    write('clip-facts', `${clip.frames} frames of ${clip.width} × ${clip.height}. `
+      + `Decoded in ${decoding} ms, recognized in ${inference} ms.`);
   }
 
   // /v1/frames answers, for each frame: seconds (float64), length (uint32), JPEG.
@@ -292,40 +280,42 @@ class Clip {
       length = view.getUint32(at + 8, true);
       this.frames.push({ time: view.getFloat64(at, true), jpeg: new Uint8Array(buffer, at + 12, length) });
     }
-    const last = this.frames.at(-1).time;
-    this.timeline.length = last + (last / (this.frames.length - 1) || .04);
-    $('seek').max = String(this.frames.length - 1);
-    show(true, 'playback', 'seen');
+    this.last = this.frames.length - 1;
+    const { time } = this.frames[this.last];
+    this.length = time + (time / this.last || .04);
+    timeline.clear(this.length);
+    $('seek').max = String(this.last);
+    show(true, 'playback');
     showPicture(`Frames of ${this.file.name}`);
     await this.display(0);
     if (active === this) await this.play();
   }
 
-  // A clip that is hardly longer than a window leaves no time for smoothing.
-  settings() {
-    const { length } = this.timeline;
-    const window = Math.min(model.window_seconds || length, length);
-    return length >= 2 * window ? {} : { window_seconds: window, smoothing: 'none', min_seconds: 0 };
+  // Starts a stream, unless it is paused. A clip that is hardly longer than a window leaves no
+  // time for smoothing.
+  async connect(run) {
+    if (this.stream?.open) return;
+    timeline.clear();
+    const window = Math.min(model.window_seconds || this.length, this.length);
+    const short = { window_seconds: window, smoothing: 'none', min_seconds: 0 };
+    this.stream = new Stream('/v1/stream', this.length < 2 * window ? short : {});
+    this.stream.ended.then((error) => {
+      if (!error || this.run !== run) return;
+      this.pause();
+      fail(error);
+    });
+    await this.stream.ready;
   }
 
   // Shows and sends each frame when its time has come.
   async play() {
     const run = {};
     this.run = run;
-    $('play').textContent = 'Pause';
-    if (this.index === this.frames.length - 1) this.index = 0;
-    if (!this.stream?.open) {
-      this.timeline.clear();
-      this.stream = new Stream('/v1/stream', this.timeline, this.settings());
-      this.stream.ended.then((error) => {
-        if (!error || this.run !== run) return;
-        this.pause();
-        fail(error);
-      });
-      if (!await this.stream.ready) return;
-    }
+    write('play', 'Pause');
+    if (this.index === this.last) this.index = 0;
+    await this.connect(run);
     const begin = performance.now() - 1000 * this.frames[this.index].time;
-    for (let next = this.index; this.run === run && next < this.frames.length;) {
+    for (let next = this.index; this.run === run && next <= this.last;) {
       for (; this.frames[next]?.time <= (performance.now() - begin) / 1000; next += 1) {
         this.stream.send(this.frames[next].time, this.frames[next].jpeg);
       }
@@ -334,16 +324,15 @@ class Clip {
     }
     if (this.run !== run) return;
     this.pause();
-    this.stream.stop();
+    this.stream.tell({ type: 'stop', clip: true });
     await this.stream.ended;
-    this.timeline.note = this.timeline.moments.length ? 'No action was sure for long enough.'
-      : 'Too short for the model to look at as a stream.';
+    timeline.note = this.stream.message ?? 'No action was sure for long enough.';
     if (active === this) await this.display(this.index);
   }
 
   pause() {
     this.run = null;
-    $('play').textContent = 'Play';
+    write('play', 'Play');
   }
 
   async seek(index) {
@@ -351,18 +340,18 @@ class Clip {
     this.pause();
     this.stream?.close();
     this.stream = null;
-    this.timeline.clear();
+    timeline.clear();
     await this.display(index);
-    if (playing && index < this.frames.length - 1) await this.play();
+    if (playing && index < this.last) await this.play();
   }
 
   async display(index) {
     this.index = index;
     const { time, jpeg } = this.frames[index];
-    this.timeline.draw(time);
+    timeline.draw(time);
     $('seek').value = String(index);
     $('seek').setAttribute('aria-valuetext', seconds(time));
-    $('position').textContent = `${time.toFixed(1)} of ${seconds(this.timeline.length)}`;
+    write('position', `${time.toFixed(1)} of ${seconds(this.length)}`);
     await drawJpeg(jpeg, this);
   }
 
@@ -376,90 +365,80 @@ class Clip {
 // ---- A camera of the browser, and the source of tools/deploy/stream.py ----------------------
 
 class Live {
-  timeline = new Timeline(null);
+  length = null;
+
+  // open: sets this.stream, and may return a function that runs once it is ready.
+  constructor(open) { this.open = open; }
 
   async begin() {
-    await this.open();
+    const run = await this.open(this);
+    if (active !== this) this.stop(); // stopped while the browser asked its user
     if (await this.stream.ready && active === this) {
-      show(true, 'seen', 'stop');
+      show(true, 'stop');
       show(false, 'camera');
       $('stop').focus();
       showPicture('Picture of the camera');
-      this.run();
+      run?.();
     }
     const error = await this.stream.ended;
     if (error) throw error;
     if (active === this) stopAll();
   }
 
-  run() {}
-
-  stop() { this.stream?.close(); }
-}
-
-class Watch extends Live {
-  async open() {
-    this.stream = new Stream('/v1/watch', this.timeline, {}, (jpeg) => {
-      this.stream.frames += 1;
-      drawJpeg(jpeg, this);
-    });
-  }
-
   stop() {
-    super.stop();
-    $('model').textContent = 'The stream has ended.';
+    this.stream?.close();
+    this.media?.getTracks().forEach((track) => track.stop());
+    if (model.source) write('model', 'The stream has ended.');
   }
 }
 
-class Camera extends Live {
-  async open() {
-    $('empty').textContent = 'Waiting for the camera …';
-    if (!navigator.mediaDevices) {
-      throw new Error('Browsers give the camera to pages of localhost and of https only.');
-    }
-    const messages = { NotAllowedError: 'The browser was not allowed to use the camera.',
-      NotFoundError: 'There is no camera.' };
-    const wanted = { video: { width: { ideal: SIDE }, frameRate: { ideal: 30 } } };
-    this.media = await navigator.mediaDevices.getUserMedia(wanted).catch((error) => {
-      throw new Error(messages[error.name] ?? error.message);
-    });
-    this.video = Object.assign(document.createElement('video'), {
-      muted: true, playsInline: true, srcObject: this.media });
-    await this.video.play();
-    this.stream = new Stream('/v1/stream', this.timeline, {});
-    this.media.getTracks()[0].onended = () => {
-      this.stream.message = 'The camera went away.';
-      this.stream.socket.close();
-    };
-    if (active !== this) this.stop(); // stopped while the browser asked its user
-  }
+function watch(live) {
+  live.stream = new Stream('/v1/watch', {}, (jpeg) => {
+    live.stream.frames += 1;
+    drawJpeg(jpeg, live);
+  });
+}
 
-  async run() {
-    const { videoWidth, videoHeight } = this.video;
+async function camera(live) {
+  write('empty', 'Waiting for the camera …');
+  if (!navigator.mediaDevices) {
+    throw new Error('Browsers give the camera to pages of localhost and of https only.');
+  }
+  const messages = { NotAllowedError: 'The browser was not allowed to use the camera.',
+    NotFoundError: 'There is no camera.' };
+  const wanted = { video: { width: { ideal: SIDE }, frameRate: { ideal: 30 } } };
+  live.media = await navigator.mediaDevices.getUserMedia(wanted).catch((error) => {
+    throw new Error(messages[error.name] ?? error.message);
+  });
+  const video = Object.assign(document.createElement('video'), {
+    muted: true, playsInline: true, srcObject: live.media });
+  await video.play();
+  const stream = new Stream('/v1/stream');
+  live.stream = stream;
+  live.media.getTracks()[0].onended = () => {
+    stream.message = 'The camera went away.';
+    stream.socket.close();
+  };
+  return async () => {
+    const { videoWidth, videoHeight } = video;
     const scale = Math.min(1, SIDE / Math.max(videoWidth, videoHeight));
     const size = [videoWidth, videoHeight].map((side) => Math.round(scale * side));
-    while (active === this && this.stream.open) {
+    while (active === live && stream.open) {
       const stamp = performance.now() / 1000;
-      drawPicture(this.video, ...size);
+      drawPicture(video, ...size);
       const jpeg = await new Promise((done) => { $('picture').toBlob(done, 'image/jpeg', .8); });
-      if (jpeg) this.stream.send(stamp, await jpeg.arrayBuffer());
-      await new Promise((done) => {
-        this.video.requestVideoFrameCallback?.(done);
-        // A hidden tab gets no frames; that it was stopped is noticed then.
-        setTimeout(done, this.video.requestVideoFrameCallback ? 1000 : 33);
-      });
+      if (jpeg) stream.send(stamp, await jpeg.arrayBuffer());
+      // A hidden tab gets no frames; that it was stopped is noticed then.
+      await (video.requestVideoFrameCallback ? Promise.race([wait(1000),
+        new Promise((done) => { video.requestVideoFrameCallback(done); })]) : wait(33));
     }
-  }
-
-  stop() {
-    super.stop();
-    this.media?.getTracks().forEach((track) => track.stop());
-  }
+  };
 }
 
 // ---- The user -----------------------------------------------------------------------------
 
 function showPicture(label) {
+  show(true, 'seen');
   show(false, 'empty');
   $('picture').setAttribute('aria-label', label);
 }
@@ -470,24 +449,21 @@ function stopAll() {
   show(!model?.source, 'camera', 'file-button');
   if (document.activeElement === $('stop')) $('camera').focus();
   show(false, 'stop', 'playback');
-  $('status').textContent = '';
-  $('empty').textContent = NOTHING;
+  write('status');
+  write('empty', NOTHING);
   stopped?.stop();
 }
 
 async function begin(next) {
   stopAll();
   alertUser('');
-  setState('Nothing yet', true);
-  drawBars($('live'), []);
-  for (const id of ['latency', 'rate', 'frames']) setFact(id, '–');
+  for (const [id, panel] of PANELS) $(id).replaceWith(panel.cloneNode(true));
   const canvas = $('picture');
   canvas.getContext('2d').clearRect(0, 0, canvas.width, canvas.height);
   canvas.setAttribute('aria-label', 'No picture yet');
-  show(false, 'clip', 'seen');
   show(true, 'empty');
   active = next;
-  next.timeline.clear();
+  timeline.clear(next.length);
   try {
     await next.begin();
   } catch (error) {
@@ -514,16 +490,16 @@ $('file').addEventListener('change', () => {
   openFile($('file').files[0]);
   $('file').value = ''; // the same file may be chosen again
 });
-$('camera').addEventListener('click', () => begin(new Camera()));
+$('camera').addEventListener('click', () => begin(new Live(camera)));
 $('stop').addEventListener('click', stopAll);
 $('play').addEventListener('click', () => {
   if (active.run) active.pause(); else active.play().catch(fail);
 });
 $('seek').addEventListener('input', () => active.seek(Number($('seek').value)).catch(fail));
-for (const [kind, over] of [['dragover', true], ['dragleave', false], ['drop', false]]) {
+for (const kind of ['dragover', 'dragleave', 'drop']) {
   $('screen').addEventListener(kind, (event) => {
     event.preventDefault();
-    $('screen').classList.toggle('over', over);
+    $('screen').classList.toggle('over', kind === 'dragover');
     if (kind === 'drop') openFile(event.dataTransfer.files[0]);
   });
 }
