@@ -2,6 +2,8 @@
 
 import contextlib
 import importlib.util
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from ..config import PROJECT_ROOT
 from ..env_check import why_no_cuda
 from ..errors import HRI30Error, ran_out_of_memory
 from ..evaluation.analysis import analyze
@@ -19,6 +22,18 @@ from ..utils.reading import read_json
 
 #: The file that marks embedded data; its renderer writes it.
 EMBEDDED_MARK = 'EMBEDDED.json'
+
+
+def command(tool: str, *arguments: object) -> str:
+    """Returns a command that runs a tool from any folder.
+
+    Args:
+        tool (str): Its path in tools/, such as ``test.sh`` or ``data/cache.py``.
+        *arguments: Of the tool; quoted for a shell.
+    """
+    path = PROJECT_ROOT / 'tools' / tool
+    program = 'bash' if path.suffix == '.sh' else sys.executable
+    return shlex.join(map(str, (program, path, *arguments)))
 
 
 def describe_data(cfg: Config) -> str:

@@ -311,6 +311,13 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
     return sorted(clips, key=order)
 
 
+def has_training_clips(root: str | Path) -> bool:
+    """Whether a data folder has clips beside those of a test folder."""
+    root = _check_root(root)
+    folder = subfolder(root, ('train_set', 'train'))
+    return bool(find_videos(folder or root, recursive=folder is not None))
+
+
 def find_test_folder(root: str | Path) -> Path | None:
     """Returns the folder of test clips, or None if there is none."""
     return subfolder(_check_root(root), ('test_set', 'test'))

@@ -43,7 +43,8 @@ def trained(monkeypatch):
     """Stands in for training and testing; returns the arguments of each call."""
     calls = []
 
-    def train(config, work_dir, options, resume):
+    def train(config, work_dir, resume, options, overwrite):
+        assert overwrite is not resume
         calls.append(('train', options, resume))
         with open(f'{work_dir}/last_checkpoint', 'w') as file:
             file.write(f'{work_dir}/epoch_2.pth')
