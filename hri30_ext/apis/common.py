@@ -2,8 +2,6 @@
 
 import contextlib
 import importlib.util
-import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,29 +9,17 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from ..config import PROJECT_ROOT
 from ..env_check import why_no_cuda
 from ..errors import HRI30Error, ran_out_of_memory
 from ..evaluation.analysis import analyze
 from ..evaluation.results import Results
 from ..evaluation.writers import write_results
+from ..names import command
 from ..report import write_report
 from ..utils.reading import read_json
 
 #: The file that marks embedded data; its renderer writes it.
 EMBEDDED_MARK = 'EMBEDDED.json'
-
-
-def command(tool: str, *arguments: object) -> str:
-    """Returns a command that runs a tool from any folder.
-
-    Args:
-        tool (str): Its path in tools/, such as ``test.sh`` or ``data/cache.py``.
-        *arguments: Of the tool; quoted for a shell.
-    """
-    path = PROJECT_ROOT / 'tools' / tool
-    program = 'bash' if path.suffix == '.sh' else sys.executable
-    return shlex.join(map(str, (program, path, *arguments)))
 
 
 def describe_data(cfg: Config) -> str:
@@ -69,7 +55,7 @@ def check_environment(cfg: Config) -> None:
     if any(backend['type'] == 'TensorboardVisBackend' for backend in backends) and (
             importlib.util.find_spec('tensorboard') is None):
         raise HRI30Error('tracker=tensorboard: the package tensorboard is not installed.\n'
-                         'Run bash tools/setup.sh.')
+                         f'Run {command("setup.sh")}')
 
 
 def drop_pretrained(cfg: Config) -> None:

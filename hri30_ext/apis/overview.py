@@ -11,10 +11,11 @@ from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..config import PROJECT_ROOT, load_config
 from ..engine.data_parallel import LR_CLIPS
 from ..hardware import unwrap
+from ..names import command
 from ..settings import list_settings
 from ..transforms.flip import mirrored_labels
 from ..video.cache import list_entries
-from .common import command, describe_data, describe_device
+from .common import describe_data, describe_device
 
 _DEFAULTS = (PROJECT_ROOT / 'configs' / 'slowonly' /
              'slowonly_k400-pretrained-r50_1xb16-uniform8-100e_hri30-rgb.py')

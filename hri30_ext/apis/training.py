@@ -22,6 +22,7 @@ from ..engine.recovery import (
     refuse_to_overwrite,
 )
 from ..errors import HRI30Error
+from ..names import command
 from ..utils.fileio import (
     DiskFull,
     atomic_path,
@@ -31,7 +32,6 @@ from ..utils.fileio import (
 )
 from .common import (
     check_environment,
-    command,
     describe_data,
     drop_pretrained,
     explain_out_of_memory,
@@ -222,6 +222,8 @@ def _print_summary(runner, cfg: Config, is_new: bool) -> Path:
 
 def _launched(text: str) -> str:
     """Returns a command that runs in as many processes as this one."""
-    names = ('GPUS', 'NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT')
+    names = ['GPUS']
+    if os.environ.get('NNODES', '1') != '1':  # torch's launcher sets some of them always
+        names += ['NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT']
     return ' '.join([*(f'{name}={shlex.quote(os.environ[name])}' for name in names
                        if os.environ.get(name)), text])

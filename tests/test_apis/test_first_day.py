@@ -10,12 +10,13 @@ import pytest
 import torch
 from conftest import CLASSES, DEMO_CONFIG, PRIMITIVE, run_tool
 
-from hri30_ext.apis import common, train
 from hri30_ext.apis import test as run_test
+from hri30_ext.apis import train
 from hri30_ext.apis.overview import describe_training
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.engine.recovery import lock_folder
 from hri30_ext.errors import HRI30Error
+from hri30_ext.names import command
 
 
 @pytest.fixture(scope='module')
@@ -58,10 +59,10 @@ def test_complete_training_names_the_command_that_continues(settings, work, capf
     assert files(work) == before
     assert f'start                    resumes from {work / "epoch_2.pth"}' in out
     assert 'This training was complete already: 2 of 2 epochs.' in out
-    command = out.strip().splitlines()[-1].strip()
-    assert command.endswith('--resume --cfg-options max_epochs=4')
+    line = out.strip().splitlines()[-1].strip()
+    assert line.endswith('--resume --cfg-options max_epochs=4')
     # The program that the script runs, as the shell divides the line.
-    program = command.replace(f'bash {PROJECT_ROOT}/tools/train.sh', sys.executable + ' '
+    program = line.replace(f'bash {PROJECT_ROOT}/tools/train.sh', sys.executable + ' '
                               + str(PROJECT_ROOT / 'tools' / 'train.py'))
     done = subprocess.run(program, shell=True, capture_output=True, text=True, cwd='/',
                           env={**os.environ, 'CUDA_VISIBLE_DEVICES': ''})
@@ -182,6 +183,6 @@ def test_missing_checkpoint_names_what_there_is(work):
 
 
 def test_command_is_quoted_for_a_shell():
-    assert common.command('test.sh', "it's", 2) == (
+    assert command('test.sh', "it's", 2) == (
         f"bash {PROJECT_ROOT / 'tools/test.sh'} 'it'\"'\"'s' 2")
-    assert common.command('data/cache.py').startswith(f'{sys.executable} {PROJECT_ROOT}')
+    assert command('data/cache.py').startswith(f'{sys.executable} {PROJECT_ROOT}')

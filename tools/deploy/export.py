@@ -1,6 +1,9 @@
 """Exports a checkpoint to a folder that runs without torch and MMAction2."""
 
 import argparse
+import os
+import shlex
+import sys
 
 from hri30_ext import cli
 
@@ -38,7 +41,9 @@ def main() -> None:
                   device='cuda' if (args.device or '').startswith('cuda') else 'cpu',
                   calibration_clips=args.calibration_clips)
     print(f'Exported: {args.out} ({info.format} {info.precision}, {len(info.classes)} '
-          f'classes)\nTo predict: python -m hri30_ext.deploy.run {args.out} CLIP...')
+          'classes)\nTo predict: ' + shlex.join([
+              sys.executable, '-m', 'hri30_ext.deploy.run', os.path.abspath(args.out)])
+          + ' CLIP...')
 
 
 if __name__ == '__main__':
