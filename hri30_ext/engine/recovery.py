@@ -4,7 +4,6 @@ import contextlib
 import functools
 import os
 import re
-import socket
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +36,7 @@ def lock_folder(folder: str | Path) -> filelock.AcquireReturnProxy:
             f'{path.read_text(encoding="utf-8") or "it has just begun"}.\nWait until '
             'it ends, or choose another --work-dir.') from error
     with contextlib.suppress(OSError):  # a full disk
-        path.write_text(f'process {os.getpid()} on {socket.gethostname()}',
+        path.write_text(f'process {os.getpid()} on {os.uname().nodename}',
                         encoding='utf-8')
     return lock
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 
@@ -88,7 +87,7 @@ def test_overwriting_leaves_nothing_of_the_earlier_training(settings, tmp_path):
 def test_second_training_in_a_folder_is_refused(settings, tmp_path):
     with lock_folder(tmp_path), pytest.raises(
             HRI30Error, match='another training uses this folder: process '
-            f'{os.getpid()} on {socket.gethostname()}'):
+            f'{os.getpid()} on {os.uname().nodename}'):
         train(DEMO_CONFIG, str(tmp_path), options=settings)
     with lock_folder(tmp_path):
         pass
