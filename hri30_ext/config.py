@@ -75,7 +75,7 @@ def _look_up(reference: re.Match, settings: Mapping, path: str):
             if of in SETTINGS and 'None' in str(SETTINGS[of].kind):
                 known += ', None'
             raise HRI30Error(
-                f'config: {of}={key!r}: no such choice.\n'
+                f'{of}={key!r}: no such choice.\n'
                 f'Expected one of: {known} (or add it to {reference["name"]}).')
         return table[key]
 
@@ -321,8 +321,8 @@ def find_config(path: str) -> Path:
                    for file in (PROJECT_ROOT / 'configs').glob('*/*.py')
                    if file.parent.name != '_base_')
     known.sort(key=lambda name: -difflib.SequenceMatcher(None, str(path), name).ratio())
-    raise HRI30Error(f'{path}: no such config.\nConfigs of this project:\n'
-                     + first_cases(known, limit=20))
+    raise HRI30Error(f'{path}: no such config.\nConfigs with similar names:\n'
+                     + first_cases(known, limit=8))
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
@@ -334,8 +334,9 @@ def load_config(path: str, options: dict | None = None) -> Config:
 
     Returns:
         Config: Checked, with absolute paths; a :class:`SettingsConfig` where it contains
-        references. A relative ``data_root`` or ``cache_dir`` is relative to the current
-        folder in the options, and to the clone in the config.
+        references. Its attribute ``changed`` has the options that differ from the file.
+        A relative ``data_root`` or ``cache_dir`` is relative to the current folder in the
+        options, and to the clone in the config.
 
     Raises:
         HRI30Error: no such config, a syntax error in it, unknown settings, wrong values, or
@@ -362,6 +363,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
     options = dict(options or {})
     if os.environ.get('HRI30_ROOT'):
         options.setdefault('data_root', os.environ['HRI30_ROOT'])
+    changed = {name: value for name, value in options.items()
+               if not _equal(_look_inside(values, name), value)}
     for name in ('data_root', 'cache_dir'):
         value = options.get(name, values.get(name))
         if value and not has_references(value) and not isinstance(value, dict | list):
@@ -370,7 +373,18 @@ def load_config(path: str, options: dict | None = None) -> Config:
     cfg.merge_from_dict(options)
     if isinstance(cfg, SettingsConfig):
         cfg._cfg_dict  # noqa: B018  (checks the settings)
+    object.__setattr__(cfg, 'changed', changed)  # not a setting
     return cfg
+
+
+def _look_inside(values, name: str):
+    """Returns the value that a dotted name has in a config; None if there is none."""
+    for key in name.split('.'):
+        if isinstance(values, list | tuple) and key.isdigit() and int(key) < len(values):
+            values = values[int(key)]
+        else:
+            values = values.get(key) if isinstance(values, Mapping) else None
+    return values
 
 
 def _make_absolute(name: str, value: str, base: Path) -> str:

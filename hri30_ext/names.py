@@ -7,6 +7,8 @@ ids 28 and 29 are swapped against the sorted order.
 """
 
 import re
+import shlex
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,6 +56,18 @@ HRI30_CLASSES = (
 RELEASED_SPELLING = {'NoCollaborativeWithDrill': 'NoCollaborativeWithDrilll'}
 
 _CANONICAL = {spelling: name for name, spelling in RELEASED_SPELLING.items()}
+
+
+def command(tool: str, *arguments: object) -> str:
+    """Returns a command that runs a tool from any folder.
+
+    Args:
+        tool (str): Its path in tools/, such as ``test.sh`` or ``data/cache.py``.
+        *arguments: Of the tool; quoted for a shell.
+    """
+    path = PROJECT_ROOT / 'tools' / tool
+    program = 'bash' if path.suffix == '.sh' else sys.executable
+    return shlex.join(map(str, (program, path, *arguments)))
 
 
 def canonical_name(name: str) -> str:

@@ -134,7 +134,7 @@ def test_command_parses(page, command):
         module = words[1] == '-m'
         program = f'-m {words[2]}' if module else words[1]
         arguments = words[3 if module else 2:]
-    if arguments == ['--help'] or program == 'tests/test_readme.py':
+    if arguments in (['--help'], ['--help-settings']) or program == 'tests/test_readme.py':
         return
     args = parse(program, arguments)
     config = getattr(args, 'config', None)

@@ -8,6 +8,15 @@ from hri30_ext import cli
 ROOT = Path(__file__).resolve().parents[1]
 
 
+class _HelpSettings(argparse.Action):
+    """Lists the settings and ends the program."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        from hri30_ext.apis.overview import print_settings
+        print_settings(getattr(namespace, 'config', None))
+        parser.exit()
+
+
 def parse_args() -> argparse.Namespace:
     parser = cli.Parser(
         prog='tools/train.sh', description='Train a config.',
@@ -19,6 +28,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--resume', nargs='?', const=True, default=False,
                         metavar='CKPT', help='go on from CKPT, or from the last '
                                              'checkpoint in the work folder')
+    parser.add_argument('--overwrite', action='store_true',
+                        help='delete the checkpoints of an earlier training in the work '
+                             'folder, and start over')
+    parser.add_argument('--help-settings', nargs=0, action=_HelpSettings,
+                        help='list all settings, with the defaults of CONFIG')
     parser.add_argument('--deterministic', action='store_true',
                         help='the same numbers twice on the same machine, slower')
     parser.add_argument('--print-work-dir', action='store_true', help=argparse.SUPPRESS)
@@ -37,7 +51,8 @@ def main() -> None:
     from hri30_ext.apis import train
     from hri30_ext.config import parse_options
     train(args.config, work_dir=args.work_dir, resume=args.resume,
-          options=parse_options(args.cfg_options), launcher=args.launcher)
+          options=parse_options(args.cfg_options), launcher=args.launcher,
+          overwrite=args.overwrite)
 
 
 if __name__ == '__main__':

@@ -14,6 +14,7 @@ from ..errors import HRI30Error, ran_out_of_memory
 from ..evaluation.analysis import analyze
 from ..evaluation.results import Results
 from ..evaluation.writers import write_results
+from ..names import command
 from ..report import write_report
 from ..utils.reading import read_json
 
@@ -54,7 +55,7 @@ def check_environment(cfg: Config) -> None:
     if any(backend['type'] == 'TensorboardVisBackend' for backend in backends) and (
             importlib.util.find_spec('tensorboard') is None):
         raise HRI30Error('tracker=tensorboard: the package tensorboard is not installed.\n'
-                         'Run bash tools/setup.sh.')
+                         f'Run {command("setup.sh")}')
 
 
 def drop_pretrained(cfg: Config) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from ..config import parse_options
 from ..errors import HRI30Error, Interrupted
 from ..utils.fileio import atomic_write_text
+from ..utils.progress import time_left
 from .gpu_queue import run_queue
 
 
@@ -61,7 +63,8 @@ def complete(config: str, runs: Sequence[Run], on_done: Callable[[Run], None],
     """Trains and tests the runs that are not complete yet.
 
     Locally one run at a time uses each GPU, and a machine without GPUs does one at a time.
-    An interrupted run resumes from its last checkpoint.
+    An interrupted run resumes from its last checkpoint. Prints how many are done, and when
+    the last one will be.
 
     Args:
         config (str): Path of the config.
@@ -77,10 +80,18 @@ def complete(config: str, runs: Sequence[Run], on_done: Callable[[Run], None],
     jobs = [(config, run) for run in pending]
     results = (run_queue(train_and_test, jobs) if slurm is None
                else _submit(jobs, slurm) if jobs else iter(()))
+    print(f'{len(runs) - len(pending)} of {len(runs)} runs are done already', flush=True)
+    started, left = time.monotonic(), len(pending)
     for run in runs:
         if run in pending:
             next(results)
         on_done(run)
+        if run in pending:
+            left -= 1
+            seconds = (time.monotonic() - started) / (len(pending) - left) * left
+            end = time.strftime('%a %H:%M', time.localtime(time.time() + seconds))
+            print(f'{len(runs) - left} of {len(runs)} runs are done' + (
+                f', {time_left(seconds)}, until {end}' if left else ''), flush=True)
 
 
 def train_and_test(config: str, run: Run, **others) -> dict:
@@ -104,8 +115,8 @@ def train_and_test(config: str, run: Run, **others) -> dict:
     options = parse_options(list(run.settings))
     try:
         with _output_to(log):
-            train(config, str(run.folder), options=options, resume=(
-                last.is_file() or (run.folder / 'within_epoch.pth').is_file()), **others)
+            resume = last.is_file() or (run.folder / 'within_epoch.pth').is_file()
+            train(config, str(run.folder), resume, options, overwrite=not resume, **others)
             metrics = test(config, last.read_text(encoding='utf-8'), 'val',
                            str(run.folder), options)['val']
     except (HRI30Error, Interrupted) as error:

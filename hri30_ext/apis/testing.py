@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from rich.console import Console
+from rich.table import Table
 
 from .. import modules  # noqa: F401  (first: it mends what the others import)
+from ..checkpoints import list_checkpoints
 from ..config import load_config
-from ..datasets.hri30 import find_test_folder
+from ..datasets.hri30 import find_test_folder, has_training_clips
 from ..engine import HRI30Runner, distributed
 from ..engine.data_parallel import use_processes
 from ..errors import HRI30Error, first_cases
@@ -26,7 +30,7 @@ from ..evaluation.calibration import (
     negative_log_likelihood,
     save_temperature,
 )
-from ..evaluation.metrics import HRI30Metric
+from ..evaluation.metrics import ClassScores, HRI30Metric
 from ..evaluation.results import Results
 from ..evaluation.writers import FAILED, SUBMISSION
 from ..hardware import unwrap
@@ -55,7 +59,7 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
     Args:
         config (str): Path of the config.
         checkpoint (str): Its weights.
-        split (str): ``val``, ``test``, or ``all``: both, if there are test clips.
+        split (str): ``val``, ``test``, or ``all``: each that there are clips for.
         out (str, optional): Gets ``val/`` and ``test/``; by default the
             folder of the checkpoint.
         options (dict, optional): As parsed from ``--cfg-options``.
@@ -76,6 +80,10 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
     splits = ['val', 'test'] if split == 'all' else [split]
     if split == 'all' and find_test_folder(cfg.data_root) is None:
         splits = ['val']
+    elif split == 'all' and not has_training_clips(cfg.data_root):
+        splits = ['test']
+        if is_main_process():
+            print(f'val: skipped, because {cfg.data_root} has no training clips')
     tested: dict[str, TestedSplit] = {}
     temperature = None
     for name in splits:  # the validation first: it fits the temperature
@@ -100,8 +108,9 @@ def prepare(config: str, checkpoint: str, options: dict | None = None,
     cfg = load_config(config, options)
     path = Path(checkpoint).expanduser()
     if not path.is_file():
-        raise HRI30Error(f'{checkpoint}: no such checkpoint.\nExpected a .pth file; '
-                         'tools/train.sh names the best one when it ends.')
+        raise HRI30Error(f'{checkpoint}: no such checkpoint.\nExpected a .pth or '
+                         '.safetensors file; tools/train.sh names the best one when it '
+                         f'ends.{list_checkpoints(path.parent)}')
     cfg.launcher = launcher
     cfg.load_from, cfg.resume = str(path.resolve()), False
     drop_pretrained(cfg)
@@ -283,6 +292,9 @@ def _fit_temperature(checkpoint: str, results: Results) -> float:
 
 
 def _print_summary(cfg: Config, tested: dict[str, TestedSplit], out: Path) -> None:
+    for split, one in tested.items():
+        if one.results.labels_N is not None:
+            _print_classes(split, one.results)
     print(f'\nData: {describe_data(cfg)}')
     for split, one in tested.items():
         line = '  '.join(f'{name} {value:.4f}' for name, value in one.metrics.items()
@@ -293,6 +305,25 @@ def _print_summary(cfg: Config, tested: dict[str, TestedSplit], out: Path) -> No
     for split, one in tested.items():
         if one.results.failed:
             print(_describe_failed(cfg, split, one.results, out / split))
+
+
+def _print_classes(split: str, results: Results) -> None:
+    """Prints the figures of the classes that occur, the worst first."""
+    scores = ClassScores.of(results)
+    wrong_KK = scores.matrix_KK * (1 - np.eye(len(results.classes), dtype=int))
+    table = Table('class', 'recall', 'F1', 'clips', 'taken for', box=None, pad_edge=False,
+                  title=f'\n{split}: classes, the worst first', title_justify='left')
+    for k in np.argsort(scores.recall_K, kind='stable'):
+        if scores.clips_K[k]:
+            other = wrong_KK[k].argmax()
+            table.add_row(results.classes[k], f'{scores.recall_K[k]:.3f}',
+                          f'{scores.f1_K[k]:.3f}', str(scores.clips_K[k]),
+                          f'{results.classes[other]} ({wrong_KK[k, other]})'
+                          if wrong_KK[k].any() else '')
+    # A file gets whole lines.
+    console = Console(markup=False, highlight=False)
+    console.width = console.width if console.is_terminal else 200
+    console.print(table)
 
 
 def _describe_failed(cfg: Config, split: str, results: Results, folder: Path) -> str:

@@ -1,6 +1,7 @@
 """Training a config."""
 
 import contextlib
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,10 +14,16 @@ from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..config import PROJECT_ROOT, load_config
 from ..datasets.hri30 import list_clips
 from ..doctor.leaks import check_leaks, load_test_split
-from ..engine import HRI30Runner, SkippedVideosHook, distributed
+from ..engine import EpochLineHook, HRI30Runner, SkippedVideosHook, distributed
 from ..engine.data_parallel import draw_apart, scale_learning_rate, use_processes
-from ..engine.recovery import find_newest
+from ..engine.recovery import (
+    find_newest,
+    list_saved,
+    lock_folder,
+    refuse_to_overwrite,
+)
 from ..errors import HRI30Error
+from ..names import command
 from ..utils.fileio import (
     DiskFull,
     atomic_path,
@@ -27,16 +34,16 @@ from ..utils.fileio import (
 from .common import (
     check_environment,
     describe_data,
-    describe_device,
     drop_pretrained,
     explain_out_of_memory,
 )
+from .overview import describe_training
 
 
 @distributed.explain_lost_peer()
 def train(config: str, work_dir: str | None = None, resume: str | bool = False,
           options: dict | None = None, launcher: str = 'none',
-          hooks: Sequence[Hook] = ()) -> Path | None:
+          overwrite: bool = False, hooks: Sequence[Hook] = ()) -> Path | None:
     """Trains a config.
 
     Args:
@@ -47,16 +54,18 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
             one in ``work_dir``.
         options (dict, optional): As parsed from ``--cfg-options``.
         launcher (str): ``pytorch`` if this is one of several processes.
+        overwrite (bool): Whether to delete the checkpoints of an earlier training in
+            ``work_dir`` when this one starts over.
         hooks (Sequence[Hook]): Beside those of the config.
 
     Returns:
         Path | None: The best checkpoint, or the last if none is best; in the main process.
 
     Raises:
-        HRI30Error: a mistake of the user's.
+        HRI30Error: a mistake of the user's, checkpoints in ``work_dir`` without ``resume``
+            or ``overwrite``, or another training that uses it.
     """
     cfg = load_config(config, options)
-    unresolved = cfg.unresolved
     check_environment(cfg)
     cfg.launcher = launcher
     distributed.start(launcher, cfg.peer_timeout)
@@ -64,6 +73,14 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
     work_dir = Path(work_dir or PROJECT_ROOT / 'work_dirs' / Path(config).stem)
     cfg.work_dir = str(work_dir.expanduser().resolve())
     distributed.on_main(check_writable, cfg.work_dir)
+    with distributed.on_main(lock_folder, cfg.work_dir) or contextlib.nullcontext():
+        if not resume and not overwrite:
+            distributed.on_main(refuse_to_overwrite, cfg.work_dir)
+        return _train(cfg, resume)
+
+
+def _train(cfg: Config, resume: str | bool) -> Path | None:
+    unresolved, changed = cfg.unresolved, cfg.changed
     damaged = _set_resume(cfg, resume)
     if cfg.get('load_from'):
         drop_pretrained(cfg)
@@ -75,17 +92,31 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
     distributed.on_main(_save_config, unresolved, cfg)
     for sentence in damaged:
         runner.logger.warning(f'{sentence}. Resuming from {cfg.load_from}')
-    runner.logger.info(f'Training on {describe_data(cfg)} with {describe_device()}')
+    splits = _load_splits(runner)
+    lines = EpochLineHook()
+    if is_main_process():
+        overview = describe_training(cfg, runner, splits, changed)
+        print(overview, flush=True)  # too long for the console of the log
+        runner.logger.info(f'\n{overview}')
+        runner.register_hook(lines)
     if scaling:
         runner.logger.info(scaling)
-    splits = _load_splits(runner)
     distributed.on_main(_check_leaks, runner, cfg, splits)
     draw_apart(runner.seed)
+    if not cfg.resume:
+        distributed.on_main(_delete_earlier, cfg)
     with explain_full_disk(cfg.work_dir), explain_out_of_memory(cfg, 'train_dataloader'):
         runner.train()
     if not is_main_process():
         return None
-    return _print_summary(runner, cfg)
+    return _print_summary(runner, cfg, is_new=lines.clips > 0)
+
+
+def _delete_earlier(cfg: Config) -> None:
+    """Deletes what an earlier training saved: its best could be taken for the new one."""
+    for path in list_saved(cfg.work_dir):
+        if str(path) != cfg.load_from:
+            path.unlink()
 
 
 @contextlib.contextmanager
@@ -152,17 +183,13 @@ def _save_config(unresolved: Config, cfg: Config) -> None:
 
 
 def _load_splits(runner) -> dict[str, list[dict]]:
-    """Builds the loops, logs the sizes of the splits and returns their clips."""
+    """Builds the loops and returns the clips of both splits."""
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     runner._val_loop = runner.build_val_loop(runner._val_loop)
     splits = {}
     for loop in (runner.train_loop, runner.val_loop):
         dataset = loop.dataloader.dataset
-        clips = splits[dataset.subset] = list_clips(dataset)
-        groups = sorted({clip['group'] for clip in clips})
-        runner.logger.info(
-            f'{dataset.subset}: {len(clips)} clips, {len(dataset.classes)} classes, '
-            f'groups (SID) {", ".join(map(str, groups))}')
+        splits[dataset.subset] = list_clips(dataset)
     return splits
 
 
@@ -172,7 +199,7 @@ def _check_leaks(runner, cfg: Config, splits: dict[str, list[dict]]) -> None:
                 runner.logger.warning)
 
 
-def _print_summary(runner, cfg: Config) -> Path:
+def _print_summary(runner, cfg: Config, is_new: bool) -> Path:
     info = runner.message_hub.runtime_info
     # One metric to choose by: best_ckpt; several: best_ckpt_NAME.
     best = next((info[key] for key in sorted(info) if key.startswith('best_ckpt')), None)
@@ -181,14 +208,26 @@ def _print_summary(runner, cfg: Config) -> Path:
              f'{info["best_score"]:.4f})' if 'best_score' in info else '')
     # The config as it was trained, with its options.
     config = Path(cfg.work_dir) / Path(cfg.filename).name
-    print()
-    for hook in runner.hooks:
-        if isinstance(hook, SkippedVideosHook) and hook.summary(runner):
-            print(hook.summary(runner))
-    print(f'Best checkpoint{score}: {checkpoint}\n'
+    print(f'\nBest checkpoint{score}: {checkpoint}\n'
           f'Curves: {Path(cfg.work_dir) / "training_curves.png"}\n'
           f'Data: {describe_data(cfg)}\n'
           'Test it, and predict the test clips, with:\n'
-          f'  bash {shlex.quote(str(PROJECT_ROOT / "tools" / "test.sh"))} '
-          f'{shlex.quote(str(config))} {shlex.quote(str(checkpoint))}')
+          f'  {command("test.sh", config, checkpoint)}')
+    if not is_new and runner.epoch >= runner.max_epochs:
+        print(f'This training was complete already: {runner.epoch} of {runner.max_epochs} '
+              'epochs. For twice as many:\n  ' + _launched(command(
+                  'train.sh', config, '--work-dir', cfg.work_dir, '--resume',
+                  '--cfg-options', f'max_epochs={2 * runner.max_epochs}')))
+    for hook in runner.hooks:
+        if isinstance(hook, SkippedVideosHook) and hook.summary(runner):
+            print(hook.summary(runner))
     return checkpoint
+
+
+def _launched(text: str) -> str:
+    """Returns a command that runs in as many processes as this one."""
+    names = ['GPUS']
+    if os.environ.get('NNODES', '1') != '1':  # torch's launcher sets some of them always
+        names += ['NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT']
+    return ' '.join([*(f'{name}={shlex.quote(os.environ[name])}' for name in names
+                       if os.environ.get(name)), text])

@@ -11,7 +11,7 @@ integers, whose hashes differ.
 """
 
 from .essentials import META_KEY, Essentials, save_safetensors, write_message_hub
-from .loading import download, load_from_local, read_essentials
+from .loading import download, list_checkpoints, load_from_local, read_essentials
 
-__all__ = ['META_KEY', 'Essentials', 'download', 'load_from_local', 'read_essentials',
-           'save_safetensors', 'write_message_hub']
+__all__ = ['META_KEY', 'Essentials', 'download', 'list_checkpoints', 'load_from_local',
+           'read_essentials', 'save_safetensors', 'write_message_hub']

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from ..errors import HRI30Error
+from ..errors import HRI30Error, first_cases
 from ..utils.text import printable
 from .archive import check_checkpoint
 from .essentials import META_KEY, Essentials, read_message_hub
@@ -25,6 +25,14 @@ _PROGRAMS = ('config', 'cfg')
 _HASHED_NAME = re.compile(r'-([0-9a-f]{8})\.[a-z]+$')
 # torch's list of safe globals is one for the whole process.
 _LOADING = threading.RLock()
+
+
+def list_checkpoints(folder: Path) -> str:
+    """Returns lines for a message that name the newest checkpoints of a folder, if any."""
+    files = [path for path in folder.glob('*') if path.suffix in ('.pth', '.safetensors')
+             and not path.name.startswith('.') and path.is_file()]
+    files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    return f'\nThis folder has:\n{first_cases(files, limit=8)}' if files else ''
 
 
 def load_from_local(filename: str, map_location=None) -> dict:
@@ -47,7 +55,8 @@ def load_from_local(filename: str, map_location=None) -> dict:
         raise HRI30Error(
             f'{filename}: no such checkpoint.\nExpected the path of a .pth or .safetensors '
             'file, or a URL; for the weights to start from, set load_from=PATH (or '
-            'load_from=None to start from scratch).')
+            'load_from=None to start from scratch).'
+            + list_checkpoints(Path(filename).parent))
     try:
         if filename.endswith('.safetensors'):
             checkpoint = _load_safetensors(filename, map_location or 'cpu')

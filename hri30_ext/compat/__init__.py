@@ -22,6 +22,7 @@ import torch
 
 from ..checkpoints import download, load_from_local
 from ..errors import HRI30Error
+from ..names import command
 from ..utils.fileio import atomic_path
 
 _DRN = 'mmaction.models.localizers.drn'
@@ -79,7 +80,7 @@ def import_mmaction() -> None:
         raise HRI30Error(
             f'mmaction2 cannot be imported: {error}\n'
             'Expected the versions that setup.cfg names; repair the environment '
-            'with: bash tools/setup.sh') from error
+            f'with: {command("setup.sh")}') from error
 
 
 def load_only_weights() -> None:

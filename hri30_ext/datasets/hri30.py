@@ -12,7 +12,13 @@ from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
 
 from ..errors import HRI30Error, first_cases
-from ..names import HRI30_CLASSES, VIDEO_SUFFIXES, canonical_name, parse_clip_name
+from ..names import (
+    HRI30_CLASSES,
+    VIDEO_SUFFIXES,
+    canonical_name,
+    command,
+    parse_clip_name,
+)
 from .annotation import Annotation, read_annotations
 from .leave_out import LEAVE_OUT, read_leave_out
 from .randomness import entropy, seeded
@@ -243,7 +249,8 @@ def _warn_of_left_out(root: str) -> None:
     if count:
         warnings.warn(
             f'{folder / LEAVE_OUT}: {count} clips are left out of training and validation '
-            f'(tools/data/check.py {folder} --undo deletes the list)', stacklevel=2)
+            f'({command("data/check.py", folder, "--undo")} deletes the list)',
+            stacklevel=2)
 
 
 def _refuse_repeated(clips: list[dict], key: Callable) -> None:
@@ -309,6 +316,13 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
     _match_annotation(root / 'annotations' / 'train_set_labels.csv', clips, classes,
                       left_out, str.upper)
     return sorted(clips, key=order)
+
+
+def has_training_clips(root: str | Path) -> bool:
+    """Whether a data folder has clips beside those of a test folder."""
+    root = _check_root(root)
+    folder = subfolder(root, ('train_set', 'train'))
+    return bool(find_videos(folder or root, recursive=folder is not None))
 
 
 def find_test_folder(root: str | Path) -> Path | None:

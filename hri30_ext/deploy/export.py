@@ -29,6 +29,7 @@ from tqdm import tqdm
 from .. import modules  # noqa: F401  (first: it fixes what the others import)
 from ..errors import HRI30Error
 from ..evaluation.calibration import load_temperature
+from ..names import command
 from ..utils.fileio import sha256_of
 from ..video.decode import read_clip
 from ..video.preprocessing import Preprocessing
@@ -135,7 +136,7 @@ def _check_request(format: str, precision: str, calibration_clips: int) -> None:
     if missing:
         raise HRI30Error(f'--format {format} --precision {precision}: '
                          f'{", ".join(missing)} is not installed.\nRun '
-                         'bash tools/setup.sh.')
+                         f'{command("setup.sh")}')
 
 
 def _check_target(out: str | Path) -> Path:

@@ -11,13 +11,14 @@ from .fine_tuning import (
 from .hooks import ChannelsLastHook, ClassWeightsHook, CurvesHook, LearningRatesHook
 from .loops import ResumableTrainLoop
 from .optim import BF16OptimWrapper
+from .progress import EpochLineHook
 from .resolution import ProgressiveSizeHook
 from .runner import HRI30Runner
 from .skipped import SkippedVideosHook
 
 __all__ = ['BF16OptimWrapper', 'ChannelsLastHook', 'ClassWeightsHook', 'CurvesHook',
-           'FeatureCacheHook', 'FrozenBatchNormHook', 'GlobalMeanDataParallel',
-           'HRI30Runner', 'LearningRatesHook', 'PartwiseOptimWrapperConstructor',
-           'ProgressiveSizeHook', 'RepeatedClipHook',
-           'ResumableEarlyStoppingHook', 'ResumableTrainLoop', 'SkippedVideosHook',
-           'UnfreezeHook', 'ValidatedCheckpointHook']
+           'EpochLineHook', 'FeatureCacheHook', 'FrozenBatchNormHook',
+           'GlobalMeanDataParallel', 'HRI30Runner', 'LearningRatesHook',
+           'PartwiseOptimWrapperConstructor', 'ProgressiveSizeHook',
+           'RepeatedClipHook', 'ResumableEarlyStoppingHook', 'ResumableTrainLoop',
+           'SkippedVideosHook', 'UnfreezeHook', 'ValidatedCheckpointHook']

@@ -98,6 +98,9 @@ def start(launcher: str, timeout: float = PEER_TIMEOUT) -> None:
             'same command on every host, with the same NNODES, GPUS, MASTER_ADDR and PORT, '
             'each with its own NODE_RANK; hosts must be able to connect.') from error
     atexit.register(dist.destroy_process_group)
+    if not gpus and rank == 0:
+        print(f'GPUS={os.environ.get("GPUS", size)}: without CUDA, {size} processes run on '
+              'the CPU', flush=True)
 
 
 def _interface_to(address: str) -> str | None:

@@ -1,15 +1,64 @@
-"""Finding the checkpoint that a training resumes from."""
+"""The checkpoints in a work folder: which to resume from, and that none is lost."""
 
+import contextlib
 import functools
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
+
+import filelock
 
 from ..checkpoints import load_from_local
 from ..errors import HRI30Error, first_cases
 from .loops import STAGES, WITHIN_EPOCH
 
 _EPOCH = re.compile(r'(?:snapshot_)?epoch_(\d+)\.pth')
+#: What a training saves, and what a test adds beside it.
+_SAVED = re.compile(r'(within_epoch|(snapshot_|best_\w+_)?epoch_\d+)\.(pth|\w+\.json)|'
+                    r'best(_\w+)?\.safetensors|last_checkpoint')
+
+
+def lock_folder(folder: str | Path) -> filelock.AcquireReturnProxy:
+    """Keeps other trainings out of a work folder until the returned context ends.
+
+    The lock ends with the process, however that ends.
+
+    Raises:
+        HRI30Error: another training has the lock.
+    """
+    path = Path(folder) / 'training.lock'
+    try:
+        lock = filelock.FileLock(path).acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise HRI30Error(
+            f'{folder}: another training uses this folder: '
+            f'{path.read_text(encoding="utf-8") or "it has just begun"}.\nWait until '
+            'it ends, or choose another --work-dir.') from error
+    with contextlib.suppress(OSError):  # a full disk
+        path.write_text(f'process {os.getpid()} on {os.uname().nodename}',
+                        encoding='utf-8')
+    return lock
+
+
+def list_saved(folder: str | Path) -> list[Path]:
+    """Lists the files that a training saved, and the calibrations that belong to them."""
+    return sorted(path for path in Path(folder).glob('*') if _SAVED.fullmatch(path.name))
+
+
+def refuse_to_overwrite(folder: str | Path) -> None:
+    """Refuses a work folder that holds checkpoints.
+
+    Raises:
+        HRI30Error: it does.
+    """
+    saved = [path.name for path in list_saved(folder) if path.suffix == '.pth']
+    if saved:
+        more = f' and {len(saved) - 3} more' if saved[3:] else ''
+        raise HRI30Error(
+            f'{folder}: holds checkpoints of a training ({", ".join(saved[:3])}{more}).\n'
+            'Use --resume to continue it, another --work-dir, or --overwrite to delete '
+            'them and start over.')
 
 
 class _Progress(NamedTuple):

@@ -18,7 +18,7 @@ from .schedules import InitialSchedules
 
 #: Messages of mmengine that no user can act on.
 _NOISE = ('The prefix is not set', 'FileClient', 'HardDiskBackend',
-          'Distributed training is not used', 'Exp name:',
+          'Distributed training is not used', 'Exp name:', 'Loads checkpoint by',
           # Not so: the training loop restores them, or warns.
           'the gradient of some iterations is lost')
 
@@ -28,6 +28,15 @@ def _is_for_console(record: logging.LogRecord) -> bool:
     message = record.getMessage()
     is_dump = record.levelno <= logging.INFO and message.count('\n') > 12
     return not is_dump and not any(noise in message for noise in _NOISE)
+
+
+class _ConsoleFormatter(logging.Formatter):
+    """Shows a message as it is; the log file has the time."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno <= logging.INFO else (
+            f'{record.levelname.lower()}: {text}')
 
 
 def _end_on_full_disk(handler: logging.FileHandler, record: logging.LogRecord) -> None:
@@ -57,6 +66,7 @@ class HRI30Runner(Runner):
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(_is_for_console)
+                handler.setFormatter(_ConsoleFormatter())
             elif isinstance(handler, logging.FileHandler):
                 handler.handleError = functools.partial(_end_on_full_disk, handler)
         return logger
@@ -108,7 +118,7 @@ class HRI30Runner(Runner):
         Raises:
             HRI30Error: the checkpoint has another model, other classes or another form.
         """
-        checkpoint = _load_checkpoint(filename, map_location=map_location)
+        checkpoint = _load_checkpoint(filename, map_location, self.logger)
         if self._resume:
             _check_resumable(checkpoint, filename, self.logger)
         model = unwrap(self.model)

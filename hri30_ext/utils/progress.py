@@ -1,4 +1,4 @@
-"""How often progress bars are updated."""
+"""How progress is shown."""
 
 import sys
 
@@ -11,3 +11,13 @@ def refresh_seconds(terminal: float = .5) -> float:
             one update in 10 seconds.
     """
     return terminal if sys.stderr.isatty() else 10
+
+
+def time_left(seconds: float) -> str:
+    """Formats how long something will take.
+
+    >>> time_left(20), time_left(5400), time_left(12600)
+    ('about 1 min left', 'about 90 min left', 'about 3.5 h left')
+    """
+    return f'about {max(1, round(seconds / 60))} min left' if seconds < 7200 else (
+        f'about {seconds / 3600:.1f} h left')

@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from benchmark.rows import Outcome, pair_ratios, row, summarize
 from benchmark.setup import PRIMITIVE, Setup
@@ -28,22 +29,24 @@ def seconds_to_first_step(setup: Setup, options: Sequence[str]) -> float:
     Raises:
         HRI30Error: the training ended before.
     """
-    start, tail = time.perf_counter(), []
-    with subprocess.Popen(
+    folder = Path(setup.scratch('start'))
+    start, output = time.perf_counter(), folder / 'output.txt'
+    with open(output, 'wb') as file, subprocess.Popen(
             ['bash', str(PROJECT_ROOT / 'tools' / 'train.sh'), PRIMITIVE, '--work-dir',
-             setup.scratch('start'), '--device', setup.device, '--cfg-options', *options],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            start_new_session=True) as process:
+             str(folder), '--device', setup.device, '--cfg-options', *options],
+            stdout=file, stderr=subprocess.STDOUT, start_new_session=True) as process:
         try:
-            for line in process.stdout:
-                tail = [*tail[-7:], line.rstrip()]
-                if match := FIRST_STEP.search(line):
-                    step = float(match['time']) - float(match['data'])
-                    return time.perf_counter() - start - step
+            while process.poll() is None:
+                time.sleep(.02)
+                for log in folder.glob('*/*.log'):
+                    if match := FIRST_STEP.search(log.read_text(encoding='utf-8')):
+                        step = float(match['time']) - float(match['data'])
+                        return time.perf_counter() - start - step
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
-    raise HRI30Error('the training ended before its first step:\n' + '\n'.join(tail))
+    raise HRI30Error('the training ended before its first step:\n'
+                     + output.read_text(encoding='utf-8')[-2000:])
 
 
 @row('start', 'from the command tools/train.sh to the first step, the second time', goal=20,

@@ -1,6 +1,7 @@
 """Many trainings: how many run at once, where, and what is done when one fails."""
 
 import os
+import re
 
 import pytest
 from queued_job import tell
@@ -43,7 +44,8 @@ def trained(monkeypatch):
     """Stands in for training and testing; returns the arguments of each call."""
     calls = []
 
-    def train(config, work_dir, options, resume):
+    def train(config, work_dir, resume, options, overwrite):
+        assert overwrite is not resume
         calls.append(('train', options, resume))
         with open(f'{work_dir}/last_checkpoint', 'w') as file:
             file.write(f'{work_dir}/epoch_2.pth')
@@ -85,7 +87,7 @@ def test_a_run_that_did_not_end_resumes(trained, tmp_path, lr, message):
         assert trained[-1] == ('train', {'lr': lr}, resume) and not run.is_done()
 
 
-def test_slurm_gets_a_job_for_each_run(trained, tmp_path):
+def test_slurm_gets_a_job_for_each_run(trained, tmp_path, capfd):
     """With submitit's executor that runs jobs in this process."""
     runs = [Run(f'run {i}', tmp_path / 'a' / str(i), (f'seed={i}',)) for i in range(3)]
     runs[1].record(done=True)
@@ -93,6 +95,10 @@ def test_slurm_gets_a_job_for_each_run(trained, tmp_path):
     complete('c.py', runs, done.append, slurm={'cluster': 'debug', 'timeout_min': 5})
     assert done == runs and [call[1] for call in trained if call[0] == 'train'] == [
         {'seed': 0}, {'seed': 2}]
+    lines = [line for line in capfd.readouterr().out.splitlines() if 'done' in line]
+    assert lines[::2] == ['1 of 3 runs are done already', '3 of 3 runs are done']
+    assert re.fullmatch(r'2 of 3 runs are done, about 1 min left, until \w+ \d\d:\d\d',
+                        lines[1])
     assert (tmp_path / 'a' / 'slurm').is_dir()
     for slurm, message in ({'timeout_min': 'x'}, 'timeout_min'), ({'nodess': 1}, 'nodess'):
         with pytest.raises(HRI30Error, match=f'Slurm: .*{message}'):

@@ -45,7 +45,7 @@ def test_training_ends_with_the_best_checkpoint_and_what_to_do_next(trained, cli
     assert f'{best}\n' in result.stdout
     assert 'tools/test.sh' in result.stdout and 'embedded data' in result.stdout
     assert (work_dir / 'training_curves.png').stat().st_size > 10_000
-    assert 'eta:' in result.stdout and 'val: 3 clips' in result.stdout
+    assert 'epoch 2/2  loss ' in result.stdout and 'val 3 clips' in result.stdout
     meta = torch.load(best, weights_only=True)['meta']
     assert list(meta['dataset_meta']['classes']) == CLASSES
     scalars = [json.loads(line) for line in

@@ -804,7 +804,7 @@ def test_mistakes_are_named(tmp_path):
                  'cannot listen'),
                 (['--model', folder], {'HRI30_TOKEN': 'ü' * 20}, 'HRI30_TOKEN'),
                 (['--model', folder], {'PYTHONPATH': str(without)},
-                 'not installed.\nRun bash tools/setup.sh')):
+                 'not installed.\nRun bash ')):
             done = run_tool('deploy/serve.py', '--port', 0, *arguments, cwd=tmp_path,
                             **environment)
             assert done.returncode == 2 and message in done.stderr, done.stderr

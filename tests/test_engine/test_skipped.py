@@ -32,7 +32,7 @@ def clip(root, class_id, group):
 
 def run(root, options, folder, **changes):
     resume = changes.pop('resume', False)
-    train(DEMO_CONFIG, work_dir=str(folder), resume=resume, options={
+    train(DEMO_CONFIG, str(folder), resume, overwrite=True, options={
         **options, 'data_root': str(root), 'leak_check': 'names', **changes})
 
 

@@ -3,6 +3,10 @@ and compare it with the trained model on the validation clips; an export that di
 much is not kept.
 """
 
+import os
+import shlex
+import sys
+
 from hri30_ext import cli
 
 parser = cli.Parser(__doc__, epilog='To predict with it: python -m hri30_ext.deploy.run '
@@ -30,7 +34,9 @@ def main(args) -> None:
                   device='cuda' if (args.device or '').startswith('cuda') else 'cpu',
                   calibration_clips=args.calibration_clips)
     print(f'Exported: {args.out} ({info.format} {info.precision}, {len(info.classes)} '
-          f'classes)\nTo predict: python -m hri30_ext.deploy.run {args.out} CLIP...')
+          'classes)\nTo predict: ' + shlex.join([
+              sys.executable, '-m', 'hri30_ext.deploy.run', os.path.abspath(args.out)])
+          + ' CLIP...')
 
 
 if __name__ == '__main__':

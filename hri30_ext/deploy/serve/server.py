@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import HRI30Error
+from ...names import command
 from ..runtime.recognizer import ClipRecognizer
 from .settings import MIB, Settings
 
@@ -29,7 +30,7 @@ def import_server() -> None:
         import python_multipart  # noqa: F401
     except ImportError as error:
         raise HRI30Error(f'{error.name or error}: not installed.\nRun '
-                         'bash tools/setup.sh.') from error
+                         f'{command("setup.sh")}') from error
 
 
 def serve(folder: str | Path, host: str, port: int, settings: Settings, access,

@@ -1,0 +1,110 @@
+"""What a training shows on the terminal: a line an epoch. The log file has the rest."""
+
+import logging
+import time
+
+import numpy as np
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from tqdm import tqdm
+
+from ..utils.progress import refresh_seconds, time_left
+from .hooks import learning_rates
+
+#: How lines of mmengine begin that the line of an epoch replaces.
+_REPLACED = ('Epoch(train)', 'Epoch(val)', 'The best checkpoint with',
+             'Checkpoints will be saved to')
+
+
+class EpochLineHook(Hook):
+    """Prints one line for each epoch, and shows a bar within it on a terminal.
+
+    Attributes:
+        clips (int): Clips that this run trained on, in all processes.
+    """
+
+    priority = 'LOWEST'  # the best checkpoint is known
+
+    def __init__(self) -> None:
+        self.clips = 0
+        self._losses: list[float] = []
+        self._bar: tqdm | None = None
+        self._line = ''  # of an epoch whose validation is due
+
+    def before_run(self, runner) -> None:
+        """Keeps mmengine's lines off the terminal."""
+        for handler in runner.logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.addFilter(self._make_room)
+
+    def _make_room(self, record: logging.LogRecord) -> bool:
+        keep = not record.getMessage().startswith(_REPLACED)
+        if keep and self._bar is not None:
+            self._bar.clear()
+        return keep
+
+    def before_train(self, runner) -> None:
+        """Starts the clock."""
+        self._started = time.monotonic()
+
+    def before_train_epoch(self, runner) -> None:
+        """Starts the figures of an epoch."""
+        self._print()  # of an epoch without validation
+        self._losses, self._epoch_started = [], time.monotonic()
+        self._clips_before = self.clips
+        self._open_bar(f'epoch {runner.epoch + 1}', len(runner.train_dataloader))
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        """Keeps the learning rate; an epoch shows its last one."""
+        self._rate = max(learning_rates(runner.optim_wrapper).values())
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Counts the clips of a batch."""
+        self._losses.append(outputs['loss'].item())
+        self.clips += len(data_batch['data_samples']) * get_world_size()
+        self._bar.update()
+
+    def after_train_epoch(self, runner) -> None:
+        """Makes the first half of the line."""
+        self._bar.close()
+        rate = (self.clips - self._clips_before) / (time.monotonic() - self._epoch_started)
+        self._line = (f'epoch {runner.epoch + 1}/{runner.max_epochs}  '
+                      f'loss {np.mean(self._losses):.3f}  lr {self._rate:.2g}  '
+                      f'{rate:,.{1 if rate >= 10 else 2}f} clips/s')
+
+    def before_val_epoch(self, runner) -> None:
+        """Starts the bar of a validation."""
+        self._open_bar('validation', len(runner.val_dataloader))
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Moves the bar of a validation."""
+        self._bar.update()
+
+    def after_val_epoch(self, runner, metrics=None) -> None:
+        """Prints the line; a validation that was due when a run resumes has its half."""
+        self._bar.close()
+        line = [self._line or f'epoch {runner.epoch}/{runner.max_epochs}']
+        line += [f'val {name} {metrics[name]:.3f}' for name in ('top1', 'loss')
+                 if name in (metrics or ())]
+        if any(name.startswith('best_ckpt') and value.endswith(f'epoch_{runner.epoch}.pth')
+               for name, value in runner.message_hub.runtime_info.items()):
+            line.append('(best)')
+        epochs = runner.max_epochs - runner.epoch
+        if epochs and self.clips:
+            seconds = (time.monotonic() - self._started) / self.clips
+            line.append(time_left(seconds * epochs * len(runner.train_dataloader.dataset)))
+        self._line = '  '.join(line)
+        self._print()
+
+    def after_train(self, runner) -> None:
+        """Prints what is left."""
+        self._print()
+
+    def _open_bar(self, name: str, batches: int) -> None:
+        self._bar = tqdm(desc=name, total=batches, unit='batch', leave=False,
+                         disable=None, mininterval=refresh_seconds())
+
+    def _print(self) -> None:
+        if self._line:
+            print(self._line, flush=True)
+        self._line = ''

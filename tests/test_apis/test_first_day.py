@@ -1,0 +1,187 @@
+"""What a new user meets: the table, nothing overwritten, one training a folder."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import CLASSES, DEMO_CONFIG, PRIMITIVE, run_tool
+
+from hri30_ext.apis import test as run_test
+from hri30_ext.apis import train
+from hri30_ext.apis.overview import describe_training
+from hri30_ext.config import PROJECT_ROOT, load_config
+from hri30_ext.engine.recovery import lock_folder
+from hri30_ext.errors import HRI30Error
+from hri30_ext.names import command
+
+
+@pytest.fixture(scope='module')
+def settings(clips_root, tmp_path_factory):
+    return {'data_root': str(clips_root), 'classes': CLASSES, 'split.val_groups': 1,
+            'num_frames': 4, 'input_size': (32, 32), 'batch_size': 4, 'precision': 'fp32',
+            'max_epochs': 2, 'leak_check': None, 'report': False,
+            'cache_dir': str(tmp_path_factory.mktemp('cache'))}
+
+
+@pytest.fixture(scope='module')
+def work(settings, tmp_path_factory):
+    """A work folder after two epochs."""
+    folder = tmp_path_factory.mktemp('a first') / 'run'
+    train(DEMO_CONFIG, str(folder), options=settings)
+    return folder
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.glob('*.pth')}
+
+
+# ---- The work folder --------------------------------------------------------------------
+
+
+def test_checkpoints_are_not_overwritten(settings, work):
+    before = files(work)
+    with pytest.raises(HRI30Error, match='holds checkpoints of a training '
+                       r'\(best_top1_epoch_1.pth, epoch_1.pth, epoch_2.pth\)') as error:
+        train(DEMO_CONFIG, str(work), options=settings)
+    assert error.value.exit_code == 2
+    assert all(way in str(error.value) for way in ('--resume', '--work-dir', '--overwrite'))
+    assert files(work) == before
+
+
+def test_complete_training_names_the_command_that_continues(settings, work, capfd):
+    before = files(work)
+    train(DEMO_CONFIG, str(work), resume=True, options=settings)
+    out = capfd.readouterr().out
+    assert files(work) == before
+    assert f'start                    resumes from {work / "epoch_2.pth"}' in out
+    assert 'This training was complete already: 2 of 2 epochs.' in out
+    line = out.strip().splitlines()[-1].strip()
+    assert line.endswith('--resume --cfg-options max_epochs=4')
+    # The program that the script runs, as the shell divides the line.
+    program = line.replace(f'bash {PROJECT_ROOT}/tools/train.sh', sys.executable + ' '
+                              + str(PROJECT_ROOT / 'tools' / 'train.py'))
+    done = subprocess.run(program, shell=True, capture_output=True, text=True, cwd='/',
+                          env={**os.environ, 'CUDA_VISIBLE_DEVICES': ''})
+    assert done.returncode == 0, done.stderr
+    assert re.search(r'^epoch 4/4  loss \d.*clips/s  val top1 \d', done.stdout, re.M)
+    assert done.stdout.count('epoch 3/4') == 1 and 'Epoch(' not in done.stdout
+    log = max(work.glob('*/*.log')).read_text()
+    assert 'Epoch(train)' in log and 'differs from the config' in log
+    assert 'complete already' not in done.stdout
+
+
+def test_overwriting_leaves_nothing_of_the_earlier_training(settings, tmp_path):
+    (tmp_path / 'mine.pth').touch()
+    for name in ('best_top1_epoch_43.pth', 'best_top1_epoch_43.calibration.json',
+                 'epoch_50.pth', 'within_epoch.pth', 'best.safetensors'):
+        (tmp_path / name).touch()
+    train(DEMO_CONFIG, str(tmp_path), options={**settings, 'max_epochs': 1}, overwrite=True)
+    assert files(tmp_path).keys() == {'mine.pth', 'epoch_1.pth', 'best_top1_epoch_1.pth'}
+    assert not list(tmp_path.glob('*_43*'))
+    assert (tmp_path / 'best.safetensors').stat().st_size > 1000
+
+
+def test_second_training_in_a_folder_is_refused(settings, tmp_path):
+    with lock_folder(tmp_path), pytest.raises(
+            HRI30Error, match='another training uses this folder: process '
+            f'{os.getpid()} on {os.uname().nodename}'):
+        train(DEMO_CONFIG, str(tmp_path), options=settings)
+    with lock_folder(tmp_path):
+        pass
+
+
+# ---- The table --------------------------------------------------------------------------
+
+
+class FakeRunner:
+    model = torch.nn.Linear(999, 1000)
+    model.backbone = torch.nn.Identity()
+
+
+def describe(config, clips=(), **options):
+    cfg = load_config(config, options)
+    cfg.resume = False
+    return describe_training(cfg, FakeRunner, {'train': clips, 'val': ()}, cfg.changed)
+
+
+def test_table_says_what_takes_effect(tmp_path):
+    clips = [dict(group=group) for group in (3, 1, 3)]
+    text = describe(PRIMITIVE, clips, num_frames=8, lr=0.0003, max_epochs=10,
+                    precision='fp32', accumulate=2, cache_dir=str(tmp_path),
+                    clip_cache='jpeg', data_root='/nowhere')
+    rows = dict(re.split('  +', line, maxsplit=1) for line in text.splitlines()[1:-1])
+    assert rows['data'] == 'data in /nowhere'
+    assert rows['split'] == 'group: train 3 clips (groups 1, 3), val 0 clips (groups )'
+    assert rows['model'] == 'Identity 50, 1.0 M parameters, 30 classes'
+    assert rows['start'].startswith('https://download.openmmlab.com/')
+    assert rows['input'] == '8 frames of 224 x 224'
+    assert rows['batch'].startswith('16 clips x 2 accumulated = 32 clips a step; lr is')
+    assert rows['optimizer'] == ('SGD, lr 0.0003, momentum 0.9, weight_decay 0.0001, '
+                                 'gradients clipped at 1, strategy full')
+    assert rows['schedule'] == ('10 epochs, 5 of warm-up, cosine decay, ends after 15 '
+                                'epochs without a better loss')
+    assert text.count('a flip swaps') == 6
+    assert 'a flip swaps MoveLeftWhileDrilling and MoveRightWhileDrilling\n' in text
+    assert f'jpeg, {tmp_path}, 0.00 GB now' in rows['clip cache'] and '--prune' in text
+    assert rows['differs from the config'] == (  # num_frames does not
+        f'lr=0.0003, max_epochs=10, precision=fp32, accumulate=2, cache_dir={tmp_path}, '
+        'clip_cache=jpeg, data_root=/nowhere')
+    assert text.endswith('warning: warmup_epochs=5 is more than a third of max_epochs=10. '
+                         'Set warmup_epochs=3.')
+
+
+def test_table_of_classes_without_a_partner():
+    classes = ['TurnLeft', 'TurnRight', 'LookLeft', 'Stop']
+    text = describe(PRIMITIVE, classes=classes)
+    assert 'a flip swaps TurnLeft and TurnRight\n' in text
+    assert 'not flipped, as its mirror image is no class: LookLeft\n' in text
+    assert 'warning' not in text and 'differs from the config  classes=[' in text
+    text = describe(PRIMITIVE, classes=classes, flip='keep_label')
+    assert 'a flip gives clips of 3 left/right classes a wrong label' in text
+    assert 'augmentation             random_crop, color_jitter\n' in describe(
+        PRIMITIVE, flip=None)
+
+
+def test_settings_are_listed_without_warnings(tmp_path):
+    done = run_tool('train.py', DEMO_CONFIG, '--help-settings', cwd=tmp_path, COLUMNS='250')
+    assert done.returncode == 0 and not done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ['setting', 'default', 'values', 'meaning']
+    assert any(re.match(r'optimizer +\'adamw\' +one of sgd, adam, adamw +opt', line)
+               for line in lines)
+
+
+# ---- Testing ----------------------------------------------------------------------------
+
+
+def test_classes_are_printed_the_worst_first(settings, work, tmp_path, capfd):
+    run_test(DEMO_CONFIG, str(work / 'best.safetensors'), 'val', str(tmp_path), settings)
+    out = capfd.readouterr().out
+    table = out.split('classes, the worst first')[1].split('Data:')[0].strip().splitlines()
+    assert table[0].split() == ['class', 'recall', 'F1', 'clips', 'taken', 'for']
+    recalls = [float(line.split()[1]) for line in table[1:]]
+    assert len(recalls) == 3 and recalls == sorted(recalls)
+
+
+def test_test_clips_alone_skip_the_validation(settings, clips_root, work, tmp_path, capfd):
+    (tmp_path / 'test').symlink_to(clips_root / 'test_set')
+    found = run_test(DEMO_CONFIG, str(work / 'best.safetensors'), out=str(tmp_path / 'out'),
+                     options={**settings, 'data_root': str(tmp_path)})
+    assert found.keys() == {'test'}
+    assert f'val: skipped, because {tmp_path} has no training clips' in capfd.readouterr(
+        ).out
+
+
+def test_missing_checkpoint_names_what_there_is(work):
+    with pytest.raises(HRI30Error, match='This folder has:\n') as error:
+        run_test(DEMO_CONFIG, str(work / 'best_top1_epoch_9.pth'))
+    assert str(work / 'best.safetensors') in str(error.value)
+
+
+def test_command_is_quoted_for_a_shell():
+    assert command('test.sh', "it's", 2) == (
+        f"bash {PROJECT_ROOT / 'tools/test.sh'} 'it'\"'\"'s' 2")
+    assert command('data/cache.py').startswith(f'{sys.executable} {PROJECT_ROOT}')
