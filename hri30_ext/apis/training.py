@@ -76,10 +76,10 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
     with distributed.on_main(lock_folder, cfg.work_dir) or contextlib.nullcontext():
         if not resume and not overwrite:
             distributed.on_main(refuse_to_overwrite, cfg.work_dir)
-        return _train(cfg, resume)
+        return _train(cfg, resume, hooks)
 
 
-def _train(cfg: Config, resume: str | bool) -> Path | None:
+def _train(cfg: Config, resume: str | bool, hooks: Sequence[Hook]) -> Path | None:
     unresolved, changed = cfg.unresolved, cfg.changed
     damaged = _set_resume(cfg, resume)
     if cfg.get('load_from'):
