@@ -11,14 +11,8 @@ from ..utils.curves import save_figure
 
 def plot_confusion_matrix(path: str | Path, matrix_KK: np.ndarray,
                           classes: Sequence[str], title: str = '') -> None:
-    """Draws a confusion matrix: colour is the share of a true class, text the count.
-
-    Args:
-        path (str | Path): The PNG file.
-        matrix_KK (np.ndarray): Counts, true classes in rows, shape (K, K).
-        classes (Sequence[str]): K names.
-        title (str): What the clips are.
-    """
+    """Draws counts, with true classes in rows, into a PNG file: colour is the share of a
+    true class, text the count."""
     num_classes = len(classes)
     side = max(5.0, 0.36 * num_classes + 4.2)
     figure = Figure(figsize=(side, side), layout='constrained')
@@ -32,12 +26,11 @@ def plot_confusion_matrix(path: str | Path, matrix_KK: np.ndarray,
     names = [f'{k} {name}' for k, name in enumerate(classes, 1)]
     axes.set_xticks(range(num_classes), names, rotation=90, fontsize=8)
     axes.set_yticks(range(num_classes), names, fontsize=8)
-    axes.set_xticks(np.arange(num_classes + 1) - .5, minor=True)
-    axes.set_yticks(np.arange(num_classes + 1) - .5, minor=True)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(np.arange(num_classes + 1) - .5, minor=True)
     axes.grid(which='minor', color='0.9', linewidth=.6)
     axes.tick_params(which='minor', length=0)
-    axes.set_xlabel('Predicted class')
-    axes.set_ylabel('True class')
+    axes.set(xlabel='Predicted class', ylabel='True class')
     axes.set_title(title, fontsize=11)
     figure.colorbar(image, ax=axes, shrink=.5, label='Share of the true class')
     save_figure(figure, path)

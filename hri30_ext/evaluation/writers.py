@@ -1,13 +1,13 @@
 """The files of a result folder."""
 
-import json
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
 from ..datasets.annotation import Annotation, write_annotations
-from ..utils.fileio import atomic_write_text
+from ..utils.fileio import atomic_write_json, atomic_write_text
 from ..utils.text import format_csv
 from .analysis import ANALYSIS
 from .metrics import ClassScores, HRI30Metric
@@ -52,29 +52,23 @@ def write_results(out_dir: str | Path, results: Results, analysis: dict | None =
             (out_dir / name).unlink(missing_ok=True)
         return metrics
     scores = ClassScores.of(results)
-    _write_json(out_dir / 'metrics.json', metrics)
+    atomic_write_json(out_dir / 'metrics.json', metrics)
     atomic_write_text(out_dir / 'per_class.csv', format_per_class(scores, results.classes))
     title = (f'{results.data}: top-1 {metrics["top1"]:.3f} of {metrics["num_videos"]} clips'
              .lstrip(': '))
     plot_confusion_matrix(out_dir / 'confusion_matrix.png', scores.matrix_KK,
                           results.classes, title)
     if analysis:
-        _write_json(out_dir / ANALYSIS, analysis)
+        atomic_write_json(out_dir / ANALYSIS, analysis)
     return metrics
 
 
-def _write_json(path: Path, content: dict) -> None:
-    atomic_write_text(path, json.dumps(content, indent=2, allow_nan=False) + '\n')
-
-
 def _write_submission(path: Path, results: Results, failed_class: str | None) -> None:
-    labels = dict(zip(map(results.video_id, results.videos), results.predicted_N.tolist(),
-                      strict=True))
-    for video in results.failed:
-        labels[results.video_id(video)] = results.classes.index(failed_class)
-    write_annotations(path, [
-        Annotation(video, results.classes[labels[video]], labels[video] + 1)
-        for video in sorted(labels)])
+    labels = dict(zip(results.videos, results.predicted_N.tolist(), strict=True))
+    labels |= {video: results.classes.index(failed_class) for video in results.failed}
+    write_annotations(path, sorted(
+        Annotation(results.video_id(video), results.classes[label], label + 1)
+        for video, label in labels.items()))
 
 
 def format_predictions(videos: Sequence[str], scores_NK: np.ndarray,
@@ -91,12 +85,10 @@ def format_predictions(videos: Sequence[str], scores_NK: np.ndarray,
         top = np.argsort(-scores_K, kind='stable')[:5]
         rows.append((video, top[0] + 1, classes[top[0]], f'{scores_K[top[0]]:.4f}',
                      '; '.join(f'{classes[k]}({scores_K[k]:.4f})' for k in top)))
-    if failed:
-        rows += [(video, '', FAILED, '0.0000', reason)
-                 for video, reason in failed.items()]
-        rows.sort(key=lambda row: row[0])
+    rows += [(video, '', FAILED, '0.0000', reason)
+             for video, reason in (failed or {}).items()]
     return format_csv(('Video', 'Predicted_Class', 'Predicted_Label', 'Confidence',
-                        'Top_5'), rows)
+                        'Top_5'), sorted(rows, key=itemgetter(0)))
 
 
 def format_per_class(scores: ClassScores, classes: Sequence[str]) -> str:

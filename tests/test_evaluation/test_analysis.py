@@ -122,7 +122,7 @@ def test_other_classes_have_no_kinds_and_absent_kinds_no_score():
 @pytest.mark.parametrize('absent', [(), (0, 7, 29)])
 def test_scores_from_counts_are_the_metrics(absent):
     results = make_random(absent=absent)
-    counts = _class_counts(results.labels_N, results.predicted_N, 30)
+    counts = _class_counts(results)
     metrics = HRI30Metric.calculate(results.scores_NK, results.labels_N)
     # A resample counts clips several times, or not at all.
     drawn = np.random.default_rng(2).integers(0, 840, 200)
