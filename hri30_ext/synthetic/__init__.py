@@ -5,8 +5,7 @@ nothing about HRI30. ``actions.py`` defines the movement of each class, ``groups
 the clips of a group share.
 """
 
-from .preview import write_preview
-from .render import plan_clip, render_clip
+from .render import plan_clip, render_clip, write_preview
 from .video import CODECS, write_video
 from .writer import write_dataset
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 FPS = 30
+SIDES = np.array([-1.0, 1.0])  # left and right of the image at yaw 0
 
 
 @dataclass
@@ -59,14 +60,11 @@ class Plan:
 
 
 def ease(num_frames, rng, pause=(-0.12, 0.2)):
-    """Makes a progress from 0 to 1 with a random pause before and after it.
+    """Makes a progress from 0 to 1, non-decreasing, (num_frames, ), with random pauses.
 
-    Both pauses are shares of the clip from the same range (negative: the movement starts
-    before the clip, or ends after it), and the curve is point symmetric, so that the
-    distribution is the same backwards.
-
-    Returns:
-        np.ndarray: Non-decreasing, (num_frames, ).
+    Those before and after it are shares of the clip from the same range (negative: the
+    movement starts before the clip, or ends after it), and the curve is point symmetric,
+    so that the distribution is the same backwards.
     """
     before, after = rng.uniform(*pause, 2)
     softness = rng.uniform(0, 0.8)
@@ -87,13 +85,8 @@ def sway(num_frames, rng, amplitude, dims=()):
 
 
 def to_world(root, yaw, local):
-    """Transforms positions in body axes (side, front, up) to the world.
-
-    Args:
-        root (np.ndarray): Floor positions of the body, (T, 2).
-        yaw (np.ndarray): Turns of the body, (T, ).
-        local (np.ndarray): Positions in body axes, (T, ..., 3).
-    """
+    """Transforms positions in body axes (side, front, up), (T, ..., 3) or (1, ..., 3), to
+    the world; ``root`` (T, 2) and ``yaw`` (T, ) are those of the body."""
     world = turn(yaw, local)
     world[..., :2] += root.reshape(len(root), *(1, ) * (world.ndim - 2), 2)
     return world
@@ -102,12 +95,11 @@ def to_world(root, yaw, local):
 def turn(yaw, local):
     """Rotates directions in body axes, (T, ..., 3) or (1, ..., 3), to the world."""
     local = np.asarray(local, float)
+    yaw = yaw.reshape(-1, *(1, ) * (local.ndim - 2))
+    sine, cosine = np.sin(yaw), np.cos(yaw)
     local = np.broadcast_to(local, (len(yaw), *local.shape[1:]))
-    sine, cosine = (function(yaw).reshape(-1, *(1, ) * (local.ndim - 2))
-                    for function in (np.sin, np.cos))
     side, front, up = np.moveaxis(local, -1, 0)
-    return np.stack([cosine * side + sine * front, sine * side - cosine * front,
-                     np.broadcast_to(up, side.shape)], -1)
+    return np.stack([cosine * side + sine * front, sine * side - cosine * front, up], -1)
 
 
 def axes(long_axis, upward):

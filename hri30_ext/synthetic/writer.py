@@ -1,5 +1,6 @@
 """The rendered data set on disk, in the layout of HRI30's release."""
 
+import itertools
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from ..errors import HRI30Error
 from ..names import HRI30_CLASSES, released_name
-from ..utils.fileio import atomic_write_text
+from ..utils.fileio import atomic_write_json, atomic_write_text
 from ..utils.parallel import FEW, process_pool
 from ..utils.progress import refresh_seconds
 from .groups import DRAWING_SIZE
@@ -41,17 +42,13 @@ class Clip(NamedTuple):
 
 
 def list_clips(train_groups, test_groups, clips, seed=0, classes=None):
-    """Lists the clips of a data set.
-
-    Returns:
-        tuple[list[Clip], list[Clip]]: Training clips by name, and test clips, whose numbers
-        depend neither on class nor on group.
-    """
+    """Lists the training clips of a data set by name, and the test clips, whose numbers
+    depend neither on class nor on group."""
     labels = sorted({class_id(label) for label in classes or HRI30_CLASSES})
 
     def combine(first, groups):
-        return [(label, group, clip) for label in labels
-                for group in range(first, first + groups) for clip in range(1, clips + 1)]
+        return list(itertools.product(labels, range(first, first + groups),
+                                      range(1, clips + 1)))
     digits = max(2, len(str(train_groups)))
     train = [Clip(f'train_set/CID{label:02d}_SID{group:0{digits}d}_VID{clip:02d}.avi',
                   label, group, clip) for label, group, clip in combine(1, train_groups)]
@@ -120,7 +117,7 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
     missing = sorted((clip for clip in train + test if not (root / clip.path).exists()),
                      key=lambda clip: (clip.group, clip.label, clip.clip))
     if missing:
-        _write_json(root / MARKER, {**about, 'complete': False})
+        atomic_write_json(root / MARKER, {**about, 'complete': False})
     for folder in _FOLDERS:
         (root / folder).mkdir(exist_ok=True)
     for name, listed in (('train', train), ('test', test)):
@@ -129,7 +126,7 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
         atomic_write_text(root / 'annotations' / f'{name}_set_labels.csv', ''.join(rows))
     jobs = [(clip, root / clip.path, codec, tuple(size), seed) for clip in missing]
     _render_all(jobs, workers, progress)
-    _write_json(root / MARKER, {**about, 'complete': True})
+    atomic_write_json(root / MARKER, {**about, 'complete': True})
     return len(missing)
 
 
@@ -153,17 +150,13 @@ def _claim(root, about, overwrite):
             raise HRI30Error(f'{marker}: made with other options ({different}): pass '
                              '--overwrite to replace it, or choose another folder')
         if different:
-            _write_json(marker, {**found, 'complete': False})
+            atomic_write_json(marker, {**found, 'complete': False})
             for folder in _FOLDERS:
                 shutil.rmtree(root / folder, ignore_errors=True)
     elif root.exists() and any(root.iterdir()):
         raise HRI30Error(f'{root} holds files and no {MARKER}, so this program did not '
                          'make it: choose another folder')
     root.mkdir(parents=True, exist_ok=True)
-
-
-def _write_json(path, content):
-    atomic_write_text(path, json.dumps(content, indent=2) + '\n')
 
 
 def _render_all(jobs, workers, progress):
@@ -178,9 +171,8 @@ def _render_all(jobs, workers, progress):
                 bar.update()
             return
         with process_pool(workers, initializer=_start_worker) as pool:
-            pending = [pool.submit(_render_one, *job) for job in jobs]
             try:
-                for done in as_completed(pending):
+                for done in as_completed([pool.submit(_render_one, *job) for job in jobs]):
                     done.result()
                     bar.update()
             except BaseException:
