@@ -37,7 +37,7 @@ class Inspected(NamedTuple):
 def inspect_clips(root: str | Path, paths: Sequence[str], workers: int | None = None,
                   seconds: float = SECONDS, decode: str = DECODE, progress: bool = True
                   ) -> dict[str, Inspected]:
-    """Reads clips, with a progress bar.
+    """Reads clips to their end.
 
     A clip that ends its process is read once more after all others, in a new process and,
     if it hung, with twice the time: a machine that is short of memory or time is not the
@@ -52,10 +52,10 @@ def inspect_clips(root: str | Path, paths: Sequence[str], workers: int | None = 
         progress (bool): Whether to show a bar.
 
     Returns:
-        dict[str, Inspected]: By path, in the order of the paths.
+        dict[str, Inspected]: By path, in their order.
 
     Raises:
-        HRI30Error: No process can be started.
+        HRI30Error: no process can be started.
     """
     workers = max(1, min(workers or available_cores(), len(paths)))
     processes = [IsolatedProcess() for _ in range(workers)]
@@ -81,9 +81,9 @@ def inspect_clips(root: str | Path, paths: Sequence[str], workers: int | None = 
         return {pending[done]: done.result() for done in bar}
     try:
         clips = read_all(dict.fromkeys(paths, seconds), 'reading', again=False)
-        died = {path: 2 * seconds if clip.died == 'hangs' else seconds
-                for path, clip in clips.items() if clip.died}
-        clips |= read_all(died, 'reading again', again=True)
+        clips |= read_all({path: seconds * (2 if clip.died == 'hangs' else 1)
+                           for path, clip in clips.items() if clip.died},
+                          'reading again', again=True)
         return {path: clips[path] for path in paths}
     finally:
         # Closing the processes releases the threads that wait for them.
