@@ -57,17 +57,14 @@ class Leaks:
 def find_leaks(splits: Splits, mode: bool | str | None, cache_file: str | Path) -> Leaks:
     """Compares the clips of different splits.
 
+    Clips that cannot be decoded are listed as not compared. Clips of one group of
+    recordings (a random split has them on both sides) are compared by name and content.
+
     Args:
         splits (Mapping): Samples of :class:`HRI30Dataset` by the name of their split.
-        mode (bool | str, optional): What to compare: True for names, contents and
-            changed copies, ``exact`` for names and contents, ``names`` for names, False
-            or None for nothing.
+        mode (bool | str, optional): True compares names, contents and changed copies,
+            ``exact`` names and contents, ``names`` names, False or None nothing.
         cache_file (str | Path): Where fingerprints are stored.
-
-    Returns:
-        Leaks: Clips that cannot be decoded are listed as not compared. Clips of one group
-        of recordings (a random split has them on both sides) are compared by name and
-        content only.
 
     Raises:
         HRI30Error: an unknown mode.

@@ -51,9 +51,6 @@ def inspect_clips(root: str | Path, paths: Sequence[str], workers: int | None = 
         decode (str): What reads a clip, as :func:`hri30_ext.video.inspection.inspect_clip`.
         progress (bool): Whether to show a bar.
 
-    Returns:
-        dict[str, Inspected]: By path, in their order.
-
     Raises:
         HRI30Error: no process can be started.
     """

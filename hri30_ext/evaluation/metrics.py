@@ -91,11 +91,7 @@ class HRI30Metric(BaseMetric):
 
     @staticmethod
     def calculate(scores_NK: np.ndarray, labels_N: np.ndarray) -> dict:
-        """Computes the metrics of a split.
-
-        Args:
-            scores_NK (np.ndarray): Class probabilities, shape (N, K).
-            labels_N (np.ndarray): True labels in [0, K), shape (N, ).
+        """Computes the metrics of class probabilities, (N, K), and labels in [0, K), (N, ).
 
         Returns:
             dict: ``top1``, ``top5`` (over all classes where K < 5),

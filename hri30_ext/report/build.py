@@ -314,14 +314,14 @@ def _choose_clips(results: Results) -> list[dict]:
     predicted_N, scores_NK = results.predicted_N, results.scores_NK
     confidences_N = scores_NK.max(axis=1)
 
-    def cards(indices):
-        return [_card(results, int(i)) for i in indices]
+    def gallery(name, title, indices, text, none):
+        return dict(id=name, title=title, text=text, none=none,
+                    cards=[_card(results, int(i)) for i in indices])
 
     if results.labels_N is None:
         order = np.argsort(confidences_N, kind='stable')[:_CLIPS]
-        return [dict(id='uncertain', title='Least certain clips', cards=cards(order),
-                     text='The highest probability is lowest here.',
-                     none='There are no clips.')]
+        return [gallery('uncertain', 'Least certain clips', order,
+                        'The highest probability is lowest here.', 'There are no clips.')]
     wrong = np.flatnonzero(predicted_N != results.labels_N)
     confident = wrong[np.argsort(-confidences_N[wrong], kind='stable')][:_CLIPS]
     true_N = scores_NK[np.arange(len(predicted_N)), results.labels_N]
@@ -331,12 +331,10 @@ def _choose_clips(results: Results) -> list[dict]:
     text = 'The true class has the lowest probability here.'
     if again.any():
         text += f' {again.sum()} of the {len(worst)} lowest are shown above.'
-    return [
-        dict(id='confident', title='Most confident mistakes', cards=cards(confident),
-             text='Wrong, with high confidence.', none='No clip was given a wrong class.'),
-        dict(id='worst', title='Lowest probability of the true class',
-             cards=cards(worst[~again]), text=text,
-             none='' if again.any() else 'There are no clips.')]
+    return [gallery('confident', 'Most confident mistakes', confident,
+                    'Wrong, with high confidence.', 'No clip was given a wrong class.'),
+            gallery('worst', 'Lowest probability of the true class', worst[~again], text,
+                    '' if again.any() else 'There are no clips.')]
 
 
 def _card(results: Results, i: int) -> dict:

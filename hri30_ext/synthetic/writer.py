@@ -18,6 +18,7 @@ from ..names import HRI30_CLASSES, released_name
 from ..utils.fileio import atomic_write_json, atomic_write_text
 from ..utils.parallel import FEW, process_pool
 from ..utils.progress import refresh_seconds
+from ..utils.reading import read_json
 from .groups import DRAWING_SIZE
 from .render import class_id, render_clip
 from .video import check_codec, write_video
@@ -43,7 +44,17 @@ class Clip(NamedTuple):
 
 def list_clips(train_groups, test_groups, clips, seed=0, classes=None):
     """Lists the training clips of a data set by name, and the test clips, whose numbers
-    depend neither on class nor on group."""
+    depend neither on class nor on group.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+    for name, value, low, high in (('train_groups', train_groups, 1, 999),
+                                   ('test_groups', test_groups, 0, 999),
+                                   ('clips', clips, 1, 99), ('seed', seed, 0, None)):
+        if value < low or high is not None and value > high:
+            raise ValueError(f'{name} is {value}: expected {low} '
+                             + (f'to {high}' if high else 'or more'))
     labels = sorted({class_id(label) for label in classes or HRI30_CLASSES})
 
     def combine(first, groups):
@@ -99,12 +110,6 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
         HRI30Error: the folder holds something else.
     """
     check_codec(codec, size)
-    for name, value, low, high in (('train_groups', train_groups, 1, 999),
-                                   ('test_groups', test_groups, 0, 999),
-                                   ('clips', clips, 1, 99), ('seed', seed, 0, None)):
-        if value < low or high is not None and value > high:
-            raise ValueError(f'{name} is {value}: expected {low} '
-                             + (f'to {high}' if high else 'or more'))
     train, test = list_clips(train_groups, test_groups, clips, seed, classes)
     options = dict(train_groups=train_groups, test_groups=test_groups, clips=clips,
                    codec=codec, size=list(size), seed=seed,
@@ -128,6 +133,20 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
     _render_all(jobs, workers, progress)
     atomic_write_json(root / MARKER, {**about, 'complete': True})
     return len(missing)
+
+
+def read_test_groups(root):
+    """Returns the groups of a rendered data set's test clips by file name.
+
+    They are not in the names; the options of the data set tell them. Other data have none.
+    """
+    try:
+        options = read_json(Path(root) / MARKER, 'the options of rendered data')['options']
+        _, clips = list_clips(*(options[name] for name in (
+            'train_groups', 'test_groups', 'clips', 'seed', 'classes')))
+    except (HRI30Error, KeyError, TypeError, ValueError):
+        return {}
+    return {Path(clip.path).name: clip.group for clip in clips}
 
 
 def _claim(root, about, overwrite):

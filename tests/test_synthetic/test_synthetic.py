@@ -12,6 +12,7 @@ from hri30_ext.errors import HRI30Error
 from hri30_ext.names import HRI30_CLASSES
 from hri30_ext.synthetic import (
     plan_clip,
+    read_test_groups,
     render_clip,
     write_dataset,
     write_preview,
@@ -229,6 +230,20 @@ def test_layout_and_labels(tmp_path):
     about = json.loads((tmp_path / 'EMBEDDED.json').read_text())
     assert about['complete'] is True
     assert about['num_train_clips'] == 4 and about['num_test_clips'] == 2
+
+
+def test_groups_of_test_clips_are_known_for_rendered_data_alone(tmp_path):
+    small_dataset(tmp_path, test_groups=2, classes=(12, ))
+    groups = read_test_groups(tmp_path)
+    assert groups.keys() == {'testvideo001.avi', 'testvideo002.avi'}
+    for name, group in groups.items():  # the clip is that of its group
+        write_video(render_clip(12, group, 1, size=SMALL), tmp_path / 'again.avi')
+        assert (tmp_path / 'again.avi').read_bytes() == (
+            tmp_path / 'test_set' / name).read_bytes()
+    assert read_test_groups(tmp_path / 'train_set') == {}
+    for options in ('[]', '{"options": {"train_groups": 1e99}}', '{"options": 3}'):
+        (tmp_path / 'EMBEDDED.json').write_text(options)
+        assert read_test_groups(tmp_path) == {}
 
 
 def test_same_bytes_for_any_number_of_workers(tmp_path):
