@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from ..datasets.annotation import Annotation, format_annotations, scan_annotations
 from ..errors import HRI30Error
 from ..names import HRI30_CLASSES, ClipName, canonical_name, parse_clip_name
+from ..utils.reading import read_text
 from .findings import WARNING
 from .tree import ClipFile, Tree
 
@@ -264,10 +265,8 @@ def _check_class_lists(tree: Tree, classes: Sequence[str]) -> None:
                 or name in ANNOTATIONS.values()):
             continue
         try:
-            if not path.is_file() or path.stat().st_size > 2**16:
-                continue
-            words = re.findall(r'\w+', path.read_text(encoding='utf-8-sig'))
-        except (OSError, ValueError):
+            words = re.findall(r'\w+', read_text(path, 'a list of classes', 2**16))
+        except HRI30Error:
             continue
         listed = list(dict.fromkeys(
             word for word in map(canonical_name, words) if word in classes))

@@ -19,38 +19,27 @@ SCORES = 'scores.npz'
 
 @dataclass(frozen=True)
 class Results:
-    """Scores of a split's clips, sorted by video.
-
-    Args:
-        videos (Sequence[str]): N names of files with their endings, each once; files of
-            one name in two folders keep the folder, as in ``a/clip1.avi``.
-        scores_NK (np.ndarray): Class probabilities, float32, (N, K).
-        classes (Sequence[str]): K class names.
-        labels_N (np.ndarray, optional): True labels in [0, K), int64, (N, ); None
-            if they are not known.
-        groups_N (np.ndarray, optional): Groups of recordings (SID), int64, (N, ); -1
-            where not known, as for test clips. None: all unknown.
-        filenames (Sequence[str], optional): Path of each clip when it was tested;
-            empty where not known.
-        data (str): What the clips are, for titles.
-        failed (Mapping[str, str]): Clips that could not be read, which are not among
-            ``videos``: the reason by video.
-        source (str): Where the results come from, for messages.
+    """Scores of the N clips of a split, sorted by video, for K classes.
 
     Raises:
         HRI30Error: lengths that disagree, a video that occurs twice, scores that are
             not finite, or labels out of range.
     """
 
+    #: Names of files with their endings, each once; files of one name in two folders keep
+    #: the folder, as in ``a/clip1.avi``.
     videos: Sequence[str]
-    scores_NK: np.ndarray
-    classes: Sequence[str]
-    labels_N: np.ndarray | None = None
+    scores_NK: np.ndarray  # class probabilities, float32
+    classes: Sequence[str]  # names
+    labels_N: np.ndarray | None = None  # in [0, K), int64; None if they are not known
+    #: Groups of recordings (SID), int64; -1 where not known, as for test clips of HRI30.
     groups_N: np.ndarray | None = None
+    #: Path of each clip when it was tested; empty where not known.
     filenames: Sequence[str] | None = None
-    data: str = ''
+    data: str = ''  # what the clips are, for titles
+    #: Clips that could not be read, which are not among the videos: the reason by video.
     failed: Mapping[str, str] = field(default_factory=dict)
-    source: str = field(default='results', compare=False)
+    source: str = field(default='results', compare=False)  # for messages
 
     def __post_init__(self) -> None:
         videos, classes = list(map(str, self.videos)), list(map(str, self.classes))

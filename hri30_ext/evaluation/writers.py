@@ -5,13 +5,14 @@ from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from ..datasets.annotation import Annotation, write_annotations
+from ..utils.curves import save_figure
 from ..utils.fileio import atomic_write_json, atomic_write_text
 from ..utils.text import format_csv
 from .analysis import ANALYSIS
 from .metrics import ClassScores, HRI30Metric
-from .plots import plot_confusion_matrix
 from .results import SCORES, Results
 
 SUBMISSION = 'test_set_labels.csv'
@@ -56,8 +57,8 @@ def write_results(out_dir: str | Path, results: Results, analysis: dict | None =
     atomic_write_text(out_dir / 'per_class.csv', format_per_class(scores, results.classes))
     title = (f'{results.data}: top-1 {metrics["top1"]:.3f} of {metrics["num_videos"]} clips'
              .lstrip(': '))
-    plot_confusion_matrix(out_dir / 'confusion_matrix.png', scores.matrix_KK,
-                          results.classes, title)
+    _plot_confusion_matrix(out_dir / 'confusion_matrix.png', scores.matrix_KK,
+                           results.classes, title)
     if analysis:
         atomic_write_json(out_dir / ANALYSIS, analysis)
     return metrics
@@ -98,3 +99,30 @@ def format_per_class(scores: ClassScores, classes: Sequence[str]) -> str:
             for k, (name, precision, recall, f1, clips)
             in enumerate(zip(classes, *columns, strict=True), 1)]
     return format_csv(('Class_ID', 'Class', 'Precision', 'Recall', 'F1', 'Clips'), rows)
+
+
+def _plot_confusion_matrix(path: str | Path, matrix_KK: np.ndarray,
+                           classes: Sequence[str], title: str) -> None:
+    """Draws counts, with true classes in rows, into a PNG file: colour is the share of a
+    true class, text the count."""
+    num_classes = len(classes)
+    side = max(5.0, 0.36 * num_classes + 4.2)
+    figure = Figure(figsize=(side, side), layout='constrained')
+    axes = figure.add_subplot()
+    totals_K1 = matrix_KK.sum(axis=1, keepdims=True)
+    shares_KK = matrix_KK / np.maximum(totals_K1, 1)
+    image = axes.imshow(shares_KK, cmap='Blues', vmin=0, vmax=1)
+    for row, column in np.argwhere(matrix_KK):
+        axes.text(column, row, int(matrix_KK[row, column]), ha='center', va='center',
+                  fontsize=8, color='white' if shares_KK[row, column] > .5 else 'black')
+    names = [f'{k} {name}' for k, name in enumerate(classes, 1)]
+    axes.set_xticks(range(num_classes), names, rotation=90, fontsize=8)
+    axes.set_yticks(range(num_classes), names, fontsize=8)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(np.arange(num_classes + 1) - .5, minor=True)
+    axes.grid(which='minor', color='0.9', linewidth=.6)
+    axes.tick_params(which='minor', length=0)
+    axes.set(xlabel='Predicted class', ylabel='True class')
+    axes.set_title(title, fontsize=11)
+    figure.colorbar(image, ax=axes, shrink=.5, label='Share of the true class')
+    save_figure(figure, path)

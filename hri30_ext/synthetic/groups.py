@@ -40,7 +40,7 @@ class Camera(NamedTuple):
 
 
 class Group(SimpleNamespace):
-    """Looks and layout of one group of recordings, see :func:`make_group`.
+    """Looks and layout of one group of recordings.
 
     Colours are RGB, lengths in metres, ``yaw`` in radians. ``hand`` is the image side (-1
     left, +1 right) of the worker's dominant hand when facing the camera. ``robot`` and

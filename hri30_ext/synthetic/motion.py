@@ -1,6 +1,6 @@
 """Parts of movements: the plan of a clip, timing, sway and axes."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,40 +10,22 @@ SIDES = np.array([-1.0, 1.0])  # left and right of the image at yaw 0
 
 @dataclass
 class Plan:
-    """A clip before it is drawn: T frames, in world metres and radians.
-
-    Args:
-        root (np.ndarray): Floor position (X, Y) of the worker, (T, 2).
-        yaw (np.ndarray): Turn of the body, 0 facing the camera, positive to the right of
-            the image, (T, ).
-        bend (np.ndarray): Forward bend of the trunk, (T, ).
-        crouch (np.ndarray): How far the hips are lowered, (T, ).
-        feet (np.ndarray): The feet in body axes (side, front, up), (T, 2, 3).
-        hands (np.ndarray): Targets of the hands, (T, 2, 3).
-        robot_hand (np.ndarray): The robot's gripper, (T, 3).
-        thing (str, optional): ``'drill'``, ``'polisher'``, ``'box'`` or None.
-        thing_at (np.ndarray, optional): Its centre, (T, 3).
-        thing_axes (np.ndarray, optional): Unit vectors of its long and its upward axis,
-            (T, 2, 3).
-        panel (np.ndarray, optional): Corners of the workpiece, (T, 4, 3).
-    """
-
-    root: np.ndarray
-    yaw: np.ndarray
-    bend: np.ndarray
-    crouch: np.ndarray
-    feet: np.ndarray
-    hands: np.ndarray
-    robot_hand: np.ndarray
-    thing: str | None = None
-    thing_at: np.ndarray | None = None
-    thing_axes: np.ndarray | None = None
-    panel: np.ndarray | None = None
+    """A clip before it is drawn: T frames, in world metres and radians."""
+    root: np.ndarray  # floor position (X, Y) of the worker, (T, 2)
+    yaw: np.ndarray  # turn of the body, 0 to the camera, positive to the right, (T, )
+    bend: np.ndarray  # forward bend of the trunk, (T, )
+    crouch: np.ndarray  # how far the hips are lowered, (T, )
+    feet: np.ndarray  # in body axes (side, front, up), (T, 2, 3)
+    hands: np.ndarray  # their targets, (T, 2, 3)
+    robot_hand: np.ndarray  # the robot's gripper, (T, 3)
+    thing: str | None = None  # drill, polisher or box
+    thing_at: np.ndarray | None = None  # its centre, (T, 3)
+    thing_axes: np.ndarray | None = None  # unit vectors: long, upward; (T, 2, 3)
+    panel: np.ndarray | None = None  # corners of the workpiece, (T, 4, 3)
 
     def map(self, function):
         """Returns a plan with ``function`` applied to each of the arrays."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: function(value) for name, value in arrays.items()
+        return replace(self, **{name: function(value) for name, value in vars(self).items()
                                 if isinstance(value, np.ndarray)})
 
     def reversed(self):

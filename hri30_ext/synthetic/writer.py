@@ -75,18 +75,9 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
                   progress=True, overwrite=False):
     """Renders a data set in HRI30's layout.
 
-    .. code-block:: none
-
-        root/
-        |-- EMBEDDED.json                  what this is and how it was made
-        |-- annotations/
-        |   |-- train_set_labels.csv       CID01_SID01_VID01,DeliverObject,1
-        |   `-- test_set_labels.csv        testvideo001,Walking,27
-        |-- train_set/CID01_SID01_VID01.avi ...
-        `-- test_set/testvideo001.avi ...
-
-    The same options give the same files, byte for byte, for any number of workers. An
-    interrupted call resumes with the missing clips.
+    ``EMBEDDED.json`` in it says what this is and how it was made. The same options give
+    the same files, byte for byte, for any number of workers. An interrupted call resumes
+    with the missing clips.
 
     Args:
         root (str | os.PathLike): The folder; created if missing.

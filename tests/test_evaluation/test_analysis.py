@@ -1,7 +1,6 @@
 """The analysis of results: class names, errors, kinds, groups and intervals."""
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -159,11 +158,9 @@ def test_groups_are_drawn_whole():
     assert analyze(one_group)['intervals']['top1'][0] > .35
 
 
-def test_written_and_quick(tmp_path):
+def test_written_and_repeated(tmp_path):
     results = make_random()
-    began = time.perf_counter()
     analysis = analyze(results, temperature=1.)
-    assert time.perf_counter() - began < 2
     assert analysis == analyze(results, 1.)
     write_results(tmp_path, results, analysis)
     assert json.loads((tmp_path / 'analysis.json').read_text()) == analysis
