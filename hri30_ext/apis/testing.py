@@ -35,6 +35,7 @@ from ..evaluation.results import Results
 from ..evaluation.writers import FAILED, SUBMISSION
 from ..hardware import unwrap
 from ..models.views import TestTimeViews, clips_at_once
+from ..synthetic import read_test_groups
 from ..transforms.flip import mirrored_classes, mirrored_labels
 from ..transforms.views import check_num_views
 from ..utils.fileio import check_writable
@@ -236,8 +237,13 @@ def run_split(cfg: Config, split: str, logs: Path) -> TestedSplit:
         metrics = runner.test()
     metric = next(metric for metric in runner.test_evaluator.metrics
                   if isinstance(metric, HRI30Metric))
-    results = metric.scored and replace(metric.scored,
-                                        data=f'{describe_data(cfg)}, {split}')
+    results = metric.scored
+    if results is not None:
+        groups = read_test_groups(cfg.data_root) if split == 'test' else {}
+        results = replace(
+            results, data=f'{describe_data(cfg)}, {split}',
+            groups_N=[groups.get(video, group) for video, group in zip(
+                results.videos, results.groups_N, strict=True)])
     return TestedSplit(metrics, results, model, stopwatch.seconds)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 
 from ..names import ClipName
 from ..video.inspection import STILL_WINDOW, Facts
-from .findings import ERROR, WARNING, Finding, make_finding
+from .findings import ERROR, WARNING, Finding
 from .fingerprints import NEAR_BITS, near_pairs
 from .reading import Inspected
 from .tree import ClipFile
@@ -115,31 +115,31 @@ def check_alike(clips: Mapping[str, Facts]) -> list[Finding]:
     """Finds clips that differ from most in size, rate or interlacing."""
     if not clips:
         return []
-    sizes = {path: f'{facts.width} x {facts.height}' for path, facts in clips.items()}
     # Half frames a second: 29.97 is 30, 23.98 is 24.
-    rates = {path: f'{round(2 * facts.fps) / 2:g}' if facts.fps else 'unknown'
-             for path, facts in clips.items()}
-    scans = {path: 'interlaced' if facts.interlaced > facts.frames / 2 else 'progressive'
-             for path, facts in clips.items()}
+    unlike = dict(
+        odd_size=('pixels', lambda facts: f'{facts.width} x {facts.height}'),
+        odd_rate=('frames a second', lambda facts: (
+            f'{round(2 * facts.fps) / 2:g}' if facts.fps else 'unknown')),
+        odd_interlacing=('frames', lambda facts: (
+            'interlaced' if facts.interlaced > facts.frames / 2 else 'progressive')))
     found, usual = [], {}
-    for kind, unit, values in (('odd_size', 'pixels', sizes),
-                               ('odd_rate', 'frames a second', rates),
-                               ('odd_interlacing', 'frames', scans)):
+    for kind, (unit, describe) in unlike.items():
+        values = {path: describe(facts) for path, facts in clips.items()}
         counts = Counter(values.values())
         usual[kind], count = counts.most_common(1)[0]
         if count <= len(clips) / 2:
             listed = ', '.join(f'{value} ({number} clips)'
                                for value, number in counts.most_common(4))
-            found.append(make_finding(kind, '.', f'no usual {unit}: {listed}'))
-            continue
-        found += [make_finding(kind, path, f'{value} {unit}; {count} of {len(clips)} clips '
-                               f'have {usual[kind]} {unit}')
-                  for path, value in values.items() if value != usual[kind]]
-    if set(scans.values()) == {'interlaced'}:
-        found.append(make_finding('interlaced', '.', f'all {len(clips)} clips'))
+            found.append(Finding.of(kind, '.', f'no usual {unit}: {listed}'))
+        else:
+            found += [Finding.of(kind, path, f'{value} {unit}; {count} of {len(clips)} '
+                                 f'clips have {usual[kind]} {unit}')
+                      for path, value in values.items() if value != usual[kind]]
+    if (usual['odd_interlacing'], len(counts)) == ('interlaced', 1):
+        found.append(Finding.of('interlaced', '.', f'all {len(clips)} clips'))
     size, rate = '{} x {}'.format(*HRI30_SIZE), str(HRI30_RATE)
     if (usual['odd_size'], usual['odd_rate']) != (size, rate):
-        found.append(make_finding(
+        found.append(Finding.of(
             'unlike_hri30', '.', f'{usual["odd_size"]} pixels and {usual["odd_rate"]} '
             f'frames a second; HRI30 has {size} and {rate}'))
     return found
@@ -160,8 +160,8 @@ def find_copies(clips: Sequence[ClipFile], names: Mapping[str, ClipName],
 
     Args:
         clips (Sequence[ClipFile]): All clips.
-        names (Mapping[str, ClipName]): Parsed names of training clips, by path.
-        inspected (Mapping[str, Inspected]): The results of reading clips, by path.
+        names (Mapping[str, ClipName]): Of training clips, by path.
+        inspected (Mapping[str, Inspected]): By path.
         near (bool): Whether to look for changed copies.
         faulty (Container[str]): Paths of clips with too little content to tell them apart:
             broken, short, black.
@@ -191,11 +191,12 @@ def find_copies(clips: Sequence[ClipFile], names: Mapping[str, ClipName],
     pairs += [(distance, later, path, WARNING)
               for distance, later, path in near_pairs(train, train)
               if later > path and group.get(later, ())[1:] != group.get(path, ())[1:]]
-    seen = set()
+    nearest = {}
     # Only the nearest: clips that are like the original are near to the copy as well.
     for distance, path, other, severity in pairs:
-        if (path, severity) not in seen and digests[path] != digests[other]:
-            seen.add((path, severity))
-            found.append(Finding('near_duplicate', severity, path, f'looks like {other} '
-                                 f'({distance} bits apart, copies: {NEAR_BITS} at most)'))
-    return found
+        if digests[path] != digests[other]:
+            nearest.setdefault((path, severity), (distance, other))
+    return found + [
+        Finding('near_duplicate', severity, path, f'looks like {other} ({distance} bits '
+                f'apart, copies: {NEAR_BITS} at most)')
+        for (path, severity), (distance, other) in nearest.items()]

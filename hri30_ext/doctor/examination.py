@@ -1,30 +1,28 @@
-"""Examines a whole data folder."""
+"""Examines a whole data folder, and formats the result as a table and as JSON."""
 
 import contextlib
+import textwrap
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 from ..datasets.hri30 import load_labelled_clips, load_test_clips
 from ..datasets.leave_out import read_leave_out
 from ..errors import HRI30Error
 from ..names import HRI30_CLASSES, canonical_name
+from ..utils.text import printable
 from . import labels
 from .clips import check_alike, check_clip, find_copies
-from .findings import (
-    ERROR,
-    INFO,
-    KINDS,
-    SEVERITIES,
-    WARNING,
-    Finding,
-    by_severity_and_kind,
-    make_finding,
-)
+from .findings import ERROR, FIXABLE, INFO, KINDS, SEVERITIES, WARNING, Finding
 from .fingerprints import FingerprintStore
 from .reading import DECODE, SECONDS, Inspected, inspect_clips
-from .tree import Tree, read_tree
+from .tree import TEST_FOLDERS, Tree, read_tree
+
+WIDTH = 100  # columns of a table
+JSON_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,34 @@ class Examination:
         """0 if the data are clean, 1 if there are warnings, 3 if there are errors."""
         return 3 if self.counts[ERROR] else 1 if self.counts[WARNING] else 0
 
+    @property
+    def clips_per_second(self) -> float:
+        """How fast the clips were read."""
+        return len(self.clips) / self.seconds if self.seconds else 0.
+
+    @property
+    def fixable(self) -> dict[str, str]:
+        """The clips that ``--fix`` lists, and why."""
+        splits = self.splits
+        return {finding.path: f'{finding.kind}: {finding.detail}'
+                for finding in sorted(self.all_findings, key=Finding.order, reverse=True)
+                if finding.severity == ERROR and finding.kind in FIXABLE
+                and splits.get(finding.path) != 'test'}
+
+    @property
+    def too_many(self) -> str:
+        """Describes a split of which ``--fix`` would take most; empty if there is none."""
+        splits, bad = self.splits, self.fixable
+
+        def count(paths: set[str]) -> Counter:
+            return Counter(splits.get(path) or (
+                'test' if path.split('/')[0] in TEST_FOLDERS else 'train')
+                for path in paths)
+        clips = count({*splits, *bad})
+        return next((f'{number} of {clips[split]} {split} clips are bad or missing'
+                     for split, number in count({*bad}).items()
+                     if number > clips[split] / 2), '')
+
 
 def examine(root: str | Path, classes: Sequence[str] = HRI30_CLASSES,
             workers: int | None = None, seconds: float = SECONDS, near: bool = True,
@@ -64,11 +90,8 @@ def examine(root: str | Path, classes: Sequence[str] = HRI30_CLASSES,
     Args:
         root (str | Path): As :class:`~hri30_ext.datasets.HRI30Dataset` reads it.
         classes (Sequence[str]): Class names, in the order of the ids.
-        workers (int, optional): Clips that are read at once; by default one a core.
-        seconds (float): Time limit for each clip.
+        workers, seconds, decode, progress: See :func:`.reading.inspect_clips`.
         near (bool): Whether to look for changed copies.
-        decode (str): What reads a clip, see :func:`.reading.inspect_clips`.
-        progress (bool): Whether to show a bar.
         store (str | Path, optional): File to add the fingerprints of the clips to, see
             :class:`.fingerprints.FingerprintStore`.
 
@@ -79,12 +102,7 @@ def examine(root: str | Path, classes: Sequence[str] = HRI30_CLASSES,
     classes = [canonical_name(name) for name in classes]
     tree = read_tree(root)
     read_leave_out(tree.root)  # an invalid list is refused before the clips are read
-    names = labels.check_names(tree, classes)
-    annotated = labels.check_annotation(tree, 'train', names, classes)
-    labels.check_plan(tree, names, annotated or (), classes)
-    if labels.check_annotation(tree, 'test', names, classes) is None:
-        labels.check_numbers(tree)
-    labels.check_class_lists(tree, classes)
+    names = labels.check_labels(tree, classes)
     start = time.perf_counter()
     clips = inspect_clips(tree.root, [clip.path for clip in tree.clips], workers, seconds,
                           decode, progress)
@@ -128,7 +146,7 @@ def apply_list(found: Examination) -> Examination:
     if not any(finding.severity == ERROR and finding.path not in left_out
                for finding in found.tree.findings):
         findings += _check_loading(found)
-    return replace(found, findings=sorted(findings, key=by_severity_and_kind))
+    return replace(found, findings=sorted(findings, key=Finding.order))
 
 
 def _check_loading(found: Examination) -> Iterator[Finding]:
@@ -140,5 +158,76 @@ def _check_loading(found: Examination) -> Iterator[Finding]:
             try:
                 load(tree.root, found.classes)
             except HRI30Error as error:
-                yield make_finding('refused', folder or '.',
-                                   ' '.join(str(error).split())[:300])
+                yield Finding.of('refused', folder or '.',
+                                 ' '.join(str(error).split())[:300])
+
+
+# ---- Table and JSON ---------------------------------------------------------------------
+
+
+def format_table(found: Examination, cases: int = 5) -> str:
+    """Formats findings for a terminal, at most 100 columns wide.
+
+    Args:
+        found (Examination): The result.
+        cases (int): How many of each kind to name; 0 names all.
+    """
+    lines = []
+    for (kind, severity), group in groupby(found.findings, lambda finding: finding[:2]):
+        group = list(group)
+        lines.append(f'{severity:8} {kind.replace("_", " "):38} {len(group):6}')
+        shown = group[:cases] if cases else group
+        for finding in shown:
+            lines += textwrap.wrap(
+                printable(f'{finding.path}: {finding.detail}'), WIDTH, initial_indent='  ',
+                subsequent_indent='      ', break_on_hyphens=False)
+        if len(group) > len(shown):
+            lines.append(f'  ... and {len(group) - len(shown)} more')
+        if severity != INFO:
+            lines += textwrap.wrap(KINDS[kind][1], WIDTH, initial_indent='  -> ',
+                                   subsequent_indent='     ')
+    return '\n'.join([*lines, *[''][:len(lines)], *_summary(found)])
+
+
+def _summary(found: Examination) -> Iterator[str]:
+    splits = Counter(found.splits.values())
+    frames = sum(clip.facts.frames for clip in found.clips.values())
+    yield (f'{splits["train"]:,} training and {splits["test"]:,} test clips, {frames:,} '
+           f'frames, read in {found.seconds:.1f} s ({found.clips_per_second:.1f} clips/s)')
+    yield ', '.join(f'{count} {severity}{"s" if count != 1 and severity != INFO else ""}'
+                    for severity, count in found.counts.items())
+    if not found.exit_code:
+        yield 'The data are clean.'
+    elif not found.counts[ERROR]:
+        yield 'No warning stops a training; check whether each is intended.'
+    elif found.too_many:
+        yield f'{found.too_many}: look for a common cause.'
+    elif count := len(found.fixable):
+        yield f'--fix lists {count} clips for training to leave out, and moves nothing.'
+
+
+def to_json(found: Examination) -> dict:
+    """Returns the result as plain values.
+
+    .. code-block:: none
+
+        version             1; raised when this changes
+        root                absolute path of the data folder
+        exit_code           0 clean, 1 warnings, 3 errors
+        counts              findings by severity: error, warning, info
+        seconds             for reading the clips
+        clips_per_second
+        findings            the worst first: kind, severity, path ('.' for all), detail
+        clips               by path relative to root: split, seconds (0 if unknown), and the
+                            fields of hri30_ext.video.inspection.Facts
+
+    Bytes of a name that are not UTF-8 are lone surrogates, as in Python's own names.
+    """
+    splits = found.splits
+    return dict(
+        version=JSON_VERSION, root=str(found.root), exit_code=found.exit_code,
+        counts=found.counts, seconds=round(found.seconds, 3),
+        clips_per_second=round(found.clips_per_second, 2),
+        findings=[finding._asdict() for finding in found.findings],
+        clips={path: dict(split=splits[path], seconds=round(clip.facts.seconds, 3),
+                          **asdict(clip.facts)) for path, clip in found.clips.items()})

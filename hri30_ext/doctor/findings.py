@@ -22,8 +22,8 @@ KINDS = {
     'unread_ending': (WARNING, 'Convert or rename it; repeat unfinished downloads.'),
     'other_file': (INFO, 'It does no harm.'),
     # Names and labels
-    'foreign_names': (ERROR, 'These are not HRI30 names. Rename the clips to CID<class id>_'
-                      'SID<group>_VID<clip> and name your classes with --classes.'),
+    'foreign_names': (ERROR, 'These are not HRI30 names. docs/data.md says how other data '
+                      'are read.'),
     'malformed_name': (ERROR, 'Rename it to CID<class id>_SID<group>_VID<clip>.'),
     'wrong_folder': (ERROR, 'Move the clip to the folder of its class, or rename it.'),
     'same_name': (ERROR, 'Keep one file for each clip.'),
@@ -84,13 +84,12 @@ class Finding(NamedTuple):
     path: str  # relative to the root, / between folders
     detail: str
 
+    @classmethod
+    def of(cls, kind: str, path: str, detail: str, severity: str | None = None
+           ) -> 'Finding':
+        """Returns a finding, by default with the usual severity of its kind."""
+        return cls(kind, severity or KINDS[kind][0], path, detail)
 
-def make_finding(kind: str, path: str, detail: str, severity: str | None = None) -> Finding:
-    """Returns a finding, by default with the usual severity of its kind."""
-    return Finding(kind, severity or KINDS[kind][0], path, detail)
-
-
-def by_severity_and_kind(finding: Finding) -> tuple:
-    """Sorts findings in the order in which they are shown."""
-    return (SEVERITIES.index(finding.severity), list(KINDS).index(finding.kind),
-            finding.path, finding.detail)
+    def order(self) -> tuple:
+        """Sorts findings as they are shown: by severity, then by kind."""
+        return SEVERITIES.index(self.severity), list(KINDS).index(self.kind), *self[2:]

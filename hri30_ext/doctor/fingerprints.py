@@ -7,16 +7,16 @@ fixed camera, so single frames of different clips look alike: two clips are copi
 Shapes: T frames, F frames of several clips, B bits of a frame's hash, N clips.
 """
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
 
 from ..errors import HRI30Error
-from ..utils.fileio import atomic_write_text, sha256_of
+from ..utils.fileio import atomic_write_json, sha256_of
 from ..utils.reading import read_json
 from ..video.decode import time_limit
 from ..video.inspection import HASH_SIDE
@@ -41,8 +41,6 @@ from .reading import Inspected, inspect_clips
 #: worker hardly moves they hash encoder noise (copies up to 116, different clips from 56).
 NEAR_BITS = 18
 
-_VERSION = 2
-
 
 class Fingerprint(msgspec.Struct):
     """What is compared of a clip, and the size and time of the file it was made from."""
@@ -53,7 +51,7 @@ class Fingerprint(msgspec.Struct):
 
 
 class _Stored(msgspec.Struct):
-    version: int
+    version: Literal[2]
     clips: dict[str, Fingerprint]
 
 
@@ -62,21 +60,15 @@ class FingerprintStore:
 
     A clip whose size or time has changed is read again. A file that cannot be read, or is
     of another version, counts as empty.
-
-    Args:
-        path (str | Path): The file.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.clips: dict[str, Fingerprint] = {}
-        self._changed = False
+        self.path, self._changed = Path(path), False
         try:
-            stored = read_json(self.path, 'fingerprints of clips', 256 << 20, _Stored)
-            if stored.version == _VERSION:
-                self.clips = stored.clips
+            self.clips = read_json(self.path, 'fingerprints of clips', 256 << 20,
+                                   _Stored).clips
         except HRI30Error:
-            pass
+            self.clips: dict[str, Fingerprint] = {}
 
     def get(self, path: str | Path) -> Fingerprint | None:
         """Returns the fingerprint of a file that has not changed since."""
@@ -101,8 +93,8 @@ class FingerprintStore:
             decode (bool): Whether hashes of frames are needed, beside the SHA-256.
 
         Returns:
-            tuple[dict[str, Fingerprint], dict[str, str]]: The fingerprints of clips that
-            can be read, and the problems of the others, both by path.
+            tuple: The fingerprints of clips that can be read, and the problems of the
+            others, both by path.
         """
         found = {path: self.get(path) for path in paths}
         new = [path for path, stored in found.items() if stored is None]
@@ -127,8 +119,7 @@ class FingerprintStore:
             self.clips = {path: clip for path, clip in self.clips.items()
                           if os.path.exists(path)}
             # json, unlike msgspec, writes names that are not UTF-8.
-            content = msgspec.to_builtins(_Stored(_VERSION, self.clips))
-            atomic_write_text(self.path, json.dumps(content))
+            atomic_write_json(self.path, msgspec.to_builtins(_Stored(2, self.clips)), None)
             self._changed = False
 
 
@@ -144,19 +135,14 @@ def _status(path: str | Path) -> tuple[int, int]:
 
 
 def near_distance(a_TB: np.ndarray, b_TB: np.ndarray) -> int:
-    """Returns how far two clips are from being copies of each other.
+    """Returns how far two clips are from being copies, by the hashes of their frames, bool.
+
+    It is the most bits by which a frame differs from its counterpart, at the shift that
+    fits best, which is at most a quarter of the longer clip.
 
     >>> clip = np.eye(8, dtype=bool)
     >>> near_distance(clip, clip[2:]), near_distance(clip, clip[::-1])
     (0, 2)
-
-    Args:
-        a_TB (np.ndarray): Hashes of the frames of one clip, bool.
-        b_TB (np.ndarray): Of the other; its T may differ.
-
-    Returns:
-        int: The most bits by which a frame differs from its counterpart, at the shift that
-        fits best, which is at most a quarter of the longer clip.
     """
     distances = _distances(_as_signs(a_TB), _as_signs(b_TB))
     shift = max(distances.shape) // 4
@@ -177,11 +163,10 @@ def _distances(a_FB: np.ndarray, b_FB: np.ndarray) -> np.ndarray:
 
 def near_pairs(a: Mapping[str, bytes], b: Mapping[str, bytes]
                ) -> list[tuple[int, str, str]]:
-    """Finds copies: their distance in bits, and the keys in a and in b, nearest first.
+    """Finds copies in hashes of the frames of clips; those without hashes are ignored.
 
-    Args:
-        a (Mapping[str, bytes]): Hashes of the frames of clips; those without are ignored.
-        b (Mapping[str, bytes]): Of others.
+    Returns:
+        list: Distances in bits, and the keys in a and in b, nearest first.
     """
     a_NTB, b_NTB = ({key: unpack_hashes(hashes) for key, hashes in side.items() if hashes}
                     for side in (a, b))

@@ -1,103 +1,89 @@
 """Lists bad clips for training to leave out, and undoes that.
 
 Nothing is moved, deleted or edited: :mod:`hri30_ext.datasets.leave_out` describes the list.
+Version 0.4 moved clips aside, and these are moved back:
+
+.. code-block:: none
+
+    root/set_aside/20300131-120000/
+    |-- manifest.json                    what was moved, with digests
+    |-- annotations/train_set_labels.csv as it was before rows were removed
+    `-- train_set/CID01_SID01_VID01.avi  where it was, relative to the root
+
+Every file is checked before any is moved, so a restoration that is killed can be repeated.
+No other file is overwritten, and links out of the root are not followed, whatever the
+manifest says.
 """
 
-from collections import Counter
-from pathlib import Path
+import os
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import msgspec
 
 from ..datasets.leave_out import LEAVE_OUT, read_leave_out, write_leave_out
-from ..errors import HRI30Error
+from ..errors import HRI30Error, first_cases
+from ..names import VIDEO_SUFFIXES
+from ..utils.fileio import sha256_of
+from ..utils.reading import read_json
 from ..utils.text import printable
 from .examination import Examination
-from .findings import ERROR, FIXABLE, KINDS, by_severity_and_kind
-from .restore import restore_all
-from .tree import TEST_FOLDERS
-
-_MAX_SHARE = .5
+from .findings import ERROR, KINDS
+from .labels import ANNOTATIONS
+from .tree import SET_ASIDE
 
 
 def leave_out(found: Examination) -> str:
-    """Writes the list of clips that training leaves out.
+    """Writes the list of clips that training leaves out; returns a text for the terminal.
 
     It has the clips with an error of a kind in :data:`.findings.FIXABLE`, and those of the
     earlier list that were not written by this function. Of the test clips, only those that
     are annotated but missing are listed.
 
-    Args:
-        found (Examination): Of the folder as it is.
-
-    Returns:
-        str: What was done, for the terminal.
-
     Raises:
         HRI30Error: more than half of the clips of a split are bad or missing, or the list
             cannot be written.
     """
-    if excess := too_many(found):
+    if found.too_many:
         raise HRI30Error(
-            f'{printable(str(found.root))}: {excess}.\nExpected at most half: this looks '
-            'like another fault, such as a decoder or a disk that is not available, or '
-            'data that are not copied yet. Nothing was changed.')
+            f'{printable(str(found.root))}: {found.too_many}.\nExpected at most half: this '
+            'looks like another fault, such as a decoder or a disk that is not available, '
+            'or data that are not copied yet. Nothing was changed.')
     clips = {path: reason for path, reason in read_leave_out(found.root).items()
              if reason.split(':')[0] not in KINDS}
-    clips, path = {**fixable(found), **clips}, found.root / LEAVE_OUT
+    clips, path = {**found.fixable, **clips}, found.root / LEAVE_OUT
     if clips or path.exists():
         write_leave_out(found.root, clips)
     lines = [f'{printable(str(path))}: training leaves out {len(clips)} clips; --undo '
              'deletes the list.' if clips else 'There is no clip to leave out.',
              *(f'  {printable(clip)}' for clip in sorted(clips))]
     splits = found.splits
-    count = len({finding.path for finding in found.all_findings
-                 if finding.severity == ERROR and splits.get(finding.path) == 'test'})
-    if count:
-        lines += [f'{count} bad test clips are not in it: each keeps its row in a '
+    if bad := {finding.path for finding in found.all_findings
+               if finding.severity == ERROR and splits.get(finding.path) == 'test'}:
+        lines += [f'{len(bad)} bad test clips are not in it: each keeps its row in a '
                   'submission,', 'marked as failed if it cannot be read.']
     return '\n'.join(lines)
 
 
-def fixable(found: Examination) -> dict[str, str]:
-    """Returns the clips that :func:`leave_out` lists, and why."""
-    splits = found.splits
-    return {finding.path: f'{finding.kind}: {finding.detail}'
-            for finding in sorted(found.all_findings, key=by_severity_and_kind,
-                                  reverse=True)
-            if finding.severity == ERROR and finding.kind in FIXABLE
-            and splits.get(finding.path) != 'test'}
-
-
-def too_many(found: Examination) -> str:
-    """Describes a split that would lose most of its clips; empty if there is none.
-
-    A person should look at it before any clip is left out.
-    """
-    splits, bad = found.splits, fixable(found)
-
-    def split_of(path: str) -> str:
-        folder = path.split('/')[0]
-        return splits.get(path) or ('test' if folder in TEST_FOLDERS else 'train')
-    clips = Counter(map(split_of, {*splits, *bad}))
-    for split, count in Counter(map(split_of, bad)).items():
-        if count > max(1, _MAX_SHARE * clips[split]):
-            return f'{count} of {clips[split]} {split} clips are bad or missing'
-    return ''
-
-
 def undo(root: str | Path) -> str:
-    """Deletes the list, and moves back what version 0.4 moved into ``set_aside/``.
-
-    Args:
-        root (str | Path): The data folder.
-
-    Returns:
-        str: What was done, for the terminal.
+    """Deletes the list, and moves back what version 0.4 moved into ``set_aside/``, last
+    first; returns a text for the terminal.
 
     Raises:
-        HRI30Error: there is nothing to undo, or a file cannot be moved back; then none is
-            moved.
+        HRI30Error: there is nothing to undo; or a manifest is invalid, a file has changed,
+            or a place is taken: then no file of that manifest is moved.
     """
-    root = Path(root).expanduser().resolve()
-    done, path = restore_all(root), root / LEAVE_OUT
+    root, done = Path(root).expanduser().resolve(), []
+    for path in sorted(root.glob(f'{SET_ASIDE}/*/{_MANIFEST}'), reverse=True):
+        folder = printable(str(path.parent))
+        if any(part.is_symlink() for part in (root / SET_ASIDE, path.parent, path)):
+            raise HRI30Error(f'{folder}: is a link; expected a folder.')
+        manifest = read_json(path, 'a manifest of version 0.4', schema=_Manifest)
+        _restore(root, path.parent, manifest)
+        done.append(f'Moved {len(manifest.files)} clips back from {folder}')
+        done += [f'Put {table.rows} rows back in {table.path}'
+                 for table in manifest.annotations]
+    path = root / LEAVE_OUT
     try:
         if path.exists():
             path.unlink()
@@ -109,3 +95,88 @@ def undo(root: str | Path) -> str:
         raise HRI30Error(f'{printable(str(root))}: nothing to undo.\nExpected '
                          f'{LEAVE_OUT}, which --fix writes, or a folder set_aside/.')
     return '\n'.join(done)
+
+
+# ---- Folders of version 0.4 -------------------------------------------------------------
+
+_MANIFEST = 'manifest.json'
+
+
+class _Clip(msgspec.Struct):
+    path: str
+    sha256: str = ''
+    link: str | None = None  # the target, if it is a link
+    replaces: str = ''  # the digest of a file that may be in its place
+
+
+class _Table(msgspec.Struct):
+    path: Literal[tuple(ANNOTATIONS.values())]
+    rows: int
+    sha256_before: str
+    sha256_after: str
+
+
+class _Manifest(msgspec.Struct):
+    version: Literal[1]
+    files: list[_Clip]
+    annotations: list[_Table]
+
+
+def _restore(root: Path, folder: Path, manifest: _Manifest) -> None:
+    moves = [_Clip(clip.path, clip.sha256, clip.link) for clip in manifest.files]
+    moves += [_Clip(table.path, table.sha256_before, replaces=table.sha256_after)
+              for table in manifest.annotations]
+    problems = [f'{printable(move.path)}: {problem}' for move in moves
+                if (problem := _problem(root, folder, move))]
+    if problems:
+        raise HRI30Error(
+            f'{printable(str(folder / _MANIFEST))}: {len(problems)} files cannot be moved '
+            f'back:\n{first_cases(problems, 10)}\nNothing of it was moved. Correct these, '
+            'and call --undo again.')
+    try:
+        for move in moves:
+            if not _is_file(root / move.path, move.sha256, move.link):
+                (root / move.path).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(folder / move.path, root / move.path)
+        for table in manifest.annotations:
+            (folder / table.path).unlink(missing_ok=True)
+        for here, _, _ in sorted(os.walk(folder), reverse=True):
+            if not os.listdir(here):
+                os.rmdir(here)
+        (folder / _MANIFEST).unlink()  # last: until then, all of this can be repeated
+        for empty in (folder, folder.parent):
+            if not os.listdir(empty):
+                os.rmdir(empty)
+    except OSError as error:
+        raise HRI30Error(
+            f'{printable(str(error.filename or folder))}: cannot be moved back '
+            f'({error.strerror}).\nCorrect this and call --undo again.') from error
+
+
+def _problem(root: Path, folder: Path, move: _Clip) -> str:
+    """Returns why a file cannot be moved back; empty if it can, or is back already."""
+    aside, target = folder / move.path, root / move.path
+    try:
+        # A manifest may be forged to lead out of the folder, by its paths or by links.
+        if any(not file.is_relative_to(above) or file.parent.resolve() != file.parent
+               for above, file in ((root, target), (folder, aside))) or (
+                PurePosixPath(move.path).suffix.lower() not in (*VIDEO_SUFFIXES, '.csv')):
+            return 'not a clip in the data folder, or behind a link'
+        if _is_file(target, move.sha256, move.link):
+            return ''
+        if os.path.lexists(target) and not (
+                move.replaces and _is_file(target, move.replaces)):
+            return 'another file is in its place'
+        if not os.path.lexists(aside):
+            return 'is no longer in the folder'
+        return ('' if _is_file(aside, move.sha256, move.link)
+                else 'has changed since it was moved')
+    except (OSError, ValueError) as error:
+        return str(error)
+
+
+def _is_file(file: Path, sha256: str, link: str | None = None) -> bool:
+    """Whether a file has a digest, or is a link to a target."""
+    if link is not None or file.is_symlink():
+        return file.is_symlink() and os.readlink(file) == link
+    return file.is_file() and sha256_of(file) == sha256

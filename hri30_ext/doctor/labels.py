@@ -7,12 +7,13 @@ are the parsed names of training clips by path.
 import contextlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from ..datasets.annotation import Annotation, format_annotations, scan_annotations
 from ..errors import HRI30Error
 from ..names import HRI30_CLASSES, ClipName, canonical_name, parse_clip_name
+from ..utils.reading import read_text
 from .findings import WARNING
 from .tree import ClipFile, Tree
 
@@ -26,11 +27,28 @@ _FOREIGN = .5  # share of malformed names from which the data are not HRI30
 _IRREGULAR = .1  # share of clips that may be absent from a regular plan
 
 
+def check_labels(tree: Tree, classes: Sequence[str]) -> dict[str, ClipName]:
+    """Checks the names of all clips, the folders of classes, and the annotations; returns
+    the names."""
+    names = _check_names(tree, classes)
+    annotated = _check_annotation(tree, 'train', names, classes)
+    _check_plan(tree, names, annotated or (), classes)
+    if _check_annotation(tree, 'test', names, classes) is None:
+        _check_numbers(tree)
+    _check_class_lists(tree, classes)
+    return names
+
+
 # ---- Names ------------------------------------------------------------------------------
 
 
-def check_names(tree: Tree, classes: Sequence[str]) -> dict[str, ClipName]:
-    """Checks the names of all clips and the folders of classes; returns the names."""
+def _parse(stems: Iterable[str], classes: Sequence[str]) -> Iterator[ClipName]:
+    for stem in stems:
+        with contextlib.suppress(HRI30Error):  # no clip's name, which is another finding
+            yield parse_clip_name(stem, len(classes))
+
+
+def _check_names(tree: Tree, classes: Sequence[str]) -> dict[str, ClipName]:
     names, malformed = {}, {}
     clips = tree.of('train')
     for clip in clips:
@@ -40,7 +58,7 @@ def check_names(tree: Tree, classes: Sequence[str]) -> dict[str, ClipName]:
             malformed[clip.path] = str(error).removeprefix(f'{clip.stem}: ')
         else:
             _check_folder(tree, clip, names[clip.path].class_id, classes)
-    if len(malformed) > max(1, _FOREIGN * len(clips)):
+    if len(malformed) > _FOREIGN * len(clips):
         tree.report('foreign_names', tree.train_folder or '.', f'{len(malformed)} of '
                     f'{len(clips)} names, such as {next(iter(malformed))}')
         malformed = {}
@@ -63,41 +81,35 @@ def _check_folder(tree: Tree, clip: ClipFile, named_id: int, classes: Sequence[s
     folder = canonical_name(parent.name)
     if not tree.train_folder or str(parent) == tree.train_folder:
         return
-    if folder in classes:
-        class_id = list(classes).index(folder) + 1
-    elif folder.isascii() and folder.isdigit():
-        class_id = int(folder)
-    else:
-        return
+    class_id = (list(classes).index(folder) + 1 if folder in classes else
+                int(folder) if folder.isascii() and folder.isdigit() else named_id)
     if class_id != named_id:
-        tree.report(_contradiction(class_id, named_id, classes, 'wrong_folder'), clip.path,
-                    f'is in the folder of class {described(class_id, classes)}, and its '
-                    f'name says {described(named_id, classes)}')
+        tree.report(contradiction(class_id, named_id, classes, 'wrong_folder'), clip.path,
+                    f'is in the folder of class {_describe(class_id, classes)}, and its '
+                    f'name says {_describe(named_id, classes)}')
 
 
-def described(class_id: int, classes: Sequence[str]) -> str:
+def _describe(class_id: int, classes: Sequence[str]) -> str:
     """Returns a class id, with the name of the class where there is one."""
     known = 1 <= class_id <= len(classes)
     return f'{class_id} ({classes[class_id - 1]})' if known else str(class_id)
 
 
-def _contradiction(a: int, b: int, classes: Sequence[str],
-                   otherwise: str = 'label_contradiction') -> str:
-    """Returns the kind of finding for two ids of one clip."""
-    return 'swapped_labels' if are_swapped(a, b, classes) else otherwise
+def contradiction(a: int, b: int, classes: Sequence[str],
+                  otherwise: str = 'label_contradiction') -> str:
+    """Returns the kind of finding for two ids of one clip.
 
-
-def are_swapped(a: int, b: int, classes: Sequence[str]) -> bool:
-    """Whether two ids mean one class, one by this list and one by the alphabet.
+    They are swapped if they mean one class, one by this list and one by the alphabet.
 
     >>> from hri30_ext.names import HRI30_CLASSES
-    >>> are_swapped(28, 29, HRI30_CLASSES), are_swapped(27, 28, HRI30_CLASSES)
-    (True, False)
+    >>> contradiction(28, 29, HRI30_CLASSES), contradiction(27, 28, HRI30_CLASSES)
+    ('swapped_labels', 'label_contradiction')
     """
-    if a == b or not (1 <= a <= len(classes) and 1 <= b <= len(classes)):
-        return False
-    alphabetical = sorted(classes)
-    return classes[a - 1] == alphabetical[b - 1] or classes[b - 1] == alphabetical[a - 1]
+    def name(ids: Sequence[str], class_id: int) -> str | None:
+        return ids[class_id - 1] if 1 <= class_id <= len(ids) else None
+    swapped = any(name(classes, one) == name(sorted(classes), other) is not None
+                  for one, other in ((a, b), (b, a)))
+    return 'swapped_labels' if swapped else otherwise
 
 
 def _check_same(tree: Tree, names: dict[str, ClipName]) -> None:
@@ -119,8 +131,8 @@ def _check_same(tree: Tree, names: dict[str, ClipName]) -> None:
 # ---- Annotations ------------------------------------------------------------------------
 
 
-def check_annotation(tree: Tree, split: str, names: dict[str, ClipName],
-                     classes: Sequence[str]) -> list[str] | None:
+def _check_annotation(tree: Tree, split: str, names: dict[str, ClipName],
+                      classes: Sequence[str]) -> list[str] | None:
     """Compares the annotation of a split with its clips.
 
     Returns:
@@ -151,18 +163,15 @@ def check_annotation(tree: Tree, split: str, names: dict[str, ClipName],
 def _check_row(row: Annotation, problem: str, split: str, classes: Sequence[str]
                ) -> tuple[str, str]:
     """Compares the class id of a row with its name and with the clip's name."""
-    kind, expected = 'annotation_row', None
-    if problem:
-        if row.class_name in classes and 1 <= row.class_id <= len(classes):
-            expected = list(classes).index(row.class_name) + 1
-    elif split == 'train':
-        with contextlib.suppress(HRI30Error):  # no such clip, which is another finding
-            expected = parse_clip_name(row.video_id, len(classes)).class_id
-        if expected not in (None, row.class_id):
-            problem = f'{row.video_id}: has class {described(row.class_id, classes)}'
-    if expected not in (None, row.class_id):
-        kind = _contradiction(row.class_id, expected, classes)
-    return kind, problem
+    expected = None
+    if problem and row.class_name in classes and 1 <= row.class_id <= len(classes):
+        expected = list(classes).index(row.class_name) + 1
+    elif not problem and split == 'train':
+        expected = next((name.class_id for name in _parse([row.video_id], classes)), None)
+    if expected in (None, row.class_id):
+        return 'annotation_row', problem
+    return (contradiction(row.class_id, expected, classes), problem or
+            f'{row.video_id}: has class {_describe(row.class_id, classes)}')
 
 
 def _compare_clips(tree: Tree, split: str, rows: dict[str, int],
@@ -197,21 +206,16 @@ def _compare_clips(tree: Tree, split: str, rows: dict[str, int],
 # ---- The plan: every class in every group, with the same clips --------------------------
 
 
-def check_plan(tree: Tree, names: dict[str, ClipName], annotated: Sequence[str],
-               classes: Sequence[str]) -> None:
+def _check_plan(tree: Tree, names: dict[str, ClipName], annotated: Sequence[str],
+                classes: Sequence[str]) -> None:
     """Finds clips that are absent from a regular plan, and not annotated either."""
-    present = set(names.values())
-    for video_id in [*annotated, *tree.unusable]:
-        try:  # an annotated clip that is missing is another finding
-            present.add(parse_clip_name(video_id, len(classes)))
-        except HRI30Error:
-            continue
+    # An annotated clip that is missing is another finding.
+    present = {*names.values(), *_parse([*annotated, *tree.unusable], classes)}
     if not names:
         return
-    ids = {name.class_id for name in present}
-    absent = [f'{class_id} {classes[class_id - 1]}'
-              for class_id in range(1, len(classes) + 1) if class_id not in ids]
-    where = tree.train_folder or '.'
+    ids, where = {name.class_id for name in present}, tree.train_folder or '.'
+    absent = [f'{class_id} {name}' for class_id, name in enumerate(classes, 1)
+              if class_id not in ids]
     if absent:
         tree.report('missing_class', where, f'no clip of {len(absent)} of {len(classes)} '
                     f'classes, such as {absent[0]}')
@@ -234,7 +238,7 @@ def check_plan(tree: Tree, names: dict[str, ClipName], annotated: Sequence[str],
                     'neither a clip nor annotated')
 
 
-def check_numbers(tree: Tree) -> None:
+def _check_numbers(tree: Tree) -> None:
     """Finds numbers that are absent from consecutively numbered test clips."""
     numbers = defaultdict(dict)
     stems = [clip.stem for clip in tree.of('test')]
@@ -250,7 +254,7 @@ def check_numbers(tree: Tree) -> None:
                         'no clip with this number')
 
 
-def check_class_lists(tree: Tree, classes: Sequence[str]) -> None:
+def _check_class_lists(tree: Tree, classes: Sequence[str]) -> None:
     """Finds class lists in alphabetical order, which other programs write."""
     if sorted(classes) == list(classes):
         return
@@ -261,10 +265,8 @@ def check_class_lists(tree: Tree, classes: Sequence[str]) -> None:
                 or name in ANNOTATIONS.values()):
             continue
         try:
-            if not path.is_file() or path.stat().st_size > 2**16:
-                continue
-            words = re.findall(r'\w+', path.read_text(encoding='utf-8-sig'))
-        except (OSError, ValueError):
+            words = re.findall(r'\w+', read_text(path, 'a list of classes', 2**16))
+        except HRI30Error:
             continue
         listed = list(dict.fromkeys(
             word for word in map(canonical_name, words) if word in classes))

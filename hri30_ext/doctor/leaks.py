@@ -57,17 +57,14 @@ class Leaks:
 def find_leaks(splits: Splits, mode: bool | str | None, cache_file: str | Path) -> Leaks:
     """Compares the clips of different splits.
 
+    Clips that cannot be decoded are listed as not compared. Clips of one group of
+    recordings (a random split has them on both sides) are compared by name and content.
+
     Args:
         splits (Mapping): Samples of :class:`HRI30Dataset` by the name of their split.
-        mode (bool | str, optional): What to compare: True for names, contents and
-            changed copies, ``exact`` for names and contents, ``names`` for names, False
-            or None for nothing.
+        mode (bool | str, optional): True compares names, contents and changed copies,
+            ``exact`` names and contents, ``names`` names, False or None nothing.
         cache_file (str | Path): Where fingerprints are stored.
-
-    Returns:
-        Leaks: Clips that cannot be decoded are listed as not compared. Clips of one group
-        of recordings (a random split has them on both sides) are compared by name and
-        content only.
 
     Raises:
         HRI30Error: an unknown mode.
@@ -100,28 +97,25 @@ def _equal_pairs(splits: Splits, key: Callable) -> list[str]:
     for split_a, split_b in combinations(splits, 2):
         by_key = defaultdict(list)
         for clip in splits[split_a]:
-            by_key[key(clip)].append(clip)
-        pairs += [_pair(split_a, other, split_b, clip) for clip in splits[split_b]
-                  if key(clip) is not None for other in by_key.get(key(clip), ())]
+            by_key[key(clip)].append(clip['filename'])
+        pairs += [f'{split_a} {other} and {split_b} {clip["filename"]}'
+                  for clip in splits[split_b] if key(clip) is not None
+                  for other in by_key.get(key(clip), ())]
     return pairs
-
-
-def _pair(split_a: str, a: Mapping, split_b: str, b: Mapping) -> str:
-    return f'{split_a} {a["filename"]} and {split_b} {b["filename"]}'
 
 
 def _find_copies(splits: Splits, prints: Mapping[str, Fingerprint]) -> list[str]:
     copies = []
-    for split_a, split_b in combinations(splits, 2):
-        a, b = ({clip['filename']: clip for clip in splits[split]
-                 if clip['filename'] in prints} for split in (split_a, split_b))
-        hashes_a, hashes_b = ({path: prints[path].hashes for path in side}
-                              for side in (a, b))
-        for distance, path_a, path_b in near_pairs(hashes_a, hashes_b):
+    for names in combinations(splits, 2):
+        groups_a, groups_b = groups = [
+            {clip['filename']: clip['group'] for clip in splits[name]
+             if clip['filename'] in prints} for name in names]
+        for distance, a, b in near_pairs(*(
+                {path: prints[path].hashes for path in side} for side in groups)):
             # Clips of one group are alike; files of one content are already reported.
-            same_group = a[path_a]['group'] == b[path_b]['group'] >= 0
-            if not same_group and prints[path_a].sha256 != prints[path_b].sha256:
-                copies.append(f'{_pair(split_a, a[path_a], split_b, b[path_b])} '
+            same_group = groups_a[a] == groups_b[b] >= 0
+            if not same_group and prints[a].sha256 != prints[b].sha256:
+                copies.append(f'{names[0]} {a} and {names[1]} {b} '
                               f'({distance} of 256 bits)')
     return copies
 
@@ -136,29 +130,25 @@ def cache_file(cfg: Config) -> Path:
 
 def load_splits(cfg: Config) -> dict[str, list[dict]]:
     """Lists the clips of a config's loaders, and the test clips where there are any."""
-    splits = {split: list_clips(DATASETS.build(
-        {**cfg[f'{split}_dataloader'].dataset, 'pipeline': []}))
-        for split in ('train', 'val')}
-    return {**splits, **load_test_split(cfg)}
+    return {split: _load(cfg, split) for split in ('train', 'val')} | load_test_split(cfg)
 
 
 def load_test_split(cfg: Config) -> dict[str, list[dict]]:
     """Lists the test clips under ``test``, or nothing where there are none."""
-    if find_test_folder(cfg.data_root) is None:
-        return {}
-    return dict(test=list_clips(DATASETS.build(
-        {**cfg.val_dataloader.dataset, 'pipeline': [], 'subset': 'test'})))
+    has_test = find_test_folder(cfg.data_root) is not None
+    return dict(test=_load(cfg, 'val', subset='test')) if has_test else {}
+
+
+def _load(cfg: Config, split: str, **changes) -> list[dict]:
+    return list_clips(DATASETS.build(
+        {**cfg[f'{split}_dataloader'].dataset, 'pipeline': [], **changes}))
 
 
 def refuse_test_clips(splits: Splits, data_root: str | Path) -> None:
-    """Refuses to train on or validate with a clip of the test folder.
-
-    Args:
-        splits (Mapping): Samples by split; ``train`` and ``val`` are checked.
-        data_root (str | Path): The data folder.
+    """Refuses to train on or validate with a clip of the test folder of a data folder.
 
     Raises:
-        HRI30Error: a clip is in the test folder, or is a link into it.
+        HRI30Error: a clip of ``train`` or ``val`` is in it, or is a link into it.
     """
     folder = find_test_folder(data_root)
     if folder is None:
@@ -194,11 +184,8 @@ def check_leaks(splits: Splits, cfg: Config,
     Args:
         splits (Mapping): Samples by split.
         cfg (Config): With ``data_root`` and, where set, ``leak_check`` and ``cache_dir``.
-        info (Callable): Takes a line if no clip is in two splits.
-        warn (Callable): Takes a line for each finding that is not an error.
-
-    Returns:
-        Leaks: The result, without errors.
+        info, warn (Callable): Take a line if no clip is in two splits, and a line for each
+            finding that is not an error.
 
     Raises:
         HRI30Error: a clip is in two splits; names the pairs.

@@ -37,7 +37,7 @@ class Inspected(NamedTuple):
 def inspect_clips(root: str | Path, paths: Sequence[str], workers: int | None = None,
                   seconds: float = SECONDS, decode: str = DECODE, progress: bool = True
                   ) -> dict[str, Inspected]:
-    """Reads clips, with a progress bar.
+    """Reads clips to their end.
 
     A clip that ends its process is read once more after all others, in a new process and,
     if it hung, with twice the time: a machine that is short of memory or time is not the
@@ -51,11 +51,8 @@ def inspect_clips(root: str | Path, paths: Sequence[str], workers: int | None = 
         decode (str): What reads a clip, as :func:`hri30_ext.video.inspection.inspect_clip`.
         progress (bool): Whether to show a bar.
 
-    Returns:
-        dict[str, Inspected]: By path, in the order of the paths.
-
     Raises:
-        HRI30Error: No process can be started.
+        HRI30Error: no process can be started.
     """
     workers = max(1, min(workers or available_cores(), len(paths)))
     processes = [IsolatedProcess() for _ in range(workers)]
@@ -81,9 +78,9 @@ def inspect_clips(root: str | Path, paths: Sequence[str], workers: int | None = 
         return {pending[done]: done.result() for done in bar}
     try:
         clips = read_all(dict.fromkeys(paths, seconds), 'reading', again=False)
-        died = {path: 2 * seconds if clip.died == 'hangs' else seconds
-                for path, clip in clips.items() if clip.died}
-        clips |= read_all(died, 'reading again', again=True)
+        clips |= read_all({path: seconds * (2 if clip.died == 'hangs' else 1)
+                           for path, clip in clips.items() if clip.died},
+                          'reading again', again=True)
         return {path: clips[path] for path in paths}
     finally:
         # Closing the processes releases the threads that wait for them.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..errors import HRI30Error
 from ..names import VIDEO_SUFFIXES
 from ..utils.text import printable
-from .findings import WARNING, Finding, make_finding
+from .findings import WARNING, Finding
 
 #: Where version 0.4 moved bad clips; nothing in it is read.
 SET_ASIDE = 'set_aside'
@@ -43,10 +43,9 @@ class Tree:
         """Returns the clips of a split."""
         return [clip for clip in self.clips if clip.split == split]
 
-    def report(self, kind: str, path: str, detail: str, severity: str | None = None
-               ) -> None:
-        """Adds a finding, by default with the usual severity of its kind."""
-        self.findings.append(make_finding(kind, path, detail, severity))
+    def report(self, *finding: str | None) -> None:
+        """Adds a finding; arguments are those of :meth:`Finding.of`."""
+        self.findings.append(Finding.of(*finding))
 
 
 def read_tree(root: str | Path) -> Tree:
@@ -61,13 +60,17 @@ def read_tree(root: str | Path) -> Tree:
                          'train_set/, test_set/ and annotations/ in it; see '
                          'data/README.md.')
     tree = Tree(root.resolve())
-    train, test = (_find_folders(tree, names) for names in (TRAIN_FOLDERS, TEST_FOLDERS))
-    tree.train_folder = train[0] if train else ''
-    tree.test_folder = test[0] if test else None
-    for split, folders in (('train', train or ['']), ('test', test)):
-        for folder in folders:
+    folders = {}
+    for split, names in (('train', TRAIN_FOLDERS), ('test', TEST_FOLDERS)):
+        folders[split] = found = [name for name in names if (tree.root / name).is_dir()]
+        if len(found) > 1:
+            tree.report('mixed_layout', found[1], f'there is {found[0]}/ as well')
+    tree.train_folder, tree.test_folder = (
+        *folders['train'], '')[0], (*folders['test'], None)[0]
+    for split, found in folders.items():
+        for folder in found or [''] * (split == 'train'):
             _read_folder(tree, folder, split)
-    _look_elsewhere(tree, {*train, *test, SET_ASIDE})
+    _look_elsewhere(tree, {*folders['train'], *folders['test'], SET_ASIDE})
     if not tree.clips and not tree.unusable:
         raise HRI30Error(
             f'{printable(str(root))}: no clips.\nExpected CIDxx_SIDxx_VIDxx.avi in '
@@ -81,13 +84,6 @@ def read_tree(root: str | Path) -> Tree:
             tree.clips[position] = clip._replace(stem=str(path.with_suffix('')))
     tree.clips.sort()
     return tree
-
-
-def _find_folders(tree: Tree, names: tuple[str, ...]) -> list[str]:
-    folders = [name for name in names if (tree.root / name).is_dir()]
-    if len(folders) > 1:
-        tree.report('mixed_layout', folders[1], f'there is {folders[0]}/ as well')
-    return folders
 
 
 def _read_folder(tree: Tree, folder: str, split: str) -> None:
@@ -106,17 +102,15 @@ def _read_folder(tree: Tree, folder: str, split: str) -> None:
 
 def _read_entry(tree: Tree, path: str, split: str, in_root: bool) -> None:
     full = tree.root / path
-    suffix = PurePosixPath(path).suffix.lower()
-    named_as_clip = _is_video(full.name)
+    suffix, is_clip = PurePosixPath(path).suffix.lower(), _is_video(full.name)
     try:
         status = full.stat()
     except OSError as error:
-        if named_as_clip:
+        if is_clip:
             tree.unusable.add(full.stem)
         if full.is_symlink():
-            tree.report('broken_link', path,
-                        f'leads to {os.readlink(full)} ({error.strerror})',
-                        None if named_as_clip else WARNING)
+            tree.report('broken_link', path, f'leads to {os.readlink(full)} '
+                        f'({error.strerror})', None if is_clip else WARNING)
         else:
             tree.report('unreadable', path, str(error.strerror))
         return
@@ -124,19 +118,18 @@ def _read_entry(tree: Tree, path: str, split: str, in_root: bool) -> None:
     if stat.S_ISDIR(status.st_mode):
         if full.is_symlink() and not in_root:
             tree.report('linked_folder', path, f'leads to {os.readlink(full)}')
-        if named_as_clip:
+        if is_clip:
             tree.report('not_a_file', path, 'a folder')
-    elif not named_as_clip:
-        if suffix in _UNREAD_SUFFIXES and not in_root:
-            tree.report('unread_ending', path, f'{suffix} files are not read')
-        elif not in_root:  # the root holds other things as well
-            tree.report('other_file', path, 'not a video')
-    elif not stat.S_ISREG(status.st_mode):
+    elif not is_clip and not in_root:  # the root holds other things as well
+        tree.report(*(('unread_ending', path, f'{suffix} files are not read')
+                      if suffix in _UNREAD_SUFFIXES else
+                      ('other_file', path, 'not a video')))
+    elif is_clip and not stat.S_ISREG(status.st_mode):
         tree.report('not_a_file', path, 'neither a file nor a folder')
-    elif not os.access(full, os.R_OK):
+    elif is_clip and not os.access(full, os.R_OK):
         tree.unusable.add(full.stem)
         tree.report('unreadable', path, mode)
-    else:
+    elif is_clip:
         tree.clips.append(ClipFile(path, split, full.stem))
         if not status.st_mode & 0o444:
             tree.report('unreadable', path, f'{mode}: only root can read it')

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import HRI30Error
 from ..names import HRI30_CLASSES, canonical_name
 from .calibration import (
     apply_temperature,
@@ -50,18 +49,15 @@ class Description(NamedTuple):
 
 
 def describe_class(name: str) -> Description:
-    """Splits a class name into action, direction and tool.
+    """Splits a class name, such as ``WalkingWithDrill``, into action, direction and tool.
 
     Picking up and putting down are one action in two directions. Unknown words of any
-    name belong to the action.
+    name belong to the action; ``_`` may also separate words.
 
     >>> describe_class('MoveDiagonallyBackwardLeftWithDrill')
     Description(action='move', direction='diagonal backward left', tool='drill')
     >>> describe_class('PutDownPolisher')
     Description(action='handle', direction='down', tool='polisher')
-
-    Args:
-        name (str): Such as ``WalkingWithDrill``; ``_`` may also separate words.
     """
     action, direction, tool = [], [], []
     words = [word.lower() for word in _WORD.findall(canonical_name(name))]
@@ -78,14 +74,10 @@ def describe_class(name: str) -> Description:
 
 
 def classify_error(true: str, predicted: str) -> str:
-    """Classifies a mistake by the parts of the class names that differ.
+    """Classifies a mistake by the parts of two different class names that differ.
 
     >>> classify_error('Walking', 'WalkingWithDrill')
     'tool'
-
-    Args:
-        true (str): The true class.
-        predicted (str): Another class.
 
     Returns:
         str: ``direction`` (same action, same tool), ``tool`` (same action, same
@@ -158,18 +150,17 @@ def _scores_from_counts(counts_RM: np.ndarray) -> np.ndarray:
     return np.stack([top1_R, mean_class_R, f1_R], axis=1)
 
 
-def _class_counts(labels_N: np.ndarray, predicted_N: np.ndarray,
-                  num_classes: int) -> np.ndarray:
+def _class_counts(results: Results) -> np.ndarray:
     """Returns hits, true and predicted class of each clip as ones, (N, 3K)."""
-    true_NK = np.eye(num_classes)[labels_N]
-    predicted_NK = np.eye(num_classes)[predicted_N]
+    true_NK, predicted_NK = (np.eye(len(results.classes))[classes_N]
+                             for classes_N in (results.labels_N, results.predicted_N))
     return np.concatenate([true_NK * predicted_NK, true_NK, predicted_NK], axis=1)
 
 
 def _intervals(results: Results, resamples: int, seed: int) -> dict:
     unit, unit_N = resampling_units(results.groups_N)
-    counts_NM = _class_counts(results.labels_N, results.predicted_N, len(results.classes))
-    ends_2x3 = bootstrap(counts_NM, unit_N, _scores_from_counts, resamples, seed)
+    ends_2x3 = bootstrap(_class_counts(results), unit_N, _scores_from_counts, resamples,
+                         seed)
     return dict(level=LEVEL, unit=unit, resamples=resamples, **dict(zip(
         ('top1', 'mean_class', 'macro_f1'), ends_2x3.T.tolist(), strict=True)))
 
@@ -186,36 +177,17 @@ def _calibration(results: Results, temperature: float | None) -> dict:
     return found
 
 
-def _errors(results: Results) -> dict:
-    kinds = Counter(
-        classify_error(results.classes[label], results.classes[predicted])
-        for label, predicted in zip(results.labels_N, results.predicted_N, strict=True)
-        if label != predicted)
-    return dict(clips=len(results.videos), wrong=kinds.total(), **{
-        kind: kinds[kind] for kind in ('direction', 'tool', 'direction_and_tool', 'other')})
-
-
-def _kinds(results: Results) -> list[dict]:
-    if [canonical_name(name) for name in results.classes] != list(HRI30_CLASSES):
-        return []
-    right_N = results.predicted_N == results.labels_N
+def _kinds(results: Results, right_N: np.ndarray) -> list[dict]:
     table = []
     for name, ids in KINDS.items():
-        recalls = [right_N[results.labels_N == i - 1].mean() for i in ids
-                   if (results.labels_N == i - 1).any()]
+        parts = [right_N[results.labels_N == i - 1] for i in ids]
+        recalls = [right.mean() for right in parts if len(right)]
         inside_N = np.isin(results.labels_N, np.array(ids) - 1)
         table.append(dict(
             name=name, classes=len(ids), clips=int(inside_N.sum()),
             top1=float(right_N[inside_N].mean()) if recalls else None,
             mean_class=float(np.mean(recalls)) if recalls else None))
     return table
-
-
-def _groups(results: Results) -> list[dict]:
-    right_N = results.predicted_N == results.labels_N
-    return [dict(group=int(group), clips=int((results.groups_N == group).sum()),
-                 top1=float(right_N[results.groups_N == group].mean()))
-            for group in np.unique(results.groups_N[results.groups_N >= 0])]
 
 
 def analyze(results: Results, temperature: float | None = None, resamples: int = 2000,
@@ -230,8 +202,7 @@ def analyze(results: Results, temperature: float | None = None, resamples: int =
         results (Results): With labels.
         temperature (float, optional): Fitted on other clips than these; otherwise the
             scaled values are too good.
-        resamples (int): Of the bootstrap.
-        seed (int): Of the bootstrap.
+        resamples, seed (int): Of the bootstrap.
 
     Returns:
         dict: Plain values for JSON:
@@ -250,11 +221,20 @@ def analyze(results: Results, temperature: float | None = None, resamples: int =
     Raises:
         HRI30Error: no clips, or none with labels.
     """
-    if results.labels_N is None or not len(results.labels_N):
-        raise HRI30Error(f'{results.source}: no labelled clips.\nExpected results of the '
-                         'validation, or of test clips with '
-                         'annotations/test_set_labels.csv.')
+    results.require_labels()
+    labels_N, groups_N, classes = results.labels_N, results.groups_N, results.classes
+    predicted_N = results.predicted_N
+    right_N = predicted_N == labels_N
+    errors = Counter(classify_error(classes[labels_N[i]], classes[predicted_N[i]])
+                     for i in np.flatnonzero(~right_N))
+    of_hri30 = [canonical_name(name) for name in classes] == list(HRI30_CLASSES)
     return dict(
         intervals=_intervals(results, resamples, seed),
-        calibration=_calibration(results, temperature), errors=_errors(results),
-        kinds=_kinds(results), groups=_groups(results))
+        calibration=_calibration(results, temperature),
+        errors=dict(clips=len(right_N), wrong=errors.total(), **{
+            kind: errors[kind]
+            for kind in ('direction', 'tool', 'direction_and_tool', 'other')}),
+        kinds=_kinds(results, right_N) if of_hri30 else [],
+        groups=[dict(group=int(group), clips=int((groups_N == group).sum()),
+                     top1=float(right_N[groups_N == group].mean()))
+                for group in np.unique(groups_N[groups_N >= 0])])

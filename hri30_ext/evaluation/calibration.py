@@ -1,9 +1,9 @@
 """Calibration: whether confidences are right, and correcting them by one temperature.
 
-Shapes: N clips, K classes.
+Everywhere, ``scores_NK`` are class probabilities, (N, K), and ``labels_N`` the true labels
+in [0, K), (N, ), of N clips and K classes.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss
 
 from ..errors import HRI30Error
-from ..utils.fileio import atomic_write_text, sha256_of
+from ..utils.fileio import atomic_write_json, sha256_of
 from ..utils.reading import read_json
 
 #: Temperatures that are searched. Beyond them, either all clips are right and there is
@@ -42,7 +42,7 @@ class Calibration(msgspec.Struct):
 
 
 def normalise(scores_NK: np.ndarray) -> np.ndarray:
-    """Scales probabilities, (N, K), to the sum 1 in float64.
+    """Scales probabilities to the sum 1 in float64.
 
     Raises:
         HRI30Error: some are negative, or all of a clip are 0.
@@ -62,10 +62,6 @@ def _log_scores(scores_NK: np.ndarray) -> np.ndarray:
 def negative_log_likelihood(scores_NK: np.ndarray, labels_N: np.ndarray) -> float:
     """Computes the mean negative log-likelihood in nats.
 
-    Args:
-        scores_NK (np.ndarray): Class probabilities, (N, K).
-        labels_N (np.ndarray): True labels in [0, K), (N, ).
-
     >>> round(negative_log_likelihood(np.array([[.5, .5], [.25, .75]]), [0, 1]), 4)
     0.4904
     """
@@ -76,43 +72,27 @@ def reliability_bins(scores_NK: np.ndarray, labels_N: np.ndarray,
                      bins: int = 15) -> list[dict]:
     """Bins clips by confidence, for the reliability curve.
 
-    Args:
-        scores_NK (np.ndarray): Class probabilities, (N, K).
-        labels_N (np.ndarray): True labels in [0, K), (N, ).
-        bins (int): Number of bins of equal width.
-
     Returns:
-        list[dict]: For each bin ``low`` and ``high``, its edges (the upper one belongs
-        to it); ``confidence`` and ``accuracy``, the means of its clips, None without
-        clips; ``clips``, their number.
+        list[dict]: For each of ``bins`` bins of equal width ``low`` and ``high``, its edges
+        (the upper one belongs to it); ``confidence`` and ``accuracy``, the means of its
+        clips, None without clips; ``clips``, their number.
     """
     probabilities_NK = normalise(scores_NK)
-    confidence_N = probabilities_NK.max(axis=1)
-    right_N = probabilities_NK.argmax(axis=1) == labels_N
+    columns = dict(confidence=probabilities_NK.max(axis=1),
+                   accuracy=probabilities_NK.argmax(axis=1) == labels_N)
     edges = np.linspace(0, 1, bins + 1)
-    bin_N = np.searchsorted(edges[1:-1], confidence_N)
-    table = []
-    for i, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
-        inside_N = bin_N == i
-        clips = int(inside_N.sum())
-        table.append(dict(
-            low=float(low), high=float(high), clips=clips,
-            confidence=float(confidence_N[inside_N].mean()) if clips else None,
-            accuracy=float(right_N[inside_N].mean()) if clips else None))
-    return table
+    bin_N = np.searchsorted(edges[1:-1], columns['confidence'])
+    clips = np.bincount(bin_N, minlength=bins).tolist()
+    return [dict(low=float(edges[i]), high=float(edges[i + 1]), clips=clips[i], **{
+        name: float(values_N[bin_N == i].mean()) if clips[i] else None
+        for name, values_N in columns.items()}) for i in range(bins)]
 
 
 def expected_calibration_error(scores_NK: np.ndarray, labels_N: np.ndarray,
                                bins: int = 15) -> float:
     """Computes the gap between confidence and accuracy, averaged over clips.
 
-    The bins are those of :func:`reliability_bins`. 0 is calibrated; 0.1 means that
-    confidences are off by 10 points on average.
-
-    Args:
-        scores_NK (np.ndarray): Class probabilities, (N, K).
-        labels_N (np.ndarray): True labels in [0, K), (N, ).
-        bins (int): Number of bins.
+    0 is calibrated; 0.1 means that confidences are off by 10 points on average.
 
     >>> scores = np.array([[.8, .2], [.8, .2], [.3, .7], [.3, .7]])
     >>> round(expected_calibration_error(scores, np.array([0, 1, 1, 1]), bins=10), 4)
@@ -124,17 +104,10 @@ def expected_calibration_error(scores_NK: np.ndarray, labels_N: np.ndarray,
 
 
 def apply_temperature(scores_NK: np.ndarray, temperature: float) -> np.ndarray:
-    """Softens (above 1) or sharpens (below 1) scores; their order stays.
+    """Softens (above 1) or sharpens (below 1) scores to float64; their order stays.
 
     Log-probabilities are logits up to a constant for each clip, which the softmax drops:
     this equals dividing the logits by the temperature.
-
-    Args:
-        scores_NK (np.ndarray): Class probabilities, (N, K).
-        temperature (float): 1 changes nothing.
-
-    Returns:
-        np.ndarray: Class probabilities, float64, (N, K).
 
     >>> apply_temperature(np.array([[.2, .8]]), 0.5).round(4).tolist()
     [[0.0588, 0.9412]]
@@ -145,15 +118,8 @@ def apply_temperature(scores_NK: np.ndarray, temperature: float) -> np.ndarray:
 def fit_temperature(scores_NK: np.ndarray, labels_N: np.ndarray) -> float:
     """Finds the temperature with the lowest negative log-likelihood.
 
-    Fit it on validation clips, never on the clips that are scored.
-
-    Args:
-        scores_NK (np.ndarray): Class probabilities, (N, K).
-        labels_N (np.ndarray): True labels in [0, K), (N, ).
-
-    Returns:
-        float: Within :data:`BOUNDS`; one of the bounds where the likelihood keeps growing,
-        as it does if every clip is right.
+    Fit it on validation clips, never on the clips that are scored. Where the likelihood
+    keeps growing, as it does if every clip is right, it is one of :data:`BOUNDS`.
 
     Raises:
         HRI30Error: no clips.
@@ -161,8 +127,7 @@ def fit_temperature(scores_NK: np.ndarray, labels_N: np.ndarray) -> float:
     if not len(labels_N):
         raise HRI30Error('no clips to fit a temperature on.\nExpected labelled validation '
                          'clips.')
-    logits_NK = _log_scores(scores_NK)
-    rows_N = np.arange(len(labels_N))
+    logits_NK, rows_N = _log_scores(scores_NK), np.arange(len(labels_N))
 
     def loss(log_temperature: float) -> float:
         log_NK = log_softmax(logits_NK / np.exp(log_temperature), axis=1)
@@ -182,14 +147,7 @@ def calibration_path(checkpoint: str | Path) -> Path:
 
 def save_temperature(checkpoint: str | Path, temperature: float, clips: int, data: str,
                      nll_before: float, nll_after: float) -> Path:
-    """Writes a temperature beside the checkpoint that it is for.
-
-    Args:
-        checkpoint (str | Path): The ``.pth`` file.
-        temperature, clips, data, nll_before, nll_after: See :class:`Calibration`.
-
-    Returns:
-        Path: ``<checkpoint stem>.calibration.json``.
+    """Writes a :class:`Calibration` beside its checkpoint; returns the file.
 
     Raises:
         HRI30Error: the checkpoint cannot be read, or the folder cannot be written.
@@ -200,22 +158,15 @@ def save_temperature(checkpoint: str | Path, temperature: float, clips: int, dat
         raise HRI30Error(f'{checkpoint}: cannot be read ({error.strerror}).\nExpected the '
                          'checkpoint that the temperature is for.') from error
     path = calibration_path(checkpoint)
-    content = Calibration(float(temperature), digest, int(clips), data, float(nll_before),
-                          float(nll_after))
-    atomic_write_text(path, json.dumps(msgspec.to_builtins(content), indent=2,
-                                       allow_nan=False) + '\n')
+    atomic_write_json(path, msgspec.to_builtins(Calibration(
+        float(temperature), digest, int(clips), data, float(nll_before), float(nll_after))))
     return path
 
 
 def load_temperature(checkpoint: str | Path) -> float | None:
-    """Reads the temperature of a checkpoint.
+    """Reads the temperature of a checkpoint, None if none was saved.
 
-    Args:
-        checkpoint (str | Path): The ``.pth`` file. If it is gone, the temperature is not
-            checked against it.
-
-    Returns:
-        float | None: None if none was saved.
+    If the checkpoint is gone, the temperature is not checked against it.
 
     Raises:
         HRI30Error: the file holds something else, a temperature outside :data:`BOUNDS`, or

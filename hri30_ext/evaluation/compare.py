@@ -3,15 +3,15 @@
 Shapes: N clips, K classes, R resamples.
 """
 
-import json
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import binomtest
 
 from ..errors import HRI30Error, first_cases
-from ..utils.fileio import atomic_write_text
+from ..utils.fileio import atomic_write_json
 from .analysis import LEVEL, bootstrap, resampling_units
 from .results import Results
 
@@ -36,33 +36,32 @@ def check_same_clips(results: Sequence[Results]) -> list[Results]:
 
 
 def _check_pair(first: Results, other: Results) -> None:
-    pair = f'{first.source} and {other.source}'
-    if first.classes != other.classes:
-        wrong = [f'class {i}: {a!r} and {b!r}' for i, (a, b)
-                 in enumerate(zip(first.classes, other.classes), 1) if a != b]
-        if len(first.classes) != len(other.classes):
-            wrong.append(f'{len(first.classes)} and {len(other.classes)} classes')
-        raise HRI30Error(f'{pair}: other classes:\n{first_cases(wrong)}\nExpected '
-                         'models of the same classes, in one order.')
+    classes = list(enumerate(zip_longest(first.classes, other.classes), 1))
+    wrong = [f'class {i}: {a!r} and {b!r}' for i, (a, b) in classes if a != b]
+    _refuse(first, other, 'other classes', wrong,
+            'models of the same classes, in one order')
     a, b = ({*one.videos, *one.failed} for one in (first, other))
     wrong = [f'{video}: only in {(first if video in a else other).source}'
              for video in [*sorted(a - b), *sorted(b - a)]]
-    if wrong:
-        raise HRI30Error(f'{pair}: {len(wrong)} clips are not in both:\n'
-                         f'{first_cases(wrong)}\nExpected results of the same split of '
-                         'the same data.')
-    if (first.labels_N is None) != (other.labels_N is None):
-        unlabelled = first if first.labels_N is None else other
-        raise HRI30Error(f'{pair}: only {unlabelled.source} has no labels.\nExpected both '
-                         'of the same data; test again.')
+    _refuse(first, other, f'{len(wrong)} clips are not in both', wrong,
+            'results of the same split of the same data')
+    wrong = [f'{one.source} has no labels' for one in (first, other)
+             if one.labels_N is None]
+    _refuse(first, other, 'only one has labels', wrong if len(wrong) == 1 else [],
+            'both of the same data; test again')
     if first.labels_N is not None:
-        wrong = [f'{video}: {first.classes[a]} and {other.classes[b]}'
-                 for video, a, b in zip(first.videos, first.labels_N, other.labels_N,
-                                        strict=True) if a != b]
-        if wrong:
-            raise HRI30Error(f'{pair}: the labels of {len(wrong)} clips differ:\n'
-                             f'{first_cases(wrong)}\nExpected results of the same data.')
+        wrong = [f'{first.videos[i]}: {first.classes[first.labels_N[i]]} and '
+                 f'{other.classes[other.labels_N[i]]}'
+                 for i in np.flatnonzero(first.labels_N != other.labels_N)]
+        _refuse(first, other, f'the labels of {len(wrong)} clips differ', wrong)
     merge_groups(first, other)
+
+
+def _refuse(first: Results, other: Results, what: str, cases: list[str],
+            expected: str = 'results of the same data') -> None:
+    if cases:
+        raise HRI30Error(f'{first.source} and {other.source}: {what}:\n'
+                         f'{first_cases(cases)}\nExpected {expected}.')
 
 
 def merge_groups(first: Results, other: Results) -> np.ndarray:
@@ -73,12 +72,8 @@ def merge_groups(first: Results, other: Results) -> np.ndarray:
     """
     a_N, b_N = first.groups_N, other.groups_N
     differ_N = (a_N >= 0) & (b_N >= 0) & (a_N != b_N)
-    if differ_N.any():
-        wrong = [f'{first.videos[i]}: {a_N[i]} and {b_N[i]}'
-                 for i in np.flatnonzero(differ_N)]
-        raise HRI30Error(f'{first.source} and {other.source}: the groups of {len(wrong)} '
-                         f'clips differ:\n{first_cases(wrong)}\nExpected results of the '
-                         'same data.')
+    _refuse(first, other, f'the groups of {differ_N.sum()} clips differ', [
+        f'{first.videos[i]}: {a_N[i]} and {b_N[i]}' for i in np.flatnonzero(differ_N)])
     return np.where(a_N >= 0, a_N, b_N)
 
 
@@ -91,10 +86,8 @@ def compare(a: Results, b: Results, resamples: int = 2000, seed: int = 0) -> dic
     makes no such assumption. Exchanging the models changes signs and sides only.
 
     Args:
-        a (Results): With labels.
-        b (Results): Of the same clips.
-        resamples (int): Of the bootstrap.
-        seed (int): Of the bootstrap.
+        a, b (Results): Of the same clips, with labels.
+        resamples, seed (int): Of the bootstrap.
 
     Returns:
         dict: Plain values for JSON: ``data``, ``clips``, ``a`` and ``b`` (``results`` and
@@ -108,10 +101,7 @@ def compare(a: Results, b: Results, resamples: int = 2000, seed: int = 0) -> dic
         HRI30Error: no labels, or other clips, classes or labels.
     """
     a, b = check_same_clips([a, b])
-    if a.labels_N is None or not len(a.labels_N):
-        raise HRI30Error(f'{a.source}: no labelled clips.\nExpected results of the '
-                         'validation, or of test clips with '
-                         'annotations/test_set_labels.csv.')
+    a.require_labels()
     right_a_N, right_b_N = (one.predicted_N == one.labels_N for one in (a, b))
     only_a_N, only_b_N = right_a_N & ~right_b_N, right_b_N & ~right_a_N
     unit, unit_N = resampling_units(merge_groups(a, b))
@@ -168,22 +158,11 @@ def format_comparison(comparison: dict) -> str:
 
 def compare_folders(a: str | Path, b: str | Path,
                     json_file: str | Path | None = None) -> str:
-    """Compares two result folders.
+    """Compares two result folders of the same labelled clips; returns a text to print.
 
-    Args:
-        a (str | Path): Of ``tools/test.sh``, with labels.
-        b (str | Path): Of the same clips.
-        json_file (str | Path, optional): Where to write the values.
-
-    Returns:
-        str: A text to print.
-
-    Raises:
-        HRI30Error: see :func:`compare`.
+    The values of :func:`compare`, whose errors it raises, go to ``json_file``.
     """
-    comparison = compare(Results.load(a, need_labels=True),
-                         Results.load(b, need_labels=True))
+    comparison = compare(*(Results.load(folder, need_labels=True) for folder in (a, b)))
     if json_file:
-        atomic_write_text(json_file,
-                          json.dumps(comparison, indent=2, allow_nan=False) + '\n')
+        atomic_write_json(json_file, comparison)
     return format_comparison(comparison)

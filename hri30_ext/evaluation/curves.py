@@ -9,11 +9,7 @@ from ..utils.curves import plot_runs, read_curves
 
 
 def compare_runs(folders: Sequence[str | Path], out: str | Path) -> str:
-    """Draws the curves of runs over each other.
-
-    Args:
-        folders (Sequence[str | Path]): Work folders with ``training_curves.csv``.
-        out (str | Path): The PNG file.
+    """Draws the curves of work folders over each other into a PNG file.
 
     Returns:
         str: A table: for each run its epochs, its epoch of the highest validation top-1

@@ -11,7 +11,6 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from ..errors import HRI30Error
 from .calibration import negative_log_likelihood, normalise
 from .compare import check_same_clips, merge_groups
 from .results import Results
@@ -20,11 +19,7 @@ _EPS = np.finfo(np.float64).eps
 
 
 def fuse(results: Sequence[Results], weights_M: Sequence[float]) -> Results:
-    """Averages the probabilities of several models.
-
-    Args:
-        results (Sequence[Results]): Of the same clips, classes and labels.
-        weights_M (Sequence[float]): One per model; their sum is 1.
+    """Averages the probabilities of several models, with weights whose sum is 1.
 
     Returns:
         Results: With the groups and file names that any of them knows.
@@ -44,22 +39,15 @@ def fuse(results: Sequence[Results], weights_M: Sequence[float]) -> Results:
 
 
 def fit_weights(results: Sequence[Results]) -> np.ndarray:
-    """Finds the weights with the lowest negative log-likelihood of the average.
-
-    Args:
-        results (Sequence[Results]): Of the same labelled validation clips.
-
-    Returns:
-        np.ndarray: Positive weights with the sum 1, (M, ).
+    """Finds the weights with the lowest negative log-likelihood of the average of results
+    of the same labelled validation clips: positive, with the sum 1, (M, ).
 
     Raises:
         HRI30Error: no labels, or other clips, classes or labels.
     """
     results = check_same_clips(results)
+    results[0].require_labels()
     labels_N = results[0].labels_N
-    if labels_N is None or not len(labels_N):
-        raise HRI30Error(f'{results[0].source}: no labelled clips.\nExpected results of '
-                         'the validation.')
     rows_N = np.arange(len(labels_N))
     # The likelihood of the average depends on the true class alone.
     true_NM = np.stack([np.maximum(normalise(one.scores_NK)[rows_N, labels_N], _EPS)

@@ -2,8 +2,8 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from mmaction.evaluation import top_k_accuracy
@@ -69,24 +69,20 @@ class HRI30Metric(BaseMetric):
                 + '\nExpected clips to validate with; replace them, or choose others with '
                 'split.')
 
-        def column(name):
-            return [one[name] for one in scored]
-
-        labels, classes = column('label'), self.dataset_meta['classes']
+        classes = self.dataset_meta['classes']
+        videos, scores, labels, groups, filenames = (
+            [one[name] for one in scored]
+            for name in ('video', 'scores', 'label', 'group', 'filename'))
         self.scored = Results(
-            column('video'), np.reshape(column('scores'), (len(scored), len(classes))),
-            classes, labels if labels and min(labels) >= 0 else None, column('group'),
-            column('filename'), failed=failed)
+            videos, np.reshape(scores, (len(scored), len(classes))), classes,
+            labels if labels and min(labels) >= 0 else None, groups, filenames,
+            failed=failed)
         return self.score(self.scored)
 
     @classmethod
     def score(cls, results: Results) -> dict:
-        """Computes the metrics of the clips that have scores.
-
-        Returns:
-            dict: What :meth:`calculate` returns, or ``num_videos`` alone where labels are
-            not known; and ``num_failed``, if some clips could not be read.
-        """
+        """Computes what :meth:`calculate` returns, or ``num_videos`` alone where labels are
+        not known; and ``num_failed``, if some clips could not be read."""
         metrics = (dict(num_videos=len(results.videos)) if results.labels_N is None
                    else cls.calculate(results.scores_NK, results.labels_N))
         if results.failed:
@@ -95,11 +91,7 @@ class HRI30Metric(BaseMetric):
 
     @staticmethod
     def calculate(scores_NK: np.ndarray, labels_N: np.ndarray) -> dict:
-        """Computes the metrics of a split.
-
-        Args:
-            scores_NK (np.ndarray): Class probabilities, shape (N, K).
-            labels_N (np.ndarray): True labels in [0, K), shape (N, ).
+        """Computes the metrics of class probabilities, (N, K), and labels in [0, K), (N, ).
 
         Returns:
             dict: ``top1``, ``top5`` (over all classes where K < 5),
@@ -129,15 +121,9 @@ class HRI30Metric(BaseMetric):
             num_videos=len(labels_N))
 
 
-@dataclass(frozen=True)
-class ClassScores:
-    """Figures of each class.
-
-    Args:
-        precision_K, recall_K, f1_K (np.ndarray): In [0, 1]; 0 where undefined, (K, ).
-        clips_K (np.ndarray): Number of clips, (K, ).
-        matrix_KK (np.ndarray): Confusion matrix: counts, true classes in rows, (K, K).
-    """
+class ClassScores(NamedTuple):
+    """Precision, recall and F1 of each class, in [0, 1], 0 where undefined; its clips; and
+    the confusion matrix, counts with true classes in rows."""
 
     precision_K: np.ndarray
     recall_K: np.ndarray

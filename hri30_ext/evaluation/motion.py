@@ -8,38 +8,26 @@ import numpy as np
 from .results import Results
 
 _OPPOSITES = (('Forward', 'Backward'), ('Left', 'Right'), ('PickUp', 'PutDown'))
+_SWAPPED = {word: other for pair in _OPPOSITES for word, other in (pair, pair[::-1])}
 
 
 def opposite_class(name: str, classes: Sequence[str]) -> str | None:
-    """Returns the class that a clip shows when it runs backwards.
+    """Returns the one of the classes that a clip shows when it runs backwards.
+
+    None for classes without a direction in time, or if the opposite is no class.
 
     >>> opposite_class('MoveForwardWhileDrilling', ['MoveBackwardsWhileDrilling'])
     'MoveBackwardsWhileDrilling'
-
-    Args:
-        name (str): A class name.
-        classes (Sequence[str]): All class names.
-
-    Returns:
-        str | None: None for classes without a direction in time, or if the
-        opposite is not among the classes.
     """
-    swapped = {word: other for pair in _OPPOSITES
-               for word, other in (pair, pair[::-1])}
-    opposite = re.sub('|'.join(swapped), lambda match: swapped[match[0]], name)
-    if opposite == name:
-        return None
+    opposite = re.sub('|'.join(_SWAPPED), lambda match: _SWAPPED[match[0]], name)
     # The released names pair 'Backwards' with 'Forward'.
     forms = (opposite, opposite.replace('Backward', 'Backwards', 1),
              opposite.replace('Forwards', 'Forward'))
-    return next((form for form in forms if form in classes), None)
+    return next((form for form in forms if form in classes and opposite != name), None)
 
 
 def count_opposites(results: Results) -> dict[str, tuple[int, int, int]]:
-    """Counts what is predicted for clips that run backwards.
-
-    Args:
-        results (Results): Of the reversed clips, with the labels of the clips as recorded.
+    """Counts what is predicted for clips that run backwards, labelled as recorded.
 
     Returns:
         dict: For each class with an opposite: number of clips that get the opposite

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 import numpy as np
 
@@ -17,75 +19,70 @@ SCORES = 'scores.npz'
 
 @dataclass(frozen=True)
 class Results:
-    """Scores of a split's clips, sorted by video.
-
-    Shapes: N clips, K classes.
-
-    Args:
-        videos (Sequence[str]): Names of the files with their endings, each once; files of
-            one name in two folders keep the folder, as in ``a/clip1.avi``.
-        scores_NK (np.ndarray): Class probabilities, float32, (N, K).
-        classes (Sequence[str]): Class names.
-        labels_N (np.ndarray, optional): True labels in [0, K), int64, (N, ); None
-            if they are not known.
-        groups_N (np.ndarray, optional): Groups of recordings (SID), int64, (N, ); -1
-            where not known, as for test clips. None: all unknown.
-        filenames (Sequence[str], optional): Path of each clip when it was tested;
-            empty where not known.
-        data (str): What the clips are, for titles.
-        failed (Mapping[str, str]): Clips that could not be read, which are not among
-            ``videos``: the reason by video.
-        source (str): Where the results come from, for messages.
+    """Scores of the N clips of a split, sorted by video, for K classes.
 
     Raises:
         HRI30Error: lengths that disagree, a video that occurs twice, scores that are
             not finite, or labels out of range.
     """
 
+    #: Names of files with their endings, each once; files of one name in two folders keep
+    #: the folder, as in ``a/clip1.avi``.
     videos: Sequence[str]
-    scores_NK: np.ndarray
-    classes: Sequence[str]
-    labels_N: np.ndarray | None = None
+    scores_NK: np.ndarray  # class probabilities, float32
+    classes: Sequence[str]  # names
+    labels_N: np.ndarray | None = None  # in [0, K), int64; None if they are not known
+    #: Groups of recordings (SID), int64; -1 where not known, as for test clips of HRI30.
     groups_N: np.ndarray | None = None
+    #: Path of each clip when it was tested; empty where not known.
     filenames: Sequence[str] | None = None
-    data: str = ''
+    data: str = ''  # what the clips are, for titles
+    #: Clips that could not be read, which are not among the videos: the reason by video.
     failed: Mapping[str, str] = field(default_factory=dict)
-    source: str = field(default='results', compare=False)
+    source: str = field(default='results', compare=False)  # for messages
 
     def __post_init__(self) -> None:
         videos, classes = list(map(str, self.videos)), list(map(str, self.classes))
         count = len(videos)
         order = sorted(range(count), key=videos.__getitem__)
 
-        def sort(name, values):
+        def fail(problem: str) -> NoReturn:
+            raise HRI30Error(f'{self.source}: {problem}')
+
+        def sort(name: str, values: Sequence) -> list:
             if len(values) != count:
-                raise HRI30Error(f'{self.source}: {len(values)} {name} of {count} videos.')
+                fail(f'{len(values)} {name} of {count} videos.')
             return [values[i] for i in order]
 
         scores_NK = np.asarray(self.scores_NK, np.float32)
         if scores_NK.shape != (count, len(classes)):
-            raise HRI30Error(f'{self.source}: scores of shape {scores_NK.shape}, expected '
-                             f'({count}, {len(classes)}), clips by classes.')
+            fail(f'scores of shape {scores_NK.shape}, expected ({count}, {len(classes)}), '
+                 'clips by classes.')
         if not np.isfinite(scores_NK).all():
-            raise HRI30Error(f'{self.source}: some scores are not finite numbers.')
+            fail('some scores are not finite numbers.')
         labels_N = self.labels_N
         if labels_N is not None:
             labels_N = np.array(sort('labels', labels_N), np.int64)
             last = len(classes) - 1
             if count and not 0 <= labels_N.min() <= labels_N.max() <= last:
-                raise HRI30Error(f'{self.source}: labels {labels_N.min()} to '
-                                 f'{labels_N.max()}, expected 0 to {last}.')
+                fail(f'labels {labels_N.min()} to {labels_N.max()}, expected 0 to {last}.')
         groups = [-1] * count if self.groups_N is None else self.groups_N
         vars(self).update(
             videos=sort('videos', videos), scores_NK=scores_NK[order], classes=classes,
             labels_N=labels_N, groups_N=np.array(sort('groups', groups), np.int64),
             filenames=list(map(str, sort('filenames', self.filenames or [''] * count))),
             failed={str(video): str(self.failed[video]) for video in sorted(self.failed)})
-        twice = sorted({a for a, b in zip(self.videos, self.videos[1:]) if a == b}
+        twice = sorted({a for a, b in pairwise(self.videos) if a == b}
                        | self.failed.keys() & set(videos))
         if twice:
-            raise HRI30Error(f'{self.source}: videos that are there twice:\n'
-                             f'{first_cases(twice)}')
+            fail(f'videos that are there twice:\n{first_cases(twice)}')
+
+    def require_labels(self) -> None:
+        """Raises an HRI30Error if there are no clips, or none with labels."""
+        if self.labels_N is None or not len(self.labels_N):
+            raise HRI30Error(f'{self.source}: no labelled clips.\nExpected results of the '
+                             'validation, or of test clips with '
+                             'annotations/test_set_labels.csv.')
 
     @property
     def predicted_N(self) -> np.ndarray:
@@ -134,14 +131,10 @@ class Results:
 
     @classmethod
     def load(cls, folder: str | Path, need_labels: bool = False) -> 'Results':
-        """Reads a result folder, or its ``scores.npz``.
-
-        Args:
-            folder (str | Path): Of ``tools/test.sh``.
-            need_labels (bool): Whether the clips must be labelled.
+        """Reads a result folder of ``tools/test.sh``, or its ``scores.npz``.
 
         Raises:
-            HRI30Error: no such file, another one, or one without labels.
+            HRI30Error: no such file, another one, or one without labels if they are needed.
         """
         path = Path(folder).expanduser()
         path = path / SCORES if path.is_dir() else path
@@ -152,24 +145,20 @@ class Results:
         found = read_arrays(path, 'the scores of tools/test.sh; test again to replace them')
         try:
             videos = found['videos'].tolist()
-            filenames = (found['filenames'].tolist() if 'filenames' in found
-                         else [''] * len(videos))
+            filenames = found.get('filenames', np.full(len(videos), '')).tolist()
             # Version 0.4 dropped the ending of a file.
             endings = [PurePosixPath(name).suffix for name in filenames]
             videos = [video.removesuffix(ending) + ending
                       for video, ending in zip(videos, endings, strict=True)]
+            failed = [found.get(name, np.array([], str)).tolist()
+                      for name in ('failed_videos', 'failed_reasons')]
             results = cls(
                 videos, found['scores'], found['classes'].tolist(), found.get('labels'),
-                found.get('groups'), filenames,
-                str(found.get('data', '')),
-                dict(zip(found['failed_videos'].tolist(), found['failed_reasons'].tolist(),
-                         strict=True)) if 'failed_videos' in found else {},
-                source=str(path))
+                found.get('groups'), filenames, str(found.get('data', '')),
+                dict(zip(*failed, strict=True)), source=str(path))
         except (ValueError, TypeError, KeyError) as error:
             raise HRI30Error(f'{path}: not the scores of tools/test.sh '
                              f'({str(error)[:200]}).\nTest again to replace it.') from error
-        if need_labels and results.labels_N is None:
-            raise HRI30Error(f'{path}: its clips have no labels.\nExpected results of the '
-                             'validation, or of test clips with '
-                             'annotations/test_set_labels.csv.')
+        if need_labels:
+            results.require_labels()
         return results

@@ -44,10 +44,7 @@ class _Row(NamedTuple):
 
 
 def read_spellings(root: str | Path) -> list[str]:
-    """Reads how the training file spells its classes.
-
-    Args:
-        root (str | Path): The data folder.
+    """Reads how the training file of a data folder spells its classes.
 
     Returns:
         list[str]: The name of class id ``i`` at ``i - 1``; HRI30's as released if there
@@ -86,14 +83,7 @@ def _is_id(text: str) -> bool:
 
 
 def check_submission(path: str | Path, root: str | Path) -> Findings:
-    """Compares a submission with the test clips and the training file.
-
-    Args:
-        path (str | Path): The ``test_set_labels.csv`` to hand in.
-        root (str | Path): The data folder, with its test clips.
-
-    Returns:
-        Findings: With line numbers.
+    """Compares a ``test_set_labels.csv`` with a data folder's test clips and training file.
 
     Raises:
         HRI30Error: no such file, no test clips, or a training file that is wrong.
@@ -125,28 +115,27 @@ def _decode(content: bytes, findings: Findings) -> str | None:
     """Returns the text; None if it is not one."""
     errors, warnings = findings.errors, findings.warnings
     if not content.strip():
-        errors['The file is empty'] = ['expected a row for each test clip']
+        errors['The file is empty'].append('expected a row for each test clip')
         return None
     if b'\0' in content:
-        errors['Not a text file'] = ['it contains zero bytes, as binary files and UTF-16 '
-                                     'do; expected UTF-8']
+        errors['Not a text file'].append('it contains zero bytes, as binary files and '
+                                         'UTF-16 do; expected UTF-8')
         return None
     try:
         text = content.decode('utf-8')
     except UnicodeDecodeError as error:
         line = content.count(b'\n', 0, error.start) + 1
-        errors['Not a text file in UTF-8'] = [
-            f'line {line}: byte 0x{content[error.start]:02x}']
+        errors['Not a text file in UTF-8'].append(
+            f'line {line}: byte 0x{content[error.start]:02x}')
         return None
     if text.startswith(_BOM):
-        errors['A byte order mark, which becomes part of the first video id'] = [
-            'line 1; save as UTF-8 without it']
-    if '\r' in text:
-        line = text.count('\n', 0, text.index('\r')) + 1
-        warnings['Line ends of Windows; the released file has LF'] = [f'line {line}']
-    if not text.endswith('\n'):
-        line = text.count('\n') + 1
-        warnings['The last line does not end'] = [f'line {line}']
+        errors['A byte order mark, which becomes part of the first video id'].append(
+            'line 1; save as UTF-8 without it')
+    for what, position in (
+            ('Line ends of Windows; the released file has LF', text.find('\r')),
+            ('The last line does not end', -1 if text.endswith('\n') else len(text))):
+        if position >= 0:
+            warnings[what].append(f'line {text.count(chr(10), 0, position) + 1}')
     return text.removeprefix(_BOM).replace('\r\n', '\n').replace('\r', '\n')
 
 
@@ -196,30 +185,28 @@ def _check_videos(rows: Sequence[_Row], videos: Sequence[str], findings: Finding
             errors['Rows without a test clip'].append(f'line {line}: {_show(video)}')
     if missing := [video for video in videos if video not in first]:
         errors['Test clips without a row'] = missing
-    present = [video for video in first if video in known]
-    wanted = [video for video in videos if video in first]
-    for video, expected in zip(present, wanted, strict=True):
-        if video != expected:
-            findings.warnings['Rows that are not sorted by name'] = [
-                f'line {first[video]}: {video}, where {expected} comes in order']
-            break
+    pairs = zip([video for video in first if video in known],
+                [video for video in videos if video in first], strict=True)
+    if unsorted := next((pair for pair in pairs if pair[0] != pair[1]), None):
+        findings.warnings['Rows that are not sorted by name'].append(
+            f'line {first[unsorted[0]]}: {unsorted[0]}, where {unsorted[1]} comes in order')
 
 
 def _check_classes(rows: Sequence[_Row], names: Sequence[str], findings: Findings) -> None:
     errors = findings.errors
     ids = {name: i for i, name in enumerate(names, 1)}
-    spellings = {_plain(name): name for name in names}
+    spellings = {**{_plain(name): name for name in names}, **dict(zip(names, names))}
     contradictions = []  # line, name, and an id that is not its own
     counts: Counter = Counter()
     for line, _, found, class_id in rows:
-        name = found if found in ids else spellings.get(_plain(found))
+        name = spellings.get(found) or spellings.get(_plain(found))
         if name is None:
             errors['Unknown class names'].append(f'line {line}: {_show(found)}')
         elif name != found:
-            case = f'line {line}: {_show(found)}, there {name}'
-            if name == released_name(canonical_name(found)) != canonical_name(found):
-                case += ' (with three l)'
-            errors['Names that the training file spells otherwise'].append(case)
+            is_released = name == released_name(canonical_name(found)) != found
+            errors['Names that the training file spells otherwise'].append(
+                f'line {line}: {_show(found)}, there {name}'
+                + (' (with three l)' if is_released else ''))
         if not _is_id(class_id) or int(class_id) > len(names) or class_id[0] == '0':
             errors[f'Class ids other than 1 to {len(names)}'].append(
                 f'line {line}: {_show(class_id)}')

@@ -1,17 +1,18 @@
 """The files of a result folder."""
 
-import json
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from ..datasets.annotation import Annotation, write_annotations
-from ..utils.fileio import atomic_write_text
+from ..utils.curves import save_figure
+from ..utils.fileio import atomic_write_json, atomic_write_text
 from ..utils.text import format_csv
 from .analysis import ANALYSIS
 from .metrics import ClassScores, HRI30Metric
-from .plots import plot_confusion_matrix
 from .results import SCORES, Results
 
 SUBMISSION = 'test_set_labels.csv'
@@ -52,29 +53,23 @@ def write_results(out_dir: str | Path, results: Results, analysis: dict | None =
             (out_dir / name).unlink(missing_ok=True)
         return metrics
     scores = ClassScores.of(results)
-    _write_json(out_dir / 'metrics.json', metrics)
+    atomic_write_json(out_dir / 'metrics.json', metrics)
     atomic_write_text(out_dir / 'per_class.csv', format_per_class(scores, results.classes))
     title = (f'{results.data}: top-1 {metrics["top1"]:.3f} of {metrics["num_videos"]} clips'
              .lstrip(': '))
-    plot_confusion_matrix(out_dir / 'confusion_matrix.png', scores.matrix_KK,
-                          results.classes, title)
+    _plot_confusion_matrix(out_dir / 'confusion_matrix.png', scores.matrix_KK,
+                           results.classes, title)
     if analysis:
-        _write_json(out_dir / ANALYSIS, analysis)
+        atomic_write_json(out_dir / ANALYSIS, analysis)
     return metrics
 
 
-def _write_json(path: Path, content: dict) -> None:
-    atomic_write_text(path, json.dumps(content, indent=2, allow_nan=False) + '\n')
-
-
 def _write_submission(path: Path, results: Results, failed_class: str | None) -> None:
-    labels = dict(zip(map(results.video_id, results.videos), results.predicted_N.tolist(),
-                      strict=True))
-    for video in results.failed:
-        labels[results.video_id(video)] = results.classes.index(failed_class)
-    write_annotations(path, [
-        Annotation(video, results.classes[labels[video]], labels[video] + 1)
-        for video in sorted(labels)])
+    labels = dict(zip(results.videos, results.predicted_N.tolist(), strict=True))
+    labels |= {video: results.classes.index(failed_class) for video in results.failed}
+    write_annotations(path, sorted(
+        Annotation(results.video_id(video), results.classes[label], label + 1)
+        for video, label in labels.items()))
 
 
 def format_predictions(videos: Sequence[str], scores_NK: np.ndarray,
@@ -91,12 +86,10 @@ def format_predictions(videos: Sequence[str], scores_NK: np.ndarray,
         top = np.argsort(-scores_K, kind='stable')[:5]
         rows.append((video, top[0] + 1, classes[top[0]], f'{scores_K[top[0]]:.4f}',
                      '; '.join(f'{classes[k]}({scores_K[k]:.4f})' for k in top)))
-    if failed:
-        rows += [(video, '', FAILED, '0.0000', reason)
-                 for video, reason in failed.items()]
-        rows.sort(key=lambda row: row[0])
+    rows += [(video, '', FAILED, '0.0000', reason)
+             for video, reason in (failed or {}).items()]
     return format_csv(('Video', 'Predicted_Class', 'Predicted_Label', 'Confidence',
-                        'Top_5'), rows)
+                        'Top_5'), sorted(rows, key=itemgetter(0)))
 
 
 def format_per_class(scores: ClassScores, classes: Sequence[str]) -> str:
@@ -106,3 +99,30 @@ def format_per_class(scores: ClassScores, classes: Sequence[str]) -> str:
             for k, (name, precision, recall, f1, clips)
             in enumerate(zip(classes, *columns, strict=True), 1)]
     return format_csv(('Class_ID', 'Class', 'Precision', 'Recall', 'F1', 'Clips'), rows)
+
+
+def _plot_confusion_matrix(path: str | Path, matrix_KK: np.ndarray,
+                           classes: Sequence[str], title: str) -> None:
+    """Draws counts, with true classes in rows, into a PNG file: colour is the share of a
+    true class, text the count."""
+    num_classes = len(classes)
+    side = max(5.0, 0.36 * num_classes + 4.2)
+    figure = Figure(figsize=(side, side), layout='constrained')
+    axes = figure.add_subplot()
+    totals_K1 = matrix_KK.sum(axis=1, keepdims=True)
+    shares_KK = matrix_KK / np.maximum(totals_K1, 1)
+    image = axes.imshow(shares_KK, cmap='Blues', vmin=0, vmax=1)
+    for row, column in np.argwhere(matrix_KK):
+        axes.text(column, row, int(matrix_KK[row, column]), ha='center', va='center',
+                  fontsize=8, color='white' if shares_KK[row, column] > .5 else 'black')
+    names = [f'{k} {name}' for k, name in enumerate(classes, 1)]
+    axes.set_xticks(range(num_classes), names, rotation=90, fontsize=8)
+    axes.set_yticks(range(num_classes), names, fontsize=8)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(np.arange(num_classes + 1) - .5, minor=True)
+    axes.grid(which='minor', color='0.9', linewidth=.6)
+    axes.tick_params(which='minor', length=0)
+    axes.set(xlabel='Predicted class', ylabel='True class')
+    axes.set_title(title, fontsize=11)
+    figure.colorbar(image, ax=axes, shrink=.5, label='Share of the true class')
+    save_figure(figure, path)

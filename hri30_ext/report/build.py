@@ -30,6 +30,9 @@ REPORT = 'report.html'
 _HERE = Path(__file__).resolve().parent
 _CLIPS = 6  # shown of each kind
 _MATRIX_CLASSES = 60  # a larger matrix is hard to read and slow to draw
+_DATE = '%Y-%m-%d %H:%M'
+_LABELLED_SECTIONS = [(name.lower(), name) for name in (
+    'Figures', 'Classes', 'Confusion', 'Breakdown', 'Calibration')]
 _METRICS = (
     ('top1', 'Top-1 accuracy'), ('top5', 'Top-5 accuracy'),
     ('mean_class', 'Mean class accuracy'), ('macro_precision', 'Macro precision'),
@@ -74,15 +77,20 @@ def write_report(folder: str | Path, results: Results, analysis: dict | None = N
         data=results.data, embedded='embedded data' in results.data,
         subset=_subset(results, cfg), count_clips=len(results.videos),
         labelled=results.labels_N is not None, failed=list(results.failed.items()),
-        tested=_date(folder / SCORES), written=datetime.now().strftime('%Y-%m-%d %H:%M'),
-        checkpoint=Path(checkpoint).name if checkpoint else '',
-        protocol=_describe_protocol(results, cfg), leaks=_leaks(results, cfg),
+        protocol=[*_describe_protocol(results, cfg),
+                  ('Checkpoint', Path(checkpoint).name if checkpoint else 'not known'),
+                  ('Tested', _date(folder / SCORES)),
+                  ('Report written', datetime.now().strftime(_DATE))],
+        leaks=_leaks(results, cfg),
         curves=_draw_curves(folder, checkpoint, training_folder),
-        config=_format_config(cfg), versions=provenance.versions(),
-        commit=provenance.commit(), galleries=galleries,
+        config=_format_config(cfg), versions=provenance.versions(), galleries=galleries,
         explain_note=_add_pictures(galleries, results, cfg, model))
     context.update(_overview(results) if results.labels_N is None
                    else _labelled(results, analysis))
+    context['sections'] = [
+        *(_LABELLED_SECTIONS if context['labelled'] else [('predictions', 'Predictions')]),
+        ('training', 'Training'), *((one['id'], one['title']) for one in galleries),
+        *([('failed', 'Not read')] if results.failed else []), ('made', 'Made with')]
     atomic_write_text(folder / REPORT, render(context))
     return folder / REPORT
 
@@ -112,6 +120,8 @@ def to_words(name: str) -> Markup:
     >>> str(to_words('Pick<Up'))
     'Pick&lt;<wbr>Up'
     """
+    if isinstance(name, Markup):
+        return name
     return Markup('<wbr>').join(map(escape, re.split(r'(?<=[^A-Z\s])(?=[A-Z])', name)))
 
 
@@ -129,7 +139,7 @@ def to_json(value) -> Markup:
 
 def _date(path: Path) -> str:
     try:
-        return datetime.fromtimestamp(path.stat().st_mtime).strftime('%Y-%m-%d %H:%M')
+        return datetime.fromtimestamp(path.stat().st_mtime).strftime(_DATE)
     except OSError:
         return 'not known'
 
@@ -205,16 +215,29 @@ def _labelled(results: Results, analysis: dict) -> dict:
         resampled += (' Clips of a group are alike, so the truth is less certain than '
                       'these say.')
     errors = analysis['errors']
-    rows = [dict(name=name, meaning=meaning, clips=errors[kind],
-                 share=errors[kind] / max(errors['wrong'], 1))
-            for kind, name, meaning in _ERRORS]
-    bins = [one for one in analysis['calibration']['bins'] if one['clips']]
+    error_rows = [
+        (Markup('{}<span class="meaning muted">{}</span>').format(name, meaning),
+         errors[kind], errors[kind] / max(errors['wrong'], 1))
+        for kind, name, meaning in _ERRORS]
+    calibration = analysis['calibration']
+    bins = [one for one in calibration['bins'] if one['clips']]
+    suffixes = {'': 'As it is'}
+    if calibration['temperature'] is not None:
+        suffixes['_scaled'] = f'Temperature {calibration["temperature"]:.2f}'
     return dict(
-        headline=[dict(name=label, value=metrics[name], interval=intervals.get(name))
-                  for name, label in _METRICS],
-        resampled=resampled, errors=errors, error_rows=rows, kinds=analysis['kinds'],
-        groups=analysis['groups'], calibration=analysis['calibration'], bins=bins,
-        chart=reliability_chart(bins), **_per_class(results))
+        headline=[(label, metrics[name], intervals.get(name)) for name, label in _METRICS],
+        resampled=resampled, errors=errors, error_rows=error_rows,
+        kinds=[tuple(row.values()) for row in analysis['kinds']],
+        groups=[tuple(row.values()) for row in analysis['groups']],
+        calibration=calibration, chart=reliability_chart(bins),
+        calibration_columns=[
+            ('', 'head'), *((name, 'figure') for name in suffixes.values())],
+        calibration_rows=[
+            (name, *(calibration[key + suffix] for suffix in suffixes))
+            for key, name in (('ece', 'Expected calibration error'),
+                              ('nll', 'Negative log-likelihood'))],
+        bin_rows=[(f'{one["low"]:.2f} to {one["high"]:.2f}', one['confidence'],
+                   one['accuracy'], one['clips']) for one in bins], **_per_class(results))
 
 
 def _per_class(results: Results) -> dict:
@@ -222,13 +245,11 @@ def _per_class(results: Results) -> dict:
     scores = ClassScores.of(results)
     wrong_KK = scores.matrix_KK - np.diag(np.diag(scores.matrix_KK))
     rows = []
-    for k, name in enumerate(results.classes):
-        most = int(wrong_KK[k].argmax())
-        rows.append(dict(
-            id=k + 1, name=name, precision=float(scores.precision_K[k]),
-            recall=float(scores.recall_K[k]), f1=float(scores.f1_K[k]),
-            clips=int(scores.clips_K[k]), confusion=results.classes[most],
-            count=int(wrong_KK[k, most])))
+    for k, (name, most) in enumerate(zip(results.classes, wrong_KK.argmax(axis=1))):
+        count = int(wrong_KK[k, most])
+        confusion = Markup('{} ({})').format(to_words(results.classes[most]), count)
+        rows.append((k + 1, name, *(float(values_K[k]) for values_K in scores[:3]),
+                     int(scores.clips_K[k]), confusion if count else '\u2013'))
     errors_K = wrong_KK.sum(axis=0) + wrong_KK.sum(axis=1)
     kept = np.sort(np.argsort(-errors_K, kind='stable')[:_MATRIX_CLASSES])
     # The page draws the cells; the script describes and filters them.
@@ -282,9 +303,8 @@ def _overview(results: Results) -> dict:
     counts_K = np.bincount(results.predicted_N, minlength=len(results.classes))
     confidences_N = results.scores_NK.max(axis=1)
     return dict(
-        histogram=[dict(id=k + 1, name=results.classes[k], clips=int(counts_K[k]),
-                        share=float(counts_K[k] / counts_K.max()))
-                   for k in np.flatnonzero(counts_K)],
+        histogram=[(k + 1, results.classes[k], int(counts_K[k]),
+                    float(counts_K[k] / counts_K.max())) for k in np.flatnonzero(counts_K)],
         confidence=dict(mean=float(confidences_N.mean()) if len(confidences_N) else 0.,
                         unsure=int((confidences_N < .5).sum())))
 
@@ -294,14 +314,14 @@ def _choose_clips(results: Results) -> list[dict]:
     predicted_N, scores_NK = results.predicted_N, results.scores_NK
     confidences_N = scores_NK.max(axis=1)
 
-    def cards(indices):
-        return [_card(results, int(i)) for i in indices]
+    def gallery(name, title, indices, text, none):
+        return dict(id=name, title=title, text=text, none=none,
+                    cards=[_card(results, int(i)) for i in indices])
 
     if results.labels_N is None:
         order = np.argsort(confidences_N, kind='stable')[:_CLIPS]
-        return [dict(id='uncertain', title='Least certain clips', cards=cards(order),
-                     text='The highest probability is lowest here.',
-                     none='There are no clips.')]
+        return [gallery('uncertain', 'Least certain clips', order,
+                        'The highest probability is lowest here.', 'There are no clips.')]
     wrong = np.flatnonzero(predicted_N != results.labels_N)
     confident = wrong[np.argsort(-confidences_N[wrong], kind='stable')][:_CLIPS]
     true_N = scores_NK[np.arange(len(predicted_N)), results.labels_N]
@@ -311,12 +331,10 @@ def _choose_clips(results: Results) -> list[dict]:
     text = 'The true class has the lowest probability here.'
     if again.any():
         text += f' {again.sum()} of the {len(worst)} lowest are shown above.'
-    return [
-        dict(id='confident', title='Most confident mistakes', cards=cards(confident),
-             text='Wrong, with high confidence.', none='No clip was given a wrong class.'),
-        dict(id='worst', title='Lowest probability of the true class',
-             cards=cards(worst[~again]), text=text,
-             none='' if again.any() else 'There are no clips.')]
+    return [gallery('confident', 'Most confident mistakes', confident,
+                    'Wrong, with high confidence.', 'No clip was given a wrong class.'),
+            gallery('worst', 'Lowest probability of the true class', worst[~again], text,
+                    '' if again.any() else 'There are no clips.')]
 
 
 def _card(results: Results, i: int) -> dict:

@@ -23,12 +23,8 @@ _LINES = [dict(color=color, linestyle=dash) for dash in ('-', '--', ':')
 
 def line_chart(name: str, series: Mapping[str, Sequence[tuple[float, float]]],
                limits: tuple[float, float] | None = None) -> dict:
-    """Draws lines over each other, over epochs.
-
-    Args:
-        name (str): What is drawn.
-        series (Mapping): Points (x, y) by the name of the line, none of them empty.
-        limits (tuple[float, float], optional): Of the y axis; by default from 0.
+    """Draws lines, points (x, y) by their names, over epochs; the y axis begins at 0 unless
+    it has limits.
 
     Returns:
         dict: ``name``, ``text`` for readers who do not see the image, and ``uri``.
@@ -47,9 +43,8 @@ def line_chart(name: str, series: Mapping[str, Sequence[tuple[float, float]]],
 def reliability_chart(bins: Sequence[dict]) -> str:
     """Draws the share of clips that are right over the confidence; returns a data URI.
 
-    Args:
-        bins (Sequence[dict]): ``low``, ``high``, ``confidence``, ``accuracy``, ``clips``;
-            bins without clips are left out.
+    The bins are those of :func:`~hri30_ext.evaluation.calibration.reliability_bins` that
+    have clips.
     """
     figure, axes = _figure('Confidence')
     most = max(one['clips'] for one in bins)

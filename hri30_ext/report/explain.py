@@ -14,15 +14,8 @@ _LAYERS = ('backbone/slow_path/layer4', 'backbone/layer4')
 
 
 def find_target_layer(model: nn.Module) -> str | None:
-    """Returns the name of the layer that Grad-CAM reads, as mmaction2 spells it.
-
-    Args:
-        model (nn.Module): A recognizer.
-
-    Returns:
-        str | None: Such as ``backbone/layer4``; None for a model without ResNet stages,
-        such as a transformer.
-    """
+    """Returns the layer of a recognizer that Grad-CAM reads, such as ``backbone/layer4``;
+    None for a model without ResNet stages, such as a transformer."""
     modules = {name.replace('.', '/') for name, _ in model.named_modules()}
     return next((name for name in _LAYERS if name in modules), None)
 

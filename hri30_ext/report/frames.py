@@ -20,19 +20,13 @@ _WIDTH = 176  # pixels of a frame on the page
 
 
 class ShownClip(NamedTuple):
-    """A clip as it was tested.
-
-    Args:
-        frames_THWC (np.ndarray): RGB frames that the model sees, uint8; of several views,
-            those of the first.
-        size (tuple[int, int]): Width and height to show them at, in pixels: in the aspect
-            ratio of the clip, unless the frames are crops.
-        sample (dict, optional): The input of the model, for Grad-CAM.
-    """
-
+    """A clip as it was tested."""
+    #: RGB frames that the model sees, uint8; of several views, those of the first.
     frames_THWC: np.ndarray
+    #: Width and height to show them at, in pixels: in the aspect ratio of the clip, unless
+    #: the frames are crops.
     size: tuple[int, int]
-    sample: dict | None = None
+    sample: dict | None = None  # the input of the model, for Grad-CAM
 
 
 def read_clip(filename: str, label: int, cfg: Config | None = None) -> ShownClip:
@@ -82,15 +76,8 @@ def _size(shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def to_data_uris(frames_THWC: np.ndarray, size: Sequence[int]) -> list[str]:
-    """Encodes RGB frames as small JPEGs.
-
-    Args:
-        frames_THWC (np.ndarray): uint8, (T, H, W, 3).
-        size (Sequence[int]): Width and height to show them at.
-
-    Returns:
-        list[str]: Data URIs of at most ``SHOWN`` frames, evenly chosen.
-    """
+    """Encodes at most ``SHOWN`` of some RGB frames, uint8 and evenly chosen, as data URIs
+    of JPEGs of a width and height."""
     chosen = np.unique(np.linspace(0, len(frames_THWC) - 1, SHOWN).round().astype(int))
     uris = []
     for frame in frames_THWC[chosen]:

@@ -13,10 +13,13 @@ _PACKAGES = ('torch', 'mmengine', 'mmcv', 'mmaction2', 'av', 'numpy')
 def versions() -> list[tuple[str, str]]:
     """Returns names and versions of the software that computed the results."""
     owners = metadata.packages_distributions()  # mmcv may come as mmcv-lite
-    names = {name: owners.get(name, [name])[0] for name in _PACKAGES}
+    # The metadata of an editable installation may be older than the clone.
+    settings = ConfigParser()
+    settings.read(PROJECT_ROOT / 'setup.cfg', encoding='utf-8')
+    own = settings.get('metadata', 'version', fallback=None) or _version('hri30_ext')
     return [('Python', platform.python_version()),
-            *((name, _version(names[name])) for name in _PACKAGES),
-            ('hri30_ext', _own_version())]
+            *((name, _version(owners.get(name, [name])[0])) for name in _PACKAGES),
+            ('hri30_ext', own), ('Commit', _commit() or 'not known')]
 
 
 def _version(distribution: str) -> str:
@@ -26,31 +29,18 @@ def _version(distribution: str) -> str:
         return 'not known'
 
 
-def _own_version() -> str:
-    # The metadata of an editable installation may be older than the clone.
-    settings = ConfigParser()
-    settings.read(PROJECT_ROOT / 'setup.cfg', encoding='utf-8')
-    return settings.get('metadata', 'version', fallback=None) or _version('hri30_ext')
-
-
-def commit() -> str:
-    """Returns the commit of the clone, and whether files differ from it.
-
-    Returns:
-        str: Empty if this is no clone, or there is no git.
-    """
+def _commit() -> str:
+    """Returns the commit of the clone, and whether files differ from it; empty if this is
+    no clone, or there is no git."""
     # Not any repository that happens to contain the package.
     if not (PROJECT_ROOT / '.git').exists():
         return ''
     try:
-        head = _git('rev-parse', '--short=12', 'HEAD')
-        changed = _git('status', '--porcelain')
+        head, changed = (subprocess.run(
+            ['git', '--no-optional-locks', '-C', str(PROJECT_ROOT), *arguments], check=True,
+            capture_output=True, text=True, timeout=10).stdout.strip()
+            for arguments in (('rev-parse', '--short=12', 'HEAD'),
+                              ('status', '--porcelain')))
     except (OSError, subprocess.SubprocessError):
         return ''
     return f'{head}, with uncommitted changes' if changed else head
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(
-        ['git', '--no-optional-locks', '-C', str(PROJECT_ROOT), *arguments], check=True,
-        capture_output=True, text=True, timeout=10).stdout.strip()

@@ -112,16 +112,13 @@ function setUpMatrix(matrix) {
   }
 
   const hide = () => { tooltip.hidden = true; };
-  matrix.addEventListener('pointerover', show);
-  matrix.addEventListener('focusin', show);
-  matrix.addEventListener('pointerleave', hide);
-  matrix.addEventListener('focusout', hide);
-  matrix.addEventListener('keydown', move);
-  document.addEventListener('keydown', (event) => { if (event.key === 'Escape') hide(); });
-  find('matrix-controls').addEventListener('submit', (event) => event.preventDefault());
-  filter.addEventListener('input', choose);
-  confusedOnly.addEventListener('change', choose);
-  unit.addEventListener('change', draw);
+  const listen = (target, handlers) => Object.entries(handlers).forEach(
+    ([type, handler]) => target.addEventListener(type, handler));
+  listen(matrix, {
+    pointerover: show, focusin: show, pointerleave: hide, focusout: hide, keydown: move });
+  listen(document, { keydown: (event) => { if (event.key === 'Escape') hide(); } });
+  listen(find('matrix-controls'), {
+    submit: (event) => event.preventDefault(), input: choose, change: draw });
   find('matrix-controls').hidden = false;
   draw();
   choose();

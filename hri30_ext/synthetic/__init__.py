@@ -5,10 +5,9 @@ nothing about HRI30. ``actions.py`` defines the movement of each class, ``groups
 the clips of a group share.
 """
 
-from .preview import write_preview
-from .render import plan_clip, render_clip
+from .render import plan_clip, render_clip, write_preview
 from .video import CODECS, write_video
-from .writer import write_dataset
+from .writer import read_test_groups, write_dataset
 
-__all__ = ['CODECS', 'plan_clip', 'render_clip', 'write_dataset', 'write_preview',
-           'write_video']
+__all__ = ['CODECS', 'plan_clip', 'read_test_groups', 'render_clip', 'write_dataset',
+           'write_preview', 'write_video']

@@ -13,7 +13,7 @@
 
 import numpy as np
 
-from .motion import FPS, Plan, axes, ease, smooth, sway, to_world, turn
+from .motion import FPS, SIDES, Plan, axes, ease, smooth, sway, to_world, turn
 
 MIN_FRAMES, MAX_FRAMES = 30, 60
 
@@ -53,13 +53,10 @@ def grip(plan, one_hand=None):
 
 
 class Planner:
-    """Draws the movement of one clip.
+    """Draws the movement of one clip of a :class:`Group`, all of it from ``rng``.
 
-    Args:
-        group (Group): Looks and layout.
-        rng (np.random.Generator): Everything that is random in the clip. Clips of opposite
-            classes planned from equal generators are mirror images or reversals of one
-            another; the tests rely on it.
+    Clips of opposite classes planned from equal generators are mirror images or reversals
+    of one another; the tests rely on it.
     """
 
     def __init__(self, group, rng):
@@ -69,20 +66,16 @@ class Planner:
 
     def plan(self, name):
         """Plans a clip of class ``name``."""
-        tool = ('drill' if 'Drill' in name else 'polisher' if 'Polish' in name else None)
+        thing = next((thing for word, thing in (
+            ('Drill', 'drill'), ('Polish', 'polisher'), ('Object', 'box')) if word in name),
+            None)
         if name.startswith('Move'):
-            return self.move(tool, *direction(name))
-        if name.startswith('Walking'):
-            return self.walk('box' if name.endswith('Object') else tool)
-        if name.startswith('PickUp'):
-            return self.pick_up(tool or 'box')
+            return self.move(thing, *direction(name))
         if name.startswith('PutDown'):
-            return self.pick_up(tool or 'box').reversed()
-        if name.startswith('Using'):
-            return self.use(tool)
-        if name.startswith('NoCollaborative'):
-            return self.stand_by(tool)
-        return self.deliver()
+            return self.pick_up(thing).reversed()
+        plan = dict(Walking=self.walk, PickUp=self.pick_up, Using=self.use,
+                    NoCollaborative=self.stand_by, Deliver=self.deliver)
+        return next(plan for word, plan in plan.items() if name.startswith(word))(thing)
 
     # ---- Parts that the actions share
 
@@ -101,16 +94,15 @@ class Planner:
         return rate * np.arange(self.num_frames) / FPS * way + rng.uniform(0, 2 * np.pi)
 
     def standing(self, root, yaw):
-        """Plans a worker who stands with the arms down."""
+        """Plans a worker who stands at ``root`` with the arms down; without an axis of
+        frames, both are the same in all frames."""
         rng, n = self.rng, self.num_frames
-        root = root + sway(n, rng, 0.012, (2, ))
-        yaw = yaw + sway(n, rng, 0.04)
-        stance = rng.uniform(0.1, 0.17)
+        root = np.broadcast_to(root, (n, 2)) + sway(n, rng, 0.012, (2, ))
+        yaw = np.broadcast_to(yaw, n) + sway(n, rng, 0.04)
         feet = np.zeros((n, 2, 3))
-        feet[:, :, 0] = (-stance, stance)
-        hands = np.zeros((n, 2, 3))
-        hands[:] = ((-0.27, 0.06, 0.82 * self.size), (0.27, 0.06, 0.82 * self.size))
-        hands += sway(n, rng, 0.02, (2, 3))
+        feet[:, :, 0] = rng.uniform(0.1, 0.17) * SIDES
+        low = 0.82 * self.size
+        hands = ((-0.27, 0.06, low), (0.27, 0.06, low)) + sway(n, rng, 0.02, (2, 3))
         return Plan(root, yaw, bend=0.04 + sway(n, rng, 0.03),
                     crouch=0.02 + np.abs(sway(n, rng, 0.02)), feet=feet,
                     hands=to_world(root, yaw, hands), robot_hand=self.robot_idle())
@@ -125,11 +117,10 @@ class Planner:
 
     def hold_ready(self, plan, thing):
         """Puts the thing before the chest, to be held by both hands."""
-        hand, n = self.group.hand, self.num_frames
-        centre = np.array([0.03 * hand, 0.42, 1.12 * self.size])
-        centre = centre + self.rng.normal(0, 0.02, 3)
+        hand = self.group.hand
+        centre = (0.03 * hand, 0.42, 1.12 * self.size) + self.rng.normal(0, 0.02, 3)
         plan.thing = thing
-        plan.thing_at = to_world(plan.root, plan.yaw, np.tile(centre, (n, 1)))
+        plan.thing_at = to_world(plan.root, plan.yaw, centre[None])
         local = {'drill': ((-0.86 * hand, 0.42, -0.22), (0, 0.1, 1.0)),
                  'polisher': ((1.0, 0, 0.12 * hand), (0, 0.25, 1.0)),
                  'box': ((1.0, 0, 0), (0, 0, 1.0))}[thing]
@@ -147,8 +138,8 @@ class Planner:
         Its flat outline spans the body axis ``across`` and the vertical. ``out`` is its
         distance from the body's middle, ``swing`` its offset to the front, of all frames.
         """
-        centre = np.zeros((self.num_frames, 3))
-        centre[:] = (out * side, 0.1, (0.44 + 0.66 * out) * self.size)
+        centre = np.tile((out * side, 0.1, (0.44 + 0.66 * out) * self.size),
+                         (self.num_frames, 1))
         centre[:, 1] += swing
         tilt = 0.55 if thing == 'drill' else 0.2
         plan.thing = thing
@@ -174,7 +165,7 @@ class Planner:
         path = middle + step * heading * (progress - 0.5)[:, None]
         distance = np.exp(path[:, 1])
         plan = self.standing(np.stack([path[:, 0] * distance, distance], -1),
-                             np.full(n, self.group.yaw))
+                             self.group.yaw)
         plan.crouch += 0.05
         plan.bend += 0.08
         # The height of steps follows the speed, and they are almost on the spot, so that
@@ -198,19 +189,17 @@ class Planner:
         length = rng.uniform(0.3, 0.48) * depth
         along = length * (ease(n, rng, (-0.15, 0.08)) - 0.5)
         plan = self.standing(np.stack([ratio * depth + along * np.sin(heading),
-                                       depth - along * np.cos(heading)], -1),
-                             np.full(n, heading))
+                                       depth - along * np.cos(heading)], -1), heading)
         phase = self.cycle(0.85, 1.1, either_way=False)
         swing = np.stack([phase, phase + np.pi], -1)
         plan.feet[..., 0] *= 0.6
         plan.feet[..., 1] += 0.3 * self.size * np.sin(swing)
         plan.feet[..., 2] += 0.12 * np.maximum(np.cos(swing), 0)
         plan.crouch += 0.05 * np.sin(phase)**2 + 0.03
-        hands = np.zeros((n, 2, 3))
-        hands[..., 0] = (-0.24, 0.24)
-        hands[..., 1] = 0.05 - 0.27 * self.size * np.sin(swing)
-        hands[..., 2] = (0.82 + 0.06 * np.sin(swing)**2) * self.size
-        plan.hands = to_world(plan.root, plan.yaw, hands)
+        plan.hands = to_world(plan.root, plan.yaw, np.stack([
+            np.broadcast_to(0.24 * SIDES, swing.shape),
+            0.05 - 0.27 * self.size * np.sin(swing),
+            (0.82 + 0.06 * np.sin(swing)**2) * self.size], -1))
         if thing == 'box':
             self.hold_ready(plan, thing)
             plan.hands = grip(plan)
@@ -224,9 +213,8 @@ class Planner:
         rng, n, hand = self.rng, self.num_frames, self.group.hand
         ratio, log_depth = self.midpoint()
         depth = np.exp(log_depth)
-        root = np.tile([ratio * depth, depth], (n, 1))
-        shift = sway(n, rng, 0.03, (2, ))
-        plan = self.standing(root + shift, np.full(n, self.group.yaw))
+        plan = self.standing((ratio * depth, depth) + sway(n, rng, 0.03, (2, )),
+                             self.group.yaw)
         self.hang(plan, tool, hand, np.array([hand, 0.1, 0]), out=0.48)
         phase = self.cycle(0.4, 0.8, pace=1)
         (x, y), side = self.group.robot, self.group.robot_side
@@ -246,16 +234,14 @@ class Planner:
         side = -group.robot_side
         begin, end = rng.uniform(0, 0.12), rng.uniform(0.88, 1)
         cut = rng.choice(3, p=(0.4, 0.3, 0.3))
-        if cut == 1:
-            begin = rng.uniform(0.38, 0.48)
-        elif cut == 2:
-            end = rng.uniform(0.52, 0.62)
+        begin = rng.uniform(0.38, 0.48) if cut == 1 else begin
+        end = rng.uniform(0.52, 0.62) if cut == 2 else end
         stage = begin + (end - begin) * ease(n, rng, (0, 0.2))
 
         gap = np.array([-side * rng.uniform(0.6, 0.72), rng.uniform(-0.05, 0.2)])
         bow = np.sin(np.pi * np.clip(stage, 0, 1))**2
         yaw = side * (0.35 + 0.25 * bow + rng.uniform(-0.1, 0.1))
-        plan = self.standing(np.tile(np.array(group.bench) + gap, (n, 1)), yaw)
+        plan = self.standing(group.bench + gap, yaw)
         plan.bend = plan.bend + 0.75 * bow
         plan.crouch = plan.crouch + 0.2 * bow
         rest = plan.hands
@@ -281,11 +267,11 @@ class Planner:
     def at_robot(self, turned):
         """Plans a worker beside the robot, turned to it by ``turned`` degrees; returns the
         side (-1 or +1) of the robot too."""
-        rng, n, side = self.rng, self.num_frames, self.group.robot_side
+        rng, side = self.rng, self.group.robot_side
         root = np.array(self.group.robot) + (-side * rng.uniform(1.3, 1.5),
                                              -rng.uniform(0.15, 0.5))
         yaw = side * np.radians(turned + rng.uniform(-8, 8))
-        return self.standing(np.tile(root, (n, 1)), np.full(n, yaw)), side
+        return self.standing(root, yaw), side
 
     def use(self, tool):
         """Presses the tool onto a panel that the robot holds."""
@@ -319,15 +305,15 @@ class Planner:
         plan.robot_hand = centre + 0.3 * along + shake + (0, 0.03, 0)
         return plan
 
-    def deliver(self):
-        """Holds the box out to the robot, which takes it."""
+    def deliver(self, thing):
+        """Holds the thing out to the robot, which takes it."""
         rng, n = self.rng, self.num_frames
         plan, side = self.at_robot(turned=50)
         idle = plan.robot_hand
         reach = ease(n, rng, (-0.05, 0.3))
         take = smooth((reach - 0.75) / 0.25)[:, None]
         reach = smooth(reach / 0.75)[:, None]
-        self.hold_ready(plan, 'box')
+        self.hold_ready(plan, thing)
         handover = np.append(plan.root.mean(0), 1.12 * self.size) + (side * 0.68, -0.2, 0)
         plan.thing_at = (1 - reach) * plan.thing_at + reach * handover
         plan.hands = grip(plan) + take[..., None] * (-side * 0.12, 0, -0.06)
@@ -339,12 +325,9 @@ class Planner:
 
 
 def direction(name):
-    """Returns the direction of a ``Move*`` class: lateral -1 left, +1 right; depth -1
-    forward (towards the camera), +1 backward.
+    """Returns the lateral (-1 left, +1 right) and depth (-1 towards the camera) direction.
 
     >>> direction('MoveDiagonallyForwardRightWithDrill')
     (1, -1)
     """
-    lateral = ('Right' in name) - ('Left' in name)
-    depth = ('Backward' in name) - ('Forward' in name)
-    return lateral, depth
+    return ('Right' in name) - ('Left' in name), ('Backward' in name) - ('Forward' in name)

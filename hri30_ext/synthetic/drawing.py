@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from .groups import CAMERA_HEIGHT, DRAWING_SIZE, shade, tone
-from .motion import to_world, turn
+from .motion import SIDES, to_world, turn
 
 SUBPIXEL = 4  # binary digits after the point in OpenCV's fixed-point corners
 WALL_DEPTH = 7.5  # m
@@ -45,6 +45,10 @@ class Canvas:
         cv2.ellipse(self.image, centre, radii, 0, *angles, colour, -1, cv2.LINE_AA,
                     SUBPIXEL)
 
+    def disc(self, centre, radius, colour):
+        """Draws a filled circle."""
+        self.ellipse(centre, (radius, radius), colour)
+
 
 # ---- The skeleton -----------------------------------------------------------------------
 
@@ -52,11 +56,8 @@ class Canvas:
 def two_bones(start, end, first, second, pole):
     """Bends two bones of lengths ``first`` and ``second`` from ``start`` towards ``end``.
 
-    Points are (..., 3); the joint bends to ``pole``.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: The joint, and the end, which is nearer than ``end``
-        if the bones are too short.
+    Points are (..., 3). Returns the joint, which bends to ``pole``, and the end, which is
+    nearer than ``end`` if the bones are too short.
     """
     span = end - start
     distance = np.linalg.norm(span, axis=-1, keepdims=True)
@@ -70,14 +71,9 @@ def two_bones(start, end, first, second, pole):
 
 
 def pose(plan, group):
-    """Computes the joints of the worker.
-
-    Returns:
-        dict[str, np.ndarray]: World positions: ``hip``, ``neck``, ``head`` (T, 3), and
-        ``hips``, ``knees``, ``feet``, ``toes``, ``shoulders``, ``elbows``, ``hands``
-        (T, 2, 3); entry 0 is the left of the image at yaw 0.
-    """
-    tall, sides, bend = group.height, np.array([-1.0, 1.0]), plan.bend[:, None]
+    """Computes the world positions of the worker's joints: ``hip``, ``neck``, ``head``
+    (T, 3), and the others (T, 2, 3), in the order of ``SIDES``."""
+    tall, bend = group.height, plan.bend[:, None]
 
     def world(*local):
         local = np.stack(np.broadcast_arrays(*local), -1).astype(float)
@@ -88,8 +84,8 @@ def pose(plan, group):
     trunk, head_bend = 0.31 * tall, 0.6 * bend
     neck_front = hip_back + trunk * np.sin(bend)
     neck_up = hip_up + trunk * np.cos(bend)
-    hips = world(0.055 * tall * group.girth * sides, hip_back, hip_up)
-    shoulders = world(0.115 * tall * group.girth * sides, neck_front, neck_up)
+    hips = world(0.055 * tall * group.girth * SIDES, hip_back, hip_up)
+    shoulders = world(0.115 * tall * group.girth * SIDES, neck_front, neck_up)
     head = world(0, neck_front + 0.12 * tall * np.sin(head_bend),
                  neck_up + 0.12 * tall * np.cos(head_bend))[:, 0]
     knee_pole, elbow_pole = (turn(plan.yaw, np.array([[[-x, y, z], [x, y, z]]]))
@@ -154,9 +150,8 @@ def thing_parts(plan, group):
     loop = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], float)[..., None]
     faces = []
     for a, b, c, bright in ((0, 2, 1, 1.25), (1, 2, 0, 0.72), (0, 1, 2, 1.0)):
-        for sign in (-1, 1):
-            corners = centre + sign * half[c] + loop[:, 0] * half[a] + loop[:, 1] * half[b]
-            faces.append((corners, shade(colour, bright)))
+        faces += [(centre + sign * half[c] + loop[:, 0] * half[a] + loop[:, 1] * half[b],
+                   shade(colour, bright)) for sign in (-1, 1)]
     # Faces that look away from the camera are farther than the centre.
     camera = np.array([0, 0, CAMERA_HEIGHT])
     middle = plan.thing_at.mean(0)
@@ -203,23 +198,24 @@ class Figure:
             draw(canvas, t, width, *which)
         if self.thing:  # the fingers are around the grips
             for hand in self.at['hands'][t]:
-                canvas.ellipse(hand, (0.05 * metre, 0.05 * metre), group.skin)
+                canvas.disc(hand, 0.05 * metre, group.skin)
+
+    def _limb(self, canvas, t, i, joints, *bones):
+        points = [self.at[name][t, i] for name in joints]
+        for start, end, (thickness, colour) in zip(points, points[1:], bones):
+            canvas.line(start, end, thickness, colour)
 
     def _leg(self, canvas, t, width, i):
-        hip, knee, foot, toe = (self.at[name][t, i]
-                                for name in ('hips', 'knees', 'feet', 'toes'))
         trousers = shade(self.group.trousers, (1.0, 0.9)[i])
-        canvas.line(hip, knee, 0.16 * width, trousers)
-        canvas.line(knee, foot, 0.125 * width, trousers)
-        canvas.line(foot, toe, 0.1 * width, self.group.shoes)
+        self._limb(canvas, t, i, ('hips', 'knees', 'feet', 'toes'),
+                   (0.16 * width, trousers), (0.125 * width, trousers),
+                   (0.1 * width, self.group.shoes))
 
     def _arm(self, canvas, t, width, i):
-        shoulder, elbow, hand = (self.at[name][t, i]
-                                 for name in ('shoulders', 'elbows', 'hands'))
         sleeve = shade(self.group.jacket, 0.85)
-        canvas.line(shoulder, elbow, 0.105 * width, sleeve)
-        canvas.line(elbow, hand, 0.085 * width, sleeve)
-        canvas.ellipse(hand, (0.05 * width, 0.05 * width), self.group.skin)
+        self._limb(canvas, t, i, ('shoulders', 'elbows', 'hands'), (0.105 * width, sleeve),
+                   (0.085 * width, sleeve))
+        canvas.disc(self.at['hands'][t, i], 0.05 * width, self.group.skin)
 
     def _trunk(self, canvas, t, width):
         jacket = self.group.jacket
@@ -246,8 +242,7 @@ class Figure:
         for eye in (-0.38, 0.38) if cosine > -0.2 else ():
             across = eye * cosine + 0.75 * sine
             if abs(across) < 0.85:
-                canvas.ellipse(head + (across * radius, 0.12 * radius),
-                               (0.13 * radius, 0.13 * radius), DARK)
+                canvas.disc(head + (across * radius, 0.12 * radius), 0.13 * radius, DARK)
         brow = head - (0, 0.2 * radius)
         canvas.ellipse(brow, (1.08 * radius, 1.15 * radius), group.helmet, (180, 360))
         brim = np.array([[-1.1 + 0.4 * min(sine, 0), 0], [1.1 + 0.4 * max(sine, 0), 0]])
@@ -284,7 +279,7 @@ class Robot:
         canvas.line(shoulder, elbow, 0.2 * metre, colour)
         canvas.line(elbow, hand, 0.14 * metre, shade(colour, 0.9))
         for joint in (shoulder, elbow):
-            canvas.ellipse(joint, (0.12 * metre, 0.12 * metre), (70, 72, 78))
+            canvas.disc(joint, 0.12 * metre, (70, 72, 78))
         for finger in (-0.08, 0.08):
             tip = hand + (-self.side * 0.16 * metre, finger * metre)
             canvas.line(hand + (0, finger * metre), tip, 0.045 * metre, DARK)
@@ -306,10 +301,9 @@ class Bench:
         # From the worker's end outwards, about 1 m long.
         near, far = x - side * 0.3, x + side * 0.7
         back, front = y + 0.25, y - 0.25
-        self.top = project([(near, front, top), (far, front, top), (far, back, top),
-                            (near, back, top)])
-        self.apron = project([(near, front, top - 0.14), (far, front, top - 0.14),
-                              (far, front, top), (near, front, top)])
+        self.top = project([(x, y, top) for x, y in _rectangle(near, far, front, back)])
+        self.apron = project([(x, front, z)
+                              for x, z in _rectangle(near, far, top - 0.14, top)])
         self.legs = [project([(end, depth, 0), (end, depth, top - 0.02)])
                      for depth in (y + 0.22, y - 0.24) for end in (near, far)]
         self.metre = group.camera.focal / y
@@ -323,11 +317,7 @@ class Bench:
 
 
 def draw_background(group, size):
-    """Draws the empty cell: wall, floor, markings, shelves and posters.
-
-    Returns:
-        np.ndarray: uint8, (H, W, 3), RGB.
-    """
+    """Draws the empty cell, uint8 (H, W, 3): wall, floor, markings, shelves, posters."""
     rng, project = np.random.default_rng(group.background_seed), group.camera.project
     width, height = size
     image = np.empty((height, width, 3), np.uint8)
@@ -337,44 +327,43 @@ def draw_background(group, size):
     canvas.polygon([(-margin, edge), (margin, edge), (margin, margin), (-margin, margin)],
                    group.floor)
 
-    def wall(left, right, low, high, colour):
-        canvas.polygon(project([(x, WALL_DEPTH, z) for x, z in _rectangle(
-            left, right, low, high)]), colour)
+    def wall(*sides, colour):
+        canvas.polygon(project([(x, WALL_DEPTH, z) for x, z in _rectangle(*sides)]), colour)
 
-    def floor(left, right, near, far, colour):
-        canvas.polygon(project([(x, y, 0) for x, y in _rectangle(left, right, near, far)]),
-                       colour)
+    def floor(*sides, colour):
+        canvas.polygon(project([(x, y, 0) for x, y in _rectangle(*sides)]), colour)
 
     def lit(**spans):
         return shade(tone(rng, **spans), group.light)
 
     if rng.random() < 0.6:  # a painted dado
-        wall(-9, 9, 0, rng.uniform(0.5, 1.3), shade(group.wall, rng.uniform(0.75, 1.2)))
+        wall(-9, 9, 0, rng.uniform(0.5, 1.3),
+             colour=shade(group.wall, rng.uniform(0.75, 1.2)))
     for _ in range(rng.integers(2, 6)):  # posters, windows, cabinets
         x, z = rng.uniform(-5, 5), rng.uniform(0.2, 2.4)
         w, h = rng.uniform(0.3, 1.1, 2)
         colour = lit(saturation=(0, 0.3), value=(0.2, 0.95))
-        wall(x - w, x + w, z, z + h, shade(colour, 0.7))
-        wall(x - w + 0.06, x + w - 0.06, z + 0.06, z + h - 0.06, colour)
+        wall(x - w, x + w, z, z + h, colour=shade(colour, 0.7))
+        wall(x - w + 0.06, x + w - 0.06, z + 0.06, z + h - 0.06, colour=colour)
     for _ in range(rng.integers(0, 3)):  # shelves with boxes on them
         x = rng.uniform(-4.5, 4.5)
         for level in (0.1, 0.7, 1.3):
             for left in (x - 0.8 + 0.4 * k for k in range(4)):
                 wall(left, left + rng.uniform(0.2, 0.38), level,
                      level + rng.uniform(0.15, 0.42),
-                     lit(saturation=(0.05, 0.4), value=(0.3, 0.85)))
-            wall(x - 0.9, x + 0.9, level - 0.06, level, shade(group.wall, 0.45))
+                     colour=lit(saturation=(0.05, 0.4), value=(0.3, 0.85)))
+            wall(x - 0.9, x + 0.9, level - 0.06, level, colour=shade(group.wall, 0.45))
     line = shade(group.floor, rng.uniform(0.82, 1.15))
     pitch, shift = rng.uniform(0.5, 1.4), rng.uniform(0, 1)
     for x in ((k + shift) * pitch for k in range(-12, 13)):
-        canvas.line(project([x, 1.8, 0]), project([x, WALL_DEPTH, 0]), 1, line)
+        canvas.line(*project([(x, 1.8, 0), (x, WALL_DEPTH, 0)]), 1, line)
     for depth in np.arange(2 + shift * pitch, WALL_DEPTH, pitch):
-        canvas.line(project([-9, depth, 0]), project([9, depth, 0]), 1, line)
+        canvas.line(*project([(-9, depth, 0), (9, depth, 0)]), 1, line)
     if rng.random() < 0.7:  # the marked edge of the cell
         tape, x = lit(hue=(0.08, 0.17), saturation=(0.6, 1)), rng.uniform(1, 3)
         for left in (-x, x):
-            floor(left - 0.05, left + 0.05, 2, 6.6, tape)
-        floor(-x, x, 6.5, 6.6, tape)
+            floor(left - 0.05, left + 0.05, 2, 6.6, colour=tape)
+        floor(-x, x, 6.5, 6.6, colour=tape)
     # Uneven light: brighter to one side and towards one end of the floor.
     across, down = rng.uniform(-0.2, 0.2, 2)
     gain = (1 + across * np.linspace(-1, 1, width)[None, :, None] +

@@ -6,8 +6,8 @@ the image (the horizon is near the upper edge), so that upright things stay upri
 """
 
 import colorsys
-from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,19 +25,11 @@ SKINS = ((250, 214, 186), (234, 190, 154), (206, 156, 116), (164, 112, 78),
          (118, 78, 54), (84, 56, 42))
 
 
-@dataclass(frozen=True)
-class Camera:
-    """A pinhole camera at (0, 0, 2.3 m) with an upright image plane.
-
-    Args:
-        focal (float): Focal length in pixels of ``DRAWING_SIZE``.
-        centre (float): Image column of the direction straight ahead.
-        horizon (float): Image row of the horizon.
-    """
-
-    focal: float
-    centre: float
-    horizon: float
+class Camera(NamedTuple):
+    """A pinhole camera at (0, 0, 2.3 m) with an upright image plane."""
+    focal: float  # in pixels of DRAWING_SIZE
+    centre: float  # image column of the direction straight ahead
+    horizon: float  # image row
 
     def project(self, points):
         """Projects world points (..., 3) to columns and rows (..., 2)."""
@@ -48,7 +40,7 @@ class Camera:
 
 
 class Group(SimpleNamespace):
-    """Looks and layout of one group of recordings, see :func:`make_group`.
+    """Looks and layout of one group of recordings.
 
     Colours are RGB, lengths in metres, ``yaw`` in radians. ``hand`` is the image side (-1
     left, +1 right) of the worker's dominant hand when facing the camera. ``robot`` and

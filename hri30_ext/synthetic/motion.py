@@ -1,48 +1,31 @@
 """Parts of movements: the plan of a clip, timing, sway and axes."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 FPS = 30
+SIDES = np.array([-1.0, 1.0])  # left and right of the image at yaw 0
 
 
 @dataclass
 class Plan:
-    """A clip before it is drawn: T frames, in world metres and radians.
-
-    Args:
-        root (np.ndarray): Floor position (X, Y) of the worker, (T, 2).
-        yaw (np.ndarray): Turn of the body, 0 facing the camera, positive to the right of
-            the image, (T, ).
-        bend (np.ndarray): Forward bend of the trunk, (T, ).
-        crouch (np.ndarray): How far the hips are lowered, (T, ).
-        feet (np.ndarray): The feet in body axes (side, front, up), (T, 2, 3).
-        hands (np.ndarray): Targets of the hands, (T, 2, 3).
-        robot_hand (np.ndarray): The robot's gripper, (T, 3).
-        thing (str, optional): ``'drill'``, ``'polisher'``, ``'box'`` or None.
-        thing_at (np.ndarray, optional): Its centre, (T, 3).
-        thing_axes (np.ndarray, optional): Unit vectors of its long and its upward axis,
-            (T, 2, 3).
-        panel (np.ndarray, optional): Corners of the workpiece, (T, 4, 3).
-    """
-
-    root: np.ndarray
-    yaw: np.ndarray
-    bend: np.ndarray
-    crouch: np.ndarray
-    feet: np.ndarray
-    hands: np.ndarray
-    robot_hand: np.ndarray
-    thing: str | None = None
-    thing_at: np.ndarray | None = None
-    thing_axes: np.ndarray | None = None
-    panel: np.ndarray | None = None
+    """A clip before it is drawn: T frames, in world metres and radians."""
+    root: np.ndarray  # floor position (X, Y) of the worker, (T, 2)
+    yaw: np.ndarray  # turn of the body, 0 to the camera, positive to the right, (T, )
+    bend: np.ndarray  # forward bend of the trunk, (T, )
+    crouch: np.ndarray  # how far the hips are lowered, (T, )
+    feet: np.ndarray  # in body axes (side, front, up), (T, 2, 3)
+    hands: np.ndarray  # their targets, (T, 2, 3)
+    robot_hand: np.ndarray  # the robot's gripper, (T, 3)
+    thing: str | None = None  # drill, polisher or box
+    thing_at: np.ndarray | None = None  # its centre, (T, 3)
+    thing_axes: np.ndarray | None = None  # unit vectors: long, upward; (T, 2, 3)
+    panel: np.ndarray | None = None  # corners of the workpiece, (T, 4, 3)
 
     def map(self, function):
         """Returns a plan with ``function`` applied to each of the arrays."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: function(value) for name, value in arrays.items()
+        return replace(self, **{name: function(value) for name, value in vars(self).items()
                                 if isinstance(value, np.ndarray)})
 
     def reversed(self):
@@ -59,14 +42,11 @@ class Plan:
 
 
 def ease(num_frames, rng, pause=(-0.12, 0.2)):
-    """Makes a progress from 0 to 1 with a random pause before and after it.
+    """Makes a progress from 0 to 1, non-decreasing, (num_frames, ), with random pauses.
 
-    Both pauses are shares of the clip from the same range (negative: the movement starts
-    before the clip, or ends after it), and the curve is point symmetric, so that the
-    distribution is the same backwards.
-
-    Returns:
-        np.ndarray: Non-decreasing, (num_frames, ).
+    Those before and after it are shares of the clip from the same range (negative: the
+    movement starts before the clip, or ends after it), and the curve is point symmetric,
+    so that the distribution is the same backwards.
     """
     before, after = rng.uniform(*pause, 2)
     softness = rng.uniform(0, 0.8)
@@ -87,13 +67,8 @@ def sway(num_frames, rng, amplitude, dims=()):
 
 
 def to_world(root, yaw, local):
-    """Transforms positions in body axes (side, front, up) to the world.
-
-    Args:
-        root (np.ndarray): Floor positions of the body, (T, 2).
-        yaw (np.ndarray): Turns of the body, (T, ).
-        local (np.ndarray): Positions in body axes, (T, ..., 3).
-    """
+    """Transforms positions in body axes (side, front, up), (T, ..., 3) or (1, ..., 3), to
+    the world; ``root`` (T, 2) and ``yaw`` (T, ) are those of the body."""
     world = turn(yaw, local)
     world[..., :2] += root.reshape(len(root), *(1, ) * (world.ndim - 2), 2)
     return world
@@ -102,12 +77,11 @@ def to_world(root, yaw, local):
 def turn(yaw, local):
     """Rotates directions in body axes, (T, ..., 3) or (1, ..., 3), to the world."""
     local = np.asarray(local, float)
+    yaw = yaw.reshape(-1, *(1, ) * (local.ndim - 2))
+    sine, cosine = np.sin(yaw), np.cos(yaw)
     local = np.broadcast_to(local, (len(yaw), *local.shape[1:]))
-    sine, cosine = (function(yaw).reshape(-1, *(1, ) * (local.ndim - 2))
-                    for function in (np.sin, np.cos))
     side, front, up = np.moveaxis(local, -1, 0)
-    return np.stack([cosine * side + sine * front, sine * side - cosine * front,
-                     np.broadcast_to(up, side.shape)], -1)
+    return np.stack([cosine * side + sine * front, sine * side - cosine * front, up], -1)
 
 
 def axes(long_axis, upward):

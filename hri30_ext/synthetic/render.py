@@ -1,17 +1,23 @@
-"""From a class, a group and a clip number to frames."""
+"""From a class, a group and a clip number to frames, and a sheet with frames of all."""
 
 import functools
+import os
+import textwrap
 
 import cv2
 import numpy as np
 
-from ..names import HRI30_CLASSES, RELEASED_SPELLING
+from ..names import HRI30_CLASSES, canonical_name
 from .actions import Planner
 from .drawing import Bench, Canvas, Figure, Robot, draw_background
 from .groups import DRAWING_SIZE, make_group
 
 NOISE_SPREADS = (1.0, 2.0, 3.0)  # grey levels; a group has one of them
 _NOISE_MARGIN = 32
+
+# Of the sheet, in pixels.
+_NAME_WIDTH, _GAP, _WIDTH = 168, 4, 1600
+_COLUMNS, _FRAMES = 2, 6
 
 
 def class_id(label):
@@ -21,10 +27,8 @@ def class_id(label):
         ValueError: unknown class.
     """
     if isinstance(label, str):
-        name = next((ours for ours, released in RELEASED_SPELLING.items()
-                     if released == label), label)
-        if name in HRI30_CLASSES:
-            return HRI30_CLASSES.index(name) + 1
+        if canonical_name(label) in HRI30_CLASSES:
+            return HRI30_CLASSES.index(canonical_name(label)) + 1
     elif 1 <= label <= len(HRI30_CLASSES):
         return int(label)
     raise ValueError(f'no class {label!r}: expected an id from 1 to {len(HRI30_CLASSES)} '
@@ -34,9 +38,7 @@ def class_id(label):
 def plan_clip(label, group, clip, seed=0):
     """Plans the movement of a clip; arguments are those of :func:`render_clip`.
 
-    Returns:
-        tuple[Plan, Group, np.random.Generator]: The plan, the looks of the group, and the
-        generator for further random numbers.
+    Returns the :class:`Plan`, the :class:`Group`, and the generator for further numbers.
     """
     label = class_id(label)
     looks = make_group(group, seed)
@@ -105,3 +107,41 @@ def _noise_bank(size, level):
     grey = rng.normal(2 * spread, spread, (*shape, 1))
     colour = rng.normal(0, spread / 3, (*shape, 3))
     return np.clip(grey + colour, 0, 255).astype(np.uint8)
+
+
+def write_preview(path, seed=0):
+    """Writes a ``.png`` or ``.jpg`` picture of the data set of a seed: a row for each class
+    and another group, its name and frames of one clip.
+
+    Raises:
+        ValueError: another extension.
+    """
+    extension = os.path.splitext(path)[1]
+    if extension.lower() not in ('.png', '.jpg'):
+        raise ValueError(f'cannot write a picture as {path}: expected a name that ends in '
+                         '.png or .jpg')
+    cell = _WIDTH // _COLUMNS
+    width = (cell - _NAME_WIDTH) // _FRAMES - _GAP
+    height = round(width * 2 / 3)
+    rows = -(-len(HRI30_CLASSES) // _COLUMNS)
+    sheet = np.full((rows * (height + _GAP), _WIDTH, 3), 255, np.uint8)
+    for index, name in enumerate(HRI30_CLASSES):
+        left, top = index // rows * cell, index % rows * (height + _GAP)
+        _write_name(sheet, name, index + 1, left + 4, top + 16)
+        frames = render_clip(index + 1, index + 1, 1, seed, noise=False)
+        shown = np.linspace(0, len(frames) - 1, _FRAMES).round().astype(int)
+        for k, frame in enumerate(frames[shown]):
+            x = left + _NAME_WIDTH + k * (width + _GAP)
+            sheet[top:top + height, x:x + width] = cv2.resize(
+                frame, (width, height), interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(extension, sheet[..., ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 9))
+    with open(path, 'wb') as file:
+        file.write(data.tobytes())
+
+
+def _write_name(sheet, name, number, x, y):
+    """Writes a class name in lines of whole words."""
+    words = ''.join(f' {c}' if c.isupper() else c for c in f'{number}{name}')
+    for i, line in enumerate(textwrap.wrap(words, 20)):
+        cv2.putText(sheet, line, (x, y + 17 * i), cv2.FONT_HERSHEY_SIMPLEX, 0.42,
+                    (20, 20, 20), 1, cv2.LINE_AA)

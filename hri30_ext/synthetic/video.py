@@ -33,15 +33,12 @@ def check_codec(codec, size):
 
 
 def write_video(frames, path, codec='mpeg4', fps=30):
-    """Writes an AVI file; the same frames give the same bytes.
-
-    The file gets its name when it is complete.
+    """Writes an AVI file, whole or not at all; the same frames give the same bytes.
 
     Args:
         frames (np.ndarray): uint8 RGB frames, (T, H, W, 3).
         path (str | os.PathLike): The file; its folder must exist.
-        codec (str): ``'mpeg4'``, ``'mjpeg'`` or ``'dv'`` (720x480, interlaced, lower field
-            first).
+        codec (str): One of ``CODECS``; ``dv`` is 720x480, interlaced, lower field first.
         fps (int | Fraction): Frame rate; DV has its own 30000/1001.
 
     Raises:
@@ -61,11 +58,10 @@ def write_video(frames, path, codec='mpeg4', fps=30):
             stream.gop_size = 15
         for index, frame in enumerate(frames):
             if codec == 'mpeg4':
-                picture = VideoFrame.from_ndarray(
-                    cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420), format=pix_fmt)
-            else:
-                picture = VideoFrame.from_ndarray(
-                    np.ascontiguousarray(frame), format='rgb24').reformat(format=pix_fmt)
+                frame = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)
+            picture = VideoFrame.from_ndarray(
+                np.ascontiguousarray(frame), pix_fmt if codec == 'mpeg4' else 'rgb24'
+            ).reformat(format=pix_fmt)
             picture.pts = index
             container.mux(stream.encode(picture))
         container.mux(stream.encode())

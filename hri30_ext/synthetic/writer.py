@@ -1,5 +1,6 @@
 """The rendered data set on disk, in the layout of HRI30's release."""
 
+import itertools
 import json
 import os
 import shutil
@@ -14,9 +15,10 @@ from tqdm import tqdm
 
 from ..errors import HRI30Error
 from ..names import HRI30_CLASSES, released_name
-from ..utils.fileio import atomic_write_text
+from ..utils.fileio import atomic_write_json, atomic_write_text
 from ..utils.parallel import FEW, process_pool
 from ..utils.progress import refresh_seconds
+from ..utils.reading import read_json
 from .groups import DRAWING_SIZE
 from .render import class_id, render_clip
 from .video import check_codec, write_video
@@ -41,17 +43,23 @@ class Clip(NamedTuple):
 
 
 def list_clips(train_groups, test_groups, clips, seed=0, classes=None):
-    """Lists the clips of a data set.
+    """Lists the training clips of a data set by name, and the test clips, whose numbers
+    depend neither on class nor on group.
 
-    Returns:
-        tuple[list[Clip], list[Clip]]: Training clips by name, and test clips, whose numbers
-        depend neither on class nor on group.
+    Raises:
+        ValueError: a number is out of its range.
     """
+    for name, value, low, high in (('train_groups', train_groups, 1, 999),
+                                   ('test_groups', test_groups, 0, 999),
+                                   ('clips', clips, 1, 99), ('seed', seed, 0, None)):
+        if value < low or high is not None and value > high:
+            raise ValueError(f'{name} is {value}: expected {low} '
+                             + (f'to {high}' if high else 'or more'))
     labels = sorted({class_id(label) for label in classes or HRI30_CLASSES})
 
     def combine(first, groups):
-        return [(label, group, clip) for label in labels
-                for group in range(first, first + groups) for clip in range(1, clips + 1)]
+        return list(itertools.product(labels, range(first, first + groups),
+                                      range(1, clips + 1)))
     digits = max(2, len(str(train_groups)))
     train = [Clip(f'train_set/CID{label:02d}_SID{group:0{digits}d}_VID{clip:02d}.avi',
                   label, group, clip) for label, group, clip in combine(1, train_groups)]
@@ -67,18 +75,9 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
                   progress=True, overwrite=False):
     """Renders a data set in HRI30's layout.
 
-    .. code-block:: none
-
-        root/
-        |-- EMBEDDED.json                  what this is and how it was made
-        |-- annotations/
-        |   |-- train_set_labels.csv       CID01_SID01_VID01,DeliverObject,1
-        |   `-- test_set_labels.csv        testvideo001,Walking,27
-        |-- train_set/CID01_SID01_VID01.avi ...
-        `-- test_set/testvideo001.avi ...
-
-    The same options give the same files, byte for byte, for any number of workers. An
-    interrupted call resumes with the missing clips.
+    ``EMBEDDED.json`` in it says what this is and how it was made. The same options give
+    the same files, byte for byte, for any number of workers. An interrupted call resumes
+    with the missing clips.
 
     Args:
         root (str | os.PathLike): The folder; created if missing.
@@ -102,12 +101,6 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
         HRI30Error: the folder holds something else.
     """
     check_codec(codec, size)
-    for name, value, low, high in (('train_groups', train_groups, 1, 999),
-                                   ('test_groups', test_groups, 0, 999),
-                                   ('clips', clips, 1, 99), ('seed', seed, 0, None)):
-        if value < low or high is not None and value > high:
-            raise ValueError(f'{name} is {value}: expected {low} '
-                             + (f'to {high}' if high else 'or more'))
     train, test = list_clips(train_groups, test_groups, clips, seed, classes)
     options = dict(train_groups=train_groups, test_groups=test_groups, clips=clips,
                    codec=codec, size=list(size), seed=seed,
@@ -120,7 +113,7 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
     missing = sorted((clip for clip in train + test if not (root / clip.path).exists()),
                      key=lambda clip: (clip.group, clip.label, clip.clip))
     if missing:
-        _write_json(root / MARKER, {**about, 'complete': False})
+        atomic_write_json(root / MARKER, {**about, 'complete': False})
     for folder in _FOLDERS:
         (root / folder).mkdir(exist_ok=True)
     for name, listed in (('train', train), ('test', test)):
@@ -129,8 +122,22 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
         atomic_write_text(root / 'annotations' / f'{name}_set_labels.csv', ''.join(rows))
     jobs = [(clip, root / clip.path, codec, tuple(size), seed) for clip in missing]
     _render_all(jobs, workers, progress)
-    _write_json(root / MARKER, {**about, 'complete': True})
+    atomic_write_json(root / MARKER, {**about, 'complete': True})
     return len(missing)
+
+
+def read_test_groups(root):
+    """Returns the groups of a rendered data set's test clips by file name.
+
+    They are not in the names; the options of the data set tell them. Other data have none.
+    """
+    try:
+        options = read_json(Path(root) / MARKER, 'the options of rendered data')['options']
+        _, clips = list_clips(*(options[name] for name in (
+            'train_groups', 'test_groups', 'clips', 'seed', 'classes')))
+    except (HRI30Error, KeyError, TypeError, ValueError):
+        return {}
+    return {Path(clip.path).name: clip.group for clip in clips}
 
 
 def _claim(root, about, overwrite):
@@ -153,17 +160,13 @@ def _claim(root, about, overwrite):
             raise HRI30Error(f'{marker}: made with other options ({different}): pass '
                              '--overwrite to replace it, or choose another folder')
         if different:
-            _write_json(marker, {**found, 'complete': False})
+            atomic_write_json(marker, {**found, 'complete': False})
             for folder in _FOLDERS:
                 shutil.rmtree(root / folder, ignore_errors=True)
     elif root.exists() and any(root.iterdir()):
         raise HRI30Error(f'{root} holds files and no {MARKER}, so this program did not '
                          'make it: choose another folder')
     root.mkdir(parents=True, exist_ok=True)
-
-
-def _write_json(path, content):
-    atomic_write_text(path, json.dumps(content, indent=2) + '\n')
 
 
 def _render_all(jobs, workers, progress):
@@ -178,9 +181,8 @@ def _render_all(jobs, workers, progress):
                 bar.update()
             return
         with process_pool(workers, initializer=_start_worker) as pool:
-            pending = [pool.submit(_render_one, *job) for job in jobs]
             try:
-                for done in as_completed(pending):
+                for done in as_completed([pool.submit(_render_one, *job) for job in jobs]):
                     done.result()
                     bar.update()
             except BaseException:

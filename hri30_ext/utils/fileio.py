@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -127,6 +128,16 @@ def atomic_write_text(path: str | Path, text: str, durable: bool = False) -> Non
         # The name of a file may have bytes that are not UTF-8.
         temporary.write_text(text, encoding='utf-8', errors='surrogateescape',
                              newline='\n')
+
+
+def atomic_write_json(path: str | Path, content: object, indent: int | None = 2) -> None:
+    """Writes a JSON document as ASCII, so that names of any bytes can be read back.
+
+    Raises:
+        HRI30Error: as for :func:`atomic_path`.
+        ValueError: a number that is not finite.
+    """
+    atomic_write_text(path, json.dumps(content, indent=indent, allow_nan=False) + '\n')
 
 
 def sha256_of(path: str | Path) -> str:

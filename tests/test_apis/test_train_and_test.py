@@ -76,6 +76,8 @@ def test_one_command_gives_metrics_and_predictions(trained, clips_root, options,
             assert [int(row['Predicted_Class']) for row in rows] == (
                 arrays['scores'].argmax(1) + 1).tolist()
             assert arrays['scores'].dtype == np.float32
+            # Rendered test clips: their names do not tell the group.
+            assert set(arrays['groups'].tolist()) == {1000} or split == 'val'
     assert [row['Video'] for row in rows] == [f'testvideo00{i}.avi' for i in (1, 2, 3)]
     assert rows[0]['Predicted_Label'] == CLASSES[int(rows[0]['Predicted_Class']) - 1]
     assert (tmp_path / 'test' / 'test_set_labels.csv').read_text().startswith(

@@ -12,7 +12,7 @@ from conftest import CLASSES
 
 from hri30_ext.datasets.hri30 import HRI30Dataset, load_labelled_clips, load_test_clips
 from hri30_ext.datasets.leave_out import LEAVE_OUT, read_leave_out, write_leave_out
-from hri30_ext.doctor import examine, leave_out, restore, undo
+from hri30_ext.doctor import examine, leave_out, undo
 from hri30_ext.errors import HRI30Error
 
 BAD = 'train_set/CID01_SID01_VID01.avi'
@@ -280,7 +280,7 @@ def test_undoing_can_be_killed_and_repeated(aside, monkeypatch, steps):
         return counted
     with monkeypatch.context() as patch:
         for name in ('replace', 'rmdir'):
-            patch.setattr(restore.os, name, count(getattr(os, name)))
+            patch.setattr(os, name, count(getattr(os, name)))
         with pytest.raises(Killed):
             undo(root)
     undo(root)

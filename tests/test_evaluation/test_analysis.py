@@ -1,7 +1,6 @@
 """The analysis of results: class names, errors, kinds, groups and intervals."""
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -122,7 +121,7 @@ def test_other_classes_have_no_kinds_and_absent_kinds_no_score():
 @pytest.mark.parametrize('absent', [(), (0, 7, 29)])
 def test_scores_from_counts_are_the_metrics(absent):
     results = make_random(absent=absent)
-    counts = _class_counts(results.labels_N, results.predicted_N, 30)
+    counts = _class_counts(results)
     metrics = HRI30Metric.calculate(results.scores_NK, results.labels_N)
     # A resample counts clips several times, or not at all.
     drawn = np.random.default_rng(2).integers(0, 840, 200)
@@ -159,11 +158,9 @@ def test_groups_are_drawn_whole():
     assert analyze(one_group)['intervals']['top1'][0] > .35
 
 
-def test_written_and_quick(tmp_path):
+def test_written_and_repeated(tmp_path):
     results = make_random()
-    began = time.perf_counter()
     analysis = analyze(results, temperature=1.)
-    assert time.perf_counter() - began < 2
     assert analysis == analyze(results, 1.)
     write_results(tmp_path, results, analysis)
     assert json.loads((tmp_path / 'analysis.json').read_text()) == analysis

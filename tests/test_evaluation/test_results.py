@@ -26,7 +26,7 @@ def test_what_is_not_known_is_left_open(tmp_path):
     results = Results.load(tmp_path / 'scores.npz')
     assert results.labels_N is None and results.groups_N.tolist() == [-1]
     assert results.filenames == ['']
-    with pytest.raises(HRI30Error, match='have no labels'):
+    with pytest.raises(HRI30Error, match='no labelled clips'):
         Results.load(tmp_path, need_labels=True)
 
 

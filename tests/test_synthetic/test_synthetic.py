@@ -12,6 +12,7 @@ from hri30_ext.errors import HRI30Error
 from hri30_ext.names import HRI30_CLASSES
 from hri30_ext.synthetic import (
     plan_clip,
+    read_test_groups,
     render_clip,
     write_dataset,
     write_preview,
@@ -67,16 +68,13 @@ def test_clip_is_a_function_of_its_arguments():
         assert not np.array_equal(clip[0], render_clip(*other, size=SMALL)[0])
 
 
-def test_released_spelling_is_a_class():
+def test_classes_by_name_and_unknown_ones():
     assert np.array_equal(
-        render_clip('NoCollaborativeWithDrilll', 1, 1, size=SMALL),
+        render_clip('NoCollaborativeWithDrilll', 1, 1, size=SMALL),  # as released
         render_clip(18, 1, 1, size=SMALL))
-
-
-@pytest.mark.parametrize('label', (0, 31, 'Running'))
-def test_unknown_class(label):
-    with pytest.raises(ValueError, match=f'no class {label!r}: expected an id'):
-        render_clip(label, 1, 1)
+    for label in (0, 31, 'Running'):
+        with pytest.raises(ValueError, match=f'no class {label!r}: expected an id'):
+            render_clip(label, 1, 1)
 
 
 def test_directions():
@@ -229,6 +227,20 @@ def test_layout_and_labels(tmp_path):
     about = json.loads((tmp_path / 'EMBEDDED.json').read_text())
     assert about['complete'] is True
     assert about['num_train_clips'] == 4 and about['num_test_clips'] == 2
+
+
+def test_groups_of_test_clips_are_known_for_rendered_data_alone(tmp_path):
+    small_dataset(tmp_path, test_groups=2, classes=(12, ))
+    groups = read_test_groups(tmp_path)
+    assert groups.keys() == {'testvideo001.avi', 'testvideo002.avi'}
+    for name, group in groups.items():  # the clip is that of its group
+        write_video(render_clip(12, group, 1, size=SMALL), tmp_path / 'again.avi')
+        assert (tmp_path / 'again.avi').read_bytes() == (
+            tmp_path / 'test_set' / name).read_bytes()
+    assert read_test_groups(tmp_path / 'train_set') == {}
+    for options in ('[]', '{"options": {"train_groups": 1e99}}', '{"options": 3}'):
+        (tmp_path / 'EMBEDDED.json').write_text(options)
+        assert read_test_groups(tmp_path) == {}
 
 
 def test_same_bytes_for_any_number_of_workers(tmp_path):

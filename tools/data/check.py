@@ -53,6 +53,7 @@ def main() -> None:
     from hri30_ext import doctor
     from hri30_ext.doctor.leaks import CACHE_DIR, STORE
     from hri30_ext.names import HRI30_CLASSES
+    from hri30_ext.utils.fileio import atomic_write_json
     if args.undo:
         print(doctor.undo(args.root))
         return
@@ -66,7 +67,7 @@ def main() -> None:
         found = doctor.apply_list(found)
         print(doctor.format_table(found, args.cases))
     if args.json:
-        doctor.write_json(found, args.json)
+        atomic_write_json(args.json, doctor.to_json(found), indent=1)
     sys.exit(found.exit_code)
 
 

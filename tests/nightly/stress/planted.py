@@ -24,6 +24,7 @@ from faults import FAULTS, KINDS, Garden  # noqa: E402
 
 from hri30_ext import doctor  # noqa: E402
 from hri30_ext.synthetic import write_dataset  # noqa: E402
+from hri30_ext.utils.fileio import atomic_write_json  # noqa: E402
 
 GROUPS, CLASSES = 10, 30
 ALARMS = ('error', 'warning')
@@ -125,7 +126,7 @@ def main():
     planted = plant(clean, root, args.faults, args.seed)
     examined = doctor.examine(root, **options)
     print(doctor.format_table(examined, cases=2))
-    doctor.write_json(examined, args.out / 'planted.json')
+    atomic_write_json(args.out / 'planted.json', doctor.to_json(examined), indent=1)
     right = report(planted, examined)
     clips = sum(len(os.listdir(clean / name)) for name in ('train_set', 'test_set'))
     print(f'clean: {clips} clips, exit code {before.exit_code}, '
