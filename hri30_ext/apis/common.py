@@ -9,6 +9,8 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from ..datasets.hri30 import find_labelled_videos
+from ..datasets.paper import describe_split, is_held_out_by_name
 from ..env_check import why_no_cuda
 from ..errors import HRI30Error, ran_out_of_memory
 from ..evaluation.analysis import analyze
@@ -22,8 +24,16 @@ EMBEDDED_MARK = 'EMBEDDED.json'
 
 
 def describe_data(cfg: Config) -> str:
-    """Describes the data that a score is from."""
-    root = Path(cfg.data_root)
+    """Describes the data that a score is from, and the split if that is the paper's."""
+    root, split = Path(cfg.data_root), cfg.get('split') or {}
+    data = _describe_folder(root)
+    if is_held_out_by_name(split) and root.is_dir():
+        ucf = any(file.name.startswith('v_') for file in find_labelled_videos(root))
+        data += f', {describe_split(split, released=not ucf)}'
+    return data
+
+
+def _describe_folder(root: Path) -> str:
     mark = root / EMBEDDED_MARK
     if mark.is_file():
         settings = read_json(mark, 'the settings of rendered data; render it again with '
