@@ -1,4 +1,4 @@
-"""Comparing two models on the same clips.
+"""Comparing two models on the same clips, and one on several splits.
 
 Shapes: N clips, K classes, R resamples.
 """
@@ -12,7 +12,15 @@ from scipy.stats import binomtest
 
 from ..errors import HRI30Error, first_cases
 from ..utils.fileio import atomic_write_text
-from .analysis import LEVEL, bootstrap, resampling_units
+from ..utils.text import format_table
+from .analysis import (
+    LEVEL,
+    analyze,
+    bootstrap,
+    classify_error,
+    describe_class,
+    resampling_units,
+)
 from .results import Results
 
 
@@ -166,24 +174,109 @@ def format_comparison(comparison: dict) -> str:
     return '\n'.join(lines)
 
 
-def compare_folders(a: str | Path, b: str | Path,
-                    json_file: str | Path | None = None) -> str:
-    """Compares two result folders.
+def compare_folders(*folders: str | Path, json_file: str | Path | None = None) -> str:
+    """Compares result folders: two of the same clips, or more of several splits.
 
     Args:
-        a (str | Path): Of ``tools/test.sh``, with labels.
-        b (str | Path): Of the same clips.
+        *folders (str | Path): Of ``tools/test.sh``, with labels.
         json_file (str | Path, optional): Where to write the values.
 
     Returns:
         str: A text to print.
 
     Raises:
-        HRI30Error: see :func:`compare`.
+        HRI30Error: see :func:`compare` and :func:`compare_splits`.
     """
-    comparison = compare(Results.load(a, need_labels=True),
-                         Results.load(b, need_labels=True))
+    results = [Results.load(folder, need_labels=True) for folder in folders]
+    comparison = compare(*results) if len(results) == 2 else compare_splits(results)
     if json_file:
         atomic_write_text(json_file,
                           json.dumps(comparison, indent=2, allow_nan=False) + '\n')
-    return format_comparison(comparison)
+    return (format_comparison if len(results) == 2 else format_splits)(comparison)
+
+
+# ---- Several splits, side by side -------------------------------------------------------
+
+_SHOWN_PAIRS = 12
+
+
+def classify_pair(a: str, b: str) -> str:
+    """Classifies two classes as :func:`.analysis.classify_error` does, and takes picking up
+    and putting down apart from the other directions.
+
+    >>> classify_pair('PickUpDrill', 'PutDownDrill')
+    'pick up / put down'
+    """
+    kind = classify_error(a, b)
+    if kind == 'direction' and describe_class(a).action == 'handle':
+        return 'pick up / put down'
+    return kind.replace('_', ' ')
+
+
+def compare_splits(results: Sequence[Results]) -> dict:
+    """Puts the confusions of the results of several splits side by side.
+
+    The splits of the paper are nested, so there is no mean over them.
+
+    Args:
+        results (Sequence[Results]): With labels, of the same classes.
+
+    Returns:
+        dict: Plain values for JSON: ``splits``, a dict for each with ``results``, ``data``,
+        ``clips``, ``top1``, ``interval`` and ``unit``; ``kinds``, by kind of pair: for each
+        split ``[confused, clips]``, clips that were given the other class of such a pair,
+        of those whose class is in one; and ``pairs``, the most confused ones: ``kind``,
+        ``classes`` and ``confused`` of each split.
+
+    Raises:
+        HRI30Error: other classes, or no labels.
+    """
+    classes = results[0].classes
+    for other in results[1:]:
+        if other.classes != classes:
+            raise HRI30Error(f'{results[0].source} and {other.source}: other classes.\n'
+                             'Expected results of one data set.')
+    kinds = {(i, j): classify_pair(classes[i], classes[j])
+             for j in range(len(classes)) for i in range(j)}
+    splits, matrices = [], []
+    for one in results:
+        interval = analyze(one)['intervals']
+        splits.append(dict(
+            results=one.source, data=one.data, clips=len(one.videos),
+            top1=float((one.predicted_N == one.labels_N).mean()),
+            interval=interval['top1'], unit=interval['unit']))
+        matrix_KK = np.zeros((len(classes), len(classes)), int)
+        np.add.at(matrix_KK, (one.labels_N, one.predicted_N), 1)
+        matrices.append(matrix_KK)
+    confused = {pair: [int(matrix[pair] + matrix[pair[::-1]]) for matrix in matrices]
+                for pair in kinds}
+    of_kind = {}
+    for kind in ('direction', 'tool', 'pick up / put down'):
+        pairs = [pair for pair, found in kinds.items() if found == kind]
+        members = sorted({label for pair in pairs for label in pair})
+        of_kind[kind] = [[sum(confused[pair][k] for pair in pairs),
+                          int(matrix[members].sum())] for k, matrix in enumerate(matrices)]
+    most = sorted((pair for pair, kind in kinds.items() if kind in of_kind
+                   and any(confused[pair])), key=lambda pair: -sum(confused[pair]))
+    return dict(splits=splits, kinds=of_kind, pairs=[
+        dict(kind=kinds[pair], classes=[classes[k] for k in pair], confused=confused[pair])
+        for pair in most[:_SHOWN_PAIRS]])
+
+
+def format_splits(found: dict) -> str:
+    """Formats the values of :func:`compare_splits` as text, a column a split."""
+    splits = found['splits']
+    table = [['', *(f'({i})' for i in range(1, len(splits) + 1))],
+             ['clips', *(str(one['clips']) for one in splits)],
+             ['top-1', *(f'{one["top1"]:.3f}' for one in splits)],
+             [f'{LEVEL:.0%} interval', *('{:.3f} to {:.3f}'.format(*one['interval'])
+                                         for one in splits)]]
+    table += [[f'{kind} confused', *(f'{wrong} of {clips}' for wrong, clips in columns)]
+              for kind, columns in found['kinds'].items()]
+    table += [[f'{pair["kind"]}: {" / ".join(pair["classes"])}',
+               *map(str, pair['confused'])] for pair in found['pairs']]
+    return '\n'.join([
+        *(f'({i}) {one["data"]}, interval over {one["unit"]}: {one["results"]}'
+          for i, one in enumerate(splits, 1)), '', format_table(table), '',
+        "No mean: the paper's splits are nested, so the same clips would count up to three "
+        'times.'])
