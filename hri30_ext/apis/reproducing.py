@@ -37,9 +37,9 @@ def reproduce(config: str, out: str, options: Sequence[str] = (),
         slurm (dict, optional): See :func:`.runs.complete`.
 
     Returns:
-        dict: Plain values for JSON: ``data``, ``command``, ``commit`` and ``splits``: for
-        each ``number``, ``clips``, and either ``top1``, ``top5``, ``interval`` and ``unit``
-        or ``note``, why there is no figure. A note beside a figure says what it covers.
+        dict: Plain values for JSON: ``data``, ``config``, ``command``, ``commit`` and
+        ``splits``: for each ``number``, ``clips``, ``note`` and, where labels are known,
+        ``top1``, ``top5``, ``interval`` and ``unit``.
 
     Raises:
         HRI30Error: a user's mistake, or a training failed.
@@ -63,20 +63,16 @@ def reproduce(config: str, out: str, options: Sequence[str] = (),
         print(f'{run.name} is complete: {run.folder / "test" / "report.html"}', flush=True)
 
     complete(config, list(runs), collect, slurm)
-    report = dict(data=describe_data(cfg).split(', paper split')[0],
-                  command=shlex.join(_command(config, out, options)),
-                  commit=provenance.commit(), config=Path(config).stem,
-                  splits=sorted(splits, key=lambda split: split['number']))
+    words = ['.venv/bin/python', 'tools/analysis/reproduce.py', config, '--out', str(out)]
+    words += ['--cfg-options', *options] if options else []
+    report = dict(
+        data=describe_data(cfg).split(', paper split')[0], config=Path(config).stem,
+        command=shlex.join(word.removeprefix(f'{PROJECT_ROOT}/') for word in words),
+        commit=provenance.commit(),
+        splits=sorted(splits, key=lambda split: split['number']))
     atomic_write_text(out / 'reproduction.json', json.dumps(report, indent=1))
     atomic_write_text(out / 'reproduction.md', format_reproduction(report) + '\n')
     return report
-
-
-def _command(config: str, out: Path, options: Sequence[str]) -> list[str]:
-    words = ['.venv/bin/python', 'tools/analysis/reproduce.py', config, '--out', str(out)]
-    if options:
-        words += ['--cfg-options', *options]
-    return [word.removeprefix(f'{PROJECT_ROOT}/') for word in words]
 
 
 def _summarize(number: int, folder: Path) -> dict:
@@ -85,32 +81,29 @@ def _summarize(number: int, folder: Path) -> dict:
     if results.labels_N is None:
         return {**row, 'note': f'labels are hidden; the submission is in {folder}'}
     metrics, intervals = HRI30Metric.score(results), analyze(results)['intervals']
-    if PARTIAL in results.data:
-        row['note'] = PARTIAL
+    notes = [PARTIAL] if PARTIAL in results.data else []
     if results.failed:
-        row['note'] = f'{len(results.failed)} more clips could not be read'
+        notes.append(f'{len(results.failed)} more clips could not be read')
     return {**row, 'top1': metrics['top1'], 'top5': metrics['top5'],
-            'interval': intervals['top1'], 'unit': intervals['unit']}
+            'interval': intervals['top1'], 'unit': intervals['unit'],
+            'note': '; '.join(notes)}
 
 
 def format_reproduction(report: dict) -> str:
     """Formats the values of :func:`reproduce` as a block of Markdown."""
-    paper = read_rows()[0]
-    lines = [
-        f'| split | test clips | top-1, % | {LEVEL:.0%} interval | top-5, % | '
-        f'{paper.work}, {paper.start}, on HRI30 |', '| --- ' * 6 + '|']
-    notes = []
-    for row in report['splits']:
-        number, published = row['number'], paper.paper_splits.index(row['number'])
+    paper, notes = read_rows()[0], []
+    lines = [f'| split | test clips | top-1, % | {LEVEL:.0%} interval | top-5, % | '
+             f'{paper["work"]}, {paper["start"]}, on HRI30 |', '| --- ' * 6 + '|']
+    for row, top1, top5 in zip(report['splits'], paper['top1'], paper['top5'], strict=True):
         cells = ['', '', '']
         if 'top1' in row:
             low, high = row['interval']
             cells = [f'{100 * row["top1"]:.2f}', f'{100 * low:.2f} to {100 * high:.2f}, '
                      f'over {row["unit"]}', f'{100 * row["top5"]:.2f}']
-        lines.append(f'| {number} | {row["clips"]:,} | {" | ".join(cells)} | '
-                     f'{paper.top1[published]:.2f} / {paper.top5[published]:.2f} |')
-        if 'note' in row:
-            notes.append(f'Split {number}: {row["note"]}.')
+        lines.append(f'| {row["number"]} | {row["clips"]:,} | {" | ".join(cells)} | '
+                     f'{top1:.2f} / {top5:.2f} |')
+        if row['note']:
+            notes.append(f'Split {row["number"]}: {row["note"]}.')
     return '\n'.join([
         *lines, '', *notes, _NO_MEAN,
         f'Config `{report["config"]}`, last epoch, nothing chosen. Data: {report["data"]}. '

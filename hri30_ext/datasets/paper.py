@@ -9,7 +9,7 @@ folder, split 2 cannot be had, and split 3 tests on SID 1 alone.
 import contextlib
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from ..errors import HRI30Error, first_cases
@@ -31,8 +31,6 @@ from ..utils.reading import read_text
 #: What every figure of split 3 on the released layout needs beside it.
 PARTIAL = ('of the five test groups g01-g05 only g05, which is SID 1: 210 of the 1,049 '
            'test clips of HRI30')
-#: The form of the lists' files; the number is that of the split.
-_LISTS = {'train': 'trainlist{:02}.txt', 'test': 'testlist{:02}.txt'}
 _CLASSES = 'classInd.txt'
 _ROW = re.compile(r'(\S+?)(?:\s+(\d{1,6}))?')
 
@@ -78,14 +76,11 @@ def hold_out_test(clips: Sequence[dict], classes: Sequence[str] = HRI30_CLASSES,
         return list(clips), None
     if number not in PAPER_TEST_GROUPS:
         raise HRI30Error(f'split.number={number}: expected 1, 2 or 3.')
-    if type == 'lists':
-        train, test = _read_lists(folder, number, clips, classes, left_out)
-    else:
-        train, test = _divide(clips, number)
-        if test is None:
-            return train, None
-    sides = [[clip for clip in clips if _key(clip) in side] for side in (train, test)]
-    return sides[0], sides[1]
+    if type == 'paper':
+        return _divide(clips, number)
+    train, test = _read_lists(folder, number, clips, classes, left_out)
+    return ([clip for clip in clips if _key(clip) in train],
+            [clip for clip in clips if _key(clip) in test])
 
 
 def _key(clip: Mapping) -> tuple[int, int, int]:
@@ -109,7 +104,7 @@ def _divide(clips, number):
             'needs group 4, whose clips are anonymous in the test folder.\nSet '
             'split.number=1 or 3, or use the layout <Class>/v_<Class>_gxx_cxx.avi.')
     last = PAPER_TEST_GROUPS[number]
-    train, test = ({_key(clip) for clip in clips if (clip['paper_group'] <= last) is held}
+    train, test = ([clip for clip in clips if (clip['paper_group'] <= last) is held]
                    for held in (False, True))
     if not train or not test:
         groups = sorted({clip['paper_group'] for clip in clips})
@@ -139,11 +134,7 @@ def describe_split(split: Mapping, released: bool) -> str:
 
 
 def paper_names(number: int) -> dict[str, list[ClipName]]:
-    """Lists the distinct clips of a split of HRI30, without the two that do not exist.
-
-    Returns:
-        dict[str, list[ClipName]]: Under ``train`` and ``test``, sorted.
-    """
+    """Lists the distinct clips of a split of HRI30, under ``train`` and ``test``."""
     names = [name for class_id in range(1, len(HRI30_CLASSES) + 1)
              for group in range(1, PAPER_GROUPS + 1) for clip in range(1, PAPER_CLIPS + 1)
              if (name := ClipName(class_id, group, clip, ucf=True)) not in KNOWN_HOLES]
@@ -158,15 +149,14 @@ def write_paper_lists(folder: str | Path) -> dict[int, dict[str, int]]:
     Returns:
         dict: The number of clips of either side, by the number of the split.
     """
-    folder = Path(folder)
+    folder, counts = Path(folder), {}
     atomic_write_text(folder / _CLASSES, ''.join(
         f'{i} {name}\n' for i, name in enumerate(HRI30_CLASSES, 1)))
-    counts = {}
     for number in PAPER_TEST_GROUPS:
         sides = paper_names(number)
         counts[number] = {side: len(names) for side, names in sides.items()}
         for side, names in sides.items():
-            atomic_write_text(folder / _LISTS[side].format(number), ''.join(
+            atomic_write_text(folder / f'{side}list{number:02}.txt', ''.join(
                 f'{released_name(HRI30_CLASSES[name.class_id - 1])}/'
                 f'{name.format(HRI30_CLASSES)}.avi'
                 + (f' {name.class_id}\n' if side == 'train' else '\n') for name in names))
@@ -177,12 +167,18 @@ def _read_lists(folder, number, clips, classes, left_out):
     """Returns the keys of the clips that the two lists name."""
     if not folder:
         raise HRI30Error('split.type=lists: expected split.folder=PATH, a folder with '
-                         f'{_LISTS["train"].format(number)} and '
-                         f'{_LISTS["test"].format(number)}.')
+                         f'trainlist{number:02}.txt and testlist{number:02}.txt.')
     folder = Path(folder).expanduser()
-    if (folder / _CLASSES).is_file():
-        _check_classes(folder / _CLASSES, classes)
     classes = [canonical_name(name) for name in classes]
+    if (folder / _CLASSES).is_file():
+        for where, line in _rows(folder / _CLASSES):
+            class_id, _, name = line.partition(' ')
+            expected = dict(enumerate(classes, 1)).get(
+                int(class_id) if re.fullmatch(r'[0-9]{1,6}', class_id) else 0)
+            if expected is None or canonical_name(name.strip()) != expected:
+                raise HRI30Error(f'{where}: found {line[:80]!r}, expected '
+                                 f'{f"{class_id} {expected}" if expected else "ID CLASS"}, '
+                                 'with the ids of the released annotation.')
     known = {_key(clip) for clip in clips}
     for path in left_out:
         with contextlib.suppress(HRI30Error):  # of the test folder, or a wrong name
@@ -190,55 +186,35 @@ def _read_lists(folder, number, clips, classes, left_out):
             known.add((name.class_id, name.paper_group, name.clip))
     place: dict[tuple, str] = {}  # where each clip was named first
     sides = []
-    for form in _LISTS.values():
-        path = folder / form.format(number)
-        keys = _read_list(path, classes, place)
+    for side in ('train', 'test'):
+        path = folder / f'{side}list{number:02}.txt'
+        sides.append(_read_list(path, classes, place))
         unknown = [f'{place[key]}: {ClipName(*key, ucf=True).format(classes)}'
-                   for key in keys if key not in known]
+                   for key in sides[-1] if key not in known]
         if unknown:
             raise HRI30Error(
                 f'{path}: names {len(unknown)} clips that are not there:\n'
-                f'{first_cases(unknown)}\nExpected clips of the data folder'
-                + ('; of the released layout, only groups 5 to 14 have names. '
-                   "split.type=paper has the paper's splits of either layout."
-                   if min(key[1] for key in known) > RELEASED_SHIFT else '.'))
-        sides.append(keys)
-    unused = len(known) - len(place)
-    if unused:
-        warnings.warn(f'{folder}: {unused} clips of the data are in neither list of split '
-                      f'{number} and are not used', stacklevel=4)
+                f'{first_cases(unknown)}\nExpected clips of the data folder. The released '
+                'layout names groups 5 to 14 only; split.type=paper has its splits.')
+    if len(known) > len(place):
+        warnings.warn(f'{folder}: {len(known) - len(place)} clips of the data are in '
+                      f'neither list of split {number} and are not used', stacklevel=4)
     return sides
 
 
-def _rows(path: Path, expected: str):
-    for number, line in enumerate(read_text(path, expected).splitlines(), 1):
+def _rows(path: Path) -> Iterator[tuple[str, str]]:
+    text = read_text(path, "a list in UCF-101's form")
+    for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             yield f'{path}, line {number}', line.strip()
-
-
-def _check_classes(path: Path, classes: Sequence[str]) -> None:
-    """Compares ``classInd.txt`` with the ids of the classes."""
-    for where, line in _rows(path, 'rows of id and class name, such as 1 DeliverObject'):
-        words = line.split()
-        if len(words) != 2 or not re.fullmatch(r'\d{1,6}', words[0], re.ASCII):
-            raise HRI30Error(f'{where}: found {line[:80]!r}, expected id and class name, '
-                             'such as 1 DeliverObject.')
-        class_id = int(words[0])
-        expected = classes[class_id - 1] if 1 <= class_id <= len(classes) else None
-        if canonical_name(words[1]) != (expected and canonical_name(expected)):
-            raise HRI30Error(f'{where}: found {line!r}, expected '
-                             + (f'{class_id} {expected}' if expected else
-                                f'an id from 1 to {len(classes)}')
-                             + '. The ids are those of the released annotation; correct '
-                               'the file.')
 
 
 def _read_list(path: Path, classes: Sequence[str], place: dict[tuple, str]) -> set[tuple]:
     """Reads one list; adds to ``place`` where each of its clips stands."""
     labels: dict[tuple, str | None] = {}
-    base = None  # the id of the first class, and where it was found
+    base: tuple[int, str] | None = None  # the id of the first class, and where it was found
     repeated = []
-    for where, line in _rows(path, 'one clip a line, <Class>/v_<Class>_gxx_cxx.avi'):
+    for where, line in _rows(path):
         match = _ROW.fullmatch(line)
         try:
             if match is None:
@@ -248,33 +224,30 @@ def _read_list(path: Path, classes: Sequence[str], place: dict[tuple, str]) -> s
         except HRI30Error as error:
             raise HRI30Error(f'{where}: found {error}; expected '
                              '<Class>/v_<Class>_gxx_cxx.avi and a class id.') from error
-        of_class = classes[name.class_id - 1]
-        if len(file.parts) > 1 and canonical_name(file.parent.name) != of_class:
-            raise HRI30Error(f'{where}: found the folder {file.parent.name}, expected '
-                             f'{of_class}, as {file.name} says.')
-        if not 1 <= name.paper_group <= PAPER_GROUPS:
-            raise HRI30Error(f'{where}: found group {name.group} of {file.name}, expected '
-                             f'1 to {PAPER_GROUPS}.')
+        of_class, label = classes[name.class_id - 1], match[2]
         key = (name.class_id, name.paper_group, name.clip)
+        first = None if label is None else int(label) - name.class_id + 1
+        found = expected = ''
+        if len(file.parts) > 1 and canonical_name(file.parent.name) != of_class:
+            found, expected = f'the folder {file.parent.name}', of_class
+        elif not 1 <= name.paper_group <= PAPER_GROUPS:
+            found, expected = f'group {name.group}', f'1 to {PAPER_GROUPS}'
+        elif key in labels and labels[key] != label:
+            found, expected = f'label {label}', f'{labels[key]}, as in {place[key]}'
+        elif key in place and key not in labels:
+            found, expected = f'it in {place[key]} too', 'every clip on one side'
+        elif first not in (None, base[0]) if base else first not in (None, 0, 1):
+            start, there = base or (1, '')
+            found, expected = f'label {label}', f'{name.class_id - 1 + start}' + (
+                f', as ids start at {start} in {there}' if there else '')
+        if found:
+            raise HRI30Error(f'{where}, {file.name}: found {found}, expected {expected}.')
         if key in labels:
-            if labels[key] != match[2]:
-                raise HRI30Error(f'{where}: found {file.name} with label {match[2]}, '
-                                 f'expected {labels[key]}, as in {place[key]}.')
             repeated.append(f'{where}: {file.name}')
-            continue
-        if key in place:
-            raise HRI30Error(f'{where}: found {file.name}, which is in {place[key]} too.\n'
-                             'Expected every clip on one side.')
-        labels[key], place[key] = match[2], where
-        if match[2] is not None:
-            first = int(match[2]) - name.class_id + 1
+        else:
+            labels[key], place[key] = label, where
+        if first is not None:
             base = base or (first, where)
-            if first not in (0, 1) or first != base[0]:
-                expected = name.class_id - 1 + (base[0] if base[0] in (0, 1) else 1)
-                raise HRI30Error(
-                    f'{where}: found label {match[2]} of {of_class}, expected {expected}'
-                    + (f', as ids start at {base[0]} in {base[1]}.' if base[0] in (0, 1)
-                       and base[1] != where else '.'))
     if repeated:
         warnings.warn(f'{path}: {len(repeated)} repeated lines count once:\n'
                       f'{first_cases(repeated)}', stacklevel=6)

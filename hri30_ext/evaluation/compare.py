@@ -5,10 +5,12 @@ Shapes: N clips, K classes, R resamples.
 
 import json
 from collections.abc import Sequence
+from itertools import chain, combinations
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix
 
 from ..errors import HRI30Error, first_cases
 from ..utils.fileio import atomic_write_text
@@ -202,15 +204,10 @@ _SHOWN_PAIRS = 12
 
 def classify_pair(a: str, b: str) -> str:
     """Classifies two classes as :func:`.analysis.classify_error` does, and takes picking up
-    and putting down apart from the other directions.
-
-    >>> classify_pair('PickUpDrill', 'PutDownDrill')
-    'pick up / put down'
-    """
+    and putting down apart from the other directions."""
     kind = classify_error(a, b)
-    if kind == 'direction' and describe_class(a).action == 'handle':
-        return 'pick up / put down'
-    return kind.replace('_', ' ')
+    handled = kind == 'direction' and describe_class(a).action == 'handle'
+    return 'pick up / put down' if handled else kind
 
 
 def compare_splits(results: Sequence[Results]) -> dict:
@@ -232,12 +229,9 @@ def compare_splits(results: Sequence[Results]) -> dict:
         HRI30Error: other classes, or no labels.
     """
     classes = results[0].classes
-    for other in results[1:]:
-        if other.classes != classes:
-            raise HRI30Error(f'{results[0].source} and {other.source}: other classes.\n'
-                             'Expected results of one data set.')
-    kinds = {(i, j): classify_pair(classes[i], classes[j])
-             for j in range(len(classes)) for i in range(j)}
+    if any(other.classes != classes for other in results):
+        raise HRI30Error(f'{", ".join(one.source for one in results)}: other classes.\n'
+                         'Expected results of one data set.')
     splits, matrices = [], []
     for one in results:
         interval = analyze(one)['intervals']
@@ -245,22 +239,20 @@ def compare_splits(results: Sequence[Results]) -> dict:
             results=one.source, data=one.data, clips=len(one.videos),
             top1=float((one.predicted_N == one.labels_N).mean()),
             interval=interval['top1'], unit=interval['unit']))
-        matrix_KK = np.zeros((len(classes), len(classes)), int)
-        np.add.at(matrix_KK, (one.labels_N, one.predicted_N), 1)
-        matrices.append(matrix_KK)
-    confused = {pair: [int(matrix[pair] + matrix[pair[::-1]]) for matrix in matrices]
-                for pair in kinds}
-    of_kind = {}
-    for kind in ('direction', 'tool', 'pick up / put down'):
-        pairs = [pair for pair, found in kinds.items() if found == kind]
-        members = sorted({label for pair in pairs for label in pair})
-        of_kind[kind] = [[sum(confused[pair][k] for pair in pairs),
-                          int(matrix[members].sum())] for k, matrix in enumerate(matrices)]
-    most = sorted((pair for pair, kind in kinds.items() if kind in of_kind
-                   and any(confused[pair])), key=lambda pair: -sum(confused[pair]))
-    return dict(splits=splits, kinds=of_kind, pairs=[
-        dict(kind=kinds[pair], classes=[classes[k] for k in pair], confused=confused[pair])
-        for pair in most[:_SHOWN_PAIRS]])
+        matrices.append(confusion_matrix(one.labels_N, one.predicted_N,
+                                         labels=range(len(classes))))
+    kinds: dict = {'direction': [], 'tool': [], 'pick up / put down': []}
+    for i, j in combinations(range(len(classes)), 2):
+        kinds.get(classify_pair(classes[i], classes[j]), []).append((i, j))
+    pairs = [dict(kind=kind, classes=[classes[i], classes[j]], confused=[
+        int(matrix[i, j] + matrix[j, i]) for matrix in matrices])
+        for kind, of_kind in kinds.items() for i, j in of_kind]
+    counts = {kind: [[sum(pair['confused'][k] for pair in pairs if pair['kind'] == kind),
+                      int(matrix[sorted({*chain(*kinds[kind])})].sum())]
+                     for k, matrix in enumerate(matrices)] for kind in kinds}
+    most = sorted((pair for pair in pairs if any(pair['confused'])),
+                  key=lambda pair: -sum(pair['confused']))
+    return dict(splits=splits, kinds=counts, pairs=most[:_SHOWN_PAIRS])
 
 
 def format_splits(found: dict) -> str:

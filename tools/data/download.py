@@ -11,8 +11,7 @@ def parse_args() -> argparse.Namespace:
         description='Download the files of the record of HRI30 with their checksums, unpack '
                     'them, lay the clips out and check every one. An interrupted call '
                     'continues.',
-        epilog='Exits as tools/data/check.py does: 0 where the data are clean, 1 with '
-               'warnings, 3 with errors; with 2 where the data cannot be had.')
+        epilog='Exits as tools/data/check.py does, and with 2 where the data cannot be had.')
     parser.add_argument('--root', default='data/hri30', metavar='D',
                         help='data folder; default: %(default)s')
     parser.add_argument('--record', metavar='URL', help="description of the record in the "
