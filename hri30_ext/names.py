@@ -104,14 +104,10 @@ class ClipName(NamedTuple):
         return self.group if self.ucf else self.group + RELEASED_SHIFT
 
     def format(self, classes: Sequence[str]) -> str:
-        """Returns the name, spelled as in the released files.
-
-        >>> ClipName(18, 5, 1, ucf=True).format(HRI30_CLASSES)
-        'v_NoCollaborativeWithDrilll_g05_c01'
-        """
+        """Returns the name, spelled as in the released files."""
         if self.ucf:
-            return (f'v_{released_name(classes[self.class_id - 1])}_g{self.group:02}'
-                    f'_c{self.clip:02}')
+            name = released_name(classes[self.class_id - 1])
+            return f'v_{name}_g{self.group:02}_c{self.clip:02}'
         return f'CID{self.class_id:02}_SID{self.group:02}_VID{self.clip:02}'
 
 
@@ -125,8 +121,6 @@ def parse_clip_name(stem: str, classes: Sequence[str]) -> ClipName:
 
     Upper and lower case are read alike.
 
-    >>> parse_clip_name('CID10_SID08_VID01', HRI30_CLASSES)
-    ClipName(class_id=10, group=8, clip=1, ucf=False)
     >>> parse_clip_name('v_Walking_g12_c07', HRI30_CLASSES)
     ClipName(class_id=27, group=12, clip=7, ucf=True)
 

@@ -64,9 +64,8 @@ def download(root: str | Path, record: str = RECORD) -> Counter:
         Counter: Number of files laid out, by folder, and under ``ignored`` the others.
 
     Raises:
-        HRI30Error: clips in the folder; a server that refuses, or does not answer; a wrong
-            checksum; a full disk; an archive that is damaged, too large, or holds links or
-            paths that lead outside.
+        HRI30Error: clips in the folder; a server that refuses; a wrong checksum; a full
+            disk; an archive that is damaged, too large, or leads outside.
     """
     root = check_writable(root)
     found = [root / name for name in TRAIN_FOLDERS + TEST_FOLDERS if (root / name).exists()]

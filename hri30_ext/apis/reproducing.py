@@ -40,9 +40,6 @@ def reproduce(config: str, out: str, options: Sequence[str] = (),
         dict: Plain values for JSON: ``data``, ``config``, ``command``, ``commit`` and
         ``splits``: for each ``number``, ``clips``, ``note`` and, where labels are known,
         ``top1``, ``top5``, ``interval`` and ``unit``.
-
-    Raises:
-        HRI30Error: a user's mistake, or a training failed.
     """
     cfg = load_config(config, parse_options(list(options)))
     clips = load_labelled_clips(cfg.data_root, cfg.classes)

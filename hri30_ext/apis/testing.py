@@ -76,8 +76,8 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
     distributed.on_main(check_writable, out)
     splits = [split]
     if split == 'all':
-        splits = [] if trains_on_all(cfg.split) else ['val']
-        if has_test_clips(cfg.data_root, cfg.classes, cfg.split):
+        splits = [] if trains_on_all(cfg.get('split', {})) else ['val']
+        if has_test_clips(cfg.data_root, cfg.classes, cfg.get('split', {})):
             splits.append('test')
     tested: dict[str, TestedSplit] = {}
     temperature = None

@@ -65,7 +65,7 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
     damaged = _set_resume(cfg, resume)
     if cfg.get('load_from'):
         drop_pretrained(cfg)
-    if trains_on_all(cfg.split):
+    if trains_on_all(cfg.get('split', {})):
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     else:
         keep_validation_clips(cfg)

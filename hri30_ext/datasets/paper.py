@@ -57,20 +57,19 @@ def hold_out_test(clips: Sequence[dict], classes: Sequence[str] = HRI30_CLASSES,
     Args:
         clips (Sequence[dict]): Of :func:`~hri30_ext.datasets.hri30.load_labelled_clips`.
         classes (Sequence[str]): Class names, in the order of the ids.
-        left_out (Iterable[str]): Paths of clips that lists may name though they are not
-            among ``clips``.
+        left_out (Iterable[str]): Paths of other clips that lists may name.
         type (str): ``paper`` or ``lists``; with another, nothing is held out.
         number (int): Of the split, 1 to 3.
-        folder (str, optional): For ``lists``: has ``trainlist01.txt``, ``testlist01.txt``
-            and, if class ids are to be compared, ``classInd.txt``.
+        folder (str, optional): For ``lists``: of ``trainlist01.txt``, ``testlist01.txt``
+            and, if ids are to be compared, ``classInd.txt``.
 
     Returns:
         tuple: Training side and test side, in the given order; the latter is None where
         the test clips are those of the test folder.
 
     Raises:
-        HRI30Error: another number; groups that the paper does not have; a side without
-            clips; lists that contradict themselves, each other, or the clips.
+        HRI30Error: a split that cannot be had; lists that contradict themselves, each
+            other, or the clips.
     """
     if not is_held_out_by_name(dict(type=type)):
         return list(clips), None
@@ -93,8 +92,8 @@ def _divide(clips, number):
     wrong = [f'{clip["filename"]}: group {clip["group"]}' for clip in clips
              if not first <= clip['paper_group'] <= PAPER_GROUPS]
     if wrong:
-        raise HRI30Error(f'split.type=paper: {len(wrong)} clips are of other groups than '
-                         f"the paper's:\n{first_cases(wrong)}\nExpected "
+        raise HRI30Error(f'split.type=paper: {len(wrong)} clips are of unknown groups:\n'
+                         f'{first_cases(wrong)}\nExpected '
                          f'{"SID 1 to 10" if released else "g01 to g14"}.')
     if released and number == 1:
         return list(clips), None
@@ -114,22 +113,6 @@ def _divide(clips, number):
     return train, test
 
 
-def describe_split(split: Mapping, released: bool) -> str:
-    """Names a split that holds clips out by name; empty for another.
-
-    Args:
-        split (Mapping): Its settings.
-        released (bool): Whether the clips have the names of the release.
-    """
-    if not is_held_out_by_name(split):
-        return ''
-    number = split.get('number', 1)
-    if split['type'] == 'lists':
-        return f'split {number} of the lists in {split["folder"]}'
-    partial = f' ({PARTIAL})' if released and number == 3 else ''
-    return f'paper split {number}{partial}'
-
-
 # ---- Lists ------------------------------------------------------------------------------
 
 
@@ -144,11 +127,7 @@ def paper_names(number: int) -> dict[str, list[ClipName]]:
 
 
 def write_paper_lists(folder: str | Path) -> dict[int, dict[str, int]]:
-    """Writes ``classInd.txt`` and two lists for each split; needs no data.
-
-    Returns:
-        dict: The number of clips of either side, by the number of the split.
-    """
+    """Writes ``classInd.txt`` and the lists; returns the numbers of clips by split."""
     folder, counts = Path(folder), {}
     atomic_write_text(folder / _CLASSES, ''.join(
         f'{i} {name}\n' for i, name in enumerate(HRI30_CLASSES, 1)))
@@ -189,6 +168,8 @@ def _read_lists(folder, number, clips, classes, left_out):
     for side in ('train', 'test'):
         path = folder / f'{side}list{number:02}.txt'
         sides.append(_read_list(path, classes, place))
+        if not sides[-1]:
+            raise HRI30Error(f'{path}: names no clips, expected one a line.')
         unknown = [f'{place[key]}: {ClipName(*key, ucf=True).format(classes)}'
                    for key in sides[-1] if key not in known]
         if unknown:

@@ -137,15 +137,15 @@ def cache_file(cfg: Config) -> Path:
 
 def load_splits(cfg: Config) -> dict[str, list[dict]]:
     """Lists the clips of a config's loaders, and the test clips where there are any."""
+    names = ['train'] if trains_on_all(cfg.get('split', {})) else ['train', 'val']
     splits = {split: list_clips(DATASETS.build(
-        {**cfg[f'{split}_dataloader'].dataset, 'pipeline': []}))
-        for split in ('train', 'val') if split == 'train' or not trains_on_all(cfg.split)}
+        {**cfg[f'{split}_dataloader'].dataset, 'pipeline': []})) for split in names}
     return {**splits, **load_test_split(cfg)}
 
 
 def load_test_split(cfg: Config) -> dict[str, list[dict]]:
     """Lists the test clips under ``test``, or nothing where there are none."""
-    if not has_test_clips(cfg.data_root, cfg.classes, cfg.split):
+    if not has_test_clips(cfg.data_root, cfg.classes, cfg.get('split', {})):
         return {}
     return dict(test=list_clips(DATASETS.build(
         {**cfg.test_dataloader.dataset, 'pipeline': [], 'subset': 'test'})))

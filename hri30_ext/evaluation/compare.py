@@ -211,9 +211,7 @@ def classify_pair(a: str, b: str) -> str:
 
 
 def compare_splits(results: Sequence[Results]) -> dict:
-    """Puts the confusions of the results of several splits side by side.
-
-    The splits of the paper are nested, so there is no mean over them.
+    """Puts the confusions of the results of several splits side by side, without a mean.
 
     Args:
         results (Sequence[Results]): With labels, of the same classes.
@@ -224,9 +222,6 @@ def compare_splits(results: Sequence[Results]) -> dict:
         split ``[confused, clips]``, clips that were given the other class of such a pair,
         of those whose class is in one; and ``pairs``, the most confused ones: ``kind``,
         ``classes`` and ``confused`` of each split.
-
-    Raises:
-        HRI30Error: other classes, or no labels.
     """
     classes = results[0].classes
     if any(other.classes != classes for other in results):

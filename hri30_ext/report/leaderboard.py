@@ -57,10 +57,12 @@ def describe_place(results: Results, cfg: Config | None, subset: str
         return [('May stand beside', f'no published figure: {reason}')]
     beside, others = [], []
     for row in read_rows():
-        top1 = [f'{value:g}' for value, of in zip(
-            row.get('top1', ()), row.get('paper_splits', ()), strict=False) if of == number]
-        (beside if top1 else others).append(': '.join([row['work'], ', '.join(top1)][
-            :2 if top1 else 1]))
+        of_splits = row.get('paper_splits', ())
+        top1 = [f'{row["top1"][i]:g}' for i, of in enumerate(of_splits) if of == number]
+        if top1:
+            beside.append(f'{row["work"]}: {", ".join(top1)}')
+        else:
+            others.append(row['work'])
     return [('May stand beside', f'on split {number} of the paper: {"; ".join(beside)}'),
             ('May not stand beside', 'on another split, or one that is not stated: '
              + '; '.join(others))]
