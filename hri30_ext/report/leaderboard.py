@@ -25,7 +25,7 @@ def format_page() -> str:
              ['---'] * len(_COLUMNS)]
     for row in read_rows():
         cells = {**row, 'top1': ', '.join(f'{value:g}' for value in row.get('top1', ()))}
-        table.append([str(cells.get(name) or 'not stated') for name in _COLUMNS])
+        table.append([str(cells.get(name) or 'not known') for name in _COLUMNS])
     intro = yaml.safe_load(ROWS.read_text(encoding='utf-8'))['intro']
     return intro + '\n' + ''.join(f'| {" | ".join(line)} |\n' for line in table)
 
