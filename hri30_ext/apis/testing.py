@@ -19,7 +19,8 @@ from rich.table import Table
 from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..checkpoints import list_checkpoints
 from ..config import load_config
-from ..datasets.hri30 import find_test_folder, has_training_clips
+from ..datasets.hri30 import has_test_clips, has_training_clips
+from ..datasets.paper import trains_on_all
 from ..engine import HRI30Runner, distributed
 from ..engine.data_parallel import use_processes
 from ..errors import HRI30Error, first_cases
@@ -78,13 +79,16 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
     use_processes(cfg)
     out = Path(out or Path(checkpoint).parent).expanduser().resolve()
     distributed.on_main(check_writable, out)
-    splits = ['val', 'test'] if split == 'all' else [split]
-    if split == 'all' and find_test_folder(cfg.data_root) is None:
-        splits = ['val']
-    elif split == 'all' and not has_training_clips(cfg.data_root):
-        splits = ['test']
-        if is_main_process():
-            print(f'val: skipped, because {cfg.data_root} has no training clips')
+    splits = [split]
+    if split == 'all':
+        has_test = has_test_clips(cfg.data_root, cfg.classes, cfg.get('split', {}))
+        splits = [] if trains_on_all(cfg.get('split', {})) else ['val']
+        if has_test and not has_training_clips(cfg.data_root):
+            splits = []
+            if is_main_process():
+                print(f'val: skipped, because {cfg.data_root} has no training clips')
+        if has_test:
+            splits.append('test')
     tested: dict[str, TestedSplit] = {}
     temperature = None
     for name in splits:  # the validation first: it fits the temperature
@@ -281,7 +285,9 @@ def _write_split(cfg: Config, checkpoint: str, split: str, folder: Path,
         except HRI30Error as error:  # the scores are as good without
             print(f'warning: no calibration: {error}', file=sys.stderr)
     write_result_folder(
-        folder, results, temperature, submission=split == 'test',
+        # Clips of the test folder have no group; others are no submission.
+        folder, results, temperature,
+        submission=split == 'test' and bool((results.groups_N < 0).all()),
         failed_class=cfg.get('failed_class'), report=cfg.get('report', True), cfg=cfg,
         checkpoint=checkpoint, model=tested.model)
     return temperature

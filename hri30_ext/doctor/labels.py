@@ -12,7 +12,13 @@ from pathlib import PurePosixPath
 
 from ..datasets.annotation import Annotation, format_annotations, scan_annotations
 from ..errors import HRI30Error
-from ..names import HRI30_CLASSES, ClipName, canonical_name, parse_clip_name
+from ..names import (
+    HRI30_CLASSES,
+    KNOWN_HOLES,
+    ClipName,
+    canonical_name,
+    parse_clip_name,
+)
 from ..utils.reading import read_text
 from .findings import WARNING
 from .tree import ClipFile, Tree
@@ -20,8 +26,6 @@ from .tree import ClipFile, Tree
 #: Annotation file of each split, relative to the root.
 ANNOTATIONS = {'train': 'annotations/train_set_labels.csv',
                'test': 'annotations/test_set_labels.csv'}
-#: Clips that the release itself lacks.
-KNOWN_HOLES = frozenset({ClipName(10, 8, 1)})
 
 _FOREIGN = .5  # share of malformed names from which the data are not HRI30
 _IRREGULAR = .1  # share of clips that may be absent from a regular plan
@@ -45,7 +49,7 @@ def check_labels(tree: Tree, classes: Sequence[str]) -> dict[str, ClipName]:
 def _parse(stems: Iterable[str], classes: Sequence[str]) -> Iterator[ClipName]:
     for stem in stems:
         with contextlib.suppress(HRI30Error):  # no clip's name, which is another finding
-            yield parse_clip_name(stem, len(classes))
+            yield parse_clip_name(stem, classes)
 
 
 def _check_names(tree: Tree, classes: Sequence[str]) -> dict[str, ClipName]:
@@ -53,7 +57,7 @@ def _check_names(tree: Tree, classes: Sequence[str]) -> dict[str, ClipName]:
     clips = tree.of('train')
     for clip in clips:
         try:
-            names[clip.path] = parse_clip_name(clip.stem, len(classes))
+            names[clip.path] = parse_clip_name(clip.stem, classes)
         except HRI30Error as error:
             malformed[clip.path] = str(error).removeprefix(f'{clip.stem}: ')
         else:
@@ -79,7 +83,7 @@ def _check_folder(tree: Tree, clip: ClipFile, named_id: int, classes: Sequence[s
     """Compares a clip's class with that of its folder, which may be an id or a name."""
     parent = PurePosixPath(clip.path).parent
     folder = canonical_name(parent.name)
-    if not tree.train_folder or str(parent) == tree.train_folder:
+    if str(parent) in ('.', tree.train_folder):
         return
     class_id = (list(classes).index(folder) + 1 if folder in classes else
                 int(folder) if folder.isascii() and folder.isdigit() else named_id)
@@ -223,8 +227,9 @@ def _check_plan(tree: Tree, names: dict[str, ClipName], annotated: Sequence[str]
     counts = Counter(name.clip for name in present)
     regular = [clip for clip, count in counts.items()
                if count > len(ids) * len(groups) / 2]
-    planned = {ClipName(class_id, group, clip) for class_id in ids for group in groups
-               for clip in regular}
+    ucf = any(name.ucf for name in present)
+    planned = {ClipName(class_id, group, clip, ucf) for class_id in ids
+               for group in groups for clip in regular}
     holes = planned - present
     if not regular or len(holes) > max(1, _IRREGULAR * len(planned)):
         tree.report('irregular', where,
@@ -234,8 +239,7 @@ def _check_plan(tree: Tree, names: dict[str, ClipName], annotated: Sequence[str]
     for hole in holes:
         known = hole in KNOWN_HOLES and tuple(classes) == HRI30_CLASSES
         tree.report('known_hole' if known else 'hole',
-                    prefix + 'CID{:02d}_SID{:02d}_VID{:02d}'.format(*hole),
-                    'neither a clip nor annotated')
+                    prefix + hole.format(classes), 'neither a clip nor annotated')
 
 
 def _check_numbers(tree: Tree) -> None:

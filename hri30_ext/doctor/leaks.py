@@ -15,7 +15,8 @@ from pathlib import Path
 from mmaction.registry import DATASETS
 from mmengine.config import Config
 
-from ..datasets.hri30 import find_test_folder, list_clips
+from ..datasets.hri30 import find_test_folder, has_test_clips, list_clips
+from ..datasets.paper import trains_on_all
 from ..errors import HRI30Error, first_cases
 from ..names import PROJECT_ROOT
 from .fingerprints import Fingerprint, FingerprintStore, near_pairs
@@ -130,13 +131,14 @@ def cache_file(cfg: Config) -> Path:
 
 def load_splits(cfg: Config) -> dict[str, list[dict]]:
     """Lists the clips of a config's loaders, and the test clips where there are any."""
-    return {split: _load(cfg, split) for split in ('train', 'val')} | load_test_split(cfg)
+    names = ['train'] if trains_on_all(cfg.get('split', {})) else ['train', 'val']
+    return {split: _load(cfg, split) for split in names} | load_test_split(cfg)
 
 
 def load_test_split(cfg: Config) -> dict[str, list[dict]]:
     """Lists the test clips under ``test``, or nothing where there are none."""
-    has_test = find_test_folder(cfg.data_root) is not None
-    return dict(test=_load(cfg, 'val', subset='test')) if has_test else {}
+    has_test = has_test_clips(cfg.data_root, cfg.classes, cfg.get('split', {}))
+    return dict(test=_load(cfg, 'test', subset='test')) if has_test else {}
 
 
 def _load(cfg: Config, split: str, **changes) -> list[dict]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from ..datasets.hri30 import TEST_FOLDERS, TRAIN_FOLDERS, class_folders
 from ..errors import HRI30Error
 from ..names import VIDEO_SUFFIXES
 from ..utils.text import printable
@@ -15,7 +16,6 @@ from .findings import WARNING, Finding
 #: Where version 0.4 moved bad clips; nothing in it is read.
 SET_ASIDE = 'set_aside'
 
-TRAIN_FOLDERS, TEST_FOLDERS = ('train_set', 'train'), ('test_set', 'test')
 _UNREAD_SUFFIXES = ('.wmv', '.webm', '.flv', '.mts', '.m2ts', '.ts', '.3gp', '.ogv', '.vob',
                     '.mxf', '.asf', '.mjpeg', '.mjpg', '.h264', '.part', '.crdownload',
                     '.tmp', '.download', '.aria2')
@@ -65,12 +65,13 @@ def read_tree(root: str | Path) -> Tree:
         folders[split] = found = [name for name in names if (tree.root / name).is_dir()]
         if len(found) > 1:
             tree.report('mixed_layout', found[1], f'there is {found[0]}/ as well')
-    tree.train_folder, tree.test_folder = (
-        *folders['train'], '')[0], (*folders['test'], None)[0]
-    for split, found in folders.items():
-        for folder in found or [''] * (split == 'train'):
+    train, test = folders['train'], folders['test']
+    tree.train_folder, tree.test_folder = (*train, '')[0], (*test, None)[0]
+    classes = [folder.name for folder in class_folders(tree.root)]
+    for split, found in (('train', (train or ['']) + classes), ('test', test)):
+        for folder in found:
             _read_folder(tree, folder, split)
-    _look_elsewhere(tree, {*folders['train'], *folders['test'], SET_ASIDE})
+    _look_elsewhere(tree, {*train, *test, *classes, SET_ASIDE})
     if not tree.clips and not tree.unusable:
         raise HRI30Error(
             f'{printable(str(root))}: no clips.\nExpected CIDxx_SIDxx_VIDxx.avi in '
