@@ -38,9 +38,12 @@ def took_too_long(error: Exception) -> bool:
     return _died(error, 'hung')
 
 
-def _died(error: Exception, kind: str) -> bool:
-    return any(isinstance(one, ProcessDied) and one.kind == kind
-               for one in (error, error.__context__))
+def _died(error: BaseException | None, kind: str) -> bool:
+    while error is not None:
+        if isinstance(error, ProcessDied) and error.kind == kind:
+            return True
+        error = error.__context__
+    return False
 
 
 def find_reason(error: Exception, filename: str) -> str:

@@ -156,7 +156,8 @@ def read_test_groups(root):
     try:
         options = read_json(Path(root) / MARKER, 'the options of rendered data')['options']
         _, clips = list_clips(*(options[name] for name in (
-            'train_groups', 'test_groups', 'clips', 'seed', 'classes')))
+            'train_groups', 'test_groups', 'clips', 'seed', 'classes')),
+            options.get('layout', 'released'))
     except (HRI30Error, KeyError, TypeError, ValueError):
         return {}
     return {Path(clip.path).name: clip.group for clip in clips}
