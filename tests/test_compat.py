@@ -52,6 +52,7 @@ def run_python(code, **environment):
 #: filters of warnings apart.
 CHANGED = {
     'mmaction.models.backbones.resnet_tin.linear_sampler',
+    'mmaction.models.data_preprocessors.data_preprocessor.stack_batch',
     'mmaction.models.heads.base.BaseHead.loss_by_feat',
     'mmaction.models.heads.base.BaseHead.predict_by_feat',
     'mmengine.config.config.Config.__new__',

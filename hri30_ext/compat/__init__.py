@@ -173,6 +173,25 @@ def score_in_float32() -> None:
         setattr(BaseHead, name, in_float32(getattr(BaseHead, name)))
 
 
+def accept_stacked_batches() -> None:
+    """Lets mmaction's data preprocessor take a batch that is one tensor.
+
+    Why: it stacks a list of clips on the device, after a copy of each. Here the loading
+    process stacks them (:func:`hri30_ext.engine.loading.stack_clips`).
+    Changes: ``stack_batch`` of mmaction's ``data_preprocessor``.
+    Until: ``ActionDataPreprocessor`` takes tensors.
+    """
+    from mmaction.models.data_preprocessors import data_preprocessor
+
+    original = data_preprocessor.stack_batch
+
+    @functools.wraps(original)
+    def stack_batch(inputs, *args, **kwargs):
+        return inputs if torch.is_tensor(inputs) else original(inputs, *args, **kwargs)
+
+    data_preprocessor.stack_batch = stack_batch
+
+
 def convolve_small_clips_in_float32() -> None:
     """Keeps bf16 training on the CPU from wrong weight gradients.
 
@@ -280,6 +299,7 @@ def apply() -> None:
     load_only_weights()
     save_checkpoints_whole()
     score_in_float32()
+    accept_stacked_batches()
     convolve_small_clips_in_float32()
     provide_tin_shift()
     resolve_settings_on_loading()

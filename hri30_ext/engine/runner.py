@@ -13,6 +13,7 @@ from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_mod
 from ..errors import HRI30Error, first_cases
 from ..hardware import unwrap
 from ..utils.fileio import disk_full, ran_out_of_disk
+from .loading import raise_file_limit
 from .loops import ResumableTrainLoop, explain_other_form
 from .schedules import InitialSchedules
 
@@ -50,6 +51,10 @@ class HRI30Runner(Runner):
     - ``deterministic`` warns about operations without a deterministic form.
     - The console shows no dumps of environment and config; the log file has them.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        raise_file_limit()
+        super().__init__(*args, **kwargs)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Builds the logger, with a readable console."""

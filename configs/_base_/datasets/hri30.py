@@ -82,12 +82,14 @@ train_dataloader = dict(
     batch_size='${batch_size}',
     num_workers='${num_workers}',
     persistent_workers='${persistent_workers}',
+    collate_fn=dict(type='stack_clips'),
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(**_dataset, subset='train', pipeline='${train_pipeline}'))
 val_dataloader = dict(
     batch_size='${batch_size}',
     num_workers='${num_workers}',
     persistent_workers='${persistent_workers}',
+    collate_fn=dict(type='stack_clips'),
     # No clip twice where processes cannot have as many each.
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(
