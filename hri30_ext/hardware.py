@@ -14,14 +14,14 @@ def default_num_workers() -> int:
     """Chooses the number of processes that load clips.
 
     Returns:
-        int: With CUDA, the cores per GPU of this machine, 8 at most. Without CUDA 0: a
-        training step takes many times as long as reading its clips, and processes beside
-        torch's threads slow it down.
+        int: With CUDA, the cores for each training process of this machine but one, 16 at
+        most. Without CUDA 0: a training step takes many times as long as reading its
+        clips, and processes beside torch's threads slow it down.
     """
     if get_device() == 'cpu':
         return 0
-    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # from torchrun
-    return max(1, min(8, available_cores() // processes))
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # from torchrun and run_queue
+    return max(1, min(16, available_cores() // processes - 1))
 
 
 def best_precision() -> str:

@@ -71,8 +71,8 @@ SETTINGS: dict[str, Setting] = {
                           'pixels'),
     'decode_size': Setting(Pixels, 'short side that frames are decoded to', 'pixels'),
     'batch_size': Setting(Positive, 'clips of a batch, on each GPU', 'clips'),
-    'num_workers': Setting(Count | None, 'decoding processes; None: one a CPU core, 8 at '
-                           'most, and none without a GPU', 'processes'),
+    'num_workers': Setting(Count | None, 'decoding processes; None: all cores but one, '
+                           '16 at most, and none without a GPU', 'processes'),
     'clip_cache': Setting(Literal['memmap', 'jpeg'] | None,
                           'keep decoded clips on disk; memmap is the fastest'),
     'cache_dir': Setting(str | None, 'folder of the clip cache'),
@@ -180,7 +180,7 @@ _OTHER_TOP_LEVEL = frozenset(inspect.signature(Runner.__init__).parameters) | TA
     'ann_file_test', 'ann_file_train', 'ann_file_val', 'auto_scale_lr', 'autocast',
     'custom_imports', 'data_root_val', 'dataset_type', 'default_scope', 'file_client_args',
     'find_unused_parameters', 'model_wrapper_cfg', 'num_classes', 'persistent_workers',
-    'runner_type',
+    'pin_memory', 'runner_type',
     'test_pipeline', 'train_pipeline', 'val_pipeline', 'vis_backends', 'warmup'}
 
 #: Entries of a dict with ``type`` that mmengine and mmcv take out before they build it.

@@ -59,6 +59,7 @@ class CurvesHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Adds the curves, and the values of the current epoch."""
+        self._read_sums()
         checkpoint['curves'] = dict(history=self._history, sums=self._sums,
                                     rates=self._rates, minutes=self._minutes())
 
@@ -101,11 +102,19 @@ class CurvesHook(Hook):
         """Collects the loss and accuracy of a batch."""
         for name, key in (('loss', 'loss'), ('top1', 'top1_acc')):
             if outputs and key in outputs:
-                self._sums[name].append(outputs[key].item())
+                self._sums[name].append(outputs[key].detach())
+
+    def _read_sums(self) -> None:
+        """Turns scalars on the device into numbers, once for many steps."""
+        for values in self._sums.values():
+            tensors = [value for value in values if torch.is_tensor(value)]
+            if tensors:
+                values[len(values) - len(tensors):] = torch.stack(tensors).tolist()
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         """Adds a row."""
         point = {'epoch': runner.epoch}
+        self._read_sums()
         for name, values in self._sums.items():
             if values:
                 point[f'train_{name}'] = sum(values) / len(values)

@@ -1,7 +1,7 @@
 """Batches: one tensor from the loading process to the device."""
 
 import resource
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -46,6 +46,46 @@ def stack_clips(items: Sequence[dict]) -> dict:
         batch['inputs'] = default_collate(batch['inputs'])
     batch['data_samples'] = Samples(batch['data_samples'])
     return batch
+
+
+def prefetch(batches: Iterable[dict], device: torch.device) -> Iterator[dict]:
+    """Copies each batch to a GPU while the step before is computed there.
+
+    The host runs ahead of the GPU: when it asks for a batch, the GPU still computes the
+    step before, and the copy takes a stream of its own.
+
+    Args:
+        batches (Iterable[dict]): From :func:`stack_clips`, in pinned memory.
+        device (torch.device): Anything but CUDA gets the batches as they are.
+    """
+    if device.type != 'cuda':
+        yield from batches
+        return
+    copies = torch.cuda.Stream(device)
+    for batch in batches:
+        with torch.cuda.stream(copies):
+            tensors = send(batch, device)
+        step = torch.cuda.current_stream(device)
+        step.wait_stream(copies)
+        for tensor in tensors:
+            tensor.record_stream(step)  # or its memory might be used again too early
+        yield batch
+
+
+def send(batch: dict, device: torch.device) -> list[torch.Tensor]:
+    """Moves a batch in place, the labels as one tensor; returns its tensors.
+
+    A batch of clips that differ in size, or of other fields than labels, stays.
+    """
+    inputs, samples = batch['inputs'], batch['data_samples']
+    if not torch.is_tensor(inputs) or any(one.keys() != ['gt_label'] for one in samples):
+        return []
+    tensors = [inputs, torch.stack([sample.gt_label for sample in samples])]
+    inputs, labels = (tensor.to(device, non_blocking=True) for tensor in tensors)
+    for sample, label in zip(samples, labels, strict=True):
+        sample.set_gt_label(label)
+    batch['inputs'] = inputs
+    return [inputs, labels]
 
 
 def raise_file_limit() -> None:

@@ -2,17 +2,24 @@
 
 import os
 import resource
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import DEMO_CONFIG
+from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
-from mmengine.registry import FUNCTIONS
+from mmengine.logging import MessageHub
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import FUNCTIONS, init_default_scope
 from torch.utils.data import DataLoader
 
+from hri30_ext import config, hardware
+from hri30_ext.apis.gpu_queue import run_queue
 from hri30_ext.config import load_config
-from hri30_ext.engine import HRI30Runner
+from hri30_ext.engine import CurvesHook, HRI30Runner, LearningRatesHook
+from hri30_ext.engine.loading import send
 
 
 class Clips:
@@ -64,3 +71,73 @@ def test_a_run_may_open_as_many_files_as_the_system_allows(few_files, tmp_path):
     HRI30Runner.from_cfg(Config(dict(model=torch.nn.Linear(1, 1), work_dir=str(tmp_path))))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert soft == hard > few_files
+
+
+@pytest.mark.parametrize('smoothing', [0, 0.1])
+def test_a_step_never_waits_for_its_device(options, smoothing):
+    """The device is torch's meta device, whose values nobody can read."""
+    cfg = load_config(DEMO_CONFIG, {**options, 'label_smoothing': smoothing})
+    init_default_scope('mmaction')
+    model = MODELS.build(cfg.model).to('meta')
+    cfg.optim_wrapper.optimizer.fused = False  # not on this device
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    hub = MessageHub.get_instance('meta')
+    wrapper.message_hub = hub
+    runner = SimpleNamespace(message_hub=hub, optim_wrapper=wrapper, iter=0)
+    curves, scalars = CurvesHook(), LearningRatesHook()
+    curves._sums = dict(loss=[], top1=[])
+    for _ in range(2):
+        batch = collate(options)([
+            dict(inputs=torch.zeros(1, 3, 4, 32, 32, dtype=torch.uint8),
+                 data_samples=ActionDataSample().set_gt_label(i)) for i in (0, 2)])
+        send(batch, torch.device('meta'))
+        outputs = model.train_step(batch, wrapper)
+        for hook in (curves, scalars):
+            hook.before_train_iter(runner, 0)
+            hook.after_train_iter(runner, 0, batch, outputs)
+    assert {'loss', 'top1_acc', 'top5_acc'} <= set(outputs)
+    with pytest.raises((NotImplementedError, RuntimeError), match='meta'):
+        hub.get_scalar('train/grad_norm')
+
+
+def test_scalars_are_those_of_each_step():
+    hub = MessageHub.get_instance('scalars')
+    for i in range(3):
+        hub.update_scalar('train/loss', torch.tensor(i / 3))
+    hub.update_scalar('train/loss', 7.0)
+    expected = [torch.tensor(i / 3).item() for i in range(3)] + [7.0]
+    assert hub.log_scalars['train/loss'].data[0].tolist() == expected
+    assert hub.state_dict()['log_scalars']['train/loss'].data[0].tolist() == expected
+
+
+def test_accuracy_is_counted_as_by_mmaction():
+    from mmaction.evaluation import top_k_accuracy
+    init_default_scope('mmaction')
+    head = MODELS.build(dict(type='I3DHead', num_classes=7, in_channels=4, topk=(1, 5)))
+    scores = torch.randn(9, 7, generator=torch.Generator().manual_seed(1))
+    labels = [0, 1, 2, 3, 4, 5, 6, 0, 1]
+    losses = head.loss_by_feat(scores, [ActionDataSample().set_gt_label(i) for i in labels])
+    expected = top_k_accuracy(scores.numpy(), labels, (1, 5))
+    assert [losses['top1_acc'].item(), losses['top5_acc'].item()] == expected
+    assert 0 < expected[0] < expected[1] < 1
+    assert losses['loss_cls'] == torch.nn.functional.cross_entropy(
+        scores, torch.tensor(labels))
+
+
+@pytest.mark.parametrize(('cores', 'processes', 'workers'), [
+    (1, None, 1), (12, None, 11), (64, None, 16), (64, '8', 7), (8, '8', 1)])
+def test_loading_processes_share_the_cores(monkeypatch, options, cores, processes, workers):
+    monkeypatch.setattr(hardware, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(config, 'get_device', lambda: 'cuda', raising=False)
+    monkeypatch.setattr(hardware, 'available_cores', lambda: cores)
+    monkeypatch.delenv('LOCAL_WORLD_SIZE', raising=False)
+    if processes:
+        monkeypatch.setenv('LOCAL_WORLD_SIZE', processes)
+    cfg = load_config(DEMO_CONFIG, {**options, 'num_workers': None})
+    assert cfg.train_dataloader.num_workers == cfg.val_dataloader.num_workers == workers
+    assert cfg.train_dataloader.pin_memory and cfg.val_dataloader.pin_memory
+
+
+def test_parallel_trainings_share_the_cores(monkeypatch):
+    monkeypatch.setattr('hri30_ext.apis.gpu_queue.visible_gpus', lambda: ['0', '1'])
+    assert list(run_queue(os.getenv, [('LOCAL_WORLD_SIZE', )])) == ['2']

@@ -14,7 +14,7 @@ num_frames = 8  # frames of a clip that the model sees
 input_size = (224, 224)  # width, height in pixels
 decode_size = 256  # short side in pixels that frames are decoded to
 batch_size = 16  # clips, on each GPU
-num_workers = None  # decoding processes; None: one a CPU core, 8 at most; no GPU: none
+num_workers = None  # decoding processes; None: all cores but one; no GPU: none
 clip_cache = None  # 'memmap' (fastest, 13 MB a clip) or 'jpeg': decode each clip once
 cache_dir = 'work_dirs/cache'  # where; tools/data/cache.py fills it beforehand
 
@@ -83,6 +83,7 @@ train_dataloader = dict(
     num_workers='${num_workers}',
     persistent_workers='${persistent_workers}',
     collate_fn=dict(type='stack_clips'),
+    pin_memory='${pin_memory}',
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(**_dataset, subset='train', pipeline='${train_pipeline}'))
 val_dataloader = dict(
@@ -90,6 +91,7 @@ val_dataloader = dict(
     num_workers='${num_workers}',
     persistent_workers='${persistent_workers}',
     collate_fn=dict(type='stack_clips'),
+    pin_memory='${pin_memory}',
     # No clip twice where processes cannot have as many each.
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(
