@@ -37,6 +37,22 @@ def best_precision() -> str:
     return 'bf16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'fp16'
 
 
+def autocast_dtype(cfg, device: str | None = None) -> torch.dtype | None:
+    """Returns the number format of a config's forward passes; None is float32.
+
+    It is the same in training, validation, testing, features and ``Recognizer``. mmengine
+    trains in the format of the optimizer wrapper, and tests in torch's default: fp16 on
+    CUDA and bf16 on the CPU, which has no fp16.
+    """
+    precision = cfg.get('precision', 'fp32')
+    if precision == 'auto':
+        precision = best_precision()
+    if precision == 'fp32':
+        return None
+    on_cpu = (device or get_device()) == 'cpu'
+    return torch.float16 if precision == 'fp16' and not on_cpu else torch.bfloat16
+
+
 def _cpu_flags() -> set[str]:
     try:
         lines = Path('/proc/cpuinfo').read_text().splitlines()

@@ -145,8 +145,9 @@ class TorchBackend:
         cfg (Config): As :func:`~hri30_ext.config.load_config` returns it.
         checkpoint (str | Path): Its weights; all must fit.
         device (str): Device of torch.
-        half (bool): Whether it runs under autocast, as testing does with
-            ``test_cfg.fp16``; in float32 otherwise. Probabilities are always float32.
+        dtype (torch.dtype, optional): Of autocast, see
+            :func:`~hri30_ext.hardware.autocast_dtype`; by default float32. Probabilities
+            are always float32.
 
     Attributes:
         recognizer (nn.Module): The model of mmaction2, in evaluation mode.
@@ -158,8 +159,8 @@ class TorchBackend:
     """
 
     def __init__(self, cfg: Config, checkpoint: str | Path, device: str = 'cpu',
-                 half: bool = False) -> None:
-        self.device, self._half = torch.device(device), half
+                 dtype: torch.dtype | None = None) -> None:
+        self.device, self._dtype = torch.device(device), dtype
         self.recognizer = build_recognizer(cfg, checkpoint).to(self.device)
         self.frame_stages = count_frame_stages(self.recognizer)
         self.splittable = self.frame_stages > 0
@@ -174,7 +175,7 @@ class TorchBackend:
         inputs = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
         # TensorFloat-32 rounds to 10 bits, too few for a reference.
         with torch.backends.cudnn.flags(allow_tf32=False), \
-                autocast(self.device.type, enabled=self._half):
+                autocast(self.device.type, self._dtype, enabled=bool(self._dtype)):
             return module.to(self.device)(inputs).float().cpu().numpy()
 
     def __call__(self, clips_NTHWC: np.ndarray) -> np.ndarray:

@@ -6,12 +6,13 @@ import logging
 import sys
 
 import torch
+from mmengine.device import get_device
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model
 
 from ..errors import HRI30Error, first_cases
-from ..hardware import unwrap
+from ..hardware import autocast_dtype, unwrap
 from ..utils.fileio import disk_full, ran_out_of_disk
 from .loading import raise_file_limit
 from .loops import ResumableTrainLoop, explain_other_form
@@ -55,6 +56,11 @@ class HRI30Runner(Runner):
     def __init__(self, *args, **kwargs) -> None:
         raise_file_limit()
         super().__init__(*args, **kwargs)
+        dtype = autocast_dtype(self.cfg)
+        if dtype:  # the loops of validation and testing name none
+            torch.set_autocast_dtype(get_device(), dtype)
+        self.logger.info('Training, validation and testing compute in '
+                         + str(dtype or torch.float32).removeprefix('torch.'))
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Builds the logger, with a readable console."""
