@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 
 from ..errors import HRI30Error
 from ..hardware import unwrap
+from .data_parallel import lr_factor
 from .loops import count_batches
 from .schedules import advance_schedules
 
@@ -208,8 +209,8 @@ class ProgressiveSizeHook(Hook):
                 for side in self.input_size)
         fitting = batch * full // (width * height * frames)
         larger = max(batch, min(fitting, clips or fitting))
-        power = 0.5 if 'Adam' in optimizer else 1
-        return ClipSize(width, height, frames, larger, (larger / batch) ** power)
+        return ClipSize(width, height, frames, larger,
+                        lr_factor(larger / batch, optimizer))
 
     def _begins(self, max_epochs: int) -> list[int]:
         begins = [step['begin'] if type(step['begin']) is int
