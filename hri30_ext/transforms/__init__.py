@@ -4,8 +4,8 @@ from .color import ClipColorJitter
 from .crop import CropResize, ResizeClip
 from .flip import LabelAwareFlip
 from .loading import ClipDecode, ClipInit
-from .sampling import FrameOrder
+from .sampling import FrameOrder, UniformSegments
 from .views import UniformViews
 
 __all__ = ['ClipColorJitter', 'ClipDecode', 'ClipInit', 'CropResize', 'FrameOrder',
-           'LabelAwareFlip', 'ResizeClip', 'UniformViews']
+           'LabelAwareFlip', 'ResizeClip', 'UniformSegments', 'UniformViews']

@@ -11,6 +11,7 @@ split = dict(
     val_file=None,
     seed=42)
 num_frames = 8  # frames of a clip that the model sees
+sampling = 'segments'  # of training clips: a name in samplings
 input_size = (224, 224)  # width, height in pixels
 decode_size = 256  # short side in pixels that frames are decoded to
 batch_size = 16  # clips, on each GPU
@@ -43,14 +44,18 @@ flips = dict(
 
 input_format = 'NCTHW'  # 'NCHW' for models of 2D frames
 
-# UniformSample divides the clip into num_frames segments: clips of 30-60 frames never
-# wrap to their start, which SampleFrames(8 x 8) does below 64 frames.
+# The clip is divided into num_frames segments: clips of 30-60 frames never wrap to their
+# start, which SampleFrames(8 x 8) does below 64 frames.
+samplings = dict(
+    segments=dict(type='UniformSegments', clip_len='${num_frames}'),
+    # Its segments share their ends, so that some frames are seen twice as often.
+    mmaction2=dict(type='UniformSample', clip_len='${num_frames}'))
 # Resizing ignores the aspect ratio (720 x 480 becomes square), in training and testing
 # alike: a centre crop would lose the worker at the edges.
 train_pipeline = [
     dict(type='ClipInit', short_side='${decode_size}', cache='${clip_cache}',
          cache_dir='${cache_dir}'),
-    dict(type='UniformSample', clip_len='${num_frames}'),
+    '${samplings[sampling]}',
     dict(type='ClipDecode'),
     dict(type='CropResize', scale='${input_size}',
          area_range='${random_crop.area_range}',
