@@ -114,7 +114,7 @@ def test_pipeline_that_cannot_change():
                        dict(type='Resize', scale=(32, 32), keep_ratio=False))
     with pytest.raises(HRI30Error, match='found SampleFrames, Resize(.|\n)*CropResize'):
         find_resizable(dataset)
-    with pytest.raises(HRI30Error, match='needs UniformSegments(.|\n)*progressive_size=size'):
+    with pytest.raises(HRI30Error, match='UniformSegments(.|\n)*progressive_size=size'):
         share_clip_len(dataset)
 
 

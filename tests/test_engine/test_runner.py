@@ -1,6 +1,7 @@
 """Which checkpoints are believed."""
 
 import contextlib
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -152,7 +153,8 @@ def test_validation_and_test_compute_in_the_precision_of_the_training(
     try:
         torch.set_autocast_dtype('cuda', torch.float16)
         cfg = load_config(DEMO_CONFIG, {**options, 'precision': precision})
-        runner = HRI30Runner(torch.nn.Linear(1, 1), str(tmp_path), cfg=cfg)
+        runner = HRI30Runner(torch.nn.Linear(1, 1), str(tmp_path), cfg=cfg,
+                             experiment_name=f'precision-{tmp_path.name}')
         with amp.autocast(enabled=cfg.val_cfg.fp16):
             pass
         backend = SimpleNamespace(device=torch.device('cpu'),
@@ -164,3 +166,47 @@ def test_validation_and_test_compute_in_the_precision_of_the_training(
         assert f'compute in {str(expected)[6:]}' in log
     finally:
         torch.set_autocast_dtype('cuda', before)
+
+
+def test_the_option_is_as_deterministic_as_the_flag(tmp_path, monkeypatch):
+    monkeypatch.setenv('CUBLAS_WORKSPACE_CONFIG', '')
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG')
+    try:
+        HRI30Runner(torch.nn.Linear(1, 1), str(tmp_path),
+                    randomness=dict(seed=1, deterministic=True))
+        assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.deterministic = False
+
+
+@pytest.mark.parametrize('classes', [
+    ['c', 'a', 'b'], ['b', 'new', 'a'], ['a', 'b', 'c', 'new'], ['x', 'y', 'z']])
+def test_the_head_of_an_own_checkpoint_is_mapped_by_class_name(classes):
+    init_default_scope('mmaction')
+
+    def build(number):
+        model = torch.nn.Module()
+        model.backbone = torch.nn.Linear(2, 2)
+        model.cls_head = MODELS.build(dict(type='I3DHead', num_classes=number,
+                                           in_channels=5))
+        return model
+
+    old, model = build(3), build(len(classes))
+    torch.nn.init.normal_(model.cls_head.fc_cls.bias)
+    torch.nn.init.normal_(old.cls_head.fc_cls.bias)
+    checkpoint = dict(state_dict=old.state_dict(),
+                      meta=dict(dataset_meta=dict(classes=['a', 'b', 'c'])))
+    message = fit_weights(checkpoint, model, 'own.pth', new_head_allowed=True,
+                          classes=classes)
+    for name in ('cls_head.fc_cls.weight', 'cls_head.fc_cls.bias'):
+        for i, one in enumerate(classes):
+            expected = (old.state_dict()[name]['abc'.index(one)] if one in 'abc'
+                        else model.state_dict()[name][i])
+            assert torch.equal(checkpoint['state_dict'][name][i], expected), (name, one)
+    if classes[0] == 'x':
+        assert 'head new: cls_head.fc_cls.weight (3, 5)' in message
+        return
+    known = f'{len(set(classes) & {*"abc"})} of its {len(classes)} classes by name'
+    assert message.endswith(f'{known}, the others new')
