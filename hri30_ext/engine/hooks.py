@@ -1,5 +1,6 @@
 """Hooks for memory layout, curves, learning rates and class weights."""
 
+import math
 import time
 from pathlib import Path
 
@@ -42,9 +43,9 @@ class CurvesHook(Hook):
     """Draws loss and accuracy of training and validation, and learning rates.
 
     After each validation, ``training_curves.csv`` in the work folder gets a row (with the
-    minutes since the training began, without the pauses between resumed runs) and
-    ``training_curves.png`` is drawn again. A resumed run continues the rows that its
-    checkpoint holds.
+    minutes since the training began, without the pauses between resumed runs).
+    ``training_curves.png`` is drawn every 30 seconds at most, and at the end. A resumed
+    run continues the rows that its checkpoint holds.
     """
 
     # Before CheckpointHook (VERY_LOW), which saves the new row too.
@@ -55,6 +56,7 @@ class CurvesHook(Hook):
         self._rates: dict[str, float] = {}
         self._history: list[dict] = []
         self._started = 0.0
+        self._drawn_at = -math.inf  # of time.monotonic()
         self._resumed: dict | None = None
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
@@ -126,10 +128,20 @@ class CurvesHook(Hook):
     @master_only
     def after_val(self, runner) -> None:
         """Writes and draws: after the checkpoint, so that a failure costs no weights."""
-        folder = Path(runner.work_dir)
-        write_curves(folder / 'training_curves.csv', self._history)
-        plot_training_curves(folder / 'training_curves.png', self._history,
+        write_curves(Path(runner.work_dir) / 'training_curves.csv', self._history)
+        if time.monotonic() - self._drawn_at >= 30:
+            self._draw(runner)
+
+    @master_only
+    def after_train(self, runner) -> None:
+        """Draws the last epochs too."""
+        if self._history:
+            self._draw(runner)
+
+    def _draw(self, runner) -> None:
+        plot_training_curves(Path(runner.work_dir) / 'training_curves.png', self._history,
                              Path(runner.cfg.filename).stem)
+        self._drawn_at = time.monotonic()
 
 
 def _check_curves(curves: dict) -> None:

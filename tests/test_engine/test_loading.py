@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader
 from hri30_ext import config, hardware
 from hri30_ext.apis.gpu_queue import run_queue
 from hri30_ext.config import load_config
-from hri30_ext.engine import CurvesHook, HRI30Runner, LearningRatesHook
+from hri30_ext.engine import CurvesHook, HRI30Runner, LearningRatesHook, hooks
 from hri30_ext.engine.loading import send
+from hri30_ext.utils.curves import read_curves
 
 
 class Clips:
@@ -141,3 +142,18 @@ def test_loading_processes_share_the_cores(monkeypatch, options, cores, processe
 def test_parallel_trainings_share_the_cores(monkeypatch):
     monkeypatch.setattr('hri30_ext.apis.gpu_queue.visible_gpus', lambda: ['0', '1'])
     assert list(run_queue(os.getenv, [('LOCAL_WORLD_SIZE', )])) == ['2']
+
+
+def test_curves_are_drawn_every_30_seconds_and_at_the_end(monkeypatch, tmp_path):
+    drawn, now = [], iter([100, 100, 120, 131, 131, 140]).__next__
+    monkeypatch.setattr(hooks, 'plot_training_curves', lambda path, history, title:
+                        drawn.append(len(history)))
+    hook, runner = CurvesHook(), SimpleNamespace(
+        work_dir=str(tmp_path), cfg=SimpleNamespace(filename='config.py'))
+    monkeypatch.setattr(hooks, 'time', SimpleNamespace(monotonic=now))
+    for epoch in range(1, 4):  # at 100, 120 and 131 seconds
+        hook._history.append(dict(epoch=epoch))
+        hook.after_val(runner)
+    hook.after_train(runner)
+    assert drawn == [1, 3, 3]
+    assert len(read_curves(tmp_path / 'training_curves.csv')) == 3
