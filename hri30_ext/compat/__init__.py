@@ -21,6 +21,8 @@ import sys
 import types
 import warnings
 
+import cv2
+import numpy as np
 import torch
 
 from ..checkpoints import download, load_from_local
@@ -299,6 +301,24 @@ def convolve_small_clips_in_float32() -> None:
     torch.nn.Conv3d._conv_forward = conv_forward
 
 
+def turn_hues_under_numpy_2() -> None:
+    """Lets mmaction's ``ColorJitter`` run under NumPy 2.
+
+    Why: it adds a negative number to uint8, which NumPy 2 refuses (``OverflowError: Python
+    integer -13 out of bounds for uint8``). A positive one wraps at 256, not at 180.
+    Changes: ``ColorJitter.adjust_hue``.
+    Until: mmaction2 computes hues in a wider type.
+    """
+    from mmaction.datasets.transforms import ColorJitter
+
+    def adjust_hue(img, factor):
+        hsv = cv2.cvtColor(np.clip(img, 0, 255).astype(np.uint8), cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = (hsv[..., 0].astype(int) + int(factor * 255)) % 180
+        return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32)
+
+    ColorJitter.adjust_hue = staticmethod(adjust_hue)
+
+
 def provide_tin_shift() -> None:
     """Lets TIN run without mmcv's compiled operators.
 
@@ -383,6 +403,7 @@ def apply() -> None:
     log_without_waiting()
     accept_stacked_batches()
     convolve_small_clips_in_float32()
+    turn_hues_under_numpy_2()
     provide_tin_shift()
     resolve_settings_on_loading()
     format_configs_once()

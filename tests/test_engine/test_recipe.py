@@ -187,7 +187,7 @@ def test_deterministic_gives_the_same_numbers_twice(options, tmp_path):
 def first_batch(loader, seed):
     set_random_seed(seed)
     batch = next(iter(Runner.build_dataloader(loader, seed=seed)))
-    return torch.stack(batch['inputs'])
+    return batch['inputs']
 
 
 def test_augmentation_is_seeded_and_testing_has_none(clips_root):
