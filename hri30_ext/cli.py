@@ -96,7 +96,15 @@ def choose_device(device: str | None) -> None:
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
         return
     if match.group(1) is not None:
-        os.environ['CUDA_VISIBLE_DEVICES'] = match.group(1)
+        # As in torch, N counts the devices that are visible.
+        visible = os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')
+        number = int(match.group(1))
+        if visible != ['']:
+            if number >= len(visible):
+                fail(f'--device {device}: CUDA_VISIBLE_DEVICES={",".join(visible)} leaves '
+                     f'{len(visible)}; expected cuda:{len(visible) - 1} or less.')
+            number = visible[number]
+        os.environ['CUDA_VISIBLE_DEVICES'] = str(number)
     import torch
     if not torch.cuda.is_available():
         from .env_check import why_no_cuda
@@ -105,9 +113,7 @@ def choose_device(device: str | None) -> None:
 
 
 def make_deterministic(args: argparse.Namespace) -> None:
-    """Makes a run repeatable. Call it before torch is imported."""
-    # cuBLAS reads it when CUDA starts.
-    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+    """Makes a run repeatable."""
     args.cfg_options.append('deterministic=True')
 
 

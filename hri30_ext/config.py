@@ -15,8 +15,9 @@ step from the pipeline.
 
 Some values are derived: ``num_classes`` from ``classes``, ``precision = 'auto'`` and
 ``num_workers = None`` from the machine, ``autocast`` from ``precision``,
-``persistent_workers`` from ``num_workers``, no ``warmup`` from ``warmup_epochs = 0``, and
-``momentum``, ``weight_decay`` and ``betas`` replace those of the chosen optimizer.
+``persistent_workers`` from ``num_workers``, ``pin_memory`` from the device, no ``warmup``
+from ``warmup_epochs = 0``, and ``momentum``, ``weight_decay`` and ``betas`` replace those
+of the chosen optimizer.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.device import get_device
 
 from .errors import HRI30Error, first_cases
 from .hardware import best_precision, default_num_workers
@@ -172,6 +174,7 @@ def _derive(cfg: Mapping) -> dict:
         if settings['num_workers'] is None:
             settings['num_workers'] = default_num_workers()
         settings['persistent_workers'] = settings['num_workers'] != 0
+        settings['pin_memory'] = get_device() == 'cuda'
     _set_up_optimizer(settings)
     return settings
 

@@ -23,7 +23,8 @@ class HRI30Error(Exception):
 # What allocators and the kernel say when memory runs out.
 _OUT_OF_MEMORY = ("can't allocate memory", 'out of memory', 'Cannot allocate memory',
                   'Insufficient memory', 'insufficient shared memory',
-                  'is killed by signal: Killed', 'is killed by signal: Bus error')
+                  'is killed by signal: Killed', 'is killed by signal: Bus error',
+                  'CUBLAS_STATUS_ALLOC_FAILED', 'CUDNN_STATUS_ALLOC_FAILED')
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

@@ -14,14 +14,14 @@ def default_num_workers() -> int:
     """Chooses the number of processes that load clips.
 
     Returns:
-        int: With CUDA, the cores per GPU of this machine, 8 at most. Without CUDA 0: a
-        training step takes many times as long as reading its clips, and processes beside
-        torch's threads slow it down.
+        int: With CUDA, the cores for each training process of this machine but one, 16 at
+        most. Without CUDA 0: a training step takes many times as long as reading its
+        clips, and processes beside torch's threads slow it down.
     """
     if get_device() == 'cpu':
         return 0
-    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # from torchrun
-    return max(1, min(8, available_cores() // processes))
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # from torchrun and run_queue
+    return max(1, min(16, available_cores() // processes - 1))
 
 
 def best_precision() -> str:
@@ -35,6 +35,22 @@ def best_precision() -> str:
         # Other CPUs emulate bfloat16, which is slower than float32.
         return 'bf16' if _cpu_flags() & {'avx512_bf16', 'amx_bf16', 'bf16'} else 'fp32'
     return 'bf16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'fp16'
+
+
+def autocast_dtype(cfg, device: str | None = None) -> torch.dtype | None:
+    """Returns the number format of a config's forward passes; None is float32.
+
+    It is the same in training, validation, testing, features and ``Recognizer``. mmengine
+    trains in the format of the optimizer wrapper, and tests in torch's default: fp16 on
+    CUDA and bf16 on the CPU, which has no fp16.
+    """
+    precision = cfg.get('precision', 'fp32')
+    if precision == 'auto':
+        precision = best_precision()
+    if precision == 'fp32':
+        return None
+    on_cpu = (device or get_device()) == 'cpu'
+    return torch.float16 if precision == 'fp16' and not on_cpu else torch.bfloat16
 
 
 def _cpu_flags() -> set[str]:

@@ -71,12 +71,13 @@ SETTINGS: dict[str, Setting] = {
     'split.val_file': Setting(str | None, 'for file: names of validation clips'),
     'split.seed': Setting(Seed, 'of the choice of groups or clips'),
     'num_frames': Setting(Positive, 'frames of a clip that the model sees', 'frames'),
+    'sampling': Setting(str, 'how frames of training clips are drawn', table='samplings'),
     'input_size': Setting(tuple[Pixels, Pixels], 'width and height that the model sees',
                           'pixels'),
     'decode_size': Setting(Pixels, 'short side that frames are decoded to', 'pixels'),
     'batch_size': Setting(Positive, 'clips of a batch, on each GPU', 'clips'),
-    'num_workers': Setting(Count | None, 'decoding processes; None: one a CPU core, 8 at '
-                           'most, and none without a GPU', 'processes'),
+    'num_workers': Setting(Count | None, 'decoding processes; None: all cores but one, '
+                           '16 at most, and none without a GPU', 'processes'),
     'clip_cache': Setting(Literal['memmap', 'jpeg'] | None,
                           'keep decoded clips on disk; memmap is the fastest'),
     'cache_dir': Setting(str | None, 'folder of the clip cache'),
@@ -104,8 +105,9 @@ SETTINGS: dict[str, Setting] = {
     'max_epochs': Setting(Positive, 'length of the training', 'epochs'),
     'warmup_epochs': Setting(Count, 'linear warm-up of the learning rate; 0: none',
                              'epochs'),
-    'lr': Setting(FromZero, 'learning rate for steps of 16 clips'),
-    'scale_lr': Setting(bool, 'scale lr with the clips of a step on all GPUs'),
+    'lr': Setting(FromZero, 'learning rate for steps of base_batch_size clips'),
+    'base_batch_size': Setting(Positive, 'clips of a step that lr is for', 'clips'),
+    'scale_lr': Setting(bool, 'scale lr to the clips of a step on all GPUs'),
     'optimizer': Setting(str, 'optimizer', table='optimizers'),
     'momentum': Setting(BelowOne | None, "of SGD; None: the optimizer's own"),
     'weight_decay': Setting(FromZero | None, "L2 penalty; None: the optimizer's own"),
@@ -185,7 +187,7 @@ _OTHER_TOP_LEVEL = frozenset(inspect.signature(Runner.__init__).parameters) | TA
     'ann_file_test', 'ann_file_train', 'ann_file_val', 'auto_scale_lr', 'autocast',
     'custom_imports', 'data_root_val', 'dataset_type', 'default_scope', 'file_client_args',
     'find_unused_parameters', 'model_wrapper_cfg', 'num_classes', 'persistent_workers',
-    'runner_type',
+    'pin_memory', 'runner_type',
     'test_pipeline', 'train_pipeline', 'val_pipeline', 'vis_backends', 'warmup'}
 
 #: Entries of a dict with ``type`` that mmengine and mmcv take out before they build it.

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import OrderedDict
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -51,11 +52,18 @@ def run_python(code, **environment):
 #: Every attribute of another package that the one call changes; sys.modules and the
 #: filters of warnings apart.
 CHANGED = {
+    'mmaction.datasets.transforms.processing.ColorJitter.adjust_hue',
     'mmaction.models.backbones.resnet_tin.linear_sampler',
+    'mmaction.models.data_preprocessors.data_preprocessor.stack_batch',
     'mmaction.models.heads.base.BaseHead.loss_by_feat',
     'mmaction.models.heads.base.BaseHead.predict_by_feat',
     'mmengine.config.config.Config.__new__',
     'mmengine.config.config.Config.pretty_text',
+    'mmengine.logging.message_hub.MessageHub.get_scalar',
+    'mmengine.logging.message_hub.MessageHub.log_scalars',
+    'mmengine.logging.message_hub.MessageHub.state_dict',
+    'mmengine.logging.message_hub.MessageHub.update_scalar',
+    'mmengine.optim.optimizer.optimizer_wrapper.OptimWrapper._clip_grad',
     'mmengine.runner.checkpoint.CheckpointLoader._schemes',
     'mmengine.runner.checkpoint.load_from_local',
     'mmengine.runner.checkpoint.load_url',
@@ -321,3 +329,13 @@ def test_config_without_references_is_left_as_it_is(tmp_path):
     path.write_text("classes = None\nmodel = dict(type='A', cost='$5')\n")
     assert Config.fromfile(str(path)).to_dict() == {
         'classes': None, 'model': {'type': 'A', 'cost': '$5'}}
+
+
+@pytest.mark.parametrize(('factor', 'hue'), [(-0.3, 74), (0.25, 33), (0.6, 123)])
+def test_hues_turn_in_both_directions(factor, hue):
+    """A hue is half its angle: magenta is 150, and turns by 76 back, 63 and 153 on."""
+    from mmaction.datasets.transforms import ColorJitter
+    image = np.full((1, 1, 3), (255, 0, 255), np.float32)
+    hsv = cv2.cvtColor(ColorJitter.adjust_hue(image, factor).astype(np.uint8),
+                       cv2.COLOR_RGB2HSV)
+    assert hsv[0, 0].tolist() == [hue, 255, 255]

@@ -132,7 +132,7 @@ def test_name_agrees_with_what_is_built(config, no_network):
     for loader, test_mode in ((cfg.train_dataloader, False), (cfg.val_dataloader, True),
                               (cfg.test_dataloader, True)):
         sampler = loader.dataset.pipeline[1]
-        uniform = 'UniformViews' if test_mode else 'UniformSample'
+        uniform = 'UniformViews' if test_mode else 'UniformSegments'
         assert sampler.type == (uniform if match['uniform'] else 'SampleFrames')
         assert sampler.clip_len == cfg.num_frames == frames
         assert sampler.get('frame_interval') == (

@@ -7,7 +7,7 @@ _base_ = [
 ]
 
 num_frames = 16
-batch_size = 8
+batch_size = base_batch_size = 8
 optimizer = 'adamw'
 lr = 5e-5  # mmaction2's 1.6e-3 for 256 clips, linearly scaled to 8
 load_from = 'https://download.openmmlab.com/mmaction/v1.0/recognition/mvit/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb_20230201-23284ff3.pth'

@@ -7,7 +7,7 @@ _base_ = [
 ]
 
 num_frames = 32
-batch_size = 8
+batch_size = base_batch_size = 8
 precision = 'bf16'  # mmaction2's batch of 8 takes 21 GB in half precision
 optimizer = 'adamw'
 # mmaction2's 1e-3 for 64 clips, linearly scaled to 8, and as there a tenth of it for the

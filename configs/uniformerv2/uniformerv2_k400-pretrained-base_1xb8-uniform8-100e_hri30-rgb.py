@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-batch_size = 8
+batch_size = base_batch_size = 8
 optimizer = 'adamw'
 # mmaction2's for Kinetics-400 from CLIP, not scaled to the smaller batch. Its 2e-6 from
 # Kinetics-710 is for a head that knows the classes; here it is new.

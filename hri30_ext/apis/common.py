@@ -2,12 +2,15 @@
 
 import contextlib
 import importlib.util
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import get_world_size
 
 from ..datasets.hri30 import find_labelled_videos
 from ..datasets.paper import PARTIAL, is_held_out_by_name
@@ -46,7 +49,10 @@ def describe_data(cfg: Config) -> str:
 def describe_device() -> str:
     """Describes the device that mmengine uses; if that is the CPU, with the reason."""
     if get_device() == 'cuda':
-        return torch.cuda.get_device_name()
+        unused = torch.cuda.device_count() - get_world_size()
+        return torch.cuda.get_device_name() + (
+            f'; {unused} more GPUs are visible and unused, which GPUS=N before the command '
+            'would use' if unused > 0 and get_world_size() == 1 else '')
     return f'the CPU ({torch.get_num_threads()} threads; {why_no_cuda(torch)})'
 
 
@@ -104,7 +110,14 @@ def explain_out_of_memory(cfg: Config, loader: str) -> Iterator[None]:
                 if wrapper else ''))
         if wrapper.get('type') == 'OptimWrapper':
             steps.append('precision=bf16')
+        bases = getattr(MODELS.get(cfg.model.backbone.type), '__mro__', ())
+        if wrapper and any('with_cp' in inspect.signature(base.__init__).parameters
+                           for base in bases):
+            steps.append('model.backbone.with_cp=True (computes activations twice)')
         steps.append('a smaller input_size or num_frames')
+        if get_device() == 'cuda':
+            steps.append('the variable PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True '
+                         '(if much is reserved and not allocated)')
         if 'DataLoader worker' in text or 'shared memory' in text:
             steps.insert(0, 'num_workers=1 (the memory of the loading processes ran out)')
         width, height = cfg.get('input_size', ('?', '?'))

@@ -33,7 +33,7 @@ def run_queue(function: Callable, jobs: Sequence[tuple]) -> Iterator:
         gpu = free.get()
         try:
             with ProcessPoolExecutor(1, multiprocessing.get_context('spawn'),
-                                     _use_gpu, (gpu,)) as pool:
+                                     _use_gpu, (gpu, len(gpus))) as pool:
                 return pool.submit(function, *job).result()
         except BrokenProcessPool as error:
             raise HRI30Error(f'{job}: its process was killed, probably because memory ran '
@@ -53,6 +53,7 @@ def visible_gpus() -> list[str]:
     return [name.strip() for name in names.split(',')][:count]
 
 
-def _use_gpu(gpu: str | None) -> None:
+def _use_gpu(gpu: str | None, processes: int) -> None:
+    os.environ['LOCAL_WORLD_SIZE'] = str(processes)  # which share the cores
     if gpu is not None:
         os.environ['CUDA_VISIBLE_DEVICES'] = gpu

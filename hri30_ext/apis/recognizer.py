@@ -53,6 +53,7 @@ class Recognizer(ClipRecognizer):
         from ..deploy.runtime.exported import ModelInfo
         from ..deploy.torch_backend import TorchBackend
         from ..evaluation.calibration import load_temperature
+        from ..hardware import autocast_dtype
         from ..transforms.flip import mirrored_labels
         from ..video.preprocessing import Preprocessing
         from .testing import prepare
@@ -69,9 +70,9 @@ class Recognizer(ClipRecognizer):
         if cfg.get('test_flip'):
             changed = mirrored_labels(cfg.classes)[0]
             mirrored_K = [changed.get(label, label) for label in range(len(cfg.classes))]
+        device = device or get_device()
         super().__init__(info, TorchBackend(
-            cfg, checkpoint, device or get_device(),
-            half=cfg.test_cfg.get('fp16', False)), mirrored_K)
+            cfg, checkpoint, device, autocast_dtype(cfg, device)), mirrored_K)
 
     @classmethod
     def open(cls, *model: str | Path, threads: int | None = None) -> ClipRecognizer:

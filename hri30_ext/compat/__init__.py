@@ -18,6 +18,8 @@ import sys
 import types
 import warnings
 
+import cv2
+import numpy as np
 import torch
 
 from ..checkpoints import download, load_from_local
@@ -148,27 +150,127 @@ def _count_bytes(value) -> int:
     return sum(map(_count_bytes, value)) if isinstance(value, list | tuple) else 0
 
 
-def score_in_float32() -> None:
-    """Lets mmaction's heads be trained and tested under bf16 autocast.
+def score_on_the_device() -> None:
+    """Lets mmaction's heads compute in float32, without waiting for the GPU in each step.
 
-    Why: the heads convert scores to numpy arrays for top-k, and numpy has no bfloat16
-    (``Got unsupported ScalarType BFloat16``). A softmax in bf16 also ties scores that
-    differ in the third digit.
+    Why: the heads convert scores to numpy arrays for top-k, which waits for the device, and
+    numpy has no bfloat16 (``Got unsupported ScalarType BFloat16``). A softmax in bf16 also
+    ties scores that differ in the third digit.
     Changes: ``loss_by_feat`` and ``predict_by_feat`` of ``BaseHead``.
-    Until: mmaction2 casts scores before it calls ``.numpy()``.
+    Until: mmaction2 counts top-k in torch and casts scores before.
     """
     from mmaction.models.heads import BaseHead
 
-    def in_float32(method):
-        @functools.wraps(method)
-        def wrapper(self, cls_scores, data_samples):
-            if isinstance(cls_scores, torch.Tensor):
-                cls_scores = cls_scores.float()
-            return method(self, cls_scores, data_samples)
-        return wrapper
+    original = BaseHead.predict_by_feat
 
-    for name in ('loss_by_feat', 'predict_by_feat'):
-        setattr(BaseHead, name, in_float32(getattr(BaseHead, name)))
+    @functools.wraps(original)
+    def predict_by_feat(self, cls_scores, data_samples):
+        if isinstance(cls_scores, torch.Tensor):
+            cls_scores = cls_scores.float()
+        return original(self, cls_scores, data_samples)
+
+    @functools.wraps(BaseHead.loss_by_feat)
+    def loss_by_feat(self, cls_scores, data_samples):
+        scores_NK = cls_scores.float()
+        labels = torch.stack([sample.gt_label for sample in data_samples]).to(
+            scores_NK.device)  # (N, 1), or shares of classes, (N, K)
+        losses = {}
+        if labels.shape != scores_NK.shape:
+            labels = labels.flatten()
+            most = min(max(self.topk), scores_NK.shape[1])
+            hits = scores_NK.detach().topk(most).indices == labels[:, None]
+            for k in self.topk:
+                losses[f'top{k}_acc'] = hits[:, :k].any(dim=1).double().mean()
+        if self.label_smooth_eps:
+            if labels.dim() == 1:
+                labels = torch.nn.functional.one_hot(labels, self.num_classes)
+            labels = ((1 - self.label_smooth_eps) * labels
+                      + self.label_smooth_eps / self.num_classes)
+        loss = self.loss_cls(scores_NK, labels)
+        losses.update(loss if isinstance(loss, dict) else dict(loss_cls=loss))
+        return losses
+
+    BaseHead.loss_by_feat, BaseHead.predict_by_feat = loss_by_feat, predict_by_feat
+
+
+def log_without_waiting() -> None:
+    """Keeps logged scalars on the device until somebody reads them.
+
+    Why: ``MessageHub`` converts each loss of each step to a number, and ``OptimWrapper``
+    the norm of the gradient; the host then waits for the GPU several times a step. The
+    numbers are the same.
+    Changes: ``update_scalar``, ``get_scalar``, ``log_scalars`` and ``state_dict`` of
+    ``MessageHub``; ``OptimWrapper._clip_grad``.
+    Until: mmengine converts scalars when it logs them.
+    """
+    from mmengine.logging import MessageHub
+    from mmengine.optim import OptimWrapper
+
+    update, get = MessageHub.update_scalar, MessageHub.get_scalar
+    scalars, state = MessageHub.log_scalars.fget, MessageHub.state_dict
+
+    def read(hub, *keys):
+        pending = hub.__dict__.get('_pending', {})
+        for key in keys or list(pending):
+            values = pending.pop(key, [])
+            if values:  # one transfer for all of a name
+                numbers = torch.stack([value for value, *_ in values]).tolist()
+                for number, (_, *others) in zip(numbers, values, strict=True):
+                    update(hub, key, number, *others)
+
+    @functools.wraps(update)
+    def update_scalar(self, key, value, count=1, resumed=True):
+        if torch.is_tensor(value):
+            self.__dict__.setdefault('_pending', {}).setdefault(key, []).append(
+                (value.detach().reshape(()), count, resumed))
+        else:
+            read(self, key)
+            update(self, key, value, count, resumed)
+
+    @functools.wraps(get)
+    def get_scalar(self, key):
+        read(self, key)
+        return get(self, key)
+
+    def log_scalars(self):
+        read(self)
+        return scalars(self)
+
+    @functools.wraps(state)
+    def state_dict(self):
+        read(self)
+        return state(self)
+
+    def clip_grad(self):
+        parameters = [parameter for group in self.optimizer.param_groups
+                      for parameter in group['params'] if parameter.grad is not None]
+        if parameters:
+            norm = self.clip_func(parameters, **self.clip_grad_kwargs)
+            if norm is not None:  # clip_grad_value_ returns none
+                self.message_hub.update_scalar(f'train/{self.grad_name}', norm)
+
+    MessageHub.update_scalar, MessageHub.get_scalar = update_scalar, get_scalar
+    MessageHub.log_scalars, MessageHub.state_dict = property(log_scalars), state_dict
+    OptimWrapper._clip_grad = clip_grad
+
+
+def accept_stacked_batches() -> None:
+    """Lets mmaction's data preprocessor take a batch that is one tensor.
+
+    Why: it stacks a list of clips on the device, after a copy of each. Here the loading
+    process stacks them (:func:`hri30_ext.engine.loading.stack_clips`).
+    Changes: ``stack_batch`` of mmaction's ``data_preprocessor``.
+    Until: ``ActionDataPreprocessor`` takes tensors.
+    """
+    from mmaction.models.data_preprocessors import data_preprocessor
+
+    original = data_preprocessor.stack_batch
+
+    @functools.wraps(original)
+    def stack_batch(inputs, *args, **kwargs):
+        return inputs if torch.is_tensor(inputs) else original(inputs, *args, **kwargs)
+
+    data_preprocessor.stack_batch = stack_batch
 
 
 def convolve_small_clips_in_float32() -> None:
@@ -195,6 +297,24 @@ def convolve_small_clips_in_float32() -> None:
         return original(self, input, weight, bias)
 
     torch.nn.Conv3d._conv_forward = conv_forward
+
+
+def turn_hues_under_numpy_2() -> None:
+    """Lets mmaction's ``ColorJitter`` run under NumPy 2.
+
+    Why: it adds a negative number to uint8, which NumPy 2 refuses (``OverflowError: Python
+    integer -13 out of bounds for uint8``). A positive one wraps at 256, not at 180.
+    Changes: ``ColorJitter.adjust_hue``.
+    Until: mmaction2 computes hues in a wider type.
+    """
+    from mmaction.datasets.transforms import ColorJitter
+
+    def adjust_hue(img, factor):
+        hsv = cv2.cvtColor(np.clip(img, 0, 255).astype(np.uint8), cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = (hsv[..., 0].astype(int) + int(factor * 255)) % 180
+        return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32)
+
+    ColorJitter.adjust_hue = staticmethod(adjust_hue)
 
 
 def provide_tin_shift() -> None:
@@ -275,8 +395,11 @@ def apply() -> None:
     import_mmaction()
     load_only_weights()
     save_checkpoints_whole()
-    score_in_float32()
+    score_on_the_device()
+    log_without_waiting()
+    accept_stacked_batches()
     convolve_small_clips_in_float32()
+    turn_hues_under_numpy_2()
     provide_tin_shift()
     resolve_settings_on_loading()
     format_configs_once()

@@ -29,6 +29,7 @@ from tqdm import tqdm
 from .. import modules  # noqa: F401  (first: it fixes what the others import)
 from ..errors import HRI30Error
 from ..evaluation.calibration import load_temperature
+from ..hardware import autocast_dtype
 from ..names import command
 from ..utils.fileio import sha256_of
 from ..video.decode import read_clip
@@ -109,7 +110,7 @@ def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
             info, files=_write_graphs(model, info, folder, calibration))
         _write_info(folder, info)  # the comparison loads the folder
         tested = copy.copy(model)  # the same weights in the precision of tools/test.sh
-        tested.half = bool(cfg.test_cfg.get('fp16'))
+        tested.dtype = autocast_dtype(cfg, model.device.type)
         parity, per_clip = _measure_parity(model, tested, load(folder)[1], preprocessing,
                                            list_clips(cfg, 'val'))
         parity = dict(data=f'{data}, val', **parity)
@@ -312,7 +313,7 @@ def _measure_parity(reference: TorchBackend, tested: TorchBackend, exported: Bac
     for index, clip in enumerate(tqdm(clips, desc='comparing on validation clips')):
         views_VTHWC = read_clip(clip['filename'], preprocessing)
         rows['reference'].append(reference(views_VTHWC).mean(axis=0))
-        if tested.half:
+        if tested.dtype:
             rows['tested'].append(tested(views_VTHWC).mean(axis=0))
         # Batches of different sizes, as nothing may depend on them.
         batch = np.concatenate([views_VTHWC] * (1 + index % 2))
@@ -326,9 +327,9 @@ def _measure_parity(reference: TorchBackend, tested: TorchBackend, exported: Bac
                                                   labels_N))
     if exported.splittable:
         parity['stages'] = compare(scores['reference'], scores['stages'], labels_N)
-    if tested.half:
-        kind = torch.get_autocast_dtype(tested.device.type)
-        parity['tested'] = dict(precision=str(kind).removeprefix('torch.'), **compare(
+    if tested.dtype:
+        precision = str(tested.dtype).removeprefix('torch.')
+        parity['tested'] = dict(precision=precision, **compare(
             scores['tested'], scores[WHOLE], labels_N))
     differences_N = np.abs(scores['reference'] - scores[WHOLE]).max(axis=1)
     return parity, [

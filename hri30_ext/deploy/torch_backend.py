@@ -146,11 +146,12 @@ class TorchBackend(Backend):
         cfg (Config): As :func:`~hri30_ext.config.load_config` returns it.
         checkpoint (str | Path): Its weights; all must fit.
         device (str): Device of torch.
-        half (bool): Whether it runs under autocast, as testing does with
-            ``test_cfg.fp16``; in float32 otherwise. Probabilities are always float32.
+        dtype (torch.dtype, optional): Of autocast, see
+            :func:`~hri30_ext.hardware.autocast_dtype`; by default float32. Probabilities
+            are always float32.
 
     Attributes:
-        half (bool): As the argument.
+        dtype (torch.dtype | None): As the argument.
         recognizer (nn.Module): The model of mmaction2, in evaluation mode.
         parts (dict[str, nn.Module]): Its graphs, by :data:`~.runtime.backends.WHOLE` etc.
         frame_stages (int): Of :func:`count_frame_stages`.
@@ -161,8 +162,8 @@ class TorchBackend(Backend):
     """
 
     def __init__(self, cfg: Config, checkpoint: str | Path, device: str = 'cpu',
-                 half: bool = False) -> None:
-        self.device, self.half = torch.device(device), half
+                 dtype: torch.dtype | None = None) -> None:
+        self.device, self.dtype = torch.device(device), dtype
         self.recognizer = build_recognizer(cfg, checkpoint).to(self.device)
         self.frame_stages = count_frame_stages(self.recognizer)
         self.splittable = self.frame_stages > 0
@@ -178,7 +179,7 @@ class TorchBackend(Backend):
         inputs = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
         # TensorFloat-32 rounds to 10 bits, too few for a reference.
         with torch.backends.cudnn.flags(allow_tf32=False), \
-                autocast(self.device.type, enabled=self.half):
+                autocast(self.device.type, self.dtype, enabled=bool(self.dtype)):
             return self.parts[part].to(self.device)(inputs).float().cpu().numpy()
 
 

@@ -9,6 +9,7 @@ from .fine_tuning import (
     UnfreezeHook,
 )
 from .hooks import ChannelsLastHook, ClassWeightsHook, CurvesHook, LearningRatesHook
+from .loading import stack_clips
 from .loops import ResumableTrainLoop
 from .optim import BF16OptimWrapper
 from .progress import EpochLineHook
@@ -21,4 +22,4 @@ __all__ = ['BF16OptimWrapper', 'ChannelsLastHook', 'ClassWeightsHook', 'CurvesHo
            'GlobalMeanDataParallel', 'HRI30Runner', 'LearningRatesHook',
            'PartwiseOptimWrapperConstructor', 'ProgressiveSizeHook',
            'RepeatedClipHook', 'ResumableEarlyStoppingHook', 'ResumableTrainLoop',
-           'SkippedVideosHook', 'UnfreezeHook', 'ValidatedCheckpointHook']
+           'SkippedVideosHook', 'UnfreezeHook', 'ValidatedCheckpointHook', 'stack_clips']

@@ -21,9 +21,6 @@ from ..errors import HRI30Error
 from .distributed import control_group
 from .hooks import to_channels_last
 
-#: Clips in a step for which configs give their learning rate.
-LR_CLIPS = 16
-
 
 @MODEL_WRAPPERS.register_module()
 class GlobalMeanDataParallel(MMDistributedDataParallel):
@@ -189,24 +186,40 @@ def use_processes(cfg: Config) -> None:
 
 
 def scale_learning_rate(cfg: Config) -> str | None:
-    """Scales ``lr`` by the clips of a step if ``scale_lr`` is set.
+    """Scales ``lr`` from ``base_batch_size`` to the clips of a step if ``scale_lr`` is set.
+
+    SGD's in proportion (arXiv 1706.02677), Adam's and AdamW's by the square root (arXiv
+    2205.10287).
 
     Args:
         cfg (Config): Resolved; the optimizer's ``lr`` is changed.
 
     Returns:
-        str | None: A line for the log; None if ``scale_lr`` is not set.
+        str | None: A line for the log; None if ``scale_lr`` is not set, with one process
+        or a step of just ``base_batch_size`` clips.
     """
-    if not cfg.get('scale_lr'):
-        return None
     processes, optimizer = get_world_size(), cfg.optim_wrapper.optimizer
     batch, accumulate = cfg.train_dataloader.batch_size, cfg.get('accumulate', 1)
-    clips = processes * batch * accumulate
-    lr = optimizer.lr
-    optimizer.lr = lr * clips / LR_CLIPS
-    return (f'Learning rate {lr:g} x {clips / LR_CLIPS:g} = {optimizer.lr:g}: a step has '
-            f'{clips} clips ({processes} processes x {batch} x accumulate {accumulate}), '
-            f'and lr is for {LR_CLIPS}')
+    clips, base = processes * batch * accumulate, cfg.get('base_batch_size', 16)
+    lr, factor = optimizer.lr, lr_factor(clips / base, optimizer.type)
+    step = (f'a step has {clips} clips ({processes} processes x {batch} x accumulate '
+            f'{accumulate}), and lr is for {base}')
+    if cfg.get('scale_lr'):
+        optimizer.lr = lr * factor
+        return f'Learning rate {lr:g} x {factor:g} = {optimizer.lr:g}: {step}'
+    if processes > 1 and clips != base:
+        return f'Learning rate {lr:g}: {step}. scale_lr=True would make it {lr * factor:g}'
+    return None
+
+
+def lr_factor(growth: float, optimizer: str) -> float:
+    """Returns the factor of the learning rate for a batch that is ``growth`` times as big.
+
+    Args:
+        growth (float): Above 0.
+        optimizer (str): Its type.
+    """
+    return growth ** (0.5 if 'Adam' in optimizer else 1)
 
 
 def draw_apart(seed: int) -> None:

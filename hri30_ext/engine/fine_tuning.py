@@ -1,5 +1,6 @@
 """Which parts of a model learn, when, and at which learning rate."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -10,6 +11,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import HRI30Error
 from ..hardware import unwrap
+
+#: Class tokens and position tables, which have several dimensions.
+_NO_DECAY = re.compile(r'(cls|class)_?(token|embedding)|pos_?embed|rel_pos|'
+                       r'(^|[._])(position|positional|temporal)_(embed|bias)')
 
 
 def _covers(part: str, name: str) -> bool:
@@ -38,6 +43,9 @@ class PartwiseOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     - ``part_lr_mult`` (dict, optional): factors of the learning rate by the start of
       parameter names, such as ``{'backbone': 0.1}``; the longest match wins.
 
+    AdamW decays no norms, biases, class tokens and position tables, as in the recipes of
+    MViT, Video Swin and VideoMAE.
+
     Each group has a ``name``: the part (a key of ``part_lr_mult``, otherwise the first
     component of the parameters' names), with ``.no_decay`` if it has no weight decay and
     others have, and a number if several have the same name.
@@ -64,8 +72,12 @@ class PartwiseOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         _check_parts(self.part_lr_mult, list(names.values()), 'part_lr_mult')
         groups: dict[tuple, dict] = {}
         for group in single:
-            part, factor = self._part(names[id(group['params'][0])])
+            name = names[id(group['params'][0])]
+            part, factor = self._part(name)
             group = {'lr': self.base_lr, 'weight_decay': self.base_wd, **group}
+            if self.optimizer_cfg['type'] == 'AdamW' and (
+                    group['params'][0].ndim <= 1 or _NO_DECAY.search(name)):
+                group['weight_decay'] = 0.
             group['lr'] *= factor
             extra = sorted((key, value) for key, value in group.items() if key != 'params')
             merged = groups.setdefault((part, str(extra)), {**group, 'params': []})

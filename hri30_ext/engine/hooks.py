@@ -1,5 +1,6 @@
 """Hooks for memory layout, curves, learning rates and class weights."""
 
+import math
 import time
 from pathlib import Path
 
@@ -43,8 +44,8 @@ class CurvesHook(Hook):
 
     After each validation, or epoch without one, ``training_curves.csv`` in the work folder
     gets a row (with the minutes since the training began, without the pauses between
-    resumed runs) and ``training_curves.png`` is drawn again. A resumed run continues the
-    rows that its checkpoint holds.
+    resumed runs). ``training_curves.png`` is drawn every 30 seconds at most, and at the
+    end. A resumed run continues the rows that its checkpoint holds.
     """
 
     # Before CheckpointHook (VERY_LOW), which saves the new row too.
@@ -55,10 +56,12 @@ class CurvesHook(Hook):
         self._rates: dict[str, float] = {}
         self._history: list[dict] = []
         self._started = 0.0
+        self._drawn_at = -math.inf  # of time.monotonic()
         self._resumed: dict | None = None
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Adds the curves, and the values of the current epoch."""
+        self._read_sums()
         checkpoint['curves'] = dict(history=self._history, sums=self._sums,
                                     rates=self._rates, minutes=self._minutes())
 
@@ -101,7 +104,14 @@ class CurvesHook(Hook):
         """Collects the loss and accuracy of a batch."""
         for name, key in (('loss', 'loss'), ('top1', 'top1_acc')):
             if outputs and key in outputs:
-                self._sums[name].append(outputs[key].item())
+                self._sums[name].append(outputs[key].detach())
+
+    def _read_sums(self) -> None:
+        """Turns scalars on the device into numbers, once for many steps."""
+        for values in self._sums.values():
+            tensors = [value for value in values if torch.is_tensor(value)]
+            if tensors:
+                values[len(values) - len(tensors):] = torch.stack(tensors).tolist()
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         """Adds a row."""
@@ -115,6 +125,7 @@ class CurvesHook(Hook):
 
     def _add_row(self, epoch: int, metrics: dict | None) -> None:
         point = {'epoch': epoch}
+        self._read_sums()
         for name, values in self._sums.items():
             if values:
                 point[f'train_{name}'] = sum(values) / len(values)
@@ -126,10 +137,20 @@ class CurvesHook(Hook):
     @master_only
     def after_val(self, runner) -> None:
         """Writes and draws: after the checkpoint, so that a failure costs no weights."""
-        folder = Path(runner.work_dir)
-        write_curves(folder / 'training_curves.csv', self._history)
-        plot_training_curves(folder / 'training_curves.png', self._history,
+        write_curves(Path(runner.work_dir) / 'training_curves.csv', self._history)
+        if time.monotonic() - self._drawn_at >= 30:
+            self._draw(runner)
+
+    @master_only
+    def after_train(self, runner) -> None:
+        """Draws the last epochs too."""
+        if self._history:
+            self._draw(runner)
+
+    def _draw(self, runner) -> None:
+        plot_training_curves(Path(runner.work_dir) / 'training_curves.png', self._history,
                              Path(runner.cfg.filename).stem)
+        self._drawn_at = time.monotonic()
 
 
 def _check_curves(curves: dict) -> None:

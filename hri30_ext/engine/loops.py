@@ -23,6 +23,7 @@ from ..errors import HRI30Error, Interrupted
 from ..hardware import unwrap
 from ..utils.text import printable
 from .distributed import max_over_ranks
+from .loading import prefetch
 from .signals import StopRequest, leave_signals_to_parent
 from .skipped import SkippedVideosHook
 
@@ -238,7 +239,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         first = self._count_seen(batch * get_world_size()) if resumes else 0
         batch_sampler.sampler = _SkipFirst(sampler, first * batch)
         try:
-            batches = iter(self.dataloader)
+            device = next(self.runner.model.parameters()).device
+            batches = prefetch(iter(self.dataloader), device)
             if resumes:
                 self._restore_randomness()
             for index in itertools.count(first):

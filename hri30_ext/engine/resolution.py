@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from mmaction.datasets.transforms import UniformSample
 from mmaction.models.recognizers import Recognizer2D
@@ -15,6 +16,7 @@ from mmengine.hooks import Hook
 
 from ..errors import HRI30Error
 from ..hardware import unwrap
+from .data_parallel import lr_factor
 from .loops import count_batches
 from .schedules import advance_schedules
 
@@ -45,17 +47,23 @@ class ClipSize(NamedTuple):
 
 
 class SharedUniformSample(UniformSample):
-    """``UniformSample`` with a number of frames that running processes share.
+    """A sampling step with a number of frames that running processes share.
 
-    Arguments and keys are those of mmaction2's.
+    Args:
+        step (UniformSample): The step; what it does stays the same.
 
     Attributes:
         clip_len_T (torch.Tensor): The number of frames, (1, ) int64 in shared memory.
     """
 
-    def __init__(self, clip_len: int, num_clips: int = 1, test_mode: bool = False) -> None:
-        self.clip_len_T = torch.tensor([clip_len]).share_memory_()
-        super().__init__(clip_len, num_clips, test_mode)
+    def __init__(self, step: UniformSample) -> None:
+        self.step = step
+        self.clip_len_T = torch.tensor([step.clip_len]).share_memory_()
+        super().__init__(step.clip_len, step.num_clips, step.test_mode)
+
+    def _get_sample_clips(self, num_frames: int) -> np.ndarray:
+        self.step.clip_len = self.clip_len
+        return self.step._get_sample_clips(num_frames)
 
     @property
     def clip_len(self) -> int:
@@ -98,12 +106,12 @@ def share_clip_len(dataset) -> list[SharedUniformSample]:
     """
     steps = dataset.pipeline.transforms
     for i, step in enumerate(steps):
-        if type(step) is UniformSample:
-            steps[i] = SharedUniformSample(step.clip_len, step.num_clips, step.test_mode)
+        if isinstance(step, UniformSample) and not isinstance(step, SharedUniformSample):
+            steps[i] = SharedUniformSample(step)
     found = [step for step in steps if isinstance(step, SharedUniformSample)]
     if not found:
         raise HRI30Error(
-            'progressive_size: a schedule with num_frames needs UniformSample in the '
+            'progressive_size: a schedule with num_frames needs UniformSegments in the '
             f'training pipeline, found {", ".join(type(step).__name__ for step in steps)}.'
             '\nUse a schedule without num_frames (progressive_size=size), or set '
             'progressive_size=None.')
@@ -208,8 +216,8 @@ class ProgressiveSizeHook(Hook):
                 for side in self.input_size)
         fitting = batch * full // (width * height * frames)
         larger = max(batch, min(fitting, clips or fitting))
-        power = 0.5 if 'Adam' in optimizer else 1
-        return ClipSize(width, height, frames, larger, (larger / batch) ** power)
+        return ClipSize(width, height, frames, larger,
+                        lr_factor(larger / batch, optimizer))
 
     def _begins(self, max_epochs: int) -> list[int]:
         begins = [step['begin'] if type(step['begin']) is int

@@ -3,16 +3,19 @@
 import contextlib
 import functools
 import logging
+import os
 import sys
 
 import torch
+from mmengine.device import get_device
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model
 
 from ..errors import HRI30Error, first_cases
-from ..hardware import unwrap
+from ..hardware import autocast_dtype, unwrap
 from ..utils.fileio import disk_full, ran_out_of_disk
+from .loading import raise_file_limit
 from .loops import ResumableTrainLoop, explain_other_form
 from .schedules import InitialSchedules
 
@@ -60,6 +63,15 @@ class HRI30Runner(Runner):
     - The console shows no dumps of environment and config; the log file has them.
     """
 
+    def __init__(self, *args, **kwargs) -> None:
+        raise_file_limit()
+        super().__init__(*args, **kwargs)
+        dtype = autocast_dtype(self.cfg)
+        if dtype:  # the loops of validation and testing name none
+            torch.set_autocast_dtype(get_device(), dtype)
+        self.logger.info('Training, validation and testing compute in '
+                         + str(dtype or torch.float32).removeprefix('torch.'))
+
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Builds the logger, with a readable console."""
         logger = super().build_logger(*args, **kwargs)
@@ -78,6 +90,8 @@ class HRI30Runner(Runner):
         that is the gradient of MaxPool3d, which SlowOnly has. Here torch warns and names
         it.
         """
+        if deterministic:  # cuBLAS reads it when it starts, with the first product
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         super().set_randomness(seed, diff_rank_seed, deterministic)
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
@@ -191,8 +205,8 @@ def fit_weights(checkpoint: dict, model, filename: str, new_head_allowed: bool,
         filename (str): For messages.
         new_head_allowed (bool): Whether the head may be missing or have another size, as
             in fine-tuning.
-        classes (Sequence[str], optional): Compared with the classes in the checkpoint,
-            unless a new head is allowed.
+        classes (Sequence[str], optional): Compared with the classes in the checkpoint.
+            Where a new head is allowed, it gets the rows of classes that both name.
 
     Returns:
         str: One line that says what is loaded.
@@ -206,6 +220,20 @@ def fit_weights(checkpoint: dict, model, filename: str, new_head_allowed: bool,
     weights = checkpoint.get('state_dict', checkpoint)
     stored = {name.removeprefix('module.'): name for name in weights}
     own = model.state_dict()
+    trained_on = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+    trained_on, classes = list(trained_on.get('classes') or []), list(classes or [])
+    others = classes and trained_on and trained_on != classes
+    shared = [name for name in classes if name in trained_on]
+    if others and new_head_allowed:
+        for name in filter(_is_head, own.keys() & stored.keys()):
+            old, new = weights[stored[name]], own[name].clone()
+            if not shared:
+                del weights[stored.pop(name)]
+            elif new.shape[:1] == (len(classes), ) and getattr(old, 'shape', None) == (
+                    len(trained_on), *new.shape[1:]):
+                new[[*map(classes.index, shared)]] = old[
+                    [*map(trained_on.index, shared)]].to(new)
+                weights[stored[name]] = new
     # Buffers that a model computes (position embeddings, window indices) may be missing;
     # BatchNorm's statistics may not.
     optional = {name for name, _ in model.named_buffers() if name not in stored
@@ -222,9 +250,7 @@ def fit_weights(checkpoint: dict, model, filename: str, new_head_allowed: bool,
             f'{type(model).__name__} with {type(model.backbone).__name__}:\n'
             f'{first_cases(wrong)}\nExpected a checkpoint of this config; use the config '
             'that it was trained with.')
-    trained_on = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
-    trained_on = list(trained_on.get('classes') or [])
-    if not new_head_allowed and classes and trained_on and trained_on != list(classes):
+    if others and not new_head_allowed:
         differing = [f'id {i}: {a} in the checkpoint, {b} in the config' for i, (a, b)
                      in enumerate(zip(trained_on, classes, strict=True), 1) if a != b]
         raise HRI30Error(
@@ -237,4 +263,6 @@ def fit_weights(checkpoint: dict, model, filename: str, new_head_allowed: bool,
     backbone = sum(not _is_head(name) for name in own)
     head = ', '.join(f'{name} {tuple(own[name].shape)}' for name in new)
     return (f'Loaded {filename}: {backbone} backbone tensors, '
-            + (f'head new: {head}' if new else 'and the head'))
+            + (f'head new: {head}' if new else 'and the head'
+               + (f', {len(shared)} of its {len(classes)} classes by name, the others new'
+                  if others else '')))

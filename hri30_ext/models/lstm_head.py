@@ -65,5 +65,7 @@ class LSTMHead(BaseHead):
         """
         x_MC = self.avg_pool(x_MCHW).flatten(1)
         x_NTC = x_MC.reshape(-1, num_segs, self.in_channels)
-        x_NTD, _ = self.lstm(x_NTC)
+        # Under autocast, cuDNN's LSTM takes fp16 whatever the precision.
+        with torch.autocast(x_NTC.device.type, enabled=False):
+            x_NTD, _ = self.lstm(x_NTC.float())
         return self.fc_cls(self.dropout(x_NTD[:, -1]))

@@ -4,7 +4,7 @@ from .color import ClipColorJitter
 from .crop import CropResize, ResizeClip
 from .flip import LabelAwareFlip
 from .loading import ClipDecode, ClipInit
-from .views import FrameOrder, UniformViews
+from .views import FrameOrder, UniformSegments, UniformViews
 
 __all__ = ['ClipColorJitter', 'ClipDecode', 'ClipInit', 'CropResize', 'FrameOrder',
-           'LabelAwareFlip', 'ResizeClip', 'UniformViews']
+           'LabelAwareFlip', 'ResizeClip', 'UniformSegments', 'UniformViews']

@@ -1,4 +1,4 @@
-"""Which frames of a clip: several views at test time, and frames without their motion.
+"""Which frames of a clip: in training, several views in testing, and without motion.
 
 Shapes: V views of a clip, T frames of a view.
 """
@@ -10,6 +10,23 @@ from mmcv.transforms import BaseTransform
 
 from ..errors import HRI30Error
 from ..video.preprocessing import uniform_indices
+
+
+@TRANSFORMS.register_module()
+class UniformSegments(UniformSample):
+    """Samples a random frame from each of T segments, every frame equally often.
+
+    The segments divide the clip without rounding. In mmaction2's ``UniformSample`` they
+    share their ends, so that some frames of a clip are drawn twice as often as others.
+    With as many frames as the clip has, each is seen once.
+
+    Keys and arguments are those of ``UniformSample``, for training only.
+    """
+
+    def _get_sample_clips(self, num_frames: int) -> np.ndarray:
+        starts_T = np.arange(self.clip_len) + np.random.random(self.clip_len)
+        indices_T = (starts_T * num_frames / self.clip_len).astype(int)
+        return np.minimum(indices_T, num_frames - 1)  # a product may round up to the end
 
 
 @TRANSFORMS.register_module()

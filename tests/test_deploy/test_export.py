@@ -109,7 +109,7 @@ def test_the_precision_of_tests_is_compared_too(trained, reference, validation_c
     options = {**trained.options, 'precision': 'bf16'}
     info = export(trained.config, trained.checkpoint, 'onnx', 'fp32', tmp_path / 'out',
                   options=options)
-    reference.half = True
+    reference.dtype = torch.bfloat16
     tested_NK = reference(validation_clips)
     # Probabilities of bf16 itself have 8 bits, and do not add up to 1.
     assert tested_NK.dtype == np.float32

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -165,15 +166,29 @@ def test_weight_is_what_the_loss_divides_by(smoothing):
     assert loss_weight(head, samples) == 5 and loss_weight(head, []) == 0
 
 
-def test_learning_rate_is_scaled_on_request(monkeypatch):
-    cfg = load_config(PRIMITIVE, {'batch_size': 8, 'accumulate': 2, 'lr': .01})
-    assert scale_learning_rate(cfg) is None and cfg.optim_wrapper.optimizer.lr == .01
-    cfg.scale_lr = True
+@pytest.mark.parametrize(('options', 'clips', 'base', 'scaled'), [
+    ({'batch_size': 8, 'accumulate': 2}, 64, 16, .04),
+    ({'batch_size': 8, 'accumulate': 2, 'base_batch_size': 4}, 64, 4, .16),
+    ({'batch_size': 16, 'optimizer': 'adamw'}, 64, 16, .02)])
+def test_learning_rate_is_scaled_on_request(monkeypatch, options, clips, base, scaled):
+    cfg = load_config(PRIMITIVE, {**options, 'lr': .01})
+    assert scale_learning_rate(cfg) is None  # one process
     monkeypatch.setattr('hri30_ext.engine.data_parallel.get_world_size', lambda: 4)
-    line = scale_learning_rate(cfg)
-    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(.04)
-    assert line == ('Learning rate 0.01 x 4 = 0.04: a step has 64 clips (4 processes x 8 x '
-                    'accumulate 2), and lr is for 16')
+    step = (f'a step has {clips} clips (4 processes x {options["batch_size"]} x accumulate '
+            f'{options.get("accumulate", 1)}), and lr is for {base}')
+    assert scale_learning_rate(cfg) == (
+        f'Learning rate 0.01: {step}. scale_lr=True would make it {scaled}')
+    assert cfg.optim_wrapper.optimizer.lr == .01
+    cfg.scale_lr = True
+    assert scale_learning_rate(cfg) == (
+        f'Learning rate 0.01 x {scaled * 100:g} = {scaled}: {step}')
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(scaled)
+
+
+@pytest.mark.parametrize('config', sorted(
+    str(path) for path in Path(PRIMITIVE).parents[1].glob('*/*_1xb8-*.py')))
+def test_configs_for_batches_of_8_scale_from_8(config):
+    assert load_config(config).base_batch_size == 8
 
 
 def test_sync_bn_wants_cuda(monkeypatch):

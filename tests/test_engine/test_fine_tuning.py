@@ -27,7 +27,7 @@ def build(options, **changes):
 
 @pytest.mark.parametrize('strategy', STRATEGIES)
 def test_parameter_names_of_each_group(strategy, options):
-    _, model, wrapper = build(options, strategy=strategy)
+    _, model, wrapper = build(options, strategy=strategy, optimizer='sgd')
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     groups = {group['name']: [names[id(parameter)] for parameter in group['params']]
               for group in wrapper.optimizer.param_groups}
@@ -45,6 +45,25 @@ def test_parameter_names_of_each_group(strategy, options):
     assert set(logged) == ({'lr'} if factor == 1 else {'backbone_lr', 'cls_head_lr'})
 
 
+@pytest.mark.parametrize(('optimizer', 'decayed'), [
+    ('adamw', {'blocks.0.weight', 'decomposition', 'fc_token.weight'}), ('sgd', None)])
+def test_adamw_decays_no_norms_biases_tokens_and_position_tables(
+        optimizer, decayed, options):
+    model = torch.nn.ModuleDict(dict(
+        blocks=torch.nn.ModuleList([torch.nn.Conv2d(2, 2, 3), torch.nn.LayerNorm(2)]),
+        fc_token=torch.nn.Linear(2, 2), bn=torch.nn.BatchNorm3d(2),
+        lstm=torch.nn.ParameterDict(dict(bias_ih_l0=torch.zeros(8)))))
+    for name in ('cls_token', 'temporal_cls_token', 'pos_embed', 'pos_embed_spatial',
+                 'rel_pos_h', 'relative_position_bias_table', 'positional_embedding',
+                 'position_embeddings', 'class_embedding', 'decomposition'):
+        model.register_parameter(name, torch.nn.Parameter(torch.zeros(1, 3, 2)))
+    cfg = load_config(DEMO_CONFIG, {**options, 'optimizer': optimizer})
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    assert {names[id(parameter)] for group in groups if group['weight_decay']
+            for parameter in group['params']} == (decayed or set(names.values()))
+
+
 def test_rules_of_mmengine_still_hold_and_their_groups_are_few(options):
     cfg, model, _ = build(options)
     cfg.optim_wrapper.paramwise_cfg = dict(
@@ -55,7 +74,7 @@ def test_rules_of_mmengine_still_hold_and_their_groups_are_few(options):
     assert groups == {
         'backbone': (0.1, 0.05), 'backbone.no_decay': (0.1, 0),
         'backbone.layer4': (0.5, 0.05), 'backbone.layer4.no_decay': (0.5, 0),
-        'cls_head': (1, 0.05)}
+        'cls_head': (1, 0.05), 'cls_head.no_decay': (1, 0)}
     assert set(learning_rates(wrapper)) == {'backbone_lr', 'backbone.layer4_lr',
                                             'cls_head_lr'}
 

@@ -14,7 +14,7 @@ from mmengine.runner import Runner, set_random_seed
 from sklearn.utils.class_weight import compute_sample_weight
 
 from hri30_ext.apis import train
-from hri30_ext.apis.common import explain_out_of_memory
+from hri30_ext.apis.common import describe_device, explain_out_of_memory
 from hri30_ext.config import load_config
 from hri30_ext.engine.hooks import balanced_weights
 from hri30_ext.errors import HRI30Error
@@ -187,7 +187,7 @@ def test_deterministic_gives_the_same_numbers_twice(options, tmp_path):
 def first_batch(loader, seed):
     set_random_seed(seed)
     batch = next(iter(Runner.build_dataloader(loader, seed=seed)))
-    return torch.stack(batch['inputs'])
+    return batch['inputs']
 
 
 def test_augmentation_is_seeded_and_testing_has_none(clips_root):
@@ -225,7 +225,10 @@ def test_tensorboard_gets_the_curves(options, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('error', [
     lambda: torch.empty(10 ** 15), lambda: (_ for _ in ()).throw(MemoryError()),
-    lambda: (_ for _ in ()).throw(torch.OutOfMemoryError('CUDA out of memory.'))])
+    lambda: (_ for _ in ()).throw(torch.OutOfMemoryError('CUDA out of memory.')),
+    lambda: (_ for _ in ()).throw(RuntimeError(
+        'CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`')),
+    lambda: (_ for _ in ()).throw(RuntimeError('cuDNN: CUDNN_STATUS_ALLOC_FAILED'))])
 def test_out_of_memory_names_the_batch_and_what_to_set(error):
     cfg = load_config(PRIMITIVE, {'batch_size': 12, 'precision': 'fp32'})
     with (pytest.raises(HRI30Error, match='batch_size=12 clips of 8 frames of 224 x 224')
@@ -233,6 +236,16 @@ def test_out_of_memory_names_the_batch_and_what_to_set(error):
         next(iter(error()))
     assert 'batch_size=6 accumulate=2' in str(caught.value)
     assert 'precision=bf16' in str(caught.value)
+    assert 'model.backbone.with_cp=True' in str(caught.value)
+
+
+def test_unused_gpus_are_named(monkeypatch):
+    monkeypatch.setattr('hri30_ext.apis.common.get_device', lambda: 'cuda')
+    monkeypatch.setattr('torch.cuda.get_device_name', lambda: 'a GPU')
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 4)
+    assert describe_device().startswith('a GPU; 3 more GPUs are visible and unused')
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 1)
+    assert describe_device() == 'a GPU'
 
 
 def test_other_errors_keep_their_traceback():

@@ -22,6 +22,7 @@ from hri30_ext.engine.resolution import (
     try_size,
 )
 from hri30_ext.errors import HRI30Error
+from hri30_ext.transforms import UniformSegments
 
 #: Half the width and height in half of the epochs.
 HALF = [dict(begin=0, scale=0.5), dict(begin=0.5, scale=1)]
@@ -113,13 +114,14 @@ def test_pipeline_that_cannot_change():
                        dict(type='Resize', scale=(32, 32), keep_ratio=False))
     with pytest.raises(HRI30Error, match='found SampleFrames, Resize(.|\n)*CropResize'):
         find_resizable(dataset)
-    with pytest.raises(HRI30Error, match='needs UniformSample(.|\n)*progressive_size=size'):
+    with pytest.raises(HRI30Error, match='UniformSegments(.|\n)*progressive_size=size'):
         share_clip_len(dataset)
 
 
-def test_shared_sampling_is_uniform_sample():
+@pytest.mark.parametrize('kind', [UniformSample, UniformSegments])
+def test_shared_sampling_is_that_of_the_step(kind):
     for frames in (8, 4):
-        shared, plain = SharedUniformSample(8), UniformSample(frames)
+        shared, plain = SharedUniformSample(kind(8)), kind(frames)
         shared.clip_len = frames
         found = []
         for step in (shared, plain):

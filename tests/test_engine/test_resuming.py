@@ -206,11 +206,14 @@ def test_parts_of_another_form_are_one_message(part, work, options):
     assert 'xpected' in str(error.value) or 'Resume from another' in str(error.value)
 
 
-def test_state_of_another_optimizer_is_refused(work, options):
+def test_state_of_another_optimizer_is_refused(work, options, tmp_path):
     """torch would take it, and miss what it needs at the first step."""
-    with pytest.raises(HRI30Error, match='its optimizer is no SGD: it has no dampening'):
-        train(DEMO_CONFIG, work_dir=str(work), options={**options, 'optimizer': 'sgd'},
-              resume=True)
+    run(tmp_path, {**options, 'optimizer': 'adam', 'max_epochs': 1})
+    for folder, message in ((tmp_path, 'its optimizer is no SGD: it has no dampening'),
+                            (work, 'different number of parameter groups')):
+        with pytest.raises(HRI30Error, match=message):
+            train(DEMO_CONFIG, work_dir=str(folder), resume=True,
+                  options={**options, 'optimizer': 'sgd'})
 
 
 # ---- Stopping ---------------------------------------------------------------------------

@@ -1,15 +1,25 @@
 """Which checkpoints are believed."""
 
+import contextlib
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
-from conftest import PRIMITIVE
+from conftest import DEMO_CONFIG, PRIMITIVE
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.runner import amp
 
+from hri30_ext import hardware
 from hri30_ext.config import load_config
 from hri30_ext.datasets import HRI30_CLASSES
+from hri30_ext.deploy.torch_backend import TorchBackend
 from hri30_ext.engine import HRI30Runner
+from hri30_ext.engine import runner as runner_module
 from hri30_ext.engine.runner import fit_weights
 from hri30_ext.errors import HRI30Error
 
@@ -126,3 +136,77 @@ def test_computed_buffer_may_be_missing_and_batch_statistics_may_not():
     weights['backbone.pos_embed'] = torch.ones(4)
     with pytest.raises(HRI30Error, match=r'pos_embed'):
         fit_weights({'state_dict': dict(weights)}, model, 'x.pth', new_head_allowed=True)
+
+
+@pytest.mark.parametrize(('precision', 'expected'), [
+    ('bf16', torch.bfloat16), ('fp16', torch.float16)])
+def test_validation_and_test_compute_in_the_precision_of_the_training(
+        precision, expected, options, tmp_path, monkeypatch):
+    """On CUDA, mmengine's loops would take torch's default, which is fp16."""
+    for module in (hardware, runner_module, amp):
+        monkeypatch.setattr(module, 'get_device', lambda: 'cuda', raising=False)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda *_, **__: True)
+    used = []
+    monkeypatch.setattr(torch, 'autocast', lambda device_type, dtype, **_: (
+        used.append((device_type, dtype)) or contextlib.nullcontext()))
+    before = torch.get_autocast_dtype('cuda')
+    try:
+        torch.set_autocast_dtype('cuda', torch.float16)
+        cfg = load_config(DEMO_CONFIG, {**options, 'precision': precision})
+        runner = HRI30Runner(torch.nn.Linear(1, 1), str(tmp_path), cfg=cfg,
+                             experiment_name=f'precision-{tmp_path.name}')
+        with amp.autocast(enabled=cfg.val_cfg.fp16):
+            pass
+        backend = SimpleNamespace(device=torch.device('cpu'),
+                                  _dtype=hardware.autocast_dtype(cfg, 'cpu'))
+        TorchBackend._run(backend, torch.nn.Identity(), np.zeros(1))
+        assert used == [('cuda', expected), ('cpu', torch.bfloat16)]
+        assert hardware.autocast_dtype(cfg, 'cuda:0') == expected
+        log = Path(runner._log_dir, f'{runner.timestamp}.log').read_text()
+        assert f'compute in {str(expected)[6:]}' in log
+    finally:
+        torch.set_autocast_dtype('cuda', before)
+
+
+def test_the_option_is_as_deterministic_as_the_flag(tmp_path, monkeypatch):
+    monkeypatch.setenv('CUBLAS_WORKSPACE_CONFIG', '')
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG')
+    try:
+        HRI30Runner(torch.nn.Linear(1, 1), str(tmp_path),
+                    randomness=dict(seed=1, deterministic=True))
+        assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.deterministic = False
+
+
+@pytest.mark.parametrize('classes', [
+    ['c', 'a', 'b'], ['b', 'new', 'a'], ['a', 'b', 'c', 'new'], ['x', 'y', 'z']])
+def test_the_head_of_an_own_checkpoint_is_mapped_by_class_name(classes):
+    init_default_scope('mmaction')
+
+    def build(number):
+        model = torch.nn.Module()
+        model.backbone = torch.nn.Linear(2, 2)
+        model.cls_head = MODELS.build(dict(type='I3DHead', num_classes=number,
+                                           in_channels=5))
+        return model
+
+    old, model = build(3), build(len(classes))
+    torch.nn.init.normal_(model.cls_head.fc_cls.bias)
+    torch.nn.init.normal_(old.cls_head.fc_cls.bias)
+    checkpoint = dict(state_dict=old.state_dict(),
+                      meta=dict(dataset_meta=dict(classes=['a', 'b', 'c'])))
+    message = fit_weights(checkpoint, model, 'own.pth', new_head_allowed=True,
+                          classes=classes)
+    for name in ('cls_head.fc_cls.weight', 'cls_head.fc_cls.bias'):
+        for i, one in enumerate(classes):
+            expected = (old.state_dict()[name]['abc'.index(one)] if one in 'abc'
+                        else model.state_dict()[name][i])
+            assert torch.equal(checkpoint['state_dict'][name][i], expected), (name, one)
+    if classes[0] == 'x':
+        assert 'head new: cls_head.fc_cls.weight (3, 5)' in message
+        return
+    known = f'{len(set(classes) & {*"abc"})} of its {len(classes)} classes by name'
+    assert message.endswith(f'{known}, the others new')

@@ -71,3 +71,13 @@ def test_loss_and_scores(head):
 @pytest.mark.filterwarnings('error')
 def test_one_layer_has_no_dropout_between_layers():
     assert LSTMHead(num_classes=3, in_channels=4, num_layers=1).lstm.dropout == 0
+
+
+def test_the_lstm_computes_in_float32_under_autocast():
+    head = LSTMHead(num_classes=3, in_channels=4, hidden_size=5).eval()
+    seen = []
+    head.lstm.register_forward_hook(lambda module, inputs, outputs: seen.extend(
+        [inputs[0].dtype, outputs[0].dtype]))
+    with torch.autocast('cpu', torch.bfloat16):
+        head(torch.randn(4, 4, 2, 2).bfloat16(), num_segs=2)
+    assert seen == [torch.float32, torch.float32]

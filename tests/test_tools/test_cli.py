@@ -1,5 +1,6 @@
 """The programs in tools/: their help, and the parser that they share."""
 
+import os
 import subprocess
 import sys
 
@@ -62,3 +63,23 @@ def test_wrong_slurm_parameters(capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(['--slurm', 'gpu'])
     assert '--slurm gpu: expected KEY=VALUE' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('device', 'visible', 'expected'), [
+    ('cuda:1', '4,5', '5'), ('cuda:1', 'GPU-a,GPU-b', 'GPU-b'), ('cuda:1', None, '1'),
+    ('cuda', '4,5', '4,5')])
+def test_a_device_is_one_of_the_visible_ones(monkeypatch, device, visible, expected):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    if visible:
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
+    cli.choose_device(device)
+    assert os.environ['CUDA_VISIBLE_DEVICES'] == expected
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible or '0')  # restored afterwards
+
+
+def test_a_device_that_is_hidden_is_refused(monkeypatch, capsys):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,5')
+    with pytest.raises(SystemExit):
+        cli.choose_device('cuda:2')
+    assert 'CUDA_VISIBLE_DEVICES=4,5 leaves 2' in capsys.readouterr().err

@@ -13,10 +13,11 @@ split = dict(
     val_file=None,
     seed=42)
 num_frames = 8  # frames of a clip that the model sees
+sampling = 'segments'  # of training clips: a name in samplings
 input_size = (224, 224)  # width, height in pixels
 decode_size = 256  # short side in pixels that frames are decoded to
 batch_size = 16  # clips, on each GPU
-num_workers = None  # decoding processes; None: one a CPU core, 8 at most; no GPU: none
+num_workers = None  # decoding processes; None: all cores but one; no GPU: none
 clip_cache = None  # 'memmap' (fastest, 13 MB a clip) or 'jpeg': decode each clip once
 cache_dir = 'work_dirs/cache'  # where; tools/data/cache.py fills it beforehand
 
@@ -45,14 +46,18 @@ flips = dict(
 
 input_format = 'NCTHW'  # 'NCHW' for models of 2D frames
 
-# UniformSample divides the clip into num_frames segments: clips of 30-60 frames never
-# wrap to their start, which SampleFrames(8 x 8) does below 64 frames.
+# The clip is divided into num_frames segments: clips of 30-60 frames never wrap to their
+# start, which SampleFrames(8 x 8) does below 64 frames.
+samplings = dict(
+    segments=dict(type='UniformSegments', clip_len='${num_frames}'),
+    # Its segments share their ends, so that some frames are seen twice as often.
+    mmaction2=dict(type='UniformSample', clip_len='${num_frames}'))
 # Resizing ignores the aspect ratio (720 x 480 becomes square), in training and testing
 # alike: a centre crop would lose the worker at the edges.
 train_pipeline = [
     dict(type='ClipInit', short_side='${decode_size}', cache='${clip_cache}',
          cache_dir='${cache_dir}'),
-    dict(type='UniformSample', clip_len='${num_frames}'),
+    '${samplings[sampling]}',
     dict(type='ClipDecode'),
     dict(type='CropResize', scale='${input_size}',
          area_range='${random_crop.area_range}',
@@ -84,12 +89,16 @@ train_dataloader = dict(
     batch_size='${batch_size}',
     num_workers='${num_workers}',
     persistent_workers='${persistent_workers}',
+    collate_fn=dict(type='stack_clips'),
+    pin_memory='${pin_memory}',
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(**_dataset, subset='train', pipeline='${train_pipeline}'))
 val_dataloader = dict(
     batch_size='${batch_size}',
     num_workers='${num_workers}',
     persistent_workers='${persistent_workers}',
+    collate_fn=dict(type='stack_clips'),
+    pin_memory='${pin_memory}',
     # No clip twice where processes cannot have as many each.
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(

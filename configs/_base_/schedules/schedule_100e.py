@@ -3,8 +3,9 @@
 # ---- Frequently modified: one line each, here or with --cfg-options --------------
 max_epochs = 100
 warmup_epochs = 5  # linear; 0: none
-lr = 0.001  # for steps of 16 clips
-scale_lr = False  # True: in proportion to the clips of a step, on all GPUs
+lr = 0.001  # for steps of base_batch_size clips
+base_batch_size = 16  # clips
+scale_lr = False  # True: scale lr to the clips of a step on all GPUs
 optimizer = 'sgd'  # a name in optimizers
 momentum = None  # of SGD; None: that in optimizers, and so for the next two
 weight_decay = None

@@ -1,0 +1,37 @@
+"""Which frames a training sees."""
+
+import numpy as np
+import pytest
+from conftest import DEMO_CONFIG
+from mmaction.registry import TRANSFORMS
+
+from hri30_ext.config import load_config
+
+
+def draw(options, num_frames, clip_len, draws):
+    """Returns how often each frame is drawn, and all draws."""
+    cfg = load_config(DEMO_CONFIG, {**options, 'num_frames': clip_len})
+    step = TRANSFORMS.build(cfg.train_pipeline[1])
+    np.random.seed(7)
+    drawn = np.stack([step.transform(dict(total_frames=num_frames, start_index=0))
+                      ['frame_inds'] for _ in range(draws)])
+    return np.bincount(drawn.ravel(), minlength=num_frames), drawn
+
+
+def test_every_frame_is_drawn_equally_often(options):
+    counts, drawn = draw(options, 30, 8, draws=6000)  # 1600 of each, deviation 40 or less
+    assert len(counts) == 30 and counts.min() > 1400 and counts.max() < 1800
+    assert (np.diff(drawn, axis=1) >= 0).all()
+    counts, _ = draw({**options, 'sampling': 'mmaction2'}, 30, 8, draws=6000)
+    assert counts.max() > 1.7 * counts.min()
+
+
+@pytest.mark.parametrize('length', [1, 8, 13])
+def test_each_frame_once_in_a_clip_of_that_length(options, length):
+    _, drawn = draw(options, length, length, draws=20)
+    assert (drawn == np.arange(length)).all()
+
+
+def test_a_shorter_clip_repeats_frames(options):
+    _, drawn = draw(options, 4, 8, draws=20)
+    assert (drawn == np.repeat(np.arange(4), 2)).all()
