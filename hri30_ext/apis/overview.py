@@ -9,7 +9,6 @@ from rich.table import Table
 
 from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..config import PROJECT_ROOT, load_config
-from ..engine.data_parallel import LR_CLIPS
 from ..hardware import unwrap
 from ..names import command
 from ..settings import list_settings
@@ -103,8 +102,8 @@ def _describe_batch(cfg: Config) -> str:
     text = ' x '.join(parts)
     if len(parts) > 1:
         text += f' = {batch} clips a step'
-    if batch != LR_CLIPS and not cfg.scale_lr:
-        text += f'; lr is for {LR_CLIPS} (scale_lr=True adapts it)'
+    if batch != cfg.base_batch_size and not cfg.scale_lr:
+        text += f'; lr is for {cfg.base_batch_size} (scale_lr=True adapts it)'
     return text
 
 
