@@ -257,7 +257,8 @@ class SettingsConfig(Config):
 
     def _set(self, raw: Mapping) -> None:
         resolved = _resolve(raw)
-        referenced = {match['name'] for match in _list_references(raw)}
+        referenced = {match[group] for match in _list_references(raw)
+                      for group in ('name', 'choice') if match[group]}
         self.__dict__.update(
             _raw=ConfigDict(raw), _resolved=resolved, _before=copy.deepcopy(resolved),
             _watched=referenced | {name for name in (*SETTINGS, *TABLES) if name in raw})
@@ -362,7 +363,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
     options = dict(options or {})
     if os.environ.get('HRI30_ROOT'):
         options.setdefault('data_root', os.environ['HRI30_ROOT'])
-    for name in ('data_root', 'cache_dir'):
+    for name in ('data_root', 'cache_dir', 'features_dir'):
         value = options.get(name, values.get(name))
         if value and not has_references(value) and not isinstance(value, dict | list):
             base = Path.cwd() if name in options else PROJECT_ROOT

@@ -161,7 +161,7 @@ def test_broken_config_is_named(tmp_path, text, message):
 
 def test_missing_config_names_those_that_are_there():
     with pytest.raises(HRI30Error, match='configs/slowonly/slowonly_k400'):
-        load_config('configs/nope.py')
+        load_config('configs/slowonly/nope.py')
 
 
 def test_parse_options():

@@ -1,0 +1,5 @@
+# An attentive probe on a frozen CLIP's ViT-B/16.
+_base_ = '../_base_/models/foundation.py'
+
+backbone = 'clip-vitb16'
+probe = 'attentive'

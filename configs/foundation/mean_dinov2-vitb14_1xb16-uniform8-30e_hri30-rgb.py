@@ -1,0 +1,5 @@
+# The mean of the class tokens on a frozen DINOv2 ViT-B/14.
+_base_ = '../_base_/models/foundation.py'
+
+backbone = 'dinov2-vitb14'
+probe = 'mean'

@@ -1,0 +1,5 @@
+# A STEP probe (arXiv 2503.24298) on a frozen DINOv2 ViT-S/14.
+_base_ = '../_base_/models/foundation.py'
+
+backbone = 'dinov2-vits14'
+probe = 'step'

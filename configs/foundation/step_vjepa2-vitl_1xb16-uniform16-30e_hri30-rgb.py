@@ -1,0 +1,7 @@
+# A STEP probe (arXiv 2503.24298) on a frozen V-JEPA 2 ViT-L.
+_base_ = '../_base_/models/foundation.py'
+
+backbone = 'vjepa2-vitl'
+probe = 'step'
+num_frames = 16  # read in pairs: 8 time steps
+input_size = (256, 256)
