@@ -1,0 +1,23 @@
+"""Converts weights of PyTorchVideo's SlowOnly to those that load_from takes."""
+
+from hri30_ext import cli
+
+
+def parse_args():
+    parser = cli.Parser(
+        description='Convert SLOW_8x8_R50.pyth of PyTorchVideo to the names of mmaction2.',
+        epilog='Then: --cfg-options load_from=TARGET, and mean and deviation as in '
+               'docs/models.md.')
+    parser.add_argument('source', metavar='SOURCE.pyth')
+    parser.add_argument('target', metavar='TARGET.safetensors')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from hri30_ext.checkpoints.converting import convert_file
+    print(f'{args.target}: {convert_file(args.source, args.target)} tensors')
+
+
+if __name__ == '__main__':
+    cli.run(main)
