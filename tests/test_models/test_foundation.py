@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from mmaction.registry import MODELS
@@ -16,8 +17,11 @@ from safetensors.torch import save_file
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
+from hri30_ext.apis.exporting import export
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.datasets import HRI30Dataset
+from hri30_ext.deploy.runtime.exported import load
+from hri30_ext.deploy.torch_backend import TorchBackend
 from hri30_ext.errors import HRI30Error
 from hri30_ext.models import TimmFrames
 from hri30_ext.models.adapters import Adapter
@@ -297,6 +301,36 @@ def test_drawn_views_keep_their_labels(options, tmp_path, clips_root):
     assert len(labels) == 12 and labels[:6] == labels[6:]
     assert {(name[:5], label) for name, label in labels} == {
         ('CID01', 1), ('CID02', 0), ('CID03', 2)}
+
+
+# ---- Export -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('kind, probe', [('openvino', 'conv'), ('onnx', 'attentive')])
+def test_two_graphs_give_the_scores_of_one(kind, probe, options, tmp_path):
+    options = {**options, **small('clip-vitb16', name='test_vit'), 'probe': probe}
+    cfg = load_config(find('conv_clip'), options)
+    model = MODELS.build(cfg.model)
+    torch.nn.init.normal_(model.cls_head.fc_cls.weight)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'weights.pth')
+    info = export(find('conv_clip'), str(tmp_path / 'weights.pth'), kind, 'fp32',
+                  str(tmp_path / 'out'), options=options)
+    assert info.frame_stage and info.parity['stages']['max_difference'] < 1e-4
+    _, backend = load(tmp_path / 'out', threads=1)
+    clips_NTHWC = np.random.default_rng(0).integers(0, 256, (2, 6, 32, 64, 3), np.uint8)
+    features = backend.frame_features(clips_NTHWC.reshape(-1, 32, 64, 3))
+    assert features.shape == (12, 9, 64, 1)
+    whole_NK = backend(clips_NTHWC)
+    assert np.abs(whole_NK[0] - whole_NK[1]).max() > 1e-3
+    np.testing.assert_allclose(
+        backend.clip_scores(features.reshape(2, 6, 9, 64, 1)), whole_NK, atol=1e-4)
+
+
+def test_adapters_and_video_models_are_one_graph(options, tmp_path):
+    options = {**options, **small('clip-vitb16', name='test_vit')}
+    cfg = load_config(find('st-adapter_clip'), options)
+    torch.save(MODELS.build(cfg.model).state_dict(), tmp_path / 'weights.pth')
+    assert not TorchBackend(cfg, tmp_path / 'weights.pth').splittable
 
 
 # ---- Mistakes ---------------------------------------------------------------------------
