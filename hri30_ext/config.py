@@ -173,6 +173,12 @@ def _derive(cfg: Mapping) -> dict:
             settings['num_workers'] = default_num_workers()
         settings['persistent_workers'] = settings['num_workers'] != 0
     _set_up_optimizer(settings)
+    # ImageNet's weights are of images: the backbone loads them, and inflates them.
+    starts, settings['image_weights'] = settings.get('starts'), None
+    if isinstance(starts, Mapping) and 'imagenet' in starts:
+        if settings.get('start') == 'imagenet':
+            settings['image_weights'] = starts['imagenet']
+        settings['starts'] = {**starts, 'imagenet': None}
     return settings
 
 

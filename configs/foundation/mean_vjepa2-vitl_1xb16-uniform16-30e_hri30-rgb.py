@@ -1,7 +1,3 @@
 # The mean of the class tokens on a frozen V-JEPA 2 ViT-L.
-_base_ = '../_base_/models/foundation.py'
-
-backbone = 'vjepa2-vitl'
+_base_ = 'conv_vjepa2-vitl_1xb16-uniform16-30e_hri30-rgb.py'
 probe = 'mean'
-num_frames = 16  # read in pairs: 8 time steps
-input_size = (256, 256)

@@ -1,7 +1,3 @@
 # A STEP probe (arXiv 2503.24298) on a frozen V-JEPA 2 ViT-L.
-_base_ = '../_base_/models/foundation.py'
-
-backbone = 'vjepa2-vitl'
+_base_ = 'conv_vjepa2-vitl_1xb16-uniform16-30e_hri30-rgb.py'
 probe = 'step'
-num_frames = 16  # read in pairs: 8 time steps
-input_size = (256, 256)

@@ -80,7 +80,7 @@ class CachedTokens(Dataset):
                 'name another features_dir, or remove this file and its .json.')
 
     def _open(self, record: Mapping) -> None:
-        shape = (len(record['rows']), *record['shape'])
+        shape = len(record['rows']), *record['shape']
         try:
             # Copy on write: torch wants arrays that it could write to.
             self._tokens = np.memmap(self.path, np.int16, 'c', shape=shape)
@@ -119,10 +119,9 @@ class CachedTokens(Dataset):
                     own[number] = dict(info=sample.metainfo, label=int(sample.gt_label))
             tokens.flush()
         except OSError as error:
-            if ran_out_of_disk(error):
-                raise disk_full(self.path, size) from error
-            raise HRI30Error(f'{self.path}: cannot be written ({error.strerror}).\nName '
-                             'another features_dir.') from error
+            raise disk_full(self.path, size) if ran_out_of_disk(error) else HRI30Error(
+                f'{self.path}: cannot be written ({error.strerror}).\nName another '
+                'features_dir.') from error
         rows = {number: row for part in all_gather_object(own)
                 for number, row in part.items()}
         record = dict(key=self.key, shape=list(shape),

