@@ -5,6 +5,7 @@ Shapes: R views of a clip (1 in training), S time steps, P patches, D channels.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -108,7 +109,8 @@ class CachedTokens(Dataset):
             if is_main_process():
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 with open(unfinished, 'wb') as file:
-                    file.truncate(size)
+                    # Not a sparse file, which a full disk would end with a signal.
+                    os.posix_fallocate(file.fileno(), 0, size)
             barrier()
             tokens = np.memmap(unfinished, np.int16, 'r+', shape=(total, *shape))
             own, numbers = {}, iter(indices)

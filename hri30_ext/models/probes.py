@@ -28,11 +28,11 @@ class MeanProbe(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Attention of one query to tokens."""
+    """Attention of one query to tokens, with 64 channels a head."""
 
-    def __init__(self, channels: int, num_heads: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.num_heads = 1 if channels % 64 else channels // 64
         self.query = nn.Linear(channels, channels)
         self.key_value = nn.Linear(channels, 2 * channels)
         self.out = nn.Linear(channels, channels)
@@ -51,18 +51,15 @@ class AttentiveProbe(nn.Module):
 
     Cross-attention and an MLP, each with a normalisation before it: 7,088,640 parameters.
     Without encodings by frame, the order of frames does not matter.
-
-    Args:
-        num_heads (int): Of the attention.
     """
 
-    def __init__(self, in_channels, num_steps, grid, num_heads: int = 12) -> None:
+    def __init__(self, in_channels, num_steps, grid) -> None:
         super().__init__()
         self.out_channels = in_channels
         self.query = nn.Parameter(torch.zeros(1, 1, in_channels))
         nn.init.trunc_normal_(self.query, std=0.02)
         self.norm = nn.LayerNorm(in_channels)
-        self.attention = _Attention(in_channels, _divisor(in_channels, num_heads))
+        self.attention = _Attention(in_channels)
         self.mlp = nn.Sequential(
             nn.LayerNorm(in_channels), nn.Linear(in_channels, 4 * in_channels), nn.GELU(),
             nn.Linear(4 * in_channels, in_channels))
@@ -83,12 +80,9 @@ class STEPProbe(nn.Module):
     normalisation 1,536, class token 768; 2,370,816 together. The paper says 2.6 M; what
     the other 0.2 M are (a classifier of 30 classes has 0.02 M) it leaves open, and nothing
     is added here to reach them.
-
-    Args:
-        num_heads (int): Of the attention.
     """
 
-    def __init__(self, in_channels, num_steps, grid, num_heads: int = 12) -> None:
+    def __init__(self, in_channels, num_steps, grid) -> None:
         super().__init__()
         self.out_channels = in_channels
         self.class_token = nn.Parameter(torch.zeros(1, 1, in_channels))
@@ -96,7 +90,7 @@ class STEPProbe(nn.Module):
         for parameter in (self.class_token, self.encodings):
             nn.init.trunc_normal_(parameter, std=0.02)
         self.norm = nn.LayerNorm(in_channels)
-        self.attention = _Attention(in_channels, _divisor(in_channels, num_heads))
+        self.attention = _Attention(in_channels)
 
     def forward(self, x_NSPD: torch.Tensor) -> torch.Tensor:
         """Returns (N, D)."""
@@ -137,10 +131,6 @@ class ConvProbe(nn.Module):
         x_NSPC = self.change(x_NSPD - mean_N1PD) + self.mean(mean_N1PD)
         x_NCSP = x_NSPC.permute(0, 3, 1, 2)
         return self.convs(x_NCSP.unflatten(3, self.grid)).mean((2, 3, 4))
-
-
-def _divisor(channels: int, at_most: int) -> int:
-    return next(heads for heads in range(at_most, 0, -1) if channels % heads == 0)
 
 
 @MODELS.register_module()
