@@ -325,11 +325,7 @@ def _interpolate_positions(model: nn.Module, config, shape: tuple[int, int, int]
 
 
 def _import(module: str):
-    """Imports a package of the extra.
-
-    Raises:
-        HRI30Error: it is not installed.
-    """
+    """Imports a package of the extra, or raises an HRI30Error."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

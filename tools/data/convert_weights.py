@@ -5,9 +5,8 @@ from hri30_ext import cli
 
 def parse_args():
     parser = cli.Parser(
-        description='Convert SLOW_8x8_R50.pyth of PyTorchVideo to the names of mmaction2.',
-        epilog='Then: --cfg-options load_from=TARGET, and mean and deviation as in '
-               'docs/models.md.')
+        description='Convert SLOW_8x8_R50.pyth of PyTorchVideo for load_from; '
+                    'docs/models.md says which mean and deviation go with it.')
     parser.add_argument('source', metavar='SOURCE.pyth')
     parser.add_argument('target', metavar='TARGET.safetensors')
     return parser.parse_args()

