@@ -184,6 +184,17 @@ def test_lite0_gives_the_logits_of_its_port():
 
 
 @pytest.fixture
+def no_hub(monkeypatch):
+    """Fails each download."""
+    import huggingface_hub
+
+    def fail(repository, file, revision):
+        raise OSError(f'{repository} {revision}')
+
+    monkeypatch.setattr(huggingface_hub, 'hf_hub_download', fail)
+
+
+@pytest.fixture
 def options(options, tmp_path):
     """Trains two iterations on clips of 64 x 32."""
     return {**options, 'input_size': (64, 32), 'num_frames': 6, 'batch_size': 3,
@@ -201,11 +212,11 @@ def find(name):
     return str(next(path for path in CONFIGS if path.stem.startswith(name)))
 
 
-def test_dinov2_from_a_file_and_what_learns(options, tmp_path):
+def test_dinov2_from_a_file_and_what_learns(options, tmp_path, no_hub):
     source = TimmFrames(**dict(SMALL, name='test_vit', input_size=(32, 64)))
     save_file(source.model.state_dict(), tmp_path / 'model.safetensors')
     last = train(find('frame2freq_dinov2-vits14'), str(tmp_path / 'work'), options={
-        **options, **small('dinov2-vits14', name='test_vit'),
+        **options, 'backbones.dinov2-vits14.name': 'test_vit',
         'load_from': str(tmp_path / 'model.safetensors')})
     state = torch.load(last, weights_only=True)['state_dict']
     own = source.model.state_dict()
@@ -225,13 +236,13 @@ def test_dinov2_from_a_file_and_what_learns(options, tmp_path):
     assert len(checkpoint['optimizer']['state']) == len(learns)
 
 
-def test_vjepa_from_a_file_to_a_test(options, tmp_path):
+def test_vjepa_from_a_file_to_a_test(options, tmp_path, no_hub):
     import transformers
     config = transformers.VJEPA2Config(**VJEPA, crop_size=64, frames_per_clip=4)
     source = transformers.VJEPA2Model(config)
     source.save_pretrained(tmp_path / 'hub')
-    options = {**options, 'input_size': (32, 32), 'num_frames': 4, **small(
-        'vjepa2-vitl', config=VJEPA)}
+    options = {**options, 'input_size': (32, 32), 'num_frames': 4,
+               'backbones.vjepa2-vitl.config': VJEPA}
     last = train(find('step_vjepa2'), str(tmp_path / 'work'), options={
         **options, 'load_from': str(tmp_path / 'hub' / 'model.safetensors')})
     state = torch.load(last, weights_only=True)['state_dict']
@@ -367,13 +378,7 @@ def test_weights_that_do_not_fit(file, message, tmp_path):
         encoder.adopt(load_from_local(path), path)
 
 
-def test_offline_names_the_file_and_the_package(monkeypatch):
-    import huggingface_hub
-
-    def fail(repository, file, revision):
-        raise OSError(f'{repository} {revision}')
-
-    monkeypatch.setattr(huggingface_hub, 'hf_hub_download', fail)
+def test_offline_names_the_file_and_the_package(no_hub):
     encoder = TimmFrames(**dict(SMALL, pretrained='hub'))
     with pytest.raises(HRI30Error, match='co/timm/test_vit.r160_in1k elsewhere'):
         encoder.init_weights()

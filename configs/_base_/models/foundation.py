@@ -21,7 +21,7 @@ lr = 0.001
 
 _frames = dict(
     type='TimmFrames', input_size='${input_size}', num_frames='${num_frames}',
-    adapter='${adapters[adapter]}')
+    adapter='${adapters[adapter]}', pretrained='hub')
 _video = {**_frames, 'type': 'HFVideo'}
 backbones = {
     'dinov2-vitb14': dict(**_frames, name='vit_base_patch14_dinov2.lvd142m'),
@@ -30,8 +30,8 @@ backbones = {
     'clip-vitb16': dict(**_frames, name='vit_base_patch16_clip_224.openai'),
     'siglip2-vitb16': dict(**_frames, name='vit_base_patch16_siglip_224.v2_webli'),
     'eva02-vitb14': dict(**_frames, name='eva02_base_patch14_224.mim_in22k'),
-    'efficientnet-lite0': dict(
-        **_frames, name='tf_efficientnet_lite0.in1k', pretrained='package'),
+    'efficientnet-lite0': {
+        **_frames, 'name': 'tf_efficientnet_lite0.in1k', 'pretrained': 'package'},
     'vjepa2-vitl': dict(
         **_video, name='facebook/vjepa2-vitl-fpc64-256', architecture='VJEPA2Model'),
     'videomae-vitb': dict(
