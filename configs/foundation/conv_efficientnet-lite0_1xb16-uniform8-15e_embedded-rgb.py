@@ -1,10 +1,9 @@
 # An embedded real start: a convolutional probe on a frozen EfficientNet-Lite0 of ImageNet.
 _base_ = '../_base_/models/foundation.py'
-
 backbone = 'efficientnet-lite0'
 data_root = 'data/embedded'
 split = dict(val_groups=4)  # for stopping and choosing; the test clips are other groups
-num_workers = 0
+clip_grad = dict(max_norm=5)
 cache_features = 'augmented'
 max_epochs = 15
 color_jitter = dict(brightness=0, contrast=0, saturation=0)  # clothes and places vary

@@ -105,9 +105,10 @@ class STEPProbe(nn.Module):
 class ConvProbe(nn.Module):
     """Three 3x3x3 convolutions over time and grid, of this project.
 
-    A patch is described by the mean of its tokens over time and by the difference from it:
-    what changes would otherwise be a small part of what is there. Both go linearly to
-    ``channels``, then through the convolutions and a mean over time and grid.
+    A patch is described by the mean of its tokens over time and by the difference from it.
+    Both go linearly to ``channels``, the difference to unit variance (what changes is a
+    small part of what is there), then through the convolutions and a mean over time and
+    grid. 3,051,264 parameters.
 
     Args:
         channels (int): Of the convolutions.
@@ -119,6 +120,7 @@ class ConvProbe(nn.Module):
         self.norm = nn.LayerNorm(in_channels)
         self.mean = nn.Linear(in_channels, channels)
         self.change = nn.Linear(in_channels, channels, bias=False)
+        self.scale = nn.BatchNorm3d(channels)
         self.convs = nn.Sequential(*(
             part for _ in range(3) for part in (
                 nn.Conv3d(channels, channels, 3, padding=1, groups=2, bias=False),
@@ -128,9 +130,9 @@ class ConvProbe(nn.Module):
         """Returns (N, channels)."""
         x_NSPD = self.norm(x_NSPD[:, :, 1:])
         mean_N1PD = x_NSPD.mean(1, keepdim=True)
-        x_NSPC = self.change(x_NSPD - mean_N1PD) + self.mean(mean_N1PD)
-        x_NCSP = x_NSPC.permute(0, 3, 1, 2)
-        return self.convs(x_NCSP.unflatten(3, self.grid)).mean((2, 3, 4))
+        change, mean = (x_NSPC.permute(0, 3, 1, 2).unflatten(3, self.grid) for x_NSPC in (
+            self.change(x_NSPD - mean_N1PD), self.mean(mean_N1PD)))
+        return self.convs(self.scale(change) + mean).mean((2, 3, 4))
 
 
 @MODELS.register_module()
