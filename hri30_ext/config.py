@@ -176,6 +176,12 @@ def _derive(cfg: Mapping) -> dict:
         settings['persistent_workers'] = settings['num_workers'] != 0
         settings['pin_memory'] = get_device() == 'cuda'
     _set_up_optimizer(settings)
+    # ImageNet's weights are of images: the backbone loads them, and inflates them.
+    starts, settings['image_weights'] = settings.get('starts'), None
+    if isinstance(starts, Mapping) and 'imagenet' in starts:
+        if settings.get('start') == 'imagenet':
+            settings['image_weights'] = starts['imagenet']
+        settings['starts'] = {**starts, 'imagenet': None}
     return settings
 
 
@@ -260,7 +266,8 @@ class SettingsConfig(Config):
 
     def _set(self, raw: Mapping) -> None:
         resolved = _resolve(raw)
-        referenced = {match['name'] for match in _list_references(raw)}
+        referenced = {match[group] for match in _list_references(raw)
+                      for group in ('name', 'choice') if match[group]}
         self.__dict__.update(
             _raw=ConfigDict(raw), _resolved=resolved, _before=copy.deepcopy(resolved),
             _watched=referenced | {name for name in (*SETTINGS, *TABLES) if name in raw})
@@ -368,7 +375,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         options.setdefault('data_root', os.environ['HRI30_ROOT'])
     changed = {name: value for name, value in options.items()
                if not _equal(_look_inside(values, name), value)}
-    for name in ('data_root', 'cache_dir'):
+    for name in ('data_root', 'cache_dir', 'features_dir'):
         value = options.get(name, values.get(name))
         if value and not has_references(value) and not isinstance(value, dict | list):
             base = Path.cwd() if name in options else PROJECT_ROOT

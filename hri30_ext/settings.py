@@ -141,6 +141,7 @@ SETTINGS: dict[str, Setting] = {
     'deterministic': Setting(bool, 'the same numbers twice, slower'),
     # ---- Run
     'load_from': Setting(str | None, 'weights to start from, a file or a URL; None: none'),
+    'start': Setting(str, 'weights to start from, by name', table='starts'),
     'early_stopping': Setting(dict | None, 'end without an improvement; None: off'),
     'early_stopping.monitor': Setting(str, 'validation metric'),
     'early_stopping.rule': Setting(Literal['greater', 'less'] | None,

@@ -175,3 +175,16 @@ def test_parse_options():
         'size': (1, 2)}
     with pytest.raises(HRI30Error, match='expected KEY=VALUE'):
         parse_options(['batch_size'])
+
+
+def test_start_chooses_weights_or_says_what_there_is():
+    assert load_config(PRIMITIVE).load_from.endswith('-2132fc87.pth')
+    cfg = load_config(PRIMITIVE, {'start': 'imagenet'})
+    assert cfg.load_from is None and 'resnet50' in cfg.model.backbone.pretrained
+    cfg = load_config(PRIMITIVE, {'start': 'none'})
+    assert cfg.load_from is cfg.model.backbone.pretrained is None
+    tsm = str(next((PROJECT_ROOT / 'configs' / 'tsm').glob('*.py')))
+    assert 'sthv2' in load_config(tsm, {'start': 'ssv2'}).load_from
+    assert load_config(tsm, {'start': 'ssv2', 'load_from': 'a.pth'}).load_from == 'a.pth'
+    with pytest.raises(HRI30Error, match="start='ssv2': .*\n.*one of: none, k400, imagen"):
+        load_config(PRIMITIVE, {'start': 'ssv2'})

@@ -137,11 +137,12 @@ def test_command_parses(page, command):
     if arguments in (['--help'], ['--help-settings']) or program == 'tests/test_readme.py':
         return
     args = parse(program, arguments)
-    config = getattr(args, 'config', None)
+    config, found = getattr(args, 'config', None), [PRIMITIVE]
     if isinstance(config, str) and not PLACEHOLDER.match(config):
-        assert glob(config, root_dir=PROJECT_ROOT)
+        found = glob(config, root_dir=PROJECT_ROOT)
+        assert found
     if getattr(args, 'cfg_options', None):
-        load_config(PRIMITIVE, parse_options(args.cfg_options))
+        load_config(found[0], parse_options(args.cfg_options))
 
 
 def test_commands_are_found():

@@ -2,6 +2,8 @@
 _base_ = 'mmaction::_base_/default_runtime.py'
 
 # ---- Frequently modified: one line each, here or with --cfg-options --------------
+start = 'k400'  # weights to start from: a name in starts
+load_from = '${starts[start]}'  # or a file or URL; None: random weights
 early_stopping = dict(  # None: off
     type='ResumableEarlyStoppingHook',
     monitor='loss',  # of the validation clips, in nats
@@ -40,6 +42,8 @@ custom_hooks = [
 memory_formats = dict(channels_last=dict(type='ChannelsLastHook'))
 # Convolutions benchmark their algorithms once, except in deterministic runs.
 env_cfg = dict(cudnn_benchmark=True, dist_cfg=dict(timeout='${peer_timeout}'))
+
+starts = dict(none=None)
 
 # Scalars of the run, for other programs.
 trackers = dict(tensorboard=dict(type='TensorboardVisBackend'))

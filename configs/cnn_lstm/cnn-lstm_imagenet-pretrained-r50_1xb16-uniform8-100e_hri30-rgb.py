@@ -7,7 +7,7 @@ _base_ = [
 ]
 
 input_format = 'NCHW'
-load_from = None  # no video weights of it are published
+start = 'none'  # no video weights of it are published
 # An LSTM from random weights learns slowly by SGD; the backbone learns at a tenth.
 optimizer = 'adamw'
 lr = 0.001

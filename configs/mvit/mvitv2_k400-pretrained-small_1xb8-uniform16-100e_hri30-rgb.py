@@ -10,7 +10,9 @@ num_frames = 16
 batch_size = base_batch_size = 8
 optimizer = 'adamw'
 lr = 5e-5  # mmaction2's 1.6e-3 for 256 clips, linearly scaled to 8
-load_from = 'https://download.openmmlab.com/mmaction/v1.0/recognition/mvit/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb_20230201-23284ff3.pth'
+starts = dict(
+    k400='https://download.openmmlab.com/mmaction/v1.0/recognition/mvit/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb_20230201-23284ff3.pth',
+    ssv2='https://download.openmmlab.com/mmaction/v1.0/recognition/mvit/mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb/mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb_20230201-4065c1b9.pth')
 
 # Stage by stage, as for the ResNets, under this backbone's names.
 strategies = dict(stagewise=dict(schedule=dict(schedule=[

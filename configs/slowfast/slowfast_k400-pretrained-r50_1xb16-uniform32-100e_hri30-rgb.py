@@ -7,7 +7,7 @@ _base_ = [
 ]
 
 num_frames = 32
-load_from = 'https://download.openmmlab.com/mmaction/v1.0/recognition/slowfast/slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb/slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb_20220818-1cb6dfc8.pth'
+starts = dict(k400='https://download.openmmlab.com/mmaction/v1.0/recognition/slowfast/slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb/slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb_20220818-1cb6dfc8.pth')
 
 # Stage by stage, as for the ResNets, under this backbone's names.
 strategies = dict(stagewise=dict(schedule=dict(schedule=[

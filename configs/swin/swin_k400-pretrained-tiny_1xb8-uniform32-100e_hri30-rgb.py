@@ -14,7 +14,7 @@ optimizer = 'adamw'
 # backbone.
 lr = 1.25e-4
 strategy = 'backbone_tenth'
-load_from = 'https://download.openmmlab.com/mmaction/v1.0/recognition/swin/swin-tiny-p244-w877_in1k-pre_8xb8-amp-32x2x1-30e_kinetics400-rgb/swin-tiny-p244-w877_in1k-pre_8xb8-amp-32x2x1-30e_kinetics400-rgb_20220930-241016b2.pth'
+starts = dict(k400='https://download.openmmlab.com/mmaction/v1.0/recognition/swin/swin-tiny-p244-w877_in1k-pre_8xb8-amp-32x2x1-30e_kinetics400-rgb/swin-tiny-p244-w877_in1k-pre_8xb8-amp-32x2x1-30e_kinetics400-rgb_20220930-241016b2.pth')
 
 # Stage by stage, as for the ResNets, under this backbone's names.
 strategies = dict(stagewise=dict(schedule=dict(schedule=[

@@ -9,4 +9,4 @@ _base_ = [
 num_frames = 13
 input_size = (160, 160)
 decode_size = 182  # short side in pixels
-load_from = 'https://download.openmmlab.com/mmaction/v1.0/recognition/x3d/facebook/x3d_s_13x6x1_facebook-kinetics400-rgb_20201027-623825a0.pth'
+starts = dict(k400='https://download.openmmlab.com/mmaction/v1.0/recognition/x3d/facebook/x3d_s_13x6x1_facebook-kinetics400-rgb_20201027-623825a0.pth')

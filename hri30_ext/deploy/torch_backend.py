@@ -95,6 +95,35 @@ class ClipStage(nn.Module):
         return self.head(self.stages(x_NCTHW)).float().softmax(dim=1)
 
 
+class TokenStage(nn.Module):
+    """A frozen encoder: (M, H, W, C) uint8 to tokens (M, 1 + P, D, 1) float32.
+
+    The last axis gives them the four of a ResNet's features.
+    """
+
+    def __init__(self, recognizer: nn.Module) -> None:
+        super().__init__()
+        self.normalise = Normalise(recognizer.data_preprocessor)
+        self.encoder = recognizer.backbone
+
+    def forward(self, frames_MHWC: torch.Tensor) -> torch.Tensor:
+        """Encodes frames."""
+        x_MCHW = self.normalise(frames_MHWC).permute(0, 3, 1, 2)
+        return self.encoder.encode_frames(x_MCHW.contiguous()).unsqueeze(3)
+
+
+class ProbeStage(nn.Module):
+    """A probe: tokens of frames (N, T, 1 + P, D, 1) to class probabilities (N, K)."""
+
+    def __init__(self, recognizer: nn.Module) -> None:
+        super().__init__()
+        self.head = recognizer.cls_head
+
+    def forward(self, tokens_NTPD1: torch.Tensor) -> torch.Tensor:
+        """Predicts clips from the tokens of their frames."""
+        return self.head(tokens_NTPD1.squeeze(4)).float().softmax(dim=1)
+
+
 def _sees_single_frames(module: nn.Module) -> bool:
     """Whether the output of a module for a frame depends on that frame alone."""
     for part in module.modules():
@@ -154,7 +183,8 @@ class TorchBackend(Backend):
         dtype (torch.dtype | None): As the argument.
         recognizer (nn.Module): The model of mmaction2, in evaluation mode.
         parts (dict[str, nn.Module]): Its graphs, by :data:`~.runtime.backends.WHOLE` etc.
-        frame_stages (int): Of :func:`count_frame_stages`.
+        splittable (bool): Whether there is a part that sees single frames: stages of a
+            ResNet, or a frozen image model without adapters.
 
     Raises:
         HRI30Error: a checkpoint of another model, or a model whose scores are no
@@ -165,13 +195,15 @@ class TorchBackend(Backend):
                  dtype: torch.dtype | None = None) -> None:
         self.device, self.dtype = torch.device(device), dtype
         self.recognizer = build_recognizer(cfg, checkpoint).to(self.device)
-        self.frame_stages = count_frame_stages(self.recognizer)
-        self.splittable = self.frame_stages > 0
         self.parts = {WHOLE: Whole(self.recognizer).eval()}
-        if self.splittable:
-            self.parts |= {
-                FRAME_STAGE: FrameStage(self.recognizer, self.frame_stages).eval(),
-                CLIP_STAGE: ClipStage(self.recognizer, self.frame_stages).eval()}
+        stages = count_frame_stages(self.recognizer)
+        if getattr(self.recognizer.backbone, 'per_frame', False):
+            self.parts |= {FRAME_STAGE: TokenStage(self.recognizer).eval(),
+                           CLIP_STAGE: ProbeStage(self.recognizer).eval()}
+        elif stages:
+            self.parts |= {FRAME_STAGE: FrameStage(self.recognizer, stages).eval(),
+                           CLIP_STAGE: ClipStage(self.recognizer, stages).eval()}
+        self.splittable = FRAME_STAGE in self.parts
 
     @torch.inference_mode()
     def run(self, part: str, array: np.ndarray) -> np.ndarray:

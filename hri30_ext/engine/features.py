@@ -5,8 +5,10 @@ views), C channels.
 """
 
 import copy
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 from mmaction.registry import HOOKS
@@ -19,9 +21,11 @@ from tqdm import tqdm
 from ..datasets.randomness import seeded
 from ..errors import HRI30Error
 from ..hardware import unwrap
+from ..models.encoders import FrozenEncoder
 from ..utils.progress import refresh_seconds
 from .fine_tuning import UnfreezeHook
 from .resolution import ProgressiveSizeHook
+from .tokens import CachedTokens, make_key
 
 #: By the type of a head: its first layer, a pooling to one value per channel, which has no
 #: effect when the head applies it again; None where features are vectors already.
@@ -112,9 +116,14 @@ class FeatureCacheHook(Hook):
     (``augmented_views=0``), or in that many draws of the training pipeline, one per epoch.
     A resumed run computes the features again.
 
+    The tokens of a :class:`~hri30_ext.models.encoders.FrozenEncoder` are kept on the disk,
+    as bfloat16, and serve later trainings of any seed with the same backbone, weights,
+    size, frames, grid, clips and augmentation; others are refused.
+
     Args:
         augmented_views (int): Draws of the training pipeline for each clip; epoch ``e``
             uses draw ``e % augmented_views``. Defaults to 0: one view without augmentation.
+        folder (str, optional): For tokens; by default ``features`` in the work folder.
 
     Raises:
         HRI30Error: no epoch trains only the head, or the model, its head or another setting
@@ -124,12 +133,14 @@ class FeatureCacheHook(Hook):
     # Before the sampler gets its epoch, and before the time of an epoch counts.
     priority = 'HIGH'
 
-    def __init__(self, augmented_views: int = 0) -> None:
+    def __init__(self, augmented_views: int = 0, folder: str | None = None) -> None:
         if type(augmented_views) is not int or augmented_views < 0:
             raise HRI30Error(
                 f'cache_features: augmented_views={augmented_views!r}, expected a number '
                 'of draws, or 0 for the view of the validation.')
         self.augmented_views = augmented_views
+        self.folder = folder
+        self._frozen = False  # the backbone, from the start
         self._cached: list[DataLoader] = []  # training and validation
         self._real: list[DataLoader] = []  # while features are served
         self._keywords: dict[bool, dict] = {}
@@ -141,6 +152,11 @@ class FeatureCacheHook(Hook):
         """Refuses what cannot be cached, before anything is computed."""
         self._unfreeze = next(
             (hook for hook in runner.hooks if isinstance(hook, UnfreezeHook)), None)
+        backbone = unwrap(runner.model).backbone
+        self._frozen = not any(one.requires_grad for one in backbone.parameters())
+        if isinstance(backbone, FrozenEncoder) and not self._frozen:
+            raise HRI30Error('cache_features: adapters learn within the backbone, so that '
+                             'tokens change.\nSet adapter=None, or cache_features=None.')
         if not self._trains_only_head(0):
             raise HRI30Error(
                 'cache_features: more than the head learns from the first epoch on, so '
@@ -157,7 +173,8 @@ class FeatureCacheHook(Hook):
                 f'cache_features: test_clips={runner.cfg.test_clips} views of a clip, '
                 'expected one to train on.\nSet test_clips=1 (testing may have more), or '
                 "cache_features='augmented'.")
-        _check_model(unwrap(runner.model))
+        if not isinstance(backbone, FrozenEncoder):
+            _check_model(unwrap(runner.model))
 
     def before_train_epoch(self, runner) -> None:
         """Serves features if only the head learns, otherwise clips."""
@@ -181,7 +198,7 @@ class FeatureCacheHook(Hook):
             self._real = []
 
     def _trains_only_head(self, epoch: int) -> bool:
-        return self._unfreeze is not None and all(
+        return self._frozen or self._unfreeze is not None and all(
             part.split('.')[0] == 'cls_head'
             for part in self._unfreeze.trained_parts(epoch))
 
@@ -216,7 +233,9 @@ class FeatureCacheHook(Hook):
             context = (runner.optim_wrapper.optim_context(runner.model) if training
                        else autocast(enabled=getattr(loop, 'fp16', False)))
             with context:
-                cached.append(self._describe(runner, loop.dataloader, dataset, training))
+                describe = (self._describe_tokens if isinstance(
+                    unwrap(runner.model).backbone, FrozenEncoder) else self._describe)
+                cached.append(describe(runner, loop.dataloader, dataset, training))
         runner.logger.info(
             f'Features of {" and ".join(f"{len(one)} clips" for one in cached)}'
             f' ({"training, validation" if len(cached) > 1 else "training"}; '
@@ -232,27 +251,61 @@ class FeatureCacheHook(Hook):
     def _describe(self, runner, loader: DataLoader, dataset,
                   training: bool) -> CachedFeatures:
         """Runs the backbone on all clips; each process on its share."""
-        model, (rank, processes) = unwrap(runner.model), get_dist_info()
-        total = len(dataset) * (max(1, self.augmented_views) if training else 1)
-        indices = range(total)[rank::processes]
-        mode = model.training
-        model.eval()
-        items = []
-        # The training draws the same random numbers as without the cache.
-        with seeded(runner.seed), torch.no_grad():
-            batches = DataLoader(
-                _Draws(dataset, indices, runner.seed), batch_size=loader.batch_size,
-                num_workers=loader.num_workers, collate_fn=loader.collate_fn,
-                worker_init_fn=loader.worker_init_fn)
-            for batch in tqdm(batches, 'Features of clips', unit='batch', leave=False,
-                              mininterval=refresh_seconds(), disable=not is_main_process()):
-                items += self._describe_batch(model, batch, training)
-        model.train(mode)
+        indices, total = self._share(dataset, training)
+        items = [item for batch in self._batches(runner, loader, dataset, training,
+                                                 indices, runner.seed) for item in batch]
         merged = {}
         for one in all_gather_object(dict(zip(indices, items, strict=True))):
             merged.update(one)
         return CachedFeatures([merged[index] for index in range(total)], len(dataset),
                               getattr(dataset, 'metainfo', {}))
+
+    def _describe_tokens(self, runner, loader: DataLoader, dataset,
+                         training: bool) -> CachedTokens:
+        """Reads the tokens of all clips, or encodes them."""
+        encoder = unwrap(runner.model).backbone
+        augmented = training and self.augmented_views
+        pipeline = runner.cfg[
+            'train_dataloader' if augmented else 'val_dataloader'].dataset.pipeline
+        path = Path(self.folder or Path(runner.work_dir) / 'features') / (
+            f'{"train" if training else "val"}.bf16')
+        cached = CachedTokens(
+            path, make_key(encoder, dataset, pipeline, self.augmented_views * training),
+            len(dataset), getattr(dataset, 'metainfo', {}))
+        self._keywords = {False: dict(loss_aux={}), True: {}}
+        if cached.rows is None:
+            indices, total = self._share(dataset, training)
+            shape = (1 if training else runner.cfg.get('test_clips', 1), encoder.num_steps,
+                     1 + encoder.grid[0] * encoder.grid[1], encoder.embed_dims)
+            runner.logger.info(f'Tokens of {total} views: '
+                               f'{2 * total * math.prod(shape) / 1e9:.2f} GB in {path}')
+            # One seed for all trainings, so that they can share the draws.
+            cached.write(indices, total, shape, self._batches(
+                runner, loader, dataset, training, indices, 0))
+        return cached
+
+    def _share(self, dataset, training: bool) -> tuple[range, int]:
+        """Returns the draws that this process computes, and the number of all."""
+        (rank, processes) = get_dist_info()
+        total = len(dataset) * (max(1, self.augmented_views) if training else 1)
+        return range(total)[rank::processes], total
+
+    def _batches(self, runner, loader: DataLoader, dataset, training: bool, indices: range,
+                 seed: int) -> Iterator[list[dict]]:
+        """Yields features, with the backbone in evaluation mode."""
+        model = unwrap(runner.model)
+        mode = model.training
+        model.eval()
+        # The training draws the same random numbers as without the cache.
+        with seeded(runner.seed), torch.no_grad():
+            batches = DataLoader(
+                _Draws(dataset, indices, seed), batch_size=loader.batch_size,
+                num_workers=loader.num_workers, collate_fn=loader.collate_fn,
+                worker_init_fn=loader.worker_init_fn)
+            for batch in tqdm(batches, 'Features of clips', unit='batch', leave=False,
+                              mininterval=refresh_seconds(), disable=not is_main_process()):
+                yield self._describe_batch(model, batch, training)
+        model.train(mode)
 
     def _describe_batch(self, model, batch: dict, training: bool) -> list[dict]:
         data = model.data_preprocessor(batch, training and self.augmented_views > 0)
@@ -260,11 +313,13 @@ class FeatureCacheHook(Hook):
         features, self._keywords[not training] = model.extract_feat(
             data['inputs'], data_samples=samples, test_mode=not training)
         self._is_tuple = isinstance(features, tuple | list)
-        pool = _POOLS[type(model.cls_head).__name__]
+        pool = _POOLS.get(type(model.cls_head).__name__)  # None for tokens
         columns = []
         for tensor in features if self._is_tuple else [features]:
             pooled = getattr(model.cls_head, pool)(tensor) if pool else tensor
-            if pooled[0].numel() != pooled.shape[1] or len(pooled) % len(samples):
+            is_vector = pooled[0].numel() == pooled.shape[1] or isinstance(
+                model.backbone, FrozenEncoder)
+            if not is_vector or len(pooled) % len(samples):
                 raise HRI30Error(f'cache_features: {type(model.backbone).__name__} returns '
                                  f'features of shape {tuple(tensor.shape)}, expected one '
                                  'vector per row.\nSet cache_features=None.')

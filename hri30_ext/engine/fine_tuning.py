@@ -64,6 +64,9 @@ class PartwiseOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def add_params(self, params, module, prefix='', is_dcn_module=None) -> None:
         """Adds the groups of ``module``; arguments are mmengine's."""
         if prefix:
+            # mmengine warns of each parameter that was frozen when the model was built.
+            if not any(parameter.requires_grad for parameter in module.parameters()):
+                return
             super().add_params(params, module, prefix, is_dcn_module)
             return
         single: list[dict] = []

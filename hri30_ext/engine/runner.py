@@ -14,6 +14,7 @@ from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_mod
 
 from ..errors import HRI30Error, first_cases
 from ..hardware import autocast_dtype, unwrap
+from ..models.encoders import FrozenEncoder
 from ..utils.fileio import disk_full, ran_out_of_disk
 from .loading import raise_file_limit
 from .loops import ResumableTrainLoop, explain_other_form
@@ -137,6 +138,8 @@ class HRI30Runner(Runner):
             _check_resumable(checkpoint, filename, self.logger)
         model = unwrap(self.model)
         fine_tuning = self._train_dataloader is not None and not self._resume
+        if fine_tuning and isinstance(model.backbone, FrozenEncoder):
+            checkpoint = model.backbone.adopt(checkpoint, filename)
         with explain_other_form(filename):
             message = fit_weights(checkpoint, model, str(filename),
                                   new_head_allowed=fine_tuning,

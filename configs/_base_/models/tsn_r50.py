@@ -9,5 +9,5 @@ _base_ = (
 
 model = dict(
     # Weights come from load_from, so the base's own download of ImageNet weights is off.
-    backbone=dict(pretrained=None),
+    backbone=dict(pretrained='${image_weights}'),
     cls_head=dict(num_classes='${num_classes}', label_smooth_eps='${label_smoothing}'))

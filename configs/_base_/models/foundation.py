@@ -1,0 +1,68 @@
+# A frozen model that was trained on images or videos, with a probe on its tokens or
+# adapters in its blocks: the whole recipe.
+_base_ = [
+    '../datasets/hri30.py',
+    '../schedules/schedule_100e.py',
+    '../default_runtime.py',
+]
+
+# ---- Frequently modified: a variant or --cfg-options sets these, nothing else ----
+backbone = 'dinov2-vitb14'  # a name in backbones
+probe = 'conv'  # a name in probes
+adapter = None  # None, or a name in adapters: it learns too, so that nothing is cached
+features_dir = None  # of cached tokens, for other trainings too; None: in the work folder
+cache_features = 'plain'  # 'augmented': feature_caches.augmented.augmented_views draws
+start = 'none'  # load_from: a .safetensors or .pth file with the backbone
+max_epochs = 30
+warmup_epochs = 1
+optimizer = 'adamw'
+lr = 0.001
+# ----------------------------------------------------------------------------------
+
+_frames = dict(
+    type='TimmFrames', input_size='${input_size}', num_frames='${num_frames}',
+    adapter='${adapters[adapter]}', pretrained='hub')
+_video = {**_frames, 'type': 'HFVideo'}
+backbones = {
+    'dinov2-vitb14': dict(**_frames, name='vit_base_patch14_dinov2.lvd142m'),
+    'dinov2-vits14': dict(**_frames, name='vit_small_patch14_dinov2.lvd142m'),
+    'dinov3-vitb16': dict(**_frames, name='vit_base_patch16_dinov3.lvd1689m'),
+    'clip-vitb16': dict(**_frames, name='vit_base_patch16_clip_224.openai'),
+    'siglip2-vitb16': dict(**_frames, name='vit_base_patch16_siglip_224.v2_webli'),
+    'eva02-vitb14': dict(**_frames, name='eva02_base_patch14_224.mim_in22k'),
+    'efficientnet-lite0': {
+        **_frames, 'name': 'tf_efficientnet_lite0.in1k', 'pretrained': 'package'},
+    'vjepa2-vitl': dict(
+        **_video, name='facebook/vjepa2-vitl-fpc64-256', architecture='VJEPA2Model'),
+    'videomae-vitb': dict(
+        **_video, name='MCG-NJU/videomae-base', architecture='VideoMAEModel',
+        config=dict(use_mean_pooling=False)),
+}
+del _frames, _video
+probes = {
+    'mean': dict(type='MeanProbe'),
+    'attentive': dict(type='AttentiveProbe'),
+    'step': dict(type='STEPProbe'),
+    'conv': dict(type='ConvProbe'),
+}
+adapters = {
+    'st-adapter': dict(type='STAdapter'),  # before='both': before the MLP too
+    'frame2freq': dict(type='Frame2FreqAdapter'),
+}
+
+# What is not frozen learns: the probe, adapters and the classifier.
+strategies = dict(_delete_=True, full=dict(part_lr_mult=None, schedule=None))
+feature_caches = dict(
+    plain=dict(folder='${features_dir}'),
+    augmented=dict(folder='${features_dir}', augmented_views=2))
+
+model = dict(
+    type='FoundationRecognizer',
+    backbone='${backbones[backbone]}',
+    cls_head=dict(
+        type='ProbeHead',
+        probe='${probes[probe]}',
+        num_classes='${num_classes}',
+        label_smooth_eps='${label_smoothing}',
+        average_clips='prob'),
+    data_preprocessor=dict(type='ActionDataPreprocessor', format_shape='NCTHW'))

@@ -1,0 +1,3 @@
+# A convolutional probe on a frozen DINOv2 ViT-B/14.
+_base_ = '../_base_/models/foundation.py'
+backbone = 'dinov2-vitb14'

