@@ -1,4 +1,7 @@
-"""The 30 classes of HRI30, and the names of clips: ``CID<class>_SID<group>_VID<clip>``.
+"""The 30 classes of HRI30, the names of clips, and the groups of the paper's splits.
+
+Clips are named ``CID<class>_SID<group>_VID<clip>`` in the release and
+``v_<Class>_g<group>_c<clip>`` in the authors' earlier layout, which has UCF-101's form.
 
 The order of the classes is that of the released ``annotations/train_set_labels.csv``
 (Iodice et al., "HRI30: An Action Recognition Dataset for Industrial Human-Robot
@@ -7,6 +10,7 @@ ids 28 and 29 are swapped against the sorted order.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,35 +81,67 @@ def released_name(name: str) -> str:
 VIDEO_SUFFIXES = ('.avi', '.mp4', '.mov', '.mkv', '.mpg', '.mpeg', '.m4v', '.dv')
 
 _NAME = re.compile(r'CID(\d{1,4})_SID(\d{1,4})_VID(\d{1,4})', re.ASCII | re.IGNORECASE)
+_UCF_NAME = re.compile(r'v_(.+)_g(\d{1,4})_c(\d{1,4})', re.ASCII | re.IGNORECASE)
+
+#: Groups of recordings and clips of each, in every class.
+PAPER_GROUPS, PAPER_CLIPS = 14, 7
+#: How many of the groups each of the paper's splits tests on: the first ones.
+PAPER_TEST_GROUPS = {1: 4, 2: 3, 3: 5}
+#: The release labels the last 10 of the 14 groups, as SID 1 to 10.
+RELEASED_SHIFT = 4
 
 
 class ClipName(NamedTuple):
-    """What a training clip's name says. All ids are 1-based."""
+    """What a labelled clip's name says. All ids are 1-based."""
     class_id: int
     group: int
     clip: int
+    ucf: bool = False  # whether the name has UCF-101's form
+
+    @property
+    def paper_group(self) -> int:
+        """The number of the group in the paper's splits, 1 to 14 in HRI30."""
+        return self.group if self.ucf else self.group + RELEASED_SHIFT
+
+    def format(self, classes: Sequence[str]) -> str:
+        """Returns the name, spelled as in the released files."""
+        if self.ucf:
+            name = released_name(classes[self.class_id - 1])
+            return f'v_{name}_g{self.group:02}_c{self.clip:02}'
+        return f'CID{self.class_id:02}_SID{self.group:02}_VID{self.clip:02}'
 
 
-def parse_clip_name(stem: str, num_classes: int) -> ClipName:
+#: Clips that HRI30 itself lacks; the first two are one clip.
+KNOWN_HOLES = frozenset({ClipName(10, 8, 1), ClipName(10, 12, 1, ucf=True),
+                         ClipName(12, 2, 1, ucf=True)})
+
+
+def parse_clip_name(stem: str, classes: Sequence[str]) -> ClipName:
     """Reads class, group and clip from a file name without its ending.
 
     Upper and lower case are read alike.
 
-    >>> parse_clip_name('CID10_SID08_VID01', 30)
-    ClipName(class_id=10, group=8, clip=1)
+    >>> parse_clip_name('v_Walking_g12_c07', HRI30_CLASSES)
+    ClipName(class_id=27, group=12, clip=7, ucf=True)
 
     Args:
-        stem (str): The name, such as ``CID10_SID08_VID01``.
-        num_classes (int): Class ids run from 1 to this number.
+        stem (str): The name, in either form.
+        classes (Sequence[str]): Class names, in the order of the ids.
 
     Raises:
-        HRI30Error: another form, or a class id outside the range.
+        HRI30Error: another form, a class id outside the range, or an unknown class.
     """
+    if match := _UCF_NAME.fullmatch(stem):
+        ids = {spelling.lower(): i for i, name in enumerate(classes, 1)
+               for spelling in (name, released_name(name))}
+        if match[1].lower() not in ids:
+            raise HRI30Error(f'{stem}: unknown class {match[1]}')
+        return ClipName(ids[match[1].lower()], int(match[2]), int(match[3]), ucf=True)
     match = _NAME.fullmatch(stem)
     if match is None:
-        raise HRI30Error(f'{stem}: expected CIDxx_SIDxx_VIDxx')
+        raise HRI30Error(f'{stem}: expected CIDxx_SIDxx_VIDxx or v_Class_gxx_cxx')
     name = ClipName(*map(int, match.groups()))
-    if not 1 <= name.class_id <= num_classes:
+    if not 1 <= name.class_id <= len(classes):
         raise HRI30Error(f'{stem}: class id {name.class_id}, '
-                         f'expected 1 to {num_classes}')
+                         f'expected 1 to {len(classes)}')
     return name

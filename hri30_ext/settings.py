@@ -56,10 +56,14 @@ SETTINGS: dict[str, Setting] = {
     'classes': Setting(list[str] | None,
                        "class names in the order of their ids; None: HRI30's 30"),
     'split': Setting(dict, 'how labelled clips are divided into training and validation'),
-    'split.type': Setting(Literal['group', 'random', 'file'],
-                          'rule: whole groups, single clips (leaks), or lists of names'),
-    'split.val_groups': Setting(Count | list[int],
-                                'for group: how many SIDs to hold out, or which'),
+    'split.type': Setting(Literal['group', 'random', 'file', 'paper', 'lists'],
+                          'rule: whole groups, single clips (leaks), lists of names, the '
+                          "paper's splits, or lists in UCF-101's form"),
+    'split.number': Setting(Literal[1, 2, 3], 'for paper and lists: which split'),
+    'split.folder': Setting(str | None, 'for lists: folder of trainlist01.txt and '
+                            'testlist01.txt'),
+    'split.val_groups': Setting(Count | list[int], 'for group, paper and lists: how many '
+                                'groups to hold out, or which; 0 (paper, lists): none'),
     'split.val_ratio': Setting(Annotated[float, msgspec.Meta(gt=0, lt=1)],
                                'for random: share of the clips of each class'),
     'split.train_file': Setting(str | None, 'for file: names of training clips, one a '

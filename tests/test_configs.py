@@ -69,6 +69,7 @@ SUFFIXES = {
     'multigrid': lambda cfg: any(
         len(stage) == 3 for hook in cfg.custom_hooks for stage in hook.get('schedule', [])),
     'noflip': lambda cfg: not any('Flip' in step.type for step in cfg.train_pipeline),
+    'paper': lambda cfg: cfg.split.type == 'paper' and cfg.split.val_groups == 0,
     'progressive': lambda cfg: cfg.strategy == 'progressive',
     'reversed': lambda cfg: _has_order(cfg, 'reversed'),
     'stagewise': lambda cfg: cfg.strategy == 'stagewise',

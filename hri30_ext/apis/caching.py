@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..config import PROJECT_ROOT
-from ..datasets.hri30 import find_test_folder, find_videos, subfolder
+from ..datasets.hri30 import find_labelled_videos, find_test_folder, find_videos
 from ..errors import HRI30Error
 from ..video.cache import CachingResult, ClipCache, cache_clips
 
@@ -39,8 +39,7 @@ def find_clips(root: str | Path) -> list[str]:
     """
     root = Path(root)
     test = find_test_folder(root)  # validates the root
-    train = subfolder(root, ('train_set', 'train'))
-    files = find_videos(train or root, recursive=train is not None)
+    files = find_labelled_videos(root)
     files += find_videos(test) if test else []
     if not files:
         raise HRI30Error(f'{root}: no videos.\nExpected them in train_set/ and test_set/ '

@@ -9,6 +9,8 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from ..datasets.hri30 import find_labelled_videos
+from ..datasets.paper import PARTIAL, is_held_out_by_name
 from ..env_check import why_no_cuda
 from ..errors import HRI30Error, ran_out_of_memory
 from ..evaluation.analysis import analyze
@@ -22,15 +24,22 @@ EMBEDDED_MARK = 'EMBEDDED.json'
 
 
 def describe_data(cfg: Config) -> str:
-    """Describes the data that a score is from."""
-    root = Path(cfg.data_root)
+    """Describes the data that a score is from, and the split if that is the paper's."""
+    root, split = Path(cfg.data_root), cfg.get('split') or {}
+    protocol = ''
+    if is_held_out_by_name(split):
+        protocol = f', {split["type"]} split {split["number"]}'
+        if protocol == ', paper split 3' and not any(
+                file.name.startswith('v_') for file in find_labelled_videos(root)):
+            protocol += f' ({PARTIAL})'
     mark = root / EMBEDDED_MARK
     if mark.is_file():
         settings = read_json(mark, 'the settings of rendered data; render it again with '
                              'tools/data/make_embedded.py').get('options')
         seed = settings.get('seed', '?') if isinstance(settings, dict) else '?'
-        return f'embedded data (rendered, seed {str(seed)[:20]}; says nothing about HRI30)'
-    return f'data in {root}'
+        return (f'embedded data (rendered, seed {str(seed)[:20]}; says nothing about HRI30)'
+                + protocol)
+    return f'data in {root}{protocol}'
 
 
 def describe_device() -> str:

@@ -13,9 +13,10 @@ from ..evaluation.analysis import bootstrap
 from ..evaluation.compare import check_same_clips
 from ..evaluation.results import Results
 from ..utils.fileio import atomic_write_text, check_writable
+from ..utils.text import format_table
 from .common import describe_data, write_result_folder
 from .runs import Run, complete
-from .sweep import format_table, mean_and_spread
+from .sweep import mean_and_spread
 
 #: Held-out clips neither choose a checkpoint nor stop the training.
 _NOTHING_CHOSEN = ('early_stopping=None', 'save_best=None')

@@ -16,19 +16,21 @@ from .gpu_queue import run_queue
 
 @dataclass(frozen=True)
 class Run:
-    """A training, and the test of its last checkpoint on the validation clips.
+    """A training, and the test of its last checkpoint on one subset.
 
     No checkpoint is chosen by the clips that score it.
 
     Args:
         name (str): For messages.
-        folder (Path): The work folder; results are in ``val/``.
+        folder (Path): The work folder; results are in a folder named like the subset.
         settings (tuple[str, ...]): As for ``--cfg-options``.
+        subset (str): ``val`` or ``test``: what is scored.
     """
 
     name: str
     folder: Path
     settings: tuple[str, ...]
+    subset: str = 'val'
 
     def __str__(self) -> str:
         return self.name
@@ -92,7 +94,7 @@ def train_and_test(config: str, run: Run, **others) -> dict:
         **others: Of :func:`.training.train`.
 
     Returns:
-        dict: Metrics of the validation clips.
+        dict: Metrics of the run's subset.
 
     Raises:
         HRI30Error: Training or testing failed, or a signal ended it.
@@ -106,8 +108,8 @@ def train_and_test(config: str, run: Run, **others) -> dict:
         with _output_to(log):
             train(config, str(run.folder), options=options, resume=(
                 last.is_file() or (run.folder / 'within_epoch.pth').is_file()), **others)
-            metrics = test(config, last.read_text(encoding='utf-8'), 'val',
-                           str(run.folder), options)['val']
+            metrics = test(config, last.read_text(encoding='utf-8'), run.subset,
+                           str(run.folder), options)[run.subset]
     except (HRI30Error, Interrupted) as error:
         raise HRI30Error(f'{run.name}: {error}\nThe whole log is {log}') from error
     if 'num_failed' in metrics:

@@ -13,6 +13,7 @@ from ..evaluation.results import Results
 from ..transforms.flip import mirrored_labels
 from ..utils.curves import plot_runs, read_curves
 from ..utils.fileio import atomic_write_text, check_writable
+from ..utils.text import format_table
 from .runs import Run, complete
 
 
@@ -118,14 +119,6 @@ def format_sweep(rows: Sequence[dict], target: float | None = None) -> str:
             mean_and_spread([row[key] for row in of_arm], digits)
             for key, _, digits in columns)])
     return format_table(table)
-
-
-def format_table(table: Sequence[Sequence[str]]) -> str:
-    """Aligns the columns of a table."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return '\n'.join('  '.join(cell.ljust(width) for cell, width
-                               in zip(line, widths, strict=True)).rstrip()
-                     for line in table)
 
 
 def mean_and_spread(values: Sequence, digits: int) -> str:

@@ -15,7 +15,8 @@ from mmengine.hooks import Hook
 
 from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..config import load_config
-from ..datasets.hri30 import find_test_folder
+from ..datasets.hri30 import has_test_clips
+from ..datasets.paper import trains_on_all
 from ..engine import HRI30Runner, distributed
 from ..engine.data_parallel import use_processes
 from ..errors import HRI30Error, first_cases
@@ -73,9 +74,11 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
     use_processes(cfg)
     out = Path(out or Path(checkpoint).parent).expanduser().resolve()
     distributed.on_main(check_writable, out)
-    splits = ['val', 'test'] if split == 'all' else [split]
-    if split == 'all' and find_test_folder(cfg.data_root) is None:
-        splits = ['val']
+    splits = [split]
+    if split == 'all':
+        splits = [] if trains_on_all(cfg.get('split', {})) else ['val']
+        if has_test_clips(cfg.data_root, cfg.classes, cfg.get('split', {})):
+            splits.append('test')
     tested: dict[str, TestedSplit] = {}
     temperature = None
     for name in splits:  # the validation first: it fits the temperature
@@ -266,7 +269,9 @@ def _write_split(cfg: Config, checkpoint: str, split: str, folder: Path,
         except HRI30Error as error:  # the scores are as good without
             print(f'warning: no calibration: {error}', file=sys.stderr)
     write_result_folder(
-        folder, results, temperature, submission=split == 'test',
+        # Clips of the test folder have no group; others are no submission.
+        folder, results, temperature,
+        submission=split == 'test' and bool((results.groups_N < 0).all()),
         failed_class=cfg.get('failed_class'), report=cfg.get('report', True), cfg=cfg,
         checkpoint=checkpoint, model=tested.model)
     return temperature

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..config import PROJECT_ROOT, load_config
 from ..datasets.hri30 import list_clips
+from ..datasets.paper import trains_on_all
 from ..doctor.leaks import check_leaks, load_test_split
 from ..engine import HRI30Runner, SkippedVideosHook, distributed
 from ..engine.data_parallel import draw_apart, scale_learning_rate, use_processes
@@ -67,7 +68,10 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
     damaged = _set_resume(cfg, resume)
     if cfg.get('load_from'):
         drop_pretrained(cfg)
-    keep_validation_clips(cfg)
+    if trains_on_all(cfg.get('split', {})):
+        cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    else:
+        keep_validation_clips(cfg)
     scaling = scale_learning_rate(cfg)
     runner = HRI30Runner.from_cfg(cfg)
     for hook in hooks:
@@ -154,9 +158,12 @@ def _save_config(unresolved: Config, cfg: Config) -> None:
 def _load_splits(runner) -> dict[str, list[dict]]:
     """Builds the loops, logs the sizes of the splits and returns their clips."""
     runner._train_loop = runner.build_train_loop(runner._train_loop)
-    runner._val_loop = runner.build_val_loop(runner._val_loop)
+    loops = [runner._train_loop]
+    if runner._val_loop is not None:
+        runner._val_loop = runner.build_val_loop(runner._val_loop)
+        loops.append(runner._val_loop)
     splits = {}
-    for loop in (runner.train_loop, runner.val_loop):
+    for loop in loops:
         dataset = loop.dataloader.dataset
         clips = splits[dataset.subset] = list_clips(dataset)
         groups = sorted({clip['group'] for clip in clips})

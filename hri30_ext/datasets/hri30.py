@@ -15,6 +15,7 @@ from ..errors import HRI30Error, first_cases
 from ..names import HRI30_CLASSES, VIDEO_SUFFIXES, canonical_name, parse_clip_name
 from .annotation import Annotation, read_annotations
 from .leave_out import LEAVE_OUT, read_leave_out
+from .paper import hold_out_test, is_held_out_by_name
 from .randomness import entropy, seeded
 from .splits import split_clips
 from .unreadable import (
@@ -28,6 +29,8 @@ from .unreadable import (
 )
 
 SUBSETS = ('train', 'val', 'test')
+#: Folders of labelled clips and of test clips; a data folder has one of each.
+TRAIN_FOLDERS, TEST_FOLDERS = ('train_set', 'train', 'videos'), ('test_set', 'test')
 
 
 @DATASETS.register_module()
@@ -45,23 +48,25 @@ class HRI30Dataset(VideoDataset):
             └── leave_out.csv          optional, clips that are not used
 
     ``train/`` and ``test/``, ``train/<class id>/``, training clips in ``data_root``
-    itself, and any video format are accepted too.
+    itself, and any video format are accepted too; and, where test clips are labelled as
+    well, ``<Class>/v_<Class>_gGG_cCC.avi``, in ``data_root`` or in ``videos/``.
 
     Args:
         data_root (str): The folder above.
         pipeline (list): Transforms.
         subset (str): ``train`` or ``val``, the two parts of the labelled clips, or
-            ``test``, the clips of the test folder.
+            ``test``: the clips of the test folder, or those that the split holds out.
         split (dict, optional): How the labelled clips are divided; arguments of
-            :func:`~hri30_ext.datasets.splits.split_clips`.
+            :func:`~hri30_ext.datasets.splits.split_clips` and, with the types ``paper``
+            and ``lists``, of :func:`~hri30_ext.datasets.paper.hold_out_test`.
         metainfo (dict, optional): ``dict(classes=[...])`` for other classes; class id ``i``
             in a name is ``classes[i - 1]``.
         test_mode (bool): As in mmengine.
 
     Each sample has ``filename``, ``video_id`` (the file's name without its ending; test
     clips of one name in two folders keep the folder, as in ``a/clip1``), ``label``
-    (0-based; -1 if unknown), ``group`` (SID; -1 for test clips) and ``clip`` (VID;
-    likewise).
+    (0-based; -1 if unknown), ``group`` (SID or g; -1 for clips of the test folder) and
+    ``clip`` (VID or c; likewise).
 
     After :meth:`set_epoch`, the randomness in a sample depends on seed, epoch and index
     only: not on the order of the samples, nor on the process that makes them. Before it,
@@ -103,10 +108,16 @@ class HRI30Dataset(VideoDataset):
     def load_data_list(self) -> list[dict]:
         """Finds and checks the clips of this subset."""
         if self.subset == 'test':
-            return load_test_clips(self.data_root, self.classes)
+            return (_load_held_out(self.data_root, self.classes, self.split)
+                    or load_test_clips(self.data_root, self.classes))
         _warn_of_left_out(self.data_root)
         clips = load_labelled_clips(self.data_root, self.classes)
+        clips, _ = hold_out_test(clips, self.classes, read_leave_out(self.data_root),
+                                 **self.split)
         train, val = split_clips(clips, **self.split)
+        if self.subset == 'val' and not val:
+            raise HRI30Error('split.val_groups=0: there are no validation clips.\nTest '
+                             'with --split test, or hold out one group or more.')
         return train if self.subset == 'train' else val
 
     def set_epoch(self, seed: int, epoch: int) -> None:
@@ -225,6 +236,22 @@ def find_videos(folder: Path, recursive: bool = True) -> list[Path]:
                   and not file.name.startswith('.') and file.is_file())
 
 
+def class_folders(root: Path) -> list[Path]:
+    """Lists the folders of classes, with clips in UCF-101's form, in the root itself."""
+    return [folder for folder in sorted(root.iterdir()) if folder.is_dir()
+            and folder.name not in TRAIN_FOLDERS + TEST_FOLDERS
+            and any(file.name.startswith('v_') for file in find_videos(folder, False))]
+
+
+def find_labelled_videos(root: str | Path) -> list[Path]:
+    """Lists the videos that have their label in their name, or should have."""
+    root = _check_root(root)
+    folder = subfolder(root, TRAIN_FOLDERS)
+    files = find_videos(folder or root, recursive=folder is not None)
+    return sorted([*files, *(file for folder in class_folders(root)
+                             for file in find_videos(folder, False))])
+
+
 def _check_root(root: str | Path) -> Path:
     root = Path(root).expanduser()
     if not root.is_dir():
@@ -255,51 +282,65 @@ def _refuse_repeated(clips: list[dict], key: Callable) -> None:
                          'Expected one file per clip; remove the others.')
 
 
-def load_labelled_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
+def load_labelled_clips(root: str | Path, classes: Sequence[str],
+                        leave_out: bool = True) -> list[dict]:
     """Finds the labelled clips and checks names, folders and annotation.
 
     Args:
         root (str | Path): The data folder.
         classes (Sequence[str]): Class names, in the order of the ids.
+        leave_out (bool): Whether to leave out those that ``annotations/leave_out.csv``
+            lists.
 
     Returns:
         list[dict]: Samples as in :class:`HRI30Dataset`, sorted by class, group
-        and clip, without those that ``annotations/leave_out.csv`` lists.
+        and clip; and ``paper_group``, the number of the group in the paper's splits.
 
     Raises:
         HRI30Error: see :class:`HRI30Dataset`.
     """
     root = _check_root(root)
     classes = [canonical_name(name) for name in classes]
-    folder = subfolder(root, ('train_set', 'train'))
+    folder = subfolder(root, TRAIN_FOLDERS)
     left_out = read_leave_out(root)
-    found = find_videos(folder or root, recursive=folder is not None)
-    files = [file for file in found if str(file.relative_to(root)) not in left_out]
+    found = find_labelled_videos(root)
+    files = [file for file in found
+             if not leave_out or str(file.relative_to(root)) not in left_out]
     if not files:
         raise HRI30Error(
             f'{folder or root}: no training clips.\n'
             + (f'{root / LEAVE_OUT} leaves all {len(found)} out.' if found else
                'Expected CIDxx_SIDxx_VIDxx.avi in train_set/, train/, train/<class id>/ or '
-               'the folder itself.'))
-    clips, wrong = [], []
+               'the folder itself, or <Class>/v_<Class>_gxx_cxx.avi in videos/ or the '
+               'folder itself.'))
+    clips, wrong, forms = [], [], {}
     for file in files:
         try:
-            name = parse_clip_name(file.stem, len(classes))
+            name = parse_clip_name(file.stem, classes)
         except HRI30Error as error:
             wrong.append(f'{file.relative_to(root)}: {str(error).split(": ", 1)[1]}')
             continue
-        parent = file.parent.name
-        if folder and file.parent != folder and parent.isdigit() and (
-                int(parent) != name.class_id):
+        parent, of_class = file.parent.name, classes[name.class_id - 1]
+        if file.parent in (root, folder):
+            parent = of_class
+        if (name.ucf and canonical_name(parent) != of_class
+                or parent.isdigit() and int(parent) != name.class_id):
             wrong.append(f'{file.relative_to(root)}: is in the folder of class '
-                         f'{int(parent)}')
+                         f'{int(parent) if parent.isdigit() else parent}')
+        forms[name.ucf] = file
         clips.append(dict(filename=str(file), video_id=file.stem,
-                          label=name.class_id - 1, group=name.group, clip=name.clip))
+                          label=name.class_id - 1, group=name.group, clip=name.clip,
+                          paper_group=name.paper_group))
+    if len(forms) > 1:
+        raise HRI30Error(f'{root}: found clips of both layouts, such as {forms[False]} and '
+                         f'{forms[True]}: the same recordings under two names.\nExpected '
+                         'one layout; move the other out of this folder.')
     if wrong:
         raise HRI30Error(
             f'{folder or root}: {len(wrong)} of {len(files)} names are wrong:\n'
             f'{first_cases(wrong)}\nExpected CID (class id 1 to {len(classes)}), SID '
-            'and VID. For other data, set classes to its class names.')
+            'and VID; or v_, a class, g and c, in the folder of the class. For other data, '
+            'set classes to its class names.')
 
     def order(clip: dict) -> tuple:
         return clip['label'], clip['group'], clip['clip']
@@ -313,7 +354,22 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
 
 def find_test_folder(root: str | Path) -> Path | None:
     """Returns the folder of test clips, or None if there is none."""
-    return subfolder(_check_root(root), ('test_set', 'test'))
+    return subfolder(_check_root(root), TEST_FOLDERS)
+
+
+def has_test_clips(root: str | Path, classes: Sequence[str], split: dict) -> bool:
+    """Returns whether there is a test folder, or the split holds test clips out."""
+    return (find_test_folder(root) is not None
+            or _load_held_out(root, classes, split) is not None)
+
+
+def _load_held_out(root: str | Path, classes: Sequence[str], split: dict
+                   ) -> list[dict] | None:
+    """Returns the labelled clips that a split tests on; no test clip is left out."""
+    if not is_held_out_by_name(split):
+        return None
+    return hold_out_test(load_labelled_clips(root, classes, leave_out=False), classes,
+                         read_leave_out(root), **split)[1]
 
 
 def load_test_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:

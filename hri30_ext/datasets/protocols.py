@@ -1,4 +1,4 @@
-"""Protocols of evaluation: folds for cross-validation, and the paper's split sizes.
+"""Folds for cross-validation.
 
 Everything is seeded and the same on every machine. Lists of clip names (one a line), which
 ``split.type=file`` reads, can be shared.
@@ -11,12 +11,6 @@ from pathlib import Path
 from ..errors import HRI30Error
 from ..utils.fileio import atomic_write_text
 from .splits import shuffled
-
-#: Groups of recordings that the paper's three splits hold out, of 14. Its sizes
-#: (2100/840, 2310/630, 1890/1050 of 2940 clips) are multiples of the 210 clips of a
-#: group, so whole groups were probably held out; its lists are not released.
-PAPER_HELD_OUT = (4, 3, 5)
-PAPER_GROUPS = 14
 
 
 def group_folds(clips: Sequence[dict], folds: int | None, seed: int) -> list[list[str]]:
@@ -66,34 +60,6 @@ def _collect(clips, fold_of_clip, folds):
     for clip, fold in zip(clips, fold_of_clip, strict=True):
         collected[fold].append(clip['video_id'])
     return [sorted(fold) for fold in collected]
-
-
-def paper_splits(clips: Sequence[dict], seed: int) -> list[list[str]]:
-    """Holds out whole groups in the proportions of the paper's three splits.
-
-    4, 3 and 5 of 14 groups; 3, 2 and 4 of the 10 groups with labels in the release.
-
-    Args:
-        clips (Sequence[dict]): With ``video_id`` and ``group``.
-        seed (int): Of the choice of groups; the three splits choose independently.
-
-    Returns:
-        list[list[str]]: The held-out clips of each split, sorted.
-
-    Raises:
-        HRI30Error: fewer than 3 groups.
-    """
-    groups = sorted({clip['group'] for clip in clips})
-    if len(groups) < 3:
-        raise HRI30Error(f'found {len(groups)} groups of recordings (SID), expected 3 or '
-                         'more to hold whole ones out.')
-    splits = []
-    for i, share in enumerate(PAPER_HELD_OUT):
-        count = max(1, round(len(groups) * share / PAPER_GROUPS))
-        held_out = set(shuffled(groups, f'{seed}:paper{i + 1}')[:count])
-        splits.append(sorted(clip['video_id'] for clip in clips
-                             if clip['group'] in held_out))
-    return splits
 
 
 def write_list(path: str | Path, names: Sequence[str]) -> Path:

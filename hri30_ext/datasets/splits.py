@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import HRI30Error, first_cases
 from ..utils.reading import read_text
 
-SPLIT_TYPES = ('group', 'random', 'file')
+SPLIT_TYPES = ('group', 'random', 'file', 'paper', 'lists')
 
 
 def shuffled(items: Sequence, seed: int | str) -> list:
@@ -23,16 +23,20 @@ def shuffled(items: Sequence, seed: int | str) -> list:
         f'{seed}:{item}'.encode()).digest())
 
 
-def _split_by_group(clips, val_groups, seed):
-    groups = sorted({clip['group'] for clip in clips})
+def _split_by_group(clips, val_groups, seed, number='group', least=1):
+    # The same recordings by either number of a group, see ClipName.paper_group.
+    groups = {clip[number]: clip['group'] for clip in clips}
     is_count = isinstance(val_groups, int)
-    held_out = set(shuffled(groups, seed)[:val_groups] if is_count else val_groups)
-    if not held_out < set(groups) or not held_out or is_count and val_groups < 1:
+    held_out = {groups[group] for group in shuffled(sorted(groups), seed)[:val_groups]
+                } if is_count else set(val_groups)
+    groups = sorted(groups.values())
+    if (not held_out < set(groups) or len(held_out) < least
+            or is_count and val_groups < least):
         raise HRI30Error(
             f'split.val_groups={val_groups}: cannot hold that out of {len(groups)} groups '
-            f'(SID {", ".join(map(str, groups))}).\nExpected a number from 1 to '
+            f'({", ".join(map(str, groups))}).\nExpected a number from {least} to '
             f'{len(groups) - 1}, or a list of some of the groups, such as '
-            'split.val_groups=[1].')
+            f'split.val_groups=[{groups[0]}].')
     return {clip['video_id'] for clip in clips if clip['group'] in held_out}
 
 
@@ -87,16 +91,18 @@ def _read_list(path, known):
 
 def split_clips(clips: Sequence[dict], type: str = 'group', seed: int = 42,
                 val_groups: int | Sequence[int] = 1, val_ratio: float = 0.1,
-                train_file: str | None = None, val_file: str | None = None
+                train_file: str | None = None, val_file: str | None = None, **_
                 ) -> tuple[list[dict], list[dict]]:
     """Splits labelled clips into training and validation.
 
     Args:
         clips (Sequence[dict]): With ``video_id`` (unique), ``group``, ``label``.
         type (str): ``group`` holds out whole groups of recordings; ``random`` is stratified
-            by class and leaks, with a warning; ``file`` reads lists of names.
+            by class and leaks, with a warning; ``file`` reads lists of names; ``paper`` and
+            ``lists`` do as ``group``, with what :func:`.paper.hold_out_test` leaves.
         seed (int): Of the choice of groups or clips.
-        val_groups (int | Sequence[int]): For ``group``: how many to hold out, or which.
+        val_groups (int | Sequence[int]): For ``group``: how many to hold out, or which; 0
+            only for ``paper`` and ``lists``, to train on the whole side.
         val_ratio (float): For ``random``: the share of each class, in (0, 1).
         train_file (str, optional): For ``file``: names of training clips; by default all
             that ``val_file`` does not name.
@@ -114,6 +120,7 @@ def split_clips(clips: Sequence[dict], type: str = 'group', seed: int = 42,
                          f'{", ".join(SPLIT_TYPES)}.')
     val = (_split_by_group(clips, val_groups, seed) if type == 'group' else
            _split_at_random(clips, val_ratio, seed) if type == 'random' else
-           _split_by_file(clips, train_file, val_file))
+           _split_by_file(clips, train_file, val_file) if type == 'file' else
+           _split_by_group(clips, val_groups, seed, 'paper_group', least=0))
     return ([clip for clip in clips if clip['video_id'] not in val],
             [clip for clip in clips if clip['video_id'] in val])

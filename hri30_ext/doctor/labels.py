@@ -12,15 +12,19 @@ from pathlib import PurePosixPath
 
 from ..datasets.annotation import Annotation, format_annotations, scan_annotations
 from ..errors import HRI30Error
-from ..names import HRI30_CLASSES, ClipName, canonical_name, parse_clip_name
+from ..names import (
+    HRI30_CLASSES,
+    KNOWN_HOLES,
+    ClipName,
+    canonical_name,
+    parse_clip_name,
+)
 from .findings import WARNING
 from .tree import ClipFile, Tree
 
 #: Annotation file of each split, relative to the root.
 ANNOTATIONS = {'train': 'annotations/train_set_labels.csv',
                'test': 'annotations/test_set_labels.csv'}
-#: Clips that the release itself lacks.
-KNOWN_HOLES = frozenset({ClipName(10, 8, 1)})
 
 _FOREIGN = .5  # share of malformed names from which the data are not HRI30
 _IRREGULAR = .1  # share of clips that may be absent from a regular plan
@@ -35,7 +39,7 @@ def check_names(tree: Tree, classes: Sequence[str]) -> dict[str, ClipName]:
     clips = tree.of('train')
     for clip in clips:
         try:
-            names[clip.path] = parse_clip_name(clip.stem, len(classes))
+            names[clip.path] = parse_clip_name(clip.stem, classes)
         except HRI30Error as error:
             malformed[clip.path] = str(error).removeprefix(f'{clip.stem}: ')
         else:
@@ -61,7 +65,7 @@ def _check_folder(tree: Tree, clip: ClipFile, named_id: int, classes: Sequence[s
     """Compares a clip's class with that of its folder, which may be an id or a name."""
     parent = PurePosixPath(clip.path).parent
     folder = canonical_name(parent.name)
-    if not tree.train_folder or str(parent) == tree.train_folder:
+    if str(parent) in ('.', tree.train_folder):
         return
     if folder in classes:
         class_id = list(classes).index(folder) + 1
@@ -157,7 +161,7 @@ def _check_row(row: Annotation, problem: str, split: str, classes: Sequence[str]
             expected = list(classes).index(row.class_name) + 1
     elif split == 'train':
         with contextlib.suppress(HRI30Error):  # no such clip, which is another finding
-            expected = parse_clip_name(row.video_id, len(classes)).class_id
+            expected = parse_clip_name(row.video_id, classes).class_id
         if expected not in (None, row.class_id):
             problem = f'{row.video_id}: has class {described(row.class_id, classes)}'
     if expected not in (None, row.class_id):
@@ -203,7 +207,7 @@ def check_plan(tree: Tree, names: dict[str, ClipName], annotated: Sequence[str],
     present = set(names.values())
     for video_id in [*annotated, *tree.unusable]:
         try:  # an annotated clip that is missing is another finding
-            present.add(parse_clip_name(video_id, len(classes)))
+            present.add(parse_clip_name(video_id, classes))
         except HRI30Error:
             continue
     if not names:
@@ -219,8 +223,9 @@ def check_plan(tree: Tree, names: dict[str, ClipName], annotated: Sequence[str],
     counts = Counter(name.clip for name in present)
     regular = [clip for clip, count in counts.items()
                if count > len(ids) * len(groups) / 2]
-    planned = {ClipName(class_id, group, clip) for class_id in ids for group in groups
-               for clip in regular}
+    ucf = any(name.ucf for name in present)
+    planned = {ClipName(class_id, group, clip, ucf) for class_id in ids
+               for group in groups for clip in regular}
     holes = planned - present
     if not regular or len(holes) > max(1, _IRREGULAR * len(planned)):
         tree.report('irregular', where,
@@ -230,8 +235,7 @@ def check_plan(tree: Tree, names: dict[str, ClipName], annotated: Sequence[str],
     for hole in holes:
         known = hole in KNOWN_HOLES and tuple(classes) == HRI30_CLASSES
         tree.report('known_hole' if known else 'hole',
-                    prefix + 'CID{:02d}_SID{:02d}_VID{:02d}'.format(*hole),
-                    'neither a clip nor annotated')
+                    prefix + hole.format(classes), 'neither a clip nor annotated')
 
 
 def check_numbers(tree: Tree) -> None:

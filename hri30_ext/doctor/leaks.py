@@ -15,7 +15,8 @@ from pathlib import Path
 from mmaction.registry import DATASETS
 from mmengine.config import Config
 
-from ..datasets.hri30 import find_test_folder, list_clips
+from ..datasets.hri30 import find_test_folder, has_test_clips, list_clips
+from ..datasets.paper import trains_on_all
 from ..errors import HRI30Error, first_cases
 from ..names import PROJECT_ROOT
 from .fingerprints import Fingerprint, FingerprintStore, near_pairs
@@ -136,18 +137,18 @@ def cache_file(cfg: Config) -> Path:
 
 def load_splits(cfg: Config) -> dict[str, list[dict]]:
     """Lists the clips of a config's loaders, and the test clips where there are any."""
+    names = ['train'] if trains_on_all(cfg.get('split', {})) else ['train', 'val']
     splits = {split: list_clips(DATASETS.build(
-        {**cfg[f'{split}_dataloader'].dataset, 'pipeline': []}))
-        for split in ('train', 'val')}
+        {**cfg[f'{split}_dataloader'].dataset, 'pipeline': []})) for split in names}
     return {**splits, **load_test_split(cfg)}
 
 
 def load_test_split(cfg: Config) -> dict[str, list[dict]]:
     """Lists the test clips under ``test``, or nothing where there are none."""
-    if find_test_folder(cfg.data_root) is None:
+    if not has_test_clips(cfg.data_root, cfg.classes, cfg.get('split', {})):
         return {}
     return dict(test=list_clips(DATASETS.build(
-        {**cfg.val_dataloader.dataset, 'pipeline': [], 'subset': 'test'})))
+        {**cfg.test_dataloader.dataset, 'pipeline': [], 'subset': 'test'})))
 
 
 def refuse_test_clips(splits: Splits, data_root: str | Path) -> None:

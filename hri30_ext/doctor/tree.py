@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from ..datasets.hri30 import TEST_FOLDERS, TRAIN_FOLDERS, class_folders
 from ..errors import HRI30Error
 from ..names import VIDEO_SUFFIXES
 from ..utils.text import printable
@@ -15,7 +16,6 @@ from .findings import WARNING, Finding, make_finding
 #: Where version 0.4 moved bad clips; nothing in it is read.
 SET_ASIDE = 'set_aside'
 
-TRAIN_FOLDERS, TEST_FOLDERS = ('train_set', 'train'), ('test_set', 'test')
 _UNREAD_SUFFIXES = ('.wmv', '.webm', '.flv', '.mts', '.m2ts', '.ts', '.3gp', '.ogv', '.vob',
                     '.mxf', '.asf', '.mjpeg', '.mjpg', '.h264', '.part', '.crdownload',
                     '.tmp', '.download', '.aria2')
@@ -64,10 +64,11 @@ def read_tree(root: str | Path) -> Tree:
     train, test = (_find_folders(tree, names) for names in (TRAIN_FOLDERS, TEST_FOLDERS))
     tree.train_folder = train[0] if train else ''
     tree.test_folder = test[0] if test else None
-    for split, folders in (('train', train or ['']), ('test', test)):
+    classes = [folder.name for folder in class_folders(tree.root)]
+    for split, folders in (('train', (train or ['']) + classes), ('test', test)):
         for folder in folders:
             _read_folder(tree, folder, split)
-    _look_elsewhere(tree, {*train, *test, SET_ASIDE})
+    _look_elsewhere(tree, {*train, *test, *classes, SET_ASIDE})
     if not tree.clips and not tree.unusable:
         raise HRI30Error(
             f'{printable(str(root))}: no clips.\nExpected CIDxx_SIDxx_VIDxx.avi in '

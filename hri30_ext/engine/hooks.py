@@ -41,10 +41,10 @@ def to_channels_last(model: torch.nn.Module) -> None:
 class CurvesHook(Hook):
     """Draws loss and accuracy of training and validation, and learning rates.
 
-    After each validation, ``training_curves.csv`` in the work folder gets a row (with the
-    minutes since the training began, without the pauses between resumed runs) and
-    ``training_curves.png`` is drawn again. A resumed run continues the rows that its
-    checkpoint holds.
+    After each validation, or epoch without one, ``training_curves.csv`` in the work folder
+    gets a row (with the minutes since the training began, without the pauses between
+    resumed runs) and ``training_curves.png`` is drawn again. A resumed run continues the
+    rows that its checkpoint holds.
     """
 
     # Before CheckpointHook (VERY_LOW), which saves the new row too.
@@ -105,7 +105,16 @@ class CurvesHook(Hook):
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         """Adds a row."""
-        point = {'epoch': runner.epoch}
+        self._add_row(runner.epoch, metrics)
+
+    def after_train_epoch(self, runner) -> None:
+        """Adds a row, and draws, where nothing is validated."""
+        if runner.val_loop is None:
+            self._add_row(runner.epoch + 1, None)
+            self.after_val(runner)
+
+    def _add_row(self, epoch: int, metrics: dict | None) -> None:
+        point = {'epoch': epoch}
         for name, values in self._sums.items():
             if values:
                 point[f'train_{name}'] = sum(values) / len(values)

@@ -1,18 +1,28 @@
-"""Comparing two models on the same clips.
+"""Comparing two models on the same clips, and one on several splits.
 
 Shapes: N clips, K classes, R resamples.
 """
 
 import json
 from collections.abc import Sequence
+from itertools import chain, combinations
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix
 
 from ..errors import HRI30Error, first_cases
 from ..utils.fileio import atomic_write_text
-from .analysis import LEVEL, bootstrap, resampling_units
+from ..utils.text import format_table
+from .analysis import (
+    LEVEL,
+    analyze,
+    bootstrap,
+    classify_error,
+    describe_class,
+    resampling_units,
+)
 from .results import Results
 
 
@@ -166,24 +176,94 @@ def format_comparison(comparison: dict) -> str:
     return '\n'.join(lines)
 
 
-def compare_folders(a: str | Path, b: str | Path,
-                    json_file: str | Path | None = None) -> str:
-    """Compares two result folders.
+def compare_folders(*folders: str | Path, json_file: str | Path | None = None) -> str:
+    """Compares result folders: two of the same clips, or more of several splits.
 
     Args:
-        a (str | Path): Of ``tools/test.sh``, with labels.
-        b (str | Path): Of the same clips.
+        *folders (str | Path): Of ``tools/test.sh``, with labels.
         json_file (str | Path, optional): Where to write the values.
 
     Returns:
         str: A text to print.
 
     Raises:
-        HRI30Error: see :func:`compare`.
+        HRI30Error: see :func:`compare` and :func:`compare_splits`.
     """
-    comparison = compare(Results.load(a, need_labels=True),
-                         Results.load(b, need_labels=True))
+    results = [Results.load(folder, need_labels=True) for folder in folders]
+    comparison = compare(*results) if len(results) == 2 else compare_splits(results)
     if json_file:
         atomic_write_text(json_file,
                           json.dumps(comparison, indent=2, allow_nan=False) + '\n')
-    return format_comparison(comparison)
+    return (format_comparison if len(results) == 2 else format_splits)(comparison)
+
+
+# ---- Several splits, side by side -------------------------------------------------------
+
+_SHOWN_PAIRS = 12
+
+
+def classify_pair(a: str, b: str) -> str:
+    """Classifies two classes as :func:`.analysis.classify_error` does, and takes picking up
+    and putting down apart from the other directions."""
+    kind = classify_error(a, b)
+    handled = kind == 'direction' and describe_class(a).action == 'handle'
+    return 'pick up / put down' if handled else kind
+
+
+def compare_splits(results: Sequence[Results]) -> dict:
+    """Puts the confusions of the results of several splits side by side, without a mean.
+
+    Args:
+        results (Sequence[Results]): With labels, of the same classes.
+
+    Returns:
+        dict: Plain values for JSON: ``splits``, a dict for each with ``results``, ``data``,
+        ``clips``, ``top1``, ``interval`` and ``unit``; ``kinds``, by kind of pair: for each
+        split ``[confused, clips]``, clips that were given the other class of such a pair,
+        of those whose class is in one; and ``pairs``, the most confused ones: ``kind``,
+        ``classes`` and ``confused`` of each split.
+    """
+    classes = results[0].classes
+    if any(other.classes != classes for other in results):
+        raise HRI30Error(f'{", ".join(one.source for one in results)}: other classes.\n'
+                         'Expected results of one data set.')
+    splits, matrices = [], []
+    for one in results:
+        interval = analyze(one)['intervals']
+        splits.append(dict(
+            results=one.source, data=one.data, clips=len(one.videos),
+            top1=float((one.predicted_N == one.labels_N).mean()),
+            interval=interval['top1'], unit=interval['unit']))
+        matrices.append(confusion_matrix(one.labels_N, one.predicted_N,
+                                         labels=range(len(classes))))
+    kinds: dict = {'direction': [], 'tool': [], 'pick up / put down': []}
+    for i, j in combinations(range(len(classes)), 2):
+        kinds.get(classify_pair(classes[i], classes[j]), []).append((i, j))
+    pairs = [dict(kind=kind, classes=[classes[i], classes[j]], confused=[
+        int(matrix[i, j] + matrix[j, i]) for matrix in matrices])
+        for kind, of_kind in kinds.items() for i, j in of_kind]
+    counts = {kind: [[sum(pair['confused'][k] for pair in pairs if pair['kind'] == kind),
+                      int(matrix[sorted({*chain(*kinds[kind])})].sum())]
+                     for k, matrix in enumerate(matrices)] for kind in kinds}
+    most = sorted((pair for pair in pairs if any(pair['confused'])),
+                  key=lambda pair: -sum(pair['confused']))
+    return dict(splits=splits, kinds=counts, pairs=most[:_SHOWN_PAIRS])
+
+
+def format_splits(found: dict) -> str:
+    """Formats the values of :func:`compare_splits` as text, a column a split."""
+    splits = found['splits']
+    table = [['', *(f'({i})' for i in range(1, len(splits) + 1))],
+             ['clips', *(str(one['clips']) for one in splits)],
+             ['top-1', *(f'{one["top1"]:.3f}' for one in splits)],
+             [f'{LEVEL:.0%} interval', *('{:.3f} to {:.3f}'.format(*one['interval'])
+                                         for one in splits)]]
+    table += [[f'{kind} confused', *(f'{wrong} of {clips}' for wrong, clips in columns)]
+              for kind, columns in found['kinds'].items()]
+    table += [[f'{pair["kind"]}: {" / ".join(pair["classes"])}',
+               *map(str, pair['confused'])] for pair in found['pairs']]
+    return '\n'.join([
+        *(f'({i}) {one["data"]}, interval over {one["unit"]}: {one["results"]}'
+          for i, one in enumerate(splits, 1)), '', format_table(table), '',
+        "No mean: the paper's splits are nested, so the same clips would count up to three "
+        'times.'])

@@ -23,6 +23,7 @@ from . import provenance
 from .charts import line_chart, reliability_chart
 from .explain import explain_clips
 from .frames import ShownClip, read_clip, to_data_uris
+from .leaderboard import describe_place
 
 #: The file that is written.
 REPORT = 'report.html'
@@ -40,7 +41,8 @@ _ERRORS = (
     ('direction_and_tool', 'Direction and tool', 'both'),
     ('other', 'Other', 'another action'))
 _SPLIT_SETTINGS = {'group': ('val_groups', 'seed'), 'random': ('val_ratio', 'seed'),
-                   'file': ('train_file', 'val_file')}
+                   'file': ('train_file', 'val_file'), 'paper': ('number', 'val_groups'),
+                   'lists': ('number', 'folder', 'val_groups')}
 
 
 def write_report(folder: str | Path, results: Results, analysis: dict | None = None, *,
@@ -179,7 +181,8 @@ def _describe_protocol(results: Results, cfg: Config | None) -> list[tuple[str, 
     settings = [f'{name}={split[name]}' for name in _SPLIT_SETTINGS.get(kind, ())
                 if split.get(name) is not None]
     return [*rows, ('Split', ', '.join([kind, *settings])),
-            ('Subset', _subset(results, cfg) or 'not known')]
+            ('Subset', _subset(results, cfg) or 'not known'),
+            *describe_place(results, cfg, _subset(results, cfg))]
 
 
 def _format_config(cfg: Config | None) -> str:

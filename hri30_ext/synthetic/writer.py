@@ -1,4 +1,4 @@
-"""The rendered data set on disk, in the layout of HRI30's release."""
+"""The rendered data set on disk, in the layouts of HRI30."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import HRI30Error
-from ..names import HRI30_CLASSES, released_name
+from ..names import HRI30_CLASSES, ClipName, released_name
 from ..utils.fileio import atomic_write_text
 from ..utils.parallel import FEW, process_pool
 from ..utils.progress import refresh_seconds
@@ -24,7 +24,10 @@ from .video import check_codec, write_video
 #: Raised whenever the same seed and options give other frames than before.
 VERSION = 1
 MARKER = 'EMBEDDED.json'
-_FOLDERS = ('train_set', 'test_set', 'annotations')
+#: Training folder, test folder and name of test clips of the layouts but ``ucf``.
+LAYOUTS = {'released': ('train_set', 'test_set', 'testvideo'),
+           'scripts': ('train', 'test', 'video_'), 'ucf': None}
+_FOLDERS = ('train_set', 'test_set', 'train', 'test', 'videos', 'annotations')
 _NOTE = ('Rendered, not recorded: a drawn worker in the classes and the layout '
          'of HRI30. Scores on it say nothing about HRI30.')
 #: Test groups are numbered after these, so that more training data keeps the test set.
@@ -40,32 +43,42 @@ class Clip(NamedTuple):
     clip: int
 
 
-def list_clips(train_groups, test_groups, clips, seed=0, classes=None):
+def list_clips(train_groups, test_groups, clips, seed=0, classes=None,
+               layout='released'):
     """Lists the clips of a data set.
 
     Returns:
         tuple[list[Clip], list[Clip]]: Training clips by name, and test clips, whose numbers
-        depend neither on class nor on group.
+        depend neither on class nor on group. In the layout ``ucf`` test groups come first,
+        as in the paper's splits, and everything is in the first list.
     """
     labels = sorted({class_id(label) for label in classes or HRI30_CLASSES})
 
     def combine(first, groups):
         return [(label, group, clip) for label in labels
                 for group in range(first, first + groups) for clip in range(1, clips + 1)]
+    if layout == 'ucf':
+        shown = [*combine(MAX_TRAIN_GROUPS + 1, test_groups), *combine(1, train_groups)]
+        number = {group: i for i, group in enumerate(
+            dict.fromkeys(group for _, group, _ in shown), 1)}
+        return [Clip(f'videos/{released_name(HRI30_CLASSES[label - 1])}/'
+                     + ClipName(label, number[group], clip, ucf=True).format(HRI30_CLASSES)
+                     + '.avi', label, group, clip) for label, group, clip in shown], []
+    train_folder, test_folder, prefix = LAYOUTS[layout]
     digits = max(2, len(str(train_groups)))
-    train = [Clip(f'train_set/CID{label:02d}_SID{group:0{digits}d}_VID{clip:02d}.avi',
+    train = [Clip(f'{train_folder}/CID{label:02d}_SID{group:0{digits}d}_VID{clip:02d}.avi',
                   label, group, clip) for label, group, clip in combine(1, train_groups)]
     test = combine(MAX_TRAIN_GROUPS + 1, test_groups)
     order = np.random.default_rng((seed, 5)).permutation(len(test))
     digits = max(3, len(str(len(test))))
-    return train, [Clip(f'test_set/testvideo{number:0{digits}d}.avi', *test[index])
+    return train, [Clip(f'{test_folder}/{prefix}{number:0{digits}d}.avi', *test[index])
                    for number, index in enumerate(order, 1)]
 
 
 def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
                   size=DRAWING_SIZE, seed=0, workers=None, classes=None,
-                  progress=True, overwrite=False):
-    """Renders a data set in HRI30's layout.
+                  progress=True, overwrite=False, layout='released'):
+    """Renders a data set in HRI30's layout, or in another that is read.
 
     .. code-block:: none
 
@@ -76,6 +89,9 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
         |   `-- test_set_labels.csv        testvideo001,Walking,27
         |-- train_set/CID01_SID01_VID01.avi ...
         `-- test_set/testvideo001.avi ...
+
+    The layout ``scripts`` has ``train/`` and ``test/video_001.avi``; ``ucf`` has
+    ``videos/<Class>/v_<Class>_g01_c01.avi``, the test groups first, and no annotations.
 
     The same options give the same files, byte for byte, for any number of workers. An
     interrupted call resumes with the missing clips.
@@ -93,6 +109,7 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
         progress (bool): Whether to show a progress bar.
         overwrite (bool): Whether to replace a data set made with other options. Only
             folders that this function writes are removed.
+        layout (str): ``released``, ``scripts`` or ``ucf``.
 
     Returns:
         int: Number of clips rendered now; existing ones are kept.
@@ -108,9 +125,11 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
         if value < low or high is not None and value > high:
             raise ValueError(f'{name} is {value}: expected {low} '
                              + (f'to {high}' if high else 'or more'))
-    train, test = list_clips(train_groups, test_groups, clips, seed, classes)
+    if layout not in LAYOUTS:
+        raise ValueError(f'layout is {layout!r}: expected one of {", ".join(LAYOUTS)}')
+    train, test = list_clips(train_groups, test_groups, clips, seed, classes, layout)
     options = dict(train_groups=train_groups, test_groups=test_groups, clips=clips,
-                   codec=codec, size=list(size), seed=seed,
+                   codec=codec, size=list(size), seed=seed, layout=layout,
                    classes=sorted({clip.label for clip in train}))
     about = dict(note=_NOTE, generator='hri30_ext.synthetic', version=VERSION,
                  options=options, num_train_clips=len(train), num_test_clips=len(test))
@@ -121,9 +140,9 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
                      key=lambda clip: (clip.group, clip.label, clip.clip))
     if missing:
         _write_json(root / MARKER, {**about, 'complete': False})
-    for folder in _FOLDERS:
-        (root / folder).mkdir(exist_ok=True)
-    for name, listed in (('train', train), ('test', test)):
+    for folder in {(root / clip.path).parent for clip in train + test}:
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, listed in (('train', train), ('test', test)) if layout != 'ucf' else ():
         rows = [f'{Path(clip.path).stem},{released_name(HRI30_CLASSES[clip.label - 1])},'
                 f'{clip.label}\n' for clip in listed]
         atomic_write_text(root / 'annotations' / f'{name}_set_labels.csv', ''.join(rows))
@@ -142,6 +161,7 @@ def _claim(root, about, overwrite):
         try:
             found = json.loads(marker.read_text(encoding='utf-8'))
             pairs = [('version', found['version'], about['version'])]
+            found['options'].setdefault('layout', 'released')  # written before 0.6
             pairs += [(name, found['options'].get(name), value)
                       for name, value in about['options'].items()]
         except (ValueError, KeyError, AttributeError, TypeError):

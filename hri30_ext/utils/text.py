@@ -84,3 +84,11 @@ def _cell(value) -> str:
     if isinstance(value, str):
         text = escape_cell(text)
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+
+
+def format_table(table: Sequence[Sequence[str]]) -> str:
+    """Aligns the columns of a table."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return '\n'.join('  '.join(cell.ljust(width) for cell, width
+                               in zip(line, widths, strict=True)).rstrip()
+                     for line in table)

@@ -19,17 +19,20 @@ def test_class_ids_are_the_released_ones():
     ('CID01_SID02_VID03', ClipName(1, 2, 3)),
     ('cid30_sid10_vid07', ClipName(30, 10, 7)),
     ('CID5_SID120_VID1', ClipName(5, 120, 1)),
+    ('v_Walking_g12_c07', ClipName(27, 12, 7, ucf=True)),
+    ('v_NoCollaborativeWithDrilll_g01_c02', ClipName(18, 1, 2, ucf=True)),
+    ('V_nocollaborativewithdrill_G14_C02', ClipName(18, 14, 2, ucf=True)),
 ])
 def test_names(stem, expected):
-    assert parse_clip_name(stem, 30) == expected
+    assert parse_clip_name(stem, HRI30_CLASSES) == expected
 
 
 @pytest.mark.parametrize('stem', [
     'CID00_SID01_VID01', 'CID31_SID01_VID01', 'CID01_SID01', 'testvideo001',
-    'CID01_SID01_VID01_copy', 'CID٠١_SID01_VID01', ''])
+    'CID01_SID01_VID01_copy', 'CID٠١_SID01_VID01', 'v_Dance_g01_c01', 'v_Walking_g1', ''])
 def test_wrong_names(stem):
     with pytest.raises(HRI30Error):
-        parse_clip_name(stem, 30)
+        parse_clip_name(stem, HRI30_CLASSES)
 
 
 @pytest.mark.parametrize('names', [
@@ -37,6 +40,12 @@ def test_wrong_names(stem):
     ['train/CID01_SID01_VID01.AVI', 'train/cid02_sid01_vid01.mp4'],
     ['train/1/CID01_SID01_VID01.avi', 'train/02/CID02_SID01_VID01.avi'],
     ['CID01_SID01_VID01.avi', 'CID02_SID01_VID01.avi'],
+    ['DeliverObject/v_DeliverObject_g01_c01.avi',
+     'MoveBackwardsWhileDrilling/v_MoveBackwardsWhileDrilling_g01_c01.avi'],
+    ['videos/DeliverObject/v_DeliverObject_g01_c01.avi',
+     'videos/MoveBackwardsWhileDrilling/v_MoveBackwardsWhileDrilling_g01_c01.mp4'],
+    # The layout of earlier scripts, where data_root is their data/.
+    ['train/CID01_SID01_VID01.avi', 'train/CID02_SID01_VID01.avi', 'test/video_001.avi'],
 ])
 def test_layouts(name_clips, names):
     root = name_clips(*names, 'train_set/.hidden.avi' if 'train_set' in names[0]
@@ -51,6 +60,11 @@ def test_layouts(name_clips, names):
     (['train_set/CID00_SID01_VID01.avi'], 'class id 0, expected 1 to 30'),
     (['train_set/holiday.avi'], 'expected CIDxx_SIDxx_VIDxx'),
     (['train/1/CID02_SID01_VID01.avi'], 'is in the folder of class 1'),
+    (['Walking/v_PickUpDrill_g01_c01.avi'], 'is in the folder of class Walking'),
+    (['train_set/CID27_SID01_VID01.avi', 'Walking/v_Walking_g05_c01.avi'],
+     'clips of both layouts, .*CID27_SID01_VID01.avi and .*v_Walking_g05_c01.avi'),
+    (['videos/Walking/v_Walking_g05_c01.avi', 'Walking/v_Walking_g05_c01.avi'],
+     '1 clips exist twice'),
     (['train/a/CID02_SID01_VID01.avi', 'train/b/CID02_SID01_VID01.avi'],
      '1 clips exist twice'),
     (['train/CID02_SID01_VID01.avi', 'train_set/CID02_SID01_VID02.avi'],

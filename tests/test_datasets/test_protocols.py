@@ -3,11 +3,9 @@
 from collections import Counter
 
 import pytest
-from conftest import CLASSES, run_tool
 
 from hri30_ext.datasets.protocols import (
     group_folds,
-    paper_splits,
     random_folds,
     write_list,
 )
@@ -53,31 +51,9 @@ def test_impossible_folds_are_refused(divide, folds):
         divide(clips(3), folds, 1)
 
 
-@pytest.mark.parametrize('groups, held_out', [
-    (14, [840, 630, 1050]), (10, [630, 420, 840])])
-def test_sizes_of_the_paper(groups, held_out):
-    """2100/840, 2310/630 and 1890/1050 of 14 groups; 3, 2 and 4 of the 10 labelled."""
-    splits = paper_splits(clips(groups), seed=42)
-    assert [len(split) for split in splits] == held_out
-    assert all(len(split) == 210 * len(groups_of(split)) for split in splits)
-
-
 def test_a_list_is_what_a_split_reads(tmp_path):
     data = clips(4, per_class=1, classes=2)
     names = group_folds(data, 4, 1)[0]
     path = write_list(tmp_path / 'lists' / 'val.txt', names)
     train, val = split_clips(data, type='file', val_file=str(path))
     assert sorted(clip['video_id'] for clip in val) == names and len(train) == 6
-
-
-def test_tool_writes_the_lists(clips_root, tmp_path):
-    result = run_tool('data/make_splits.py', clips_root, '--out', tmp_path, '--classes',
-                      *CLASSES, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    names = {path.name: path.read_text().split() for path in tmp_path.iterdir()}
-    assert set(names) == {f'split{i}_{side}.txt' for i in (1, 2, 3)
-                          for side in ('train', 'val')}
-    for i in (1, 2, 3):
-        assert len(names[f'split{i}_train.txt'] + names[f'split{i}_val.txt']) == 9
-        assert len(groups_of(names[f'split{i}_val.txt'])) == 1
-    assert 'split.val_file=' in result.stdout

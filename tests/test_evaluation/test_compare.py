@@ -1,6 +1,7 @@
 """Two models on the same clips."""
 
 import json
+import re
 from math import comb
 
 import numpy as np
@@ -8,7 +9,13 @@ import pytest
 from conftest import run_tool
 
 from hri30_ext.errors import HRI30Error
-from hri30_ext.evaluation.compare import compare, compare_folders, format_comparison
+from hri30_ext.evaluation.compare import (
+    compare,
+    compare_folders,
+    compare_splits,
+    format_comparison,
+    format_splits,
+)
 from hri30_ext.evaluation.results import Results
 
 CLASSES = ['X', 'Y', 'Z']
@@ -103,7 +110,8 @@ def test_differences_are_named(changes, message):
 def test_folders(tmp_path):
     for name, predicted in (('A', wrong_at(1)), ('B', LABELS)):
         make_results(predicted).save(tmp_path / name / 'scores.npz')
-    text = compare_folders(tmp_path / 'A', tmp_path / 'B', tmp_path / 'ab.json')
+    text = compare_folders(tmp_path / 'A', tmp_path / 'B',
+                           json_file=tmp_path / 'ab.json')
     written = json.loads((tmp_path / 'ab.json').read_text())
     assert written['difference'] == pytest.approx(.05)
     ran = run_tool('analysis/compare.py', 'A', 'B', cwd=tmp_path)
@@ -124,3 +132,24 @@ def test_clips_that_one_model_could_not_read_are_left_out():
     # A clip that the other has not even heard of is another matter.
     with pytest.raises(HRI30Error, match='1 clips are not in both'):
         compare(a, make_results(LABELS[1:], LABELS[1:], videos=whole.videos[1:]))
+
+
+def test_several_splits_side_by_side():
+    classes = ['MoveLeftWithDrill', 'MoveRightWithDrill', 'MoveLeftWithPolisher',
+               'PickUpDrill', 'PutDownDrill', 'Walking']
+    labels = np.array([0, 0, 1, 2, 3, 4, 5])
+
+    def split(predicted, clips=7):
+        return Results(list('abcdefg')[:clips], np.eye(6)[predicted[:clips]], classes,
+                       labels[:clips], [1, 2, 1, 2, 1, 2, 1][:clips], data='d')
+    found = compare_splits([split([1, 0, 0, 0, 4, 3, 0]), split(labels, 4)])
+    # Left for right and back; a drill for a polisher; both handled the wrong way.
+    # Only a class with a partner counts: Walking has none of any kind.
+    assert found['kinds'] == {'direction': [[2, 3], [0, 3]], 'tool': [[1, 3], [0, 3]],
+                              'pick up / put down': [[2, 2], [0, 0]]}
+    assert [one['top1'] for one in found['splits']] == [pytest.approx(1 / 7), 1]
+    assert found['pairs'][0] == dict(
+        kind='direction', classes=classes[:2], confused=[2, 0])
+    text = format_splits(found)
+    assert re.search(r'pick up / put down: PickUpDrill / PutDownDrill +2 +0', text)
+    assert 'No mean' in text

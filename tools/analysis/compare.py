@@ -1,4 +1,4 @@
-"""Compares two models on the same clips: difference, interval, test, and classes."""
+"""Compares two models on the same clips, or the confusions of several splits."""
 
 import argparse
 
@@ -9,17 +9,23 @@ def parse_args() -> argparse.Namespace:
     parser = cli.Parser(
         description='Compare two models on the same labelled clips: the difference in '
                     'top-1, its 95% interval (a bootstrap over groups of recordings), '
-                    "McNemar's exact test, and the classes in which clips flipped.")
-    parser.add_argument('a', metavar='A', help='result folder of tools/test.sh')
-    parser.add_argument('b', metavar='B', help='another one, of the same clips')
+                    "McNemar's exact test, and the classes in which clips flipped. With "
+                    'three folders or more, such as of the splits of the paper: confusions '
+                    'of direction, of tool, and of picking up and putting down, side by '
+                    'side.')
+    parser.add_argument('folders', metavar='FOLDER', nargs='+',
+                        help='result folders of tools/test.sh; two are of the same clips')
     parser.add_argument('--json', metavar='FILE', help='write the values here as well')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if len(args.folders) == 1:
+        parser.error('one FOLDER: expected two or more')
+    return args
 
 
 def main() -> None:
     args = parse_args()
     from hri30_ext.evaluation.compare import compare_folders
-    print(compare_folders(args.a, args.b, args.json))
+    print(compare_folders(*args.folders, json_file=args.json))
 
 
 if __name__ == '__main__':

@@ -20,7 +20,7 @@ def parse_size(text):
 
 def parse_args():
     parser = cli.Parser(
-        description='Renders the embedded data set in the layout of HRI30. An '
+        description='Renders the embedded data set in a layout of HRI30. An '
         'interrupted call resumes with the missing clips.')
     parser.add_argument('out', nargs='?', help='folder of the data set')
     parser.add_argument('--train-groups', type=int, default=12, metavar='N',
@@ -31,6 +31,11 @@ def parse_args():
     parser.add_argument('--clips', type=int, default=2, metavar='N',
                         help='clips of each class and group '
                         '(default: %(default)s)')
+    parser.add_argument('--layout', choices=('released', 'scripts', 'ucf'),
+                        default='released', help='scripts: train/ and '
+                        'test/video_001.avi; ucf: videos/<Class>/'
+                        'v_<Class>_g01_c01.avi, test groups first (default: '
+                        '%(default)s)')
     parser.add_argument('--codec', choices=('mpeg4', 'mjpeg', 'dv'),
                         default='mpeg4',
                         help='dv is interlaced, 720x480 (default: %(default)s)')
@@ -64,7 +69,7 @@ def main():
             rendered = synthetic.write_dataset(
                 args.out, args.train_groups, args.test_groups, args.clips,
                 args.codec, args.size, args.seed, args.workers,
-                overwrite=args.overwrite)
+                overwrite=args.overwrite, layout=args.layout)
             print(f'{args.out} is complete; rendered {rendered} clips')
     except (ValueError, OSError) as error:  # an option out of its range, a full disk
         cli.fail(str(error))

@@ -4,8 +4,10 @@
 data_root = 'data/hri30'  # the folder with train_set/ and test_set/
 classes = None  # None: HRI30's 30 names; or a list, in the order of the class ids
 split = dict(
-    type='group',  # 'group', 'random' (leaks) or 'file'
-    val_groups=1,  # group: how many SIDs to hold out, or a list of them
+    type='group',  # 'group', 'random' (leaks), 'file', 'paper' or 'lists'
+    number=1,  # paper, lists: which of the three splits
+    folder=None,  # lists: where trainlist01.txt and testlist01.txt are
+    val_groups=1,  # group, paper, lists: how many groups to hold out, or a list of them
     val_ratio=0.1,  # random: share of every class
     train_file=None,  # file: clip names, one a line; None: all not in val_file
     val_file=None,

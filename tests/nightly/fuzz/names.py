@@ -5,7 +5,7 @@ import io
 
 from hri30_ext.datasets.annotation import Annotation, format_annotations
 from hri30_ext.errors import HRI30Error
-from hri30_ext.names import parse_clip_name
+from hri30_ext.names import HRI30_CLASSES, parse_clip_name
 from hri30_ext.utils.text import escape_cell, format_csv, printable, unescape_cell
 
 
@@ -17,13 +17,13 @@ def one_input(data: bytes) -> None:
     """
     num_classes, name = data[0] if data else 0, data[1:].decode('utf-8', 'surrogateescape')
     try:
-        parsed = parse_clip_name(name, num_classes)
+        parsed = parse_clip_name(name, HRI30_CLASSES[:num_classes])
     except HRI30Error:
         pass
     else:
         assert 1 <= parsed.class_id <= num_classes and min(parsed.group, parsed.clip) >= 0
-        again = 'CID{:02}_SID{:02}_VID{:02}'.format(*parsed)
-        assert parse_clip_name(again, num_classes) == parsed
+        again = parsed.format(HRI30_CLASSES)
+        assert parse_clip_name(again, HRI30_CLASSES[:num_classes]) == parsed
         assert name.isascii() and name.isprintable()
     _print(name)
     _tabulate(name)

@@ -1,0 +1,68 @@
+"""Published results on HRI30: the page, and which of them a result may stand beside."""
+
+import yaml
+from mmengine.config import Config
+
+from ..config import PROJECT_ROOT
+from ..datasets.paper import is_held_out_by_name, paper_names
+from ..evaluation.results import Results
+from ..names import HRI30_CLASSES
+
+#: The published results; ``docs/leaderboard.md`` is made from them.
+ROWS = PROJECT_ROOT / 'docs' / 'leaderboard.yml'
+_COLUMNS = ('work', 'year', 'model', 'start', 'trainable parameters', 'data', 'split',
+            'protocol', 'top1', 'source', 'caveat')
+
+
+def read_rows() -> list[dict]:
+    """Reads the published results."""
+    return yaml.safe_load(ROWS.read_text(encoding='utf-8'))['rows']
+
+
+def format_page() -> str:
+    """Formats ``docs/leaderboard.md``."""
+    table = [('top-1, %' if name == 'top1' else name for name in _COLUMNS),
+             ['---'] * len(_COLUMNS)]
+    for row in read_rows():
+        cells = {**row, 'top1': ', '.join(f'{value:g}' for value in row.get('top1', ()))}
+        table.append([str(cells.get(name) or 'not known') for name in _COLUMNS])
+    intro = yaml.safe_load(ROWS.read_text(encoding='utf-8'))['intro']
+    return intro + '\n' + ''.join(f'| {" | ".join(line)} |\n' for line in table)
+
+
+def describe_place(results: Results, cfg: Config | None, subset: str
+                   ) -> list[tuple[str, str]]:
+    """Says which published results a result may stand beside, and which not.
+
+    Args:
+        results (Results): With labels.
+        cfg (Config, optional): Of the test.
+        subset (str): ``val`` or ``test``.
+
+    Returns:
+        list[tuple[str, str]]: Titles and texts; empty for other classes than HRI30's.
+    """
+    if tuple(results.classes) != HRI30_CLASSES or cfg is None:
+        return []
+    split = cfg.get('split') or {}
+    # The test folder is that of split 1.
+    number = split.get('number', 1) if is_held_out_by_name(split) else 1
+    clips, expected = len(results.videos) + len(results.failed), len(
+        paper_names(number)['test'])
+    reason = ('the data is embedded' if 'embedded data' in results.data else
+              'validation clips are no published split' if subset != 'test' else
+              f'{clips} clips, and split {number} of the paper has {expected:,}'
+              if clips != expected else '')
+    if reason:
+        return [('May stand beside', f'no published figure: {reason}')]
+    beside, others = [], []
+    for row in read_rows():
+        of_splits = row.get('paper_splits', ())
+        top1 = [f'{row["top1"][i]:g}' for i, of in enumerate(of_splits) if of == number]
+        if top1:
+            beside.append(f'{row["work"]}: {", ".join(top1)}')
+        else:
+            others.append(row['work'])
+    return [('May stand beside', f'on split {number} of the paper: {"; ".join(beside)}'),
+            ('May not stand beside', 'on another split, or one that is not stated: '
+             + '; '.join(others))]

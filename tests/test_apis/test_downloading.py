@@ -1,0 +1,213 @@
+"""Downloading from a server that misbehaves, and unpacking archives of strangers."""
+
+import errno
+import hashlib
+import io
+import json
+import tarfile
+import threading
+import zipfile
+from collections import namedtuple
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from conftest import run_tool
+
+from hri30_ext.apis import downloading
+from hri30_ext.apis.downloading import ARCHIVES, download
+from hri30_ext.errors import HRI30Error
+from hri30_ext.utils.fileio import DiskFull
+
+CLIP = bytes(range(256)) * 400
+
+
+class Server(ThreadingHTTPServer):
+    """Speaks the record's API; ``faults`` are answers that come before the right one."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(('127.0.0.1', 0), Handler)
+        self.files, self.faults, self.requests = {}, [], []
+        self.url = f'http://127.0.0.1:{self.server_address[1]}'
+        self.record = f'{self.url}/api/records/1'
+
+    def describe(self):
+        return json.dumps(dict(id=1, files=[dict(
+            key=name, size=len(content), checksum='md5:' + hashlib.md5(content).hexdigest(),
+            links=dict(self=f'{self.url}/files/{name}'))
+            for name, content in self.files.items()])).encode()
+
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        server, is_file = self.server, self.path.startswith('/files/')
+        content = server.files[self.path[7:]] if is_file else server.describe()
+        start = int(self.headers.get('Range', 'bytes=0-')[6:-1])
+        server.requests.append((self.path, start))
+        fault = server.faults.pop(0) if is_file and server.faults else {}
+        self.send_response(fault.get('status', 206 if start else 200))
+        for name, value in fault.get('headers', {}).items():
+            self.send_header(name, value)
+        content = fault.get('content', content)[start:]
+        self.send_header('Content-Length', str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[:fault.get('cut', len(content))])
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(downloading, '_PAUSE', 0)
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, args=(.02, ), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def zipped(members):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def tarred(members, kind=tarfile.REGTYPE):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode='w:gz') as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.type, info.linkname = len(content), kind, '/etc/passwd'
+            archive.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+TRAIN = zipped({'HRI30/train/CID01_SID01_VID01.avi': CLIP, 'HRI30/readme.txt': b'hello'})
+
+
+def tree(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob('*')
+            if path.is_file() and ARCHIVES not in path.parts}
+
+
+def test_everything_is_laid_out_by_name(server, tmp_path):
+    libarchive = pytest.importorskip('libarchive')
+    with libarchive.file_writer(str(tmp_path / 'ucf.7z'), '7zip') as archive:
+        archive.add_file_from_memory('a/v_Walking_g05_c01.avi', len(CLIP), CLIP)
+    server.files = {
+        'train.zip': TRAIN, 'test.tar.gz': tarred({'test_set/testvideo001.avi': CLIP}),
+        'ucf.7z': (tmp_path / 'ucf.7z').read_bytes(),
+        'train_set_labels.csv': b'CID01_SID01_VID01,DeliverObject,1\n'}
+    counts = download(tmp_path / 'data', server.record)
+    assert tree(tmp_path / 'data') == {
+        'train_set/CID01_SID01_VID01.avi': CLIP, 'test_set/testvideo001.avi': CLIP,
+        'videos/Walking/v_Walking_g05_c01.avi': CLIP,
+        'annotations/train_set_labels.csv': b'CID01_SID01_VID01,DeliverObject,1\n'}
+    assert counts == dict(train_set=1, test_set=1, videos=1, annotations=1, ignored=1)
+    with pytest.raises(HRI30Error, match='train_set: exists already'):
+        download(tmp_path / 'data', server.record)
+
+
+def test_a_cut_download_is_continued_where_it_ended(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(downloading, '_BLOCK', 10)
+    server.files = {'train.zip': TRAIN}
+    server.faults = [dict(cut=100), dict(cut=50)]
+    download(tmp_path, server.record)
+    assert [start for path, start in server.requests if 'files' in path] == [0, 100, 150]
+
+
+def test_a_later_call_continues_too(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(downloading, '_BLOCK', 10)
+    server.files = {'train.zip': TRAIN}
+    server.faults = [dict(cut=100)] + [dict(cut=0)] * downloading._TRIES
+    with pytest.raises(HRI30Error, match='was cut 6 times after 100 of'):
+        download(tmp_path, server.record)
+    server.requests.clear()
+    download(tmp_path, server.record)
+    assert server.requests[1] == ('/files/train.zip', 100)
+
+
+def test_it_waits_as_long_as_the_server_asks(server, tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr('time.sleep', waited.append)
+    server.files = {'train.zip': TRAIN}
+    server.faults = [dict(status=429, headers={'Retry-After': '7'}, content=b'')]
+    download(tmp_path, server.record)
+    assert waited == [7]
+
+
+@pytest.mark.parametrize('faults, message', [
+    ([dict(status=404, content=b'no')], '404 .*What is complete is kept'),
+    ([dict(status=429, content=b'')] * 7, 'too many 429 .*What is complete is kept'),
+    ([dict(content=b'x' * len(TRAIN))] * 2, 'not the file that the record .*Expected md5:'),
+])
+def test_a_server_that_refuses(server, tmp_path, faults, message):
+    server.files, server.faults = {'train.zip': TRAIN}, faults
+    with pytest.raises(HRI30Error, match='(?s)' + message):
+        download(tmp_path, server.record)
+    assert tree(tmp_path) == {}
+    server.faults = []
+    assert download(tmp_path, server.record)['train_set'] == 1
+
+
+def test_a_wrong_file_is_downloaded_once_more(server, tmp_path, monkeypatch):
+    monkeypatch.setattr('time.sleep', lambda seconds: None)
+    server.files = {'train.zip': TRAIN}
+    server.faults = [dict(content=b'x' * len(TRAIN))]
+    assert download(tmp_path, server.record)['train_set'] == 1
+
+
+def test_a_full_disk(server, tmp_path, monkeypatch):
+    server.files = {'train.zip': TRAIN}
+    usage = namedtuple('Usage', 'total used free')
+    with monkeypatch.context() as patch:
+        patch.setattr(downloading.shutil, 'disk_usage', lambda path: usage(9, 9, 100))
+        with pytest.raises(DiskFull, match='are needed'):
+            download(tmp_path, server.record)
+    assert len(server.requests) == 1  # of the record: nothing was downloaded
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+    monkeypatch.setattr(downloading, '_unpack', full)
+    with pytest.raises(DiskFull):
+        download(tmp_path, server.record)
+    assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize('name, content, message', [
+    ('a.zip', zipped({'../CID01_SID01_VID01.avi': CLIP}), 'leads outside'),
+    ('a.zip', zipped({'..\\CID01_SID01_VID01.avi': CLIP}), 'leads outside'),
+    ('a.tar.gz', tarred({'/tmp/CID01_SID01_VID01.avi': CLIP}), 'leads outside'),
+    ('a.tar.gz', tarred({'CID01_SID01_VID01.avi': b''}, tarfile.SYMTYPE), 'is a link'),
+    ('a.tar.gz', tarred({'CID01_SID01_VID01.avi': b''}, tarfile.LNKTYPE), 'is a link'),
+    ('a.zip', zipped({'CID01_SID01_VID01.avi': bytes(200 << 20)}), 'more than 10 times'),
+    ('a.zip', zipped({'a/CID01_SID01_VID01.avi': CLIP, 'b/CID01_SID01_VID01.avi': CLIP}),
+     'twice'),
+    ('a.zip', TRAIN[:-30], 'cannot be unpacked'),
+    ('a.zip', zipped({'notes.txt': b'x'}), 'no clips in the files'),
+    ('..zip', TRAIN, 'with plain names'),
+])
+def test_archives_of_strangers(server, tmp_path, name, content, message):
+    server.files = {name: content}
+    with pytest.raises(HRI30Error, match=message):
+        download(tmp_path, server.record)
+    assert tree(tmp_path) == {}
+
+
+def test_tool_downloads_and_checks(server, clips_root, tmp_path):
+    server.files = {'train.zip': zipped({
+        f'train/{path.name}': path.read_bytes()
+        for path in (clips_root / 'train_set').iterdir()})}
+    result = run_tool('data/download.py', '--root', tmp_path / 'd', '--record',
+                      server.record, cwd=tmp_path)
+    assert result.returncode in (0, 1), result.stderr
+    assert '9 files train_set' in result.stdout and '0 errors' in result.stdout
+    result = run_tool('data/download.py', '--root', tmp_path / 'e', '--record',
+                      f'{server.url}/files/', cwd=tmp_path)
+    assert result.returncode == 2 and 'error: ' in result.stderr

@@ -1,0 +1,60 @@
+"""The same recordings in every layout, by one config, and training on a whole side."""
+
+import pytest
+from conftest import DEMO_CONFIG
+
+from hri30_ext.apis import test as run_test
+from hri30_ext.apis import train
+from hri30_ext.datasets import HRI30_CLASSES
+from hri30_ext.doctor import examine
+from hri30_ext.evaluation.results import Results
+from hri30_ext.synthetic import write_dataset
+
+
+@pytest.fixture
+def train_on(options, tmp_path):
+    def run(layout, **settings):
+        root, out = tmp_path / layout, tmp_path / 'runs' / layout
+        write_dataset(root, train_groups=2, test_groups=4, clips=1, size=(96, 64),
+                      classes=(1, 2), layout=layout, progress=False)
+        chosen = {**options, 'data_root': str(root), 'classes': HRI30_CLASSES[:2],
+                  'split.type': 'paper', 'max_epochs': 1, **settings}
+        checkpoint = train(DEMO_CONFIG, str(out), options=chosen)
+        return run_test(DEMO_CONFIG, str(checkpoint), out=str(out), options=chosen), out
+    return run
+
+
+@pytest.mark.slow
+def test_layouts_train_and_test_alike(train_on, tmp_path):
+    found = {layout: train_on(layout)[0] for layout in ('released', 'scripts', 'ucf')}
+    assert (tmp_path / 'scripts' / 'test' / 'video_001.avi').is_file()
+    assert (tmp_path / 'ucf' / 'videos' / 'DeliverObject' /
+            'v_DeliverObject_g06_c01.avi').is_file()
+    for metrics in found.values():
+        assert metrics['val']['num_videos'] == 2 and metrics['test']['num_videos'] == 8
+        for split in ('val', 'test'):
+            assert metrics[split]['loss'] == pytest.approx(
+                found['ucf'][split]['loss'], abs=1e-5)
+    assert (tmp_path / 'runs' / 'scripts' / 'test' / 'test_set_labels.csv').is_file()
+    assert not (tmp_path / 'runs' / 'ucf' / 'test' / 'test_set_labels.csv').exists()
+    for layout in found:
+        assert not [finding for finding in examine(
+            tmp_path / layout, HRI30_CLASSES[:2], 1, progress=False).findings
+            if finding.severity == 'error'], layout
+
+
+def test_a_whole_side_is_trained_on_and_the_last_epoch_tested(train_on):
+    metrics, out = train_on('ucf', **{'split.val_groups': 0})
+    assert list(metrics) == ['test'] and metrics['test']['num_videos'] == 8
+    assert list(out.glob('best*')) == [] and 'epoch_1' in (
+        out / 'last_checkpoint').read_text()
+    assert ', paper split 1, test' in Results.load(out / 'test').data
+    assert (out / 'training_curves.csv').is_file()
+
+
+def test_split_3_of_the_released_layout_says_what_it_tests(train_on):
+    _, out = train_on('released', **{'split.number': 3, 'split.val_groups': 0})
+    results = Results.load(out / 'test')
+    assert results.videos == ['CID01_SID01_VID01.avi', 'CID02_SID01_VID01.avi']
+    assert '210 of the 1,049 test clips' in results.data
+    assert '210 of the 1,049' in (out / 'test' / 'report.html').read_text()

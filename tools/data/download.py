@@ -1,0 +1,38 @@
+"""Downloads HRI30 from Zenodo, unpacks it and checks it."""
+
+import argparse
+import sys
+
+from hri30_ext import cli
+
+
+def parse_args() -> argparse.Namespace:
+    parser = cli.Parser(
+        description='Download the files of the record of HRI30 with their checksums, unpack '
+                    'them, lay the clips out and check every one. An interrupted call '
+                    'continues.',
+        epilog='Exits as tools/data/check.py does, and with 2 where the data cannot be had.')
+    parser.add_argument('--root', default='data/hri30', metavar='D',
+                        help='data folder; default: %(default)s')
+    parser.add_argument('--record', metavar='URL', help="description of the record in the "
+                        "form of Zenodo's API; default: that of HRI30")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from hri30_ext import doctor
+    from hri30_ext.apis.downloading import ARCHIVES, RECORD, download
+    from hri30_ext.doctor.leaks import CACHE_DIR, STORE
+    from hri30_ext.names import HRI30_CLASSES
+    counts = download(args.root, args.record or RECORD)
+    print(f'{args.root}: ' + ', '.join(f'{count:,} files {folder}'
+                                       for folder, count in sorted(counts.items())))
+    print(f'The archives in {args.root}/{ARCHIVES} are no longer needed.')
+    found = doctor.examine(args.root, HRI30_CLASSES, store=CACHE_DIR / STORE)
+    print(doctor.format_table(found, 5))
+    sys.exit(found.exit_code)
+
+
+if __name__ == '__main__':
+    cli.run(main)
