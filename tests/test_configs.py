@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from hri30_ext.config import PROJECT_ROOT, load_config
 
 CONFIGS = sorted(path for path in (PROJECT_ROOT / 'configs').glob('*/*.py')
-                 if path.parent.name != '_base_')
+                 if path.parent.name not in ('_base_', 'custom'))
 NAME = re.compile(
     r'(?P<algorithm>[a-z0-9-]+)_(?P<start>k400-pretrained|imagenet-pretrained|scratch)-'
     r'(?P<backbone>[a-z0-9-]+)_1xb(?P<batch>\d+)-'

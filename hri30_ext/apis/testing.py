@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 
 from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..config import load_config
-from ..datasets.hri30 import has_test_clips
+from ..datasets.hri30 import has_test_clips, reading
 from ..datasets.paper import trains_on_all
 from ..engine import HRI30Runner, distributed
 from ..engine.data_parallel import use_processes
@@ -77,7 +77,8 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
     splits = [split]
     if split == 'all':
         splits = [] if trains_on_all(cfg.get('split', {})) else ['val']
-        if has_test_clips(cfg.data_root, cfg.classes, cfg.get('split', {})):
+        if has_test_clips(cfg.data_root, cfg.classes, cfg.get('split', {}),
+                          **reading(cfg)):
             splits.append('test')
     tested: dict[str, TestedSplit] = {}
     temperature = None
@@ -271,7 +272,8 @@ def _write_split(cfg: Config, checkpoint: str, split: str, folder: Path,
     write_result_folder(
         # Clips of the test folder have no group; others are no submission.
         folder, results, temperature,
-        submission=split == 'test' and bool((results.groups_N < 0).all()),
+        submission=split == 'test' and bool((results.groups_N < 0).all())
+        and cfg.get('annotation') in (None, 'names'),
         failed_class=cfg.get('failed_class'), report=cfg.get('report', True), cfg=cfg,
         checkpoint=checkpoint, model=tested.model)
     return temperature

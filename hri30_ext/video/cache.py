@@ -37,6 +37,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import HRI30Error
+from ..names import split_part
 from ..utils.fileio import DiskFull, atomic_path
 from ..utils.parallel import available_cores
 from ..utils.progress import refresh_seconds
@@ -297,7 +298,7 @@ class ClipCache:
 
 def _key(parameters: str, source: str) -> tuple[str, str, int, int]:
     """Returns the first fields of the header of a clip that is up to date."""
-    stat = os.stat(source)
+    stat = os.stat(split_part(source)[0])
     return (parameters, os.fsencode(source).decode('latin-1'), stat.st_size,
             stat.st_mtime_ns)
 

@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from ..names import split_part
 from .decode import MAX_PIXELS, ClipError
 from .jpeg import decode_jpeg, encode_jpeg
 from .preprocessing import Preprocessing, Shrink
@@ -63,7 +64,8 @@ class Decoder:
     """Decodes a clip on disk, in this process.
 
     Args:
-        filename (str | Path): A video in any format that FFmpeg reads.
+        filename (str | Path): A video in any format that FFmpeg reads, or a part of it,
+            see :func:`hri30_ext.names.name_part`: frames from its start to before its end.
         limits (Limits): See there.
         threads (int): Threads of the decoder.
 
@@ -80,6 +82,7 @@ class Decoder:
     def __init__(self, filename: str | Path, limits: Limits | None = None,
                  threads: int = 1) -> None:
         self.filename, self.threads = str(filename), threads
+        self._path, self._part = split_part(self.filename)
         self.limits = limits or Limits()
         self.fps, self._damage, self._matrix = 0., '', None
         self._reformatter = VideoReformatter()
@@ -113,7 +116,11 @@ class Decoder:
         limits, times, count = self.limits, [], 0
         with self._open() as (container, stream):
             for packet in islice(container.demux(stream), 2 * limits.max_frames + 2):
-                if packet.size and not packet.is_discard:
+                where = self._compare(packet.dts, stream)
+                if where > 0:
+                    break
+                if packet.size and not packet.is_discard and not self._compare(
+                        packet.pts, stream):
                     count += 1
                     if packet.pts is not None:
                         times.append(packet.pts)
@@ -194,7 +201,7 @@ class Decoder:
     def _open(self) -> Iterator[tuple]:
         """Opens the file; yields the container and its stream of video."""
         try:
-            container = av.open(self.filename, options=OPTIONS)
+            container = av.open(self._path, options=OPTIONS)
         except _DAMAGE as error:
             raise self._error(explain(error), 'not_a_video') from error
         with container:
@@ -205,6 +212,8 @@ class Decoder:
                 raise self._error('its codec is not known', 'not_a_video')
             self._check_pixels(stream)
             try:
+                if self._part:
+                    self._seek(container, stream)
                 yield container, stream
             except _DAMAGE as error:
                 raise self._error(explain(error)) from error
@@ -232,9 +241,32 @@ class Decoder:
         try:
             for frame in frames:
                 self._check_pixels(frame)  # a stream may grow on the way
-                yield frame
+                where = self._compare(frame.pts, frame)
+                if where > 0:
+                    return
+                if where == 0:
+                    yield frame
         except _DAMAGE as error:
             self._damage = explain(error)
+
+    def _seek(self, container, stream) -> None:
+        """Goes to the last keyframe before the part."""
+        self._begin = (stream.start_time or 0) * stream.time_base
+        length = float(stream.duration * stream.time_base if stream.duration
+                       else (container.duration or 0) / av.time_base)
+        start, end = self._part
+        if not start < end <= length + 1 / (stream.average_rate or 10):
+            raise self._error(f'the part from {start:g} to {end:g} s is not within the '
+                              f'{length:.2f} s of the recording', 'not_a_video')
+        container.seek(int((start + self._begin) / stream.time_base), stream=stream)
+
+    def _compare(self, time: int | None, of) -> int:
+        """Returns -1, 0 or 1 for a time before, within or after the part."""
+        if self._part is None or time is None:
+            return 0
+        # Half a millisecond: times in tables are rounded.
+        seconds = float(time * of.time_base - self._begin) + .0005
+        return (seconds >= self._part[1]) - (seconds < self._part[0])
 
     def _check_pixels(self, picture) -> None:
         width, height, most = picture.width, picture.height, self.limits.max_pixels
@@ -383,7 +415,7 @@ def read_jpeg(max_pixels: int, data: bytes) -> tuple[None, list[np.ndarray]]:
 
 def _identity(filename: str) -> tuple | None:
     try:
-        stat = os.stat(filename)
+        stat = os.stat(split_part(filename)[0])
     except OSError:  # the decoder says what is wrong
         return None
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns

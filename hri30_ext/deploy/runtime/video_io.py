@@ -29,7 +29,7 @@ __all__ = ['CameraLost', 'CameraSource', 'FileSource', 'Frame', 'Source', 'Video
            'annotate', 'check_file', 'find_videos', 'open_source', 'read_clip']
 
 #: Endings of what counts as a video, in lower case: of clips, and of what browsers record.
-VIDEO_SUFFIXES = (*naming.VIDEO_SUFFIXES, '.webm')
+VIDEO_SUFFIXES = naming.VIDEO_SUFFIXES
 
 
 # ---- Sources of frames -------------------------------------------------------------------
