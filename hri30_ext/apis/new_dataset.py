@@ -223,9 +223,10 @@ def _read_one_each(layout: Layout) -> Iterator[np.ndarray]:
 def _format_config(source: Path, root: Path, layout: Layout, group_pattern: str | None,
                    columns: list[str] | None, flip: str, target: Path) -> str:
     subsets = {clip['subset'] for clip in layout.clips}
-    split = ('given' if {'train', 'val'} <= subsets else 'group' if len({
-        clip['group'] for clip in layout.clips if clip['subset'] != 'test'} - {-1}) > 1
-        else 'random')
+    groups = {clip['group'] for clip in layout.clips if clip['subset'] != 'test'}
+    split = ("type='given'" if {'train', 'val'} <= subsets else
+             f"type='group', val_groups={max(1, round(len(groups) / 5))}"
+             if len(groups) > 1 else "type='random'")
     base = os.path.relpath(source, target.parent.resolve())
     return '\n'.join([
         f'# {target.stem}: {len(layout.clips)} clips of {len(layout.classes)} classes; '
@@ -233,4 +234,4 @@ def _format_config(source: Path, root: Path, layout: Layout, group_pattern: str 
         f'_base_ = {base!r}', '', f'data_root = {str(root)!r}',
         f'annotation = {layout.annotation!r}', f'group_pattern = {group_pattern!r}',
         f'columns = {columns!r}', f'classes = {layout.classes!r}',
-        f'split = dict(type={split!r})', flip, ''])
+        f'split = dict({split})', flip, ''])

@@ -65,8 +65,9 @@ def find_annotation(root: Path) -> str:
     Raises:
         HRI30Error: several tables.
     """
-    if any((root / name).is_dir() for name in ('train_set', 'test_set')) or any(
-            is_clip_name(file.stem) for file in find_videos(root)):
+    videos = find_videos(root)
+    if not videos or any(is_clip_name(file.stem) for file in videos) or any(
+            (root / name).is_dir() for name in ('train_set', 'test_set')):
         return NAMES
     tables = [path for folder in ('', 'train/') for name in ('metadata', 'train', '*')
               for suffix in _TABLES for path in sorted(root.glob(f'{folder}{name}{suffix}'))

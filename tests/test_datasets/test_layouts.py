@@ -185,7 +185,7 @@ def test_a_wrong_table_is_a_message(make, text, expected):
     (('A/1.mp4', 'A/2.mp4'), dict(group_pattern='(?P<group>'), 'regular expression'),
     (('A/1.mp4', 'A/2.mp4'), dict(group_pattern='(?P<group>s)'), 'does not fit 2'),
     (('A/1.mp4', 'A/2.mp4'), dict(annotation='folders', columns=['path']), 'no use'),
-    (('a.csv', 'b.csv'), {}, '2 tables')])
+    (('a.csv', 'b.csv', 'c.mp4'), {}, '2 tables')])
 def test_wrong_folders_are_a_message(make, clips, settings, expected):
     with pytest.raises(HRI30Error, match=expected):
         read_layout(make(*clips), **settings)
