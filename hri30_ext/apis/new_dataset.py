@@ -127,8 +127,7 @@ def _describe(root: Path, layout: Layout, inspected: dict[str, Inspected]
         yield (f'{len(facts)} files of {seconds[0]:.1f} to {seconds[-1]:.1f} s, median '
                f'{seconds[len(seconds) // 2]:.1f}; pixels: '
                + ', '.join(f'{size} ({n})' for size, n in sizes.most_common(3)))
-    for note in layout.notes:
-        yield note
+    yield from layout.notes
     if layout.groups:
         yield f'{len(layout.groups)} groups: ' + ', '.join(
             f'{number} = {text}' for text, number in list(layout.groups.items())[:12])

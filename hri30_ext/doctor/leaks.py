@@ -277,8 +277,8 @@ def check_leaks(splits: Splits, cfg: Config,
         raise HRI30Error(
             f'{cfg.data_root}: {len(leaks.copies)} clips are changed copies of clips of '
             f'another split:\n{first_cases(leaks.copies, limit=10)}{groups}\n'
-            'Expected every clip in one split. Look at the pairs and remove one of each. If '
-            'they are different clips, continue with --cfg-options leak_check=exact.')
+            'Expected every clip in one split. Look at the pairs and remove one of each. '
+            'If they are different clips, continue with --cfg-options leak_check=exact.')
     if mode:
         info(f'No clip is in two splits ({leaks.seconds:.1f} s, leak_check={mode})')
     return leaks
