@@ -35,6 +35,7 @@ from .errors import HRI30Error, first_cases
 from .hardware import best_precision, default_num_workers
 from .names import HRI30_CLASSES, PROJECT_ROOT, canonical_name
 from .settings import SETTINGS, TABLES, check_names, check_values, known_entries
+from .utils.reading import read_classes
 
 _MAX_OPTION = 10_000  # characters; mmengine parses lists in quadratic time
 
@@ -186,6 +187,8 @@ def _derive(cfg: Mapping) -> dict:
 
 
 def _list_classes(classes) -> list[str]:
+    if isinstance(classes, str) and classes.endswith(('.txt', '.json')):
+        classes = read_classes(PROJECT_ROOT / Path(classes).expanduser())
     if isinstance(classes, str):  # --cfg-options classes=Wave
         classes = [classes]
     if not isinstance(classes, list | tuple | None):

@@ -9,6 +9,7 @@ Interaction", ICPR 2022). It is the authority for class ids and is **not** alpha
 ids 28 and 29 are swapped against the sorted order.
 """
 
+import os
 import re
 import shlex
 import sys
@@ -92,10 +93,11 @@ def released_name(name: str) -> str:
     return RELEASED_SPELLING.get(name, name)
 
 #: Endings of what counts as a video, in lower case.
-VIDEO_SUFFIXES = ('.avi', '.mp4', '.mov', '.mkv', '.mpg', '.mpeg', '.m4v', '.dv')
+VIDEO_SUFFIXES = ('.avi', '.mp4', '.mov', '.mkv', '.mpg', '.mpeg', '.m4v', '.dv', '.webm')
 
 _NAME = re.compile(r'CID(\d{1,4})_SID(\d{1,4})_VID(\d{1,4})', re.ASCII | re.IGNORECASE)
 _UCF_NAME = re.compile(r'v_(.+)_g(\d{1,4})_c(\d{1,4})', re.ASCII | re.IGNORECASE)
+_PART = re.compile(r'(.+)\[(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)\](\.\w+)', re.DOTALL)
 
 #: Groups of recordings and clips of each, in every class.
 PAPER_GROUPS, PAPER_CLIPS = 14, 7
@@ -159,3 +161,30 @@ def parse_clip_name(stem: str, classes: Sequence[str]) -> ClipName:
         raise HRI30Error(f'{stem}: class id {name.class_id}, '
                          f'expected 1 to {len(classes)}')
     return name
+
+
+def is_clip_name(stem: str) -> bool:
+    """Returns whether a file name without its ending has the form of a clip of HRI30."""
+    return bool(_UCF_NAME.fullmatch(stem) or _NAME.fullmatch(stem))
+
+
+def name_part(path: str, start: float, end: float) -> str:
+    """Returns the file name of a part of a recording; times are in seconds.
+
+    >>> name_part('long.mp4', 1.5, 4)
+    'long[1.5-4].mp4'
+    """
+    stem, suffix = os.path.splitext(path)
+    times = (f'{time:.6f}'.rstrip('0').rstrip('.') for time in (start, end))
+    return f'{stem}[{"-".join(times)}]{suffix}'
+
+
+def split_part(filename: str) -> tuple[str, tuple[float, float] | None]:
+    """Returns the recording and the part that a name of :func:`name_part` means.
+
+    A file that exists under the whole name is no part.
+    """
+    match = _PART.fullmatch(filename)
+    if match is None or os.path.exists(filename):
+        return filename, None
+    return match[1] + match[4], (float(match[2]), float(match[3]))

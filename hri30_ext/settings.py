@@ -55,10 +55,16 @@ SETTINGS: dict[str, Setting] = {
     'data_root': Setting(str, 'folder with train_set/, test_set/ and annotations/'),
     'classes': Setting(list[str] | None,
                        "class names in the order of their ids; None: HRI30's 30"),
+    'annotation': Setting(str | None, 'names, folders, or a table or list in data_root; '
+                          'None: found'),
+    'group_pattern': Setting(str | None, 'regular expression with (?P<group>...), searched '
+                             'in the path of a clip; None: column or folder'),
+    'columns': Setting(list[str] | None, 'names of the columns of the table, in their '
+                       'order; None: its header'),
     'split': Setting(dict, 'how labelled clips are divided into training and validation'),
-    'split.type': Setting(Literal['group', 'random', 'file', 'paper', 'lists'],
+    'split.type': Setting(Literal['group', 'random', 'file', 'paper', 'lists', 'given'],
                           'rule: whole groups, single clips (leaks), lists of names, the '
-                          "paper's splits, or lists in UCF-101's form"),
+                          "paper's splits, lists in UCF-101's form, or as the data say"),
     'split.number': Setting(Literal[1, 2, 3], 'for paper and lists: which split'),
     'split.folder': Setting(str | None, 'for lists: folder of trainlist01.txt and '
                             'testlist01.txt'),

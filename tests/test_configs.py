@@ -17,7 +17,7 @@ from hri30_ext.config import PROJECT_ROOT, load_config
 
 #: Frozen models have tests of their own, on small sizes: test_models/test_foundation.py.
 CONFIGS = sorted(path for path in (PROJECT_ROOT / 'configs').glob('*/*.py')
-                 if path.parent.name not in ('_base_', 'foundation'))
+                 if path.parent.name not in ('_base_', 'custom', 'foundation'))
 NAME = re.compile(
     r'(?P<algorithm>[a-z0-9-]+)_(?P<start>k400-pretrained|imagenet-pretrained|scratch)-'
     r'(?P<backbone>[a-z0-9-]+)_1xb(?P<batch>\d+)-'

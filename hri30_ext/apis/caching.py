@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from ..config import PROJECT_ROOT
-from ..datasets.hri30 import find_labelled_videos, find_test_folder, find_videos
+from ..datasets.hri30 import find_labelled_videos, find_test_folder
+from ..datasets.layouts import find_videos, read_layout
 from ..errors import HRI30Error
 from ..video.cache import CachingResult, ClipCache, cache_clips
 
@@ -28,7 +29,8 @@ def cache_folder(cache: ClipCache, root: str | Path, workers: int | None = None
 
 
 def find_clips(root: str | Path) -> list[str]:
-    """Lists every video of the training and test folders, whatever its name.
+    """Lists the clips that a table or class folders name, or every video of the training
+    and test folders, whatever its name.
 
     Returns:
         list[str]: Paths as :class:`~hri30_ext.datasets.HRI30Dataset` has them where
@@ -38,6 +40,8 @@ def find_clips(root: str | Path) -> list[str]:
         HRI30Error: there are none.
     """
     root = Path(root)
+    if root.is_dir() and (layout := read_layout(root)):
+        return [clip['filename'] for clip in layout.clips]
     test = find_test_folder(root)  # validates the root
     files = find_labelled_videos(root)
     files += find_videos(test) if test else []

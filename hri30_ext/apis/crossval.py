@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import load_config, parse_options
-from ..datasets.hri30 import load_labelled_clips
+from ..datasets.hri30 import load_labelled_clips, reading
 from ..datasets.protocols import group_folds, random_folds, write_list
 from ..evaluation.analysis import bootstrap
 from ..evaluation.compare import check_same_clips
@@ -51,7 +51,7 @@ def crossval(config: str, folds: int | None, seeds: Sequence[int], out: str,
         HRI30Error: A user's mistake, or a fold failed.
     """
     cfg = load_config(config, parse_options(list(options)))
-    clips = load_labelled_clips(cfg.data_root, cfg.classes)
+    clips = load_labelled_clips(cfg.data_root, cfg.classes, **reading(cfg))
     out = check_writable(out)
     protocols = {'groups': group_folds, **({'random': random_folds} if random else {})}
     folds = folds or len(group_folds(clips, None, 0))

@@ -19,7 +19,7 @@ from rich.table import Table
 from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..checkpoints import list_checkpoints
 from ..config import load_config
-from ..datasets.hri30 import has_test_clips, has_training_clips
+from ..datasets.hri30 import has_test_clips, has_training_clips, reading
 from ..datasets.paper import trains_on_all
 from ..engine import HRI30Runner, distributed
 from ..engine.data_parallel import use_processes
@@ -81,9 +81,10 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
     distributed.on_main(check_writable, out)
     splits = [split]
     if split == 'all':
-        has_test = has_test_clips(cfg.data_root, cfg.classes, cfg.get('split', {}))
+        has_test = has_test_clips(cfg.data_root, cfg.classes, cfg.get('split', {}),
+                                  **reading(cfg))
         splits = [] if trains_on_all(cfg.get('split', {})) else ['val']
-        if has_test and not has_training_clips(cfg.data_root):
+        if has_test and not has_training_clips(cfg.data_root, cfg.classes, **reading(cfg)):
             splits = []
             if is_main_process():
                 print(f'val: skipped, because {cfg.data_root} has no training clips')
@@ -287,7 +288,8 @@ def _write_split(cfg: Config, checkpoint: str, split: str, folder: Path,
     write_result_folder(
         # Clips of the test folder have no group; others are no submission.
         folder, results, temperature,
-        submission=split == 'test' and bool((results.groups_N < 0).all()),
+        submission=split == 'test' and bool((results.groups_N < 0).all())
+        and cfg.get('annotation') in (None, 'names'),
         failed_class=cfg.get('failed_class'), report=cfg.get('report', True), cfg=cfg,
         checkpoint=checkpoint, model=tested.model)
     return temperature

@@ -3,7 +3,7 @@
 import contextlib
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,14 +12,9 @@ from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
 
 from ..errors import HRI30Error, first_cases
-from ..names import (
-    HRI30_CLASSES,
-    VIDEO_SUFFIXES,
-    canonical_name,
-    command,
-    parse_clip_name,
-)
+from ..names import HRI30_CLASSES, canonical_name, command, parse_clip_name
 from .annotation import Annotation, read_annotations
+from .layouts import Layout, find_videos, read_layout
 from .leave_out import LEAVE_OUT, read_leave_out
 from .paper import hold_out_test, is_held_out_by_name
 from .randomness import entropy, seeded
@@ -41,7 +36,7 @@ TRAIN_FOLDERS, TEST_FOLDERS = ('train_set', 'train', 'videos'), ('test_set', 'te
 
 @DATASETS.register_module()
 class HRI30Dataset(VideoDataset):
-    """HRI30, or other clips with names of the same form.
+    """HRI30, or other clips: in class folders, or of a table or list.
 
     The folder, as released::
 
@@ -55,7 +50,8 @@ class HRI30Dataset(VideoDataset):
 
     ``train/`` and ``test/``, ``train/<class id>/``, training clips in ``data_root``
     itself, and any video format are accepted too; and, where test clips are labelled as
-    well, ``<Class>/v_<Class>_gGG_cCC.avi``, in ``data_root`` or in ``videos/``.
+    well, ``<Class>/v_<Class>_gGG_cCC.avi``, in ``data_root`` or in ``videos/``. Other
+    layouts are those of :func:`~hri30_ext.datasets.layouts.read_layout`.
 
     Args:
         data_root (str): The folder above.
@@ -67,6 +63,8 @@ class HRI30Dataset(VideoDataset):
             and ``lists``, of :func:`~hri30_ext.datasets.paper.hold_out_test`.
         metainfo (dict, optional): ``dict(classes=[...])`` for other classes; class id ``i``
             in a name is ``classes[i - 1]``.
+        annotation (str, optional): ``names``, ``folders``, or a file; None: found.
+        group_pattern, columns: See :func:`~hri30_ext.datasets.layouts.read_layout`.
         test_mode (bool): As in mmengine.
 
     Each sample has ``filename``, ``video_id`` (the file's name without its ending; test
@@ -93,11 +91,15 @@ class HRI30Dataset(VideoDataset):
 
     def __init__(self, data_root: str, pipeline: list, subset: str = 'train',
                  split: dict | None = None, metainfo: dict | None = None,
-                 test_mode: bool = False, **kwargs) -> None:
+                 test_mode: bool = False, annotation: str | None = None,
+                 group_pattern: str | None = None, columns: list[str] | None = None,
+                 **kwargs) -> None:
         if subset not in SUBSETS:
             raise HRI30Error(f'subset={subset!r}: expected one of {", ".join(SUBSETS)}.')
         self.subset = subset
         self.split = dict(split or {})
+        self.reading = dict(annotation=annotation, group_pattern=group_pattern,
+                            columns=columns)
         # Seed and epoch, and 1 once they are set: in shared memory, so that persistent
         # loading processes see a new epoch.
         self._position = torch.zeros(3, dtype=torch.int64).share_memory_()
@@ -115,9 +117,9 @@ class HRI30Dataset(VideoDataset):
         """Finds and checks the clips of this subset."""
         if self.subset == 'test':
             return (_load_held_out(self.data_root, self.classes, self.split)
-                    or load_test_clips(self.data_root, self.classes))
+                    or load_test_clips(self.data_root, self.classes, **self.reading))
         _warn_of_left_out(self.data_root)
-        clips = load_labelled_clips(self.data_root, self.classes)
+        clips = load_labelled_clips(self.data_root, self.classes, **self.reading)
         clips, _ = hold_out_test(clips, self.classes, read_leave_out(self.data_root),
                                  **self.split)
         train, val = split_clips(clips, **self.split)
@@ -234,14 +236,6 @@ def subfolder(root: Path, names: Sequence[str]) -> Path | None:
     return found[0] if found else None
 
 
-def find_videos(folder: Path, recursive: bool = True) -> list[Path]:
-    """Lists the videos of a folder, sorted."""
-    files = folder.rglob('*') if recursive else folder.glob('*')
-    return sorted(file for file in files
-                  if file.suffix.lower() in VIDEO_SUFFIXES
-                  and not file.name.startswith('.') and file.is_file())
-
-
 def class_folders(root: Path) -> list[Path]:
     """Lists the folders of classes, with clips in UCF-101's form, in the root itself."""
     return [folder for folder in sorted(root.iterdir()) if folder.is_dir()
@@ -289,8 +283,19 @@ def _refuse_repeated(clips: list[dict], key: Callable) -> None:
                          'Expected one file per clip; remove the others.')
 
 
+def reading(cfg: Mapping) -> dict:
+    """Returns the settings of a config that say how its clips are read."""
+    return {name: cfg.get(name) for name in ('annotation', 'group_pattern', 'columns')}
+
+
+def _read_layout(root: str | Path, classes: Sequence[str], annotation: str | None = None,
+                 **reading) -> Layout | None:
+    return read_layout(_check_root(root), annotation,
+                       [canonical_name(name) for name in classes], **reading)
+
+
 def load_labelled_clips(root: str | Path, classes: Sequence[str],
-                        leave_out: bool = True) -> list[dict]:
+                        leave_out: bool = True, **reading) -> list[dict]:
     """Finds the labelled clips and checks names, folders and annotation.
 
     Args:
@@ -298,18 +303,24 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str],
         classes (Sequence[str]): Class names, in the order of the ids.
         leave_out (bool): Whether to leave out those that ``annotations/leave_out.csv``
             lists.
+        **reading: ``annotation``, ``group_pattern`` and ``columns`` of
+            :func:`~hri30_ext.datasets.layouts.read_layout`.
 
     Returns:
         list[dict]: Samples as in :class:`HRI30Dataset`, sorted by class, group
-        and clip; and ``paper_group``, the number of the group in the paper's splits.
+        and clip; and, where names say the labels, ``paper_group``, the number of the group
+        in the paper's splits.
 
     Raises:
         HRI30Error: see :class:`HRI30Dataset`.
     """
     root = _check_root(root)
+    left_out = read_leave_out(root)
+    if layout := _read_layout(root, classes, **reading):
+        return [clip for clip in layout.clips if clip['subset'] != 'test' and not (
+            leave_out and Path(clip['filename']).relative_to(root).as_posix() in left_out)]
     classes = [canonical_name(name) for name in classes]
     folder = subfolder(root, TRAIN_FOLDERS)
-    left_out = read_leave_out(root)
     found = find_labelled_videos(root)
     files = [file for file in found
              if not leave_out or str(file.relative_to(root)) not in left_out]
@@ -359,11 +370,11 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str],
     return sorted(clips, key=order)
 
 
-def has_training_clips(root: str | Path) -> bool:
-    """Whether a data folder has clips beside those of a test folder."""
-    root = _check_root(root)
-    folder = subfolder(root, ('train_set', 'train'))
-    return bool(find_videos(folder or root, recursive=folder is not None))
+def has_training_clips(root: str | Path, classes: Sequence[str], **reading) -> bool:
+    """Returns whether there are clips beside those of the test."""
+    if layout := _read_layout(root, classes, **reading):
+        return any(clip['subset'] != 'test' for clip in layout.clips)
+    return bool(find_labelled_videos(root))
 
 
 def find_test_folder(root: str | Path) -> Path | None:
@@ -371,8 +382,11 @@ def find_test_folder(root: str | Path) -> Path | None:
     return subfolder(_check_root(root), TEST_FOLDERS)
 
 
-def has_test_clips(root: str | Path, classes: Sequence[str], split: dict) -> bool:
-    """Returns whether there is a test folder, or the split holds test clips out."""
+def has_test_clips(root: str | Path, classes: Sequence[str], split: dict, **reading
+                   ) -> bool:
+    """Returns whether there are test clips, or the split holds them out."""
+    if layout := _read_layout(root, classes, **reading):
+        return any(clip['subset'] == 'test' for clip in layout.clips)
     return (find_test_folder(root) is not None
             or _load_held_out(root, classes, split) is not None)
 
@@ -386,7 +400,7 @@ def _load_held_out(root: str | Path, classes: Sequence[str], split: dict
                          read_leave_out(root), **split)[1]
 
 
-def load_test_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
+def load_test_clips(root: str | Path, classes: Sequence[str], **reading) -> list[dict]:
     """Finds the test clips, with labels if there is an annotation file.
 
     Args and raised errors are those of :func:`load_labelled_clips`. No test clip is left
@@ -395,6 +409,12 @@ def load_test_clips(root: str | Path, classes: Sequence[str]) -> list[dict]:
     Returns:
         list[dict]: Samples as in :class:`HRI30Dataset`, sorted by name.
     """
+    if layout := _read_layout(root, classes, **reading):
+        found = [clip for clip in layout.clips if clip['subset'] == 'test']
+        if not found:
+            raise HRI30Error(f'{root}: no test clips.\nExpected some of split test in '
+                             f'{layout.annotation}, or a folder test/.')
+        return sorted(found, key=lambda clip: clip['video_id'])
     folder = find_test_folder(root)
     files = find_videos(folder) if folder else []
     if not files:

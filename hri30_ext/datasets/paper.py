@@ -73,6 +73,9 @@ def hold_out_test(clips: Sequence[dict], classes: Sequence[str] = HRI30_CLASSES,
     """
     if not is_held_out_by_name(dict(type=type)):
         return list(clips), None
+    if any('paper_group' not in clip for clip in clips):
+        raise HRI30Error(f'split.type={type}: needs clips that are named as HRI30 names '
+                         'them.\nSet split.type to group, given, random or file.')
     if number not in PAPER_TEST_GROUPS:
         raise HRI30Error(f'split.number={number}: expected 1, 2 or 3.')
     if type == 'paper':

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import HRI30Error, first_cases
 from ..utils.reading import read_text
 
-SPLIT_TYPES = ('group', 'random', 'file', 'paper', 'lists')
+SPLIT_TYPES = ('group', 'random', 'file', 'paper', 'lists', 'given')
 
 
 def shuffled(items: Sequence, seed: int | str) -> list:
@@ -30,6 +30,10 @@ def _split_by_group(clips, val_groups, seed, number='group', least=1):
     held_out = {groups[group] for group in shuffled(sorted(groups), seed)[:val_groups]
                 } if is_count else set(val_groups)
     groups = sorted(groups.values())
+    if groups == [-1]:
+        raise HRI30Error('split.type=group: the clips have no groups.\nSet group_pattern, '
+                         'add a column group, or set split.type=random, which reads too '
+                         'high where clips are near-copies.')
     if (not held_out < set(groups) or len(held_out) < least
             or is_count and val_groups < least):
         raise HRI30Error(
@@ -54,6 +58,15 @@ def _split_at_random(clips, val_ratio, seed):
         'split.type=random leaks: clips of one group of recordings are near-copies '
         'and are on both sides, so that validation reads 10-20 points too high. Use '
         'split.type=group for reliable numbers.', stacklevel=3)
+    return val
+
+
+def _split_as_given(clips):
+    val = {clip['video_id'] for clip in clips if clip.get('subset') == 'val'}
+    if not 0 < len(val) < len(clips):
+        raise HRI30Error(f'split.type=given: {len(val)} of {len(clips)} clips are for '
+                         'validation.\nExpected folders train/ and val/, a column split, '
+                         'or a list of each; or set split.type=group.')
     return val
 
 
@@ -98,8 +111,9 @@ def split_clips(clips: Sequence[dict], type: str = 'group', seed: int = 42,
     Args:
         clips (Sequence[dict]): With ``video_id`` (unique), ``group``, ``label``.
         type (str): ``group`` holds out whole groups of recordings; ``random`` is stratified
-            by class and leaks, with a warning; ``file`` reads lists of names; ``paper`` and
-            ``lists`` do as ``group``, with what :func:`.paper.hold_out_test` leaves.
+            by class and leaks, with a warning; ``file`` reads lists of names; ``given`` is
+            what the data say (``subset``); ``paper`` and ``lists`` do as
+            ``group``, with what :func:`.paper.hold_out_test` leaves.
         seed (int): Of the choice of groups or clips.
         val_groups (int | Sequence[int]): For ``group``: how many to hold out, or which; 0
             only for ``paper`` and ``lists``, to train on the whole side.
@@ -121,6 +135,7 @@ def split_clips(clips: Sequence[dict], type: str = 'group', seed: int = 42,
     val = (_split_by_group(clips, val_groups, seed) if type == 'group' else
            _split_at_random(clips, val_ratio, seed) if type == 'random' else
            _split_by_file(clips, train_file, val_file) if type == 'file' else
+           _split_as_given(clips) if type == 'given' else
            _split_by_group(clips, val_groups, seed, 'paper_group', least=0))
     return ([clip for clip in clips if clip['video_id'] not in val],
             [clip for clip in clips if clip['video_id'] in val])

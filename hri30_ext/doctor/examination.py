@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ..datasets.hri30 import load_labelled_clips, load_test_clips
+from ..datasets.layouts import NAMES
 from ..datasets.leave_out import read_leave_out
 from ..errors import HRI30Error
 from ..names import HRI30_CLASSES, canonical_name
@@ -156,7 +157,7 @@ def _check_loading(found: Examination) -> Iterator[Finding]:
                                 ('test', load_test_clips, tree.test_folder)):
         if tree.of(split):
             try:
-                load(tree.root, found.classes)
+                load(tree.root, found.classes, annotation=NAMES)
             except HRI30Error as error:
                 yield Finding.of('refused', folder or '.',
                                  ' '.join(str(error).split())[:300])

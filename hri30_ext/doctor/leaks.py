@@ -12,13 +12,16 @@ from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 from mmaction.registry import DATASETS
 from mmengine.config import Config
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from ..datasets.hri30 import find_test_folder, has_test_clips, list_clips
+from ..datasets.hri30 import find_test_folder, has_test_clips, list_clips, reading
 from ..datasets.paper import trains_on_all
 from ..errors import HRI30Error, first_cases
-from ..names import PROJECT_ROOT
+from ..names import PROJECT_ROOT, split_part
 from .fingerprints import Fingerprint, FingerprintStore, near_pairs
 
 #: Where fingerprints are stored unless a config has a ``cache_dir``.
@@ -36,6 +39,7 @@ class Leaks:
     copies: list[str] = field(default_factory=list)
     not_compared: list[str] = field(default_factory=list)
     shared_groups: list[int] = field(default_factory=list)
+    proposed: list[list[str]] = field(default_factory=list)  # see propose_groups
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0
 
@@ -52,6 +56,9 @@ class Leaks:
                                    ('not compared', self.not_compared, 'clips')):
             lines += [f'{title:13} {len(cases):6} {unit}', *(f'  {case}' for case in cases)]
         lines.append(f'{"in train, val":13} {len(self.shared_groups):6} groups')
+        if self.proposed:
+            lines += [f'{"proposed":13} {len(self.proposed):6} groups of near-copies',
+                      first_cases(map(', '.join, self.proposed))]
         return '\n'.join(lines)
 
 
@@ -81,13 +88,20 @@ def find_leaks(splits: Splits, mode: bool | str | None, cache_file: str | Path) 
     leaks.shared_groups = sorted(groups[0] & groups[1])
     leaks.names = _equal_pairs(splits, lambda clip: clip['video_id'].casefold())
     if mode != 'names':
-        paths = sorted({clip['filename'] for clips in splits.values() for clip in clips})
+        parts = {split: [(clip, *split_part(clip['filename'])) for clip in clips]
+                 for split, clips in splits.items()}
+        paths = sorted({path for clips in parts.values() for _, path, part in clips
+                        if part is None})
         prints, problems = FingerprintStore(cache_file).read(paths, decode=mode is True)
         leaks.not_compared = [f'{path}: {reason}' for path, reason in problems.items()]
         digests = {path: clip.sha256 for path, clip in prints.items()}
         leaks.contents = _equal_pairs(splits, lambda clip: digests.get(clip['filename']))
+        leaks.contents += _overlapping_parts(parts)
         if mode is True:
             leaks.copies = _find_copies(splits, prints)
+            if all(clip['group'] < 0 for clips in splits.values() for clip in clips):
+                leaks.proposed = propose_groups(
+                    {path: clip.hashes for path, clip in prints.items()})
     leaks.seconds = time.perf_counter() - start
     return leaks
 
@@ -103,6 +117,46 @@ def _equal_pairs(splits: Splits, key: Callable) -> list[str]:
                   for clip in splits[split_b] if key(clip) is not None
                   for other in by_key.get(key(clip), ())]
     return pairs
+
+
+def _overlapping_parts(parts: Mapping[str, Sequence[tuple]]) -> list[str]:
+    """Names the parts of one recording that overlap, in different splits."""
+    pairs = []
+    for split_a, split_b in combinations(parts, 2):
+        by_path = defaultdict(list)
+        for clip, path, part in parts[split_a]:
+            by_path[path].append((clip, part))
+        pairs += [_pair(split_a, other, split_b, clip)
+                  for clip, path, part in parts[split_b] for other, span in by_path[path]
+                  if (part or span) and (part is None or span is None
+                                         or part[0] < span[1] and span[0] < part[1])]
+    return pairs
+
+
+def propose_groups(hashes: Mapping[str, bytes]) -> list[list[str]]:
+    """Proposes groups of recordings where none are known.
+
+    Args:
+        hashes (Mapping[str, bytes]): Of the frames of each clip, by path.
+
+    Returns:
+        list[list[str]]: Clips that are connected by near-copies, of two or more.
+    """
+    paths = [path for path, value in hashes.items() if value]
+    position = {path: i for i, path in enumerate(paths)}
+    known = {path: hashes[path] for path in paths}
+    pairs = np.array([(position[a], position[b]) for _, a, b in near_pairs(known, known)
+                      if a != b], int).reshape(-1, 2)
+    graph = coo_array((np.ones(len(pairs)), pairs.T), (len(paths), len(paths)))
+    groups = defaultdict(list)
+    for path, number in zip(paths, connected_components(graph)[1] if paths else (),
+                            strict=True):
+        groups[number].append(path)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _pair(split_a: str, a: Mapping, split_b: str, b: Mapping) -> str:
+    return f'{split_a} {a["filename"]} and {split_b} {b["filename"]}'
 
 
 def _find_copies(splits: Splits, prints: Mapping[str, Fingerprint]) -> list[str]:
@@ -137,7 +191,8 @@ def load_splits(cfg: Config) -> dict[str, list[dict]]:
 
 def load_test_split(cfg: Config) -> dict[str, list[dict]]:
     """Lists the test clips under ``test``, or nothing where there are none."""
-    has_test = has_test_clips(cfg.data_root, cfg.classes, cfg.get('split', {}))
+    has_test = has_test_clips(cfg.data_root, cfg.classes, cfg.get('split', {}),
+                              **reading(cfg))
     return dict(test=_load(cfg, 'test', subset='test')) if has_test else {}
 
 
@@ -209,11 +264,13 @@ def check_leaks(splits: Splits, cfg: Config,
             f'{first_cases(exact, limit=10)}\nExpected every clip in one. Remove one of '
             'each pair, or put both on one side with split.type=file.')
     if leaks.copies:
+        groups = ('\nThe clips have no groups; proposed, from near-copies:\n'
+                  + first_cases(map(', '.join, leaks.proposed)) if leaks.proposed else '')
         raise HRI30Error(
             f'{cfg.data_root}: {len(leaks.copies)} clips are changed copies of clips of '
-            f'another split:\n{first_cases(leaks.copies, limit=10)}\nExpected every clip '
-            'in one split. Look at the pairs and remove one of each; if they are '
-            'different clips, continue with --cfg-options leak_check=exact.')
+            f'another split:\n{first_cases(leaks.copies, limit=10)}{groups}\n'
+            'Expected every clip in one split. Look at the pairs and remove one of each. '
+            'If they are different clips, continue with --cfg-options leak_check=exact.')
     if mode:
         info(f'No clip is in two splits ({leaks.seconds:.1f} s, leak_check={mode})')
     return leaks

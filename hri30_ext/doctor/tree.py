@@ -16,7 +16,7 @@ from .findings import WARNING, Finding
 #: Where version 0.4 moved bad clips; nothing in it is read.
 SET_ASIDE = 'set_aside'
 
-_UNREAD_SUFFIXES = ('.wmv', '.webm', '.flv', '.mts', '.m2ts', '.ts', '.3gp', '.ogv', '.vob',
+_UNREAD_SUFFIXES = ('.wmv', '.flv', '.mts', '.m2ts', '.ts', '.3gp', '.ogv', '.vob',
                     '.mxf', '.asf', '.mjpeg', '.mjpg', '.h264', '.part', '.crdownload',
                     '.tmp', '.download', '.aria2')
 

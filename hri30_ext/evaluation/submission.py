@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..datasets.hri30 import load_test_clips
+from ..datasets.layouts import NAMES
 from ..errors import HRI30Error, first_cases
 from ..names import HRI30_CLASSES, VIDEO_SUFFIXES, canonical_name, released_name
 from ..utils.reading import open_text
@@ -99,7 +100,8 @@ def check_submission(path: str | Path, root: str | Path) -> Findings:
                          'submission, such as the test_set_labels.csv of tools/test.sh.'
                          ) from error
     names = read_spellings(root)
-    videos = [clip['video_id'] for clip in load_test_clips(root, names)]
+    videos = [clip['video_id'] for clip in load_test_clips(
+        root, names, annotation=NAMES)]
     findings = Findings()
     text = _decode(content, findings)
     if text is not None:

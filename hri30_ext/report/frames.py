@@ -12,6 +12,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
 from ..errors import HRI30Error
+from ..names import split_part
 from ..video.decode import Video
 
 #: Frames that are shown of a clip.
@@ -43,7 +44,7 @@ def read_clip(filename: str, label: int, cfg: Config | None = None) -> ShownClip
     """
     path = Path(filename)
     # A file, and an absolute path: a name in scores.npz never becomes a URL to FFmpeg.
-    if not filename or not path.is_file():
+    if not filename or not Path(split_part(filename)[0]).is_file():
         raise HRI30Error(f'{filename or "the clip"}: no such file.\nExpected the clip '
                          'where it was tested; test again after moving data.')
     path = path.resolve()

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from ..names import HRI30_CLASSES, canonical_name
+from ..utils.fileio import atomic_path
 from .actions import Planner
 from .drawing import Bench, Canvas, Figure, Robot, draw_background
 from .groups import DRAWING_SIZE, make_group
@@ -110,8 +111,18 @@ def _noise_bank(size, level):
 
 
 def write_preview(path, seed=0):
-    """Writes a ``.png`` or ``.jpg`` picture of the data set of a seed: a row for each class
-    and another group, its name and frames of one clip.
+    """Writes :func:`write_sheet` of HRI30's classes, each with another group."""
+    write_sheet(path, HRI30_CLASSES, (render_clip(number, number, 1, seed, noise=False)
+                                      for number in range(1, len(HRI30_CLASSES) + 1)))
+
+
+def write_sheet(path, classes, clips):
+    """Writes a picture with a row for each class: its name and frames of one clip.
+
+    Args:
+        path (str | os.PathLike): A ``.png`` or ``.jpg`` file.
+        classes (Sequence[str]): Names.
+        clips (Iterable[np.ndarray]): Of each class, (T, H, W, 3) uint8 RGB.
 
     Raises:
         ValueError: another extension.
@@ -123,19 +134,18 @@ def write_preview(path, seed=0):
     cell = _WIDTH // _COLUMNS
     width = (cell - _NAME_WIDTH) // _FRAMES - _GAP
     height = round(width * 2 / 3)
-    rows = -(-len(HRI30_CLASSES) // _COLUMNS)
+    rows = -(-len(classes) // _COLUMNS)
     sheet = np.full((rows * (height + _GAP), _WIDTH, 3), 255, np.uint8)
-    for index, name in enumerate(HRI30_CLASSES):
+    for index, (name, frames) in enumerate(zip(classes, clips, strict=True)):
         left, top = index // rows * cell, index % rows * (height + _GAP)
         _write_name(sheet, name, index + 1, left + 4, top + 16)
-        frames = render_clip(index + 1, index + 1, 1, seed, noise=False)
         shown = np.linspace(0, len(frames) - 1, _FRAMES).round().astype(int)
         for k, frame in enumerate(frames[shown]):
             x = left + _NAME_WIDTH + k * (width + _GAP)
             sheet[top:top + height, x:x + width] = cv2.resize(
                 frame, (width, height), interpolation=cv2.INTER_AREA)
     _, data = cv2.imencode(extension, sheet[..., ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 9))
-    with open(path, 'wb') as file:
+    with atomic_path(path) as temporary, open(temporary, 'wb') as file:
         file.write(data.tobytes())
 
 

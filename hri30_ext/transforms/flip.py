@@ -11,6 +11,7 @@ from mmaction.registry import TRANSFORMS
 _SIDE = re.compile(
     r'Left(?![a-z])|Right(?![a-z])'
     r'|(?<![A-Za-z])(?:left|right|LEFT|RIGHT)(?![A-Za-z])')
+_TURN = re.compile(r'(?:(counter|anti)[-_ ]?)?clockwise', re.IGNORECASE)
 _OTHER = {'Left': 'Right', 'left': 'right', 'LEFT': 'RIGHT'}
 _OTHER |= {other: side for side, other in _OTHER.items()}
 
@@ -22,6 +23,12 @@ def mirrored_name(name: str) -> str:
     ('MoveRightWhileDrilling', 'Walking')
     """
     return _SIDE.sub(lambda match: _OTHER[match[0]], name)
+
+
+def _read_turn(name: str) -> tuple[str, bool | None]:
+    """Returns a name without its turn, and whether that is clockwise; None: no turn."""
+    match = _TURN.search(name)
+    return _TURN.sub('*', name), match and not match[1]
 
 
 def mirrored_labels(classes: Sequence[str]) -> tuple[dict[int, int], set[int]]:
@@ -38,11 +45,13 @@ def mirrored_labels(classes: Sequence[str]) -> tuple[dict[int, int], set[int]]:
         (mirroring twice changes nothing), and the labels whose mirror image is not among
         the classes: their clips cannot be flipped.
     """
-    position = {name: label for label, name in enumerate(classes)}
+    # 'Counterclockwise' has several spellings: a turn is compared by its direction.
+    position = {_read_turn(name): label for label, name in enumerate(classes)}
     pairs, alone = {}, set()
     for label, name in enumerate(classes):
-        mirrored = mirrored_name(name)
-        if mirrored == name:
+        text, turn = _read_turn(mirrored_name(name))
+        mirrored = text, turn if turn is None else not turn
+        if mirrored == _read_turn(name):
             continue
         if mirrored in position:
             pairs[label] = position[mirrored]

@@ -5,6 +5,7 @@ import csv
 import json
 import math
 import os
+import re
 import stat
 import zipfile
 import zlib
@@ -95,6 +96,25 @@ def read_json(path: str | Path, expected: str, most: int = MAX_JSON_BYTES,
         reason = 'nested too deep' if isinstance(error, RecursionError) else error
         raise HRI30Error(f'{path}: not readable ({printable(str(reason)[:1000])}).\n'
                          f'Expected {expected}.') from error
+
+
+def read_classes(path: str | Path) -> list[str]:
+    """Reads class names: one a line, with an id before it or not, or a JSON of ids by name.
+
+    Raises:
+        HRI30Error: it cannot be read, or has no names.
+    """
+    expected = 'class names, one a line in the order of the ids'
+    if Path(path).suffix == '.json':
+        ids = read_json(path, expected, schema=dict[str, int | str])
+        return sorted(ids, key=lambda name: int(ids[name]))
+    lines = [line.strip() for line in read_text(path, expected).splitlines()]
+    lines = [line for line in lines if line]
+    if lines and all(re.match(r'\d+[\s,]+\S', line) for line in lines):
+        lines = [re.sub(r'^\d+[\s,]+', '', line) for line in lines]
+    if not lines:
+        raise HRI30Error(f'{path}: empty.\nExpected {expected}.')
+    return lines
 
 
 def read_arrays(path: str | Path, expected: str,

@@ -37,6 +37,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import HRI30Error
+from ..names import split_part
 from ..utils.fileio import DiskFull, atomic_path
 from ..utils.parallel import available_cores
 from ..utils.progress import refresh_seconds
@@ -78,7 +79,7 @@ class Source(NamedTuple):
     def of(cls, parameters: str, filename: str | Path) -> 'Source':
         """Looks at a clip; raises OSError where it is absent."""
         path = os.path.abspath(filename)
-        stat = os.stat(path)
+        stat = os.stat(split_part(path)[0])
         return cls(parameters, os.fsencode(path).decode('latin-1'), stat.st_size,
                    stat.st_mtime_ns)
 

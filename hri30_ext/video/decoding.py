@@ -25,6 +25,7 @@ import msgspec
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from ..names import split_part
 from .decode import MAX_PIXELS, Clip, ClipError
 from .jpeg import decode_jpeg, encode_jpeg
 from .preprocessing import Preprocessing, Shrink
@@ -68,7 +69,8 @@ class Decoder(Clip):
     (H, W, 3) uint8 RGB, such as to resize it.
 
     Args:
-        filename (str | Path): A video in any format that FFmpeg reads.
+        filename (str | Path): A video in any format that FFmpeg reads, or a part of it,
+            see :func:`hri30_ext.names.name_part`: frames from its start to before its end.
         limits (Limits): See there.
         threads (int): Threads of the decoder.
 
@@ -85,6 +87,7 @@ class Decoder(Clip):
     def __init__(self, filename: str | Path, limits: Limits | None = None,
                  threads: int = 1) -> None:
         self.filename, self.threads = str(filename), threads
+        self._path, self._part = split_part(self.filename)
         self.limits = limits or Limits()
         self.fps, self._damage, self._matrix = 0., '', None
         self._reformatter = VideoReformatter()
@@ -111,7 +114,11 @@ class Decoder(Clip):
         most, times, count = self.limits.max_frames, [], 0
         with self._open() as (container, stream):
             for packet in islice(container.demux(stream), 2 * most + 2):
-                if packet.size and not packet.is_discard:
+                where = self._compare(packet.dts, stream)
+                if where > 0:
+                    break
+                if packet.size and not packet.is_discard and not self._compare(
+                        packet.pts, stream):
                     count += 1
                     if packet.pts is not None:
                         times.append(packet.pts)
@@ -167,7 +174,7 @@ class Decoder(Clip):
         return frames
 
     def _container(self):
-        return av.open(self.filename, options=OPTIONS)
+        return av.open(self._path, options=OPTIONS)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[tuple]:
@@ -184,6 +191,8 @@ class Decoder(Clip):
                 raise self._error('its codec is not known', 'not_a_video')
             self._check_pixels(stream)
             try:
+                if self._part:
+                    self._seek(container, stream)
                 yield container, stream
             except DAMAGE as error:
                 raise self._error(explain(error)) from error
@@ -211,13 +220,36 @@ class Decoder(Clip):
         try:
             for frame in frames:
                 self._check_pixels(frame)  # a stream may grow on the way
-                yield frame
+                where = self._compare(frame.pts, frame)
+                if where > 0:
+                    return
+                if where == 0:
+                    yield frame
         except DAMAGE as error:
             self._damage = explain(error)
 
     def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
         image = self._reformatter.reformat(frame, format='rgb24', threads=1).to_ndarray()
         return resize(upright(image, self._matrix), *self.size)
+
+    def _seek(self, container, stream) -> None:
+        """Goes to the last keyframe before the part."""
+        self._begin = (stream.start_time or 0) * stream.time_base
+        length = float(stream.duration * stream.time_base if stream.duration
+                       else (container.duration or 0) / av.time_base)
+        start, end = self._part
+        if not start < end <= length + 1 / (stream.average_rate or 10):
+            raise self._error(f'the part from {start:g} to {end:g} s is not within the '
+                              f'{length:.2f} s of the recording', 'not_a_video')
+        container.seek(int((start + self._begin) / stream.time_base), stream=stream)
+
+    def _compare(self, time: int | None, of) -> int:
+        """Returns -1, 0 or 1 for a time before, within or after the part."""
+        if self._part is None or time is None:
+            return 0
+        # Half a millisecond: times in tables are rounded.
+        seconds = float(time * of.time_base - self._begin) + .0005
+        return (seconds >= self._part[1]) - (seconds < self._part[0])
 
     def _check_pixels(self, picture) -> None:
         width, height, most = picture.width, picture.height, self.limits.max_pixels
@@ -373,7 +405,7 @@ def read_jpeg(max_pixels: int, data: bytes) -> tuple[None, list[np.ndarray]]:
 
 def _identity(filename: str) -> tuple | None:
     with contextlib.suppress(OSError):  # the decoder says what is wrong
-        stat = os.stat(filename)
+        stat = os.stat(split_part(filename)[0])
         return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 

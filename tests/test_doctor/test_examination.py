@@ -198,7 +198,7 @@ def test_changed_copies_are_compared_where_clips_are_not_alike_anyway(root, targ
 
 
 def test_what_training_refuses_is_an_error_whatever_it_is(root, monkeypatch):
-    def refuse(*arguments):
+    def refuse(*arguments, **settings):
         raise HRI30Error('a new rule\nof training')
     monkeypatch.setattr('hri30_ext.doctor.examination.load_labelled_clips', refuse)
     found = examine(root, CLASSES, **OPTIONS)

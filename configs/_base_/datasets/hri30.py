@@ -2,9 +2,12 @@
 
 # ---- Frequently modified: a variant or --cfg-options sets these, nothing else ----
 data_root = 'data/hri30'  # the folder with train_set/ and test_set/
-classes = None  # None: HRI30's 30 names; or a list, in the order of the class ids
+classes = None  # None: HRI30's 30; or a list in the order of the ids, or a file of it
+annotation = None  # None: found; 'names', 'folders', or a table or list in data_root
+group_pattern = None  # r'(?P<group>s\d+)_', searched in the path of a clip
+columns = None  # of a table without a known header: ['path', 'label', ...], in order
 split = dict(
-    type='group',  # 'group', 'random' (leaks), 'file', 'paper' or 'lists'
+    type='group',  # 'group', 'random' (leaks), 'file', 'paper', 'lists' or 'given'
     number=1,  # paper, lists: which of the three splits
     folder=None,  # lists: where trainlist01.txt and testlist01.txt are
     val_groups=1,  # group, paper, lists: how many groups to hold out, or a list of them
@@ -83,6 +86,9 @@ _dataset = dict(
     type='HRI30Dataset',
     data_root='${data_root}',
     split='${split}',
+    annotation='${annotation}',
+    group_pattern='${group_pattern}',
+    columns='${columns}',
     metainfo=dict(classes='${classes}'))
 
 train_dataloader = dict(

@@ -27,7 +27,7 @@ from ...video.resize import resize
 from .streaming import UNSURE
 
 #: Endings of what counts as a video, in lower case: of clips, and of what browsers record.
-VIDEO_SUFFIXES = (*naming.VIDEO_SUFFIXES, '.webm')
+VIDEO_SUFFIXES = naming.VIDEO_SUFFIXES
 
 
 # ---- Sources of frames -------------------------------------------------------------------

@@ -1,0 +1,236 @@
+"""From a folder of clips to a config that trains on them."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..config import PROJECT_ROOT, find_config, load_config
+from ..datasets.layouts import FOLDERS, Layout, find_classes, read_layout
+from ..doctor.clips import MIN_FRAMES, check_alike, check_clip, find_copies
+from ..doctor.findings import ERROR, Finding, by_severity_and_kind
+from ..doctor.leaks import propose_groups
+from ..doctor.reading import Inspected, inspect_clips
+from ..doctor.tree import ClipFile
+from ..errors import HRI30Error, first_cases
+from ..names import split_part
+from ..synthetic.render import write_sheet
+from ..transforms.flip import mirrored_labels
+from ..utils.fileio import atomic_write_text
+from ..utils.reading import read_classes
+from ..utils.text import format_csv
+from ..video.decode import Video
+
+#: The config that a new one starts from.
+BASE = 'configs/slowonly/slowonly_k400-pretrained-r50_1xb16-uniform8-100e_hri30-rgb.py'
+#: Where new configs are written.
+FOLDER = PROJECT_ROOT / 'configs' / 'custom'
+
+
+def new_dataset(root: str, name: str, base: str = BASE, annotation: str | None = None,
+                classes: str | None = None, group_pattern: str | None = None,
+                columns: list[str] | None = None, overwrite: bool = False,
+                folder: str | Path = FOLDER, report=print) -> Path:
+    """Looks at a data folder, says what is in it, and writes a config for it.
+
+    Args:
+        root (str): The data folder.
+        name (str): Of the config; letters, digits, ``-`` and ``_``.
+        base (str): Path of the config to start from.
+        annotation, group_pattern, columns: See :func:`.layouts.read_layout`.
+        classes (str, optional): A file of class names in the order of their ids; None: one
+            beside the annotation, or from the data, sorted.
+        overwrite (bool): Whether to replace a config of that name.
+        folder (str | Path): Where to write ``NAME.py``, ``NAME.png``, a contact sheet, and
+            ``NAME_groups.csv`` if groups are proposed.
+        report (Callable): Gets lines of text.
+
+    Returns:
+        Path: The config.
+
+    Raises:
+        HRI30Error: the data cannot be read as they are; nothing is written then.
+    """
+    source, data = find_config(base), Path(root).expanduser().resolve()
+    target = Path(folder) / f'{name}.py'
+    if not name.replace('-', '').replace('_', '').isalnum():
+        raise HRI30Error(f'--name {name}: expected letters, digits, - and _.')
+    if target.exists() and not overwrite:
+        raise HRI30Error(f'{target}: exists.\nChoose another --name, or add --overwrite.')
+    if not data.is_dir():
+        raise HRI30Error(f'{data}: no such folder.\nExpected class folders or a table.')
+    names = (read_classes(classes) if classes else
+             None if annotation == FOLDERS else find_classes(data, annotation or ''))
+    layout = read_layout(data, annotation, names, group_pattern, columns)
+    if layout is None:
+        raise HRI30Error(f'{data}: clips are named as HRI30 names them, or there are none.'
+                         '\nTrain on those with data_root and any config; else expected '
+                         '<class>/*.mp4 or a table, see docs/your_data.md.')
+    inspected = inspect_clips('', sorted({split_part(clip['filename'])[0]
+                                          for clip in layout.clips}))
+    _check_parts(layout, inspected)
+    _refuse_two_classes(layout, inspected)
+    for line in _describe(data, layout, inspected):
+        report(line)
+    findings = _examine(data, layout, inspected)
+    kinds = Counter((finding.severity, finding.kind) for finding in findings)
+    for (severity, kind), count in kinds.items():
+        cases = [f'{finding.path}: {finding.detail}' for finding in findings
+                 if (finding.severity, finding.kind) == (severity, kind)]
+        report(f'{severity} {kind.replace("_", " ")}: {count}\n{first_cases(cases)}')
+    flip, pairs = _propose_flip(layout.classes)
+    for line in pairs:
+        report(line)
+    if not layout.groups:
+        _propose_groups(data, layout, inspected, target, report)
+    sheet = target.with_suffix('.png')
+    write_sheet(sheet, layout.classes, _read_one_each(layout))
+    atomic_write_text(target, _format_config(
+        source, data, layout, group_pattern, columns, flip, target))
+    try:
+        load_config(str(target))
+    except HRI30Error:
+        target.unlink()
+        raise
+    report(f'Wrote {target} and {sheet}\nTrain:  bash tools/train.sh {target}\n'
+           f'Test:   bash tools/test.sh {target} CHECKPOINT')
+    return target
+
+
+def _check_parts(layout: Layout, inspected: dict[str, Inspected]) -> None:
+    """Refuses parts that end after their recording."""
+    for clip in layout.clips:
+        path, part = split_part(clip['filename'])
+        facts = inspected[path].facts
+        if part and facts.seconds and part[1] > facts.seconds + 1 / facts.fps:
+            raise HRI30Error(f'{clip["where"]}: end {part[1]:g} s is past the end of '
+                             f'{path}, {facts.seconds:.2f} s.\nExpected seconds in the '
+                             'recording.')
+
+
+def _describe(root: Path, layout: Layout, inspected: dict[str, Inspected]
+              ) -> Iterator[str]:
+    clips = layout.clips
+    subsets = Counter(clip['subset'] or 'not divided' for clip in clips)
+    listed = ', '.join(f'{count} {subset}' for subset, count in subsets.items())
+    yield (f'{root}, read by annotation={layout.annotation}: {len(layout.classes)} '
+           f'classes, {len(clips)} clips ({listed})')
+    counts = Counter(clip['label'] for clip in clips)
+    yield '\n'.join(f'  {label + 1:3} {name}: {counts[label]} clips'
+                    for label, name in enumerate(layout.classes))
+    facts = [one.facts for one in inspected.values() if one.facts.frames]
+    if facts:
+        seconds = sorted(one.seconds for one in facts)
+        sizes = Counter(f'{one.width} x {one.height}' for one in facts)
+        yield (f'{len(facts)} files of {seconds[0]:.1f} to {seconds[-1]:.1f} s, median '
+               f'{seconds[len(seconds) // 2]:.1f}; pixels: '
+               + ', '.join(f'{size} ({n})' for size, n in sizes.most_common(3)))
+    yield from layout.notes
+    if layout.groups:
+        yield f'{len(layout.groups)} groups: ' + ', '.join(
+            f'{number} = {text}' for text, number in list(layout.groups.items())[:12])
+    alike = defaultdict(list)
+    for name in layout.classes:
+        alike[''.join(filter(str.isalnum, name.lower()))].append(name)
+    for same in alike.values():
+        if len(same) > 1:
+            yield f'doubtful names, one class or several? {", ".join(same)}'
+
+
+def _examine(root: Path, layout: Layout, inspected: dict[str, Inspected]) -> list[Finding]:
+    """Makes the checks of the doctor that need no names of HRI30."""
+    of = {split_part(clip['filename'])[0]: clip for clip in layout.clips}
+    files = {path: Path(path).relative_to(root).as_posix() for path in of}
+    read = {files[path]: inspected[path] for path in of}
+    found = [finding for path, one in read.items() for finding in check_clip(path, one)]
+    is_part = any(split_part(clip['filename'])[1] for clip in layout.clips)
+    found += check_alike({path: one.facts for path, one in read.items()
+                          if one.facts.frames})
+    faulty = {one.path for one in found if one.severity == ERROR or one.kind == 'short'}
+    clips = [ClipFile(files[path], 'test' if clip['subset'] == 'test' else 'train',
+                      Path(path).stem) for path, clip in of.items()]
+    found += find_copies(clips, {files[path]: (clip['label'], clip['group'])
+                                 for path, clip in of.items()}, read, faulty=faulty)
+    return sorted((one for one in found if one.kind != 'unlike_hri30'
+                   and not (is_part and one.kind == 'long')), key=by_severity_and_kind)
+
+
+def _refuse_two_classes(layout: Layout, inspected: dict[str, Inspected]) -> None:
+    """Refuses files of the same content in two classes."""
+    same = defaultdict(list)
+    for clip in layout.clips:
+        path, part = split_part(clip['filename'])
+        if part is None and clip['label'] >= 0 and inspected[path].facts.num_bytes:
+            same[inspected[path].facts.sha256].append(clip)
+    wrong = [' and '.join(clip['where'] for clip in clips) for clips in same.values()
+             if len({clip['label'] for clip in clips}) > 1]
+    if wrong:
+        raise HRI30Error(f'{len(wrong)} clips are in two classes:\n{first_cases(wrong)}\n'
+                         'Expected every clip in one; remove the wrong ones.')
+
+
+def _propose_flip(classes: list[str]) -> tuple[str, list[str]]:
+    """Returns the lines of the config and of the report on mirrored clips."""
+    pairs, alone = mirrored_labels(classes)
+    shown = [f'{classes[a]} <-> {classes[b]}' for a, b in pairs.items() if a < b]
+    lines = [f'Mirror pairs, proposed from the names and not applied: {"; ".join(shown)}'
+             ] if shown else []
+    if alone:
+        lines.append('No mirror pair, never flipped: '
+                     + ', '.join(classes[label] for label in sorted(alone)))
+    lines.append("Clips are not mirrored. If that is right for every class, set flip = "
+                 "'label_aware', which swaps these pairs and keeps the other labels.")
+    return "flip = None  # 'label_aware' swaps " + ('; '.join(shown) or 'no class'), lines
+
+
+def _propose_groups(root: Path, layout: Layout, inspected: dict[str, Inspected],
+                    target: Path, report) -> None:
+    proposed = propose_groups({path: one.hashes for path, one in inspected.items()
+                               if one.facts.frames >= MIN_FRAMES})
+    if not proposed:
+        report('No near-copies among the clips; groups are not known')
+        return
+    number = {path: i for i, group in enumerate(proposed, 1) for path in group}
+    path = target.with_name(f'{target.stem}_groups.csv')
+    rows = [(Path(clip['filename']).relative_to(root).as_posix(),
+             layout.classes[clip['label']] if clip['label'] >= 0 else '',
+             number.get(clip['filename'], len(proposed) + i), clip['subset'])
+            for i, clip in enumerate(layout.clips, 1)]
+    atomic_write_text(path, format_csv(('path', 'label', 'group', 'split'), rows))
+    report(f'Proposed: {len(proposed)} groups of near-copies, {path}:\n'
+           + first_cases(', '.join(Path(one).name for one in group) for group in proposed)
+           + f"\nLook at them; to use them, set annotation = '{path}' and split = "
+           "dict(type='group')")
+
+
+def _read_one_each(layout: Layout) -> Iterator[np.ndarray]:
+    """Yields frames of the first clip of each class that can be read."""
+    for label in range(len(layout.classes)):
+        frames = np.full((1, 64, 96, 3), 255, np.uint8)
+        for clip in (clip for clip in layout.clips if clip['label'] == label):
+            try:
+                video = Video(clip['filename'], 128)
+                frames = video.read(np.linspace(0, len(video) - 1, 6).astype(int))
+                break
+            except HRI30Error:
+                continue
+        yield frames
+
+
+def _format_config(source: Path, root: Path, layout: Layout, group_pattern: str | None,
+                   columns: list[str] | None, flip: str, target: Path) -> str:
+    subsets = {clip['subset'] for clip in layout.clips}
+    groups = {clip['group'] for clip in layout.clips if clip['subset'] != 'test'}
+    split = ("type='given'" if {'train', 'val'} <= subsets else
+             f"type='group', val_groups={max(1, round(len(groups) / 5))}"
+             if len(groups) > 1 else "type='random'")
+    base = os.path.relpath(source, target.parent.resolve())
+    return '\n'.join([
+        f'# {target.stem}: {len(layout.clips)} clips of {len(layout.classes)} classes; '
+        'written by tools/data/new_dataset.py.',
+        f'_base_ = {base!r}', '', f'data_root = {str(root)!r}',
+        f'annotation = {layout.annotation!r}', f'group_pattern = {group_pattern!r}',
+        f'columns = {columns!r}', f'classes = {layout.classes!r}',
+        f'split = dict({split})', flip, ''])

@@ -1,0 +1,476 @@
+"""Clips whose label is not in their name: class folders, tables, and lists.
+
+Everything becomes rows of path, label and, where known, group, subset and part, and then
+clips as :func:`~hri30_ext.datasets.hri30.load_labelled_clips` returns them.
+"""
+
+import csv
+import difflib
+import importlib.util
+import math
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+from ..errors import HRI30Error, first_cases
+from ..names import VIDEO_SUFFIXES, canonical_name, is_clip_name, name_part
+from ..utils.reading import open_text, read_classes, read_json, read_text
+from ..utils.text import unescape_cell
+from .annotation import MAX_ROWS
+
+#: Values of ``annotation`` that are no files.
+NAMES, FOLDERS = 'names', 'folders'
+_SUBSETS = dict(train='train', training='train', val='val', valid='val', validation='val',
+                dev='val', test='test', testing='test')
+_COLUMNS = dict(
+    path=('path', 'video', 'filename', 'file_name', 'file', 'clip', 'id'),
+    label=('label', 'class', 'class_name', 'action'), group=('group', ),
+    subject=('subject', 'person'), split=('split', 'subset'), start=('start', ),
+    end=('end', ))
+_TABLES = ('.csv', '.tsv', '.parquet')
+_CLASS_FILES = ('classes.txt', 'classInd.txt', 'labels.json', '*-labels.json',
+                '*-labels.csv')
+_NO_CLASSES = ('annotations', *_SUBSETS, 'train_set', 'test_set', 'videos')
+
+
+@dataclass
+class _Row:
+    where: str  # file and line, for messages
+    path: str
+    label: str = ''
+    group: str = ''
+    split: str = ''
+    part: tuple[float, float] | None = None
+    file: Path | None = None
+
+
+def find_videos(folder: Path, recursive: bool = True) -> list[Path]:
+    """Lists the videos of a folder, sorted."""
+    files = folder.rglob('*') if recursive else folder.glob('*')
+    return sorted(file for file in files
+                  if file.suffix.lower() in VIDEO_SUFFIXES
+                  and not file.name.startswith('.') and file.is_file())
+
+
+def find_annotation(root: Path) -> str:
+    """Finds out how the labels of a data folder are given.
+
+    Returns:
+        str: ``names``, ``folders``, or the path of a table, relative to the folder.
+
+    Raises:
+        HRI30Error: several tables.
+    """
+    videos = find_videos(root)
+    if not videos or any(is_clip_name(file.stem) for file in videos) or any(
+            (root / name).is_dir() for name in ('train_set', 'test_set')):
+        return NAMES
+    tables = [path for folder in ('', 'train/') for name in ('metadata', 'train', '*')
+              for suffix in _TABLES for path in sorted(root.glob(f'{folder}{name}{suffix}'))
+              if not any(path.match(pattern) for pattern in _CLASS_FILES)]
+    named = [path for path in tables if path.stem in ('metadata', 'train')]
+    if not named and len(set(tables)) > 1:
+        raise HRI30Error(f'{root}: {len(set(tables))} tables:\n{first_cases(tables)}\n'
+                         'Expected one; set annotation to the one that lists the clips.')
+    if tables:
+        return str((named or tables)[0].relative_to(root))
+    return FOLDERS if next(_class_folders(root), None) else NAMES
+
+
+# ---- Rows -------------------------------------------------------------------------------
+
+
+def _class_folders(root: Path) -> Iterator[tuple[str, Path]]:
+    """Yields subset, empty if there are none, and folder of each class."""
+    base = root / 'videos' if (root / 'videos').is_dir() else root
+    sides = [(_SUBSETS[path.name], path) for path in sorted(base.iterdir())
+             if path.name in _SUBSETS and path.is_dir()]
+    for subset, side in sides or [('', base)]:
+        for path in sorted(side.iterdir()):
+            if (path.is_dir() and not path.name.startswith('.')
+                    and path.name not in _NO_CLASSES):
+                yield subset, path
+
+
+def _read_folders(root: Path) -> list[_Row]:
+    rows, empty = [], []
+    for subset, folder in _class_folders(root):
+        files = find_videos(folder)
+        if not files:
+            empty.append(folder)
+        rows += [_Row(str(file), file.relative_to(root).as_posix(), folder.name,
+                      '' if file.parent == folder else file.parent.name, subset)
+                 for file in files]
+    if empty or not rows:
+        raise HRI30Error(f'{root}: {len(empty)} class folders have no clips:\n'
+                         f'{first_cases(empty)}\nExpected <class>/*.mp4, or '
+                         '{train,val,test}/<class>/*.mp4; remove empty folders.')
+    known = {row.path for row in rows}
+    for file in find_videos(root):
+        path = file.relative_to(root)
+        if path.as_posix() not in known:
+            if _SUBSETS.get(path.parts[0]) != 'test':
+                raise HRI30Error(f'{file}: is in no class folder.\nExpected every clip in '
+                                 'the folder of its class; move it.')
+            rows.append(_Row(str(file), path.as_posix(), split='test'))
+    return rows
+
+
+def _read_files(root: Path, annotation: str, columns: Sequence[str] | None) -> list[_Row]:
+    """Reads a file, or those of a pattern, and its siblings for the other subsets."""
+    found = (sorted(root.glob(annotation)) if '*' in annotation
+             and not os.path.isabs(annotation) else [root / annotation])
+    if not found:
+        raise HRI30Error(f'annotation={annotation}: no such files in {root}.')
+    files = dict.fromkeys(found, '')
+    if len(found) == 1 and 'train' in (relative := annotation):
+        files = {found[0]: 'train'}
+        for name, subset in _SUBSETS.items():
+            other = root / relative.replace('train', name)
+            if subset != 'train' and other.is_file():
+                files[other] = subset
+    rows = []
+    for path, subset in files.items():
+        class_name, is_hmdb, _ = path.name.partition('_test_split')
+        for row in _read_file(path, columns):
+            if is_hmdb:  # HMDB-51: a file a class; 1 to train, 2 to test, 0 unused
+                row.split = {'1': 'train', '2': 'test'}.get(row.label, 'unused')
+                row.path, row.label = f'{class_name}/{row.path}', class_name
+            row.split = row.split or subset
+            if row.split != 'unused':
+                rows.append(row)
+    if not rows:
+        raise HRI30Error(f'{found[0]}: names no clips.\nExpected a row a clip.')
+    return rows
+
+
+def _read_file(path: Path, columns: Sequence[str] | None) -> Iterator[_Row]:
+    expected = 'a table or list of clips with path and label'
+    if path.suffix == '.json':  # Something-Something
+        for i, entry in enumerate(read_json(path, expected, schema=list[dict]), 1):
+            label = str(entry.get('template', entry.get('label', '')))
+            yield _Row(f'{path}, entry {i}', str(entry.get('id', '')),
+                       re.sub(r'[\[\]]', '', label))
+    elif path.suffix == '.txt':  # UCF-101, HMDB-51, Kinetics
+        for i, line in enumerate(read_text(path, expected).splitlines(), 1):
+            if line.strip():
+                name, _, label = line.strip().rpartition(' ')
+                yield _Row(f'{path}, line {i}', name.strip() or label,
+                           label if name else '')
+    else:
+        table = _read_parquet(path) if path.suffix == '.parquet' else _read_csv(path)
+        yield from _read_table(path, iter(table), columns)
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[int, list[str]]]:
+    if importlib.util.find_spec('pyarrow') is None:
+        raise HRI30Error(f'{path}: reading Parquet needs the package pyarrow, which is not '
+                         'installed.\nInstall it (.venv/bin/python -m pip install pyarrow),'
+                         ' or save the table as CSV.')
+    import pyarrow.parquet
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (OSError, ValueError) as error:
+        raise HRI30Error(f'{path}: not readable ({error}).\nExpected a Parquet table.'
+                         ) from error
+    yield 1, table.column_names
+    for i, row in enumerate(zip(*(column.to_pylist() for column in table.columns),
+                                strict=True), 2):
+        yield i, ['' if cell is None else str(cell) for cell in row]
+
+
+def _read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    with open_text(path, 'a table of clips with path and label') as file:
+        first = file.readline()
+        delimiter = max('\t;,', key=first.count)
+        file.seek(0)
+        reader = csv.reader(file, delimiter=delimiter)
+        for row in reader:
+            if reader.line_num > MAX_ROWS:
+                raise HRI30Error(f'{path}: more than {MAX_ROWS:,} rows.')
+            if any(cell.strip() for cell in row):
+                yield reader.line_num, [unescape_cell(cell.strip()) for cell in row]
+
+
+def _read_table(path: Path, table: Iterator[tuple[int, list[str]]],
+                columns: Sequence[str] | None) -> Iterator[_Row]:
+    line, first = next(table, (0, []))
+    known = {name: column for column, names in _COLUMNS.items() for name in names}
+    header = [known.get(cell.lower(), '') for cell in first]
+    is_list = not any(header) and len(first) <= 2  # Jester: path;label, no header
+    if columns or is_list:
+        header = list(columns or ('path', 'label')[:len(first)])
+        path_cell = dict(zip(header, first, strict=False)).get('path', '')
+        if re.search(r'[\d./]', path_cell):  # no header
+            table = chain([(line, first)], table)
+    for column in ('path', 'label'):
+        if column not in header and not (is_list and column == 'label'):
+            near = difflib.get_close_matches(column, [cell.lower() for cell in first], 1)
+            raise HRI30Error(
+                f'{path}, line {line}: no column {column}; found {", ".join(first)[:200]}'
+                f'{f" (nearest: {near[0]})" if near else ""}.\nExpected one of '
+                f'{", ".join(_COLUMNS[column])}; rename it, or name all columns in order: '
+                "columns=['path','label',...].")
+    for line, cells in table:
+        where = f'{path}, line {line}'
+        if len(cells) != len(header):
+            raise HRI30Error(f'{where}: {len(cells)} columns, expected {len(header)}.')
+        row = {name: cell for name, cell in zip(header, cells, strict=True) if name}
+        split = _SUBSETS.get(row.get('split', '').lower(), row.get('split', ''))
+        if split not in ('', 'train', 'val', 'test'):
+            raise HRI30Error(f'{where}: split {split!r}, expected train, val or test.')
+        yield _Row(where, row['path'], row.get('label', ''),
+                   row.get('group') or row.get('subject', ''), split,
+                   _read_part(where, row))
+
+
+def _read_part(where: str, row: dict[str, str]) -> tuple[float, float] | None:
+    texts = [row.get('start', ''), row.get('end', '')]
+    if not any(texts):
+        return None
+    try:
+        start, end = map(float, texts)
+        if not 0 <= start < end < math.inf:
+            raise ValueError
+    except ValueError:
+        raise HRI30Error(f'{where}: start {texts[0] or "none"}, end {texts[1] or "none"}.\n'
+                         'Expected seconds in the recording, start from 0 and before end.'
+                         ) from None
+    return start, end
+
+
+# ---- Paths, labels and groups -----------------------------------------------------------
+
+
+def _find_files(root: Path, rows: Iterable[_Row]) -> None:
+    """Fills in the file of each row."""
+    index = defaultdict(list)
+    for file in find_videos(root):
+        path = file.relative_to(root)
+        for key in {path.as_posix(), path.with_suffix('').as_posix(), path.name, path.stem}:
+            index[key].append(file)
+    missing = []
+    for row in rows:
+        base = Path(row.where.rpartition(',')[0]).parent
+        near = os.path.relpath(os.path.normpath(base / row.path), root)
+        inside = os.path.relpath(os.path.normpath(root / row.path), root)
+        if inside.startswith('..') and near.startswith('..'):
+            raise HRI30Error(f'{row.where}: {row.path} is outside of {root}.\nExpected a '
+                             'path within the data folder; set data_root to one that holds '
+                             'all clips.')
+        found = index.get(near) or index.get(inside) or []
+        if len(found) > 1:
+            raise HRI30Error(f'{row.where}: {row.path} can be {len(found)} files:\n'
+                             f'{first_cases(found)}\nExpected a path from {root}.')
+        if found:
+            row.file = found[0]
+        else:
+            what = ('a folder; make a video of its pictures' if (root / inside).is_dir()
+                    else 'no such clip')
+            missing.append(f'{row.where}: {row.path}: {what}')
+    if missing:
+        raise HRI30Error(f'{root}: {len(missing)} clips are missing:\n'
+                         f'{first_cases(missing)}\nExpected paths from the data folder or '
+                         'from the list, with or without ending; add the clips or remove '
+                         'the rows.')
+
+
+def _refuse_repeated(rows: Iterable[_Row]) -> None:
+    first: dict = {}
+    for row in rows:
+        other = first.setdefault((row.file, row.part), row)
+        if other is not row:
+            what = ('in two classes' if other.label != row.label else 'listed twice')
+            raise HRI30Error(f'{row.where}: {row.path} ({row.label}) is {what}; first as '
+                             f'{other.label} in {other.where}.\nExpected every clip once.')
+
+
+def find_classes(root: Path, annotation: str) -> list[str] | None:
+    """Reads the names of classes from a file beside the annotation, if there is one."""
+    for folder in {(root / annotation).parent: 0, root: 0}:
+        for pattern in _CLASS_FILES:
+            for path in sorted(folder.glob(pattern)):
+                return [canonical_name(name) for name in read_classes(path)]
+    return None
+
+
+def _number_labels(rows: Sequence[_Row], classes: Sequence[str] | None
+                   ) -> tuple[list[str], dict[str, int], str]:
+    """Returns class names, label by text, and what is to be said about ids."""
+    first = {}
+    for row in rows:
+        if row.label:
+            row.label = canonical_name(row.label)
+            first.setdefault(row.label, row.where)
+    known = set(classes or ())
+    ids = [text for text in first if text.isdecimal() and text not in known]
+    names = [text for text in first if text not in ids]
+    if ids and names:
+        raise HRI30Error(f'{first[ids[0]]}: the label is the number {ids[0]}; '
+                         f'{first[names[0]]}: it is the name {names[0]}.\nExpected numbers '
+                         'or names everywhere.')
+    if not ids:
+        for text in names if classes else ():
+            if text not in known:
+                near = difflib.get_close_matches(text, classes, 1)
+                raise HRI30Error(
+                    f'{first[text]}: {text} is no class'
+                    f'{f"; nearest: {near[0]}" if near else ""}.\nExpected one of '
+                    f'{len(classes)} classes ({", ".join(classes)[:200]}); set classes.')
+        classes = list(classes or sorted(names))
+        return classes, {name: label for label, name in enumerate(classes)}, ''
+    numbers = sorted(map(int, ids))
+    base = 0 if numbers[0] == 0 else 1
+    if classes is None:
+        classes = [str(number) for number in range(base, numbers[-1] + 1)]
+    elif base and numbers[-1] < len(classes):
+        raise HRI30Error(f'{first[ids[0]]}: ids {numbers[0]} to {numbers[-1]} of '
+                         f'{len(classes)} classes can start at 0 or at 1.\nExpected 0 or '
+                         f'{len(classes)} among them; write names instead.')
+    if numbers[-1] >= len(classes) + base:
+        raise HRI30Error(f'{first[str(numbers[-1])]}: id {numbers[-1]}, expected {base} to '
+                         f'{len(classes) - 1 + base}; set classes.')
+    return list(classes), {text: int(text) - base for text in ids}, (
+        f'ids of classes start at {base}: {base} is {classes[0]}')
+
+
+def _find_groups(rows: Sequence[_Row], group_pattern: str | None) -> str:
+    """Fills in groups; returns where they are from, empty if there are none."""
+    if group_pattern:
+        try:
+            pattern = re.compile(group_pattern)
+        except re.error as error:
+            raise HRI30Error(f'group_pattern={group_pattern!r}: {error}.\nExpected a '
+                             'regular expression.') from error
+        if 'group' not in pattern.groupindex:
+            raise HRI30Error(f'group_pattern={group_pattern!r}: has no group of that name.'
+                             "\nExpected (?P<group>...), such as '(?P<group>s\\d+)_'.")
+        wrong = []
+        for row in rows:
+            match = pattern.search(row.path)
+            row.group = (match and match['group']) or ''
+            if not row.group and row.split != 'test':
+                wrong.append(f'{row.where}: {row.path}')
+        if wrong:
+            raise HRI30Error(f'group_pattern={group_pattern!r}: does not fit {len(wrong)} '
+                             f'clips:\n{first_cases(wrong)}')
+        return 'group_pattern'
+    trained = [row for row in rows if row.split != 'test']
+    without = [row for row in trained if not row.group]
+    if not without:
+        return 'the table, or the folder above'
+    if len(without) < len(trained):
+        raise HRI30Error(f'{without[0].where}: {without[0].path} has no group, and others '
+                         'have.\nExpected a group for every clip, or set group_pattern.')
+    if all(row.part for row in trained):
+        for row in rows:
+            row.group = str(row.file)
+        return 'the recording that a part is from'
+    return ''
+
+
+def _number_groups(rows: Sequence[_Row]) -> dict[str, int]:
+    texts = sorted({row.group for row in rows if row.group})
+    if all(text.isdecimal() and len(text) < 9 for text in texts):
+        return {text: int(text) for text in texts}
+    return {text: i for i, text in enumerate(texts, 1)}
+
+
+# ---- Clips ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What :func:`read_layout` found.
+
+    Attributes:
+        annotation (str): ``folders``, or a file.
+        clips (list[dict]): Samples as in :class:`~hri30_ext.datasets.HRI30Dataset`, and
+            ``subset``, empty where the data do not say it, and ``where`` a clip is listed.
+        classes (list[str]): Names, in the order of the labels.
+        groups (dict[str, int]): Numbers of the groups, by their texts.
+        notes (list[str]): What was decided by the data.
+    """
+    annotation: str
+    clips: list[dict]
+    classes: list[str]
+    groups: dict[str, int]
+    notes: list[str]
+
+
+def read_layout(root: str | Path, annotation: str | None = None,
+                classes: Sequence[str] | None = None, group_pattern: str | None = None,
+                columns: Sequence[str] | None = None) -> Layout | None:
+    """Reads the clips of a data folder whose names do not say their labels.
+
+    Args:
+        root (str | Path): The data folder.
+        annotation (str, optional): ``folders``; or a table, list, or pattern of lists,
+            relative to the folder; None: what :func:`find_annotation` finds.
+        classes (Sequence[str], optional): Names, in the order of the ids; None: from the
+            data, sorted.
+        group_pattern (str, optional): A regular expression with a group ``group``, searched
+            in the path of a clip.
+        columns (Sequence[str], optional): Names of the columns of a table, in their order.
+
+    Returns:
+        Layout | None: None where names say the labels.
+
+    Raises:
+        HRI30Error: files, labels, paths or groups that are wrong.
+    """
+    root = Path(root).expanduser()
+    annotation = annotation or find_annotation(root)
+    for name, value, layouts in (('group_pattern', group_pattern, (NAMES, )),
+                                 ('columns', columns, (NAMES, FOLDERS))):
+        if value and annotation in layouts:
+            raise HRI30Error(f'{name}={value!r}: has no use where {root} is read by '
+                             f'annotation={annotation}.\nRemove it, or set annotation.')
+    if annotation == NAMES:
+        return None
+    if annotation == FOLDERS:
+        rows = _read_folders(root)
+        for row in rows:
+            row.file = root / row.path
+    else:
+        rows = _read_files(root, annotation, columns)
+        _find_files(root, rows)
+    _refuse_repeated(rows)
+    source = _find_groups(rows, group_pattern)
+    folders = [PurePosixPath(row.path).parent.name for row in rows]
+    if annotation.endswith('.txt') and all(folders) and not all(row.label for row in rows):
+        for row, folder in zip(rows, folders, strict=True):
+            row.label = folder  # UCF-101: only the lists for training have labels
+    names, labels, note = _number_labels(rows, classes)
+    unlabelled = [row for row in rows if not row.label and row.split != 'test']
+    if unlabelled:
+        raise HRI30Error(f'{unlabelled[0].where}: {unlabelled[0].path} has no label.\n'
+                         'Expected one for all but test clips.')
+    counts = Counter(row.label for row in rows if row.split != 'test')
+    alone = [label for label in counts if counts[label] < 2]
+    if alone:
+        raise HRI30Error(f'{root}: {len(alone)} classes have one clip:\n'
+                         f'{first_cases(alone)}\nExpected two or more: one to train and '
+                         'one to validate with.')
+    groups = _number_groups(rows)
+    stems = Counter(row.file.stem for row in rows)
+    clips = []
+    for i, row in enumerate(rows):
+        path = row.file if stems[row.file.stem] == 1 or row.part else (
+            row.file.relative_to(root))
+        video_id = path.stem if path is row.file else path.with_suffix('').as_posix()
+        filename = str(row.file)
+        if row.part:
+            filename = name_part(filename, *row.part)
+            video_id = Path(filename).relative_to(root).with_suffix('').as_posix()
+        clips.append(dict(
+            filename=filename, video_id=video_id, label=labels.get(row.label, -1),
+            group=groups.get(row.group, -1), clip=i, subset=row.split, where=row.where))
+    clips.sort(key=lambda clip: (clip['label'], clip['group'], clip['filename']))
+    notes = [note, f'groups from {source}' if source else
+             'no groups: a random split of near-copies reads too high']
+    return Layout(annotation, clips, names, groups, [text for text in notes if text])

@@ -1,0 +1,250 @@
+"""Clips in class folders, tables and lists, and every message about wrong ones."""
+
+import json
+
+import numpy as np
+import pytest
+
+from hri30_ext.datasets import HRI30Dataset
+from hri30_ext.datasets.hri30 import load_labelled_clips
+from hri30_ext.datasets.layouts import find_annotation, find_classes, read_layout
+from hri30_ext.datasets.splits import split_clips
+from hri30_ext.doctor.leaks import find_leaks, propose_groups
+from hri30_ext.errors import HRI30Error
+from hri30_ext.synthetic import render_clip, write_video
+from hri30_ext.transforms.flip import mirrored_labels
+from hri30_ext.video.cache import ClipCache
+from hri30_ext.video.decode import ClipError, Video
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Returns a function that makes files: text by name, empty clips by name alone."""
+    def write(*clips, **texts):
+        for name in clips:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        for name, text in texts.items():
+            path = tmp_path / name.replace('__', '/').replace('_DOT_', '.')
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return tmp_path
+    return write
+
+
+CLIPS = ('clips/a1.mp4', 'clips/a2.mp4', 'clips/b1.mp4', 'clips/b2.mp4')
+
+
+def summary(layout):
+    """Returns name, class, group and subset of each clip."""
+    return [(clip['video_id'], layout.classes[clip['label']] if clip['label'] >= 0 else '',
+             clip['group'], clip['subset']) for clip in layout.clips]
+
+
+# ---- Layouts ----------------------------------------------------------------------------
+
+
+def test_class_folders_are_found_with_the_folder_above_as_the_group(make):
+    root = make('Wave/anna/1.mp4', 'Wave/ben/1.mp4', 'Point/anna/2.mp4', 'Point/ben/3.mp4')
+    assert find_annotation(root) == 'folders'
+    layout = read_layout(root)
+    assert layout.groups == {'anna': 1, 'ben': 2}
+    assert summary(layout) == [
+        ('2', 'Point', 1, ''), ('3', 'Point', 2, ''), ('Wave/anna/1', 'Wave', 1, ''),
+        ('Wave/ben/1', 'Wave', 2, '')]
+
+
+def test_folders_of_splits_are_the_given_split(make):
+    root = make('train/A/1.mp4', 'train/B/2.mp4', 'val/A/3.mp4', 'val/B/4.mp4',
+                'test/A/5.mp4', 'test/B/6.webm')
+    subsets = {}
+    for subset in ('train', 'val', 'test'):
+        dataset = HRI30Dataset(str(root), [], subset, dict(type='given'),
+                               dict(classes=['A', 'B']), lazy_init=True)
+        subsets[subset] = [clip['video_id'] for clip in dataset.load_data_list()]
+    assert subsets == dict(train=['1', '2'], val=['3', '4'], test=['5', '6'])
+
+
+def test_group_pattern_and_none(make):
+    root = make('A/s01_x.mp4', 'A/s02_x.mp4', 'B/s01_y.mp4', 'B/s02_y.mp4')
+    clips = load_labelled_clips(root, ['A', 'B'], group_pattern=r'(?P<group>s\d+)_')
+    train, val = split_clips(clips, val_groups=[2])
+    assert [clip['video_id'] for clip in train] == ['s01_x', 's01_y']
+    assert [clip['video_id'] for clip in val] == ['s02_x', 's02_y']
+    layout = read_layout(root)
+    assert {clip['group'] for clip in layout.clips} == {-1}
+    assert 'reads too high' in layout.notes[-1]
+    with pytest.raises(HRI30Error, match='no groups'):
+        split_clips(layout.clips)
+    with pytest.raises(HRI30Error, match='named as HRI30'):
+        HRI30Dataset(str(root), [], split=dict(type='paper'),
+                     metainfo=dict(classes=['A', 'B']))
+
+
+@pytest.mark.parametrize('name, text', [
+    ('t_DOT_csv', 'path,label,subject,split\nclips/a1.mp4,A,7,train\nclips/a2.mp4,A,8,val\n'
+                  'clips/b1.mp4,B,7,train\nclips/b2.mp4,B,8,validation\n'),
+    ('t_DOT_tsv', 'File_Name\tCLASS\tgroup\tsubset\na1\tA\t7\ttrain\na2\tA\t8\tdev\n'
+                  'b1\tB\t7\ttraining\nb2\tB\t8\tval\n'),
+    ('clips__metadata_DOT_csv', 'file_name,label,group,split\na1.mp4,A,07,train\n'
+                                'a2.mp4,A,08,val\nb1.mp4,B,07,train\nb2.mp4,B,08,val\n')])
+def test_tables(make, name, text):
+    root = make(*CLIPS, **{name: text})
+    layout = read_layout(root, name.replace('__', '/').replace('_DOT_', '.'))
+    assert summary(layout) == [('a1', 'A', 7, 'train'), ('a2', 'A', 8, 'val'),
+                               ('b1', 'B', 7, 'train'), ('b2', 'B', 8, 'val')]
+
+
+def test_named_columns_of_a_table(make):
+    root = make(*CLIPS, t_DOT_csv='what,clip name\nA,a1.mp4\nA,a2.mp4\nB,b1\nB,b2\n')
+    layout = read_layout(root, columns=['label', 'path'])
+    assert layout.annotation == 't.csv' and layout.classes == ['A', 'B']
+    assert len(layout.clips) == 4
+
+
+def test_parquet_without_pyarrow_is_a_message(make, monkeypatch):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    with pytest.raises(HRI30Error, match='pyarrow'):
+        read_layout(make(*CLIPS, t_DOT_parquet=''))
+
+
+SPLIT = [('a1', 'A', -1, 'train'), ('a2', 'A', -1, 'train'), ('b1', 'B', -1, 'train'),
+         ('b2', 'B', -1, 'train')]
+
+
+@pytest.mark.parametrize('annotation, clips, texts, expected', [
+    ('trainlist01.txt', ('A/v1.avi', 'A/v2.avi', 'B/v3.avi', 'B/v4.avi', 'B/v5.avi'),
+     dict(trainlist01_DOT_txt='A/v1.avi 1\nA/v2.avi 1\nB/v3.avi 2\nB/v4.avi 2\n',
+          testlist01_DOT_txt='B/v5.avi\n', classInd_DOT_txt='1 A\n2 B\n'),
+     [('v1', 'A', -1, 'train'), ('v2', 'A', -1, 'train'), ('v3', 'B', -1, 'train'),
+      ('v4', 'B', -1, 'train'), ('v5', 'B', -1, 'test')]),
+    ('splits/*_test_split1.txt', ('wave/x.avi', 'wave/y.avi', 'wave/z.avi', 'run/x.avi',
+                                  'run/y.avi'),
+     dict(splits__wave_test_split1_DOT_txt='x.avi 1\ny.avi 1\nz.avi 0\n',
+          splits__run_test_split1_DOT_txt='x.avi 1\ny.avi 1\n'),
+     [('run/x', 'run', -1, 'train'), ('run/y', 'run', -1, 'train'),
+      ('wave/x', 'wave', -1, 'train'), ('wave/y', 'wave', -1, 'train')]),
+    ('k_train_list.txt', CLIPS, dict(
+        k_train_list_DOT_txt='a1.mp4 0\na2.mp4 0\nb1.mp4 1\n', k_val_list_DOT_txt='b2 1\n'),
+     [('a1', '0', -1, 'train'), ('a2', '0', -1, 'train'), ('b1', '1', -1, 'train'),
+      ('b2', '1', -1, 'val')]),
+    ('train.json', CLIPS, dict(train_DOT_json=json.dumps(
+        [dict(id=name, label='x', template=f'Moving [{name[0]}]')
+         for name in ('a1', 'a2', 'b1', 'b2')]),
+        labels_DOT_json='{"Moving b": "0", "Moving a": "1"}'),
+     [(*one[:1], f'Moving {one[0][0]}', *one[2:]) for one in SPLIT[2:] + SPLIT[:2]]),
+    ('j-train.csv', CLIPS, {'j-train_DOT_csv': 'a1;A x\na2;A x\nb1;B\nb2;B\n',
+                            'j-labels_DOT_csv': 'B\nA x\n'},
+     [('b1', 'B', -1, 'train'), ('b2', 'B', -1, 'train'), ('a1', 'A x', -1, 'train'),
+      ('a2', 'A x', -1, 'train')])], ids=['ucf', 'hmdb', 'kinetics', 'something', 'jester'])
+def test_lists_of_known_data_sets(make, annotation, clips, texts, expected):
+    root = make(*clips, **texts)
+    layout = read_layout(root, annotation, find_classes(root, annotation))
+    assert summary(layout) == expected
+
+
+@pytest.mark.parametrize('ids, note', [('0011', 'start at 0'), ('1122', 'start at 1')])
+def test_ids_from_0_and_1_are_told_apart(make, ids, note):
+    lines = [f'{name} {i}' for name, i in zip(CLIPS, ids, strict=True)]
+    layout = read_layout(make(*CLIPS, l_DOT_txt='\n'.join(lines)), 'l.txt', ['A', 'B'])
+    assert [clip['label'] for clip in layout.clips] == [0, 0, 1, 1]
+    assert note in layout.notes[0]
+
+
+# ---- Wrong data -------------------------------------------------------------------------
+
+
+HEAD = 'path,label\na1,A\na2,A\nb1,B\n'
+
+
+@pytest.mark.parametrize('text, expected', [
+    ('path,lable\na1,A\n', r'line 1: no column label.*nearest: lable'),
+    (HEAD + 'b2,2\n', r'number 2.*name A'),
+    (HEAD + '../b2.mp4,B\n', r'line 5: \.\./b2\.mp4 is outside'),
+    (HEAD + 'b3,B\n', r'line 5: b3: no such clip'),
+    (HEAD + 'b2,B\na1,B\n', r'line 6: a1 \(B\) is in two classes.*A in .*line 2'),
+    (HEAD, 'one clip:\n  B'),
+    (HEAD + 'b2,B,x\n', 'line 5: 3 columns, expected 2'),
+    (HEAD + 'b2,\n', 'line 5: b2 has no label'),
+    ('path,label,split\na1,A,sometimes\n', "line 2: split 'sometimes'"),
+    ('path,label,start,end\na1,A,2,1\n', 'line 2: start 2, end 1'),
+    ('path,label,start,end\na1,A,,1\n', 'line 2: start none'),
+    ('path,label,group\na1,A,1\na2,A,\n', 'line 3: a2 has no group'),
+    ('path,label\na1,1\na2,1\nb1,2\nb2,2\n', 'can start at 0 or at 1'),
+    ('path,label\na1,Aa\na2,Aa\n', 'Aa is no class; nearest: A')])
+def test_a_wrong_table_is_a_message(make, text, expected):
+    classes = ['A', 'B', 'C'] if ',1\n' in text or 'Aa' in text else None
+    with pytest.raises(HRI30Error, match=f'(?s){expected}'):
+        read_layout(make(*CLIPS, t_DOT_csv=text), classes=classes)
+
+
+@pytest.mark.parametrize('clips, settings, expected', [
+    (('A/1.mp4', 'A/2.mp4', 'B/readme.txt'), {}, 'B\n'),
+    (('A/1.mp4', 'A/2.mp4', 'loose.mp4'), {}, 'loose.mp4: is in no class folder'),
+    (('A/1.mp4', 'A/2.mp4'), dict(group_pattern='s(1)'), 'no group of that name'),
+    (('A/1.mp4', 'A/2.mp4'), dict(group_pattern='(?P<group>'), 'regular expression'),
+    (('A/1.mp4', 'A/2.mp4'), dict(group_pattern='(?P<group>s)'), 'does not fit 2'),
+    (('A/1.mp4', 'A/2.mp4'), dict(annotation='folders', columns=['path']), 'no use'),
+    (('a.csv', 'b.csv', 'c.mp4'), {}, '2 tables')])
+def test_wrong_folders_are_a_message(make, clips, settings, expected):
+    with pytest.raises(HRI30Error, match=expected):
+        read_layout(make(*clips), **settings)
+
+
+# ---- Parts of recordings ----------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def recording(tmp_path_factory):
+    """Three seconds at 30 frames a second, from two clips."""
+    path = tmp_path_factory.mktemp('parts') / 'long.avi'
+    frames = np.concatenate([render_clip(1, 1, 1, 0), render_clip(2, 1, 1, 0)] * 2)[:90]
+    write_video(frames, path)
+    return path
+
+
+def test_a_part_has_the_frames_of_its_time(recording, tmp_path):
+    whole = Video(recording).read_all()
+    part = Video(str(recording.with_name('long[1-1.5].avi')))
+    np.testing.assert_array_equal(part.read_all(), whole[30:45])
+    np.testing.assert_array_equal(part.read([14, 0]), whole[[44, 30]])
+    cache = ClipCache(tmp_path, None)
+    kept = cache.get(part.filename)
+    np.testing.assert_array_equal(kept.array, whole[30:45])
+    assert len(cache.get(recording)) == 90 and cache.open(part.filename).path == kept.path
+    with pytest.raises(ClipError, match=r'from 2\.5 to 9 s is not within the 3\.00 s'):
+        Video(str(recording.with_name('long[2.5-9].avi')))
+
+
+def test_parts_of_one_recording_are_its_group_and_may_not_overlap(recording):
+    table = recording.with_name('t.csv')
+    table.write_text('path,label,start,end\nlong.avi,A,0,1\nlong.avi,A,1,2\n')
+    layout = read_layout(table.parent)
+    names = [clip['video_id'] for clip in layout.clips]
+    assert names == ['long[0-1]', 'long[1-2]']
+    assert [clip['group'] for clip in layout.clips] == [1, 1]
+    one, two = ([{**clip, 'group': -1}] for clip in layout.clips)
+    assert not find_leaks(dict(train=one, val=two), 'exact', table.parent / 'f').found
+    two[0]['filename'] = str(recording.with_name('long[0.9-2].avi'))
+    assert find_leaks(dict(train=one, val=two), 'exact', table.parent / 'f').contents
+
+
+# ---- Proposals --------------------------------------------------------------------------
+
+
+def test_near_copies_are_proposed_as_groups():
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(0, 256, (8, 32), np.uint8) for _ in range(2))
+    near, nearer = a.copy(), a.copy()
+    nearer[:, 0] ^= 255  # 8 bits a frame
+    near[:, :3] ^= 255  # 24 of a, 16 of nearer
+    hashes = {name: value.tobytes() for name, value in
+              dict(a=a, b=b, near=near, nearer=nearer).items()}
+    assert propose_groups(hashes) == [['a', 'near', 'nearer']]
+    assert propose_groups({}) == []
+
+
+def test_turns_are_mirrored_whatever_their_spelling():
+    assert mirrored_labels(['TurnClockwise', 'Turn', 'TurnCounterClockwise']) == (
+        {0: 2, 2: 0}, set())
+    assert mirrored_labels(['turn anti-clockwise', 'stop']) == ({}, {0})
