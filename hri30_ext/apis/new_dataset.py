@@ -10,7 +10,7 @@ import numpy as np
 from ..config import PROJECT_ROOT, find_config, load_config
 from ..datasets.layouts import FOLDERS, Layout, find_classes, read_layout
 from ..doctor.clips import MIN_FRAMES, check_alike, check_clip, find_copies
-from ..doctor.findings import ERROR, Finding, by_severity_and_kind
+from ..doctor.findings import ERROR, Finding
 from ..doctor.leaks import propose_groups
 from ..doctor.reading import Inspected, inspect_clips
 from ..doctor.tree import ClipFile
@@ -154,7 +154,7 @@ def _examine(root: Path, layout: Layout, inspected: dict[str, Inspected]) -> lis
     found += find_copies(clips, {files[path]: (clip['label'], clip['group'])
                                  for path, clip in of.items()}, read, faulty=faulty)
     return sorted((one for one in found if one.kind != 'unlike_hri30'
-                   and not (is_part and one.kind == 'long')), key=by_severity_and_kind)
+                   and not (is_part and one.kind == 'long')), key=Finding.order)
 
 
 def _refuse_two_classes(layout: Layout, inspected: dict[str, Inspected]) -> None:

@@ -157,7 +157,7 @@ def test_foreign_names_are_one_finding_and_offer_no_fix(name_clips, count):
     assert Counter(finding.kind for finding in found.findings) == dict(
         foreign_names=1, empty=count)
     table = format_table(found)
-    assert 'These are not HRI30 names. docs/data.md' in table and '--fix' not in table
+    assert 'These are not HRI30 names: docs/your_data.md' in table and '--fix' not in table
     assert 'look for a common cause' in table
 
 
