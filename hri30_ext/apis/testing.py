@@ -286,10 +286,10 @@ def _write_split(cfg: Config, checkpoint: str, split: str, folder: Path,
         except HRI30Error as error:  # the scores are as good without
             print(f'warning: no calibration: {error}', file=sys.stderr)
     write_result_folder(
-        # Clips of the test folder have no group; others are no submission.
+        # Names of test clips tell no group; clips with a group are no submission.
         folder, results, temperature,
-        submission=split == 'test' and bool((results.groups_N < 0).all())
-        and cfg.get('annotation') in (None, 'names'),
+        submission=split == 'test' and cfg.get('annotation') in (None, 'names') and bool(
+            (results.groups_N < 0).all() or read_test_groups(cfg.data_root)),
         failed_class=cfg.get('failed_class'), report=cfg.get('report', True), cfg=cfg,
         checkpoint=checkpoint, model=tested.model)
     return temperature
