@@ -1,5 +1,6 @@
 """The first step of a training in many processes, without them: ``train.sh --dry-run``."""
 
+import contextlib
 import math
 import os
 import tempfile
@@ -105,11 +106,9 @@ def dry_run(config: str, options: dict | None = None) -> str:
         options['sync_bn'] = None  # needs CUDA, and as much memory
     hook = _Measure(cfg.train_dataloader.batch_size)
     with tempfile.TemporaryDirectory(prefix='hri30-dry-run-') as folder, (
-            torch.autograd.graph.saved_tensors_hooks(hook.pack, lambda tensor: tensor)):
-        try:
-            train(config, work_dir=folder, options=options, hooks=[hook])
-        except _Done:
-            pass
+            torch.autograd.graph.saved_tensors_hooks(hook.pack, lambda tensor: tensor)), (
+            contextlib.suppress(_Done)):
+        train(config, work_dir=folder, options=options, hooks=[hook])
     clips = processes * hook.batch * cfg.get('accumulate', 1)
     rows = {'global batch': f'{clips} clips, {hook.batch} in each of {processes} processes',
             'learning rate': f'{hook.lr:g} after the warm-up',
