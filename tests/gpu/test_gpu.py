@@ -28,8 +28,9 @@ from hri30_ext.datasets.hri30 import find_labelled_videos
 from hri30_ext.deploy.runtime.recognizer import ClipRecognizer
 from hri30_ext.errors import HRI30Error, Interrupted
 
-#: Largest relative error of the loss, and of the gradient in the 2-norm, against fp64.
-BOUNDS = dict(fp32=(1e-5, 1e-3), fp16=(0.01, 0.05), bf16=(0.05, 0.3))
+#: Largest relative error of the loss, and of the gradient in the 2-norm, against fp64. On
+#: the CPU, the gradient of the demo's small model differs by 6e-6, 0.04 and 0.26.
+BOUNDS = dict(fp32=(1e-5, 1e-3), fp16=(0.01, 0.1), bf16=(0.05, 0.5))
 GPUS = torch.cuda.device_count() if DEVICE == 'cuda' else 2
 COUNTS = sorted({1, GPUS})
 
@@ -45,7 +46,7 @@ def gradient(model, batch, device, dtype, autocast=None):
     loss = losses['loss_cls']
     (loss * 1024).backward()  # fp16 needs a scale
     parts = [each.grad.double().cpu().ravel() / 1024 for each in model.parameters()]
-    return float(loss), torch.cat(parts)
+    return loss.item(), torch.cat(parts)
 
 
 @pytest.mark.parametrize('precision', BOUNDS)
