@@ -13,11 +13,11 @@ the head:
 A reference in a list that becomes None is left out of the list: ``flip = None`` removes the
 step from the pipeline.
 
-Some values are derived: ``num_classes`` from ``classes``, ``precision = 'auto'`` and
-``num_workers = None`` from the machine, ``autocast`` from ``precision``,
-``persistent_workers`` from ``num_workers``, ``pin_memory`` from the device, no ``warmup``
-from ``warmup_epochs = 0``, and ``momentum``, ``weight_decay`` and ``betas`` replace those
-of the chosen optimizer.
+Some values are derived: ``num_classes`` from ``classes``, ``precision = 'auto'``,
+``num_workers = None`` and ``clip_cache = 'auto'`` from the machine, ``autocast`` from
+``precision``, ``persistent_workers`` from ``num_workers``, ``pin_memory`` from the device,
+no ``warmup`` from ``warmup_epochs = 0``, and ``momentum``, ``weight_decay`` and ``betas``
+replace those of the chosen optimizer.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
 
 from .errors import HRI30Error, first_cases
-from .hardware import best_precision, default_num_workers
+from .hardware import best_precision, default_clip_cache, default_num_workers
 from .names import HRI30_CLASSES, PROJECT_ROOT, canonical_name
 from .settings import SETTINGS, TABLES, check_names, check_values, known_entries
 from .utils.reading import read_classes
@@ -176,6 +176,8 @@ def _derive(cfg: Mapping) -> dict:
             settings['num_workers'] = default_num_workers()
         settings['persistent_workers'] = settings['num_workers'] != 0
         settings['pin_memory'] = get_device() == 'cuda'
+    if settings.get('clip_cache') == 'auto':
+        settings['clip_cache'] = default_clip_cache(settings.get('cache_dir'))
     _set_up_optimizer(settings)
     # ImageNet's weights are of images: the backbone loads them, and inflates them.
     starts, settings['image_weights'] = settings.get('starts'), None

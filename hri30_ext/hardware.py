@@ -1,6 +1,7 @@
 """What the machine can do, and the model as it is on every machine."""
 
 import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -22,6 +23,26 @@ def default_num_workers() -> int:
         return 0
     processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # from torchrun and run_queue
     return max(1, min(16, available_cores() // processes - 1))
+
+
+def default_clip_cache(folder: str | None) -> str | None:
+    """Chooses the form of the clip cache.
+
+    Args:
+        folder (str, optional): Of the cache.
+
+    Returns:
+        str | None: ``jpeg`` with a GPU, which waits for decoded clips, if the folder holds
+        clips already, or its disk has room for 10 GB, of which HRI30 takes 2; else None.
+    """
+    if get_device() == 'cpu' or not folder:
+        return None
+    place = Path(folder)
+    if any(place.glob('*.clip')):  # a resumed training chooses the same
+        return 'jpeg'
+    while not place.exists():
+        place = place.parent
+    return 'jpeg' if shutil.disk_usage(place).free >= 10e9 else None
 
 
 def best_precision() -> str:

@@ -84,8 +84,9 @@ SETTINGS: dict[str, Setting] = {
     'batch_size': Setting(Positive, 'clips of a batch, on each GPU', 'clips'),
     'num_workers': Setting(Count | None, 'decoding processes; None: all cores but one, '
                            '16 at most, and none without a GPU', 'processes'),
-    'clip_cache': Setting(Literal['memmap', 'jpeg'] | None,
-                          'keep decoded clips on disk; memmap is the fastest'),
+    'clip_cache': Setting(Literal['memmap', 'jpeg', 'auto'] | None,
+                          'keep decoded clips on disk; memmap is the fastest; auto: '
+                          'jpeg with a GPU and room on the disk, else None'),
     'cache_dir': Setting(str | None, 'folder of the clip cache'),
     'leak_check': Setting(Literal['exact', 'names'] | bool | None,
                           'search for clips that are in two splits; exact and names '
@@ -166,6 +167,8 @@ SETTINGS: dict[str, Setting] = {
                             'seconds'),
     'memory_format': Setting(str | None, "layout of the weights; None: torch's",
                              table='memory_formats'),
+    'compile': Setting(bool, 'compile backbone and head with torch.compile; never '
+                       'measured on a GPU'),
 }
 
 #: Dicts of choices; a config can add to them and change their entries.

@@ -42,7 +42,7 @@ def load(option):
     ('split=5', 'split=5: expected a dict'),
     ('color_jitter.contrast=2', 'color_jitter.contrast=2: expected a number from 0 to 1'),
     ('early_stopping.patience=0', 'early_stopping.patience=0: expected a whole number'),
-    ('clip_cache=png', "clip_cache='png': expected 'jpeg' or 'memmap', or None"),
+    ('clip_cache=png', "clip_cache='png': expected 'auto' or 'jpeg' or 'memmap', or None"),
     ('optimizer=[sgd]', 'optimizer='),
     ('optimizers=5', 'optimizers=5: expected a dict of choices'),
     ('flip=no', 'Expected one of: label_aware, keep_label, None'),

@@ -35,6 +35,9 @@ def parse_args() -> argparse.Namespace:
                         help='list all settings, with the defaults of CONFIG')
     parser.add_argument('--deterministic', action='store_true',
                         help='the same numbers twice on the same machine, slower')
+    parser.add_argument('--dry-run', action='store_true',
+                        help='take one step of rank 0 of GPUS x NNODES, without the '
+                             'others, and estimate the memory')
     parser.add_argument('--print-work-dir', action='store_true', help=argparse.SUPPRESS)
     cli.add_runtime_arguments(parser)
     return parser.parse_args()
@@ -50,6 +53,10 @@ def main() -> None:
         cli.make_deterministic(args)
     from hri30_ext.apis import train
     from hri30_ext.config import parse_options
+    if args.dry_run:
+        from hri30_ext.apis.dry_run import dry_run
+        print(f'\n{dry_run(args.config, parse_options(args.cfg_options))}')
+        return
     train(args.config, work_dir=args.work_dir, resume=args.resume,
           options=parse_options(args.cfg_options), launcher=args.launcher,
           overwrite=args.overwrite)

@@ -17,6 +17,7 @@ max_skipped = 0.05  # share of the training clips that may be unreadable; 0: non
 report = True  # a report.html in each result folder
 peer_timeout = 600  # seconds until another process that does not answer counts as lost
 memory_format = 'channels_last'  # of weights; None: torch's default, slower
+compile = False  # True: torch.compile of backbone and head
 # ----------------------------------------------------------------------------------
 
 custom_imports = dict(imports=['hri30_ext.modules'], allow_failed_imports=False)

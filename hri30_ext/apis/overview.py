@@ -146,9 +146,12 @@ def _describe_precision(cfg: Config) -> str:
 
 
 def _describe_cache(cfg: Config) -> str:
-    if not cfg.clip_cache:
+    form = next((step.cache for step in cfg.train_dataloader.dataset.pipeline
+                 if step['type'] == 'ClipInit'), None)
+    if not form:
         return 'none'
     nbytes = sum(entry.nbytes for entry in list_entries(cfg.cache_dir))
-    return (f'{cfg.clip_cache}, {cfg.cache_dir}, {nbytes / 1e9:.2f} GB now; to remove what '
+    form += ' (auto: for the GPU)' if cfg.clip_cache == 'auto' else ''
+    return (f'{form}, {cfg.cache_dir}, {nbytes / 1e9:.2f} GB now; to remove what '
             'is not used:\n' + command('data/cache.py', '--prune', '--cache-dir',
                                        cfg.cache_dir))

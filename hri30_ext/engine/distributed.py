@@ -7,6 +7,7 @@ function here works and does next to nothing.
 import atexit
 import contextlib
 import datetime
+import importlib
 import itertools
 import os
 import socket
@@ -101,6 +102,26 @@ def start(launcher: str, timeout: float = PEER_TIMEOUT) -> None:
     if not gpus and rank == 0:
         print(f'GPUS={os.environ.get("GPUS", size)}: without CUDA, {size} processes run on '
               'the CPU', flush=True)
+
+
+def start_fake(processes: int) -> None:
+    """Makes this process rank 0 of several that do not exist, for a dry run.
+
+    Raises:
+        HRI30Error: this torch does not have its private module for that.
+    """
+    global _control
+    try:
+        # Adds the backend.
+        importlib.import_module('torch.testing._internal.distributed.fake_pg')
+    except ImportError as error:
+        raise HRI30Error(
+            f'--dry-run of {processes} processes: torch {torch.__version__} has no fake '
+            f'process group, a private module ({error}).\nRun it without GPUS and NNODES.'
+        ) from error
+    dist.init_process_group('fake', rank=0, world_size=processes, store=dist.HashStore())
+    _control = dist.group.WORLD
+    atexit.register(dist.destroy_process_group)
 
 
 def _interface_to(address: str) -> str | None:

@@ -66,7 +66,8 @@ def test_rows_have_their_goals():
         start=20, memory_train=1, memory_test=1, scaling=1.25, loader_memory=10,
         openvino_bf16=3, openvino_int8=5.5)
     assert [name for name, row in ROWS.items() if not row.default] == [
-        'train_loop', 'compile', 'time_to_accuracy', 'time_to_accuracy_no_flip']
+        'train_loop', 'compile', 'throughput', 'time_to_accuracy',
+        'time_to_accuracy_no_flip']
     assert {name for name, row in ROWS.items() if row.at_most} == {
         'start', 'memory_train', 'memory_test', 'scaling', 'loader_memory'}
 
@@ -232,6 +233,22 @@ def test_a_training_step_in_turns(clips_root, tmp_path):
     assert outcome.low > 0 and 'batch 2, a step: stock' in outcome.note
     waiting = training.loop(dataclasses.replace(setup, rounds=1))
     assert 'is the bottleneck' in waiting.note
+
+
+def test_throughput(clips_root, tmp_path):
+    outcome = training.throughput(Setup(
+        str(tmp_path), str(clips_root), rounds=1, options=dict(
+            classes=CLASSES, input_size=(32, 32), batch_size=2, precision='fp32')))
+    assert outcome.ratio == outcome.low > 0
+    for words in ('batch 2, waits for data', 'TFLOP/s (MFU: no peak', 'GiB of main memory'):
+        assert words in outcome.note
+
+
+@pytest.mark.parametrize('card, peak', [
+    ('NVIDIA H100 80GB HBM3', 989e12), ('NVIDIA H100 PCIe', 756e12), ('NVIDIA L40', None),
+    ('NVIDIA A100-SXM4-80GB', 312e12), ('NVIDIA L4', 121e12), ('Tesla T4', 65e12)])
+def test_peak_of_a_card(card, peak):
+    assert training.peak_flops(card) == peak
 
 
 def test_a_side_that_fails_is_reported(tmp_path):

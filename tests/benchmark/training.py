@@ -4,19 +4,21 @@ import contextlib
 import copy
 import functools
 import itertools
+import re
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
+import psutil
 import torch
 from mmaction.registry import MODELS
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from benchmark.rows import Outcome, row
+from benchmark.rows import Outcome, row, summarize
 from benchmark.setup import (
     DEMO,
     PRIMITIVE,
@@ -29,6 +31,7 @@ from benchmark.stock import demo_config, stock_config
 from benchmark.turns import Side, compare, sample
 from hri30_ext.apis.training import keep_validation_clips
 from hri30_ext.engine import HRI30Runner
+from hri30_ext.models.complexity import measure_complexity
 
 _BATCH = 8  # clips a step
 _ACCURACY = 0.90
@@ -155,6 +158,55 @@ def compiled_step(setup: Setup) -> Outcome:
                     _side(train_step, 'ours', steps, compile=True), rounds=3)
     return pairs.outcome(f'our step, batch {_batch(setup)}, the compilation itself not '
                          'counted', ('not compiled', 'compiled'))
+
+
+# ---- Throughput -------------------------------------------------------------------------
+
+#: Dense bf16 in TFLOP/s, of NVIDIA's data sheets; the T4 has fp16 alone.
+_PEAKS = {'H200': 989, 'H100 PCIe': 756, 'H100': 989, 'A100': 312, 'L40S': 362, 'L4': 121,
+          'T4': 65}
+
+
+def peak_flops(card: str) -> float | None:
+    """Returns the peak of a card by its name, in operations a second; None if unknown."""
+    return next((peak * 1e12 for name, peak in _PEAKS.items()
+                 if re.search(rf'\b{name}\b', card)), None)
+
+
+def train_throughput(setup: Setup, batch: int, steps: int) -> Callable:
+    """Trains as a user does; a turn costs clips a second."""
+    macs = measure_complexity(setup.ours()).flops
+    train = train_loop(setup, 'ours', dict(batch_size=batch), steps)
+
+    def turn() -> tuple[float, dict]:
+        seconds, more = train()
+        memory = (torch.cuda.max_memory_allocated() if setup.device == 'cuda'
+                  else psutil.Process().memory_info().rss)
+        return batch / seconds, dict(more, macs=macs, memory=memory)
+    return turn
+
+
+@row('throughput', 'clips a second in training with its data, SlowOnly R50', unit='clips/s',
+     default=False)
+def throughput(setup: Setup) -> Outcome:
+    """Measures our training alone: clips a second, waiting, MFU and memory."""
+    setup, steps = setup.with_data(), setup.for_device(2, 50)
+    batch = setup.ours(batch_size=setup.for_device(_BATCH, 32)).batch_size
+    arguments = dict(batch=batch, steps=steps)
+    with Side('throughput', train_throughput, setup, arguments) as side:
+        side.ready()
+        turns = [side.turn() for _ in range(1 + (setup.rounds or 3))][1:]
+    figures, more = [rate for rate, _ in turns], turns[-1][1]
+    peak = peak_flops(torch.cuda.get_device_name()) if setup.device == 'cuda' else None
+    # Forward and backward pass: three times the forward; a multiply-add is two operations.
+    used = 6 * more['macs'] * statistics.median(figures)
+    return summarize(figures, (
+        f'batch {batch}, waits for data '
+        f'{statistics.median_high(each["waiting"] for _, each in turns):.0%} of the time, '
+        f'{used / 1e12:.3g} TFLOP/s' + (f' (MFU {used / peak:.1%})' if peak else
+                                        ' (MFU: no peak of this device is known)')
+        + f', {more["memory"] / 2 ** 30:.2f} GiB of '
+        + ('the GPU at most' if setup.device == 'cuda' else 'main memory')))
 
 
 # ---- Time to an accuracy ----------------------------------------------------------------

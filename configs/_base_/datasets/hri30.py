@@ -21,7 +21,9 @@ input_size = (224, 224)  # width, height in pixels
 decode_size = 256  # short side in pixels that frames are decoded to
 batch_size = 16  # clips, on each GPU
 num_workers = None  # decoding processes; None: all cores but one; no GPU: none
-clip_cache = None  # 'memmap' (fastest, 13 MB a clip) or 'jpeg': decode each clip once
+# Decode each clip once: 'memmap' (fastest, 13 MB a clip), 'jpeg', None, or 'auto': jpeg
+# with a GPU if the disk has room, else None.
+clip_cache = 'auto'
 cache_dir = 'work_dirs/cache'  # where; tools/data/cache.py fills it beforehand
 
 leak_check = True  # no clip in two splits; 'exact', 'names' or None compare less

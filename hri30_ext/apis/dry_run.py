@@ -1,0 +1,123 @@
+"""The first step of a training in many processes, without them: ``train.sh --dry-run``."""
+
+import contextlib
+import math
+import os
+import tempfile
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from ..config import load_config
+from ..engine import distributed
+from .training import train
+
+_CLIPS = 2  # of the step; BatchNorm needs two
+
+
+class _Done(Exception):
+    """Ends the training after its first step."""
+
+
+class _Measure(Hook):
+    """Makes the first step small, and adds up what stays in memory for it.
+
+    Attributes:
+        nbytes (dict[str, int]): By what it is for; activations for a whole batch.
+        lr (float): What the schedules start from.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, batch: int) -> None:
+        self.batch, self.nbytes, self.lr = batch, {}, 0.0
+        self._shapes, self._stored, self._saved = set(), set(), {}
+
+    def before_train(self, runner) -> None:
+        self.lr = runner.cfg.optim_wrapper.optimizer.lr
+        runner.train_loop.dataloader.batch_sampler.batch_size = _CLIPS
+        if is_model_wrapper(runner.model):  # on the CPU, DDP calls more than the fake has
+            runner.model.register_comm_hook(None, _exchange_nothing)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        self._shapes = {parameter.shape for parameter in runner.model.parameters()}
+        self._stored = {parameter.untyped_storage().data_ptr()
+                        for parameter in runner.model.parameters()}
+
+    def pack(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Notes a tensor that is saved for the backward pass."""
+        storage = tensor.untyped_storage()
+        # Recomputed activations are saved within the backward pass, and are counted once.
+        if storage.data_ptr() not in self._stored and torch._C._current_graph_task_id() < 0:
+            # Weights that autocast converts do not grow with the batch.
+            growth = 1 if tensor.shape in self._shapes else self.batch / _CLIPS
+            self._saved[storage.data_ptr()] = storage.nbytes() * growth
+        return tensor
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        parameters = list(runner.model.parameters())
+        self.nbytes = {
+            'parameters': _count(parameters),
+            'gradients': _count(each for each in parameters if each.requires_grad),
+            'optimizer state': _count(
+                value for state in runner.optim_wrapper.optimizer.state.values()
+                for value in state.values() if torch.is_tensor(value)),
+            'saved activations': math.ceil(sum(self._saved.values()))}
+        raise _Done
+
+
+def _count(tensors) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def _exchange_nothing(state, bucket) -> torch.futures.Future:
+    future = torch.futures.Future()
+    future.set_result(bucket.buffer())
+    return future
+
+
+def dry_run(config: str, options: dict | None = None) -> str:
+    """Takes the first step of rank 0 of GPUS x NNODES processes, with two clips.
+
+    Nothing is downloaded or kept, and no other process or GPU is needed. What a training
+    prints before its first step is printed.
+
+    Args:
+        config (str): Path of the config.
+        options (dict, optional): As parsed from ``--cfg-options``.
+
+    Returns:
+        str: The batch, the learning rate, and an estimate of the memory of a process.
+
+    Raises:
+        HRI30Error: whatever a training refuses, or torch has no fake process group.
+    """
+    cfg, options = load_config(config, options), dict(options or {})
+    processes = math.prod(int(os.environ.get(name) or 1) for name in ('GPUS', 'NNODES'))
+    if processes > 1:
+        distributed.start_fake(processes)
+    options.update(num_workers=0, clip_cache=None, leak_check=None)
+    if '://' in str(cfg.get('load_from')):
+        options['load_from'] = None
+    options.update({f'model.backbone.{name}': None for name in ('pretrained', 'init_cfg')
+                    if cfg.model.backbone.get(name)})
+    if not torch.cuda.is_available() and cfg.get('sync_bn'):
+        options['sync_bn'] = None  # needs CUDA, and as much memory
+    hook = _Measure(cfg.train_dataloader.batch_size)
+    with tempfile.TemporaryDirectory(prefix='hri30-dry-run-') as folder, (
+            torch.autograd.graph.saved_tensors_hooks(hook.pack, lambda tensor: tensor)), (
+            contextlib.suppress(_Done)):
+        train(config, work_dir=folder, options=options, hooks=[hook])
+    clips = processes * hook.batch * cfg.get('accumulate', 1)
+    rows = {'global batch': f'{clips} clips, {hook.batch} in each of {processes} processes',
+            'learning rate': f'{hook.lr:g} after the warm-up',
+            **{name: f'{nbytes / 1e9:.3f} GB' for name, nbytes in hook.nbytes.items()},
+            'in all': f'{sum(hook.nbytes.values()) / 1e9:.3f} GB'}
+    return '\n'.join([
+        f'Dry run: rank 0 of {processes} took one step of {_CLIPS} clips. Memory of a '
+        'process, an estimate:', *(f'  {name:<18} {text}' for name, text in rows.items()),
+        'Activations are those of the step, in proportion to the batch, in the precision '
+        'of this machine.\nNot counted: the CUDA context, work space of the kernels, '
+        'buffers of the exchange.'])
+

@@ -1,0 +1,51 @@
+"""A step of rank 0 of processes that do not exist."""
+
+import re
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import DEMO_CONFIG, PROJECT_ROOT, run_tool
+
+from hri30_ext.apis.dry_run import _Done, _Measure
+from hri30_ext.engine import distributed
+from hri30_ext.errors import HRI30Error
+
+
+def test_one_step_of_three_processes(options, tmp_path):
+    """SGD with momentum: its state is as large as the parameters and the gradients."""
+    pairs = [f'{name}={str(value).replace(", ", ",")}' for name, value in options.items()
+             if name not in ('cache_dir', 'batch_size')]
+    done = run_tool('_launch.py', PROJECT_ROOT / 'tools' / 'train.py', DEMO_CONFIG,
+                    '--dry-run', '--cfg-options', *pairs, 'scale_lr=True', 'optimizer=sgd',
+                    'batch_size=8', cwd=tmp_path, GPUS='1', NNODES='3')
+    assert done.returncode == 0, done.stderr
+    rows = {name.strip(): text
+            for name, text in re.findall(r'^  (\D{18}) (.*)$', done.stdout, re.M)}
+    assert rows['global batch'] == '24 clips, 8 in each of 3 processes'
+    assert rows['learning rate'] == '0.006 after the warm-up'  # 0.004 x 24 / 16
+    assert rows['parameters'] == rows['gradients'] == rows['optimizer state'] != '0.000 GB'
+    assert rows['saved activations'] != '0.000 GB'
+    assert not any(tmp_path.iterdir())
+
+
+def test_activations_grow_with_the_batch_and_weights_do_not():
+    model, hook = torch.nn.Linear(3, 5, bias=False), _Measure(batch=8)
+    runner = SimpleNamespace(model=model, optim_wrapper=SimpleNamespace(
+        optimizer=torch.optim.SGD(model.parameters())))
+    hook.before_train_iter(runner, 0)
+    clips = torch.ones(2, 3, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(hook.pack, lambda tensor: tensor):
+        model(clips).exp().sum().backward()
+    with pytest.raises(_Done):
+        hook.after_train_iter(runner, 0)
+    # For 8 clips: the input of the product, and the output of the exponential.
+    assert hook.nbytes == {'parameters': 60, 'gradients': 60, 'optimizer state': 0,
+                           'saved activations': 8 * (3 + 5) * 4}
+
+
+def test_torch_without_the_private_module(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torch.testing._internal.distributed.fake_pg', None)
+    with pytest.raises(HRI30Error, match='has no fake process group'):
+        distributed.start_fake(2)

@@ -1,0 +1,45 @@
+"""The GPU tests where there is no GPU: scripts that can be read, and tests that skip."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hri30_ext.config import PROJECT_ROOT
+
+FOLDER = PROJECT_ROOT / 'tests' / 'gpu'
+
+
+def run(*arguments, **environment):
+    done = subprocess.run(
+        ['bash', str(FOLDER / 'run.sh'), *map(str, arguments)], capture_output=True,
+        text=True, timeout=300, env={**os.environ, 'PYTHON': sys.executable, **environment})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize('name', ['run.sh', 'wheels.sh'])
+def test_help(name):
+    done = subprocess.run(['bash', str(FOLDER / name), '--help'], capture_output=True,
+                          text=True, check=True, timeout=60)
+    assert f'Usage: [PYTHON=python3] bash tests/gpu/{name}' in done.stdout
+    subprocess.run(['bash', '-n', str(FOLDER / name)], check=True, timeout=60)
+
+
+def test_without_cuda_all_are_skipped(tmp_path):
+    text = run('--out', tmp_path, CUDA_VISIBLE_DEVICES='')
+    assert '10 skipped' in text and 'needs CUDA' in text and 'passed' not in text
+    assert {row['outcome'] for row in json.loads(
+        (tmp_path / 'gpu.json').read_text())['tests'].values()} == {'skipped'}
+
+
+@pytest.mark.slow
+def test_the_tests_can_run(tmp_path):
+    """On the CPU; the others, which start processes, take minutes there."""
+    run('--out', tmp_path, '-k', 'fp64 or memory or exported or recognizer',
+        HRI30_FAKE_GPU='1', CUDA_VISIBLE_DEVICES='')
+    table = (tmp_path / 'gpu.md').read_text()
+    assert table.count('| passed |') == 6 and 'device: the CPU in place of a GPU' in table
+    assert 'relative error of the gradient' in table
