@@ -385,11 +385,20 @@ def load_config(path: str, options: dict | None = None) -> Config:
         if value and not has_references(value) and not isinstance(value, dict | list):
             base = Path.cwd() if name in options else PROJECT_ROOT
             options[name] = _make_absolute(name, str(value), base)
+    _refuse_parts_of_text(values, options)
     cfg.merge_from_dict(options)
     if isinstance(cfg, SettingsConfig):
         cfg._cfg_dict  # noqa: B018  (checks the settings)
     object.__setattr__(cfg, 'changed', changed)  # not a setting
     return cfg
+
+
+def _refuse_parts_of_text(values, options: Mapping) -> None:
+    for name in options:
+        for end in (i for i, letter in enumerate(name) if letter == '.'):
+            if isinstance(text := _look_inside(values, name[:end]), str):
+                raise HRI30Error(f'{name}: {name[:end]} is {text!r}, which has no parts.\n'
+                                 'Set what it refers to, or give it another value.')
 
 
 def _look_inside(values, name: str):
