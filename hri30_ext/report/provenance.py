@@ -19,7 +19,7 @@ def versions() -> list[tuple[str, str]]:
     own = settings.get('metadata', 'version', fallback=None) or _version('hri30_ext')
     return [('Python', platform.python_version()),
             *((name, _version(owners.get(name, [name])[0])) for name in _PACKAGES),
-            ('hri30_ext', own), ('Commit', _commit() or 'not known')]
+            ('hri30_ext', own), ('Commit', commit() or 'not known')]
 
 
 def _version(distribution: str) -> str:
@@ -29,7 +29,7 @@ def _version(distribution: str) -> str:
         return 'not known'
 
 
-def _commit() -> str:
+def commit() -> str:
     """Returns the commit of the clone, and whether files differ from it; empty if this is
     no clone, or there is no git."""
     # Not any repository that happens to contain the package.
