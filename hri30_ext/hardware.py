@@ -33,7 +33,7 @@ def default_clip_cache(folder: str | None) -> str | None:
 
     Returns:
         str | None: ``jpeg`` with a GPU, which waits for decoded clips, if the folder holds
-        clips already, or its disk has room for 10 GB, of which HRI30 takes 2; else None.
+        clips already, or its disk has room for 10 GB (HRI30 takes 2); else None.
     """
     if get_device() == 'cpu' or not folder:
         return None

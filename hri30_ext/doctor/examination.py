@@ -69,7 +69,7 @@ class Examination:
 
     @property
     def too_many(self) -> str:
-        """Describes a split of which ``--fix`` would take most; empty if there is none."""
+        """Describes a split from which ``--fix`` takes most clips; empty if none."""
         splits, bad = self.splits, self.fixable
 
         def count(paths: set[str]) -> Counter:

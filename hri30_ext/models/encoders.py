@@ -314,7 +314,7 @@ class HFVideo(FrozenEncoder):
 
 
 def _interpolate_positions(model: nn.Module, config, shape: tuple[int, int, int]) -> None:
-    """Resizes VideoMAE's table of positions, which transformers would count anew."""
+    """Resizes VideoMAE's table of positions, which transformers would compute again."""
     from transformers.models.videomae.modeling_videomae import get_sinusoid_encoding_table
     side = config.image_size // config.patch_size
     first = config.num_frames // config.tubelet_size, side, side

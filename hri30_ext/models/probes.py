@@ -2,7 +2,7 @@
 
 Shapes: N clips, S time steps, P patches on a grid of H x W, D channels. A probe is built
 with D, S and (H, W): ``in_channels``, ``num_steps`` and ``grid``. It takes ``(N, S, 1 + P,
-D)`` tokens, of which the first is the class token, and returns one vector of
+D)`` tokens, the class token first, and returns one vector of
 ``out_channels`` for a clip. Parameters are counted for D = 768, without the classifier.
 """
 
