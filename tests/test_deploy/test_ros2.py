@@ -169,9 +169,14 @@ def test_yuv_is_as_opencv_converts_it(store, package, encoding, code):
     assert abs(difference).max() <= 3  # of 255; a wrong order is off by up to 90
 
 
-def test_a_plain_bayer_image_stays_plain(store, package):
-    message = image(store, np.full((6, 8), 77, np.uint8), encoding='bayer_rggb8')
-    assert np.array_equal(package.bridge.decode_image(message), np.full((6, 8, 3), 77))
+@pytest.mark.parametrize(('order', 'row', 'column'), [
+    ('rggb', 0, 0), ('bggr', 1, 1), ('gbrg', 1, 0), ('grbg', 0, 1)])
+def test_the_red_pixels_of_bayer_images_are_red(store, package, order, row, column):
+    pixels = np.zeros((8, 8), np.uint8)
+    pixels[row::2, column::2] = 200
+    found = package.bridge.decode_image(image(store, pixels, encoding=f'bayer_{order}8'))
+    assert found[2:-2, 2:-2].reshape(-1, 3).max(axis=0).tolist() == [200, 0, 0]
+    assert found[2:-2, 2:-2, 0].min() >= 100
 
 
 def test_a_compressed_image(store, package):
@@ -310,6 +315,12 @@ class StandIn:
         return [('/chatter', ['std_msgs/msg/String']),
                 ('/front/image', ['sensor_msgs/msg/Image'])]
 
+    def trigger_configure(self):
+        return self.on_configure(None)
+
+    def trigger_activate(self):
+        return self.on_activate(None)
+
     def _succeed(self, state):
         return 'success'
 
@@ -329,10 +340,10 @@ def node(store, package, monkeypatch):
         module(f'{package}.msg', **{
             name: store.types[f'{package}/msg/{name}'] for name in names})
 
-    module('rclpy')
+    module('rclpy', init=lambda: None, spin=lambda node: None, try_shutdown=lambda: None)
     module('rclpy.executors', ExternalShutdownException=OSError)
     module('rclpy.lifecycle', LifecycleNode=StandIn,
-           TransitionCallbackReturn=SimpleNamespace(FAILURE='failure'))
+           TransitionCallbackReturn=SimpleNamespace(FAILURE='failure', SUCCESS='success'))
     module('rclpy.qos', qos_profile_sensor_data='sensor data')
     module('rcl_interfaces')
     module('rcl_interfaces.msg', ParameterDescriptor=SimpleNamespace)
@@ -386,6 +397,27 @@ def test_the_node_lives_through_its_states(node, store, streamed, clip, onnx_fol
     tops = [event['top'] for event in streamed if event['event'] == 'prediction']
     assert [[[one.class_id, round(one.score, 4)] for one in message.results]
             for message in read_bag(tmp_path / 'out', store)] == tops
+
+
+@pytest.mark.parametrize('works', [True, False])
+def test_a_node_that_starts_itself(node, onnx_folder, monkeypatch, works):
+    module, states, log = sys.modules['hri30_ros.node'], [], []
+    parameters = dict(EAGER, autostart=True, model=str(onnx_folder) if works else '/none')
+
+    class Node(module.RecognizerNode):
+        def declare_parameter(self, name, value, descriptor):
+            super().declare_parameter(name, parameters.get(name, value), descriptor)
+
+    def spin(node):
+        states.append(len(node.open))  # two publishers; subscription and timer if active
+        log.extend(node.log)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, 'RecognizerNode', Node)
+    monkeypatch.setattr(sys.modules['rclpy'], 'spin', spin)
+    module.spin()
+    assert states == [4 if works else 2]
+    assert log == [] if works else '/none: no such model' in log[0]
 
 
 def test_the_package_is_of_this_version():

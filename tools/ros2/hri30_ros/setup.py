@@ -2,7 +2,6 @@ from setuptools import setup
 
 setup(
     name='hri30_ros', version='0.6.0', packages=['hri30_ros'], license='Apache-2.0',
-    description='Recognizes actions in image topics',
     maintainer='The maintainers', maintainer_email='maintainers@users.noreply.example',
     data_files=[('share/ament_index/resource_index/packages', ['resource/hri30_ros']),
                 ('share/hri30_ros', ['package.xml']),

@@ -33,17 +33,14 @@ class Settings(StreamSettings, frozen=True, kw_only=True, forbid_unknown_fields=
     model: Annotated[str, Meta(min_length=1)] = ''  # an exported folder or a checkpoint
     topic: str = 'image_raw'
     compressed: bool = False  # whether the topic has CompressedImage
+    autostart: bool = False  # whether the node configures and activates itself
     threads: Annotated[int, Meta(ge=1)] | None = None  # CPU threads; None: one a core
     queue: Annotated[int, Meta(ge=1)] = 16  # images that may wait
     stall_seconds: Annotated[float, Meta(ge=0.1)] = 2.0  # a topic without images is lost
 
 
 def decode_image(message) -> np.ndarray:
-    """Decodes a message to uint8 RGB, (H, W, 3).
-
-    Raises:
-        HRI30Error: an unknown encoding, or sizes that contradict the data.
-    """
+    """Decodes a message to uint8 RGB, (H, W, 3); an HRI30Error says why it cannot."""
     data = np.frombuffer(message.data, np.uint8)
     if hasattr(message, 'format'):
         return decode_jpeg(data)
@@ -69,12 +66,7 @@ def decode_image(message) -> np.ndarray:
 class Bridge:
     """Recognizes actions in messages, in ``stream``. For one thread at a time.
 
-    Args:
-        settings (Settings): The parameters.
-        report (Callable): Called with messages for people, once with each.
-
-    Raises:
-        HRI30Error: a model that cannot be loaded or run.
+    ``report`` gets texts for people, each once. A model that cannot run is an HRI30Error.
     """
 
     def __init__(self, settings: Settings, report: Callable[[str], None]) -> None:

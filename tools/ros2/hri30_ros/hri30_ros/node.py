@@ -19,8 +19,6 @@ from hri30_ext.deploy.runtime.streaming import FrameQueue
 
 from .bridge import Bridge, Settings
 
-_KINDS = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
-
 
 class RecognizerNode(LifecycleNode):
     """Loads the model when it is configured, and subscribes while it is active."""
@@ -28,8 +26,7 @@ class RecognizerNode(LifecycleNode):
     def __init__(self) -> None:
         super().__init__('recognizer')
         self._bridge = self._worker = None
-        self._predictions = self.create_lifecycle_publisher(
-            Classification, '~/predictions', 10)
+        self._results = self.create_lifecycle_publisher(Classification, '~/predictions', 10)
         self._events = self.create_lifecycle_publisher(String, '~/events', 10)
         for field in fields(Settings):
             # Settings checks types, with a message where rclpy raises an exception.
@@ -91,7 +88,7 @@ class RecognizerNode(LifecycleNode):
         seconds, topic = self._settings.stall_seconds, self._subscription.topic_name
         if not self._lost and clock.monotonic() - self._seen >= seconds:
             topics = [f'{name} ({kind})' for name, kinds in self.get_topic_names_and_types()
-                      for kind in kinds if kind in _KINDS]
+                      for kind in kinds if kind.endswith('Image')]
             self._tell('lost', (
                 f'{topic}: no image for {seconds:g} s, {self.count_publishers(topic)} '
                 'publishers. If it was renamed or has another type, set topic and '
@@ -106,10 +103,10 @@ class RecognizerNode(LifecycleNode):
         for (message, captured), more in self._queue:
             self._bridge.stream.dropped = self._queue.dropped
             latest, events = self._bridge.push(message, captured, more)
-            if not self.context.ok():
+            if not self.context.ok():  # Ctrl-C: nothing can be published any more
                 return
             if latest:
-                self._predictions.publish(Classification(header=message.header, results=[
+                self._results.publish(Classification(header=message.header, results=[
                     ObjectHypothesis(class_id=name, score=score)
                     for name, score in latest.top]))
             self._publish(events)
@@ -123,6 +120,9 @@ def spin() -> None:
     """Runs the node until Ctrl-C or the end of ROS."""
     rclpy.init()
     node = RecognizerNode()
+    if node.get_parameter('autostart').value and (
+            node.trigger_configure() == TransitionCallbackReturn.SUCCESS):
+        node.trigger_activate()
     with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
         rclpy.spin(node)
     node.stop()
