@@ -225,7 +225,8 @@ def test_stamps_that_jump_back_start_the_stream_again(store, bridge):
 
 
 def test_images_without_stamps_have_times_of_arrival(store, bridge, monkeypatch):
-    monkeypatch.setattr('hri30_ros.bridge.clock.time', iter([50., 50.25, 50.5]).__next__)
+    monkeypatch.setattr('hri30_ros.bridge.clock', SimpleNamespace(
+        time=iter([50., 50.25, 50.5]).__next__))
     message = image(store, RGB)
     message.header.stamp = SimpleNamespace(sec=0, nanosec=0)
     found = [bridge.push(message)[0] for _ in range(3)]
