@@ -10,7 +10,8 @@ from hri30_ext import cli
 from hri30_ext.config import PROJECT_ROOT
 
 PROGRAMS = sorted(str(path.relative_to(PROJECT_ROOT)) for path in
-                  (PROJECT_ROOT / 'tools').rglob('*.py') if path.name != '_launch.py')
+                  (PROJECT_ROOT / 'tools').rglob('*.py') if path.name != '_launch.py'
+                  and PROJECT_ROOT / 'tools' / 'ros2' not in path.parents)
 #: Asks a program for help, and tells which parser it has and whether it imports torch.
 ASK = """
 import runpy, sys

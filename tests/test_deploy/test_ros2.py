@@ -1,0 +1,430 @@
+"""tools/ros2/hri30_ros, without ROS: bags by rosbags, and a stand-in for rclpy.
+
+The stand-in has the interfaces of rclpy that the node uses, as its source has them; it
+shows no more than that the node calls them so.
+"""
+
+import io
+import json
+import subprocess
+import sys
+import time
+import types
+from configparser import ConfigParser
+from functools import partial
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from conftest import run_tool
+from PIL import Image as Picture
+
+from hri30_ext.config import PROJECT_ROOT
+from hri30_ext.deploy.runtime.video_io import FileSource
+from hri30_ext.errors import HRI30Error
+
+pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
+rosbag2 = pytest.importorskip('rosbags.rosbag2', reason='the extra "dev" is not installed')
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore  # noqa: E402
+
+PACKAGE = PROJECT_ROOT / 'tools' / 'ros2' / 'hri30_ros'
+#: Any second of this century; rounding of float64 is 0.2 us there.
+BEGIN = 1_700_000_000
+#: vision_msgs 4, which no store of rosbags has.
+VISION = {'ObjectHypothesis': 'string class_id\nfloat64 score\n',
+          'Classification': ('std_msgs/Header header\n'
+                             'vision_msgs/ObjectHypothesis[] results\n')}
+# With few classes and a small model, scores are low.
+EAGER = dict(enter=0.4, leave=0.3, min_seconds=0.0, window_seconds=0.5, hop=0.1)
+
+
+@pytest.fixture(scope='module')
+def store():
+    store = get_typestore(Stores.ROS2_JAZZY)
+    for name, text in VISION.items():
+        store.register(get_types_from_msg(text, f'vision_msgs/msg/{name}'))
+    return store
+
+
+@pytest.fixture(scope='module')
+def package():
+    """The modules of the package; node.py is imported by tests that stand in for rclpy."""
+    sys.path.insert(0, str(PACKAGE))
+    try:
+        import hri30_ros.bridge
+        yield hri30_ros
+    finally:
+        sys.path.remove(str(PACKAGE))
+
+
+@pytest.fixture(scope='module')
+def clip(clips_root):
+    return sorted((clips_root / 'train_set').glob('*.avi'))[0]
+
+
+def header(store, seconds):
+    nanoseconds = round(seconds * 1e9)
+    stamp = store.types['builtin_interfaces/msg/Time'](
+        BEGIN + nanoseconds // 10**9, nanoseconds % 10**9)
+    return store.types['std_msgs/msg/Header'](stamp, 'camera')
+
+
+def image(store, pixels, seconds=0., encoding='rgb8', step=None, **others):
+    height, width = pixels.shape[:2]
+    data = np.ascontiguousarray(pixels).view(np.uint8).reshape(height, -1)
+    step = step or data.shape[1]
+    data = np.pad(data, ((0, 0), (0, step - data.shape[1]))).ravel()
+    return store.types['sensor_msgs/msg/Image'](**{**dict(
+        header=header(store, seconds), height=height, width=width, encoding=encoding,
+        is_bigendian=0, step=step, data=data), **others})
+
+
+def write_bag(path, store, topics):
+    """Writes messages of {topic: (type, messages)}; their stamps are times in the bag."""
+    with rosbag2.Writer(path, version=9) as writer:
+        for topic, (kind, messages) in topics.items():
+            connection = writer.add_connection(topic, kind, typestore=store)
+            for message in messages:
+                stamp = message.header.stamp
+                writer.write(connection, stamp.sec * 10**9 + stamp.nanosec,
+                             store.serialize_cdr(message, kind))
+
+
+def read_bag(path, store):
+    with rosbag2.Reader(path) as reader:
+        return [store.deserialize_cdr(data, connection.msgtype)
+                for connection, _, data in reader.messages()]
+
+
+def without_latency(event, begin=0):
+    """An event without what the machine decides, on a clock that starts at 0."""
+    return {name: pytest.approx(value - begin, abs=2e-4)
+            if name in ('time', 'start', 'end') else value
+            for name, value in event.items() if name not in ('latency_ms', 'dropped')}
+
+
+@pytest.fixture(scope='module')
+def streamed(clip, onnx_folder, tmp_path_factory):
+    """Events of stream.py on the clip, frame by frame."""
+    result = run_tool(
+        'deploy/stream.py', '--model', onnx_folder, '--source', clip, '--predictions',
+        '--threads', 1, '--threshold', EAGER['enter'], '--leave', EAGER['leave'],
+        '--min-seconds', 0, '--window-seconds', EAGER['window_seconds'],
+        '--hop', EAGER['hop'], cwd=tmp_path_factory.mktemp('streamed'))
+    assert result.returncode == 0, result.stderr
+    *events, summary = map(json.loads, result.stdout.splitlines())
+    assert summary['predictions'] > 10 and 'start' in [one['event'] for one in events]
+    return events
+
+
+def test_a_bag_gives_the_events_of_the_stream(store, package, clip, streamed, onnx_folder,
+                                              tmp_path):
+    frames = list(iter(FileSource([clip]).read, None))
+    write_bag(tmp_path / 'bag', store, {'/image_raw': ('sensor_msgs/msg/Image', [
+        image(store, frame.image, frame.time) for frame in frames])})
+    reports, events, found = [], [], []
+    bridge = package.bridge.Bridge(package.bridge.Settings.create(
+        model=str(onnx_folder), threads=1, predictions=True, **EAGER), reports.append)
+    for message in read_bag(tmp_path / 'bag', store):
+        latest, new = bridge.push(message)
+        events += new
+        found += [latest] if latest else []
+    events += bridge.close()
+    assert not reports
+    assert [without_latency(event, BEGIN) for event in events] == [
+        without_latency(event) for event in streamed]
+    assert [latest.to_json()['top'] for latest in found] == [
+        event['top'] for event in streamed if event['event'] == 'prediction']
+
+
+# ---- Messages that are not as expected ---------------------------------------------------
+
+RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+GREY = RGB[..., 0]
+
+
+@pytest.mark.parametrize(('encoding', 'pixels', 'expected', 'others'), [
+    ('rgb8', RGB, RGB, dict(step=32)), ('bgr8', RGB[..., ::-1], RGB, dict(step=25)),
+    ('bgra8', np.dstack((RGB[..., ::-1], GREY)), RGB, {}),
+    ('rgba8', np.dstack((RGB, GREY)), RGB, {}),
+    ('mono8', GREY, np.dstack((GREY, ) * 3), dict(step=11)),
+    ('mono16', GREY.astype('<u2') << 8 | 7, np.dstack((GREY, ) * 3), {}),
+    ('mono16', GREY.astype('>u2') << 8 | 7, np.dstack((GREY, ) * 3),
+     dict(is_bigendian=1))])
+def test_encodings(store, package, encoding, pixels, expected, others):
+    if others.get('is_bigendian'):
+        pixels = pixels.astype('>u2')
+    message = image(store, pixels, encoding=encoding, **others)
+    assert np.array_equal(package.bridge.decode_image(message), expected)
+
+
+@pytest.mark.parametrize(('encoding', 'code'), [
+    ('yuv422', cv2.COLOR_YUV2RGB_UYVY), ('yuv422_yuy2', cv2.COLOR_YUV2RGB_YUY2)])
+def test_yuv_is_as_opencv_converts_it(store, package, encoding, code):
+    pixels = np.random.default_rng(0).integers(90, 160, (6, 8, 2), np.uint8)
+    message = image(store, pixels, encoding=encoding)
+    difference = (package.bridge.decode_image(message).astype(int)
+                  - cv2.cvtColor(pixels, code))
+    assert abs(difference).max() <= 3  # of 255; a wrong order is off by up to 90
+
+
+@pytest.mark.parametrize(('order', 'row', 'column'), [
+    ('rggb', 0, 0), ('bggr', 1, 1), ('gbrg', 1, 0), ('grbg', 0, 1)])
+def test_the_red_pixels_of_bayer_images_are_red(store, package, order, row, column):
+    pixels = np.zeros((8, 8), np.uint8)
+    pixels[row::2, column::2] = 200
+    found = package.bridge.decode_image(image(store, pixels, encoding=f'bayer_{order}8'))
+    assert found[2:-2, 2:-2].reshape(-1, 3).max(axis=0).tolist() == [200, 0, 0]
+    assert found[2:-2, 2:-2, 0].min() >= 100
+
+
+def test_a_compressed_image(store, package):
+    plain, file = np.full((16, 16, 3), (200, 100, 50), np.uint8), io.BytesIO()
+    Picture.fromarray(plain).save(file, 'JPEG', quality=95)
+    message = store.types['sensor_msgs/msg/CompressedImage'](
+        header(store, 0), 'rgb8; jpeg compressed bgr8',
+        np.frombuffer(file.getvalue(), np.uint8))
+    assert abs(package.bridge.decode_image(message).astype(int) - plain).max() <= 3
+
+
+@pytest.fixture
+def bridge(package, onnx_folder):
+    """With a list of its reports."""
+    reports = []
+    made = package.bridge.Bridge(package.bridge.Settings.create(
+        model=str(onnx_folder), threads=1, **EAGER), reports.append)
+    return SimpleNamespace(push=made.push, reports=reports, stream=made.stream)
+
+
+@pytest.mark.parametrize(('others', 'reason'), [
+    (dict(encoding='16UC1'), 'the encoding 16UC1 is not supported, expected one of rgb8'),
+    (dict(encoding='a\x1b[2J'), r'the encoding a\x1b[2J is not'),
+    (dict(height=7), '8 x 7 rgb8 with rows of 24 bytes do not fit 144 bytes'),
+    (dict(width=9), '9 x 6 rgb8 with rows of 24 bytes'), (dict(width=0), '0 x 6 rgb8'),
+    (dict(format='png'), 'not a whole JPEG')])
+def test_a_message_that_cannot_be_used_is_reported_once(store, bridge, others, reason):
+    good, bad = (vars(image(store, RGB, 0.1 * i)).copy() for i in (1, 2))
+    bad = SimpleNamespace(**{**bad, **others})
+    for message in (bad, bad, SimpleNamespace(**good), bad):
+        assert bridge.push(message) == (None, [])
+    assert len(bridge.reports) == 1 and reason in bridge.reports[0]
+    assert bridge.stream.frames == 1
+
+
+def test_stamps_that_jump_back_start_the_stream_again(store, bridge):
+    events = []
+    for seconds in (*np.arange(8, 9, 0.1), *np.arange(0, 1, 0.1), *np.arange(7, 8, 0.1)):
+        latest, new = bridge.push(image(store, RGB, seconds))
+        events += [(one['reason'], one['time'] - BEGIN) for one in new
+                   if one['event'] == 'reset']
+    assert events == [('back', 0), ('gap', 7)] and latest
+    assert bridge.reports == [
+        'the stream starts again: header.stamp jumped back',
+        'the stream starts again: no image for longer than a window']
+
+
+def test_images_without_stamps_have_times_of_arrival(store, bridge, monkeypatch):
+    monkeypatch.setattr('hri30_ros.bridge.clock', SimpleNamespace(
+        time=iter([50., 50.25, 50.5]).__next__))
+    message = image(store, RGB)
+    message.header.stamp = SimpleNamespace(sec=0, nanosec=0)
+    found = [bridge.push(message)[0] for _ in range(3)]
+    assert found[:2] == [None, None] and found[2].time == 50.5
+    assert len(bridge.reports) == 1 and 'header.stamp is 0' in bridge.reports[0]
+
+
+def test_a_graph_may_name_its_input_otherwise(store, package, onnx_folder, tmp_path):
+    onnx = pytest.importorskip('onnx')
+    for file in onnx_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    for file in tmp_path.glob('*.onnx'):
+        model = onnx.load(file)
+        old, new = model.graph.input[0].name, 'renamed'
+        model.graph.input[0].name = new
+        for node in model.graph.node:
+            node.input[:] = [new if name == old else name for name in node.input]
+        onnx.save(model, file)
+    found = []
+    for folder in (onnx_folder, tmp_path):
+        bridge = package.bridge.Bridge(package.bridge.Settings.create(
+            model=str(folder), threads=1, **EAGER), lambda text: None)
+        found.append([latest.top for second in np.arange(0, 1, 0.1) for latest, _ in
+                      [bridge.push(image(store, RGB, second))] if latest])
+    assert found[0] == found[1] != []
+
+
+def test_parameters_are_checked(package):
+    with pytest.raises(HRI30Error, match='queue=0: Expected `?int`? >= 1'):
+        package.bridge.Settings.create(queue=0)
+    with pytest.raises(HRI30Error, match="enter='high'.*float"):
+        package.bridge.Settings.create(enter='high')
+
+
+# ---- The node ----------------------------------------------------------------------------
+
+
+def test_without_rclpy_a_message_says_what_to_install():
+    done = subprocess.run([sys.executable, '-c', 'import hri30_ros as r; exit(r.main())'],
+                          cwd=PACKAGE, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, '')
+    assert 'error: the Python package rclpy is not found' in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+class StandIn:
+    """What rclpy's lifecycle nodes have, as far as the node uses it."""
+
+    def __init__(self, name):
+        self.parameters, self.log, self.published, self.open = {}, [], [], []
+        self.context = SimpleNamespace(ok=lambda: True)
+
+    def declare_parameter(self, name, value, descriptor):
+        assert descriptor.dynamic_typing
+        self.parameters.setdefault(name, value)
+
+    def get_parameter(self, name):
+        return SimpleNamespace(value=self.parameters[name])
+
+    def get_logger(self):
+        return SimpleNamespace(warning=self.log.append, error=self.log.append)
+
+    def _opened(self, **facts):
+        self.open.append(SimpleNamespace(**facts))
+        return self.open[-1]
+
+    def create_lifecycle_publisher(self, kind, topic, depth):
+        return self._opened(publish=lambda message: self.published.append(
+            (topic, kind, message)))
+
+    def create_subscription(self, kind, topic, callback, qos):
+        assert qos == 'sensor data'
+        return self._opened(kind=kind, topic_name='/' + topic, send=callback)
+
+    def create_timer(self, seconds, callback):
+        return self._opened(tick=callback)
+
+    def _close(self, thing):
+        self.open.remove(thing)
+
+    destroy_timer = destroy_subscription = _close
+
+    def count_publishers(self, topic):
+        return 0
+
+    def get_topic_names_and_types(self):
+        return [('/chatter', ['std_msgs/msg/String']),
+                ('/front/image', ['sensor_msgs/msg/Image'])]
+
+    def trigger_configure(self):
+        return self.on_configure(None)
+
+    def trigger_activate(self):
+        return self.on_activate(None)
+
+    def _succeed(self, state):
+        return 'success'
+
+    on_configure = on_activate = on_deactivate = on_cleanup = _succeed
+
+
+@pytest.fixture
+def node(store, package, monkeypatch):
+    """The node above the stand-in, with the messages of rosbags."""
+    def module(name, **content):
+        made = types.ModuleType(name)
+        vars(made).update(content)
+        monkeypatch.setitem(sys.modules, name, made)
+
+    def messages(package, *names):
+        module(package)
+        module(f'{package}.msg', **{
+            name: store.types[f'{package}/msg/{name}'] for name in names})
+
+    module('rclpy', init=lambda: None, spin=lambda node: None, try_shutdown=lambda: None)
+    module('rclpy.executors', ExternalShutdownException=OSError)
+    module('rclpy.lifecycle', LifecycleNode=StandIn,
+           TransitionCallbackReturn=SimpleNamespace(FAILURE='failure', SUCCESS='success'))
+    module('rclpy.qos', qos_profile_sensor_data='sensor data')
+    module('rcl_interfaces')
+    module('rcl_interfaces.msg', ParameterDescriptor=SimpleNamespace)
+    messages('sensor_msgs', 'Image', 'CompressedImage')
+    messages('std_msgs', 'String')
+    messages('vision_msgs', 'Classification', 'ObjectHypothesis')
+    from hri30_ros.node import RecognizerNode
+    yield RecognizerNode()
+    del sys.modules['hri30_ros.node']
+
+
+def wait_for(reached):
+    end = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_the_node_lives_through_its_states(node, store, streamed, clip, onnx_folder,
+                                           tmp_path):
+    assert node.on_configure(None) == 'failure'  # without a model
+    assert "model='': Expected" in node.log.pop()
+    frames = list(iter(FileSource([clip]).read, None))
+    node.parameters.update(EAGER, model=str(onnx_folder), threads=1, queue=len(frames),
+                           predictions=True, stall_seconds=3600)
+    assert node.on_configure(None) == node.on_activate(None) == 'success'
+    publishers, (subscription, timer) = node.open[:2], node.open[2:]
+    timer.tick()
+    assert not node.log and not node.published
+    node._seen -= 3600  # seconds of silence
+    timer.tick(), timer.tick()
+    assert node.log == ['/image_raw: no image for 3600 s, 0 publishers. If it was renamed '
+                        'or has another type, set topic and compressed. Image topics: '
+                        '/front/image (sensor_msgs/msg/Image)']
+    stream = node._bridge.stream
+    for frame in frames:
+        before = stream.frames
+        subscription.send(image(store, frame.image, frame.time))
+        wait_for(partial(lambda count: stream.frames > count, before))  # as for a file
+    assert node.on_deactivate(None) == node.on_cleanup(None) == 'success'
+    assert node.open == publishers and node._bridge is None
+    assert node.log[1:] == ['images again']
+    events = [json.loads(message.data) for topic, _, message in node.published
+              if topic == '~/events']
+    assert [event['state'] for event in events[:2]] == ['lost', 'back']
+    assert [without_latency(event, BEGIN) for event in events[2:]] == [
+        without_latency(event) for event in streamed]
+    found = [message for topic, _, message in node.published if topic == '~/predictions']
+    write_bag(tmp_path / 'out', store, {
+        '/recognizer/predictions': ('vision_msgs/msg/Classification', found)})
+    tops = [event['top'] for event in streamed if event['event'] == 'prediction']
+    assert [[[one.class_id, round(one.score, 4)] for one in message.results]
+            for message in read_bag(tmp_path / 'out', store)] == tops
+
+
+@pytest.mark.parametrize('works', [True, False])
+def test_a_node_that_starts_itself(node, onnx_folder, monkeypatch, works):
+    module, states, log = sys.modules['hri30_ros.node'], [], []
+    parameters = dict(EAGER, autostart=True, model=str(onnx_folder) if works else '/none')
+
+    class Node(module.RecognizerNode):
+        def declare_parameter(self, name, value, descriptor):
+            super().declare_parameter(name, parameters.get(name, value), descriptor)
+
+    def spin(node):
+        states.append(len(node.open))  # two publishers; subscription and timer if active
+        log.extend(node.log)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, 'RecognizerNode', Node)
+    monkeypatch.setattr(sys.modules['rclpy'], 'spin', spin)
+    module.spin()
+    assert states == [4 if works else 2]
+    assert log == [] if works else '/none: no such model' in log[0]
+
+
+def test_the_package_is_of_this_version():
+    setup = (PACKAGE / 'setup.py').read_text('utf-8')
+    config = ConfigParser()
+    config.read(PROJECT_ROOT / 'setup.cfg', 'utf-8')
+    version = config['metadata']['version']
+    assert f"version='{version}'" in setup
+    assert f'<version>{version}</version>' in (PACKAGE / 'package.xml').read_text('utf-8')
