@@ -20,21 +20,20 @@ from ..config import load_config
 from ..deploy.export import list_clips
 from ..errors import HRI30Error, first_cases
 from ..evaluation.calibration import fit_temperature
+from ..names import canonical_name
 from ..utils.fileio import atomic_path, check_writable, sha256_of
 from .predicting import find_clips
 from .recognizer import Recognizer, find_config_of
 
 #: How far the accuracy of the old classes may fall, of 1.
 MAX_FALL = 0.02
-#: The checkpoint, beside its config.
-CHECKPOINT = 'taught.pth'
-#: Its entry with the features of the clips of each taught class, (N, C).
+#: The entry of a checkpoint with the features of each taught class, (N, C).
 TAUGHT = 'taught'
 
 
 def teach(model: Sequence[str], name: str, clips: Sequence[str], out: str,
           head: str = 'logistic', force: bool = False, options: dict | None = None,
-          report: Callable = print) -> Path:
+          report: Callable = print) -> tuple[str, str]:
     """Adds a class to a trained model.
 
     With ``logistic``, the rows of the old classes stay as they are, and so do the ratios of
@@ -46,7 +45,7 @@ def teach(model: Sequence[str], name: str, clips: Sequence[str], out: str,
         model (Sequence[str]): A checkpoint, or a config and its checkpoint.
         name (str): The new class.
         clips (Sequence[str]): Files, folders and patterns; two clips at least.
-        out (str): Gets ``taught.pth`` and its config.
+        out (str): A new folder; gets ``taught.pth`` and its config.
         head (str): ``logistic`` or ``prototypes``.
         force (bool): Whether to accept a fall of the old classes' validation accuracy by
             more than :data:`MAX_FALL`.
@@ -54,17 +53,17 @@ def teach(model: Sequence[str], name: str, clips: Sequence[str], out: str,
         report (Callable): Gets lines of text.
 
     Returns:
-        Path: The checkpoint.
+        tuple[str, str]: The new config and its checkpoint.
 
     Raises:
         HRI30Error: clips or a model that do not allow it, no training or validation clips,
             or a larger fall. Nothing is written then but the cache of features.
     """
-    target, files = _check_target(out), list(find_clips(clips)) if clips else []
+    name, files = canonical_name(name), list(find_clips(clips)) if clips else []
     if len(files) < 2:
         raise HRI30Error(f'{name}: found {len(files)} clip{"s" * (not files)}.\nExpected '
                          'two or more after the name; five are useful.')
-    trained = _Trained(model, options)
+    trained = _Trained(model, options, out)
     if name in trained.classes:
         raise HRI30Error(f'{name}: is already a class of {trained.checkpoint}.\nChoose '
                          'another name, or take a taught class back with --remove.')
@@ -74,15 +73,13 @@ def teach(model: Sequence[str], name: str, clips: Sequence[str], out: str,
         raise HRI30Error(f'{name}: {len(unread)} of {len(files)} clips cannot be read:\n'
                          f'{first_cases(unread)}\nReplace them, or leave them out.')
     (train_NC, train_N), (val_NC, val_N) = trained.describe_data()
-    for label, known in enumerate(trained.classes):
-        if known in trained.taught:
-            train_NC = np.concatenate([train_NC, trained.taught[known]])
-            train_N = np.append(train_N, [label] * len(trained.taught[known]))
+    classes, taught = [*trained.classes, name], {**trained.taught, name: new_NC}
+    features_NC = np.concatenate([train_NC, *taught.values()])
+    labels_N = np.append(train_N, [classes.index(known) for known, rows_NC in taught.items()
+                                   for _ in rows_NC])
     K = len(trained.classes)
-    features_NC = np.concatenate([train_NC, new_NC])
-    labels_N = np.append(train_N, [K] * len(new_NC))
     if head == 'prototypes':
-        weight_KC, bias_K = fit_prototypes(features_NC, labels_N, [*trained.classes, name])
+        weight_KC, bias_K = fit_prototypes(features_NC, labels_N, classes)
     else:
         row_C, bias = fit_row(features_NC, trained.logits(features_NC), labels_N == K)
         weight_KC = np.vstack([trained.weight_KC, row_C])
@@ -98,41 +95,32 @@ def teach(model: Sequence[str], name: str, clips: Sequence[str], out: str,
             f'{name}: the accuracy of the old classes falls from {before:.4f} to '
             f'{after:.4f}, by more than {100 * MAX_FALL:g} points.\nGive clips that differ '
             'more from the old classes, try another --head, or accept it with --force.')
-    return trained.save(target, [*trained.classes, name], weight_KC, bias_K,
-                        {**trained.taught, name: new_NC})
+    return trained.save(out, classes, weight_KC, bias_K, taught)
 
 
-def forget(model: Sequence[str], name: str, out: str, options: dict | None = None) -> Path:
-    """Takes a taught class back; arguments and result are those of :func:`teach`.
-
-    Raises:
-        HRI30Error: it is no class that was taught.
-    """
-    target, trained = _check_target(out), _Trained(model, options)
+def forget(model: Sequence[str], name: str, out: str, options: dict | None = None
+           ) -> tuple[str, str]:
+    """Takes a taught class back; arguments and result are those of :func:`teach`."""
+    name, trained = canonical_name(name), _Trained(model, options, out)
     if name not in trained.taught:
         raise HRI30Error(f'{name}: is no taught class of {trained.checkpoint}.\nExpected '
                          f'one of: {", ".join(trained.taught) or "none was taught"}.')
     kept = [k for k, known in enumerate(trained.classes) if known != name]
-    taught = {known: rows for known, rows in trained.taught.items() if known != name}
-    return trained.save(target, [trained.classes[k] for k in kept],
-                        trained.weight_KC[kept], trained.bias_K[kept], taught)
-
-
-def _check_target(out: str) -> Path:
-    target = check_writable(out) / CHECKPOINT
-    if target.exists():
-        raise HRI30Error(f'{target}: exists.\nChoose another --out.')
-    return target
+    del trained.taught[name]
+    return trained.save(out, [trained.classes[k] for k in kept], trained.weight_KC[kept],
+                        trained.bias_K[kept], trained.taught)
 
 
 class _Trained:
     """A trained model, its last linear layer, and what goes into that."""
 
-    def __init__(self, model: Sequence[str], options: dict | None) -> None:
-        config, self.checkpoint = model if len(model) > 1 else (None, model[0])
-        if config is None:
+    def __init__(self, model: Sequence[str], options: dict | None, out: str) -> None:
+        if any(check_writable(out).iterdir()):
+            raise HRI30Error(f'{out}: is not empty.\nChoose another --out.')
+        config, self.checkpoint = model[0], model[-1]
+        if len(model) == 1:
             config, options = find_config_of(self.checkpoint, options)
-        self.config, self.options = config, dict(options or {})
+        self.config, self.options, self._cached = config, dict(options or {}), None
         # One view: the mean of the scores of several is that of no features.
         self.recognizer = Recognizer(config, self.checkpoint, options={
             **self.options, 'precision': 'fp32', 'test_clips': 1, 'test_flip': False})
@@ -147,7 +135,8 @@ class _Trained:
         self.weight_KC, self.bias_K = (tensor.detach().cpu().numpy() for tensor in (
             self.layer.weight, self.layer.bias))
         taught = load_from_local(self.checkpoint).get(TAUGHT) or {}
-        self.taught = {name: rows.numpy() for name, rows in taught.items()}
+        self.taught = {name: taught[name].numpy() for name in self.classes
+                       if name in taught}
 
     def _not_linear(self) -> HRI30Error:
         head = type(self.recognizer.backend.recognizer.cls_head).__name__
@@ -181,27 +170,23 @@ class _Trained:
         return features_NC
 
     def describe_data(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Returns features and labels of the training and of the validation clips.
-
-        They are cached in ``features/`` beside the checkpoint.
-        """
+        """Returns features and labels of training and validation clips, cached."""
         try:
             clips = [list_clips(self.recognizer._cfg, part) for part in ('train', 'val')]
         except HRI30Error as error:
             raise HRI30Error(f'{error}\nTeaching takes the training and validation clips '
                              'of the old classes: --cfg-options data_root=PATH') from error
         files = [clip['filename'] for part in clips for clip in part]
-        cached = self._cache(self.checkpoint, files)
+        path = self._cache(self.checkpoint, files)
         try:
-            features_NC = load_from_local(str(cached))['state_dict']['features'].numpy()
+            features = load_from_local(str(path))['state_dict']
         except HRI30Error:  # no such file, or a damaged one
-            features_NC = self.describe(files)
+            features = dict(features=torch.from_numpy(self.describe(files)))
             with contextlib.suppress(HRI30Error):  # a folder that cannot be written
-                save_safetensors(dict(features=torch.from_numpy(features_NC)), cached, None)
-        self._data = files, features_NC
-        found = []
-        for rows_NC, part in zip(np.split(features_NC, [len(clips[0])]), clips,
-                                 strict=True):
+                save_safetensors(features, path, None)
+        self._cached, found = (files, features), []
+        for rows_NC, part in zip(np.split(features['features'].numpy(), [len(clips[0])]),
+                                 clips, strict=True):
             readable_N = ~np.isnan(rows_NC[:, 0])
             found.append((rows_NC[readable_N],
                           np.array([clip['label'] for clip in part])[readable_N]))
@@ -215,28 +200,28 @@ class _Trained:
         name = hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:16]
         return path.parent / 'features' / f'{name}.safetensors'
 
-    def save(self, target: Path, classes: list[str], weight_KC: np.ndarray,
-             bias_K: np.ndarray, taught: dict[str, np.ndarray]) -> Path:
-        """Writes the checkpoint with another last layer, and its config."""
+    def save(self, out: str, classes: list[str], weight_KC: np.ndarray,
+             bias_K: np.ndarray, taught: dict[str, np.ndarray]) -> tuple[str, str]:
+        """Writes the checkpoint with another last layer, and its config; returns both."""
         cfg = load_config(self.config, {**self.options, 'classes': classes})
-        state = {name: tensor.cpu() for name, tensor in
-                 self.recognizer.backend.recognizer.state_dict().items()}
+        state = self.recognizer.backend.recognizer.cpu().state_dict()
         for part, array in (('weight', weight_KC), ('bias', bias_K)):
             state[f'cls_head.{self.name}.{part}'] = torch.from_numpy(
                 array.astype(np.float32))
         meta = dict(dataset_meta=dict(classes=classes))
         if essentials := Essentials.from_config(cfg):
             meta[META_KEY] = essentials.to_dict()
-        with atomic_path(target.parent / Path(cfg.filename).name) as temporary:
+        config = Path(out) / Path(cfg.filename).name
+        checkpoint = Path(out) / 'taught.pth'
+        with atomic_path(config) as temporary:
             getattr(cfg, 'unresolved', cfg).dump(temporary)
-        with atomic_path(target, durable=True) as temporary:
+        with atomic_path(checkpoint, durable=True) as temporary:
             torch.save({'state_dict': state, 'meta': meta, TAUGHT: {
                 name: torch.from_numpy(rows) for name, rows in taught.items()}}, temporary)
-        if hasattr(self, '_data'):  # the next class needs the same features
-            files, features_NC = self._data
-            save_safetensors(dict(features=torch.from_numpy(features_NC)),
-                             self._cache(target, files), None)
-        return target
+        if self._cached:  # the next class needs the same features
+            files, features = self._cached
+            save_safetensors(features, self._cache(checkpoint, files), None)
+        return str(config), str(checkpoint)
 
 
 # ---- Heads ------------------------------------------------------------------------------
@@ -247,15 +232,9 @@ def fit_row(features_NC: np.ndarray, logits_NK: np.ndarray, is_new_N: np.ndarray
     """Fits the row of one more class beside rows that stay.
 
     Minimises the log loss of new or not, where the probability of new is that of the
-    softmax of all logits. Both sides weigh the same, and the squared norm of the row is
-    added, for features whose channels have variance 1 on average. scikit-learn's
-    ``LogisticRegression`` is the case in which the other logits are constant; it takes no
-    offsets for each clip.
-
-    Args:
-        features_NC (np.ndarray): Of all clips.
-        logits_NK (np.ndarray): Of the other classes.
-        is_new_N (np.ndarray): Which are of the new class; some are, and some are not.
+    softmax of all logits; both sides weigh the same. The squared norm of the row is added,
+    for channels with a mean variance of 1. scikit-learn's ``LogisticRegression`` is the
+    case of constant other logits; it takes no offset for each clip.
 
     Returns:
         tuple[np.ndarray, float]: The row, (C, ), and its bias.
@@ -283,10 +262,8 @@ def fit_prototypes(features_NC: np.ndarray, labels_N: np.ndarray, classes: Seque
                    ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the mean directions of classes as weights, (K, C), and a bias of 0, (K, ).
 
-    Their length gives the scores the temperature with the highest likelihood.
-
-    Raises:
-        HRI30Error: a class without clips.
+    Their length gives the scores the temperature with the highest likelihood. Raises an
+    HRI30Error for a class without clips.
     """
     without = [name for k, name in enumerate(classes) if k not in labels_N]
     if without:

@@ -14,10 +14,10 @@ action = parser.add_mutually_exclusive_group(required=True)
 action.add_argument('--add', nargs='+', metavar=('NAME', 'CLIP'),
                     help='the class, and its clips: files, folders, patterns')
 action.add_argument('--remove', metavar='NAME', help='a taught class')
-parser.add_argument('--out', required=True, metavar='D', help='gets taught.pth, a config')
+parser.add_argument('--out', required=True, metavar='D',
+                    help='a new folder; gets taught.pth and its config')
 parser.add_argument('--head', choices=('logistic', 'prototypes'), default='logistic',
-                    help='one more row by logistic regression, or nearest class means for '
-                         'all classes; default: %(default)s')
+                    help='one more row, or nearest means of all; default: %(default)s')
 parser.add_argument('--force', action='store_true',
                     help='also if the old classes lose more than two points')
 parser.add_argument('--device', metavar='cpu|cuda[:N]')
@@ -32,15 +32,11 @@ def main(args) -> None:
     from hri30_ext.apis.teaching import forget, teach
     from hri30_ext.config import parse_options
     options = parse_options(args.cfg_options)
-    if args.remove:
-        path = forget(args.model, args.remove, args.out, options)
-    else:
-        path = teach(args.model, args.add[0], args.add[1:], args.out, args.head,
-                     args.force, options)
-    config = next(path.parent.glob('*.py'))
-    print(f'To test:     bash tools/test.sh {shlex.join(map(str, (config, path)))}\n'
-          f'To predict:  bash tools/predict.sh {shlex.join(map(str, (config, path)))} '
-          'CLIP...')
+    model = (forget(args.model, args.remove, args.out, options) if args.remove else
+             teach(args.model, args.add[0], args.add[1:], args.out, args.head, args.force,
+                   options))
+    print(f'To test:     bash tools/test.sh {shlex.join(model)}\n'
+          f'To predict:  bash tools/predict.sh {shlex.join(model)} CLIP...')
 
 
 if __name__ == '__main__':
