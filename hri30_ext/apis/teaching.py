@@ -5,7 +5,7 @@ Shapes: N clips, K classes, C channels of what the classifier's linear layer tak
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +32,9 @@ TAUGHT = 'taught'
 
 
 def teach(model: Sequence[str], name: str, clips: Sequence[str], out: str,
-          head: str = 'logistic', force: bool = False, options: dict | None = None,
-          report: Callable = print) -> tuple[str, str]:
-    """Adds a class to a trained model.
+          head: str = 'logistic', force: bool = False, options: dict | None = None
+          ) -> tuple[str, str]:
+    """Adds a class to a trained model, and prints what that costs the others.
 
     With ``logistic``, the rows of the old classes stay as they are, and so do the ratios of
     their scores. The new row is a logistic regression of the new clips against the training
@@ -50,7 +50,6 @@ def teach(model: Sequence[str], name: str, clips: Sequence[str], out: str,
         force (bool): Whether to accept a fall of the old classes' validation accuracy by
             more than :data:`MAX_FALL`.
         options (dict, optional): As parsed from ``--cfg-options``.
-        report (Callable): Gets lines of text.
 
     Returns:
         tuple[str, str]: The new config and its checkpoint.
@@ -87,9 +86,9 @@ def teach(model: Sequence[str], name: str, clips: Sequence[str], out: str,
     before = np.mean(trained.logits(val_NC).argmax(1) == val_N)
     after = np.mean((val_NC @ weight_KC.T + bias_K).argmax(1) == val_N)
     hits = np.sum((new_NC @ weight_KC.T + bias_K).argmax(1) == K)
-    report(f'{name}: {hits} of {len(files)} clips are recognised (those it learned from)\n'
-           f'Old classes, {len(val_N)} validation clips: top-1 {before:.4f} before, '
-           f'{after:.4f} after')
+    print(f'{name}: {hits} of {len(files)} clips are recognised (those it learned from)\n'
+          f'Old classes, {len(val_N)} validation clips: top-1 {before:.4f} before, '
+          f'{after:.4f} after')
     if before - after > MAX_FALL + 1e-9 and not force:
         raise HRI30Error(
             f'{name}: the accuracy of the old classes falls from {before:.4f} to '
