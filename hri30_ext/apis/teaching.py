@@ -1,0 +1,276 @@
+"""A new class from a few clips: one more row of a trained classifier.
+
+Shapes: N clips, K classes, C channels of what the classifier's linear layer takes.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.special import expit, logsumexp, softmax
+from torch import nn
+from tqdm import tqdm
+
+from ..checkpoints import META_KEY, Essentials, load_from_local, save_safetensors
+from ..config import load_config
+from ..deploy.export import list_clips
+from ..errors import HRI30Error, first_cases
+from ..evaluation.calibration import fit_temperature
+from ..names import canonical_name
+from ..utils.fileio import atomic_path, check_writable, sha256_of
+from .predicting import find_clips
+from .recognizer import Recognizer, find_config_of
+
+#: How far the accuracy of the old classes may fall, of 1.
+MAX_FALL = 0.02
+#: The entry of a checkpoint with the features of each taught class, (N, C).
+TAUGHT = 'taught'
+
+
+def teach(model: Sequence[str], name: str, clips: Sequence[str], out: str,
+          head: str = 'logistic', force: bool = False, options: dict | None = None
+          ) -> tuple[str, str]:
+    """Adds a class to a trained model, and prints what that costs the others.
+
+    With ``logistic``, the rows of the old classes stay as they are, and so do the ratios of
+    their scores. The new row is a logistic regression of the new clips against the training
+    clips, within the softmax of all classes. With ``prototypes``, every row is replaced by
+    the mean direction of its class; the nearest by cosine has the highest score.
+
+    Args:
+        model (Sequence[str]): A checkpoint, or a config and its checkpoint.
+        name (str): The new class.
+        clips (Sequence[str]): Files, folders and patterns; two clips at least.
+        out (str): A new folder; gets ``taught.pth`` and its config.
+        head (str): ``logistic`` or ``prototypes``.
+        force (bool): Whether to accept a fall of the old classes' validation accuracy by
+            more than :data:`MAX_FALL`.
+        options (dict, optional): As parsed from ``--cfg-options``.
+
+    Returns:
+        tuple[str, str]: The new config and its checkpoint.
+
+    Raises:
+        HRI30Error: clips or a model that do not allow it, no training or validation clips,
+            or a larger fall. Nothing is written then but the cache of features.
+    """
+    name, files = canonical_name(name), list(find_clips(clips)) if clips else []
+    if len(files) < 2:
+        raise HRI30Error(f'{name}: found {len(files)} clip{"s" * (not files)}.\nExpected '
+                         'two or more after the name; five are useful.')
+    trained = _Trained(model, options, out)
+    if name in trained.classes:
+        raise HRI30Error(f'{name}: is already a class of {trained.checkpoint}.\nChoose '
+                         'another name, or take a taught class back with --remove.')
+    new_NC = trained.describe(files)
+    unread = [file for file, row in zip(files, new_NC, strict=True) if np.isnan(row[0])]
+    if unread:
+        raise HRI30Error(f'{name}: {len(unread)} of {len(files)} clips cannot be read:\n'
+                         f'{first_cases(unread)}\nReplace them, or leave them out.')
+    (train_NC, train_N), (val_NC, val_N) = trained.describe_data()
+    classes, taught = [*trained.classes, name], {**trained.taught, name: new_NC}
+    features_NC = np.concatenate([train_NC, *taught.values()])
+    labels_N = np.append(train_N, [classes.index(known) for known, rows_NC in taught.items()
+                                   for _ in rows_NC])
+    K = len(trained.classes)
+    if head == 'prototypes':
+        weight_KC, bias_K = fit_prototypes(features_NC, labels_N, classes)
+    else:
+        row_C, bias = fit_row(features_NC, trained.logits(features_NC), labels_N == K)
+        weight_KC = np.vstack([trained.weight_KC, row_C])
+        bias_K = np.append(trained.bias_K, bias)
+    before = np.mean(trained.logits(val_NC).argmax(1) == val_N)
+    after = np.mean((val_NC @ weight_KC.T + bias_K).argmax(1) == val_N)
+    hits = np.sum((new_NC @ weight_KC.T + bias_K).argmax(1) == K)
+    print(f'{name}: {hits} of {len(files)} clips are recognised (those it learned from)\n'
+          f'Old classes, {len(val_N)} validation clips: top-1 {before:.4f} before, '
+          f'{after:.4f} after')
+    if before - after > MAX_FALL + 1e-9 and not force:
+        raise HRI30Error(
+            f'{name}: the accuracy of the old classes falls from {before:.4f} to '
+            f'{after:.4f}, by more than {100 * MAX_FALL:g} points.\nGive clips that differ '
+            'more from the old classes, try another --head, or accept it with --force.')
+    return trained.save(out, classes, weight_KC, bias_K, taught)
+
+
+def forget(model: Sequence[str], name: str, out: str, options: dict | None = None
+           ) -> tuple[str, str]:
+    """Takes a taught class back; arguments and result are those of :func:`teach`."""
+    name, trained = canonical_name(name), _Trained(model, options, out)
+    if name not in trained.taught:
+        raise HRI30Error(f'{name}: is no taught class of {trained.checkpoint}.\nExpected '
+                         f'one of: {", ".join(trained.taught) or "none was taught"}.')
+    kept = [k for k, known in enumerate(trained.classes) if known != name]
+    del trained.taught[name]
+    return trained.save(out, [trained.classes[k] for k in kept], trained.weight_KC[kept],
+                        trained.bias_K[kept], trained.taught)
+
+
+class _Trained:
+    """A trained model, its last linear layer, and what goes into that."""
+
+    def __init__(self, model: Sequence[str], options: dict | None, out: str) -> None:
+        if any(check_writable(out).iterdir()):
+            raise HRI30Error(f'{out}: is not empty.\nChoose another --out.')
+        config, self.checkpoint = model[0], model[-1]
+        if len(model) == 1:
+            config, options = find_config_of(self.checkpoint, options)
+        self.config, self.options, self._cached = config, dict(options or {}), None
+        # One view: the mean of the scores of several is that of no features.
+        self.recognizer = Recognizer(config, self.checkpoint, options={
+            **self.options, 'precision': 'fp32', 'test_clips': 1, 'test_flip': False})
+        self.classes = list(self.recognizer.classes)
+        head = self.recognizer.backend.recognizer.cls_head
+        layers = [(name, layer) for name, layer in head.named_modules()
+                  if isinstance(layer, nn.Linear) and layer.bias is not None
+                  and layer.out_features == len(self.classes)]
+        if not layers:
+            raise self._not_linear()
+        self.name, self.layer = layers[-1]
+        self.weight_KC, self.bias_K = (tensor.detach().cpu().numpy() for tensor in (
+            self.layer.weight, self.layer.bias))
+        taught = load_from_local(self.checkpoint).get(TAUGHT) or {}
+        self.taught = {name: taught[name].numpy() for name in self.classes
+                       if name in taught}
+
+    def _not_linear(self) -> HRI30Error:
+        head = type(self.recognizer.backend.recognizer.cls_head).__name__
+        return HRI30Error(f'{self.checkpoint}: the scores of its {head} are not those of a '
+                          'linear layer with a bias.\nExpected a model with such a '
+                          'classifier, such as SlowOnly or a probe.')
+
+    def logits(self, features_NC: np.ndarray) -> np.ndarray:
+        """Returns the logits of the old classes, (N, K)."""
+        return features_NC @ self.weight_KC.T + self.bias_K
+
+    def describe(self, files: Sequence[str]) -> np.ndarray:
+        """Computes features, (N, C) float32; NaN where a file cannot be read."""
+        rows, scores, read = [], [], []
+        with self.layer.register_forward_pre_hook(
+                lambda _, inputs: rows.append(inputs[0].flatten(0, -2).cpu().numpy())):
+            for _, found in tqdm(self.recognizer.predict_files(files), 'Features of clips',
+                                 len(files), leave=False):
+                read.append(not isinstance(found, HRI30Error))
+                if read[-1]:
+                    scores.append(found.scores)
+        features_NC = np.full((len(files), self.layer.in_features), np.nan, np.float32)
+        if scores:
+            # A model of frames has a row a frame, and the mean of their logits.
+            found_NRC = np.concatenate(rows)
+            found_NRC = found_NRC.reshape(len(scores), -1, found_NRC.shape[-1])
+            features_NC[read] = found_NRC.mean(1)
+            own_NK = softmax(self.logits(features_NC[read]), axis=1)
+            if not np.allclose(own_NK, scores, atol=1e-3):
+                raise self._not_linear()
+        return features_NC
+
+    def describe_data(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns features and labels of training and validation clips, cached."""
+        try:
+            clips = [list_clips(self.recognizer._cfg, part) for part in ('train', 'val')]
+        except HRI30Error as error:
+            raise HRI30Error(f'{error}\nTeaching takes the training and validation clips '
+                             'of the old classes: --cfg-options data_root=PATH') from error
+        files = [clip['filename'] for part in clips for clip in part]
+        path = self._cache(self.checkpoint, files)
+        try:
+            features = load_from_local(str(path))['state_dict']
+        except HRI30Error:  # no such file, or a damaged one
+            features = dict(features=torch.from_numpy(self.describe(files)))
+            with contextlib.suppress(HRI30Error):  # a folder that cannot be written
+                save_safetensors(features, path, None)
+        self._cached, found = (files, features), []
+        for rows_NC, part in zip(np.split(features['features'].numpy(), [len(clips[0])]),
+                                 clips, strict=True):
+            readable_N = ~np.isnan(rows_NC[:, 0])
+            found.append((rows_NC[readable_N],
+                          np.array([clip['label'] for clip in part])[readable_N]))
+        return found
+
+    def _cache(self, checkpoint: str | Path, files: Sequence[str]) -> Path:
+        path = Path(checkpoint).expanduser()
+        facts = [(file, Path(file).stat().st_size, Path(file).stat().st_mtime_ns)
+                 for file in files if Path(file).exists()]
+        key = repr((sha256_of(path), self.recognizer.info.preprocessing, facts))
+        name = hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:16]
+        return path.parent / 'features' / f'{name}.safetensors'
+
+    def save(self, out: str, classes: list[str], weight_KC: np.ndarray,
+             bias_K: np.ndarray, taught: dict[str, np.ndarray]) -> tuple[str, str]:
+        """Writes the checkpoint with another last layer, and its config; returns both."""
+        cfg = load_config(self.config, {**self.options, 'classes': classes})
+        state = self.recognizer.backend.recognizer.cpu().state_dict()
+        for part, array in (('weight', weight_KC), ('bias', bias_K)):
+            state[f'cls_head.{self.name}.{part}'] = torch.from_numpy(
+                array.astype(np.float32))
+        meta = dict(dataset_meta=dict(classes=classes))
+        if essentials := Essentials.from_config(cfg):
+            meta[META_KEY] = essentials.to_dict()
+        config = Path(out) / Path(cfg.filename).name
+        checkpoint = Path(out) / 'taught.pth'
+        with atomic_path(config) as temporary:
+            getattr(cfg, 'unresolved', cfg).dump(temporary)
+        with atomic_path(checkpoint, durable=True) as temporary:
+            torch.save({'state_dict': state, 'meta': meta, TAUGHT: {
+                name: torch.from_numpy(rows) for name, rows in taught.items()}}, temporary)
+        if self._cached:  # the next class needs the same features
+            files, features = self._cached
+            save_safetensors(features, self._cache(checkpoint, files), None)
+        return str(config), str(checkpoint)
+
+
+# ---- Heads ------------------------------------------------------------------------------
+
+
+def fit_row(features_NC: np.ndarray, logits_NK: np.ndarray, is_new_N: np.ndarray
+            ) -> tuple[np.ndarray, float]:
+    """Fits the row of one more class beside rows that stay.
+
+    Minimises the log loss of new or not, where the probability of new is that of the
+    softmax of all logits; both sides weigh the same. The squared norm of the row is added,
+    for channels with a mean variance of 1. scikit-learn's ``LogisticRegression`` is the
+    case of constant other logits; it takes no offset for each clip.
+
+    Returns:
+        tuple[np.ndarray, float]: The row, (C, ), and its bias.
+    """
+    x_NC = features_NC.astype(np.float64)
+    mean_C = x_NC.mean(0)
+    scale = np.sqrt(x_NC.var(0).mean()) or 1.
+    x_NC = (x_NC - mean_C) / scale
+    others_N = logsumexp(logits_NK.astype(np.float64), axis=1)
+    sign_N = np.where(is_new_N, 1, -1)
+    weight_N = len(x_NC) / 2 / np.where(is_new_N, is_new_N.sum(), (~is_new_N).sum())
+
+    def loss(row: np.ndarray) -> tuple[float, np.ndarray]:
+        margin_N = sign_N * (x_NC @ row[:-1] + row[-1] - others_N)
+        slope_N = -sign_N * weight_N * expit(-margin_N)
+        return (weight_N @ np.logaddexp(0, -margin_N) + row[:-1] @ row[:-1] / 2,
+                np.append(slope_N @ x_NC + row[:-1], slope_N.sum()))
+
+    row = minimize(loss, np.zeros(x_NC.shape[1] + 1), jac=True, method='L-BFGS-B',
+                   options=dict(maxiter=2000, maxfun=4000)).x
+    return row[:-1] / scale, row[-1] - row[:-1] @ mean_C / scale
+
+
+def fit_prototypes(features_NC: np.ndarray, labels_N: np.ndarray, classes: Sequence[str]
+                   ) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the mean directions of classes as weights, (K, C), and a bias of 0, (K, ).
+
+    Their length gives the scores the temperature with the highest likelihood. Raises an
+    HRI30Error for a class without clips.
+    """
+    without = [name for k, name in enumerate(classes) if k not in labels_N]
+    if without:
+        raise HRI30Error(f'--head prototypes: no training clips of {", ".join(without)}.\n'
+                         'Expected clips of every class; the head logistic needs none.')
+    norms_N1 = np.linalg.norm(features_NC, axis=1, keepdims=True)
+    unit_NC = features_NC / np.maximum(norms_N1, 1e-12)
+    means_KC = np.stack([unit_NC[labels_N == k].mean(0) for k in range(len(classes))])
+    means_KC /= np.linalg.norm(means_KC, axis=1, keepdims=True) * norms_N1.mean()
+    scores_NK = softmax(features_NC @ means_KC.T, axis=1)
+    return means_KC / fit_temperature(scores_NK, labels_N), np.zeros(len(classes))
