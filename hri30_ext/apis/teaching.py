@@ -134,6 +134,12 @@ class _Trained:
         self.weight_KC, self.bias_K = (tensor.detach().cpu().numpy() for tensor in (
             self.layer.weight, self.layer.bias))
         taught = load_from_local(self.checkpoint).get(TAUGHT) or {}
+        width = self.layer.in_features
+        if not isinstance(taught, dict) or any(
+                not isinstance(rows, torch.Tensor) or rows.ndim != 2
+                or rows.shape[1] != width for rows in taught.values()):
+            raise HRI30Error(f'{self.checkpoint}: {TAUGHT} is damaged.\nExpected tensors '
+                             f'of {width} features a clip; teach its classes again.')
         self.taught = {name: taught[name].numpy() for name in self.classes
                        if name in taught}
 
