@@ -5,23 +5,17 @@ Shapes: N clips, C changes, S shares of a clip, K classes.
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from ..deploy.export import list_clips
 from ..errors import HRI30Error, first_cases
+from ..evaluation import early
 from ..evaluation.corruptions import CLEAN, CORRUPTIONS, ROBUSTNESS, plot_robustness
-from ..evaluation.early import (
-    SHARES,
-    choose_rule,
-    frames_seen,
-    measure_rule,
-    plot_early,
-)
 from ..utils.fileio import atomic_write_json, check_writable
 from ..video.decode import ClipError, Video
 from ..video.preprocessing import FRAME_RATE
@@ -32,22 +26,13 @@ from .recognizer import Recognizer
 Change = Callable[..., np.ndarray]
 
 
-@dataclass(frozen=True)
-class ChangedScores:
-    """The scores of a split under several changes.
-
-    Args:
-        data (str): Data and split.
-        scores_NCK (np.ndarray): Class probabilities without temperature, float32.
-        labels_N (np.ndarray): True labels.
-        frames_N (np.ndarray): Frames of each clip.
-        fps_N (np.ndarray): Its frames a second.
-    """
-    data: str
-    scores_NCK: np.ndarray
+class ChangedScores(NamedTuple):
+    """The scores of a split under several changes."""
+    data: str  # data and split
+    scores_NCK: np.ndarray  # class probabilities without temperature, float32
     labels_N: np.ndarray
-    frames_N: np.ndarray
-    fps_N: np.ndarray
+    frames_N: np.ndarray  # number of frames
+    fps_N: np.ndarray  # frames a second
 
     @property
     def top1_C(self) -> list[float]:
@@ -115,29 +100,26 @@ def measure_early(config: str, checkpoint: str, split: str = 'val', out: str | N
     Returns:
         dict: ``data``; ``checkpoint``; ``clips``, their number; ``shares``: rows of
         ``share``, ``mean_ms`` and ``top1``; ``rule``: ``predictions``, ``confidence`` and
-        ``chosen_on``; ``decision``, see :func:`~hri30_ext.evaluation.early.measure_rule`.
+        ``chosen_on``; ``decision``, see :func:`~hri30_ext.evaluation.measure_rule`.
 
     Raises:
         HRI30Error: a mistake of the user's, or clips without labels.
     """
     recognizer = Recognizer(config, checkpoint, options=options)
-    folder = _folder(checkpoint, split, out)
-    changes = [partial(_first_part, share=share) for share in SHARES]
-    scored = {name: score_changed(recognizer, name, changes)
-              for name in dict.fromkeys(('val', split))}
-    times = {name: np.array([[1000 * frames_seen(frames, share) / fps for share in SHARES]
-                             for frames, fps in zip(one.frames_N, one.fps_N, strict=True)])
-             for name, one in scored.items()}
-    rule = choose_rule(scored['val'].scores_NCK, scored['val'].labels_N, times['val'])
-    chosen, tested = scored['val'], scored[split]
+    folder = check_writable(Path(out or Path(checkpoint).parent) / split)
+    changes = [partial(_first_part, share=share) for share in early.SHARES]
+    chosen = score_changed(recognizer, 'val', changes)
+    tested = chosen if split == 'val' else score_changed(recognizer, split, changes)
+    rule = early.choose_rule(chosen.scores_NCK, chosen.labels_N, _times(chosen))
+    times_NS = _times(tested)
     found = dict(
         data=tested.data, checkpoint=Path(checkpoint).name, clips=len(tested.labels_N),
         shares=[dict(share=share, mean_ms=float(ms), top1=top1) for share, ms, top1 in zip(
-            SHARES, times[split].mean(axis=0), tested.top1_C, strict=True)],
+            early.SHARES, times_NS.mean(axis=0), tested.top1_C, strict=True)],
         rule=dict(rule._asdict(), chosen_on=f'{chosen.data}, {len(chosen.labels_N)} clips'),
-        decision=measure_rule(rule, tested.scores_NCK, tested.labels_N, times[split]))
+        decision=early.measure_rule(rule, tested.scores_NCK, tested.labels_N, times_NS))
     atomic_write_json(folder / 'early.json', found)
-    plot_early(found, folder / 'early.png')
+    early.plot_early(found, folder / 'early.png')
     return found
 
 
@@ -154,15 +136,13 @@ def measure_robustness(config: str, checkpoint: str, split: str = 'val',
         ``strength``, ``unit`` and ``top1``, the first of unchanged clips.
     """
     recognizer = Recognizer(config, checkpoint, options=options)
-    folder = _folder(checkpoint, split, out)
-    rows = [dict(corruption=CLEAN, strength=0, unit='')]
-    changes: list[Change] = [lambda frames, seed: frames]
-    for name, (apply, strengths, unit) in CORRUPTIONS.items():
-        for strength in strengths:
-            rows.append(dict(corruption=name, strength=strength, unit=unit))
-            changes.append(partial(apply, strength=strength))
-    scored = score_changed(recognizer, split, changes)
-    rows = [dict(row, top1=top1) for row, top1 in zip(rows, scored.top1_C, strict=True)]
+    folder = check_writable(Path(out or Path(checkpoint).parent) / split)
+    kinds = [(CLEAN, 0, '', lambda frames, seed: frames), *(
+        (name, strength, one.unit, partial(one.apply, strength=strength))
+        for name, one in CORRUPTIONS.items() for strength in one.strengths)]
+    scored = score_changed(recognizer, split, [change for *_, change in kinds])
+    rows = [dict(corruption=name, strength=strength, unit=unit, top1=top1)
+            for (name, strength, unit, _), top1 in zip(kinds, scored.top1_C, strict=True)]
     found = dict(data=scored.data, checkpoint=Path(checkpoint).name,
                  clips=len(scored.labels_N), rows=rows)
     atomic_write_json(folder / 'robustness.json', found)
@@ -170,9 +150,12 @@ def measure_robustness(config: str, checkpoint: str, split: str = 'val',
     return found
 
 
-def _folder(checkpoint: str, split: str, out: str | None) -> Path:
-    return check_writable(Path(out or Path(checkpoint).parent) / split)
-
-
 def _first_part(frames: np.ndarray, share: float, seed: int) -> np.ndarray:
-    return frames[:frames_seen(len(frames), share)]
+    return frames[:early.frames_seen(len(frames), share)]
+
+
+def _times(scored: ChangedScores) -> np.ndarray:
+    """Returns when the shares of each clip are seen, in ms, (N, S)."""
+    return np.array([[1000 * early.frames_seen(frames, share) / fps
+                      for share in early.SHARES]
+                     for frames, fps in zip(scored.frames_N, scored.fps_N, strict=True)])

@@ -114,7 +114,7 @@ def format_robustness(found: dict) -> str:
 
 def plot_robustness(found: dict, path: str | Path) -> None:
     """Draws a bar for each row, the first one, of unchanged clips, as a line."""
-    rows: Sequence[dict] = found['rows']
+    rows = found['rows']
     figure = Figure(figsize=(11, 4.5), layout='constrained')
     axes = figure.subplots()
     for i, (name, one) in enumerate(CORRUPTIONS.items()):
@@ -129,5 +129,5 @@ def plot_robustness(found: dict, path: str | Path) -> None:
              xticklabels=[f'{name}\n({one.unit})' for name, one in CORRUPTIONS.items()])
     axes.set_title(f'{found["checkpoint"]}: {found["data"]} ({found["clips"]} clips)',
                    fontsize=9)
-    axes.legend(loc='lower left')
+    figure.legend(loc='outside lower right')
     save_figure(figure, path)

@@ -1,16 +1,16 @@
 """How early an action is recognized: accuracy by the share seen, and a rule that decides.
 
-Shapes: N clips, S shares of a clip, ascending, K classes.
+Shapes: N clips, S shares of a clip, ascending, R predictions in a row, K classes.
 """
 
 import math
-from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..utils.curves import save_figure
 from ..utils.text import format_table
@@ -46,15 +46,12 @@ class Rule(NamedTuple):
             label, both (N, ) int64. Without a decision, those of the last prediction.
         """
         labels_NS, best_NS = scores_NSK.argmax(axis=2), scores_NSK.max(axis=2)
-        decided_N = np.full(len(labels_NS), labels_NS.shape[1] - 1)
-        for n, (labels_S, best_S) in enumerate(zip(labels_NS, best_NS, strict=True)):
-            run = 0
-            for s, (label, best) in enumerate(zip(labels_S, best_S, strict=True)):
-                same = s > 0 and run > 0 and label == labels_S[s - 1]
-                run = (run + 1 if same else 1) if best >= self.confidence else 0
-                if run == self.predictions:
-                    decided_N[n] = s
-                    break
+        rows_NSR = sliding_window_view(
+            np.where(best_NS >= self.confidence, labels_NS, -1),
+            row := min(self.predictions, labels_NS.shape[1]), axis=1)
+        held_NS = (rows_NSR == rows_NSR[..., :1]).all(axis=2) & (rows_NSR[..., 0] >= 0)
+        decided_N = np.where(held_NS.any(axis=1), held_NS.argmax(axis=1) + row - 1,
+                             labels_NS.shape[1] - 1)
         return decided_N, labels_NS[np.arange(len(labels_NS)), decided_N]
 
 
@@ -114,10 +111,9 @@ def plot_early(found: dict, path: str | Path) -> None:
     """Draws accuracy over the seen share, and the decisions of the rule."""
     figure = Figure(figsize=(7, 4.5), layout='constrained')
     axes = figure.subplots()
-    shares: Sequence[dict] = found['shares']
+    shares, decision = found['shares'], found['decision']
     axes.plot([row['mean_ms'] for row in shares], [row['top1'] for row in shares], 'o-',
               label='10 % to 100 % of the action')
-    decision = found['decision']
     axes.plot(decision['mean_ms'], decision['top1'], 'D', color='C1',
               label='decisions of the rule, mean delay')
     axes.set(ylim=(0, 1.02), xlim=(0, None), ylabel='Top-1 accuracy',
