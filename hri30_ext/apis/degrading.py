@@ -54,8 +54,8 @@ def score_changed(recognizer: Recognizer, split: str, changes: Sequence[Change]
     cfg = recognizer.cfg
     clips = list_clips(cfg, split)
     if not clips or min(clip['label'] for clip in clips) < 0:
-        raise HRI30Error(f'{cfg.data_root}: the labels of {split} are not known.\n'
-                         'Expected a labelled split; use --split val.')
+        raise HRI30Error(f'{cfg.data_root}: no labelled clips of {split}.\nExpected some; '
+                         'see --split, and split in the config.')
     read, failed = [], []
 
     def views() -> Iterator[np.ndarray]:
@@ -100,7 +100,7 @@ def measure_early(config: str, checkpoint: str, split: str = 'val', out: str | N
     Returns:
         dict: ``data``; ``checkpoint``; ``clips``, their number; ``shares``: rows of
         ``share``, ``mean_ms`` and ``top1``; ``rule``: ``predictions``, ``confidence`` and
-        ``chosen_on``; ``decision``, see :func:`~hri30_ext.evaluation.measure_rule`.
+        ``chosen_on``; ``decision``, see :func:`.early.measure_rule`.
 
     Raises:
         HRI30Error: a mistake of the user's, or clips without labels.
@@ -108,8 +108,8 @@ def measure_early(config: str, checkpoint: str, split: str = 'val', out: str | N
     recognizer = Recognizer(config, checkpoint, options=options)
     folder = check_writable(Path(out or Path(checkpoint).parent) / split)
     changes = [partial(_first_part, share=share) for share in early.SHARES]
-    chosen = score_changed(recognizer, 'val', changes)
-    tested = chosen if split == 'val' else score_changed(recognizer, split, changes)
+    tested = score_changed(recognizer, split, changes)
+    chosen = tested if split == 'val' else score_changed(recognizer, 'val', changes)
     rule = early.choose_rule(chosen.scores_NCK, chosen.labels_N, _times(chosen))
     times_NS = _times(tested)
     found = dict(

@@ -74,5 +74,5 @@ def test_broken_clips_are_left_out_unknown_labels_refused(monkeypatch, tmp_path,
         degrading.score_changed(recognizer, 'val', [])
     assert 'left out 1 of 1' in (said := capsys.readouterr().err) and 'broken.avi' in said
     clips[0]['label'] = -1
-    with pytest.raises(HRI30Error, match='the labels of test are not known'):
+    with pytest.raises(HRI30Error, match='no labelled clips of test'):
         degrading.score_changed(recognizer, 'test', [])
