@@ -61,7 +61,7 @@ class Recognizer(ClipRecognizer):
         if config is None or checkpoint is None:
             checkpoint = checkpoint or config
             config, options = find_config_of(checkpoint, options)
-        self._cfg = cfg = prepare(config, checkpoint, options)
+        self.cfg = cfg = prepare(config, checkpoint, options)
         info = ModelInfo(
             classes=tuple(cfg.classes), preprocessing=Preprocessing.from_config(cfg),
             format='torch', precision='fp32', files={},
@@ -100,7 +100,7 @@ class Recognizer(ClipRecognizer):
             from ..deploy.export import measure_window_seconds
             self.info = msgspec.structs.replace(
                 self.info, window_seconds=measure_window_seconds(
-                    self._cfg, self.info.preprocessing))
+                    self.cfg, self.info.preprocessing))
         return super().stream(**settings)
 
 

@@ -1,0 +1,27 @@
+"""Measure how early a checkpoint recognizes actions: accuracy by the seen share of a clip,
+and the delay of a rule that decides, chosen on the validation clips.
+"""
+
+from hri30_ext import cli
+
+parser = cli.Parser(__doc__)
+cli.add_trained_arguments(parser)
+parser.add_argument('--split', choices=('val', 'test'), default='val',
+                    help='default: %(default)s')
+parser.add_argument('--out', metavar='D',
+                    help='gets SPLIT/early.json and SPLIT/early.png; by default '
+                         'the folder of the checkpoint')
+
+
+def main(args) -> None:
+    cli.choose_device(args.device)
+    from hri30_ext.apis.degrading import measure_early
+    from hri30_ext.config import parse_options
+    from hri30_ext.evaluation.early import format_early
+    found = measure_early(args.config, args.checkpoint, args.split, args.out,
+                          options=parse_options(args.cfg_options))
+    print(f'{found["data"]}: {found["clips"]} clips\n\n{format_early(found)}')
+
+
+if __name__ == '__main__':
+    cli.run(main, parser)

@@ -1,0 +1,27 @@
+"""Measure the accuracy of a checkpoint under noise, blur, low light, JPEG, frame drops,
+other frame rates and a shaken camera.
+"""
+
+from hri30_ext import cli
+
+parser = cli.Parser(__doc__)
+cli.add_trained_arguments(parser)
+parser.add_argument('--split', choices=('val', 'test'), default='val',
+                    help='default: %(default)s')
+parser.add_argument('--out', metavar='D',
+                    help='gets SPLIT/robustness.json and SPLIT/robustness.png; by default '
+                         'the folder of the checkpoint')
+
+
+def main(args) -> None:
+    cli.choose_device(args.device)
+    from hri30_ext.apis.degrading import measure_robustness
+    from hri30_ext.config import parse_options
+    from hri30_ext.evaluation.corruptions import format_robustness
+    found = measure_robustness(args.config, args.checkpoint, args.split, args.out,
+                               options=parse_options(args.cfg_options))
+    print(f'{found["data"]}: {found["clips"]} clips\n\n{format_robustness(found)}')
+
+
+if __name__ == '__main__':
+    cli.run(main, parser)
