@@ -177,7 +177,7 @@ class _Trained:
     def describe_data(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Returns features and labels of training and validation clips, cached."""
         try:
-            clips = [list_clips(self.recognizer._cfg, part) for part in ('train', 'val')]
+            clips = [list_clips(self.recognizer.cfg, part) for part in ('train', 'val')]
         except HRI30Error as error:
             raise HRI30Error(f'{error}\nTeaching takes the training and validation clips '
                              'of the old classes: --cfg-options data_root=PATH') from error

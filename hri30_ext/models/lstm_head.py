@@ -67,5 +67,5 @@ class LSTMHead(BaseHead):
         x_NTC = x_MC.reshape(-1, num_segs, self.in_channels)
         # Under autocast, cuDNN's LSTM takes fp16 whatever the precision.
         with torch.autocast(x_NTC.device.type, enabled=False):
-            x_NTD, _ = self.lstm(x_NTC.float())
+            x_NTD, _ = self.lstm(x_NTC.to(self.lstm.weight_ih_l0.dtype))
         return self.fc_cls(self.dropout(x_NTD[:, -1]))

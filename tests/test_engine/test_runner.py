@@ -157,9 +157,10 @@ def test_validation_and_test_compute_in_the_precision_of_the_training(
                              experiment_name=f'precision-{tmp_path.name}')
         with amp.autocast(enabled=cfg.val_cfg.fp16):
             pass
-        backend = SimpleNamespace(device=torch.device('cpu'),
-                                  _dtype=hardware.autocast_dtype(cfg, 'cpu'))
-        TorchBackend._run(backend, torch.nn.Identity(), np.zeros(1))
+        backend = SimpleNamespace(
+            device=torch.device('cpu'), dtype=hardware.autocast_dtype(cfg, 'cpu'),
+            parts={'whole': torch.nn.Identity()})
+        TorchBackend.run(backend, 'whole', np.zeros(1))
         assert used == [('cuda', expected), ('cpu', torch.bfloat16)]
         assert hardware.autocast_dtype(cfg, 'cuda:0') == expected
         log = Path(runner._log_dir, f'{runner.timestamp}.log').read_text()

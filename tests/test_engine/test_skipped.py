@@ -200,7 +200,6 @@ def test_exit_statuses(clips_root, tmp_path):
     root = tmp_path / 'clips'
     write_dataset(root, train_groups=2, test_groups=0, clips=10, size=(96, 64),
                   classes=(1, 2), progress=False)
-    shutil.rmtree(root / 'test_set')
     videos = sorted((root / 'train_set').glob('*_SID02_*.avi'))
     assert len(videos) == 20
     arguments = ['--device', 'cpu', '--cfg-options', f'data_root={root}', 'num_frames=4',

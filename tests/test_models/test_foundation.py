@@ -291,13 +291,13 @@ def test_tokens_are_encoded_once_and_others_refused(options, tmp_path, monkeypat
     train(EMBEDDED, str(again), options=cached)
     assert not read
     with pytest.raises(HRI30Error, match='holds other tokens:\n  weights: .* now\nExpec'):
-        train(EMBEDDED, str(again), options={**cached, 'seed': 4})
+        train(EMBEDDED, str(again), options={**cached, 'seed': 4}, overwrite=True)
     with pytest.raises(HRI30Error, match='backbone: test_efficientnet in the file'):
-        train(EMBEDDED, str(again), options={
+        train(EMBEDDED, str(again), overwrite=True, options={
             **cached, 'backbones.efficientnet-lite0.name': 'test_vit'})
     (tmp_path / 'features' / 'val.bf16').write_bytes(b'')
     with pytest.raises(HRI30Error, match='not the tokens that val.json describes'):
-        train(EMBEDDED, str(again), options=cached)
+        train(EMBEDDED, str(again), options=cached, overwrite=True)
 
 
 def test_drawn_views_keep_their_labels(options, tmp_path, clips_root):

@@ -180,7 +180,7 @@ def break_off(folder: Path, options: list[str], names: dict[str, str], what: str
                           *options, 'batch_size=3', 'max_epochs=10000',
                           f'peer_timeout={PEER_TIMEOUT}'],
              folder / f'train-{what}', names) as run:
-        run.wait_for(FIRST, ' [2][1/')
+        run.wait_for(FIRST, 'epoch 1/')
         harm(run)
         started = time.monotonic()
         for host, process in run.hosts.items():
