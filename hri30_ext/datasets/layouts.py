@@ -65,9 +65,10 @@ def find_annotation(root: Path) -> str:
     Raises:
         HRI30Error: several tables.
     """
+    if any((root / name).is_dir() for name in ('train_set', 'test_set')):
+        return NAMES  # without a walk through HRI30's clips
     videos = find_videos(root)
-    if not videos or any(is_clip_name(file.stem) for file in videos) or any(
-            (root / name).is_dir() for name in ('train_set', 'test_set')):
+    if not videos or any(is_clip_name(file.stem) for file in videos):
         return NAMES
     tables = [path for folder in ('', 'train/') for name in ('metadata', 'train', '*')
               for suffix in _TABLES for path in sorted(root.glob(f'{folder}{name}{suffix}'))

@@ -3,7 +3,7 @@
 import logging
 import time
 
-import numpy as np
+import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from tqdm import tqdm
@@ -27,7 +27,7 @@ class EpochLineHook(Hook):
 
     def __init__(self) -> None:
         self.clips = 0
-        self._losses: list[float] = []
+        self._losses: list[torch.Tensor] = []
         self._bar: tqdm | None = None
         self._line = ''  # of an epoch whose validation is due
 
@@ -60,7 +60,7 @@ class EpochLineHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Counts the clips of a batch."""
-        self._losses.append(outputs['loss'].item())
+        self._losses.append(outputs['loss'].detach())  # read once an epoch: no wait
         self.clips += len(data_batch['data_samples']) * get_world_size()
         self._bar.update()
 
@@ -68,8 +68,9 @@ class EpochLineHook(Hook):
         """Makes the first half of the line."""
         self._bar.close()
         rate = (self.clips - self._clips_before) / (time.monotonic() - self._epoch_started)
+        loss = torch.stack(self._losses).double().mean()
         self._line = (f'epoch {runner.epoch + 1}/{runner.max_epochs}  '
-                      f'loss {np.mean(self._losses):.3f}  lr {self._rate:.2g}  '
+                      f'loss {loss:.3f}  lr {self._rate:.2g}  '
                       f'{rate:,.{1 if rate >= 10 else 2}f} clips/s')
 
     def before_val_epoch(self, runner) -> None:
