@@ -73,7 +73,10 @@ class FrozenEncoder(nn.Module):
         """Encodes clips; returns (N, S, 1 + P, D). Only adapters get gradients."""
         learns = any(parameter.requires_grad for parameter in self.parameters())
         with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
-            return self._encode(x_NCTHW)
+            if x_NCTHW.is_cuda or torch.is_grad_enabled() or torch.jit.is_tracing():
+                return self._encode(x_NCTHW)
+            # The activations of one clip stay in a CPU's caches: about twice as fast.
+            return torch.cat([self._encode(x_1CTHW) for x_1CTHW in x_NCTHW.split(1)])
 
     def _assemble(self, patches_MPD: torch.Tensor,
                   class_M1D: torch.Tensor | None = None) -> torch.Tensor:
