@@ -59,6 +59,7 @@ def test_own_checkpoints_need_no_allow_list(trained):
 def test_best_weights_are_written_as_safetensors_too(trained):
     folder, options = trained
     best, = folder.glob('best_top1_epoch_*.pth')
+    assert best.samefile(folder / 'best.pth')
     weights = folder / 'best.safetensors'
     assert weights.stat().st_mode == best.stat().st_mode
     assert_same(dict(sorted(load_from_local(str(weights))['state_dict'].items())),

@@ -25,6 +25,7 @@ import torch
 from ..checkpoints import download, load_from_local
 from ..errors import HRI30Error
 from ..names import command
+from ..utils.background import later
 from ..utils.fileio import atomic_path
 
 _DRN = 'mmaction.models.localizers.drn'
@@ -67,7 +68,7 @@ def import_mmaction() -> None:
     Why: mmengine's registries import mmaction on the first look-up and only warn when that
     fails, so that training ran on a partly imported package, for example without
     ``importlib_metadata``.
-    Changes: nothing; the modules are imported.
+    Changes: what :func:`skip_multimodal_models` does; the modules are imported.
     Until: mmengine raises an error when a scope cannot be imported.
 
     Raises:
@@ -119,6 +120,7 @@ def save_checkpoints_whole() -> None:
     Why: mmengine overwrites the file, so that a kill or a full disk leaves half of one,
     and holds a second copy of it in memory. Here it is written beside the old one, is on
     the disk, and then takes its name.
+    In a training, a thread does that with a copy of the checkpoint.
     Changes: ``save_checkpoint`` of three modules of mmengine.
     Until: mmengine writes to a temporary file and renames it.
     """
@@ -132,7 +134,10 @@ def save_checkpoints_whole() -> None:
     def save_checkpoint(checkpoint, filename, file_client_args=None, backend_args=None):
         if file_client_args or backend_args or '://' in str(filename):
             original(checkpoint, filename, file_client_args, backend_args)
-            return
+        else:
+            later(write, checkpoint, filename)
+
+    def write(checkpoint, filename):
         with atomic_path(filename, durable=True, needed=_count_bytes(checkpoint)) as path, (
                 open(path, 'wb')) as file:
             torch.save(checkpoint, file)

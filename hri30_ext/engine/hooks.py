@@ -14,6 +14,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from ..datasets.hri30 import list_clips
 from ..errors import HRI30Error
 from ..hardware import unwrap
+from ..utils.background import later
 from ..utils.curves import plot_training_curves, read_curves, write_curves
 
 
@@ -137,7 +138,7 @@ class CurvesHook(Hook):
     @master_only
     def after_val(self, runner) -> None:
         """Writes and draws: after the checkpoint, so that a failure costs no weights."""
-        write_curves(Path(runner.work_dir) / 'training_curves.csv', self._history)
+        later(write_curves, Path(runner.work_dir) / 'training_curves.csv', self._history)
         if time.monotonic() - self._drawn_at >= 30:
             self._draw(runner)
 
@@ -148,8 +149,8 @@ class CurvesHook(Hook):
             self._draw(runner)
 
     def _draw(self, runner) -> None:
-        plot_training_curves(Path(runner.work_dir) / 'training_curves.png', self._history,
-                             Path(runner.cfg.filename).stem)
+        later(plot_training_curves, Path(runner.work_dir) / 'training_curves.png',
+              self._history, Path(runner.cfg.filename).stem)
         self._drawn_at = time.monotonic()
 
 
