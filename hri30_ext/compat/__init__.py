@@ -21,6 +21,7 @@ import warnings
 import cv2
 import numpy as np
 import torch
+from torch.nn.modules.utils import _triple
 
 from ..checkpoints import download, load_from_local
 from ..errors import HRI30Error
@@ -304,6 +305,36 @@ def convolve_small_clips_in_float32() -> None:
     torch.nn.Conv3d._conv_forward = conv_forward
 
 
+def pool_single_frames_in_2d() -> None:
+    """Lets models that pool frame by frame train reproducibly on CUDA.
+
+    Why: on CUDA, the gradient of ``MaxPool3d`` adds in an order that changes from run to
+    run, even if its window is one frame deep, as in SlowOnly. Pooling the frames as
+    pictures gives the same numbers, in an order that does not change.
+    Changes: ``torch.nn.MaxPool3d.forward``, in training mode. Exported graphs stay.
+    Until: torch's MaxPool3d has a deterministic gradient on CUDA.
+    """
+    original = torch.nn.MaxPool3d.forward
+
+    @functools.wraps(original)
+    def forward(self, input):
+        window = [_triple(value) for value in (
+            self.kernel_size, self.stride, self.padding, self.dilation)]
+        if (not self.training or self.return_indices or input.dim() != 5
+                or [along_time for along_time, *_ in window] != [1, 1, 0, 1]):
+            return original(self, input)
+        # A view in either memory format, which the result has too.
+        is_last = input.is_contiguous(memory_format=torch.channels_last_3d)
+        frames = input.transpose(1, 2).flatten(0, 1) if is_last else input.flatten(1, 2)
+        pooled = torch.nn.functional.max_pool2d(
+            frames, *(value[1:] for value in window), ceil_mode=self.ceil_mode)
+        if is_last:
+            return pooled.unflatten(0, input.shape[:3:2]).transpose(1, 2)
+        return pooled.unflatten(1, input.shape[1:3])
+
+    torch.nn.MaxPool3d.forward = forward
+
+
 def turn_hues_under_numpy_2() -> None:
     """Lets mmaction's ``ColorJitter`` run under NumPy 2.
 
@@ -404,6 +435,7 @@ def apply() -> None:
     log_without_waiting()
     accept_stacked_batches()
     convolve_small_clips_in_float32()
+    pool_single_frames_in_2d()
     turn_hues_under_numpy_2()
     provide_tin_shift()
     resolve_settings_on_loading()
