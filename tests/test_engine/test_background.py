@@ -35,7 +35,7 @@ def test_work_is_done_in_order_on_copies_and_not_after_a_failure():
 
 
 class Watch(Hook):
-    """Keeps the state at the end of the first epoch, and lets writing begin after a step."""
+    """Keeps the state at the end of epoch 1; writing begins after the next step."""
 
     priority = 'LOWEST'
 
@@ -53,7 +53,7 @@ class Watch(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.epoch == 1:
-            self.found.append(list(self.folder.glob('*.pth')))
+            self.found.append(list(self.folder.glob('[!.]*.pth')))
             self.stepped.set()
 
 
