@@ -86,8 +86,8 @@ class Recognizer(ClipRecognizer):
         """
         if not (path := Path(model[0]).expanduser()).exists() and len(model) == 1:
             raise HRI30Error(f'{model[0]}: no such model.\nExpected a folder that '
-                             'tools/deploy/export.py wrote, a checkpoint of this project, '
-                             'or a config and its checkpoint.')
+                             'tools/deploy/export.py wrote, a checkpoint or the work '
+                             'folder of a training, or a config and its checkpoint.')
         best = path / 'best.safetensors'
         if best.is_file() and not (path / INFO_NAME).exists():
             model, path = (best, ), best
