@@ -59,6 +59,7 @@ def test_own_checkpoints_need_no_allow_list(trained):
 def test_best_weights_are_written_as_safetensors_too(trained):
     folder, options = trained
     best, = folder.glob('best_top1_epoch_*.pth')
+    assert best.samefile(folder / 'best.pth')
     weights = folder / 'best.safetensors'
     assert weights.stat().st_mode == best.stat().st_mode
     assert_same(dict(sorted(load_from_local(str(weights))['state_dict'].items())),
@@ -182,7 +183,8 @@ def test_seed_that_is_no_integer_is_not_shown(seed, tmp_path):
 def test_functions_of_a_schedule_are_not_saved():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
     schedule = OneCycleLR(optimizer, eta_max=0.1, total_steps=10)
-    checkpoint = dict(meta={}, state_dict={}, param_schedulers=[schedule.state_dict()],
+    checkpoint = dict(meta={}, state_dict=torch.nn.Module().state_dict(),
+                      param_schedulers=[schedule.state_dict()],
                       message_hub=MessageHub.get_instance('empty').state_dict())
     runner = SimpleNamespace(cfg=load_config(DEMO_CONFIG))
     ValidatedCheckpointHook(save_best='top1').before_save_checkpoint(runner, checkpoint)

@@ -71,6 +71,7 @@ CHANGED = {
     'mmengine.runner.runner.save_checkpoint',
     'mmengine.runner.save_checkpoint',
     'torch.nn.modules.conv.Conv3d._conv_forward',
+    'torch.nn.modules.pooling.MaxPool3d.forward',
 }
 SNAPSHOT = """
 import sys
@@ -299,6 +300,29 @@ def test_gradient_of_clips_smaller_than_the_kernel_is_right_in_bfloat16(
             output = conv(clip)
         found, = torch.autograd.grad(output.float().square().sum(), conv.weight)
         assert (found - expected).norm() < 0.02 * expected.norm()
+
+
+@pytest.mark.parametrize('memory_format', [
+    torch.contiguous_format, torch.channels_last_3d])
+def test_single_frames_are_pooled_as_pictures_with_the_same_numbers(memory_format):
+    pool = torch.nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
+    clip = torch.randint(9, (2, 3, 4, 7, 10), generator=torch.Generator().manual_seed(0))
+    clip = clip.float().contiguous(memory_format=memory_format)  # many values are equal
+    expected, found = (clip.clone().requires_grad_() for _ in range(2))
+    three = torch.nn.functional.max_pool3d(expected, (1, 3, 3), (1, 2, 2), (0, 1, 1))
+    two = pool(found)
+    assert torch.equal(two, three) and two.stride() == three.stride()
+    weights = torch.rand(three.shape, generator=torch.Generator().manual_seed(1))
+    for output in (three, two):
+        (output * weights).sum().backward()
+    assert torch.equal(found.grad, expected.grad) and found.grad.count_nonzero()
+
+    def operations(node):
+        return {node.name()}.union(*(operations(one) for one, _ in node.next_functions))
+    assert not any('MaxPool3D' in name for name in operations(two.grad_fn))
+    # Graphs that are exported or counted stay, and windows over several frames.
+    assert 'MaxPool3D' in pool.eval()(found).grad_fn.name()
+    assert 'MaxPool3D' in torch.nn.MaxPool3d(3, 2, 1)(found).grad_fn.name()
 
 
 def test_config_read_by_others_has_its_settings_filled_in(tmp_path):

@@ -13,8 +13,9 @@ def parse_args() -> argparse.Namespace:
         prog='tools/predict.sh', description='Predict clips, or a camera, with a model.',
         epilog='Exit status: 3 if clips could not be read.')
     parser.add_argument('model', metavar='MODEL',
-                        help='an exported folder, a checkpoint of this project, or a '
-                             'config (.py) and its checkpoint, as two arguments')
+                        help='an exported folder, a checkpoint of this project, the '
+                             'work folder of a training, or a config (.py) and its '
+                             'checkpoint, as two arguments')
     parser.add_argument('sources', metavar='SOURCE', nargs='+',
                         help='video, folder, pattern such as "clips/*.avi"; 0: a camera')
     parser.add_argument('--csv', metavar='F', help='table, as predictions.csv of a test')

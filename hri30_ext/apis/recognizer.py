@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..deploy.runtime.exported import INFO_NAME
 from ..deploy.runtime.recognizer import ClipRecognizer, Prediction
 from ..deploy.runtime.streaming import Stream
 from ..errors import HRI30Error
@@ -48,6 +49,7 @@ class Recognizer(ClipRecognizer):
                 f'backend={backend!r}: a checkpoint is run by torch.\nExport it with '
                 'tools/deploy/export.py and use Recognizer.load(FOLDER) for onnx and '
                 'openvino.')
+        import torch
         from mmengine.device import get_device
 
         from ..deploy.runtime.exported import ModelInfo
@@ -62,28 +64,33 @@ class Recognizer(ClipRecognizer):
             checkpoint = checkpoint or config
             config, options = find_config_of(checkpoint, options)
         self.cfg = cfg = prepare(config, checkpoint, options)
+        device = device or get_device()
+        dtype = autocast_dtype(cfg, device)
         info = ModelInfo(
             classes=tuple(cfg.classes), preprocessing=Preprocessing.from_config(cfg),
-            format='torch', precision='fp32', files={},
-            temperature=load_temperature(checkpoint))
+            format='torch', files={}, temperature=load_temperature(checkpoint),
+            precision={None: 'fp32', torch.float16: 'fp16'}.get(dtype, 'bf16'))
         mirrored_K = None
         if cfg.get('test_flip'):
             changed = mirrored_labels(cfg.classes)[0]
             mirrored_K = [changed.get(label, label) for label in range(len(cfg.classes))]
-        device = device or get_device()
-        super().__init__(info, TorchBackend(
-            cfg, checkpoint, device, autocast_dtype(cfg, device)), mirrored_K)
+        super().__init__(info, TorchBackend(cfg, checkpoint, device, dtype), mirrored_K)
 
     @classmethod
     def open(cls, *model: str | Path, threads: int | None = None) -> ClipRecognizer:
         """Opens an exported folder, a checkpoint, or a config and its checkpoint.
 
+        Of a training's work folder, it opens ``best.safetensors``.
+
         Arguments and errors are those of the constructor and of :meth:`load`.
         """
         if not (path := Path(model[0]).expanduser()).exists() and len(model) == 1:
             raise HRI30Error(f'{model[0]}: no such model.\nExpected a folder that '
-                             'tools/deploy/export.py wrote, a checkpoint of this project, '
-                             'or a config and its checkpoint.')
+                             'tools/deploy/export.py wrote, a checkpoint or the work '
+                             'folder of a training, or a config and its checkpoint.')
+        best = path / 'best.safetensors'
+        if best.is_file() and not (path / INFO_NAME).exists():
+            model, path = (best, ), best
         if path.is_dir():
             return cls.load(path, threads)
         if threads is not None:

@@ -78,14 +78,14 @@ class Essentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def save_safetensors(weights: Mapping[str, torch.Tensor], path: str | Path,
-                     essentials: Essentials | None) -> None:
+                     essentials: Essentials | dict | None) -> None:
     """Writes weights alone, whole or not at all.
 
     Args:
         weights (Mapping[str, torch.Tensor]): A state dict. Tensors that share memory are
             written separately.
         path (str | Path): The ``.safetensors`` file.
-        essentials (Essentials, optional): For the header.
+        essentials (Essentials | dict, optional): For the header.
     """
     header = {'format': 'pt'}
     if essentials is not None:

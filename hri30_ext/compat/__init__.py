@@ -21,10 +21,12 @@ import warnings
 import cv2
 import numpy as np
 import torch
+from torch.nn.modules.utils import _triple
 
 from ..checkpoints import download, load_from_local
 from ..errors import HRI30Error
 from ..names import command
+from ..utils.background import later
 from ..utils.fileio import atomic_path
 
 _DRN = 'mmaction.models.localizers.drn'
@@ -67,7 +69,7 @@ def import_mmaction() -> None:
     Why: mmengine's registries import mmaction on the first look-up and only warn when that
     fails, so that training ran on a partly imported package, for example without
     ``importlib_metadata``.
-    Changes: nothing; the modules are imported.
+    Changes: what :func:`skip_multimodal_models` does; the modules are imported.
     Until: mmengine raises an error when a scope cannot be imported.
 
     Raises:
@@ -119,6 +121,7 @@ def save_checkpoints_whole() -> None:
     Why: mmengine overwrites the file, so that a kill or a full disk leaves half of one,
     and holds a second copy of it in memory. Here it is written beside the old one, is on
     the disk, and then takes its name.
+    In a training, a thread does that with a copy of the checkpoint.
     Changes: ``save_checkpoint`` of three modules of mmengine.
     Until: mmengine writes to a temporary file and renames it.
     """
@@ -132,7 +135,10 @@ def save_checkpoints_whole() -> None:
     def save_checkpoint(checkpoint, filename, file_client_args=None, backend_args=None):
         if file_client_args or backend_args or '://' in str(filename):
             original(checkpoint, filename, file_client_args, backend_args)
-            return
+        else:
+            later(write, checkpoint, filename)
+
+    def write(checkpoint, filename):
         with atomic_path(filename, durable=True, needed=_count_bytes(checkpoint)) as path, (
                 open(path, 'wb')) as file:
             torch.save(checkpoint, file)
@@ -299,6 +305,36 @@ def convolve_small_clips_in_float32() -> None:
     torch.nn.Conv3d._conv_forward = conv_forward
 
 
+def pool_single_frames_in_2d() -> None:
+    """Lets models that pool frame by frame train reproducibly on CUDA.
+
+    Why: on CUDA, the gradient of ``MaxPool3d`` adds in an order that changes from run to
+    run, even if its window is one frame deep, as in SlowOnly. Pooling the frames as
+    pictures gives the same numbers, in an order that does not change.
+    Changes: ``torch.nn.MaxPool3d.forward``, in training mode. Exported graphs stay.
+    Until: torch's MaxPool3d has a deterministic gradient on CUDA.
+    """
+    original = torch.nn.MaxPool3d.forward
+
+    @functools.wraps(original)
+    def forward(self, input):
+        window = [_triple(value) for value in (
+            self.kernel_size, self.stride, self.padding, self.dilation)]
+        if (not self.training or self.return_indices or input.dim() != 5
+                or [along_time for along_time, *_ in window] != [1, 1, 0, 1]):
+            return original(self, input)
+        # A view in either memory format, which the result has too.
+        is_last = input.is_contiguous(memory_format=torch.channels_last_3d)
+        frames = input.transpose(1, 2).flatten(0, 1) if is_last else input.flatten(1, 2)
+        pooled = torch.nn.functional.max_pool2d(
+            frames, *(value[1:] for value in window), ceil_mode=self.ceil_mode)
+        if is_last:
+            return pooled.unflatten(0, input.shape[:3:2]).transpose(1, 2)
+        return pooled.unflatten(1, input.shape[1:3])
+
+    torch.nn.MaxPool3d.forward = forward
+
+
 def turn_hues_under_numpy_2() -> None:
     """Lets mmaction's ``ColorJitter`` run under NumPy 2.
 
@@ -399,6 +435,7 @@ def apply() -> None:
     log_without_waiting()
     accept_stacked_batches()
     convolve_small_clips_in_float32()
+    pool_single_frames_in_2d()
     turn_hues_under_numpy_2()
     provide_tin_shift()
     resolve_settings_on_loading()

@@ -1,16 +1,26 @@
 """The checkpoint hook, which saves an epoch after its validation, and early stopping."""
 
 import bisect
+import os
 import re
+import shutil
 from pathlib import Path
 
 from mmaction.registry import HOOKS
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from mmengine.runner.checkpoint import weights_to_cpu
 
-from ..checkpoints import META_KEY, Essentials, save_safetensors, write_message_hub
+from ..checkpoints import (
+    META_KEY,
+    Essentials,
+    load_from_local,
+    save_safetensors,
+    write_message_hub,
+)
 from ..errors import HRI30Error
-from ..utils.fileio import atomic_write_text
+from ..utils.background import later, wait
+from ..utils.fileio import atomic_path, atomic_write_text
 from .loops import WITHIN_EPOCH, ResumableTrainLoop
 
 #: Metrics of :class:`~hri30_ext.evaluation.HRI30Metric` that can choose the best one.
@@ -33,9 +43,11 @@ class ValidatedCheckpointHook(CheckpointHook):
     the folder that it writes to.
 
     Checkpoints hold plain data, which ``torch.load(weights_only=True)`` reads, and in
-    ``meta`` the :class:`~hri30_ext.checkpoints.Essentials` of the model. The weights of the
-    best one are also written as ``best.safetensors`` (``best_METRIC.safetensors`` with
-    several metrics).
+    ``meta`` the :class:`~hri30_ext.checkpoints.Essentials` of the model. The best one has a
+    second name, ``best.pth``, and its weights are also written as ``best.safetensors``
+    (``best_METRIC`` with several metrics).
+
+    A thread writes and removes the files of an epoch while the next one runs.
 
     Args:
         save_best (str | list[str], optional): As in mmengine. For this project's
@@ -63,7 +75,6 @@ class ValidatedCheckpointHook(CheckpointHook):
         self.snapshot_interval = snapshot_interval
         self._epochs: list[int] = []  # whose checkpoints are kept
         self._superseded: list[str] = []  # names of best ones, until an epoch is saved
-        self._saved: tuple | None = None  # weights and essentials of the last checkpoint
 
     # ---- Hooks --------------------------------------------------------------------------
 
@@ -107,15 +118,18 @@ class ValidatedCheckpointHook(CheckpointHook):
         essentials = Essentials.from_config(runner.cfg)
         if essentials is not None:
             checkpoint['meta'][META_KEY] = essentials.to_dict()
-        self._saved = checkpoint['state_dict'], essentials
+        for name in {'state_dict', 'ema_state_dict'} & checkpoint.keys():
+            checkpoint[name] = weights_to_cpu(checkpoint[name])  # averaged ones are not
 
     def after_train_epoch(self, runner) -> None:
         """Saves an epoch that no validation follows."""
         if not _is_validated(runner, runner.epoch + 1):
+            wait()
             self._save_epoch(runner, runner.epoch + 1)
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         """Saves the best, then the epoch, and removes what they replace."""
+        wait()
         # With a path here, mmengine saves the epoch each time the best one changes.
         self.last_ckpt = None
         if metrics:
@@ -126,14 +140,11 @@ class ValidatedCheckpointHook(CheckpointHook):
                 now = self._hide_best(suffix, metric)
                 if now and before[suffix] and now != before[suffix]:
                     self._superseded.append(Path(before[suffix]).name)
-                if now and self._saved:  # in the main process
-                    weights, essentials = self._saved
-                    save_safetensors(weights, Path(self.out_dir) /
-                                     f'best{suffix}.safetensors', essentials)
+                if now and is_main_process():
+                    later(_name_best, Path(now), f'best{suffix}')
                 if now or before[suffix]:
                     self._set_best(runner, suffix, metric, now or before[suffix])
         self._save_epoch(runner, runner.epoch)
-        self._saved = None
 
     # ---- Saving and removing ------------------------------------------------------------
 
@@ -165,10 +176,10 @@ class ValidatedCheckpointHook(CheckpointHook):
             old += map(self.filename_tmpl.format, self._epochs[:-self.max_keep_ckpts])
             self._epochs = self._epochs[-self.max_keep_ckpts:]
         if is_main_process():
-            atomic_write_text(Path(runner.work_dir) / 'last_checkpoint', self.last_ckpt,
-                              durable=True)
+            later(atomic_write_text, Path(runner.work_dir) / 'last_checkpoint',
+                  self.last_ckpt, True)
             for name in (WITHIN_EPOCH, *old):
-                (Path(self.out_dir) / name).unlink(missing_ok=True)
+                later(Path.unlink, Path(self.out_dir) / name, True)
 
     # ---- The best -----------------------------------------------------------------------
 
@@ -198,11 +209,24 @@ class ValidatedCheckpointHook(CheckpointHook):
         return path
 
 
+def _name_best(path: Path, name: str) -> None:
+    """Gives a checkpoint another name, and writes its weights as ``NAME.safetensors``."""
+    with atomic_path(path.with_name(f'{name}.pth')) as temporary:
+        temporary.unlink()
+        try:
+            os.link(path, temporary)
+        except OSError:  # a file system without links
+            shutil.copyfile(path, temporary)
+    checkpoint = load_from_local(str(path))
+    save_safetensors(checkpoint['state_dict'], path.with_name(f'{name}.safetensors'),
+                     checkpoint['meta'].get(META_KEY))
+
+
 def remove_leftovers(folder: str | Path) -> None:
     """Removes temporary files of checkpoints that a killed run was writing."""
     for path in Path(folder).glob('.*'):
-        if re.fullmatch(r'\.((within_epoch|(best_\w+_|snapshot_)?epoch_\d+)-\w{8}\.pth|'
-                        r'best(_\w+)?-\w{8}\.safetensors)', path.name):
+        if re.fullmatch(r'\.(within_epoch|(best_\w+_|snapshot_)?epoch_\d+|best(_\w+)?)'
+                        r'-\w{8}\.(pth|safetensors)', path.name):
             path.unlink(missing_ok=True)
 
 

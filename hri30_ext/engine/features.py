@@ -236,10 +236,12 @@ class FeatureCacheHook(Hook):
                 describe = (self._describe_tokens if isinstance(
                     unwrap(runner.model).backbone, FrozenEncoder) else self._describe)
                 cached.append(describe(runner, loop.dataloader, dataset, training))
+        is_stored = all(getattr(one, 'was_stored', False) for one in cached)
         runner.logger.info(
             f'Features of {" and ".join(f"{len(one)} clips" for one in cached)}'
             f' ({"training, validation" if len(cached) > 1 else "training"}; '
-            f'{max(1, self.augmented_views)} views of a training clip) computed once in '
+            f'{max(1, self.augmented_views)} views of a training clip) '
+            f'{"read from the disk" if is_stored else "computed once"} in '
             f'{time.monotonic() - started:.1f} s; '
             f'{sum(one.num_bytes for one in cached) / 2**20:.1f} MiB')
         # With the same samplers, order and batches are the same. Like the real loaders,

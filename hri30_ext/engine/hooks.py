@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from ..datasets.hri30 import list_clips
 from ..errors import HRI30Error
 from ..hardware import unwrap
+from ..utils.background import later
 from ..utils.curves import plot_training_curves, read_curves, write_curves
 
 
@@ -52,7 +54,7 @@ class CurvesHook(Hook):
     priority = 'LOW'
 
     def __init__(self) -> None:
-        self._sums: dict[str, list[float]] = {}
+        self._steps: Counter[str] = Counter()  # of the epoch, by scalar
         self._rates: dict[str, float] = {}
         self._history: list[dict] = []
         self._started = 0.0
@@ -61,8 +63,7 @@ class CurvesHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Adds the curves, and the values of the current epoch."""
-        self._read_sums()
-        checkpoint['curves'] = dict(history=self._history, sums=self._sums,
+        checkpoint['curves'] = dict(history=self._history, steps=dict(self._steps),
                                     rates=self._rates, minutes=self._minutes())
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
@@ -78,7 +79,8 @@ class CurvesHook(Hook):
         minutes = 0
         if self._resumed:
             self._history = list(self._resumed['history'])
-            self._sums, self._rates = self._resumed['sums'], self._resumed['rates']
+            self._steps = Counter(self._resumed.get('steps', {}))
+            self._rates = self._resumed['rates']
             minutes = self._resumed['minutes']
             if self._history:  # a killed run may not have written them
                 self.after_val(runner)
@@ -94,41 +96,31 @@ class CurvesHook(Hook):
     def before_train_epoch(self, runner) -> None:
         """Starts the means of an epoch, unless its rest is resumed."""
         if not getattr(runner.train_loop, 'resumes_within_epoch', False):
-            self._sums = {'loss': [], 'top1': []}
+            self._steps.clear()
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         """Keeps the learning rates; an epoch shows its last ones."""
         self._rates = learning_rates(runner.optim_wrapper)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        """Collects the loss and accuracy of a batch."""
-        for name, key in (('loss', 'loss'), ('top1', 'top1_acc')):
-            if outputs and key in outputs:
-                self._sums[name].append(outputs[key].detach())
-
-    def _read_sums(self) -> None:
-        """Turns scalars on the device into numbers, once for many steps."""
-        for values in self._sums.values():
-            tensors = [value for value in values if torch.is_tensor(value)]
-            if tensors:
-                values[len(values) - len(tensors):] = torch.stack(tensors).tolist()
+        """Counts the values of the epoch, which mmengine's message hub has."""
+        self._steps.update([*(outputs or ())])
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         """Adds a row."""
-        self._add_row(runner.epoch, metrics)
+        self._add_row(runner, runner.epoch, metrics)
 
     def after_train_epoch(self, runner) -> None:
         """Adds a row, and draws, where nothing is validated."""
         if runner.val_loop is None:
-            self._add_row(runner.epoch + 1, None)
+            self._add_row(runner, runner.epoch + 1, None)
             self.after_val(runner)
 
-    def _add_row(self, epoch: int, metrics: dict | None) -> None:
+    def _add_row(self, runner, epoch: int, metrics: dict | None) -> None:
         point = {'epoch': epoch}
-        self._read_sums()
-        for name, values in self._sums.items():
-            if values:
-                point[f'train_{name}'] = sum(values) / len(values)
+        for name, key in (('loss', 'loss'), ('top1', 'top1_acc')):
+            if self._steps[key]:
+                point[f'train_{name}'] = mean_of_last(runner, key, self._steps[key])
             if metrics and name in metrics:
                 point[f'val_{name}'] = float(metrics[name])
         point.update(self._rates, minutes=self._minutes())
@@ -137,7 +129,7 @@ class CurvesHook(Hook):
     @master_only
     def after_val(self, runner) -> None:
         """Writes and draws: after the checkpoint, so that a failure costs no weights."""
-        write_curves(Path(runner.work_dir) / 'training_curves.csv', self._history)
+        later(write_curves, Path(runner.work_dir) / 'training_curves.csv', self._history)
         if time.monotonic() - self._drawn_at >= 30:
             self._draw(runner)
 
@@ -148,14 +140,20 @@ class CurvesHook(Hook):
             self._draw(runner)
 
     def _draw(self, runner) -> None:
-        plot_training_curves(Path(runner.work_dir) / 'training_curves.png', self._history,
-                             Path(runner.cfg.filename).stem)
+        later(plot_training_curves, Path(runner.work_dir) / 'training_curves.png',
+              self._history, Path(runner.cfg.filename).stem)
         self._drawn_at = time.monotonic()
+
+
+def mean_of_last(runner, name: str, steps: int) -> float:
+    """Returns the mean of what the last training steps returned."""
+    return float(runner.message_hub.get_scalar(f'train/{name}').mean(steps))
 
 
 def _check_curves(curves: dict) -> None:
     """Raises a TypeError or KeyError where curves in a checkpoint have another form."""
-    lists = [*curves['sums'].values(), curves['rates'].values(), [curves['minutes']],
+    lists = [curves.get('steps', {}).values(), curves['rates'].values(),
+             [curves['minutes']],
              *(point.values() for point in curves['history']),
              [point['epoch'] for point in curves['history']]]
     for number in (number for numbers in lists for number in numbers):

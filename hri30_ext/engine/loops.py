@@ -21,6 +21,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from ..datasets import randomness
 from ..errors import HRI30Error, Interrupted
 from ..hardware import unwrap
+from ..utils import background
 from ..utils.text import printable
 from .distributed import max_over_ranks
 from .loading import prefetch
@@ -132,6 +133,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     - Every ``save_minutes``, ``within_epoch.pth`` is saved; the next checkpoint of an epoch
       replaces it.
+    - Files are written in a thread (:mod:`hri30_ext.utils.background`), whose error ends
+      the training at the next batch.
     - SIGTERM, SIGUSR1, SIGHUP and SIGINT (Ctrl-C): the current batch completes, everything
       is saved, and :class:`~hri30_ext.errors.Interrupted` ends the run. A validation stops
       and runs again after resuming. A second signal ends the run at once.
@@ -204,7 +207,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     def run(self) -> torch.nn.Module:
         """Trains from the current position."""
-        with self._request:
+        with self._request, background.Background():
             self._prepare_loaders()
             self.runner.call_hook('before_train')
             if self._resumed:
@@ -330,12 +333,14 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     def _save_or_stop(self, stage: str, clips: int = 0, states: dict | None = None) -> None:
         """Saves when it is time, and saves and stops if a signal came."""
+        background.wait(until_done=False)
         number = self._request.number
         is_time = time.monotonic() - self._saved_at >= 60 * self.save_minutes
         flag = max_over_ranks(_STOP + number if number else _SAVE if is_time else _CONTINUE)
         if flag == _CONTINUE:
             return
         if self._is_dirty:
+            background.wait()
             self._position = (stage, clips, states)
             try:
                 self.runner.save_checkpoint(
@@ -384,6 +389,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     def _stop(self, number: int, stage: str = '', clips: int = 0) -> None:
         self.runner.visualizer.close()
+        background.wait()
         name = signal.Signals(number).name
         if self._saved is None:
             raise Interrupted(f'{name}: nothing was trained yet.\nStart again with the '

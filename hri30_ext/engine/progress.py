@@ -3,13 +3,12 @@
 import logging
 import time
 
-import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from tqdm import tqdm
 
 from ..utils.progress import refresh_seconds, time_left
-from .hooks import learning_rates
+from .hooks import learning_rates, mean_of_last
 
 #: How lines of mmengine begin that the line of an epoch replaces.
 _REPLACED = ('Epoch(train)', 'Epoch(val)', 'The best checkpoint with',
@@ -27,7 +26,7 @@ class EpochLineHook(Hook):
 
     def __init__(self) -> None:
         self.clips = 0
-        self._losses: list[torch.Tensor] = []
+        self._steps = 0
         self._bar: tqdm | None = None
         self._line = ''  # of an epoch whose validation is due
 
@@ -50,7 +49,7 @@ class EpochLineHook(Hook):
     def before_train_epoch(self, runner) -> None:
         """Starts the figures of an epoch."""
         self._print()  # of an epoch without validation
-        self._losses, self._epoch_started = [], time.monotonic()
+        self._steps, self._epoch_started = 0, time.monotonic()
         self._clips_before = self.clips
         self._open_bar(f'epoch {runner.epoch + 1}', len(runner.train_dataloader))
 
@@ -60,7 +59,7 @@ class EpochLineHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Counts the clips of a batch."""
-        self._losses.append(outputs['loss'].detach())  # read once an epoch: no wait
+        self._steps += 1
         self.clips += len(data_batch['data_samples']) * get_world_size()
         self._bar.update()
 
@@ -68,7 +67,7 @@ class EpochLineHook(Hook):
         """Makes the first half of the line."""
         self._bar.close()
         rate = (self.clips - self._clips_before) / (time.monotonic() - self._epoch_started)
-        loss = torch.stack(self._losses).double().mean()
+        loss = mean_of_last(runner, 'loss', self._steps)
         self._line = (f'epoch {runner.epoch + 1}/{runner.max_epochs}  '
                       f'loss {loss:.3f}  lr {self._rate:.2g}  '
                       f'{rate:,.{1 if rate >= 10 else 2}f} clips/s')

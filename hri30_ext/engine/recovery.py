@@ -15,8 +15,8 @@ from .loops import STAGES, WITHIN_EPOCH
 
 _EPOCH = re.compile(r'(?:snapshot_)?epoch_(\d+)\.pth')
 #: What a training saves, and what a test adds beside it.
-_SAVED = re.compile(r'(within_epoch|(snapshot_|best_\w+_)?epoch_\d+)\.(pth|\w+\.json)|'
-                    r'best(_\w+)?\.safetensors|last_checkpoint')
+_SAVED = re.compile(r'(within_epoch|(snapshot_|best_\w+_)?epoch_\d+|best(_\w+)?)\.'
+                    r'(pth|safetensors|\w+\.json)|last_checkpoint')
 
 
 def lock_folder(folder: str | Path) -> filelock.AcquireReturnProxy:

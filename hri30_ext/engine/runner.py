@@ -98,9 +98,8 @@ class HRI30Runner(Runner):
     def set_randomness(self, seed, diff_rank_seed=False, deterministic=False) -> None:
         """Sets the seed of all generators, and deterministic operations on request.
 
-        In mmengine, an operation without a deterministic form ends the training; on CUDA
-        that is the gradient of MaxPool3d, which SlowOnly has. Here torch warns and names
-        it.
+        In mmengine, an operation without a deterministic form ends the training. Here
+        torch warns and names it.
         """
         if deterministic:  # cuBLAS reads it when it starts, with the first product
             os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')

@@ -36,6 +36,7 @@ class CachedTokens(Dataset):
 
     Attributes:
         draw (int): The draw that is served.
+        was_stored (bool): Whether the tokens were there before.
 
     Raises:
         HRI30Error: there are tokens that depend on something else.
@@ -49,6 +50,7 @@ class CachedTokens(Dataset):
             record = read_json(self._record, 'the description of cached tokens')
             self._check_key(record)
             self._open(record)
+        self.was_stored = self.rows is not None
 
     def __len__(self) -> int:
         return self.num_clips

@@ -179,7 +179,10 @@ def load_temperature(checkpoint: str | Path) -> float | None:
     content = read_json(path, f'the temperature of a checkpoint; {remedy}',
                         schema=Calibration)
     checkpoint = Path(checkpoint).expanduser()
-    if checkpoint.is_file() and sha256_of(checkpoint) != content.checkpoint_sha256:
+    # NAME.pth and NAME.safetensors have the same weights.
+    forms = {checkpoint, *map(checkpoint.with_suffix, ('.pth', '.safetensors'))}
+    if checkpoint.is_file() and content.checkpoint_sha256 not in map(
+            sha256_of, filter(Path.is_file, forms)):
         raise HRI30Error(f'{path}: was fitted for another checkpoint than the '
                          f'{checkpoint.name} beside it.\n{remedy.capitalize()}.')
     return content.temperature

@@ -44,7 +44,7 @@ def files(folder):
 def test_checkpoints_are_not_overwritten(settings, work):
     before = files(work)
     with pytest.raises(HRI30Error, match='holds checkpoints of a training '
-                       r'\(best_top1_epoch_1.pth, epoch_1.pth, epoch_2.pth\)') as error:
+                       r'\(best.pth, best_top1_epoch_1.pth, epoch_1.pth and 1 ') as error:
         train(DEMO_CONFIG, str(work), options=settings)
     assert error.value.exit_code == 2
     assert all(way in str(error.value) for way in ('--resume', '--work-dir', '--overwrite'))
@@ -79,7 +79,8 @@ def test_overwriting_leaves_nothing_of_the_earlier_training(settings, tmp_path):
                  'epoch_50.pth', 'within_epoch.pth', 'best.safetensors'):
         (tmp_path / name).touch()
     train(DEMO_CONFIG, str(tmp_path), options={**settings, 'max_epochs': 1}, overwrite=True)
-    assert files(tmp_path).keys() == {'mine.pth', 'epoch_1.pth', 'best_top1_epoch_1.pth'}
+    assert files(tmp_path).keys() == {'mine.pth', 'best.pth', 'epoch_1.pth',
+                                     'best_top1_epoch_1.pth'}
     assert not list(tmp_path.glob('*_43*'))
     assert (tmp_path / 'best.safetensors').stat().st_size > 1000
 

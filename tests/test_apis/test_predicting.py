@@ -48,9 +48,19 @@ def clips(clips_root, tmp_path):
 def test_a_checkpoint_alone_says_what_it_is_of(checkpoint, clips, options):
     alone = Recognizer(checkpoint, device='cpu', options={'precision': 'fp32'})
     assert list(alone.classes) == CLASSES and alone.info.preprocessing.num_frames == 4
+    assert alone.info.precision == 'fp32'
     both = Recognizer(DEMO_CONFIG, checkpoint, device='cpu', options=options)
     clip = clips / 'a.avi'
     assert alone.predict(clip).scores.tolist() == both.predict(clip).scores.tolist()
+
+
+def test_a_folder_is_a_training_or_an_exported_model(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr('hri30_ext.hardware.best_precision', lambda: 'bf16')
+    opened = Recognizer.open(tmp_path)
+    assert list(opened.classes) == CLASSES and opened.info.precision == 'bf16'
+    (tmp_path / 'model.json').write_text('{}')
+    with pytest.raises(HRI30Error, match='model.json'):
+        Recognizer.open(tmp_path)
 
 
 def test_a_checkpoint_that_fits_no_config_here(checkpoint, tmp_path):

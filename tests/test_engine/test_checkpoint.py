@@ -62,8 +62,8 @@ def test_counter_survives_a_resume(options, tmp_path, capfd):
 def test_best_last_two_and_snapshots_are_kept(options, tmp_path, save_best, metric):
     files = run(tmp_path, options, max_epochs=4, save_best=save_best, snapshot_interval=2)
     best = {name for name in files if name.startswith('best_')}
-    assert files - best == {'epoch_3.pth', 'epoch_4.pth', 'snapshot_epoch_2.pth',
-                            'snapshot_epoch_4.pth'}
+    assert files - best == {'best.pth', 'epoch_3.pth', 'epoch_4.pth',
+                            'snapshot_epoch_2.pth', 'snapshot_epoch_4.pth'}
     assert len(best) == 1 and next(iter(best)).startswith(f'best_{metric}_epoch_')
     # The file to resume from knows the score of its own epoch.
     last = load(tmp_path / 'epoch_4.pth')

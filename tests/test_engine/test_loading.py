@@ -86,7 +86,6 @@ def test_a_step_never_waits_for_its_device(options, smoothing):
     wrapper.message_hub = hub
     runner = SimpleNamespace(message_hub=hub, optim_wrapper=wrapper, iter=0)
     curves, scalars = CurvesHook(), LearningRatesHook()
-    curves._sums = dict(loss=[], top1=[])
     for _ in range(2):
         batch = collate(options)([
             dict(inputs=torch.zeros(1, 3, 4, 32, 32, dtype=torch.uint8),

@@ -399,6 +399,10 @@ def test_what_no_training_can_go_on_from_is_named(options, work, change, message
 # ---- What is removed --------------------------------------------------------------------
 
 
+def save_weights(folder, filename, *args, **kwargs):
+    torch.save(dict(state_dict={}, meta={}), Path(folder) / filename)
+
+
 def resumed_hook(folder, info, epoch=3, warn=lambda text: None):
     """Returns the checkpoint hook of a run that is resumed, and what it was told."""
     hub = MessageHub.get_instance(f'resumed {uuid.uuid4()}')
@@ -409,8 +413,7 @@ def resumed_hook(folder, info, epoch=3, warn=lambda text: None):
                              logger=SimpleNamespace(info=str, warning=warn),
                              _load_from=str(folder / 'epoch_3.pth'),
                              train_loop=SimpleNamespace(stop_training=False),
-                             save_checkpoint=lambda folder, filename, *args, **kwargs:
-                             (Path(folder) / filename).touch())
+                             save_checkpoint=save_weights)
     hook = ValidatedCheckpointHook(interval=1, max_keep_ckpts=2, save_best='top1')
     hook.before_train(runner)
     return hook, runner
@@ -453,7 +456,8 @@ def test_moved_folder_keeps_its_best(tmp_path):
         assert runner.message_hub.get_info('best_ckpt') == hook.best_ckpt_path
     runner.epoch = 6
     hook.after_val_epoch(runner, dict(top1=0.6))
-    assert {path.name for path in tmp_path.glob('best*')} == {'best_top1_epoch_6.pth'}
+    assert {path.name for path in tmp_path.glob('best*')} == {
+        'best_top1_epoch_6.pth', 'best.pth', 'best.safetensors'}
 
 
 @pytest.mark.parametrize('fails', ['best_top1_epoch_4.pth', 'epoch_4.pth'])
@@ -465,12 +469,12 @@ def test_nothing_is_removed_before_the_new_one_is_there(tmp_path, fails):
         best_ckpt=str(tmp_path / 'best_top1_epoch_3.pth'), best_score=0.5,
         keep_ckpt_ids=[2, 3]))
 
-    def save(folder, filename, *args, **kwargs):
+    def fail(folder, filename, *args, **kwargs):
         if filename == fails:
             raise DiskFull(filename)
-        (Path(folder) / filename).touch()
+        save_weights(folder, filename)
 
-    runner.save_checkpoint, runner.epoch = save, 4
+    runner.save_checkpoint, runner.epoch = fail, 4
     with pytest.raises(DiskFull):
         hook.after_val_epoch(runner, dict(top1=0.9))
     assert {path.name for path in tmp_path.glob('*.pth')} >= names
@@ -478,7 +482,8 @@ def test_nothing_is_removed_before_the_new_one_is_there(tmp_path, fails):
 
 def test_what_was_being_written_at_a_kill_is_removed(tmp_path):
     left = ['.within_epoch-ab12cd_9.pth', '.epoch_12-abcdefgh.pth',
-            '.best_top1_epoch_3-abcdefgh.pth', '.snapshot_epoch_3-abcdefgh.pth']
+            '.best_top1_epoch_3-abcdefgh.pth', '.snapshot_epoch_3-abcdefgh.pth',
+            '.best-abcdefgh.pth', '.best-abcdefgh.safetensors']
     kept = ['.notes-abcdefgh.pth', '.epoch_12-abcdefgh.pth.txt', '.epoch_x-abcdefgh.pth',
             '.within_epoch-notes.pth']
     for name in (*left, *kept):

@@ -98,9 +98,14 @@ def test_kept_beside_the_checkpoint(tmp_path):
     assert content == dict(temperature=1.5, clips=120, data='clips', nll_before=.7,
                            nll_after=.6)
     assert load_temperature(checkpoint) == 1.5
+    same = checkpoint.with_suffix('.safetensors')
+    same.write_bytes(b'the same weights')
+    assert load_temperature(same) == 1.5
     checkpoint.write_bytes(b'trained again')
     with pytest.raises(HRI30Error, match='another checkpoint'):
         load_temperature(checkpoint)
+    with pytest.raises(HRI30Error, match='another checkpoint'):
+        load_temperature(same)
 
 
 @pytest.mark.parametrize('content', [

@@ -290,6 +290,8 @@ def test_tokens_are_encoded_once_and_others_refused(options, tmp_path, monkeypat
     read.clear()
     train(EMBEDDED, str(again), options=cached)
     assert not read
+    for folder, words in ((plain, 'computed once in'), (again, 'read from the disk in')):
+        assert words in max(folder.glob('*/*.log')).read_text()
     with pytest.raises(HRI30Error, match='holds other tokens:\n  weights: .* now\nExpec'):
         train(EMBEDDED, str(again), options={**cached, 'seed': 4}, overwrite=True)
     with pytest.raises(HRI30Error, match='backbone: test_efficientnet in the file'):
