@@ -19,9 +19,11 @@ ROOT = Path(__file__).resolve().parents[1]
 #: In the order in which they build on each other.
 MODULES = ('numpy', 'torch', 'cv2', 'decord', 'av', 'mmengine', 'mmcv', 'mmaction',
            'hri30_ext.modules')
-#: PyTorch's builds in October 2025 (torch 2.9): CUDA, the oldest driver with it, and the
-#: lowest and highest compute capability that it has kernels for. RTX 50 cards are 12.0.
-BUILDS = (('13.0', 580, 7.5, 12.1), ('12.8', 525, 7.5, 12.0), ('12.6', 525, 5.0, 9.0))
+#: PyTorch's builds in September 2026: CUDA, the oldest driver with it, and the lowest and
+#: highest compute capability that it runs on. From pytorch/pytorch#182849 (torch 2.12),
+#: #190355 (2.14) and #190385 (2.15 has no 12.6), and NVIDIA's "Minor Version
+#: Compatibility". torch 2.11, which setup.cfg does not allow, was the last with 12.8.
+BUILDS = (('13.0', 580, 7.5, 12.1), ('12.6', 525, 5.0, 9.0))
 
 
 def read_requirements(text: str) -> dict:
@@ -70,8 +72,9 @@ def advise_build() -> str:
                  if major >= oldest and low <= cards[0] and cards[-1] <= high), None)
     found = f'driver {driver}, compute capability {", ".join(map(str, cards))}'
     if cuda is None:
-        return (f'No build of torch fits {found}: update the driver, to 580 or newer for '
-                'CUDA 13, 525 for CUDA 12.')
+        return f'No build of torch fits {found}. Expected one of: ' + '; '.join(
+            f'driver {oldest} or newer and {low} to {high} (CUDA {cuda})'
+            for cuda, oldest, low, high in BUILDS)
     return (f'A build for CUDA {cuda} (cu{cuda.replace(".", "")}) fits {found}; see the '
             'top of tools/setup.sh.')
 

@@ -77,7 +77,7 @@ SETTINGS: dict[str, Setting] = {
     'split.val_file': Setting(str | None, 'for file: names of validation clips'),
     'split.seed': Setting(Seed, 'of the choice of groups or clips'),
     'num_frames': Setting(Positive, 'frames of a clip that the model sees', 'frames'),
-    'sampling': Setting(str, 'how frames of training clips are drawn', table='samplings'),
+    'sampling': Setting(str, 'how frames of a clip are chosen', table='samplings'),
     'input_size': Setting(tuple[Pixels, Pixels], 'width and height that the model sees',
                           'pixels'),
     'decode_size': Setting(Pixels, 'short side that frames are decoded to', 'pixels'),

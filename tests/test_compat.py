@@ -12,14 +12,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import DEMO_CONFIG
 from mmaction.models.heads import I3DHead
+from mmaction.registry import DATASETS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
+from mmengine.registry import init_default_scope
 from mmengine.runner import checkpoint as mm_checkpoint
 from mmengine.runner import load_checkpoint
 
-from hri30_ext.config import PROJECT_ROOT
+from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.errors import HRI30Error
 
 
@@ -52,7 +55,9 @@ def run_python(code, **environment):
 #: Every attribute of another package that the one call changes; sys.modules and the
 #: filters of warnings apart.
 CHANGED = {
+    'mmaction.datasets.transforms.pose_transforms.np',
     'mmaction.datasets.transforms.processing.ColorJitter.adjust_hue',
+    'mmaction.datasets.transforms.wrappers.ImgAug.__init__',
     'mmaction.models.backbones.resnet_tin.linear_sampler',
     'mmaction.models.data_preprocessors.data_preprocessor.stack_batch',
     'mmaction.models.heads.base.BaseHead.loss_by_feat',
@@ -363,3 +368,24 @@ def test_hues_turn_in_both_directions(factor, hue):
     hsv = cv2.cvtColor(ColorJitter.adjust_hue(image, factor).astype(np.uint8),
                        cv2.COLOR_RGB2HSV)
     assert hsv[0, 0].tolist() == [hue, 255, 255]
+
+
+@pytest.mark.parametrize('kind', ['PoseCompact', 'MMCompact'])
+def test_poses_are_cut_out_under_numpy_2(kind):
+    corners = np.array([[[[10, 20], [30, 60]]]], np.float32)  # of one person, x and y
+    step = TRANSFORMS.build(dict(type=kind, padding=0.5, hw_ratio=None))
+    image = np.zeros((100, 100, 3), np.uint8)
+    found = step.transform(dict(keypoint=corners, img_shape=(100, 100), imgs=[image]))
+    # The box is 20 x 40 pixels around (20, 40), and half as large again: from (5, 10).
+    assert found['img_shape'] == (60, 30) and found['keypoint'][0, 0, 0].tolist() == [5, 10]
+
+
+def test_imgaug_is_refused_before_it_changes_numpy(options):
+    boolean = np.bool
+    cfg = load_config(DEMO_CONFIG, options)
+    dataset = cfg.train_dataloader.dataset
+    dataset.pipeline.insert(3, dict(type='ImgAug', transforms='default'))
+    init_default_scope('mmaction')
+    with pytest.raises(HRI30Error, match='(?s)NumPy 2.*Expected ClipColorJitter'):
+        DATASETS.build(dataset)
+    assert np.bool is boolean

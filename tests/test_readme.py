@@ -24,7 +24,7 @@ PAGES += sorted((PROJECT_ROOT / 'docs').glob('*.md'))
 NAMES = [str(page.relative_to(PROJECT_ROOT)) for page in PAGES]
 #: Environment variables that may stand before a command.
 VARIABLES = {'GPUS', 'NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT', 'SBATCH_OPTIONS',
-             'HRI30_ROOT', 'PYTHON', 'PYTHONPATH'}
+             'HRI30_ROOT', 'PYTHON', 'PYTHONPATH', 'MMACTION2_SOURCE'}
 #: The Python program whose parser reads the arguments of a shell script.
 PROGRAMS = {'train.sh': 'tools/train.py', 'slurm_train.sh': 'tools/train.py',
             'test.sh': 'tools/test.py', 'predict.sh': 'tools/predict.py'}

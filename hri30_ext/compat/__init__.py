@@ -353,6 +353,40 @@ def turn_hues_under_numpy_2() -> None:
     ColorJitter.adjust_hue = staticmethod(adjust_hue)
 
 
+def compact_poses_under_numpy_2() -> None:
+    """Lets mmaction's ``PoseCompact`` and ``MMCompact`` run under NumPy 2.
+
+    Why: they name ``np.Inf``, which NumPy 2 does not have (no upstream report known).
+    Changes: ``np`` of mmaction's ``pose_transforms``, to NumPy with this name.
+    Until: mmaction2 names ``np.inf``.
+    """
+    from mmaction.datasets.transforms import pose_transforms
+
+    pose_transforms.np = types.ModuleType('numpy')
+    vars(pose_transforms.np).update(vars(np), Inf=np.inf)
+
+
+def refuse_imgaug() -> None:
+    """Makes mmaction's ``ImgAug`` an error before it changes NumPy.
+
+    Why: imgaug, which is no longer maintained, cannot be imported under NumPy 2
+    (aleju/imgaug#859). Before it tries, ``ImgAug`` sets ``np.bool = bool`` for the whole
+    process (open-mmlab/mmaction2#2451), so that NumPy's own comparisons of arrays and
+    mmaction2's AVA metric end in ``The truth value of an array ... is ambiguous``.
+    Changes: ``ImgAug.__init__``.
+    Until: mmaction2 has no ``ImgAug``.
+    """
+    from mmaction.datasets.transforms import ImgAug
+
+    def refuse(self, *args, **kwargs):
+        raise HRI30Error('pipeline: ImgAug needs imgaug, which does not run under NumPy 2.'
+                         '\nExpected ClipColorJitter, CropResize, LabelAwareFlip, or a '
+                         "transform of torchvision: dict(type='TorchVisionWrapper', "
+                         "op='RandomErasing').")
+
+    ImgAug.__init__ = refuse
+
+
 def provide_tin_shift() -> None:
     """Lets TIN run without mmcv's compiled operators.
 
@@ -437,6 +471,8 @@ def apply() -> None:
     convolve_small_clips_in_float32()
     pool_single_frames_in_2d()
     turn_hues_under_numpy_2()
+    compact_poses_under_numpy_2()
+    refuse_imgaug()
     provide_tin_shift()
     resolve_settings_on_loading()
     format_configs_once()

@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 from ..errors import HRI30Error
 from ..names import split_part
 from ..video.decode import Video
+from ..video.preprocessing import segment_indices
 
 #: Frames that are shown of a clip.
 SHOWN = 8
@@ -50,8 +51,7 @@ def read_clip(filename: str, label: int, cfg: Config | None = None) -> ShownClip
     path = path.resolve()
     if cfg is None:
         video = Video(path)
-        indices = ((np.arange(SHOWN) + .5) * len(video) / SHOWN).astype(np.int64)
-        frames_THWC = np.asarray(video.read(indices))
+        frames_THWC = video.read(segment_indices(len(video), SHOWN))
         return ShownClip(frames_THWC, _size(frames_THWC.shape[1:3]))
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     results = dict(filename=str(path), label=label, start_index=0, modality='RGB')

@@ -9,7 +9,7 @@ from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
 from ..errors import HRI30Error
-from ..video.preprocessing import uniform_indices
+from ..video.preprocessing import segment_indices, uniform_indices
 
 
 @TRANSFORMS.register_module()
@@ -33,12 +33,9 @@ class UniformSegments(UniformSample):
 class UniformViews(UniformSample):
     """Samples ``num_clips`` different views, each over the whole clip.
 
-    As in mmaction2's ``UniformSample`` in test mode, the clip is divided into ``clip_len``
-    segments, and a view takes a frame from each; a single view is that of
-    ``UniformSample``. mmaction2's several views are often equal: a segment of HRI30's clips
-    (30-60 frames) has 4-7 frames, and ten fractions of it, rounded down, repeat. Here each
-    segment rounds at another point, so that up to ten views of a clip of 30 frames or more
-    differ: see :func:`~hri30_ext.video.preprocessing.uniform_indices`.
+    The clip is divided into ``clip_len`` segments, and a view takes a frame from each; a
+    single view takes the middles, see
+    :func:`~hri30_ext.video.preprocessing.segment_indices`.
 
     Required Keys: total_frames; start_index.
     Added Keys: frame_inds, (V * T, ) int32, view by view; clip_len; frame_interval;
@@ -47,20 +44,24 @@ class UniformViews(UniformSample):
     Args:
         clip_len (int): T, frames of a view.
         num_clips (int): V, 1 or more. Defaults to 1.
-        test_mode (bool): Must be True: in training, ``UniformSample`` is random.
+        test_mode (bool): Must be True.
+        sampling (str): How training chooses frames. ``mmaction2``: so does a view, as
+            ``UniformSample`` in test mode; otherwise from equal segments.
 
     Raises:
         HRI30Error: an invalid number of views.
     """
 
-    def __init__(self, clip_len: int, num_clips: int = 1, test_mode: bool = True) -> None:
+    def __init__(self, clip_len: int, num_clips: int = 1, test_mode: bool = True,
+                 sampling: str = 'segments') -> None:
         check_num_views(num_clips)
         if not test_mode:
-            raise HRI30Error('UniformViews is for testing; train with UniformSample.')
+            raise HRI30Error('UniformViews is for testing; train with UniformSegments.')
+        self.choose = uniform_indices if sampling == 'mmaction2' else segment_indices
         super().__init__(clip_len, num_clips, test_mode=True)
 
     def _get_sample_clips(self, num_frames: int) -> np.ndarray:
-        return uniform_indices(num_frames, self.clip_len, self.num_clips)
+        return self.choose(num_frames, self.clip_len, self.num_clips)
 
 
 def check_num_views(num_clips: int) -> None:

@@ -4,6 +4,7 @@ The same arithmetic as in the test pipeline of a config, for exported models, ca
 services. Shapes: V views of a clip, T frames of a view, H height, W width, C channels.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
@@ -36,12 +37,12 @@ def _check_total(total_frames: int) -> None:
         raise HRI30Error('a clip without frames.\nExpected a video with one frame or more.')
 
 
-def uniform_indices(total_frames: int, num_frames: int, num_views: int = 1) -> np.ndarray:
+def segment_indices(total_frames: int, num_frames: int, num_views: int = 1) -> np.ndarray:
     """Chooses frames over the whole clip: one from each of T segments of equal length.
 
-    View v of V takes the frame at fraction (v + 0.5) / V of a segment. A single view is
-    that of mmaction2's ``UniformSample`` in test mode. With several views, each segment
-    rounds at another point, so that up to ten views of a clip of 30 frames differ.
+    View v of V takes the frame at fraction (v + 0.5) / V of a segment; a single view takes
+    the middle, and each frame once where the clip has T. With several views, no two
+    segments round at the same point, so that ten views of a clip of 30 frames differ.
 
     Args:
         total_frames (int): Of the clip, 1 or more.
@@ -54,8 +55,32 @@ def uniform_indices(total_frames: int, num_frames: int, num_views: int = 1) -> n
     Raises:
         HRI30Error: no frames.
 
-    >>> uniform_indices(41, 4).tolist()
-    [5, 15, 25, 35]
+    >>> segment_indices(8, 8).tolist(), segment_indices(30, 4).tolist()
+    ([0, 1, 2, 3, 4, 5, 6, 7], [3, 11, 18, 26])
+    """
+    _check_total(total_frames)
+    steps_T, same = np.arange(num_frames), math.gcd(total_frames, num_frames)
+    fractions_V1 = (np.arange(num_views)[:, None] + 0.5) / num_views
+    frames_VT = (steps_T + fractions_V1) * total_frames / num_frames
+    if num_views > 1:  # each ``same`` segments begin at the same fraction of a frame
+        turns_T = steps_T // (num_frames // same)
+        frames_VT += (turns_T - (same - 1) / 2) / num_frames
+    return np.clip(np.floor(frames_VT).astype(int), 0, total_frames - 1).ravel()
+
+
+def uniform_indices(total_frames: int, num_frames: int, num_views: int = 1) -> np.ndarray:
+    """Chooses frames as mmaction2's ``UniformSample`` in tests, for comparison.
+
+    The folders that were exported before 0.7 use it. Its segments share their ends: it
+    never sees the last of 8 frames in a clip of 8. Several views differ here.
+
+    Arguments and result are those of :func:`segment_indices`.
+
+    Raises:
+        HRI30Error: no frames.
+
+    >>> uniform_indices(8, 8).tolist(), uniform_indices(30, 4).tolist()
+    ([0, 1, 2, 3, 4, 4, 5, 6], [3, 10, 17, 25])
     """
     _check_total(total_frames)
     segment = (total_frames - 1) / num_frames  # in frames
@@ -74,7 +99,7 @@ def interval_indices(total_frames: int, num_frames: int, frame_interval: int,
     One view lies in the middle of the clip; several are spread from its start to its end.
     A clip that is too short starts again.
 
-    Arguments and result are those of :func:`uniform_indices`.
+    Arguments and result are those of :func:`segment_indices`.
 
     Raises:
         HRI30Error: no frames.
@@ -178,8 +203,8 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Args:
         num_frames (int): T, 1 to 1024.
         num_views (int): V, 1 to 100; their scores are averaged.
-        sampling (str): ``uniform`` or ``interval``, see :func:`uniform_indices` and
-            :func:`interval_indices`.
+        sampling (str): ``segments``, ``uniform`` or ``interval``, see
+            :func:`segment_indices`, :func:`uniform_indices` and :func:`interval_indices`.
         steps (tuple): Applied to each frame in order; the size after the last is fixed.
         frame_interval (int, optional): For ``interval``.
 
@@ -188,7 +213,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
     num_frames: _Frames
     num_views: _Views
-    sampling: Literal['uniform', 'interval']
+    sampling: Literal['segments', 'uniform', 'interval']
     steps: Annotated[tuple[Resize | ResizeShortSide | Shrink | CenterCrop, ...],
                      msgspec.Meta(min_length=1, max_length=_MAX_STEPS)]
     frame_interval: _Frames | None = None
@@ -196,7 +221,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if (self.sampling == 'interval') != (self.frame_interval is not None):
             raise ValueError(f'frame_interval={self.frame_interval!r} of {self.sampling} '
-                             'sampling: expected a number for interval, null for uniform')
+                             'sampling: expected a number for interval, null for others')
         if not isinstance(self.steps[-1], _ToSize):
             raise ValueError('steps: the last one leaves the size of frames open')
         # Each number may be right on its own.
@@ -220,11 +245,12 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return 0.0
 
     def indices(self, total_frames: int) -> np.ndarray:
-        """Chooses frames of a clip: :func:`uniform_indices` or :func:`interval_indices`."""
-        if self.sampling == 'uniform':
-            return uniform_indices(total_frames, self.num_frames, self.num_views)
-        return interval_indices(total_frames, self.num_frames, self.frame_interval,
-                                self.num_views)
+        """Chooses frames of a clip, (V * T, ) int in [0, total_frames)."""
+        if self.sampling == 'interval':
+            return interval_indices(total_frames, self.num_frames, self.frame_interval,
+                                    self.num_views)
+        choose = segment_indices if self.sampling == 'segments' else uniform_indices
+        return choose(total_frames, self.num_frames, self.num_views)
 
     def sample_times(self, window_seconds: float) -> np.ndarray:
         """Returns when the frames of one view are taken in a window of a stream.
@@ -234,11 +260,11 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         Returns:
             np.ndarray: Seconds from the start of the window, ascending, (T, ) float64.
-            ``uniform``: the middles of T segments. ``interval``: frames at
-            :data:`FRAME_RATE` apart, in the middle of the window, as in tests.
+            ``interval``: frames at :data:`FRAME_RATE` apart, in the middle of the window,
+            as in tests. Otherwise, the middles of T segments.
         """
         steps_T = np.arange(self.num_frames, dtype=float)
-        if self.sampling == 'uniform':
+        if self.sampling != 'interval':
             return (steps_T + 0.5) * window_seconds / self.num_frames
         begin = max(window_seconds - self.span_seconds, 0) / 2
         return begin + steps_T * self.frame_interval / FRAME_RATE
@@ -358,7 +384,9 @@ def _read_sampling(step: Mapping) -> dict:
     if other:
         raise HRI30Error(f'test_pipeline: {kind} with {", ".join(other)} is not supported '
                          'outside MMAction2.\nLeave it out.')
-    sampling = dict(num_frames=step['clip_len'], num_views=views, sampling='uniform')
+    own = kind == 'UniformViews' and step.get('sampling') != 'mmaction2'
+    sampling = dict(num_frames=step['clip_len'], num_views=views,
+                    sampling='segments' if own else 'uniform')
     if kind == 'SampleFrames':
         sampling.update(sampling='interval', frame_interval=step.get('frame_interval', 1))
     return sampling

@@ -108,7 +108,7 @@ def single_view(setup: Setup) -> Outcome:
     batch = setup.ours().test_dataloader.batch_size
     pairs = compare('single_view', setup,
                     (stock_test, dict(shared, view='ours', batch_size=batch)),
-                    (our_test, shared), rounds=3)
+                    (our_test, dict(shared, sampling='mmaction2')), rounds=3)
     return pairs.outcome(f'SlowOnly R50, decode to score, batches of {batch}, a clip')
 
 

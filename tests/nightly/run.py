@@ -1,4 +1,5 @@
-"""What takes too long for tools/check.sh: fuzzing, stress, soak, benchmark, advisories.
+"""What takes too long for tools/check.sh: fuzzing, stress, soak, benchmark, advisories,
+and mmaction2's own tests, where MMACTION2_SOURCE names a clone of it.
 
     .venv/bin/python tests/nightly/run.py --out work_dirs/nightly
     .venv/bin/python tests/nightly/run.py --out D --parts kill fuzz-names \\
@@ -40,9 +41,12 @@ PARTS = {
     # --strict: a package that the index has no advisories for is no pass.
     'advisories': ('-m', 'pip_audit --strict --no-deps --disable-pip -r requirements.lock',
                    10),
+    # With a clone of mmaction2 in MMACTION2_SOURCE.
+    'upstream': ('upstream.py', '--out {out}', 30),
     'benchmark-tests': ('-m', 'pytest -q -p no:cacheprovider tests/benchmark', 20),
     'benchmark': ('../benchmark/run.py', '--out {out}/benchmark.json', 120),
 }
+DEFAULT = [part for part in PARTS if part != 'upstream' or 'MMACTION2_SOURCE' in os.environ]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,8 +55,8 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, metavar='D', help='folder of logs and results')
     parser.add_argument('--list', action='store_true', help='list the parts and exit')
-    parser.add_argument('--parts', nargs='+', choices=PARTS, default=list(PARTS),
-                        metavar='PART', help='parts to run; default: all')
+    parser.add_argument('--parts', nargs='+', choices=PARTS, default=DEFAULT,
+                        metavar='PART', help='parts to run; default: all that can')
     for option, example in (('--set', "kill='--kills 4'"), ('--limit', 'kill=10')):
         parser.add_argument(option, nargs='+', default=[], metavar='PART=VALUE',
                             help=f'for example {example}')

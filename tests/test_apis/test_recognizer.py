@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import DEMO_CONFIG, PRIMITIVE
 from mmaction.registry import MODELS
+from mmengine.registry import init_default_scope
 
 from hri30_ext.apis.recognizer import Prediction, Recognizer
 from hri30_ext.apis.testing import prepare, run_split
@@ -54,6 +55,7 @@ def random_checkpoint(config, options, path):
     cfg = load_config(config, {**options, 'load_from': None})
     cfg.model.backbone.pretrained = None
     torch.manual_seed(0)
+    init_default_scope('mmaction')
     model = MODELS.build(cfg.model)
     torch.save(dict(state_dict=model.state_dict(),
                     meta=dict(dataset_meta=dict(classes=cfg.classes))), path)

@@ -40,27 +40,39 @@ class SideStub(BaseModel):
         return data_samples
 
 
-def frames_of(length, clip_len, num_clips):
-    step = UniformViews(clip_len=clip_len, num_clips=num_clips)
+def frames_of(length, clip_len, num_clips, sampling='segments'):
+    step = UniformViews(clip_len=clip_len, num_clips=num_clips, sampling=sampling)
     found = step.transform(dict(total_frames=length, start_index=0))
     return found['frame_inds'].reshape(num_clips, clip_len)
 
 
 def test_frames_of_two_views():
-    # Segments of 2 frames, from 0, 2, 4 and 6; fractions of 0.5 and 1.5 frames, rounded
-    # down after 0, 1/4, 1/2 and 3/4 of a frame are added.
+    # Segments from 0, 2.25, 4.5 and 6.75; fractions of 0.5625 and 1.6875 frames.
     assert frames_of(9, 4, 2).tolist() == [[0, 2, 5, 7], [1, 3, 6, 8]]
+    # Segments from 0, 2, 4 and 6 would all round alike; fractions of 0.5 and 1.5 frames,
+    # after -3/8, -1/8, 1/8 and 3/8 of a frame are added.
+    assert frames_of(8, 4, 2).tolist() == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    # Segments of 1 frame; fractions of 1/6, 1/2, 5/6; -7/16, -5/16, ..., 7/16 are added.
+    assert frames_of(8, 8, 3).tolist() == [
+        [0, 0, 1, 3, 4, 5, 6, 7], [0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3, 4, 6, 7, 7]]
 
 
 @pytest.mark.parametrize('clip_len', [8, 13, 16, 32])
-def test_one_view_is_uniform_sample_and_several_differ(clip_len):
+@pytest.mark.parametrize('sampling', ['segments', 'mmaction2'])
+def test_several_views_differ(clip_len, sampling):
     for length in range(30, 61):
-        upstream = UniformSample(clip_len, test_mode=True)._get_sample_clips(length)
-        assert frames_of(length, clip_len, 1).ravel().tolist() == upstream.tolist()
         for views in (3, 10):
-            frames = frames_of(length, clip_len, views)
+            frames = frames_of(length, clip_len, views, sampling)
             assert len({tuple(view) for view in frames}) == views
             assert (np.diff(frames) >= 0).all() and frames.max() < length
+
+
+@pytest.mark.parametrize('clip_len', [8, 13, 16, 32])
+def test_one_view_by_the_rule_of_mmaction2(clip_len):
+    step = UniformSample(clip_len, test_mode=True)
+    for length in range(1, 61):
+        found = frames_of(length, clip_len, 1, 'mmaction2')
+        assert found.ravel().tolist() == step._get_sample_clips(length).tolist()
 
 
 @pytest.mark.parametrize('change, message', [

@@ -6,6 +6,7 @@ from conftest import DEMO_CONFIG
 from mmaction.registry import TRANSFORMS
 
 from hri30_ext.config import load_config
+from hri30_ext.video.preprocessing import Preprocessing
 
 
 def draw(options, num_frames, clip_len, draws):
@@ -35,3 +36,27 @@ def test_each_frame_once_in_a_clip_of_that_length(options, length):
 def test_a_shorter_clip_repeats_frames(options):
     _, drawn = draw(options, 4, 8, draws=20)
     assert (drawn == np.repeat(np.arange(4), 2)).all()
+
+
+@pytest.mark.parametrize(('sampling', 'length', 'expected'), [
+    # Middles of segments of 3.75 frames.
+    ('segments', 30, [1, 5, 9, 13, 16, 20, 24, 28]), ('segments', 8, [*range(8)]),
+    ('segments', 4, [0, 0, 1, 1, 2, 2, 3, 3]), ('segments', 1, [0] * 8),
+    ('mmaction2', 30, [1, 5, 8, 12, 15, 19, 23, 26]),
+    ('mmaction2', 8, [0, 1, 2, 3, 4, 4, 5, 6])])
+def test_frames_of_a_test(options, sampling, length, expected):
+    """In mmaction2's pipeline, without MMAction2, and from a stream by time."""
+    cfg = load_config(DEMO_CONFIG, {**options, 'num_frames': 8, 'sampling': sampling})
+    step = TRANSFORMS.build(cfg.test_pipeline[1])
+    found = step.transform(dict(total_frames=length, start_index=0))['frame_inds']
+    preprocessing = Preprocessing.from_config(cfg)
+    assert found.tolist() == preprocessing.indices(length).tolist() == expected
+    if sampling == 'segments':
+        times = preprocessing.sample_times(length / 30)
+        assert (times * 30).astype(int).tolist() == expected
+
+
+def test_folders_of_earlier_versions_choose_the_same_frames():
+    written = dict(num_frames=8, num_views=1, sampling='uniform', frame_interval=None,
+                   steps=[dict(type='Resize', width=8, height=8)])
+    assert Preprocessing.from_json(written).indices(8).tolist() == [0, 1, 2, 3, 4, 4, 5, 6]

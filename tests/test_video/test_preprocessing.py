@@ -84,10 +84,10 @@ def test_intervals_as_mmaction2(clip_len, views):
 
 
 def test_times_in_a_stream():
-    uniform = Preprocessing(4, 1, 'uniform', (Resize(32, 24), ))
+    segments = Preprocessing(4, 1, 'segments', (Resize(32, 24), ))
     # The middles of four half seconds.
-    np.testing.assert_allclose(uniform.sample_times(2), [0.25, 0.75, 1.25, 1.75])
-    assert uniform.span_seconds == 0
+    np.testing.assert_allclose(segments.sample_times(2), [0.25, 0.75, 1.25, 1.75])
+    assert segments.span_seconds == 0
     interval = Preprocessing(4, 1, 'interval', (Resize(32, 24), ), frame_interval=6)
     # 0.2 s apart, 0.6 s from first to last, in the middle of one second.
     assert interval.span_seconds == pytest.approx(0.6)
@@ -101,7 +101,7 @@ def test_frames_of_several_views_are_prepared_once(monkeypatch):
     monkeypatch.setattr(Preprocessing, 'frame', lambda self, frame: (
         prepared.append(int(frame[0, 0, 0])), original(self, frame))[1])
     frames = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((24, 32, 3), 'u1')
-    preprocessing = Preprocessing(4, 3, 'uniform', (Resize(16, 12), ))
+    preprocessing = Preprocessing(4, 3, 'segments', (Resize(16, 12), ))
     clip = preprocessing.clip(frames)
     assert clip.shape == (3, 4, 12, 16, 3)
     assert clip[..., 0, 0, 0].ravel().tolist() == preprocessing.indices(5).tolist()

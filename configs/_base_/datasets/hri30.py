@@ -16,7 +16,7 @@ split = dict(
     val_file=None,
     seed=42)
 num_frames = 8  # frames of a clip that the model sees
-sampling = 'segments'  # of training clips: a name in samplings
+sampling = 'segments'  # a name in samplings; mmaction2: in tests as well
 input_size = (224, 224)  # width, height in pixels
 decode_size = 256  # short side in pixels that frames are decoded to
 batch_size = 16  # clips, on each GPU
@@ -55,7 +55,8 @@ input_format = 'NCTHW'  # 'NCHW' for models of 2D frames
 # start, which SampleFrames(8 x 8) does below 64 frames.
 samplings = dict(
     segments=dict(type='UniformSegments', clip_len='${num_frames}'),
-    # Its segments share their ends, so that some frames are seen twice as often.
+    # Its segments share their ends, so that some frames are seen twice as often, and the
+    # last frame of a short clip is not tested.
     mmaction2=dict(type='UniformSample', clip_len='${num_frames}'))
 # Resizing ignores the aspect ratio (720 x 480 becomes square), in training and testing
 # alike: a centre crop would lose the worker at the edges.
@@ -77,7 +78,7 @@ test_pipeline = [
     dict(type='ClipInit', short_side='${decode_size}', cache='${clip_cache}',
          cache_dir='${cache_dir}', keep=False),
     dict(type='UniformViews', clip_len='${num_frames}', num_clips='${test_clips}',
-         test_mode=True),
+         test_mode=True, sampling='${sampling}'),
     dict(type='ClipDecode'),
     dict(type='ResizeClip', scale='${input_size}'),
     dict(type='FormatShape', input_format='${input_format}'),

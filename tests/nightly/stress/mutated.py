@@ -34,7 +34,7 @@ from mutate import mutate, seed_videos  # noqa: E402
 from hri30_ext.errors import HRI30Error  # noqa: E402
 from hri30_ext.synthetic import render_clip, write_video  # noqa: E402
 from hri30_ext.video.decode import Video  # noqa: E402
-from hri30_ext.video.preprocessing import uniform_indices  # noqa: E402
+from hri30_ext.video.preprocessing import segment_indices  # noqa: E402
 
 CLASSES = ('DeliverObject', 'Walking', 'PickUpDrill')
 FRAMES = 4  # of a clip, for the model
@@ -79,7 +79,7 @@ def check(path: Path) -> tuple[str, str]:
     try:
         video = Video(path, 80)
         try:
-            video.read(uniform_indices(len(video), FRAMES, 1).ravel())
+            video.read(segment_indices(len(video), FRAMES))
         except HRI30Error as error:
             return '', str(error)
     except HRI30Error as error:
