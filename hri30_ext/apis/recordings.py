@@ -9,8 +9,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..datasets.layouts import (Row, find_classes, find_files, number_labels, read_rows,
-                                refuse_repeated)
+from ..datasets.layouts import (
+    Row,
+    find_classes,
+    find_files,
+    number_labels,
+    read_rows,
+    refuse_repeated,
+)
 from ..deploy.runtime.video_io import find_videos
 from ..errors import HRI30Error, first_cases
 from ..evaluation.segments import Segment, format_scores, score_segments
@@ -111,8 +117,8 @@ def read_truth(table: str, source: str, classes: Sequence[str]
             if not rows:
                 near = difflib.get_close_matches(file.name, [
                     row.path for row in listed], 1, 0)
-                raise HRI30Error(f'{path}: does not mention {file.name}; nearest: {near[0]}.'
-                                 f'\nExpected rows for each recording in {source}.')
+                raise HRI30Error(f'{path}: does not mention {file.name}; nearest: '
+                                 f'{near[0]}.\nExpected rows for each of {source}.')
             for row in rows:
                 row.file = file
             _check_parts(rows, process)
@@ -122,8 +128,8 @@ def read_truth(table: str, source: str, classes: Sequence[str]
                 if other.part[0] < one.part[1]:
                     raise HRI30Error(f'{other.where}: {other.label} begins at '
                                      f'{other.part[0]:g} s, before {one.label} ends at '
-                                     f'{one.part[1]:g} s ({one.where}).\nExpected one action '
-                                     'at a time.')
+                                     f'{one.part[1]:g} s ({one.where}).\nExpected one '
+                                     'action at a time.')
             truth[file.name] = [Segment(*row.part, classes[labels[row.label]])
                                 for row in rows]
     return truth
@@ -169,8 +175,8 @@ def _check_parts(rows: Sequence[Row], process: IsolatedProcess) -> None:
                                   seconds=time_limit())[0]
         if row.part[1] > ends[row.file]:
             raise HRI30Error(f'{row.where}: end {row.part[1]:g} s is past the end of '
-                             f'{row.file}, {ends[row.file]:.2f} s.\nExpected seconds in the '
-                             'recording.')
+                             f'{row.file}, {ends[row.file]:.2f} s.\nExpected seconds in '
+                             'the recording.')
 
 
 def _name_clips(root: Path, rows: Sequence[Row], labels: Sequence[str], folder: Path,
@@ -187,8 +193,8 @@ def _name_clips(root: Path, rows: Sequence[Row], labels: Sequence[str], folder: 
         stem = row.file.stem if stems[row.file.stem] == 1 else '_'.join(parts)
         clip = folder / label / f'{stem}_{name_part("", *row.part).strip("[]")}'
         if (other := clips.setdefault(clip, row)) is not row:
-            raise HRI30Error(f'{row.where}: its clip has the name of that of {other.where}, '
-                             f'{clip.name}.\nRename one of the recordings.')
+            raise HRI30Error(f'{row.where}: its clip has the name of that of '
+                             f'{other.where}, {clip.name}.\nRename one of the recordings.')
     exist = [file for clip, row in clips.items() for ending in ('.mp4', row.file.suffix)
              if (file := clip.with_name(clip.name + ending.lower())).exists()]
     if exist and not overwrite:

@@ -21,7 +21,8 @@ _CONTAINERS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska',
 #: Fine enough for the times of any camera, and the finest that MPEG-4 takes: 65535.
 _TIME_BASE = Fraction(1, 60_000)
 #: Encoders, best first, with options at which the loss is hard to see.
-_ENCODERS = {'libx264': {'crf': '10', 'preset': 'fast'}, 'mpeg4': {'qmin': '2', 'qmax': '2'}}
+_ENCODERS = {'libx264': {'crf': '10', 'preset': 'fast'},
+             'mpeg4': {'qmin': '2', 'qmax': '2'}}
 # More take more address space than the process has.
 _THREADS = 4
 

@@ -44,7 +44,7 @@ def recordings(tmp_path_factory):
             stream.codec_context.colorspace = 1  # BT.709
             if turned:
                 stream.set_display_rotation(turned)
-            for i, image in enumerate(render_clip(2, 1, 1, size=(96, 64))[:FRAMES]):
+            for image in render_clip(2, 1, 1, size=(96, 64))[:FRAMES]:
                 frame = av.VideoFrame.from_ndarray(image, 'rgb24')
                 container.mux(stream.encode(frame.reformat(format='yuv420p')))
             container.mux(stream.encode())
@@ -57,7 +57,8 @@ def recordings(tmp_path_factory):
     ('plain.mp4', 0, FRAMES, True), ('b.mp4', 12, 17, True), ('b.mp4', 12, 15, False),
     ('b.mp4', 24, 36, True), ('b.mp4', 5, 30, False), ('b.mkv', 12, 17, True),
     ('b.mkv', 13, 16, False)])
-def test_clips_have_the_frames_of_their_part(recordings, tmp_path, name, start, end, copied):
+def test_clips_have_the_frames_of_their_part(recordings, tmp_path, name, start, end,
+                                             copied):
     whole, _, rate, rotation = read(recordings / name)
     assert len(whole) == FRAMES
     frames, times, clip_rate, clip_rotation, ending, how = cut(
