@@ -17,9 +17,10 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from ..errors import HRI30Error, first_cases
-from ..names import VIDEO_SUFFIXES, canonical_name, is_clip_name, name_part
+from ..names import VIDEO_SUFFIXES, canonical_name, is_clip_name, name_part, split_part
 from ..utils.reading import open_text, read_classes, read_json, read_text
 from ..utils.text import unescape_cell
+from ..video.decode import ClipError, Video
 from .annotation import MAX_ROWS
 
 #: Values of ``annotation`` that are no files.
@@ -292,6 +293,22 @@ def refuse_repeated(rows: Iterable[Row]) -> None:
             what = ('in two classes' if other.label != row.label else 'listed twice')
             raise HRI30Error(f'{row.where}: {row.path} ({row.label}) is {what}; first as '
                              f'{other.label} in {other.where}.\nExpected every clip once.')
+
+
+def refuse_outside(parts: Iterable[tuple[str, str]]) -> None:
+    """Refuses parts, each a place in a list and a file name, that end after a recording."""
+    last: dict[str, tuple[float, float, str]] = {}
+    for where, name in parts:
+        path, part = split_part(name)
+        if part:
+            last[path] = max(last.get(path, (0, 0, '')), (*part[::-1], where))
+    for path, (end, start, where) in last.items():
+        try:
+            Video(name_part(path, max(start, end - 60), end))
+        except ClipError as error:
+            if error.code == 'outside':
+                raise HRI30Error(f'{where}: {path}: {error.reason}.\nExpected seconds in '
+                                 'the recording.') from error
 
 
 def find_classes(root: Path, annotation: str) -> list[str] | None:

@@ -27,11 +27,6 @@ _ENCODERS = {'libx264': {'crf': '10', 'preset': 'fast'},
 _THREADS = 4
 
 
-def find_end(filename: str) -> float:
-    """Returns the latest end of a part of a recording in seconds."""
-    return Decoder(filename).find_end()
-
-
 def cut_part(filename: str) -> tuple[tuple[str, bool], list[np.ndarray]]:
     """Cuts a part of a recording, without sound.
 
@@ -113,7 +108,11 @@ class _Part(Decoder):
         name = next(name for name in _ENCODERS if name in av.codec.codecs_available)
         stream = clip.add_stream(name, self._rate, _ENCODERS[name])
         stream.width, stream.height = frame.width, frame.height
-        stream.pix_fmt = _choose_format(name, frame)
+        # H.264 takes odd sizes at 4:4:4 only.
+        is_odd = frame.width % 2 or frame.height % 2
+        formats = [one.name for one in av.codec.Codec(name, 'w').video_formats]
+        stream.pix_fmt = next(one for one in (
+            'yuv444p' if is_odd else frame.format.name, 'yuv420p') if one in formats)
         if self._matrix is not None:
             stream.set_display_matrix(np.frombuffer(bytes(self._matrix), np.int32))
         context = stream.codec_context
@@ -122,11 +121,3 @@ class _Part(Decoder):
         if stream.pix_fmt == frame.format.name:
             context.colorspace, context.color_range = frame.colorspace, frame.color_range
         return stream
-
-
-def _choose_format(encoder: str, frame: av.VideoFrame) -> str:
-    """Returns a pixel format of an encoder; H.264 takes odd sizes at 4:4:4 only."""
-    formats = [one.name for one in av.codec.Codec(encoder, 'w').video_formats]
-    if frame.width % 2 or frame.height % 2:
-        return 'yuv444p' if 'yuv444p' in formats else 'yuv420p'
-    return frame.format.name if frame.format.name in formats else 'yuv420p'

@@ -36,7 +36,8 @@ class ClipError(HRI30Error):
         filename (str): The clip.
         reason (str): What is wrong with it, in one line.
         code (str): The same for programs: ``not_a_video``, ``not_a_jpeg``, ``damaged``,
-            ``too_long``, ``frame_too_large``, ``decoder_too_slow`` or ``decoder_failed``.
+            ``outside``, ``too_long``, ``frame_too_large``, ``decoder_too_slow`` or
+            ``decoder_failed``.
     """
 
     def __init__(self, filename: str, reason: str, code: str = 'damaged') -> None:

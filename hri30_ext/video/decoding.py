@@ -160,11 +160,6 @@ class Decoder(Clip):
         for frame in self._from_start():
             yield self._to_rgb(frame), frame.time
 
-    def find_end(self) -> float:
-        """Returns the latest end of a part in seconds: that of the file, and a frame."""
-        with self._open() as (container, stream):
-            return sum(_measure(container, stream))
-
     def _numbered(self) -> Iterator[tuple[int, av.VideoFrame]]:
         """Yields positions and frames, at the end the last one for all that are missing."""
         for position, frame in enumerate(self._from_start()):
@@ -240,11 +235,12 @@ class Decoder(Clip):
     def _seek(self, container, stream) -> None:
         """Goes to the last keyframe before the part."""
         self._begin = (stream.start_time or 0) * stream.time_base
-        length, frame = _measure(container, stream)
+        length = float(stream.duration * stream.time_base if stream.duration
+                       else (container.duration or 0) / av.time_base)
         start, end = self._part
-        if not start < end <= length + frame:
+        if not start < end <= length + 1 / (stream.average_rate or 10):
             raise self._error(f'the part from {start:g} to {end:g} s is not within the '
-                              f'{length:.2f} s of the recording', 'not_a_video')
+                              f'{length:.2f} s of the recording', 'outside')
         container.seek(int((start + self._begin) / stream.time_base), stream=stream)
 
     def _compare(self, time: int | None, of) -> int:
@@ -325,13 +321,6 @@ def upright(image_HWC: np.ndarray, matrix: bytes | None) -> np.ndarray:
     if abs(b) > abs(a):
         image_HWC, a, d = image_HWC.swapaxes(0, 1), c, b
     return image_HWC[::-1 if d < 0 else 1, ::-1 if a < 0 else 1]
-
-
-def _measure(container, stream) -> tuple[float, float]:
-    """Returns the length of a stream, 0 where unknown, and of its frames, in seconds."""
-    return (float(stream.duration * stream.time_base if stream.duration
-                  else (container.duration or 0) / av.time_base),
-            float(1 / (stream.average_rate or 10)))
 
 
 def explain(error: Exception) -> str:

@@ -74,7 +74,7 @@ def test_a_damaged_part_costs_its_clip_alone(recordings, table, tmp_path):
 
 
 @pytest.mark.parametrize('row, expected', [
-    ('day1/long.avi,Wave,1,3', 'line 2: end 3 s is past the end of .*long.avi, 2.43 s'),
+    ('day1/long.avi,Wave,1,3', 'line 2: .*long.avi: the part .* 3 s is not within the 2.4'),
     ('day1/long.avi,Wave,2,1', 'line 2: start 2, end 1'),
     ('day1/long.avi,Wave,,', 'line 2: day1/long.avi has no start and end'),
     ('day1/long.avi,,0,1', 'line 2: day1/long.avi has no label'),
@@ -97,7 +97,7 @@ def test_truth_of_recordings(recordings, table):
     ('long.avi,Wave,0,1\nlong.avi,Point,0.9,2', r'line 3: Point begins at 0\.9 s, before '
      r'Wave ends at 1 s \(.*line 2'),
     ('long.avi,Wvae,0,1', 'line 2: Wvae is no class; nearest: Wave'),
-    ('long.avi,Wave,0,3', 'past the end'), ('long.avi,Wave,,', 'no start and end'),
+    ('long.avi,Wave,0,3', 'not within'), ('long.avi,Wave,,', 'no start and end'),
     ('lang.avi,Wave,0,1', 'does not mention long.avi; nearest: lang.avi')])
 def test_a_wrong_truth_is_a_message(recordings, table, rows, expected):
     with pytest.raises(HRI30Error, match=expected):

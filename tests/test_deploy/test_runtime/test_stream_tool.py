@@ -106,7 +106,7 @@ def test_a_timeline_is_scored(model, clips_root, tmp_path):
     rows = [row.split(',') for row in (tmp_path / 'timeline.csv').read_text().split()[1:]]
     right = len({row[1] for row in rows} & {'DeliverObject'})
     assert (scores['predicted'], scores['true']) == (len(rows), 1)
-    assert (scores['f1']['10'] > 0) == (scores['frame_accuracy'] > 0) == bool(right)
+    assert (scores['F1@10'] > 0) == (scores['frames'] > 0) == bool(right)
     assert 'F1@50' in result.stderr and lines_of(result.stdout)[-1]['event'] == 'summary'
     assert score().returncode == 2
 
