@@ -2,7 +2,6 @@
 
 import difflib
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -32,8 +31,9 @@ def cut_table(table: str, root: str | None, out: str, overwrite: bool = False,
     Args:
         table (str): With path, label, start and end, see :func:`.layouts.read_layout`.
         root (str, optional): The folder of the recordings; by default that of the table.
-        out (str): Gets ``<label>/<recording>_<start>-<end>.<ending>``, and ``clips.csv``
-            with path, label, group (by default the recording) and split.
+        out (str): Gets ``<label>/<recording>_<start>-<end>.<ending>``, with folders of the
+            recording as ``<folder>_``, and ``clips.csv`` with path, label, group (by
+            default the recording) and split.
         overwrite (bool): Whether to replace clips.
         report (Callable): Gets lines of text.
 
@@ -85,11 +85,8 @@ def read_truth(table: str, source: str, classes: Sequence[str]
                ) -> dict[str, list[Segment]]:
     """Reads what happens in a recording, or in those of a folder, by their names.
 
-    Args:
-        table (str): With path, label, start and end. A path is that of a recording whose
-            own path ends with it, with or without the ending.
-        source (str): The recording or folder.
-        classes (Sequence[str]): Those of the model.
+    A path in the table is that of a recording whose own path ends with it, with or without
+    the ending. The classes are those of the model.
 
     Raises:
         HRI30Error: a wrong table, a recording that it does not mention, an unknown class,
@@ -146,14 +143,12 @@ def _check_parts(rows: Sequence[Row]) -> None:
 def _name_clips(root: Path, rows: Sequence[Row], labels: Sequence[str], folder: Path
                 ) -> dict[Path, Row]:
     """Returns rows by the path of their clip, without its ending."""
-    stems = Counter(file.stem for file in {row.file for row in rows})
-    clips = {}
+    clips: dict[Path, Row] = {}
     for row, label in zip(rows, labels, strict=True):
         if Path(label).name != label or label[0] == '.' or not label.isprintable():
             raise HRI30Error(f'{row.where}: the label {label!r} cannot name a folder.\n'
                              'Expected letters, digits, spaces, - and _.')
-        parts = row.file.relative_to(root).parts
-        stem = row.file.stem if stems[row.file.stem] == 1 else '_'.join(parts)
+        stem = '_'.join(row.file.relative_to(root).with_suffix('').parts)
         clip = folder / label / f'{stem}_{name_part("", *row.part).strip("[]")}'
         if clips.setdefault(clip, row) is not row:
             raise HRI30Error(f'{row.where}: its clip has the name of another, {clip.name}.'
