@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import PROJECT_ROOT, find_config, load_config
-from ..datasets.layouts import FOLDERS, Layout, find_classes, read_layout
+from ..datasets.layouts import FOLDERS, Layout, find_classes, read_layout, refuse_outside
 from ..doctor.clips import MIN_FRAMES, check_alike, check_clip, find_copies
 from ..doctor.findings import ERROR, Finding
 from ..doctor.leaks import propose_groups
@@ -70,7 +70,7 @@ def new_dataset(root: str, name: str, base: str = BASE, annotation: str | None =
                          '<class>/*.mp4 or a table, see docs/your_data.md.')
     inspected = inspect_clips('', sorted({split_part(clip['filename'])[0]
                                           for clip in layout.clips}))
-    _check_parts(layout, inspected)
+    refuse_outside((clip['where'], clip['filename']) for clip in layout.clips)
     _refuse_two_classes(layout, inspected)
     for line in _describe(data, layout, inspected):
         report(line)
@@ -97,17 +97,6 @@ def new_dataset(root: str, name: str, base: str = BASE, annotation: str | None =
     report(f'Wrote {target} and {sheet}\nTrain:  bash tools/train.sh {target}\n'
            f'Test:   bash tools/test.sh {target} CHECKPOINT')
     return target
-
-
-def _check_parts(layout: Layout, inspected: dict[str, Inspected]) -> None:
-    """Refuses parts that end after their recording."""
-    for clip in layout.clips:
-        path, part = split_part(clip['filename'])
-        facts = inspected[path].facts
-        if part and facts.seconds and part[1] > facts.seconds + 1 / facts.fps:
-            raise HRI30Error(f'{clip["where"]}: end {part[1]:g} s is past the end of '
-                             f'{path}, {facts.seconds:.2f} s.\nExpected seconds in the '
-                             'recording.')
 
 
 def _describe(root: Path, layout: Layout, inspected: dict[str, Inspected]

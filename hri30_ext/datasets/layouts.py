@@ -17,9 +17,10 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from ..errors import HRI30Error, first_cases
-from ..names import VIDEO_SUFFIXES, canonical_name, is_clip_name, name_part
+from ..names import VIDEO_SUFFIXES, canonical_name, is_clip_name, name_part, split_part
 from ..utils.reading import open_text, read_classes, read_json, read_text
 from ..utils.text import unescape_cell
+from ..video.decode import ClipError, Video
 from .annotation import MAX_ROWS
 
 #: Values of ``annotation`` that are no files.
@@ -38,7 +39,8 @@ _NO_CLASSES = ('annotations', *_SUBSETS, 'train_set', 'test_set', 'videos')
 
 
 @dataclass
-class _Row:
+class Row:
+    """What a list says of a clip."""
     where: str  # file and line, for messages
     path: str
     label: str = ''
@@ -97,13 +99,13 @@ def _class_folders(root: Path) -> Iterator[tuple[str, Path]]:
                 yield subset, path
 
 
-def _read_folders(root: Path) -> list[_Row]:
+def _read_folders(root: Path) -> list[Row]:
     rows, empty = [], []
     for subset, folder in _class_folders(root):
         files = find_videos(folder)
         if not files:
             empty.append(folder)
-        rows += [_Row(str(file), file.relative_to(root).as_posix(), folder.name,
+        rows += [Row(str(file), file.relative_to(root).as_posix(), folder.name,
                       '' if file.parent == folder else file.parent.name, subset)
                  for file in files]
     if empty or not rows:
@@ -117,12 +119,14 @@ def _read_folders(root: Path) -> list[_Row]:
             if _SUBSETS.get(path.parts[0]) != 'test':
                 raise HRI30Error(f'{file}: is in no class folder.\nExpected every clip in '
                                  'the folder of its class; move it.')
-            rows.append(_Row(str(file), path.as_posix(), split='test'))
+            rows.append(Row(str(file), path.as_posix(), split='test'))
     return rows
 
 
-def _read_files(root: Path, annotation: str, columns: Sequence[str] | None) -> list[_Row]:
-    """Reads a file, or those of a pattern, and its siblings for the other subsets."""
+def read_rows(root: Path, annotation: str, columns: Sequence[str] | None = None
+              ) -> list[Row]:
+    """Reads a table or list, or those of a pattern, and its siblings for other subsets;
+    arguments and errors are those of :func:`read_layout`."""
     found = (sorted(root.glob(annotation)) if '*' in annotation
              and not os.path.isabs(annotation) else [root / annotation])
     if not found:
@@ -149,18 +153,18 @@ def _read_files(root: Path, annotation: str, columns: Sequence[str] | None) -> l
     return rows
 
 
-def _read_file(path: Path, columns: Sequence[str] | None) -> Iterator[_Row]:
+def _read_file(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
     expected = 'a table or list of clips with path and label'
     if path.suffix == '.json':  # Something-Something
         for i, entry in enumerate(read_json(path, expected, schema=list[dict]), 1):
             label = str(entry.get('template', entry.get('label', '')))
-            yield _Row(f'{path}, entry {i}', str(entry.get('id', '')),
+            yield Row(f'{path}, entry {i}', str(entry.get('id', '')),
                        re.sub(r'[\[\]]', '', label))
     elif path.suffix == '.txt':  # UCF-101, HMDB-51, Kinetics
         for i, line in enumerate(read_text(path, expected).splitlines(), 1):
             if line.strip():
                 name, _, label = line.strip().rpartition(' ')
-                yield _Row(f'{path}, line {i}', name.strip() or label,
+                yield Row(f'{path}, line {i}', name.strip() or label,
                            label if name else '')
     else:
         table = _read_parquet(path) if path.suffix == '.parquet' else _read_csv(path)
@@ -198,7 +202,7 @@ def _read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _read_table(path: Path, table: Iterator[tuple[int, list[str]]],
-                columns: Sequence[str] | None) -> Iterator[_Row]:
+                columns: Sequence[str] | None) -> Iterator[Row]:
     line, first = next(table, (0, []))
     known = {name: column for column, names in _COLUMNS.items() for name in names}
     header = [known.get(cell.lower(), '') for cell in first]
@@ -224,7 +228,7 @@ def _read_table(path: Path, table: Iterator[tuple[int, list[str]]],
         split = _SUBSETS.get(row.get('split', '').lower(), row.get('split', ''))
         if split not in ('', 'train', 'val', 'test'):
             raise HRI30Error(f'{where}: split {split!r}, expected train, val or test.')
-        yield _Row(where, row['path'], row.get('label', ''),
+        yield Row(where, row['path'], row.get('label', ''),
                    row.get('group') or row.get('subject', ''), split,
                    _read_part(where, row))
 
@@ -247,7 +251,7 @@ def _read_part(where: str, row: dict[str, str]) -> tuple[float, float] | None:
 # ---- Paths, labels and groups -----------------------------------------------------------
 
 
-def _find_files(root: Path, rows: Iterable[_Row]) -> None:
+def find_files(root: Path, rows: Iterable[Row]) -> None:
     """Fills in the file of each row."""
     index = defaultdict(list)
     for file in find_videos(root):
@@ -280,7 +284,8 @@ def _find_files(root: Path, rows: Iterable[_Row]) -> None:
                          'the rows.')
 
 
-def _refuse_repeated(rows: Iterable[_Row]) -> None:
+def refuse_repeated(rows: Iterable[Row]) -> None:
+    """Refuses clips that are listed twice."""
     first: dict = {}
     for row in rows:
         other = first.setdefault((row.file, row.part), row)
@@ -288,6 +293,22 @@ def _refuse_repeated(rows: Iterable[_Row]) -> None:
             what = ('in two classes' if other.label != row.label else 'listed twice')
             raise HRI30Error(f'{row.where}: {row.path} ({row.label}) is {what}; first as '
                              f'{other.label} in {other.where}.\nExpected every clip once.')
+
+
+def refuse_outside(parts: Iterable[tuple[str, str]]) -> None:
+    """Refuses parts, each a place in a list and a file name, that end after a recording."""
+    last: dict[str, tuple[float, float, str]] = {}
+    for where, name in parts:
+        path, part = split_part(name)
+        if part:
+            last[path] = max(last.get(path, (0, 0, '')), (*part[::-1], where))
+    for path, (end, start, where) in last.items():
+        try:
+            Video(name_part(path, max(start, end - 60), end))
+        except ClipError as error:
+            if error.code == 'outside':
+                raise HRI30Error(f'{where}: {path}: {error.reason}.\nExpected seconds in '
+                                 'the recording.') from error
 
 
 def find_classes(root: Path, annotation: str) -> list[str] | None:
@@ -299,7 +320,7 @@ def find_classes(root: Path, annotation: str) -> list[str] | None:
     return None
 
 
-def _number_labels(rows: Sequence[_Row], classes: Sequence[str] | None
+def number_labels(rows: Sequence[Row], classes: Sequence[str] | None
                    ) -> tuple[list[str], dict[str, int], str]:
     """Returns class names, label by text, and what is to be said about ids."""
     first = {}
@@ -339,7 +360,7 @@ def _number_labels(rows: Sequence[_Row], classes: Sequence[str] | None
         f'ids of classes start at {base}: {base} is {classes[0]}')
 
 
-def _find_groups(rows: Sequence[_Row], group_pattern: str | None) -> str:
+def _find_groups(rows: Sequence[Row], group_pattern: str | None) -> str:
     """Fills in groups; returns where they are from, empty if there are none."""
     if group_pattern:
         try:
@@ -374,7 +395,7 @@ def _find_groups(rows: Sequence[_Row], group_pattern: str | None) -> str:
     return ''
 
 
-def _number_groups(rows: Sequence[_Row]) -> dict[str, int]:
+def _number_groups(rows: Sequence[Row]) -> dict[str, int]:
     texts = sorted({row.group for row in rows if row.group})
     if all(text.isdecimal() and len(text) < 9 for text in texts):
         return {text: int(text) for text in texts}
@@ -438,15 +459,15 @@ def read_layout(root: str | Path, annotation: str | None = None,
         for row in rows:
             row.file = root / row.path
     else:
-        rows = _read_files(root, annotation, columns)
-        _find_files(root, rows)
-    _refuse_repeated(rows)
+        rows = read_rows(root, annotation, columns)
+        find_files(root, rows)
+    refuse_repeated(rows)
     source = _find_groups(rows, group_pattern)
     folders = [PurePosixPath(row.path).parent.name for row in rows]
     if annotation.endswith('.txt') and all(folders) and not all(row.label for row in rows):
         for row, folder in zip(rows, folders, strict=True):
             row.label = folder  # UCF-101: only the lists for training have labels
-    names, labels, note = _number_labels(rows, classes)
+    names, labels, note = number_labels(rows, classes)
     unlabelled = [row for row in rows if not row.label and row.split != 'test']
     if unlabelled:
         raise HRI30Error(f'{unlabelled[0].where}: {unlabelled[0].path} has no label.\n'

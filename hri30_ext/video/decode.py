@@ -36,7 +36,8 @@ class ClipError(HRI30Error):
         filename (str): The clip.
         reason (str): What is wrong with it, in one line.
         code (str): The same for programs: ``not_a_video``, ``not_a_jpeg``, ``damaged``,
-            ``too_long``, ``frame_too_large``, ``decoder_too_slow`` or ``decoder_failed``.
+            ``outside``, ``too_long``, ``frame_too_large``, ``decoder_too_slow`` or
+            ``decoder_failed``.
     """
 
     def __init__(self, filename: str, reason: str, code: str = 'damaged') -> None:
@@ -197,13 +198,15 @@ def _call(filename: str, function: str, *arguments) -> tuple:
 
 def call(process: IsolatedProcess, name: str, function: str, *arguments, seconds: float,
          data: bytes = b'') -> tuple[object, list[np.ndarray]]:
-    """Calls a function of :mod:`.decoding` in a process, see :class:`IsolatedProcess`.
+    """Calls a function of :mod:`.decoding`, or ``module:name``, in a process, see
+    :class:`IsolatedProcess`.
 
     Raises:
         ClipError: it failed on the clip of this name.
     """
     try:
-        return process.call(f'{_MODULE}:{function}', *arguments, seconds=seconds, data=data)
+        return process.call(function if ':' in function else f'{_MODULE}:{function}',
+                            *arguments, seconds=seconds, data=data)
     except ProcessDied as error:
         raise ClipError(name, f'the decoder {error}', 'decoder_too_slow'
                         if error.kind == 'hung' else 'decoder_failed') from None

@@ -240,7 +240,7 @@ class Decoder(Clip):
         start, end = self._part
         if not start < end <= length + 1 / (stream.average_rate or 10):
             raise self._error(f'the part from {start:g} to {end:g} s is not within the '
-                              f'{length:.2f} s of the recording', 'not_a_video')
+                              f'{length:.2f} s of the recording', 'outside')
         container.seek(int((start + self._begin) / stream.time_base), stream=stream)
 
     def _compare(self, time: int | None, of) -> int:

@@ -29,7 +29,11 @@ out.add_argument('--window', action=argparse.BooleanOptionalAction, default=Fals
                  help='show the stream in a browser on this machine (needs the packages of '
                       'the service); Stop ends')
 out.add_argument('--timeline', metavar='FILE.csv',
-                 help='the actions during each file, beside the class in its name')
+                 help='a row for each action of the files: path, label, start, end, '
+                      'confidence')
+out.add_argument('--truth', metavar='TABLE',
+                 help='score the timeline: path, label, start and end of the true actions; '
+                      'the scores also go to FILE.json (needs the packages of training)')
 how = parser.add_argument_group('recognition')
 how.add_argument('--window-seconds', type=float, metavar='S',
                  help='length of the window; default: the median training clip')
@@ -74,6 +78,8 @@ def main(args) -> None:
         value = getattr(args, name)
         if value is not None and value < least:
             cli.fail(f'--{name} {value}: expected {least} or more.')
+    if args.truth and (not args.timeline or args.loop or args.seconds):
+        cli.fail('--truth: expected --timeline FILE.csv, and neither --loop nor --seconds.')
     from hri30_ext.apis import Recognizer
     from hri30_ext.deploy.runtime.live import JsonLines, Live, Timeline, camera_lines
     from hri30_ext.deploy.runtime.video_io import CameraLost, VideoWriter, open_source
@@ -82,6 +88,12 @@ def main(args) -> None:
         print(message, file=sys.stderr, flush=True)
 
     recognizer = Recognizer.open(args.model, threads=args.threads)
+    if args.truth:
+        try:
+            from hri30_ext.apis.recordings import read_truth, score_timeline
+        except ImportError as error:
+            cli.fail(f'--truth: {error}; expected the packages of training.')
+        truth = read_truth(args.truth, args.source, recognizer.classes)
     stream = recognizer.stream(
         window_seconds=args.window_seconds, hop=args.hop, every=args.every,
         enter=args.enter, leave=args.enter * 2 / 3 if args.leave is None else args.leave,
@@ -94,11 +106,11 @@ def main(args) -> None:
     hop = f'{args.every} frames' if args.every else f'{stream.hop:.3f} s'
     report(f'{source.name}: {recognizer.info.format} {recognizer.info.precision}, window '
            f'{stream.window_seconds:.2f} s, a prediction every {hop}; Ctrl-C ends')
-    timeline = Timeline(recognizer.classes) if args.timeline else None
+    timeline = Timeline(stream) if args.timeline else None
     try:
-        Live(stream, source, lines, args.queue, args.seconds,
-             VideoWriter(args.out, source.fps) if args.out else None,
-             window.show if window else None, timeline, report).run()
+        summary = Live(stream, source, lines, args.queue, args.seconds,
+                       VideoWriter(args.out, source.fps) if args.out else None,
+                       window.show if window else None, timeline, report).run()
     except CameraLost as error:
         report(f'error: {error}')
         sys.exit(3)
@@ -109,6 +121,9 @@ def main(args) -> None:
             timeline.write(args.timeline)
     if args.out:
         report(f'Video: {args.out}')
+    if args.truth and summary['ended'] == 'end':
+        report(score_timeline(args.timeline, timeline.rows, truth, model=args.model,
+                              source=args.source, table=args.truth))
 
 
 if __name__ == '__main__':

@@ -28,7 +28,6 @@ import signal
 import sys
 import threading
 import time as clock
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,49 +70,70 @@ class JsonLines:
 
 
 class Timeline:
-    """The states during each file, beside the class in its name, whose number is from 1."""
+    """The actions in each file.
 
-    def __init__(self, classes: Sequence[str]) -> None:
-        self._classes = classes
+    A smoothed score describes the middle of the frames that it averages, not the newest
+    one. Actions therefore last from the ``start`` to the ``end`` of their events, both
+    earlier by half the window and by the mean age of what is smoothed. One that the first
+    prediction of a file has begins with the file; one that goes on ends with it.
+
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        how = stream.settings
+        age = dict(exponential=how.smooth_seconds, mean=how.smooth_seconds / 2, none=0.)
+        self._delay = stream.span / 2 + age[how.smoothing]
         self._rows: list[dict] = []
-        self._state = UNSURE
+        self._frame: Frame | None = None  # the first one of the file
+        self._first: float | None = None  # time of its first prediction
+        self._scores: dict[float, float] = {}  # of the action in progress, by time
 
-    def add(self, frame: Frame, state: str) -> None:
-        """Adds a frame, and the state from then on."""
-        if self._rows:
-            row = self._rows[-1]
-            row['told'][self._state] += frame.time - row['end']
-            row['end'] = frame.time
-        if not self._rows or row['file'] != frame.file:
-            found = re.match(r'CID(\d{1,4})_', frame.clip, re.IGNORECASE)
-            label = int(found[1]) if found else 0
-            truth = self._classes[label - 1] if 0 < label <= len(self._classes) else ''
-            row = dict(file=frame.file, clip=frame.clip, begin=frame.time, end=frame.time,
-                       truth=truth, told=Counter(), after=None)
-            self._rows.append(row)
-        self._state = state
-        if row['after'] is None and state == row['truth']:
-            row['after'] = frame.time - row['begin']
+    def add(self, frame: Frame | None, events: Sequence[Event], latest: Event | None
+            ) -> None:
+        """Adds a frame, or the end of a file, and what it caused."""
+        if frame and (self._frame is None or frame.file != self._frame.file):
+            self._frame, self._first = frame, None
+        is_new = frame is not None and latest is not None and latest.time == frame.time
+        if is_new and self._first is None:
+            self._first = latest.time
+        for event in events:
+            if event.event == 'start':
+                self._scores = {event.time: event.score}
+                before = self._rows[-1] if self._rows else {}
+                if before.get('file') == self._frame.file:
+                    # It ended when this one was sure for long enough.
+                    before['end'] = min(before['end'], self._start_of(event))
+            elif event.event == 'end':
+                self._add_row(event)
+        if is_new and latest.state != UNSURE:
+            self._scores[latest.time] = dict(latest.top).get(latest.state, 0.)
 
-    def conclude(self, event: Event) -> None:
-        """Adds an action of the whole last file, which was too short for a window."""
-        row, self._state = self._rows[-1], event.class_name
-        row['told'] = Counter({self._state: row['end'] - row['begin']})
-        row['after'] = row['end'] - row['begin'] if self._state == row['truth'] else None
+    def _start_of(self, event: Event) -> float:
+        """Returns when the action of an event starts, in seconds of the file."""
+        if self._first is None or event.start <= self._first:
+            return 0.
+        return max(0., event.start - self._delay - self._frame.time)
+
+    def _add_row(self, event: Event) -> None:
+        goes_on = event.reason in ('reset', 'closed')
+        end = event.end - (0 if goes_on else self._delay) - self._frame.time
+        self._rows.append(dict(
+            file=self._frame.file, path=self._frame.clip, label=event.class_name,
+            start=self._start_of(event), end=end,
+            confidence=float(np.mean([*self._scores.values()]))))
+
+    @property
+    def rows(self) -> list[dict]:
+        """Actions: ``path``, the name of the file; ``label``; ``start`` and ``end`` in it,
+        in seconds; ``confidence``, the mean smoothed score in [0, 1]."""
+        return [row for row in self._rows if row['start'] < row['end']]
 
     def write(self, path: str | Path) -> None:
-        """Writes a CSV file: a line for each file that was played.
-
-        ``told`` are seconds by class, most first; ``correct_after`` the seconds from its
-        begin until its own class was the state, empty if it never was.
-        """
-        atomic_write_text(path, format_csv(
-            ('clip', 'begin', 'end', 'truth', 'told', 'correct_after'),
-            [[row['clip'], f'{row["begin"]:.2f}', f'{row["end"]:.2f}', row['truth'],
-              '; '.join(f'{name} {seconds:.2f}'
-                        for name, seconds in row['told'].most_common() if seconds),
-              '' if row['after'] is None else f'{row["after"]:.2f}']
-             for row in self._rows]))
+        """Writes the actions as a CSV file, which is a table of clips as well."""
+        columns = ('path', 'label', 'start', 'end', 'confidence')
+        atomic_write_text(path, format_csv(columns, [
+            [f'{row[name]:.3f}' if isinstance(row[name], float) else row[name]
+             for name in columns] for row in self.rows]))
 
 
 def resident_megabytes() -> tuple[float, float]:
@@ -136,7 +156,7 @@ class Live:
     writer: VideoWriter | None = None  # gets annotated frames
     # Gets each frame, uint8 RGB (H, W, 3), and its events; False ends the stream.
     show: Callable[[np.ndarray, list[dict]], bool] | None = None
-    timeline: Timeline | None = None  # gets the states
+    timeline: Timeline | None = None  # gets the actions
     # Called with messages for people.
     report: Callable[[str], None] = lambda message: print(message, file=sys.stderr)
     _ended: str = field(default='end', init=False)
@@ -182,16 +202,14 @@ class Live:
             if self.lines.closed:
                 self._stop(runner, 'output closed')
             latest = self.stream.latest
-            if frame is None:  # the end of a file: a short one is one action as a whole
-                if self.timeline and events and events[0].event == 'start':
-                    self.timeline.conclude(events[0])
+            if self.timeline:
+                self.timeline.add(frame, events, latest)
+            if frame is None:  # the end of a file
                 if self.show:
                     self.show(image, shown)
                 continue
             image = frame.image
             state = latest.state if latest else UNSURE
-            if self.timeline:
-                self.timeline.add(frame, state)
             if self.writer:
                 self.writer.write(annotate(image, latest, self.stream.dropped,
                                            f'{self._rate():.1f} per second'), frame.time)

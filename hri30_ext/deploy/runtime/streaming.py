@@ -303,6 +303,7 @@ class Stream:
         scores_K (np.ndarray | None): Its scores, smoothed, (K, ).
         hop (float | None): Seconds between predictions; None: by frames.
         window_seconds (float): Length of the window.
+        span (float): Seconds from its first to its last sample.
         latencies_ms (deque[float]): Of the last predictions.
 
     Raises:
@@ -322,7 +323,7 @@ class Stream:
         times_T = info.preprocessing.sample_times(self.window_seconds)
         # The newest sample is the newest frame: events come sooner.
         self._offsets = (times_T.max() - times_T).tolist()
-        self._span = max(self._offsets)
+        self.span = max(self._offsets)
         self.hop = settings.hop
         distances = np.diff(np.sort(self._offsets))
         interval = float(distances.min()) if len(distances) else self.hop or HOP
@@ -396,7 +397,7 @@ class Stream:
             elif passed < _SAME:
                 return events
         if self._time is None:
-            self._first = time + self._span
+            self._first = time + self.span
         self._time = time
         self._keep(frame_HWC)
         anchor = self._find_due(time)
@@ -410,7 +411,7 @@ class Stream:
 
     def _keep(self, frame_HWC: np.ndarray) -> None:
         """Adds the newest frame, and removes those older than the next window."""
-        begin = min(self._time, self._newest_sample()) - self._span
+        begin = min(self._time, self._newest_sample()) - self.span
         while len(self._frames) > 1 and self._frames[1].time <= begin + _SAME:
             self._frames.popleft()
         if self._frames and self._time - self._frames[-1].time < self._least_gap - _SAME:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from mmaction.registry import MODELS
 from hri30_ext.apis.recognizer import Recognizer
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.deploy.runtime.live import Timeline
+from hri30_ext.deploy.runtime.streaming import Event, StreamSettings
 from hri30_ext.deploy.runtime.video_io import Frame
 
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
@@ -83,9 +85,30 @@ def test_a_folder_is_one_stream(model, clips_root, tmp_path):
     assert summary['rss_mb']['end'] > 0 and summary['predictions_per_second'] > 0
     assert 'no torch' not in result.stderr and 'Traceback' not in result.stderr
     header, *rows = (tmp_path / 'timeline.csv').read_text('utf-8').splitlines()
-    assert header == 'clip,begin,end,truth,told,correct_after'
-    assert [row.split(',')[0] for row in rows] == [file.name for file in files]
-    assert rows[0].split(',')[3] == 'DeliverObject'
+    assert header == 'path,label,start,end,confidence'
+    assert len(rows) == kinds.count('start')
+    assert {row.split(',')[0] for row in rows} <= {file.name for file in files}
+
+
+@pytest.mark.slow
+def test_a_timeline_is_scored(model, clips_root, tmp_path):
+    clip = next((clips_root / 'test_set').glob('*.avi'))
+    (tmp_path / 'truth.csv').write_text(
+        f'path,label,start,end\n{clip.stem},DeliverObject,0,0.9\n')
+
+    def score(*arguments):
+        return stream_tool(model, clip, *ALWAYS, '--truth', 'truth.csv', *arguments,
+                           cwd=tmp_path)
+    result = score('--timeline', 'timeline.csv')
+    assert result.returncode == 0, result.stderr
+    scores = json.loads((tmp_path / 'timeline.json').read_text())
+    # One action, whichever the random weights choose.
+    rows = [row.split(',') for row in (tmp_path / 'timeline.csv').read_text().split()[1:]]
+    right = len({row[1] for row in rows} & {'DeliverObject'})
+    assert (scores['predicted'], scores['true']) == (len(rows), 1)
+    assert (scores['F1@10'] > 0) == (scores['frames'] > 0) == bool(right)
+    assert 'F1@50' in result.stderr and lines_of(result.stdout)[-1]['event'] == 'summary'
+    assert score().returncode == 2
 
 
 def test_a_stream_without_a_prediction_says_why(model, clips_root, tmp_path):
@@ -224,15 +247,33 @@ def test_the_exported_model_says_what_the_trained_one_says(model, clips_root):
 
 
 def test_the_timeline_by_hand(tmp_path):
-    timeline = Timeline(['Wave', 'Point'])
-    first, second = 'CID01_SID01_VID01.avi', 'CID02_SID01_VID01.avi'
-    rows = [(0.0, first, 'unsure'), (0.5, first, 'Wave'), (1.0, first, 'Wave'),
-            (1.5, second, 'Wave'), (2.0, second, 'unsure'), (2.5, 'other.avi', 'Point')]
-    files = [first, second, 'other.avi']
-    for time, clip, state in rows:
-        timeline.add(Frame(None, time, 0., clip, files.index(clip)), state)
+    """Predictions at 1.0, 1.5, ... describe the time 0.75 s before them."""
+    stream = SimpleNamespace(span=1., settings=StreamSettings(
+        smoothing='mean', smooth_seconds=.5))
+    timeline = Timeline(stream)
+
+    def play(time, state, score, *events, file=1):
+        latest = Event('prediction', time, state=state, top=[(state, score)])
+        timeline.add(Frame(None, time, 0., f'{file}.mp4', file), events, latest)
+
+    def event(kind, name, time, start, reason=None):
+        return Event(kind, time, class_name=name, score=.5, start=start, reason=reason,
+                     end=time if kind == 'end' else None)
+
+    timeline.add(Frame(None, 0., 0., '1.mp4', 1), [], None)
+    play(1., 'Wave', .5, event('start', 'Wave', 1., 1.))  # from the begin of the file
+    play(1.5, 'Wave', .7)
+    play(2., 'unsure', 0., event('end', 'Wave', 2., 1., 'below'))
+    play(3., 'Point', .5, event('start', 'Point', 3., 2.5))
+    play(3.5, 'Point', .9)
+    play(4., 'Wave', .5, event('end', 'Point', 4., 2.5, 'replaced'),
+         event('start', 'Wave', 4., 3.75))
+    timeline.add(None, [event('end', 'Wave', 4.25, 3.75, 'reset')], None)
+    # A file that is shorter than the window is an action as a whole.
+    timeline.add(Frame(None, 5., 0., '2.mp4', 2), [], None)
+    timeline.add(None, [event('start', 'Wave', 5.5, 5.),
+                        event('end', 'Wave', 5.5, 5., 'closed')], None)
     timeline.write(tmp_path / 'timeline.csv')
     assert (tmp_path / 'timeline.csv').read_text('utf-8').splitlines()[1:] == [
-        'CID01_SID01_VID01.avi,0.00,1.50,Wave,Wave 1.00; unsure 0.50,0.50',
-        'CID02_SID01_VID01.avi,1.50,2.50,Point,Wave 0.50; unsure 0.50,',
-        'other.avi,2.50,2.50,,,']
+        '1.mp4,Wave,0.000,1.250,0.600', '1.mp4,Point,1.750,3.000,0.700',
+        '1.mp4,Wave,3.000,4.250,0.500', '2.mp4,Wave,0.000,0.500,0.500']

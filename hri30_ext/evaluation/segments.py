@@ -1,0 +1,83 @@
+"""Scores of predicted segments of recordings, in percent as they are published.
+
+A segment is a stretch of one action: start, end and label. Time without one is background,
+which is no segment. Segment F1 is that of Lea et al., "Temporal Convolutional Networks for
+Action Segmentation and Detection", CVPR 2017; the edit score that of Lea et al., "Segmental
+Spatiotemporal CNNs for Fine-grained Action Segmentation", ECCV 2016.
+
+Shapes: P predicted segments of a recording, T true ones; those of a side do not overlap.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+#: Thresholds of segment F1: intersection over union in percent.
+THRESHOLDS = (10, 25, 50)
+
+
+class Segment(NamedTuple):
+    """A stretch of one action, in seconds."""
+    start: float
+    end: float
+    label: str
+
+
+def shared_seconds(predicted: Sequence[Segment], truth: Sequence[Segment]) -> np.ndarray:
+    """Returns how long segments of the same action overlap, (P, T)."""
+    return np.reshape([(a.label == b.label)
+                       * max(0, min(a.end, b.end) - max(a.start, b.start))
+                       for a in predicted for b in truth], (len(predicted), len(truth)))
+
+
+def count_matches(predicted: Sequence[Segment], truth: Sequence[Segment],
+                  threshold: float) -> tuple[int, int, int]:
+    """Returns true positives, false positives and false negatives.
+
+    Each predicted segment, in order, takes the true one of its action with the largest
+    intersection over union (IoU). It is a true positive if the IoU reaches the threshold,
+    in [0, 1], and no segment took that one before.
+    """
+    lengths_P, lengths_T = (np.array([one.end - one.start for one in side])
+                            for side in (predicted, truth))
+    shared_PT = shared_seconds(predicted, truth)
+    iou_PT = shared_PT / (np.add.outer(lengths_P, lengths_T) - shared_PT)
+    # Times that are equal on paper differ by less than 1e-9.
+    taken = {int(iou_T.argmax()) for iou_T in iou_PT
+             if iou_T.max(initial=0) >= threshold - 1e-9}
+    return len(taken), len(predicted) - len(taken), len(truth) - len(taken)
+
+
+def edit_score(predicted: Sequence[Segment], truth: Sequence[Segment]) -> float:
+    """Returns 100 (1 - d / max(P, T)), with the Levenshtein distance d between the
+    sequences of actions; 100 if both are empty.
+    """
+    distances = list(range(len(truth) + 1))
+    for i, a in enumerate(predicted, 1):
+        diagonal, distances[0] = distances[0], i
+        for j, b in enumerate(truth, 1):
+            diagonal, distances[j] = distances[j], min(
+                distances[j] + 1, distances[j - 1] + 1, diagonal + (a.label != b.label))
+    return 100 * (1 - distances[-1] / max(len(predicted), len(truth), 1))
+
+
+def score_segments(pairs: Sequence[tuple[Sequence[Segment], Sequence[Segment]]]) -> dict:
+    """Scores the predicted and the true segments, in the order of time, of recordings.
+
+    Returns:
+        dict: ``recordings``, ``predicted`` and ``true``: numbers, of segments; ``F1@10``,
+        ``F1@25`` and ``F1@50`` of the matches of all recordings together, 100 if there is
+        no segment; ``edit``, the mean of the recordings; ``frames``, the share of the time
+        of true segments in which their action is predicted, None without any.
+    """
+    scores = dict(recordings=len(pairs), predicted=sum(len(one) for one, _ in pairs),
+                  true=sum(len(one) for _, one in pairs))
+    both = scores['predicted'] + scores['true']
+    for percent in THRESHOLDS:
+        found = sum(count_matches(*pair, percent / 100)[0] for pair in pairs)
+        scores[f'F1@{percent}'] = 200 * found / both if both else 100.
+    labelled = sum(one.end - one.start for _, truth in pairs for one in truth)
+    correct = sum(float(shared_seconds(*pair).sum()) for pair in pairs)
+    return dict(scores, edit=float(np.mean([edit_score(*pair) for pair in pairs])),
+                frames=100 * correct / labelled if labelled else None)

@@ -1,0 +1,90 @@
+"""Cutting parts out of recordings: the same frames as in the recording, at their times."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from hri30_ext.errors import HRI30Error
+from hri30_ext.synthetic import render_clip, write_video
+from hri30_ext.video.cutting import cut_part
+
+FRAMES = 36
+
+
+def read(path):
+    """Returns frames as they are stored, their times from the first, rate and rotation."""
+    with av.open(str(path)) as container:
+        rate = float(container.streams.video[0].average_rate)
+        frames = [*container.decode(video=0)]
+    times = [float(frame.time - frames[0].time) for frame in frames]
+    return np.stack([frame.to_ndarray(format='rgb24') for frame in frames]).astype(int), (
+        times), rate, frames[0].rotation
+
+
+def cut(path, start, end, out):
+    """Cuts frames from ``start`` to before ``end``; returns what read() does, and how."""
+    times = f'{start / 30:.4f}-{end / 30:.4f}'
+    (ending, copied), (content,) = cut_part(f'{path.with_suffix("")}[{times}]{path.suffix}')
+    (out / f'clip{ending}').write_bytes(content)
+    return *read(out / f'clip{ending}'), ending, copied
+
+
+@pytest.fixture(scope='module')
+def recordings(tmp_path_factory):
+    """Keyframes at 0, 12 and 24; in the mp4, frames are stored as 0 4 2 1 3 8 6 5 7."""
+    folder = tmp_path_factory.mktemp('recordings')
+    for name, bframes, turned in (('plain.mp4', 0, 90), ('b.mp4', 3, 0), ('b.mkv', 3, 0)):
+        with av.open(str(folder / name), 'w') as container:
+            stream = container.add_stream('libx264', 30, {
+                'x264-params': 'keyint=12:min-keyint=12:scenecut=0:b-adapt=0:'
+                               f'bframes={bframes}'})
+            stream.width, stream.height, stream.pix_fmt = 96, 64, 'yuv420p'
+            stream.codec_context.colorspace = 1  # BT.709
+            if turned:
+                stream.set_display_rotation(turned)
+            for image in render_clip(2, 1, 1, size=(96, 64))[:FRAMES]:
+                frame = av.VideoFrame.from_ndarray(image, 'rgb24')
+                container.mux(stream.encode(frame.reformat(format='yuv420p')))
+            container.mux(stream.encode())
+    return folder
+
+
+# b.mp4: frame 13 needs the later frame 16, 16 no other one.
+@pytest.mark.parametrize('name, start, end, copied', [
+    ('plain.mp4', 12, 14, True), ('plain.mp4', 12, 33, True), ('plain.mp4', 11, 14, False),
+    ('plain.mp4', 0, FRAMES, True), ('b.mp4', 12, 17, True), ('b.mp4', 12, 15, False),
+    ('b.mp4', 24, 36, True), ('b.mp4', 5, 30, False), ('b.mkv', 12, 17, True),
+    ('b.mkv', 13, 16, False)])
+def test_clips_have_the_frames_of_their_part(recordings, tmp_path, name, start, end,
+                                             copied):
+    whole, _, rate, rotation = read(recordings / name)
+    assert len(whole) == FRAMES
+    frames, times, clip_rate, clip_rotation, ending, how = cut(
+        recordings / name, start, end, tmp_path)
+    assert (ending, how) == (name[-4:] if copied else '.mp4', copied)
+    assert len(frames) == end - start
+    if copied:
+        np.testing.assert_array_equal(frames, whole[start:end])
+    else:
+        differences = np.array([np.abs(whole - frame).mean((1, 2, 3)) for frame in frames])
+        assert differences.argmin(axis=1).tolist() == [*range(start, end)]
+        assert differences.min(axis=1).max() < 2
+    np.testing.assert_allclose(times, np.arange(end - start) / 30, atol=1.1e-3)
+    assert clip_rotation == rotation
+    assert clip_rate == pytest.approx(rate, rel=.02)
+
+
+def test_mpeg4_where_there_is_no_x264(tmp_path, monkeypatch):
+    path = tmp_path / 'long.avi'
+    write_video(render_clip(2, 1, 1, size=(96, 64))[:FRAMES], path, fps=Fraction(25))
+    monkeypatch.setattr('av.codec.codecs_available', {'mpeg4'})
+    (ending, copied), (content,) = cut_part(str(tmp_path / 'long[0.2-0.6].avi'))
+    (tmp_path / 'clip.mp4').write_bytes(content)
+    frames, times, rate, _ = read(tmp_path / 'clip.mp4')
+    assert (ending, copied, rate) == ('.mp4', False, 25)
+    assert np.abs(frames - read(path)[0][5:15]).mean() < 2
+    np.testing.assert_allclose(times, np.arange(10) / 25, atol=1e-4)
+    with pytest.raises(HRI30Error, match='not within'):
+        cut_part(str(tmp_path / 'long[1-9].avi'))
