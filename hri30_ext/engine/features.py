@@ -5,9 +5,10 @@ views), C channels.
 """
 
 import copy
+import functools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ from ..models.encoders import FrozenEncoder
 from ..utils.progress import refresh_seconds
 from .fine_tuning import UnfreezeHook
 from .resolution import ProgressiveSizeHook
-from .tokens import CachedTokens, make_key
+from .tokens import CachedTokens, add_teacher, make_key
 
 #: By the type of a head: its first layer, a pooling to one value per channel, which has no
 #: effect when the head applies it again; None where features are vectors already.
@@ -67,6 +68,8 @@ class CachedFeatures(Dataset):
 
     Attributes:
         draw (int): The draw that is served.
+        teacher_RK (torch.Tensor, optional): What a teacher says of each draw and clip,
+            which data samples then have as ``teacher``.
     """
 
     def __init__(self, items: list[dict], num_clips: int, metainfo: dict) -> None:
@@ -74,12 +77,15 @@ class CachedFeatures(Dataset):
         self.num_clips = num_clips
         self.metainfo = metainfo
         self.draw = 0
+        self.teacher_RK: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return self.num_clips
 
     def __getitem__(self, index: int) -> dict:
-        return self.items[self.draw * self.num_clips + index]
+        row = self.draw * self.num_clips + index
+        add_teacher(self.items[row]['data_samples'], self.teacher_RK, row)
+        return self.items[row]
 
     @property
     def num_bytes(self) -> int:
@@ -143,6 +149,7 @@ class FeatureCacheHook(Hook):
         self._frozen = False  # the backbone, from the start
         self._cached: list[DataLoader] = []  # training and validation
         self._real: list[DataLoader] = []  # while features are served
+        self._training: tuple[DataLoader, Dataset]  # as read, with the cached views
         self._keywords: dict[bool, dict] = {}
         self._is_tuple = False
 
@@ -230,6 +237,8 @@ class FeatureCacheHook(Hook):
             if training and not self.augmented_views:
                 dataset = copy.copy(dataset)
                 dataset.pipeline = runner.val_loop.dataloader.dataset.pipeline
+            if training:
+                self._training = loop.dataloader, dataset
             context = (runner.optim_wrapper.optim_context(runner.model) if training
                        else autocast(enabled=getattr(loop, 'fp16', False)))
             with context:
@@ -248,17 +257,39 @@ class FeatureCacheHook(Hook):
                            collate_fn=collate_features, generator=torch.Generator())
                 for one, loop in zip(cached, _loops(runner), strict=True)]
 
-    def _describe(self, runner, loader: DataLoader, dataset,
-                  training: bool) -> CachedFeatures:
-        """Runs the backbone on all clips; each process on its share."""
+    def map_views(self, runner, function: Callable) -> list:
+        """Applies a function to the training views whose features are served.
+
+        Args:
+            runner (Runner): In training; all processes call this.
+            function (Callable): Takes a batch of views, as the loader of the training
+                gives it, and returns as many items.
+
+        Returns:
+            list: An item for each draw and clip, in the order of the features.
+        """
+        tokens = isinstance(unwrap(runner.model).backbone, FrozenEncoder)
+        return self._map(runner, *self._training, True, 0 if tokens else runner.seed,
+                         function)
+
+    def _map(self, runner, loader: DataLoader, dataset, training: bool, seed: int,
+             function: Callable) -> list:
+        """Applies a function to batches of all views; each process to its share."""
         indices, total = self._share(dataset, training)
-        items = [item for batch in self._batches(runner, loader, dataset, training,
-                                                 indices, runner.seed) for item in batch]
+        items = [item for batch in self._batches(runner, loader, dataset, indices, seed,
+                                                 function) for item in batch]
         merged = {}
         for one in all_gather_object(dict(zip(indices, items, strict=True))):
             merged.update(one)
-        return CachedFeatures([merged[index] for index in range(total)], len(dataset),
-                              getattr(dataset, 'metainfo', {}))
+        return [merged[index] for index in range(total)]
+
+    def _describe(self, runner, loader: DataLoader, dataset,
+                  training: bool) -> CachedFeatures:
+        """Runs the backbone on all clips."""
+        return CachedFeatures(
+            self._map(runner, loader, dataset, training, runner.seed, functools.partial(
+                self._describe_batch, unwrap(runner.model), training)),
+            len(dataset), getattr(dataset, 'metainfo', {}))
 
     def _describe_tokens(self, runner, loader: DataLoader, dataset,
                          training: bool) -> CachedTokens:
@@ -281,7 +312,8 @@ class FeatureCacheHook(Hook):
                                f'{2 * total * math.prod(shape) / 1e9:.2f} GB in {path}')
             # One seed for all trainings, so that they can share the draws.
             cached.write(indices, total, shape, self._batches(
-                runner, loader, dataset, training, indices, 0))
+                runner, loader, dataset, indices, 0, functools.partial(
+                    self._describe_batch, unwrap(runner.model), training)))
         return cached
 
     def _share(self, dataset, training: bool) -> tuple[range, int]:
@@ -290,9 +322,9 @@ class FeatureCacheHook(Hook):
         total = len(dataset) * (max(1, self.augmented_views) if training else 1)
         return range(total)[rank::processes], total
 
-    def _batches(self, runner, loader: DataLoader, dataset, training: bool, indices: range,
-                 seed: int) -> Iterator[list[dict]]:
-        """Yields features, with the backbone in evaluation mode."""
+    def _batches(self, runner, loader: DataLoader, dataset, indices: range, seed: int,
+                 function: Callable) -> Iterator[list]:
+        """Yields what a function returns of batches, with the model in evaluation mode."""
         model = unwrap(runner.model)
         mode = model.training
         model.eval()
@@ -304,10 +336,10 @@ class FeatureCacheHook(Hook):
                 worker_init_fn=loader.worker_init_fn)
             for batch in tqdm(batches, 'Features of clips', unit='batch', leave=False,
                               mininterval=refresh_seconds(), disable=not is_main_process()):
-                yield self._describe_batch(model, batch, training)
+                yield function(batch)
         model.train(mode)
 
-    def _describe_batch(self, model, batch: dict, training: bool) -> list[dict]:
+    def _describe_batch(self, model, training: bool, batch: dict) -> list[dict]:
         data = model.data_preprocessor(batch, training and self.augmented_views > 0)
         samples = data['data_samples']
         features, self._keywords[not training] = model.extract_feat(

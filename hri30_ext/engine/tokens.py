@@ -36,6 +36,8 @@ class CachedTokens(Dataset):
 
     Attributes:
         draw (int): The draw that is served.
+        teacher_RK (torch.Tensor, optional): What a teacher says of each row, which data
+            samples then have as ``teacher``.
 
     Raises:
         HRI30Error: there are tokens that depend on something else.
@@ -44,6 +46,7 @@ class CachedTokens(Dataset):
     def __init__(self, path: Path, key: dict, num_clips: int, metainfo: dict) -> None:
         self.path, self.key, self.num_clips, self.metainfo = path, key, num_clips, metainfo
         self.draw = 0
+        self.teacher_RK: torch.Tensor | None = None
         self.rows: list[dict] | None = None
         if self._record.is_file():
             record = read_json(self._record, 'the description of cached tokens')
@@ -57,6 +60,7 @@ class CachedTokens(Dataset):
         row = self.draw * self.num_clips + index
         tokens = torch.from_numpy(self._tokens[row]).view(torch.bfloat16)
         sample = ActionDataSample(metainfo=self.rows[row]['info'])
+        add_teacher(sample, self.teacher_RK, row)
         return dict(inputs=(tokens, ),
                     data_samples=sample.set_gt_label(self.rows[row]['label']))
 
@@ -135,6 +139,13 @@ class CachedTokens(Dataset):
         self._open(record)
 
 
+def add_teacher(sample: ActionDataSample, teacher_RK: torch.Tensor | None,
+                row: int) -> None:
+    """Gives a data sample its row of a teacher's logits, where there are some."""
+    if teacher_RK is not None:
+        sample.set_field(teacher_RK[row], 'teacher')
+
+
 def make_key(encoder: torch.nn.Module, dataset, pipeline: list[dict], views: int) -> dict:
     """Lists what tokens depend on.
 
@@ -147,19 +158,25 @@ def make_key(encoder: torch.nn.Module, dataset, pipeline: list[dict], views: int
     Returns:
         dict: Plain data.
     """
-    weights = hashlib.sha256()
-    for tensor in encoder.state_dict().values():
-        weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     steps = [{name: value for name, value in step.items() if name not in _PLACES}
              for step in pipeline]
     clips = [[clip['video_id'], Path(clip['filename']).stat().st_size
               if Path(clip['filename']).is_file() else 0] for clip in list_clips(dataset)]
     return dict(
-        backbone=encoder.name, weights=weights.hexdigest()[:16],
+        backbone=encoder.name, weights=digest_weights(encoder),
         input_size=list(encoder.input_size),
         num_frames=encoder.num_steps * encoder.tubelet, grid=list(encoder.grid),
-        views=views, pipeline=_digest(steps), clips=f'{len(clips)}, {_digest(clips)}')
+        views=views, pipeline=digest(steps), clips=f'{len(clips)}, {digest(clips)}')
 
 
-def _digest(value) -> str:
+def digest_weights(module: torch.nn.Module) -> str:
+    """Returns a short hash of all weights and buffers."""
+    weights = hashlib.sha256()
+    for tensor in module.state_dict().values():
+        weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return weights.hexdigest()[:16]
+
+
+def digest(value) -> str:
+    """Returns a short hash of plain data."""
     return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:16]
