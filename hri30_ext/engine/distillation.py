@@ -146,10 +146,13 @@ class DistillHook(Hook):
             for x in (logits_NK, self._logits_NK.to(logits_NK.device)))
         divergence_N = functional.kl_div(student_NK, teacher_NK, reduction='none',
                                          log_target=True).sum(1)
-        weights_N = torch.ones_like(divergence_N)
-        if loss.class_weight is not None:
-            weights_K = loss.class_weight.to(divergence_N)
-            weights_N = weights_K[labels] if labels.dim() == 1 else labels @ weights_K
-        divergence = (weights_N * divergence_N).sum() / weights_N.sum()
+        weights_K = getattr(loss, 'class_weight', None)
+        if weights_K is None:
+            divergence = divergence_N.mean()
+        else:  # no matrix product: autocast would compute it in bfloat16
+            weights_K = weights_K.to(divergence_N)
+            weights_N = (weights_K[labels] if labels.dim() == 1
+                         else (labels * weights_K).sum(1))
+            divergence = (weights_N * divergence_N).sum() / weights_N.sum()
         return dict(loss_cls=(1 - self.weight) * own,
                     loss_distill=self.weight * self.temperature ** 2 * divergence)
