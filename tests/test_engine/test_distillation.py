@@ -87,6 +87,7 @@ def test_teacher_sees_frames_of_the_student(frames, chosen):
     assert torch.equal(hook.teacher.seen, again)
 
 
+@pytest.mark.slow
 def test_teacher_leaves_no_trace_but_in_the_weights(taught, options, tmp_path):
     taught.update(weight_averaging='ema', snapshot_interval=1, leak_check=None)
     plain = {**taught, 'distill.teacher': None, 'distill.checkpoint': None}
@@ -111,6 +112,7 @@ def test_teacher_leaves_no_trace_but_in_the_weights(taught, options, tmp_path):
     assert metrics['val']['num_videos'] == 3
 
 
+@pytest.mark.slow
 def test_views_of_cached_tokens_are_scored_once(taught, tmp_path, monkeypatch):
     read, prepare = [], HRI30Dataset.prepare_data
     monkeypatch.setattr(HRI30Dataset, 'prepare_data', lambda self, index: (
