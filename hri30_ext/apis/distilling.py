@@ -4,20 +4,15 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..config import PROJECT_ROOT, load_config
+from ..config import load_config
 from ..deploy.torch_backend import build_recognizer
 from ..engine.distillation import DistillHook
 from ..errors import HRI30Error, first_cases
+from ..utils.fileio import sha256_of
 
 
 def load_teacher(cfg: Config) -> list[DistillHook]:
-    """Loads the teacher that the setting ``distill`` names.
-
-    Args:
-        cfg (Config): Of the student, resolved.
-
-    Returns:
-        list[DistillHook]: The hook that adds it to a training; none without a teacher.
+    """Loads the teacher that a student's config names: the hook of a training, or none.
 
     Raises:
         HRI30Error: there is no such config or checkpoint, they do not fit each other, or
@@ -27,17 +22,12 @@ def load_teacher(cfg: Config) -> list[DistillHook]:
     name, weights = settings.get('teacher'), settings.get('checkpoint')
     if not name and not weights:
         return []
-    if not name or not weights:
-        raise HRI30Error(
-            f'distill: teacher={name!r}, checkpoint={weights!r}: expected both, the config '
-            'of the teacher and its weights.\nSet distill.teacher=CONFIG and '
-            'distill.checkpoint=CHECKPOINT, or distill=None.')
+    file = Path(weights or '').expanduser()
+    if not name or not file.is_file():
+        raise HRI30Error(f'distill: teacher={name!r}, checkpoint={weights!r}: expected a '
+                         'config and an existing file of its weights.\nSet both, or '
+                         'distill=None.')
     teacher = load_config(name)
-    file = next((path for path in (Path(weights).expanduser(), PROJECT_ROOT / weights)
-                 if path.is_file()), None)
-    if file is None:
-        raise HRI30Error(f'distill.checkpoint={weights}: no such file.\nExpected the .pth '
-                         'or .safetensors file of a training with distill.teacher.')
     own, known = list(cfg.classes), list(teacher.get('classes') or [])
     if set(own) != set(known):
         raise HRI30Error(
@@ -52,5 +42,6 @@ def load_teacher(cfg: Config) -> list[DistillHook]:
             f'choose a teacher of at most {cfg.num_frames} frames.')
     return [DistillHook(
         build_recognizer(teacher, file), [known.index(one) for one in own],
-        teacher.num_frames, teacher.input_size, settings.weight, settings.temperature)]
+        teacher.num_frames, teacher.input_size, settings.weight, settings.temperature,
+        sha256_of(file))]
 

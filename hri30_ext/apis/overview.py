@@ -55,7 +55,7 @@ def describe_training(cfg: Config, runner, splits: Mapping[str, Sequence[dict]],
         ('batch', _describe_batch(cfg)),
         ('optimizer', _describe_optimizer(cfg)),
         ('schedule', _describe_schedule(cfg)),
-        ('teacher', _describe_teacher(cfg)),
+        ('teacher', (cfg.get('distill') or {}).get('teacher') or 'none'),
         ('augmentation', _describe_augmentation(cfg)),
         ('precision', _describe_precision(cfg)),
         ('device', describe_device()),
@@ -122,13 +122,6 @@ def _describe_schedule(cfg: Config) -> str:
     return (f'{cfg.max_epochs} epochs, {cfg.warmup_epochs} of warm-up, {cfg.decay} decay, '
             + (f'ends after {stopping.patience} epochs without a better '
                f'{stopping.monitor}' if stopping else 'no early stopping'))
-
-
-def _describe_teacher(cfg: Config) -> str:
-    distill = cfg.get('distill') or {}
-    return distill.get('teacher') and (
-        f'{distill.checkpoint} of {distill.teacher}, weight {distill.weight:g}, '
-        f'temperature {distill.temperature:g}') or 'none'
 
 
 def _describe_augmentation(cfg: Config) -> str:

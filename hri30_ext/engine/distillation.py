@@ -17,11 +17,11 @@ from ..hardware import unwrap
 from ..utils.fileio import atomic_write_text
 from ..utils.reading import read_json
 from .features import CachedFeatures, FeatureCacheHook
-from .tokens import CachedTokens, digest, digest_weights
+from .tokens import CachedTokens, digest
 
 
 class DistillHook(Hook):
-    """Adds a frozen teacher to the loss of a training (Hinton et al. 2015, 1503.02531).
+    """Adds a teacher to the loss (Hinton et al. 2015, arXiv 1503.02531).
 
     ``loss = (1 - weight) * L + weight * temperature**2 * KL(teacher || student)``, where
     ``L`` is the loss of the labels, and both sides of the divergence are softmaxes of
@@ -30,14 +30,12 @@ class DistillHook(Hook):
     The teacher sees the very clips that the student sees, so that crops, flips and colours
     need no mapping: ``num_frames`` of the student's frames, each from the middle of an
     equal part of the clip (some twice while ``progressive_size`` gives fewer), resized and
-    normalised as the teacher needs them. The views of cached features are scored once,
-    before the first epoch; beside cached tokens, the scores are kept on the disk.
+    normalised as the teacher needs them. Views of cached features are scored once; beside
+    cached tokens, the scores are kept on the disk.
 
     Label smoothing is part of ``L`` alone. Where clips are mixed (``blending`` of the data
     preprocessor), the teacher scores the mixed clip. Class weights weigh both parts of the
-    loss of a clip, by its label.
-
-    The teacher is no part of the model: no state dict, optimizer or checkpoint has it.
+    loss of a clip, by its label. No state dict, optimizer or checkpoint has the teacher.
 
     Args:
         teacher (nn.Module): A recognizer; it stays in evaluation mode.
@@ -46,26 +44,26 @@ class DistillHook(Hook):
         input_size (tuple[int, int]): Width and height that the teacher takes in pixels.
         weight (float): Share of the teacher in the loss, in [0, 1].
         temperature (float): Above 0.
+        name (str): Differs between teachers; for the scores on the disk.
     """
 
-    # As the cache of features, and after it: the hook of the config is registered first.
+    # After the cache of features, which is of the config and registered first.
     priority = 'HIGH'
 
     def __init__(self, teacher: nn.Module, order_K: Sequence[int], num_frames: int,
-                 input_size: Sequence[int], weight: float, temperature: float) -> None:
+                 input_size: Sequence[int], weight: float, temperature: float,
+                 name: str) -> None:
         self.teacher, self.order_K = teacher.eval(), list(order_K)
         self.num_frames, self.input_size = num_frames, tuple(input_size)
-        self.weight, self.temperature = weight, temperature
-        self._handles: list = []
+        self.weight, self.temperature, self.name = weight, temperature, name
         self._logits_NK: torch.Tensor | None = None  # of the batch
 
     def before_train(self, runner) -> None:
         """Joins the steps of the model."""
         model = unwrap(runner.model)
         self.teacher.to(next(model.parameters()).device)
-        self._handles = [
-            model.register_forward_pre_hook(self._score_batch, with_kwargs=True),
-            model.cls_head.loss_cls.register_forward_hook(self._add_divergence)]
+        model.register_forward_pre_hook(self._score_batch, with_kwargs=True)
+        model.cls_head.loss_cls.register_forward_hook(self._add_divergence)
 
     def before_train_epoch(self, runner) -> None:
         """Scores the views whose features are served, once."""
@@ -74,21 +72,14 @@ class DistillHook(Hook):
                 dataset.teacher_RK is None):
             dataset.teacher_RK = self._score_views(runner, dataset)
 
-    def after_train(self, runner) -> None:
-        """Leaves the model."""
-        for handle in self._handles:
-            handle.remove()
-
     # ---- Scores -------------------------------------------------------------------------
 
     @torch.no_grad()
     def score(self, clips: torch.Tensor, frames_first: bool) -> torch.Tensor:
         """Returns the teacher's logits, (N, K), in the student's order of classes.
 
-        Args:
-            clips (torch.Tensor): Pixels in [0, 255] of any type, on any device: (N, T, 3,
-                H, W), or (N, 1, 3, T, H, W).
-            frames_first (bool): Whether it is the former.
+        Clips have pixels in [0, 255], (N, T, 3, H, W) with the frames first and otherwise
+        (N, 1, 3, T, H, W), on any device.
         """
         x_NTCHW = clips if frames_first else clips.flatten(0, 1).transpose(1, 2)
         middles_T = (2 * torch.arange(self.num_frames) + 1) * x_NTCHW.shape[1] // (
@@ -118,19 +109,19 @@ class DistillHook(Hook):
 
     def _score_views(self, runner, dataset) -> torch.Tensor:
         """Returns logits of all views, (R, K), from the disk if they are there."""
-        file, cache = None, next(hook for hook in runner.hooks
-                                 if isinstance(hook, FeatureCacheHook))
+        file, seed = None, runner.seed
         if isinstance(dataset, CachedTokens):
-            key = [dataset.key, type(self.teacher.backbone).__name__, self.num_frames,
-                   self.input_size, self.order_K, digest_weights(self.teacher)]
-            file = dataset.path.with_name(f'teacher-{digest(key)}.json')
+            key = [dataset.key, self.name, self.num_frames, self.input_size, self.order_K]
+            file, seed = dataset.path.with_name(f'teacher-{digest(key)}.json'), 0
             if file.is_file():
                 return torch.tensor(read_json(file, "a teacher's scores; remove it",
                                               schema=list[list[float]]))
         frames_first = isinstance(unwrap(runner.model), Recognizer2D)
+        cache = next(hook for hook in runner.hooks if isinstance(hook, FeatureCacheHook))
         with runner.optim_wrapper.optim_context(runner.model):
-            scores_RK = torch.stack(cache.map_views(runner, lambda batch: self.score(
-                torch.stack(tuple(batch['inputs'])), frames_first).cpu()))
+            scores_RK = torch.stack(cache.map_views(
+                runner, *cache.training_views, True, seed, lambda batch: self.score(
+                    torch.stack(tuple(batch['inputs'])), frames_first).cpu()))
         if file and is_main_process():
             atomic_write_text(file, json.dumps(scores_RK.tolist()))
         runner.logger.info(f'The teacher scored {len(scores_RK)} views once')
@@ -146,13 +137,11 @@ class DistillHook(Hook):
             for x in (logits_NK, self._logits_NK.to(logits_NK.device)))
         divergence_N = functional.kl_div(student_NK, teacher_NK, reduction='none',
                                          log_target=True).sum(1)
-        weights_K = getattr(loss, 'class_weight', None)
-        if weights_K is None:
-            divergence = divergence_N.mean()
-        else:  # no matrix product: autocast would compute it in bfloat16
+        weights_N, weights_K = divergence_N.new_ones(1), getattr(loss, 'class_weight', None)
+        if weights_K is not None:  # no matrix product: autocast would round to bfloat16
             weights_K = weights_K.to(divergence_N)
             weights_N = (weights_K[labels] if labels.dim() == 1
                          else (labels * weights_K).sum(1))
-            divergence = (weights_N * divergence_N).sum() / weights_N.sum()
+        divergence = (weights_N * divergence_N).mean() / weights_N.mean()
         return dict(loss_cls=(1 - self.weight) * own,
                     loss_distill=self.weight * self.temperature ** 2 * divergence)

@@ -5,7 +5,6 @@ views), C channels.
 """
 
 import copy
-import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,7 @@ from ..models.encoders import FrozenEncoder
 from ..utils.progress import refresh_seconds
 from .fine_tuning import UnfreezeHook
 from .resolution import ProgressiveSizeHook
-from .tokens import CachedTokens, add_teacher, make_key
+from .tokens import CachedTokens, make_key
 
 #: By the type of a head: its first layer, a pooling to one value per channel, which has no
 #: effect when the head applies it again; None where features are vectors already.
@@ -68,8 +67,7 @@ class CachedFeatures(Dataset):
 
     Attributes:
         draw (int): The draw that is served.
-        teacher_RK (torch.Tensor, optional): What a teacher says of each draw and clip,
-            which data samples then have as ``teacher``.
+        teacher_RK (torch.Tensor, optional): As :class:`CachedTokens` has it.
     """
 
     def __init__(self, items: list[dict], num_clips: int, metainfo: dict) -> None:
@@ -84,7 +82,8 @@ class CachedFeatures(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         row = self.draw * self.num_clips + index
-        add_teacher(self.items[row]['data_samples'], self.teacher_RK, row)
+        if self.teacher_RK is not None:
+            self.items[row]['data_samples'].set_field(self.teacher_RK[row], 'teacher')
         return self.items[row]
 
     @property
@@ -149,7 +148,6 @@ class FeatureCacheHook(Hook):
         self._frozen = False  # the backbone, from the start
         self._cached: list[DataLoader] = []  # training and validation
         self._real: list[DataLoader] = []  # while features are served
-        self._training: tuple[DataLoader, Dataset]  # as read, with the cached views
         self._keywords: dict[bool, dict] = {}
         self._is_tuple = False
 
@@ -238,7 +236,7 @@ class FeatureCacheHook(Hook):
                 dataset = copy.copy(dataset)
                 dataset.pipeline = runner.val_loop.dataloader.dataset.pipeline
             if training:
-                self._training = loop.dataloader, dataset
+                self.training_views = loop.dataloader, dataset  # for other passes
             context = (runner.optim_wrapper.optim_context(runner.model) if training
                        else autocast(enabled=getattr(loop, 'fp16', False)))
             with context:
@@ -257,39 +255,23 @@ class FeatureCacheHook(Hook):
                            collate_fn=collate_features, generator=torch.Generator())
                 for one, loop in zip(cached, _loops(runner), strict=True)]
 
-    def map_views(self, runner, function: Callable) -> list:
-        """Applies a function to the training views whose features are served.
-
-        Args:
-            runner (Runner): In training; all processes call this.
-            function (Callable): Takes a batch of views, as the loader of the training
-                gives it, and returns as many items.
-
-        Returns:
-            list: An item for each draw and clip, in the order of the features.
-        """
-        tokens = isinstance(unwrap(runner.model).backbone, FrozenEncoder)
-        return self._map(runner, *self._training, True, 0 if tokens else runner.seed,
-                         function)
-
-    def _map(self, runner, loader: DataLoader, dataset, training: bool, seed: int,
-             function: Callable) -> list:
-        """Applies a function to batches of all views; each process to its share."""
-        indices, total = self._share(dataset, training)
-        items = [item for batch in self._batches(runner, loader, dataset, indices, seed,
-                                                 function) for item in batch]
-        merged = {}
-        for one in all_gather_object(dict(zip(indices, items, strict=True))):
-            merged.update(one)
-        return [merged[index] for index in range(total)]
-
     def _describe(self, runner, loader: DataLoader, dataset,
                   training: bool) -> CachedFeatures:
         """Runs the backbone on all clips."""
         return CachedFeatures(
-            self._map(runner, loader, dataset, training, runner.seed, functools.partial(
-                self._describe_batch, unwrap(runner.model), training)),
-            len(dataset), getattr(dataset, 'metainfo', {}))
+            self.map_views(runner, loader, dataset, training, runner.seed), len(dataset),
+            getattr(dataset, 'metainfo', {}))
+
+    def map_views(self, runner, loader: DataLoader, dataset, training: bool, seed: int,
+                  function: Callable | None = None) -> list:
+        """Returns features, or what a function gives of batches, for each draw and clip."""
+        indices, total = self._share(dataset, training)
+        items = [item for batch in self._batches(runner, loader, dataset, training, indices,
+                                                 seed, function) for item in batch]
+        merged = {}
+        for one in all_gather_object(dict(zip(indices, items, strict=True))):
+            merged.update(one)
+        return [merged[index] for index in range(total)]
 
     def _describe_tokens(self, runner, loader: DataLoader, dataset,
                          training: bool) -> CachedTokens:
@@ -312,8 +294,7 @@ class FeatureCacheHook(Hook):
                                f'{2 * total * math.prod(shape) / 1e9:.2f} GB in {path}')
             # One seed for all trainings, so that they can share the draws.
             cached.write(indices, total, shape, self._batches(
-                runner, loader, dataset, indices, 0, functools.partial(
-                    self._describe_batch, unwrap(runner.model), training)))
+                runner, loader, dataset, training, indices, 0))
         return cached
 
     def _share(self, dataset, training: bool) -> tuple[range, int]:
@@ -322,9 +303,9 @@ class FeatureCacheHook(Hook):
         total = len(dataset) * (max(1, self.augmented_views) if training else 1)
         return range(total)[rank::processes], total
 
-    def _batches(self, runner, loader: DataLoader, dataset, indices: range, seed: int,
-                 function: Callable) -> Iterator[list]:
-        """Yields what a function returns of batches, with the model in evaluation mode."""
+    def _batches(self, runner, loader: DataLoader, dataset, training: bool, indices: range,
+                 seed: int, function: Callable | None = None) -> Iterator[list]:
+        """Yields features, or what a function gives, with the model in evaluation mode."""
         model = unwrap(runner.model)
         mode = model.training
         model.eval()
@@ -336,10 +317,11 @@ class FeatureCacheHook(Hook):
                 worker_init_fn=loader.worker_init_fn)
             for batch in tqdm(batches, 'Features of clips', unit='batch', leave=False,
                               mininterval=refresh_seconds(), disable=not is_main_process()):
-                yield function(batch)
+                yield (function(batch) if function
+                       else self._describe_batch(model, batch, training))
         model.train(mode)
 
-    def _describe_batch(self, model, training: bool, batch: dict) -> list[dict]:
+    def _describe_batch(self, model, batch: dict, training: bool) -> list[dict]:
         data = model.data_preprocessor(batch, training and self.augmented_views > 0)
         samples = data['data_samples']
         features, self._keywords[not training] = model.extract_feat(

@@ -36,7 +36,7 @@ class CachedTokens(Dataset):
 
     Attributes:
         draw (int): The draw that is served.
-        teacher_RK (torch.Tensor, optional): What a teacher says of each row, which data
+        teacher_RK (torch.Tensor, optional): Logits of a teacher for each row, which data
             samples then have as ``teacher``.
 
     Raises:
@@ -60,7 +60,8 @@ class CachedTokens(Dataset):
         row = self.draw * self.num_clips + index
         tokens = torch.from_numpy(self._tokens[row]).view(torch.bfloat16)
         sample = ActionDataSample(metainfo=self.rows[row]['info'])
-        add_teacher(sample, self.teacher_RK, row)
+        if self.teacher_RK is not None:
+            sample.set_field(self.teacher_RK[row], 'teacher')
         return dict(inputs=(tokens, ),
                     data_samples=sample.set_gt_label(self.rows[row]['label']))
 
@@ -139,13 +140,6 @@ class CachedTokens(Dataset):
         self._open(record)
 
 
-def add_teacher(sample: ActionDataSample, teacher_RK: torch.Tensor | None,
-                row: int) -> None:
-    """Gives a data sample its row of a teacher's logits, where there are some."""
-    if teacher_RK is not None:
-        sample.set_field(teacher_RK[row], 'teacher')
-
-
 def make_key(encoder: torch.nn.Module, dataset, pipeline: list[dict], views: int) -> dict:
     """Lists what tokens depend on.
 
@@ -158,23 +152,18 @@ def make_key(encoder: torch.nn.Module, dataset, pipeline: list[dict], views: int
     Returns:
         dict: Plain data.
     """
+    weights = hashlib.sha256()
+    for tensor in encoder.state_dict().values():
+        weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     steps = [{name: value for name, value in step.items() if name not in _PLACES}
              for step in pipeline]
     clips = [[clip['video_id'], Path(clip['filename']).stat().st_size
               if Path(clip['filename']).is_file() else 0] for clip in list_clips(dataset)]
     return dict(
-        backbone=encoder.name, weights=digest_weights(encoder),
+        backbone=encoder.name, weights=weights.hexdigest()[:16],
         input_size=list(encoder.input_size),
         num_frames=encoder.num_steps * encoder.tubelet, grid=list(encoder.grid),
         views=views, pipeline=digest(steps), clips=f'{len(clips)}, {digest(clips)}')
-
-
-def digest_weights(module: torch.nn.Module) -> str:
-    """Returns a short hash of all weights and buffers."""
-    weights = hashlib.sha256()
-    for tensor in module.state_dict().values():
-        weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return weights.hexdigest()[:16]
 
 
 def digest(value) -> str:

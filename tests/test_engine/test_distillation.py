@@ -56,8 +56,6 @@ def test_loss_is_the_formula(taught, class_weights, smoothing):
     assert losses['loss_distill'].item() == pytest.approx(
         0.3 * 16 * (weights * divergences).sum() / weights.sum(), rel=1e-4)
     assert losses['loss_distill'] > 0.1
-    hook.after_train(None)
-    assert 'loss_distill' not in student(**data, mode='loss')
 
 
 class Recorder(Recognizer2D):
@@ -75,7 +73,7 @@ class Recorder(Recognizer2D):
 
 @pytest.mark.parametrize('frames, chosen', [(3, [1, 4, 6]), (4, [1, 3, 5, 7])])
 def test_teacher_sees_frames_of_the_student(frames, chosen):
-    hook = DistillHook(Recorder(), [1, 0], frames, (8, 4), 0.5, 2)
+    hook = DistillHook(Recorder(), [1, 0], frames, (8, 4), 0.5, 2, '')
     clips = torch.arange(8.).view(1, 1, 1, 8, 1, 1).expand(2, 1, 3, 8, 6, 16)
     hook.score(clips, frames_first=False)
     assert hook.teacher.seen.shape == (2, frames, 3, 4, 8)
@@ -138,8 +136,8 @@ def test_views_of_cached_tokens_are_scored_once(taught, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('changes, message', [
     ({'classes': [*CLASSES[:2], 'Wave']}, f'Only one of both knows\n  {CLASSES[2]}\n  Wav'),
-    ({'distill.checkpoint': 'none.pth'}, 'distill.checkpoint=none.pth: no such file'),
-    ({'distill.checkpoint': None}, 'checkpoint=None: expected both'),
+    ({'distill.checkpoint': 'none.pth'}, "checkpoint='none.pth': expected a config and"),
+    ({'distill.checkpoint': None}, 'checkpoint=None: expected a config and'),
     ({'distill.teacher': 'none.py'}, 'none.py: no such config'),
     ({'distill.checkpoint': DEMO_CONFIG}, 'not a readable checkpoint'),
     ({'num_frames': 2}, 'sees 3 frames of a clip, and the student loads 2.\nSet num_fr'),
