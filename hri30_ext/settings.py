@@ -144,6 +144,12 @@ SETTINGS: dict[str, Setting] = {
                              table='class_weightings'),
     'weight_averaging': Setting(str | None, 'average of the weights over the last steps',
                                 table='weight_averagings'),
+    'distill': Setting(dict | None, 'a trained teacher to learn from beside the labels; '
+                       'None: labels alone'),
+    'distill.teacher': Setting(str | None, 'its config; None: no teacher'),
+    'distill.checkpoint': Setting(str | None, 'its weights, a file'),
+    'distill.weight': Setting(Share, 'share of the teacher in the loss'),
+    'distill.temperature': Setting(AboveZero, 'divides the logits of both'),
     'seed': Setting(Seed | None, 'of weights, order and augmentation; None: random'),
     'deterministic': Setting(bool, 'the same numbers twice, slower'),
     # ---- Run

@@ -14,10 +14,12 @@ if not os.environ.get('HRI30_TEST_GPU'):
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
 import mmengine.config.config
+import torch
 
 import hri30_ext.modules  # noqa: F401
-from hri30_ext.config import PROJECT_ROOT
+from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.datasets import HRI30_CLASSES
+from hri30_ext.datasets.randomness import seeded
 from hri30_ext.synthetic import write_dataset
 
 # yapf takes a third of the time of a small training. Its input is valid Python, too; tests
@@ -72,6 +74,23 @@ def options(clips_root, tmp_path):
     return {'data_root': str(clips_root), 'classes': CLASSES, 'split.val_groups': 1,
             'num_frames': 4, 'input_size': (32, 32), 'batch_size': 4, 'num_workers': 0,
             'max_epochs': 2, 'precision': 'fp32', 'cache_dir': str(tmp_path / 'cache')}
+
+
+@pytest.fixture
+def taught(options, tmp_path):
+    """The same, with a teacher of other sizes that has the classes in another order."""
+    config, checkpoint = tmp_path / 'teacher.py', tmp_path / 'teacher.pth'
+    config.write_text(f'_base_ = {DEMO_CONFIG!r}\nnum_frames = 3\ninput_size = (40, 24)\n'
+                      f'classes = {CLASSES[1:] + CLASSES[:1]}\n')
+    from mmaction.registry import MODELS  # after the module that mends its import
+    from mmengine.registry import init_default_scope
+    init_default_scope('mmaction')
+    with seeded(1):
+        model = MODELS.build(load_config(str(config)).model)
+        torch.nn.init.normal_(model.cls_head.fc_cls.weight)
+    torch.save(dict(state_dict=model.state_dict()), checkpoint)
+    return {**options, 'distill.teacher': str(config),
+            'distill.checkpoint': str(checkpoint)}
 
 
 @pytest.fixture

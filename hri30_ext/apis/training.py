@@ -38,6 +38,7 @@ from .common import (
     drop_pretrained,
     explain_out_of_memory,
 )
+from .distilling import load_teacher
 from .overview import describe_training
 
 
@@ -90,6 +91,7 @@ def _train(cfg: Config, resume: str | bool, hooks: Sequence[Hook]) -> Path | Non
     else:
         keep_validation_clips(cfg)
     scaling = scale_learning_rate(cfg)
+    hooks = [*load_teacher(cfg), *hooks]
     runner = HRI30Runner.from_cfg(cfg)
     for hook in hooks:
         runner.register_hook(hook)

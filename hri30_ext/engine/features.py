@@ -7,7 +7,7 @@ views), C channels.
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -67,6 +67,7 @@ class CachedFeatures(Dataset):
 
     Attributes:
         draw (int): The draw that is served.
+        teacher_RK (torch.Tensor, optional): As :class:`CachedTokens` has it.
     """
 
     def __init__(self, items: list[dict], num_clips: int, metainfo: dict) -> None:
@@ -74,12 +75,16 @@ class CachedFeatures(Dataset):
         self.num_clips = num_clips
         self.metainfo = metainfo
         self.draw = 0
+        self.teacher_RK: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return self.num_clips
 
     def __getitem__(self, index: int) -> dict:
-        return self.items[self.draw * self.num_clips + index]
+        row = self.draw * self.num_clips + index
+        if self.teacher_RK is not None:
+            self.items[row]['data_samples'].set_field(self.teacher_RK[row], 'teacher')
+        return self.items[row]
 
     @property
     def num_bytes(self) -> int:
@@ -230,6 +235,8 @@ class FeatureCacheHook(Hook):
             if training and not self.augmented_views:
                 dataset = copy.copy(dataset)
                 dataset.pipeline = runner.val_loop.dataloader.dataset.pipeline
+            if training:
+                self.training_views = loop.dataloader, dataset  # for other passes
             context = (runner.optim_wrapper.optim_context(runner.model) if training
                        else autocast(enabled=getattr(loop, 'fp16', False)))
             with context:
@@ -252,15 +259,21 @@ class FeatureCacheHook(Hook):
 
     def _describe(self, runner, loader: DataLoader, dataset,
                   training: bool) -> CachedFeatures:
-        """Runs the backbone on all clips; each process on its share."""
+        """Runs the backbone on all clips."""
+        return CachedFeatures(
+            self.map_views(runner, loader, dataset, training, runner.seed), len(dataset),
+            getattr(dataset, 'metainfo', {}))
+
+    def map_views(self, runner, loader: DataLoader, dataset, training: bool, seed: int,
+                  function: Callable | None = None) -> list:
+        """Returns features, or what a function gives of batches, for each draw and clip."""
         indices, total = self._share(dataset, training)
-        items = [item for batch in self._batches(runner, loader, dataset, training,
-                                                 indices, runner.seed) for item in batch]
+        items = [item for batch in self._batches(runner, loader, dataset, training, indices,
+                                                 seed, function) for item in batch]
         merged = {}
         for one in all_gather_object(dict(zip(indices, items, strict=True))):
             merged.update(one)
-        return CachedFeatures([merged[index] for index in range(total)], len(dataset),
-                              getattr(dataset, 'metainfo', {}))
+        return [merged[index] for index in range(total)]
 
     def _describe_tokens(self, runner, loader: DataLoader, dataset,
                          training: bool) -> CachedTokens:
@@ -293,8 +306,8 @@ class FeatureCacheHook(Hook):
         return range(total)[rank::processes], total
 
     def _batches(self, runner, loader: DataLoader, dataset, training: bool, indices: range,
-                 seed: int) -> Iterator[list[dict]]:
-        """Yields features, with the backbone in evaluation mode."""
+                 seed: int, function: Callable | None = None) -> Iterator[list]:
+        """Yields features, or what a function gives, with the model in evaluation mode."""
         model = unwrap(runner.model)
         mode = model.training
         model.eval()
@@ -306,7 +319,8 @@ class FeatureCacheHook(Hook):
                 worker_init_fn=loader.worker_init_fn)
             for batch in tqdm(batches, 'Features of clips', unit='batch', leave=False,
                               mininterval=refresh_seconds(), disable=not is_main_process()):
-                yield self._describe_batch(model, batch, training)
+                yield (function(batch) if function
+                       else self._describe_batch(model, batch, training))
         model.train(mode)
 
     def _describe_batch(self, model, batch: dict, training: bool) -> list[dict]:

@@ -37,6 +37,8 @@ class CachedTokens(Dataset):
     Attributes:
         draw (int): The draw that is served.
         was_stored (bool): Whether the tokens were there before.
+        teacher_RK (torch.Tensor, optional): Logits of a teacher for each row, which data
+            samples then have as ``teacher``.
 
     Raises:
         HRI30Error: there are tokens that depend on something else.
@@ -45,6 +47,7 @@ class CachedTokens(Dataset):
     def __init__(self, path: Path, key: dict, num_clips: int, metainfo: dict) -> None:
         self.path, self.key, self.num_clips, self.metainfo = path, key, num_clips, metainfo
         self.draw = 0
+        self.teacher_RK: torch.Tensor | None = None
         self.rows: list[dict] | None = None
         if self._record.is_file():
             record = read_json(self._record, 'the description of cached tokens')
@@ -59,6 +62,8 @@ class CachedTokens(Dataset):
         row = self.draw * self.num_clips + index
         tokens = torch.from_numpy(self._tokens[row]).view(torch.bfloat16)
         sample = ActionDataSample(metainfo=self.rows[row]['info'])
+        if self.teacher_RK is not None:
+            sample.set_field(self.teacher_RK[row], 'teacher')
         return dict(inputs=(tokens, ),
                     data_samples=sample.set_gt_label(self.rows[row]['label']))
 
@@ -160,8 +165,9 @@ def make_key(encoder: torch.nn.Module, dataset, pipeline: list[dict], views: int
         backbone=encoder.name, weights=weights.hexdigest()[:16],
         input_size=list(encoder.input_size),
         num_frames=encoder.num_steps * encoder.tubelet, grid=list(encoder.grid),
-        views=views, pipeline=_digest(steps), clips=f'{len(clips)}, {_digest(clips)}')
+        views=views, pipeline=digest(steps), clips=f'{len(clips)}, {digest(clips)}')
 
 
-def _digest(value) -> str:
+def digest(value) -> str:
+    """Returns a short hash of plain data."""
     return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:16]

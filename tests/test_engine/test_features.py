@@ -88,9 +88,10 @@ PLAIN = {'train_dataloader.dataset.pipeline': '${test_pipeline}'}
 
 @pytest.mark.parametrize('changes', [
     {}, {'num_workers': 1}, {'class_weights': 'balanced'}],
-    ids=['0 workers', '1 worker', 'class weights'])
+    ids=['0 workers', '1 worker', 'class weights and a teacher'])
 @pytest.mark.slow
-def test_losses_metrics_and_weights_are_those_without(options, tmp_path, changes):
+def test_losses_metrics_and_weights_are_those_without(options, taught, tmp_path, changes):
+    options = taught if changes.get('class_weights') else options
     if changes.get('num_workers'):
         changes = {**changes, 'model.cls_head.dropout_ratio': 0}
     plain = run(tmp_path / 'plain', options, **PLAIN, **changes)

@@ -22,6 +22,11 @@ batch_norm = None  # 'frozen': keep the statistics of the loaded weights
 sync_bn = None  # 'torch': BatchNorm over the clips of all GPUs (CUDA)
 class_weights = None  # None, or 'balanced': inverse to a class's training clips
 weight_averaging = None  # None, or a name in weight_averagings
+distill = dict(  # learn from a teacher beside the labels; None: off
+    teacher=None,  # its config
+    checkpoint=None,  # its weights
+    weight=0.5,  # its share in the loss
+    temperature=2.0)
 seed = 42  # of weights, order and augmentation
 deterministic = False  # True (or --deterministic): the same numbers twice, slower
 # ----------------------------------------------------------------------------------
