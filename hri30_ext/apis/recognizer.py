@@ -52,7 +52,7 @@ class Recognizer(ClipRecognizer):
 
         from ..deploy.runtime.exported import ModelInfo
         from ..deploy.torch_backend import TorchBackend
-        from ..evaluation.calibration import load_temperature
+        from ..evaluation.calibration import load_certainty
         from ..hardware import autocast_dtype
         from ..transforms.flip import mirrored_labels
         from ..video.preprocessing import Preprocessing
@@ -65,7 +65,7 @@ class Recognizer(ClipRecognizer):
         info = ModelInfo(
             classes=tuple(cfg.classes), preprocessing=Preprocessing.from_config(cfg),
             format='torch', precision='fp32', files={},
-            temperature=load_temperature(checkpoint))
+            **load_certainty(checkpoint))
         mirrored_K = None
         if cfg.get('test_flip'):
             changed = mirrored_labels(cfg.classes)[0]
