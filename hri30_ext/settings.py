@@ -27,6 +27,7 @@ Pixels = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 AboveZero = Annotated[float, msgspec.Meta(gt=0)]
 FromZero = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+InsideOne = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 BelowOne = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Seed = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 # Not a tuple: msgspec 0.22 crashes on a union of a tuple with a bounded number.
@@ -70,8 +71,7 @@ SETTINGS: dict[str, Setting] = {
                             'testlist01.txt'),
     'split.val_groups': Setting(Count | list[int], 'for group, paper and lists: how many '
                                 'groups to hold out, or which; 0 (paper, lists): none'),
-    'split.val_ratio': Setting(Annotated[float, msgspec.Meta(gt=0, lt=1)],
-                               'for random: share of the clips of each class'),
+    'split.val_ratio': Setting(InsideOne, 'for random: share of the clips of each class'),
     'split.train_file': Setting(str | None, 'for file: names of training clips, one a '
                                 'line; None: all that val_file does not name'),
     'split.val_file': Setting(str | None, 'for file: names of validation clips'),
@@ -95,6 +95,8 @@ SETTINGS: dict[str, Setting] = {
     'test_flip': Setting(bool, 'average with the mirrored clip in tools/test.sh'),
     'failed_class': Setting(str | None, 'class of unreadable clips in the submission; '
                             'None: no submission then'),
+    'certainty': Setting(InsideOne, 'of the sets of classes that a test fits on the '
+                         'validation clips'),
     'input_format': Setting(Literal['NCTHW', 'NCHW'], 'NCHW for models of 2D frames'),
     # ---- Augmentation
     'flip': Setting(str | None, 'horizontal flip; None: off', table='flips'),

@@ -17,6 +17,7 @@ from ..datasets.paper import PARTIAL, is_held_out_by_name
 from ..env_check import why_no_cuda
 from ..errors import HRI30Error, ran_out_of_memory
 from ..evaluation.analysis import analyze
+from ..evaluation.calibration import Calibration
 from ..evaluation.results import Results
 from ..evaluation.writers import write_results
 from ..names import command
@@ -129,7 +130,7 @@ def explain_out_of_memory(cfg: Config, loader: str) -> Iterator[None]:
 
 
 def write_result_folder(folder: str | Path, results: Results,
-                        temperature: float | None = None, *, submission: bool = False,
+                        calibration: Calibration | None = None, *, submission: bool = False,
                         failed_class: str | None = None, report: bool = True,
                         **options) -> dict:
     """Writes everything that a result folder holds.
@@ -137,7 +138,7 @@ def write_result_folder(folder: str | Path, results: Results,
     Args:
         folder (str | Path): The folder, created if needed.
         results (Results): Of its clips.
-        temperature (float, optional): For the calibration of labelled clips.
+        calibration (Calibration, optional): For the analysis of labelled clips.
         submission, failed_class: See :func:`~hri30_ext.evaluation.writers.write_results`.
         report (bool): Whether to write ``report.html``.
         **options: See :func:`~hri30_ext.report.write_report`.
@@ -145,7 +146,7 @@ def write_result_folder(folder: str | Path, results: Results,
     Returns:
         dict: The metrics.
     """
-    analysis = None if results.labels_N is None else analyze(results, temperature)
+    analysis = None if results.labels_N is None else analyze(results, calibration)
     metrics = write_results(folder, results, analysis, submission, failed_class)
     if report:
         write_report(folder, results, analysis, **options)

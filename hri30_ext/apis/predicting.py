@@ -53,9 +53,10 @@ def predict(recognizer: ClipRecognizer, clips: dict[str, str], top: int = 3,
         recognizer (ClipRecognizer): Of :meth:`hri30_ext.apis.Recognizer.open`.
         clips (dict[str, str]): Of :func:`find_clips`.
         top (int): How many classes are printed, from 1.
-        csv (str, optional): A table with the columns of ``predictions.csv``.
-        json (str, optional): For each clip ``file``, and ``class``, ``score`` and ``top``,
-            or ``error``.
+        csv (str, optional): A table with the columns of ``predictions.csv``; then ``Set``
+            and ``Unknown``, if one was fitted.
+        json (str, optional): For each clip ``file``, and ``class``, ``score``, ``top`` and
+            what :meth:`Prediction.judgement` returns, or ``error``.
         save (str, optional): The clips with their predictions, ``.mp4`` or ``.avi``.
 
     Returns:
@@ -74,10 +75,11 @@ def predict(recognizer: ClipRecognizer, clips: dict[str, str], top: int = 3,
             if isinstance(one, Prediction):
                 found[file] = one
                 best = [dict({'class': name}, score=score) for name, score in one.top(top)]
-                rows.append(dict(best[0], file=file, top=best))
+                rows.append(dict(best[0], file=file, top=best, **one.judgement()))
                 rest = ', '.join(f'{printable(name)} {score:.3f}'
                                  for name, score in one.top(top)[1:])
-                text = f'{printable(one.class_name):{action}}  {one.score:.3f}  {rest}'
+                text = (f'{printable(one.class_name):{action}}  {one.score:.3f}  {rest}'
+                        + _describe_certainty(one))
             else:
                 reason = getattr(one, 'reason', str(one).splitlines()[0])
                 failed[clips[file]] = reason
@@ -91,20 +93,31 @@ def predict(recognizer: ClipRecognizer, clips: dict[str, str], top: int = 3,
     if csv:
         from ..evaluation.writers import format_predictions  # imports torch
         files = sorted(found, key=clips.get)
+        judged = [found[file].judgement() for file in files]
+        more = dict(Set=['; '.join(one.get('set', ())) for one in judged],
+                    Unknown=[one.get('unknown', '') for one in judged])
         atomic_write_text(csv, format_predictions(
             [clips[file] for file in files], [found[file].scores for file in files],
-            recognizer.classes, failed))
+            recognizer.classes, failed, more if any(judged) else None))
     if json:
         atomic_write_text(json, dumps(rows, indent=2) + '\n')
     return len(failed)
+
+
+def _describe_certainty(one: Prediction) -> str:
+    text = '  unknown' if one.unknown else ''
+    if one.set is not None:
+        names = ', '.join(map(printable, one.set)) or 'no class'
+        text += f'  {100 * one.certainty:g} %: {names}'
+    return text
 
 
 def _write_video(writer, found: dict[str, Prediction], mean_ms: float) -> None:
     """Writes clips one after the other, with the mean time that predicting one took."""
     end = 0.
     for file, one in found.items():
-        latest = Event('prediction', 0., state=one.class_name, top=one.top(),
-                       latency_ms=mean_ms)
+        latest = Event('prediction', 0., top=one.top(), latency_ms=mean_ms,
+                       state='unknown' if one.unknown else one.class_name)
         with contextlib.suppress(HRI30Error), contextlib.closing(  # damaged at its end
                 video_io.FileSource([file])) as source:
             begin = end

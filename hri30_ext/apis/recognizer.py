@@ -54,7 +54,7 @@ class Recognizer(ClipRecognizer):
 
         from ..deploy.runtime.exported import ModelInfo
         from ..deploy.torch_backend import TorchBackend
-        from ..evaluation.calibration import load_temperature
+        from ..evaluation.calibration import load_certainty
         from ..hardware import autocast_dtype
         from ..transforms.flip import mirrored_labels
         from ..video.preprocessing import Preprocessing
@@ -68,7 +68,7 @@ class Recognizer(ClipRecognizer):
         dtype = autocast_dtype(cfg, device)
         info = ModelInfo(
             classes=tuple(cfg.classes), preprocessing=Preprocessing.from_config(cfg),
-            format='torch', files={}, temperature=load_temperature(checkpoint),
+            format='torch', files={}, **load_certainty(checkpoint),
             precision={None: 'fp32', torch.float16: 'fp16'}.get(dtype, 'bf16'))
         mirrored_K = None
         if cfg.get('test_flip'):

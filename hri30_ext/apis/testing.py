@@ -25,11 +25,12 @@ from ..engine import HRI30Runner, distributed
 from ..engine.data_parallel import use_processes
 from ..errors import HRI30Error, first_cases
 from ..evaluation.calibration import (
-    apply_temperature,
+    Calibration,
+    fit_open_set,
+    fit_sets,
     fit_temperature,
-    load_temperature,
-    negative_log_likelihood,
-    save_temperature,
+    load_calibration,
+    save_calibration,
 )
 from ..evaluation.metrics import ClassScores, HRI30Metric
 from ..evaluation.results import Results
@@ -91,11 +92,11 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
         if has_test:
             splits.append('test')
     tested: dict[str, TestedSplit] = {}
-    temperature = None
-    for name in splits:  # the validation first: it fits the temperature
+    calibration = None
+    for name in splits:  # the validation first: it fits the calibration
         tested[name] = run_split(cfg, name, out / name / 'logs')
-        temperature = distributed.on_main(
-            _write_split, cfg, checkpoint, name, out / name, tested[name], temperature)
+        calibration = distributed.on_main(
+            _write_split, cfg, checkpoint, name, out / name, tested[name], calibration)
     if is_main_process():
         _print_summary(cfg, tested, out)
     return {name: one.metrics for name, one in tested.items()}
@@ -272,37 +273,41 @@ def _one_thread() -> Iterator[None]:
 
 
 def _write_split(cfg: Config, checkpoint: str, split: str, folder: Path,
-                 tested: TestedSplit, temperature: float | None) -> float | None:
-    """Writes a result folder; returns the temperature for the splits that follow.
+                 tested: TestedSplit, calibration: Calibration | None
+                 ) -> Calibration | None:
+    """Writes a result folder; returns the calibration for the splits that follow.
 
-    The temperature is fitted on the validation clips and saved beside the checkpoint, for
-    a later test.
+    It is fitted on the validation clips and saved beside the checkpoint, for a later test.
     """
     results = tested.results
     if results.labels_N is not None:
         try:
-            temperature = (_fit_temperature(checkpoint, results) if split == 'val'
-                           else temperature or load_temperature(checkpoint))
+            calibration = (
+                _calibrate(checkpoint, results, cfg.get('certainty', .9))
+                if split == 'val' else calibration or load_calibration(checkpoint))
         except HRI30Error as error:  # the scores are as good without
             print(f'warning: no calibration: {error}', file=sys.stderr)
     write_result_folder(
         # Names of test clips tell no group; clips with a group are no submission.
-        folder, results, temperature,
+        folder, results, calibration,
         submission=split == 'test' and cfg.get('annotation') in (None, 'names') and bool(
             (results.groups_N < 0).all() or read_test_groups(cfg.data_root)),
         failed_class=cfg.get('failed_class'), report=cfg.get('report', True), cfg=cfg,
         checkpoint=checkpoint, model=tested.model)
-    return temperature
+    return calibration
 
 
-def _fit_temperature(checkpoint: str, results: Results) -> float:
-    temperature = fit_temperature(results.scores_NK, results.labels_N)
-    scaled_NK = apply_temperature(results.scores_NK, temperature)
-    save_temperature(
-        checkpoint, temperature, len(results.labels_N), results.data,
-        negative_log_likelihood(results.scores_NK, results.labels_N),
-        negative_log_likelihood(scaled_NK, results.labels_N))
-    return temperature
+def _calibrate(checkpoint: str, results: Results, certainty: float) -> Calibration:
+    clips = results.scores_NK, results.labels_N
+    temperature, fitted = fit_temperature(*clips), {}
+    for name, what, fit in (
+            ('sets', 'sets of classes', lambda: fit_sets(*clips, temperature, certainty)),
+            ('open_set', 'unknown actions', lambda: fit_open_set(*clips))):
+        try:
+            fitted[name] = fit()
+        except HRI30Error as error:
+            print(f'warning: no {what}: {error}', file=sys.stderr)
+    return save_calibration(checkpoint, temperature, len(clips[1]), results.data, **fitted)
 
 
 def _print_summary(cfg: Config, tested: dict[str, TestedSplit], out: Path) -> None:

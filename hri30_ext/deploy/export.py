@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from .. import modules  # noqa: F401  (first: it fixes what the others import)
 from ..errors import HRI30Error
-from ..evaluation.calibration import load_temperature
+from ..evaluation.calibration import load_certainty
 from ..hardware import autocast_dtype
 from ..names import command
 from ..utils.fileio import sha256_of
@@ -95,7 +95,7 @@ def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
         classes=tuple(cfg.classes), preprocessing=preprocessing, format=format,
         precision=precision, files={}, hints=dict(FORMATS[format][precision]),
         window_seconds=measure_window_seconds(cfg, preprocessing),
-        temperature=load_temperature(checkpoint), versions=_versions(format, precision),
+        **load_certainty(checkpoint), versions=_versions(format, precision),
         source=dict(config=Path(cfg.filename).name, data=data,
                     checkpoint_sha256=sha256_of(Path(checkpoint).expanduser())))
     calibration = None

@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for file, found in recognizer.predict_files(args.clips):
         results.append({'file': file, 'error': str(found)} if isinstance(
             found, HRI30Error) else {'file': file, 'top5': [
-                {'class': name, 'score': score} for name, score in found.top(5)]})
+                {'class': name, 'score': score} for name, score in found.top(5)],
+                **found.judgement()})
     print(json.dumps(results, indent=2, allow_nan=False))
     return 1 if any('error' in result for result in results) else 0
 

@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
+from ..deploy.runtime.certainty import apply_temperature
 from ..names import HRI30_CLASSES, canonical_name
 from .calibration import (
-    apply_temperature,
+    Calibration,
     expected_calibration_error,
     negative_log_likelihood,
     reliability_bins,
@@ -165,7 +167,8 @@ def _intervals(results: Results, resamples: int, seed: int) -> dict:
         ('top1', 'mean_class', 'macro_f1'), ends_2x3.T.tolist(), strict=True)))
 
 
-def _calibration(results: Results, temperature: float | None) -> dict:
+def _calibration(results: Results, calibration: Calibration | None) -> dict:
+    temperature = calibration and calibration.temperature
     found = dict(temperature=temperature, ece_scaled=None, nll_scaled=None,
                  bins=reliability_bins(results.scores_NK, results.labels_N))
     scaled = {'': results.scores_NK}
@@ -175,6 +178,30 @@ def _calibration(results: Results, temperature: float | None) -> dict:
         found['ece' + suffix] = expected_calibration_error(scores_NK, results.labels_N)
         found['nll' + suffix] = negative_log_likelihood(scores_NK, results.labels_N)
     return found
+
+
+def _certainty(results: Results, calibration: Calibration | None) -> dict:
+    sets, open_set = (getattr(calibration, name, None) for name in ('sets', 'open_set'))
+    columns = {}
+    if sets:
+        members_NK = sets.members(apply_temperature(results.scores_NK,
+                                                    calibration.temperature))
+        columns = dict(coverage=members_NK[np.arange(len(members_NK)), results.labels_N],
+                       size=members_NK.sum(axis=1))
+        columns['single'] = columns['size'] == 1
+    if open_set:
+        columns['unknown'] = open_set.distances(results.scores_NK) > open_set.threshold
+
+    def average(chosen) -> dict:
+        return {name: float(values_N[chosen].mean()) for name, values_N in columns.items()}
+
+    groups_N = results.groups_N
+    return dict(
+        sets=sets and msgspec.to_builtins(sets), open_set=open_set and dict(
+            threshold=open_set.threshold, alpha=open_set.alpha, clips=open_set.clips),
+        **average(slice(None)), groups=[
+            dict(group=int(group), **average(groups_N == group))
+            for group in np.unique(groups_N[groups_N >= 0]) if columns])
 
 
 def _kinds(results: Results, right_N: np.ndarray) -> list[dict]:
@@ -190,8 +217,8 @@ def _kinds(results: Results, right_N: np.ndarray) -> list[dict]:
     return table
 
 
-def analyze(results: Results, temperature: float | None = None, resamples: int = 2000,
-            seed: int = 0) -> dict:
+def analyze(results: Results, calibration: Calibration | None = None,
+            resamples: int = 2000, seed: int = 0) -> dict:
     """Analyses the results of labelled clips.
 
     Intervals are percentiles of a bootstrap over whole groups of recordings where these
@@ -200,8 +227,8 @@ def analyze(results: Results, temperature: float | None = None, resamples: int =
 
     Args:
         results (Results): With labels.
-        temperature (float, optional): Fitted on other clips than these; otherwise the
-            scaled values are too good.
+        calibration (Calibration, optional): Fitted on other clips than these; otherwise
+            what it changes is too good.
         resamples, seed (int): Of the bootstrap.
 
     Returns:
@@ -212,6 +239,10 @@ def analyze(results: Results, temperature: float | None = None, resamples: int =
         - ``calibration``: ``ece``, ``nll``, ``temperature``, ``ece_scaled``,
           ``nll_scaled`` (None without a temperature) and ``bins``, see
           :func:`~hri30_ext.evaluation.calibration.reliability_bins`;
+        - ``certainty``: ``sets`` and ``open_set``, the thresholds, None where there are
+          none; of all clips and of each of ``groups``: ``coverage``, the share whose set
+          holds the true class; ``size``, the mean of the sets; ``single``, the share with
+          a set of one class; ``unknown``, the share taken for unknown;
         - ``errors``: ``clips``, ``wrong``, and the number of wrong clips for each return
           value of :func:`classify_error`;
         - ``kinds``: the paper's kinds of action, with ``name``, ``classes``, ``clips``,
@@ -230,7 +261,8 @@ def analyze(results: Results, temperature: float | None = None, resamples: int =
     of_hri30 = [canonical_name(name) for name in classes] == list(HRI30_CLASSES)
     return dict(
         intervals=_intervals(results, resamples, seed),
-        calibration=_calibration(results, temperature),
+        calibration=_calibration(results, calibration),
+        certainty=_certainty(results, calibration),
         errors=dict(clips=len(right_N), wrong=errors.total(), **{
             kind: errors[kind]
             for kind in ('direction', 'tool', 'direction_and_tool', 'other')}),

@@ -1,18 +1,27 @@
-"""Calibration: whether confidences are right, and correcting them by one temperature.
+"""Calibration: whether confidences are right, correcting them by one temperature, and
+what else validation clips tell about the certainty of a model.
 
 Everywhere, ``scores_NK`` are class probabilities, (N, K), and ``labels_N`` the true labels
 in [0, K), (N, ), of N clips and K classes.
 """
 
+from math import ceil
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 from sklearn.metrics import log_loss
 
+from ..deploy.runtime.certainty import (
+    ClassSets,
+    OpenSet,
+    apply_temperature,
+    centred_logits,
+    relative_distance,
+)
 from ..errors import HRI30Error
 from ..utils.fileio import atomic_write_json, sha256_of
 from ..utils.reading import read_json
@@ -20,6 +29,8 @@ from ..utils.reading import read_json
 #: Temperatures that are searched. Beyond them, either all clips are right and there is
 #: nothing to correct, or the scores carry no information.
 BOUNDS = (0.05, 20.0)
+#: The share of clips of the classes that may be taken for unknown.
+UNKNOWN_ALPHA = 0.05
 
 
 class Calibration(msgspec.Struct):
@@ -30,15 +41,16 @@ class Calibration(msgspec.Struct):
         checkpoint_sha256 (str): Of the checkpoint that it was fitted for.
         clips (int): How many validation clips it was fitted on.
         data (str): What they are.
-        nll_before, nll_after (float): Their negative log-likelihood without and with it.
+        sets (ClassSets, optional): None: too few clips for the certainty.
+        open_set (OpenSet, optional): None: too few clips.
     """
 
     temperature: Annotated[float, msgspec.Meta(ge=BOUNDS[0], le=BOUNDS[1])]
     checkpoint_sha256: str
     clips: int = 0
     data: str = ''
-    nll_before: float = 0.
-    nll_after: float = 0.
+    sets: ClassSets | None = None
+    open_set: OpenSet | None = None
 
 
 def normalise(scores_NK: np.ndarray) -> np.ndarray:
@@ -52,11 +64,6 @@ def normalise(scores_NK: np.ndarray) -> np.ndarray:
         raise HRI30Error('scores that are not probabilities (negative, or all 0).\n'
                          "Expected models with average_clips='prob'; test again.")
     return scores_NK / scores_NK.sum(axis=1, keepdims=True)
-
-
-def _log_scores(scores_NK: np.ndarray) -> np.ndarray:
-    # Scores are float32: a probability below its smallest number has become 0.
-    return np.log(np.maximum(normalise(scores_NK), np.finfo(np.float32).tiny))
 
 
 def negative_log_likelihood(scores_NK: np.ndarray, labels_N: np.ndarray) -> float:
@@ -103,18 +110,6 @@ def expected_calibration_error(scores_NK: np.ndarray, labels_N: np.ndarray,
                if row['clips']) / len(labels_N)
 
 
-def apply_temperature(scores_NK: np.ndarray, temperature: float) -> np.ndarray:
-    """Softens (above 1) or sharpens (below 1) scores to float64; their order stays.
-
-    Log-probabilities are logits up to a constant for each clip, which the softmax drops:
-    this equals dividing the logits by the temperature.
-
-    >>> apply_temperature(np.array([[.2, .8]]), 0.5).round(4).tolist()
-    [[0.0588, 0.9412]]
-    """
-    return softmax(_log_scores(scores_NK) / temperature, axis=1)
-
-
 def fit_temperature(scores_NK: np.ndarray, labels_N: np.ndarray) -> float:
     """Finds the temperature with the lowest negative log-likelihood.
 
@@ -127,7 +122,8 @@ def fit_temperature(scores_NK: np.ndarray, labels_N: np.ndarray) -> float:
     if not len(labels_N):
         raise HRI30Error('no clips to fit a temperature on.\nExpected labelled validation '
                          'clips.')
-    logits_NK, rows_N = _log_scores(scores_NK), np.arange(len(labels_N))
+    logits_NK = centred_logits(normalise(scores_NK))
+    rows_N = np.arange(len(labels_N))
 
     def loss(log_temperature: float) -> float:
         log_NK = log_softmax(logits_NK / np.exp(log_temperature), axis=1)
@@ -139,15 +135,73 @@ def fit_temperature(scores_NK: np.ndarray, labels_N: np.ndarray) -> float:
     return float(np.clip(np.exp(found.x), *BOUNDS))
 
 
+def conformal_quantile(values_N: np.ndarray, alpha: float) -> float:
+    """Returns the value that a further one exceeds with a probability of ``alpha`` at most.
+
+    It is the ceil((n + 1) (1 - alpha))-th smallest of the n values.
+
+    >>> conformal_quantile(np.arange(1, 20), 0.1)
+    18.0
+
+    Raises:
+        HRI30Error: too few values.
+    """
+    rank = ceil((len(values_N) + 1) * (1 - alpha) - 1e-9)
+    if rank > len(values_N):
+        raise HRI30Error(
+            f'{len(values_N)} validation clips: a certainty of {1 - alpha:g} needs '
+            f'{ceil(1 / alpha - 1e-9) - 1} or more.\nHold more clips out, see split.')
+    return float(np.sort(values_N)[rank - 1])
+
+
+def fit_sets(scores_NK: np.ndarray, labels_N: np.ndarray, temperature: float,
+             certainty: float) -> ClassSets:
+    """Fits sets of classes that hold the true one with a certainty in (0, 1).
+
+    Raises:
+        HRI30Error: too few clips for this certainty.
+    """
+    probabilities_NK = apply_temperature(scores_NK, temperature)
+    alpha = round(1 - certainty, 9)
+    return ClassSets(conformal_quantile(
+        1 - probabilities_NK[np.arange(len(labels_N)), labels_N], alpha), alpha,
+        len(labels_N))
+
+
+def fit_open_set(scores_NK: np.ndarray, labels_N: np.ndarray) -> OpenSet:
+    """Fits what tells clips of no class, so that :data:`UNKNOWN_ALPHA` of others are lost.
+
+    Each clip is compared with the prototypes of the other clips.
+
+    Raises:
+        HRI30Error: too few clips, or a class without two.
+    """
+    logits_NK, K = centred_logits(scores_NK), scores_NK.shape[1]
+    clips_K = np.bincount(labels_N, minlength=K)
+    if clips_K.min() < 2:
+        raise HRI30Error(f'{(clips_K < 2).sum()} classes have fewer than two validation '
+                         'clips.\nHold more clips out, see split.')
+    sums_KK = np.zeros((K, K))
+    np.add.at(sums_KK, labels_N, logits_NK)
+    prototypes_KK = (sums_KK / clips_K[:, None]).round(3)
+    distance_NK = relative_distance(logits_NK[:, None], prototypes_KK)
+    others_NK = (sums_KK[labels_N] - logits_NK) / (clips_K[labels_N, None] - 1)
+    distance_NK[np.arange(len(labels_N)), labels_N] = relative_distance(
+        logits_NK, others_NK)
+    return OpenSet(conformal_quantile(distance_NK.min(axis=1), UNKNOWN_ALPHA),
+                   UNKNOWN_ALPHA, len(labels_N), tuple(map(tuple, prototypes_KK.tolist())))
+
+
 def calibration_path(checkpoint: str | Path) -> Path:
     """Returns the path of the file beside a checkpoint that holds its temperature."""
     path = Path(checkpoint).expanduser()
     return path.with_name(f'{path.stem}.calibration.json')
 
 
-def save_temperature(checkpoint: str | Path, temperature: float, clips: int, data: str,
-                     nll_before: float, nll_after: float) -> Path:
-    """Writes a :class:`Calibration` beside its checkpoint; returns the file.
+def save_calibration(checkpoint: str | Path, temperature: float, clips: int, data: str,
+                     sets: ClassSets | None = None, open_set: OpenSet | None = None
+                     ) -> Calibration:
+    """Writes a :class:`Calibration` beside its checkpoint, and returns it.
 
     Raises:
         HRI30Error: the checkpoint cannot be read, or the folder cannot be written.
@@ -157,20 +211,19 @@ def save_temperature(checkpoint: str | Path, temperature: float, clips: int, dat
     except OSError as error:
         raise HRI30Error(f'{checkpoint}: cannot be read ({error.strerror}).\nExpected the '
                          'checkpoint that the temperature is for.') from error
-    path = calibration_path(checkpoint)
-    atomic_write_json(path, msgspec.to_builtins(Calibration(
-        float(temperature), digest, int(clips), data, float(nll_before), float(nll_after))))
-    return path
+    found = Calibration(float(temperature), digest, clips, data, sets, open_set)
+    atomic_write_json(calibration_path(checkpoint), msgspec.to_builtins(found))
+    return found
 
 
-def load_temperature(checkpoint: str | Path) -> float | None:
-    """Reads the temperature of a checkpoint, None if none was saved.
+def load_calibration(checkpoint: str | Path) -> Calibration | None:
+    """Reads the calibration of a checkpoint, None if none was saved.
 
-    If the checkpoint is gone, the temperature is not checked against it.
+    If the checkpoint is gone, it is not checked against it.
 
     Raises:
-        HRI30Error: the file holds something else, a temperature outside :data:`BOUNDS`, or
-            one that was fitted for another checkpoint of this name.
+        HRI30Error: the file holds something else, a value out of range, or the calibration
+            of another checkpoint of this name.
     """
     path = calibration_path(checkpoint)
     if not path.is_file():
@@ -185,4 +238,11 @@ def load_temperature(checkpoint: str | Path) -> float | None:
             sha256_of, filter(Path.is_file, forms)):
         raise HRI30Error(f'{path}: was fitted for another checkpoint than the '
                          f'{checkpoint.name} beside it.\n{remedy.capitalize()}.')
-    return content.temperature
+    return content
+
+
+def load_certainty(checkpoint: str | Path) -> dict:
+    """Returns the fields of a ``ModelInfo`` that were fitted for a checkpoint."""
+    found = load_calibration(checkpoint)
+    return {} if found is None else dict(
+        temperature=found.temperature, sets=found.sets, open_set=found.open_set)

@@ -74,22 +74,24 @@ def _write_submission(path: Path, results: Results, failed_class: str | None) ->
 
 def format_predictions(videos: Sequence[str], scores_NK: np.ndarray,
                        classes: Sequence[str],
-                       failed: Mapping[str, str] | None = None) -> str:
+                       failed: Mapping[str, str] | None = None,
+                       more: Mapping[str, Sequence[str]] | None = None) -> str:
     """Formats ``predictions.csv``: a row a clip.
 
     ``Video`` is the file's name with its ending, ``Predicted_Class`` the 1-based id,
     ``Predicted_Label`` the name; confidences have four decimals. A clip that could not be
     read has no id, the name :data:`FAILED`, confidence 0, and the reason in ``Top_5``.
+    ``more`` has the cells of further columns, by their names.
     """
-    rows = []
-    for video, scores_K in zip(videos, scores_NK, strict=True):
+    rows, more = [], more or {}
+    for video, scores_K, *cells in zip(videos, scores_NK, *more.values(), strict=True):
         top = np.argsort(-scores_K, kind='stable')[:5]
         rows.append((video, top[0] + 1, classes[top[0]], f'{scores_K[top[0]]:.4f}',
-                     '; '.join(f'{classes[k]}({scores_K[k]:.4f})' for k in top)))
-    rows += [(video, '', FAILED, '0.0000', reason)
+                     '; '.join(f'{classes[k]}({scores_K[k]:.4f})' for k in top), *cells))
+    rows += [(video, '', FAILED, '0.0000', reason, *[''] * len(more))
              for video, reason in (failed or {}).items()]
     return format_csv(('Video', 'Predicted_Class', 'Predicted_Label', 'Confidence',
-                        'Top_5'), sorted(rows, key=itemgetter(0)))
+                        'Top_5', *more), sorted(rows, key=itemgetter(0)))
 
 
 def format_per_class(scores: ClassScores, classes: Sequence[str]) -> str:

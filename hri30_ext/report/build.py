@@ -44,6 +44,8 @@ _ERRORS = (
     ('tool', 'Tool only', 'the same action with another tool, or none'),
     ('direction_and_tool', 'Direction and tool', 'both'),
     ('other', 'Other', 'another action'))
+_CERTAINTY = (('coverage', 'Holds the true class'), ('size', 'Classes in a set'),
+              ('single', 'Set of one class'), ('unknown', 'Taken for unknown'))
 _SPLIT_SETTINGS = {'group': ('val_groups', 'seed'), 'random': ('val_ratio', 'seed'),
                    'file': ('train_file', 'val_file'), 'paper': ('number', 'val_groups'),
                    'lists': ('number', 'folder', 'val_groups')}
@@ -239,7 +241,14 @@ def _labelled(results: Results, analysis: dict) -> dict:
     suffixes = {'': 'As it is'}
     if calibration['temperature'] is not None:
         suffixes['_scaled'] = f'Temperature {calibration["temperature"]:.2f}'
+    certainty = analysis['certainty']
+    fitted = [(key, name) for key, name in _CERTAINTY if key in certainty]
     return dict(
+        certainty=certainty,
+        certainty_columns=[('Group', 'head'), *((name, 'figure') for _, name in fitted)],
+        certainty_rows=[(name, *(part[key] for key, _ in fitted)) for name, part in (
+            ('All clips', certainty),
+            *((str(group['group']), group) for group in certainty['groups']))],
         headline=[(label, metrics[name], intervals.get(name)) for name, label in _METRICS],
         resampled=resampled, errors=errors, error_rows=error_rows,
         kinds=[tuple(row.values()) for row in analysis['kinds']],

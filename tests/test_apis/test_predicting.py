@@ -17,6 +17,7 @@ from hri30_ext.apis.predicting import find_clips
 from hri30_ext.apis.recognizer import Recognizer, find_config_of
 from hri30_ext.checkpoints import META_KEY, Essentials, save_safetensors
 from hri30_ext.config import load_config
+from hri30_ext.deploy.runtime.certainty import ClassSets, OpenSet
 from hri30_ext.deploy.runtime.recognizer import ClipRecognizer
 from hri30_ext.deploy.runtime.video_io import FileSource
 from hri30_ext.errors import HRI30Error
@@ -123,6 +124,7 @@ def test_a_camera_prints_actions(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(predicting.video_io, 'open_source',
                         lambda camera: FileSource([tmp_path / 'c.avi']))
     info = SimpleNamespace(classes=('dark', 'bright'), window_seconds=0.5, temperature=None,
+                           sets=None, open_set=None,
                            preprocessing=Preprocessing(4, 1, 'uniform', (Resize(16, 8),)))
 
     def brightness(clips_NTHWC):
@@ -145,3 +147,29 @@ def test_mistakes(arguments, words, clips, tmp_path):
     done = run_tool('predict.py', *arguments, cwd=tmp_path)
     assert done.returncode == 2 and words in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+def test_sets_and_unknown_clips_are_written(tmp_path, capsys):
+    """Columns at the end, where they were fitted; a clip that cannot be read has none."""
+    for name, value in (('a', 255), ('c', 150)):
+        write_video(np.full((8, 32, 48, 3), value, np.uint8), tmp_path / f'{name}.avi')
+    (tmp_path / 'b.avi').write_text('no video')
+    info = SimpleNamespace(
+        classes=('dark', 'bright'), window_seconds=0.5, temperature=None,
+        sets=ClassSets(.7, .1, 20), open_set=OpenSet(5., .05, 20, ((9., -9), (-9, 9))),
+        preprocessing=Preprocessing(4, 1, 'uniform', (Resize(16, 8),)))
+
+    def brightness(clips_NTHWC):
+        bright_N = clips_NTHWC.mean(axis=(1, 2, 3, 4), dtype=np.float32) / 255
+        return np.stack([1 - bright_N, bright_N], axis=1)
+
+    table, rows = tmp_path / 'p.csv', tmp_path / 'p.json'
+    found = find_clips([str(tmp_path)])
+    predicting.predict(ClipRecognizer(info, brightness), found, 2, str(table), str(rows))
+    out = capsys.readouterr().out.splitlines()
+    assert out[1].endswith('90 %: bright') and 'unknown  90 %: bright, dark' in out[3]
+    with open(table, newline='') as file:
+        assert [(row['Set'], row['Unknown']) for row in csv.DictReader(file)] == [
+            ('bright', 'False'), ('', ''), ('bright; dark', 'True')]
+    assert [(row.get('set'), row.get('unknown')) for row in json.loads(rows.read_text())] \
+        == [(['bright'], False), (None, None), (['bright', 'dark'], True)]

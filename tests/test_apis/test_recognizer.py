@@ -21,7 +21,8 @@ from hri30_ext.video.preprocessing import Preprocessing, Resize
 
 LSTM = str(next((PROJECT_ROOT / 'configs' / 'cnn_lstm').glob('*.py')))
 INFO = SimpleNamespace(
-    classes=('dark', 'bright'), temperature=None, window_seconds=1.0,
+    classes=('dark', 'bright'), temperature=None, sets=None, open_set=None,
+    window_seconds=1.0,
     preprocessing=Preprocessing(4, 1, 'uniform', (Resize(16, 8), )))
 
 

@@ -53,13 +53,18 @@ def test_training_ends_with_the_best_checkpoint_and_what_to_do_next(trained, cli
     assert {'top1', 'loss', 'macro_f1'} <= {key for line in scalars for key in line}
 
 
-def test_one_command_gives_metrics_and_predictions(trained, clips_root, options, tmp_path):
+def test_one_command_gives_metrics_and_predictions(trained, clips_root, options, tmp_path,
+                                                   capsys):
     best = next(trained[0].glob('best_top1_epoch_*.pth'))
     metrics = run_test(DEMO_CONFIG, str(best), out=str(tmp_path), options=options)
     assert set(metrics) == {'val', 'test'}
     # Fitted on the validation clips, for every later use of the checkpoint.
     calibration = json.loads(best.with_suffix('.calibration.json').read_text())
     assert calibration['temperature'] > 0 and calibration['clips'] == 3
+    assert calibration['sets'] is calibration['open_set'] is None
+    said = capsys.readouterr().err
+    assert 'no sets of classes: 3 validation clips: a certainty of 0.9 needs 9 or' in said
+    assert 'no unknown actions: 3 classes have fewer than two validation clips' in said
     analysis = json.loads((tmp_path / 'test' / 'analysis.json').read_text())
     assert analysis['calibration']['temperature'] == calibration['temperature']
     for split, files in (('val', RESULTS), ('test', RESULTS | {'test_set_labels.csv'})):

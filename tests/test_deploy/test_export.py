@@ -14,10 +14,12 @@ from hri30_ext.apis.exporting import export
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.deploy import export as exporting
 from hri30_ext.deploy.export import compare, why_no_parity
+from hri30_ext.deploy.runtime.certainty import ClassSets, OpenSet
 from hri30_ext.deploy.runtime.exported import load, read_info
+from hri30_ext.deploy.runtime.recognizer import ClipRecognizer
 from hri30_ext.deploy.torch_backend import TorchBackend, count_frame_stages
 from hri30_ext.errors import HRI30Error
-from hri30_ext.evaluation.calibration import save_temperature
+from hri30_ext.evaluation.calibration import save_calibration
 from hri30_ext.synthetic.video import write_video
 
 
@@ -127,13 +129,17 @@ def test_the_precision_of_tests_is_compared_too(trained, reference, validation_c
         'whole', 'stages', 'tested']
 
 
-def test_temperature_goes_along(trained, tmp_path):
+def test_calibration_goes_along(trained, tmp_path, validation_clips):
     checkpoint = shutil.copy(trained.checkpoint, tmp_path)
-    save_temperature(checkpoint, 1.25, clips=3, data='x', nll_before=2, nll_after=1)
+    sets = ClassSets(1., .1, 9)
+    open_set = OpenSet(0., .05, 19, ((1., 0, -1), (0, 1, -1), (-1, 0, 1)))
+    save_calibration(checkpoint, 1.25, 3, 'x', sets, open_set)
     export(trained.config, checkpoint, 'openvino', 'fp16', tmp_path / 'out',
            options=trained.options)
     info = read_info(tmp_path / 'out')
-    assert info.temperature == 1.25
+    assert (info.temperature, info.sets, info.open_set) == (1.25, sets, open_set)
+    found = next(ClipRecognizer.load(tmp_path / 'out').predict_views([validation_clips]))
+    assert sorted(found.set) == sorted(info.classes) and found.unknown is True
     # Half the bytes of float32, but for what is no weight.
     assert (tmp_path / 'out' / 'model.bin').stat().st_size < 0.6 * 4 * sum(
         value.numel() for value in torch.load(checkpoint)['state_dict'].values())

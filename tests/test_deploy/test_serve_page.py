@@ -6,10 +6,12 @@ import shutil
 import time
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from test_deploy.serving import FakeRecognizer, running
 
+from hri30_ext.deploy.runtime.certainty import ClassSets, OpenSet
 from hri30_ext.deploy.serve.window import Window
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
@@ -102,6 +104,21 @@ def test_an_uploaded_clip_is_played_and_named(open_page, clip):
     assert page.locator('#picture').evaluate(
         "canvas => canvas.getContext('2d').getImageData(9, 9, 1, 1).data[0]") > 150
     assert app.state.service.streams == 0
+
+
+def test_an_unknown_action_is_said_and_is_no_event(open_page, clip):
+    recognizer = FakeRecognizer()
+    # 1 - 0.8 is too much for the first set. Scores of .8, .1 and .1 are too unsure.
+    recognizer.info = msgspec.structs.replace(
+        recognizer.info, sets=ClassSets(.1, .1, 9), open_set=OpenSet(
+            .5, .05, 19, ((9., 0, -9), (0, 9, -9), (-9, 0, 9))))
+    page, _ = open_page(recognizer)
+    choose(page, clip)
+    assert has(page, '#clip-class', 'Unknown').is_visible()
+    assert page.locator('#clip-set').text_content() == 'With 90 % certainty: no class'
+    has(page, '#state', 'Unknown')
+    has(page, '#play', 'Play')
+    assert 'No action was sure' in page.locator('#actions').text_content()
 
 
 def test_keys_are_enough(open_page, clip):

@@ -17,6 +17,7 @@ from hri30_ext.evaluation.analysis import (
     classify_error,
     describe_class,
 )
+from hri30_ext.evaluation.calibration import Calibration
 from hri30_ext.evaluation.metrics import HRI30Metric
 from hri30_ext.evaluation.results import Results
 from hri30_ext.evaluation.writers import write_results
@@ -160,8 +161,8 @@ def test_groups_are_drawn_whole():
 
 def test_written_and_repeated(tmp_path):
     results = make_random()
-    analysis = analyze(results, temperature=1.)
-    assert analysis == analyze(results, 1.)
+    analysis = analyze(results, Calibration(1., ''))
+    assert analysis == analyze(results, Calibration(1., ''))
     write_results(tmp_path, results, analysis)
     assert json.loads((tmp_path / 'analysis.json').read_text()) == analysis
     calibration = analysis['calibration']

@@ -14,10 +14,10 @@ from hri30_ext.evaluation.calibration import (
     calibration_path,
     expected_calibration_error,
     fit_temperature,
-    load_temperature,
+    load_calibration,
     negative_log_likelihood,
     reliability_bins,
-    save_temperature,
+    save_calibration,
 )
 
 
@@ -90,22 +90,21 @@ def test_fits_at_the_ends():
 def test_kept_beside_the_checkpoint(tmp_path):
     checkpoint = tmp_path / 'best_top1_epoch_3.pth'
     checkpoint.write_bytes(b'weights')
-    assert load_temperature(checkpoint) is None
-    path = save_temperature(checkpoint, np.float64(1.5), 120, 'clips', .7, .6)
-    assert path == tmp_path / 'best_top1_epoch_3.calibration.json'
-    content = json.loads(path.read_text())
+    assert load_calibration(checkpoint) is None
+    save_calibration(checkpoint, np.float64(1.5), 120, 'clips')
+    content = json.loads((tmp_path / 'best_top1_epoch_3.calibration.json').read_text())
     content.pop('checkpoint_sha256')
-    assert content == dict(temperature=1.5, clips=120, data='clips', nll_before=.7,
-                           nll_after=.6)
-    assert load_temperature(checkpoint) == 1.5
+    assert content == dict(temperature=1.5, clips=120, data='clips', sets=None,
+                           open_set=None)
+    assert load_calibration(checkpoint).temperature == 1.5
     same = checkpoint.with_suffix('.safetensors')
     same.write_bytes(b'the same weights')
-    assert load_temperature(same) == 1.5
+    assert load_calibration(same).temperature == 1.5
     checkpoint.write_bytes(b'trained again')
     with pytest.raises(HRI30Error, match='another checkpoint'):
-        load_temperature(checkpoint)
+        load_calibration(checkpoint)
     with pytest.raises(HRI30Error, match='another checkpoint'):
-        load_temperature(same)
+        load_calibration(same)
 
 
 @pytest.mark.parametrize('content', [
@@ -115,4 +114,4 @@ def test_kept_beside_the_checkpoint(tmp_path):
 def test_other_files_are_named(tmp_path, content):
     calibration_path(tmp_path / 'a.pth').write_text(content, encoding='utf-8')
     with pytest.raises(HRI30Error, match=r'a.calibration.json: [\s\S]*the temperature'):
-        load_temperature(tmp_path / 'a.pth')
+        load_calibration(tmp_path / 'a.pth')

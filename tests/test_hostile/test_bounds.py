@@ -11,7 +11,7 @@ import pytest
 from hri30_ext.datasets.annotation import MAX_ROWS, read_annotations
 from hri30_ext.datasets.splits import split_clips
 from hri30_ext.errors import HRI30Error
-from hri30_ext.evaluation.calibration import load_temperature
+from hri30_ext.evaluation.calibration import load_calibration
 from hri30_ext.evaluation.results import Results
 from hri30_ext.evaluation.submission import check_submission
 from hri30_ext.utils import reading
@@ -121,7 +121,7 @@ def test_arrays_are_measured_before_they_are_unfolded(case, tmp_path, monkeypatc
 def test_json_is_bounded(content, tmp_path):
     (tmp_path / 'a.calibration.json').write_text(content)
     with pytest.raises(HRI30Error, match=r'a\.calibration\.json'):
-        load_temperature(tmp_path / 'a.pth')
+        load_calibration(tmp_path / 'a.pth')
 
 
 def test_json_that_fits_is_read(tmp_path):

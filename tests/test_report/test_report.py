@@ -13,6 +13,7 @@ from hri30_ext.apis.common import write_result_folder
 from hri30_ext.apis.reporting import report
 from hri30_ext.config import load_config
 from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.calibration import Calibration
 from hri30_ext.evaluation.results import Results
 from hri30_ext.names import HRI30_CLASSES, VIDEO_SUFFIXES
 from hri30_ext.report.frames import read_clip, to_data_uris
@@ -32,7 +33,8 @@ def make_results(labels=LABELS, classes=CLASSES, data='my clips', videos='abcd',
 def write(folder, results=None, temperature=None, **options):
     """Writes a result folder as testing does; returns the path of its report."""
     results = results or make_results()
-    write_result_folder(folder, results, temperature, **options)
+    write_result_folder(folder, results, temperature and Calibration(temperature, ''),
+                        **options)
     return folder / 'report.html'
 
 

@@ -33,6 +33,7 @@ test_clips = 1  # samplings of the clip, each of num_frames other frames
 test_flip = False  # True: tools/test.sh averages with the mirrored clip, mapped back
 # Class of unreadable test clips in the submission; None: no submission if there are any.
 failed_class = None
+certainty = 0.9  # that a set of classes holds the true one
 
 # Augmentation of training clips: None switches a part off.
 flip = 'label_aware'  # a name in flips

@@ -31,6 +31,7 @@ from .backends import (
     OnnxBackend,
     OpenVINOBackend,
 )
+from .certainty import ClassSets, OpenSet
 
 #: The file that makes a folder an exported model.
 INFO_NAME = 'model.json'
@@ -76,6 +77,8 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     window_seconds: Annotated[float, Meta(ge=0.01, le=3600)] | None = None
     # Divides logits, to calibrate confidences. The scores of the model are without it.
     temperature: Annotated[float, Meta(ge=0.01, le=100)] | None = None
+    sets: ClassSets | None = None  # with a chosen certainty, the true class is in them
+    open_set: OpenSet | None = None  # tells clips of no class
     hints: _Texts = {}  # settings of the runtime
     versions: _Texts = {}  # of the packages that wrote the folder
     source: _Texts = {}  # name of the config, SHA-256 of the checkpoint
@@ -110,6 +113,9 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
             raise HRI30Error(f'files: expected names that end with {suffix}.')
         if len(set(self.classes)) != len(self.classes):
             raise HRI30Error('classes: expected different names.')
+        if self.open_set and len(self.open_set.prototypes) != len(self.classes):
+            raise HRI30Error(f'open_set: {len(self.open_set.prototypes)} prototypes of '
+                             f'{len(self.classes)} classes.')
         # Texts are shown on terminals and pages.
         texts = [*self.classes, *(text for texts in (self.versions, self.source)
                                   for pair in texts.items() for text in pair)]

@@ -14,6 +14,7 @@ import numpy as np
 from ...errors import HRI30Error
 from ...utils.text import printable
 from ...video.decode import check_file, read_clip
+from .certainty import judge
 from .exported import load
 from .streaming import Stream, StreamSettings
 from .video_io import find_videos
@@ -24,18 +25,25 @@ BATCH_SIZE = 8
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The scores of a clip.
+    """The scores of a clip. ``set`` and ``unknown`` are None where they were not fitted.
 
     Args:
         classes (Sequence[str]): Class names; the position is the label.
         scores (np.ndarray): Class probabilities of the model, without its temperature,
             (K, ) float32.
         clip (str): Path of the file; empty for an array.
+        set (tuple[str, ...], optional): Names, the most probable first, which hold the true
+            class with ``certainty``; it may be empty.
+        certainty (float, optional): In (0, 1).
+        unknown (bool, optional): Whether the clip seems to be of no class.
     """
 
     classes: Sequence[str]
     scores: np.ndarray
     clip: str = ''
+    set: tuple[str, ...] | None = None
+    certainty: float | None = None
+    unknown: bool | None = None
 
     def __repr__(self) -> str:
         of = f', {printable(Path(self.clip).name)}' if self.clip else ''
@@ -60,6 +68,11 @@ class Prediction:
         """Returns names and scores of the ``k`` best classes, best first."""
         return [(self.classes[i], float(self.scores[i]))
                 for i in np.argsort(-self.scores, kind='stable')[:k]]
+
+    def judgement(self) -> dict:
+        """Returns ``set``, ``certainty`` and ``unknown``, those that were fitted."""
+        return {name: value for name in ('set', 'certainty', 'unknown')
+                if (value := getattr(self, name)) is not None}
 
 
 class ClipRecognizer:
@@ -189,7 +202,8 @@ class ClipRecognizer:
                 count = views.pop(0)
                 scores_K = np.mean(scored[:count], axis=0, dtype=np.float64)
                 del scored[:count]
-                yield Prediction(self.classes, scores_K.astype(np.float32))
+                yield Prediction(self.classes, scores_K.astype(np.float32),
+                                 **judge(self.info, scores_K))
 
         for views_VTHWC in clips:
             views.append(len(views_VTHWC))

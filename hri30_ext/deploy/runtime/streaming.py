@@ -22,6 +22,8 @@ windows passes the stages of the model without temporal kernels once.
 ``reason``     ``end``: ``below``, ``replaced``, ``reset``, ``closed``. ``reset``:
                ``back``, ``gap``, ``file``
 ``state``      ``prediction``: the action in progress, or ``unsure``
+``unknown``    ``prediction``: whether the window seems to show no class, if the model can
+               tell; then no action begins, and one in progress soon ends
 ``top``        ``prediction``: names and scores of the five best classes, best first
 ``latency_ms`` from the capture of the frame that caused the prediction to its end
 ``dropped``    frames dropped so far because they came faster than they were used
@@ -49,6 +51,7 @@ from msgspec import Meta
 
 from ...errors import HRI30Error
 from ...video.preprocessing import check_frame
+from .certainty import apply_temperature, judge
 
 #: State while no class is sure.
 UNSURE = 'unsure'
@@ -127,6 +130,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True,
     end: float | None = None
     reason: str | None = None
     state: str | None = None
+    unknown: bool | None = None
     top: list[tuple[str, float]] | None = None
     latency_ms: float | None = None
     dropped: int | None = None
@@ -166,24 +170,6 @@ def nearest_frames(frames: Sequence[TimedFrame], times: Sequence[float]
 
 
 # ---- From predictions to actions ---------------------------------------------------------
-
-
-def calibrate(scores_K: np.ndarray, temperature: float | None) -> np.ndarray:
-    """Softens (above 1) or sharpens (below 1) scores, as dividing the logits does.
-
-    Args:
-        scores_K (np.ndarray): Class probabilities, (K, ).
-        temperature (float, optional): None and 1 change nothing.
-
-    Returns:
-        np.ndarray: Class probabilities, (K, ) float64, that sum to 1.
-
-    >>> calibrate(np.array([.2, .8]), 0.5).round(4).tolist()
-    [0.0588, 0.9412]
-    """
-    logs_K = np.log(np.maximum(scores_K, np.finfo(np.float32).tiny, dtype=np.float64))
-    scaled_K = np.exp((logs_K - logs_K.max()) / (temperature or 1))
-    return scaled_K / scaled_K.sum()
 
 
 class Smoother:
@@ -242,8 +228,9 @@ class Hysteresis:
         self.active: tuple[int, float] | None = None
         self._candidate: tuple[int, float] | None = None
 
-    def update(self, time: float, scores_K: np.ndarray) -> list[Change]:
-        """Adds smoothed scores, (K, ).
+    def update(self, time: float, scores_K: np.ndarray, unknown: bool | None = None
+               ) -> list[Change]:
+        """Adds smoothed scores, (K, ), with which nothing begins if they are ``unknown``.
 
         Returns:
             list[Change]: Nothing, an end, a start, or both in this order.
@@ -252,7 +239,8 @@ class Hysteresis:
         if self.active and scores_K[self.active[0]] < self.leave:
             changes += self._stop('below')
         best = int(np.argmax(scores_K))
-        if scores_K[best] < self.enter or (self.active and best == self.active[0]):
+        if unknown or scores_K[best] < self.enter or (
+                self.active and best == self.active[0]):
             self._candidate = None
             return changes
         if not self._candidate or self._candidate[0] != best:
@@ -263,10 +251,11 @@ class Hysteresis:
             changes.append(Change('start', *self.active))
         return changes
 
-    def conclude(self, start: float, scores_K: np.ndarray) -> list[Change]:
+    def conclude(self, start: float, scores_K: np.ndarray, unknown: bool | None = None
+                 ) -> list[Change]:
         """Decides a whole clip from ``start`` on, which leaves no time to wait."""
         self._candidate = (int(np.argmax(scores_K)), start - self.min_seconds)
-        changes = self.update(start, scores_K)
+        changes = self.update(start, scores_K, unknown)
         return [change._replace(start=start) for change in changes]
 
     def _stop(self, reason: str) -> list[Change]:
@@ -443,13 +432,22 @@ class Stream:
     def _predict(self, anchor: float, time: float) -> list[Event]:
         """Predicts the window whose newest sample is at ``anchor``."""
         chosen = nearest_frames(self._frames, [anchor - offset for offset in self._offsets])
-        scores_K = calibrate(self._scores(chosen), self.info.temperature)
+        scores_K, known_K, unknown = self._judge(self._scores(chosen))
         began, self._captured, self._since = self._captured, None, 0
         self._next += 1
-        self.scores_K = self._smoother.update(time, scores_K)
-        return self._report(self._hysteresis.update(time, self.scores_K), time, began)
+        # Windows that are unknown count as 0, so that a single one ends no action.
+        self.scores_K, known_K = self._smoother.update(time, np.stack([scores_K, known_K]))
+        changes = self._hysteresis.update(time, known_K, unknown)
+        return self._report(changes, time, began, unknown)
 
-    def _report(self, changes: list[Change], time: float, began: float) -> list[Event]:
+    def _judge(self, scores_K: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool | None]:
+        """Returns calibrated scores, the same or 0 if they are unknown, and whether."""
+        calibrated_K = apply_temperature(scores_K, self.info.temperature)
+        unknown = judge(self.info, scores_K)['unknown']
+        return calibrated_K, calibrated_K * (not unknown), unknown
+
+    def _report(self, changes: list[Change], time: float, began: float,
+                unknown: bool | None) -> list[Event]:
         """Makes events of a prediction and the changes that it causes."""
         latency_ms = 1000 * (clock.monotonic() - began)
         self.latencies_ms.append(latency_ms)
@@ -460,7 +458,8 @@ class Stream:
         active = self._hysteresis.active
         self.latest = Event(
             'prediction', time, class_name=top[0][0], score=top[0][1], top=top,
-            state=self.info.classes[active[0]] if active else UNSURE, **common)
+            state=self.info.classes[active[0]] if active else UNSURE, unknown=unknown,
+            **common)
         return [*(self._event(change, time, **common) for change in changes),
                 *([self.latest] if self.settings.predictions else [])]
 
@@ -509,10 +508,10 @@ class Stream:
         views_VTHWC = np.stack([
             images[i] for i in self.info.preprocessing.indices(len(images))
         ]).reshape(-1, len(self._offsets), *images[0].shape)
-        self.scores_K = calibrate(self._backend(views_VTHWC).mean(axis=0),
-                                  self.info.temperature)
-        changes = self._hysteresis.conclude(self._frames[0].time, self.scores_K)
-        return self._report(changes, self._time, began)
+        self.scores_K, known_K, unknown = self._judge(
+            self._backend(views_VTHWC).mean(axis=0))
+        changes = self._hysteresis.conclude(self._frames[0].time, known_K, unknown)
+        return self._report(changes, self._time, began, unknown)
 
     def end_clip(self) -> list[Event]:
         """Ends a file, and starts again.

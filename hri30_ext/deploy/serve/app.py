@@ -43,7 +43,8 @@ The service answers with texts, JSON with an `event`:
 
 - `ready`: it may begin; `classes`, `window_seconds`
 - `prediction`: `time` of the frame, `class`, `score`, `top` (five pairs of name and score),
-  `state` (the action in progress, or `unsure`), `latency_ms` from the frame's arrival,
+  `state` (the action in progress, or `unsure`), `unknown` (whether the window seems to
+  show no class; only where the model can tell), `latency_ms` from the frame's arrival,
   `dropped`
 - `start`, `end`: an action begins, ends; `class`, `score`, `start`, `end`, `reason`
 - `reset`: time went back or skipped more than a window; the stream starts again
@@ -209,6 +210,7 @@ def _api(service: Service, window) -> APIRouter:
             name=found.class_name, score=found.score, scores=found.scores.tolist(),
             top=[schemas.ClassScore(name=name, score=score)
                  for name, score in found.top(top_k)],
+            **found.judgement(),
             clip=schemas.ClipFacts(**clip),
             seconds=schemas.Timings(decoding=decoding, waiting=waiting,
                                     inference=inference))

@@ -37,7 +37,8 @@ class Prediction(BaseModel):
         'name': 'PickUpDrill', 'score': 0.97,
         'top': [{'name': 'PickUpDrill', 'score': 0.97},
                 {'name': 'PutDownDrill', 'score': 0.03}],
-        'scores': [0.97, 0.03],
+        'scores': [0.97, 0.03], 'set': ['PickUpDrill'], 'certainty': 0.9,
+        'unknown': False,
         'clip': {'frames': 44, 'width': 720, 'height': 480, 'fps': 30, 'seconds': 1.433},
         'seconds': {'decoding': 0.24, 'waiting': 0, 'inference': 0.09}}]})
 
@@ -46,6 +47,12 @@ class Prediction(BaseModel):
     top: list[ClassScore] = Field(description='The best classes, best first.')
     scores: list[Score] = Field(
         description='Of every class, in the order of `classes` of `/v1/model`.')
+    set: list[str] | None = Field(
+        None, description='Classes that hold the true one with this certainty, the most '
+        'probable first; null: not fitted.')
+    certainty: float | None = None
+    unknown: bool | None = Field(
+        None, description='Whether the clip seems to be of no class; null: not fitted.')
     clip: ClipFacts
     seconds: Timings
 

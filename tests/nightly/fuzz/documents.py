@@ -11,7 +11,7 @@ import msgspec
 from hri30_ext.deploy.runtime.exported import INFO_NAME, ModelInfo, read_info
 from hri30_ext.doctor import undo
 from hri30_ext.errors import HRI30Error
-from hri30_ext.evaluation.calibration import BOUNDS, calibration_path, load_temperature
+from hri30_ext.evaluation.calibration import BOUNDS, calibration_path, load_calibration
 from hri30_ext.utils.reading import read_json
 
 _folder = tempfile.TemporaryDirectory(prefix='fuzz-')
@@ -51,7 +51,7 @@ def _object(path: Path) -> None:
 
 
 def _temperature(path: Path) -> None:
-    temperature = load_temperature(_root / 'best.pth')
+    temperature = load_calibration(_root / 'best.pth').temperature
     assert math.isfinite(temperature) and BOUNDS[0] <= temperature <= BOUNDS[1]
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from hri30_ext.deploy.runtime.certainty import apply_temperature
 from hri30_ext.deploy.runtime.recognizer import ClipRecognizer
 from hri30_ext.deploy.runtime.streaming import (
     Hysteresis,
@@ -14,7 +15,6 @@ from hri30_ext.deploy.runtime.streaming import (
     Stream,
     StreamRunner,
     StreamSettings,
-    calibrate,
 )
 from hri30_ext.deploy.runtime.video_io import Frame
 from hri30_ext.errors import HRI30Error
@@ -22,7 +22,8 @@ from hri30_ext.video.preprocessing import Preprocessing, Resize
 
 # Four frames over 1.6 s: one each 0.4 s.
 INFO = SimpleNamespace(
-    classes=('dark', 'bright'), temperature=None, window_seconds=1.6,
+    classes=('dark', 'bright'), temperature=None, sets=None, open_set=None,
+    window_seconds=1.6,
     preprocessing=Preprocessing(4, 1, 'uniform', (Resize(8, 4), )))
 
 
@@ -184,9 +185,10 @@ def test_calibration_divides_logits():
     logits_K = np.array([1.0, -0.5, 2.0])
     scores_K = np.exp(logits_K) / np.exp(logits_K).sum()
     expected_K = np.exp(logits_K / 1.7) / np.exp(logits_K / 1.7).sum()
-    np.testing.assert_allclose(calibrate(scores_K, 1.7), expected_K, atol=1e-12)
-    np.testing.assert_allclose(calibrate(scores_K, None), scores_K, atol=1e-12)
-    np.testing.assert_allclose(calibrate(np.array([0.0, 1.0]), 2.0), [0, 1], atol=1e-15)
+    np.testing.assert_allclose(apply_temperature(scores_K, 1.7), expected_K, atol=1e-12)
+    np.testing.assert_allclose(apply_temperature(scores_K, None), scores_K, atol=1e-12)
+    np.testing.assert_allclose(apply_temperature(np.array([0.0, 1.0]), 2.0), [0, 1],
+                               atol=1e-15)
 
 
 def test_the_temperature_of_the_model_is_used():

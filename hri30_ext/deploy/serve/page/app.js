@@ -119,9 +119,10 @@ const timeline = {
     this.draw();
   },
 
-  add({ event, time, class: name, score, start, end }) {
+  add({ event, time, class: name, score, start, end, unknown }) {
     this.origin ??= time;
     this.time = time;
+    if (unknown) return this.draw();
     if (event === 'prediction') {
       const before = this.moments.at(-1)?.end ?? -Infinity;
       this.moments.push({ start: time - before < 1 ? before : time - .1, end: time, name, score });
@@ -211,9 +212,10 @@ class Stream {
     const rate = 1000 * (this.recent.length - 1) / (now - this.recent[0][0]);
     if (this.recent.length > 1) setFact('rate', `${rate.toFixed(1)} per second`);
     drawBars('live', event.top);
-    const state = event.state === 'unsure' ? 'Unsure' : event.state;
+    const unsure = event.state === 'unsure';
+    const state = unsure ? (event.unknown ? 'Unknown' : 'Unsure') : event.state;
     if ($('state').textContent !== state) write('state', ...breakable(state));
-    $('state').classList.toggle('unsure', state === 'Unsure');
+    $('state').classList.toggle('unsure', unsure);
   }
 
   send(stamp, jpeg) {
@@ -261,9 +263,12 @@ class Clip {
   }
 
   async predict() {
-    const { name, top, clip, seconds: took } = await (await this.post('/v1/predict')).json();
+    const { name, top, clip, seconds: took, unknown, set, certainty } = await (await this.post('/v1/predict')).json();
     if (active !== this) return;
-    write('clip-class', ...breakable(name));
+    write('clip-class', ...breakable(unknown ? 'Unknown' : name));
+    $('clip-class').classList.toggle('unsure', unknown === true);
+    show(set !== null, 'clip-set');
+    if (set) write('clip-set', `With ${percent(certainty)} certainty: `, ...breakable(set.join(', ') || 'no class'));
     drawBars('clip-bars', top.map((one) => [one.name, one.score]));
     const [decoding, inference] = [took.decoding, took.inference].map((s) => Math.round(1000 * s));
     write('clip-facts', `${clip.frames} frames of ${clip.width} × ${clip.height}. `

@@ -1,0 +1,19 @@
+"""Measure how well a model tells actions that it was not trained on: AUROC, and the share
+of their clips that pass where 95 % of the clips of its classes do.
+"""
+
+from hri30_ext import cli
+
+parser = cli.Parser(__doc__)
+parser.add_argument('checkpoint', metavar='CHECKPOINT', help='of both results')
+parser.add_argument('known', metavar='KNOWN', help='result folder of clips of its classes')
+parser.add_argument('unknown', metavar='UNKNOWN', help='of clips of other actions')
+
+
+def main(args) -> None:
+    from hri30_ext.evaluation.open_set import measure_unknown
+    print(measure_unknown(args.checkpoint, args.known, args.unknown))
+
+
+if __name__ == '__main__':
+    cli.run(main, parser)
