@@ -40,6 +40,8 @@ PARTS = {
     # --strict: a package that the index has no advisories for is no pass.
     'advisories': ('-m', 'pip_audit --strict --no-deps --disable-pip -r requirements.lock',
                    10),
+    'notebook': ('-m', 'jupyter execute --timeout=900 docs/your_data.ipynb', 30),
+    'container': ('container.py', '', 60),
     'benchmark-tests': ('-m', 'pytest -q -p no:cacheprovider tests/benchmark', 20),
     'benchmark': ('../benchmark/run.py', '--out {out}/benchmark.json', 120),
 }
