@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.device import get_device
 
+from .. import modules  # noqa: F401  (first: upstream warns of its own code)
 from ..config import PROJECT_ROOT, find_config, load_config
 from ..datasets.layouts import FOLDERS, Layout, find_classes, read_layout
 from ..doctor.clips import MIN_FRAMES, check_alike, check_clip, find_copies
@@ -252,4 +253,4 @@ def _format_config(source: Path, root: Path, layout: Layout, group_pattern: str 
         f'_base_ = {base!r}', '', f'data_root = {str(root)!r}',
         f'annotation = {layout.annotation!r}', f'group_pattern = {group_pattern!r}',
         f'columns = {columns!r}', f'classes = {layout.classes!r}',
-        f'split = dict({split})', flip, ''])
+        f'split = dict({split})', flip, 'leak_check = True', ''])
