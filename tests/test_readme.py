@@ -8,6 +8,7 @@ import sys
 from glob import glob
 from unittest import mock
 
+import nbformat
 import pytest
 import torch
 from conftest import DEMO_CONFIG, PRIMITIVE
@@ -28,7 +29,9 @@ VARIABLES = {'GPUS', 'NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT', 'SBATCH_OPTIO
 #: The Python program whose parser reads the arguments of a shell script.
 PROGRAMS = {'train.sh': 'tools/train.py', 'slurm_train.sh': 'tools/train.py',
             'test.sh': 'tools/test.py', 'predict.sh': 'tools/predict.py'}
-PLACEHOLDER = re.compile(r'[A-Z_]+$')
+#: What stands for a config; the last is written by a command before.
+PLACEHOLDER = re.compile(r'[A-Z_]+$|configs/custom/')
+NOTEBOOK = PROJECT_ROOT / 'docs' / 'your_data.ipynb'
 
 
 # ---- Links ------------------------------------------------------------------------------
@@ -89,6 +92,24 @@ COMMANDS = sorted({(name, command) for name, page in zip(NAMES, PAGES, strict=Tr
                    for command in find_commands(page.read_text(encoding='utf-8'))})
 
 
+#: The cells of the notebook that are commands.
+CELLS = [cell.source for cell in nbformat.read(NOTEBOOK, 4).cells
+         if cell.source.startswith('%%bash\n')]
+COMMANDS += [(NOTEBOOK.name, command) for cell in CELLS for command in
+             find_commands(f'```bash\n{cell.partition(chr(10))[2]}\n```')]
+
+
+def test_the_notebook_is_valid_and_holds_no_results():
+    notebook = nbformat.read(NOTEBOOK, 4)
+    nbformat.validate(notebook)
+    cells = [cell for cell in notebook.cells if cell.cell_type == 'code']
+    assert len(CELLS) >= 7
+    assert all(not cell.outputs and cell.execution_count is None for cell in cells)
+    for cell in cells:
+        if cell.source not in CELLS:
+            compile(cell.source, NOTEBOOK.name, 'exec')
+
+
 def parse(program, arguments):
     """Runs a program until it has parsed its arguments; returns them."""
     original = argparse.ArgumentParser.parse_args
@@ -112,7 +133,7 @@ def test_command_parses(page, command):
     words = shlex.split(command, comments=True)
     while re.match(r'\w+=', words[0]):
         assert words.pop(0).partition('=')[0] in VARIABLES
-    if words[0] == 'curl' or words[:4] == ['.venv/bin/python', '-m', 'pip', 'install']:
+    if words[0] in ('curl', 'docker') or words[1:4] == ['-m', 'pip', 'install']:
         return
     if words[0] == 'bash':
         script = PROJECT_ROOT / words[1]

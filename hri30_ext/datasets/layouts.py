@@ -6,13 +6,14 @@ clips as :func:`~hri30_ext.datasets.hri30.load_labelled_clips` returns them.
 
 import csv
 import difflib
+import functools
 import importlib.util
 import math
 import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
@@ -454,6 +455,26 @@ def read_layout(root: str | Path, annotation: str | None = None,
                              f'annotation={annotation}.\nRemove it, or set annotation.')
     if annotation == NAMES:
         return None
+    layout = _read_once(root, annotation, classes and tuple(classes), group_pattern,
+                        columns and tuple(columns), tuple(_state_of(root, annotation)))
+    return replace(layout, clips=[dict(clip) for clip in layout.clips])
+
+
+def _state_of(root: Path, annotation: str) -> Iterator[tuple]:
+    """Yields what changes if clips are added or removed, or a list is edited."""
+    for path in chain(root.rglob('*'), (root / annotation).parent.glob('*')):
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            yield (str(path), )
+        elif path.exists():
+            stat = path.stat()
+            yield str(path), stat.st_mtime_ns, stat.st_size
+
+
+@functools.lru_cache(maxsize=2)
+def _read_once(root: Path, annotation: str, classes: Sequence[str] | None,
+               group_pattern: str | None, columns: Sequence[str] | None, state: tuple
+               ) -> Layout:
+    """Reads a folder once for training, validation and test, while its state is one."""
     if annotation == FOLDERS:
         rows = _read_folders(root)
         for row in rows:

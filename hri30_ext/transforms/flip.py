@@ -6,14 +6,22 @@ from collections.abc import Sequence
 from mmaction.datasets.transforms import Flip
 from mmaction.registry import TRANSFORMS
 
+_SIDES = (
+    'left right', 'links rechts', 'linker rechter', 'linke rechte', 'gauche droite',
+    'izquierda derecha', 'izquierdo derecho', 'sinistra destra', 'sinistro destro',
+    'esquerda direita', 'esquerdo direito', 'vänster höger', 'venstre højre', 'lewo prawo',
+    'vlevo vpravo', 'слева справа', 'влево вправо', 'налево направо', '左 右',
+    '왼쪽 오른쪽')
+_OTHER = {form(side): form(other) for left, right in map(str.split, _SIDES)
+          for side, other in ((left, right), (right, left))
+          for form in (str, str.title, str.upper)}
+_LETTER = r'[^\W\d_]'
 # 'Left' as a word: in MoveLeftWhileDrilling, move_left and 'Turn left', and neither in
-# Leftover nor in 'bright'.
-_SIDE = re.compile(
-    r'Left(?![a-z])|Right(?![a-z])'
-    r'|(?<![A-Za-z])(?:left|right|LEFT|RIGHT)(?![A-Za-z])')
+# Leftover nor in 'bright'. Scripts without capitals have no such words.
+_SIDE = re.compile('|'.join(
+    side if side.lower() == side.upper() else rf'{side}(?![a-zß-ÿа-я])' if side.istitle()
+    else rf'(?<!{_LETTER}){side}(?!{_LETTER})' for side in _OTHER))
 _TURN = re.compile(r'(?:(counter|anti)[-_ ]?)?clockwise', re.IGNORECASE)
-_OTHER = {'Left': 'Right', 'left': 'right', 'LEFT': 'RIGHT'}
-_OTHER |= {other: side for side, other in _OTHER.items()}
 
 
 def mirrored_name(name: str) -> str:

@@ -7,7 +7,7 @@ from conftest import DEMO_CONFIG, run_tool
 from mmaction.registry import DATASETS
 
 from hri30_ext.apis import train
-from hri30_ext.apis.new_dataset import new_dataset
+from hri30_ext.apis.new_dataset import choose_base, new_dataset
 from hri30_ext.config import load_config
 from hri30_ext.errors import HRI30Error
 
@@ -40,7 +40,7 @@ def test_it_says_what_it_found_and_refuses_a_clip_in_two_classes(folders, tmp_pa
     cfg = load_config(str(config))
     assert cfg.classes == ['Stop', 'TurnLeft', 'TurnRight'] and cfg.split.type == 'group'
     assert all('Flip' not in step.type for step in cfg.train_pipeline)
-    assert len(config.read_text().splitlines()) == 10
+    assert len(config.read_text().splitlines()) == 11
     with pytest.raises(HRI30Error, match='exists'):
         make()
     assert load_config(str(make(overwrite=True))).split.type == 'random'
@@ -49,6 +49,19 @@ def test_it_says_what_it_found_and_refuses_a_clip_in_two_classes(folders, tmp_pa
     with pytest.raises(HRI30Error, match=r'(?s)1 clips are in two classes:.*s09'):
         make(overwrite=True)
     assert config.read_text() == before
+
+
+def test_the_base_is_chosen_for_the_machine(monkeypatch):
+    import importlib.util
+    find = importlib.util.find_spec
+    assert 'efficientnet-lite0' in choose_base()[0]  # the tests have all extras and no GPU
+    monkeypatch.setattr(importlib.util, 'find_spec',
+                        lambda name: None if name == 'timm' else find(name))
+    base, why = choose_base()
+    assert 'slowonly_k400' in base and why.startswith('timm is not installed')
+    monkeypatch.undo()
+    monkeypatch.setattr('hri30_ext.apis.new_dataset.get_device', lambda: 'cuda')
+    assert choose_base() == (base, 'there is a GPU')
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from hri30_ext.datasets import HRI30Dataset
+from hri30_ext.datasets import HRI30Dataset, layouts
 from hri30_ext.datasets.hri30 import load_labelled_clips
 from hri30_ext.datasets.layouts import find_annotation, find_classes, read_layout
 from hri30_ext.datasets.splits import split_clips
@@ -104,8 +104,35 @@ def test_named_columns_of_a_table(make):
 
 def test_parquet_without_pyarrow_is_a_message(make, monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-    with pytest.raises(HRI30Error, match='pyarrow'):
+    with pytest.raises(HRI30Error, match='-m pip install pyarrow'):
         read_layout(make(*CLIPS, t_DOT_parquet=''))
+
+
+def test_parquet(make):
+    parquet = pytest.importorskip('pyarrow.parquet')
+    import pyarrow
+    root = make(*CLIPS)
+    parquet.write_table(pyarrow.table(dict(
+        video=['a1', 'a2', 'b1', 'b2'], label=['A', 'A', 'B', 'B'], group=[7, 8, 7, 8],
+        split=['train', 'val', 'train', None])), root / 't.parquet')
+    assert summary(read_layout(root)) == [
+        ('a1', 'A', 7, 'train'), ('a2', 'A', 8, 'val'), ('b1', 'B', 7, 'train'),
+        ('b2', 'B', 8, '')]
+
+
+def test_a_folder_is_read_again_only_if_it_changed(make, monkeypatch):
+    read, calls = layouts._find_files, []
+    monkeypatch.setattr(layouts, '_find_files', lambda *a: (calls.append(a), read(*a)))
+    root = make(*CLIPS, t_DOT_csv='path,label\na1,A\na2,A\nb1,B\nb2,B\n')
+    first = read_layout(root)
+    first.clips[0]['label'] = 99  # of the caller
+    assert read_layout(root).clips[0]['label'] == 0 and len(calls) == 1
+    with open(root / 't.csv', 'a') as file:
+        file.write('c1,B\n')
+    with pytest.raises(HRI30Error, match='c1: no such clip'):
+        read_layout(root)
+    (root / 'clips' / 'c1.mp4').touch()
+    assert len(read_layout(root).clips) == 5
 
 
 SPLIT = [('a1', 'A', -1, 'train'), ('a2', 'A', -1, 'train'), ('b1', 'B', -1, 'train'),

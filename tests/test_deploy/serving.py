@@ -66,8 +66,9 @@ def write_exported(folder):
 
 
 @contextlib.contextmanager
-def running(recognizer=None, token=None, **limits):
+def running(recognizer=None, token=None, teacher=None, **limits):
     """Yields the address of a service that listens, and its application."""
-    app = create_app(recognizer or FakeRecognizer(), Settings(**limits), Access(token))
+    app = create_app(recognizer or FakeRecognizer(), Settings(**limits), Access(token),
+                     teacher=teacher)
     with run_in_thread(app, listen('127.0.0.1', 0)) as (url, _):
         yield url, app

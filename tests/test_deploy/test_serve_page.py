@@ -9,10 +9,11 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
-from test_deploy.serving import FakeRecognizer, running
+from test_deploy.serving import CLASSES, FakeRecognizer, running
 
 from hri30_ext.deploy.runtime.certainty import ClassSets, OpenSet
 from hri30_ext.deploy.serve.window import Window
+from hri30_ext.errors import HRI30Error
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(
@@ -48,14 +49,15 @@ def open_page():
         stack.callback(browser.close)
 
         def open_it(recognizer=None, token=None, permissions=('camera',), limits=None,
-                    url=None, **options):
+                    url=None, teacher=None, script=None, **options):
             app = None
             if url is None:
-                url, app = stack.enter_context(running(recognizer, token,
+                url, app = stack.enter_context(running(recognizer, token, teacher,
                                                        **(limits or {})))
             urls.append(url.partition('/#')[0])
             page = browser.new_context(permissions=permissions, **options).new_page()
             page.set_default_timeout(30_000)
+            page.add_init_script(script or '')
             page.on('console', lambda message: said.append(message.text))
             page.on('pageerror', lambda error: said.append(str(error)))
             page.on('request', lambda request: asked.append(request.url))
@@ -219,6 +221,46 @@ def test_the_camera(open_page):
     while app.state.service.streams:
         time.sleep(.01)
     assert page.locator('#stop').is_hidden() and page.locator('#alert').is_hidden()
+
+
+def test_an_action_is_taught_at_the_camera(open_page):
+    class Teacher:
+        preprocessing, recognizer = FakeRecognizer().info.preprocessing, None
+        seen = []
+
+        def add(self, name, views, force):
+            self.seen.append((name, np.stack(views), force))
+            if not force:
+                raise HRI30Error('The old classes fall.')
+            self.recognizer = FakeRecognizer((*CLASSES, name), label=3)
+            return f'{name} was learned'
+
+    page, _ = open_page()
+    page.locator('#camera:enabled').click()
+    has(page, '#actions li', 'now')
+    assert page.locator('#teach').is_hidden()
+    quick = 'const real = setTimeout; window.setTimeout = (f, ms) => real(f, ms / 8);'
+    page, _ = open_page(teacher=Teacher(), script=quick, token=TOKEN)
+    page.set_default_timeout(120_000)  # five recordings on a busy machine
+    page.fill('#token', TOKEN)
+    page.keyboard.press('Enter')
+    page.locator('#camera:enabled').click()
+    page.fill('#action', 'Wave ü')
+    page.keyboard.press('Enter')
+
+    has(page, '#alert', 'The old classes fall.')
+    page.check('#force')
+    page.click('#learn:enabled')
+    has(page, '#lesson', 'Wave ü was learned')
+    has(page, '#state', 'Wave ü')
+    has(page, '#model', '4 classes')
+    (_, views, force), again = Teacher.seen
+    assert force is False and again[0] == 'Wave ü' and again[2] is True
+    # The same clips again, of what the camera showed.
+    np.testing.assert_array_equal(again[1], views)
+    assert views.shape == (5, 1, 4, 24, 32, 3) and views.std() > 20
+    assert page.locator('#alert').is_hidden()
+    assert page.locator('#action').input_value() == ''
 
 
 def test_the_window_of_a_stream_is_a_page(open_page):

@@ -33,6 +33,10 @@ def test_mirror_pairs_of_hri30():
     ('LeftHandToRightEar', 'RightHandToLeftEar'), ('Walking', 'Walking'),
     ('Leftovers', 'Leftovers'), ('Bright', 'Bright'), ('upright', 'upright'),
     ('cleft stick', 'cleft stick'), ('Copyright', 'Copyright'),
+    ('NachLinksDrehen', 'NachRechtsDrehen'), ('tourner_à_gauche', 'tourner_à_droite'),
+    ('BRAZO IZQUIERDO', 'BRAZO DERECHO'), ('向左转', '向右转'),
+    ('Rechtsanwalt', 'Rechtsanwalt'), ('Повернуть налево', 'Повернуть направо'),
+    ('maladroite', 'maladroite'),
 ])
 def test_sides_are_words_of_the_name(name, mirrored):
     assert mirrored_name(name) == mirrored

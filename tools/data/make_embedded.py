@@ -31,6 +31,7 @@ def parse_args():
     parser.add_argument('--clips', type=int, default=2, metavar='N',
                         help='clips of each class and group '
                         '(default: %(default)s)')
+    parser.add_argument('--classes', nargs='+', metavar='NAME', help='default: all 30')
     parser.add_argument('--layout', choices=('released', 'scripts', 'ucf'),
                         default='released', help='scripts: train/ and '
                         'test/video_001.avi; ucf: videos/<Class>/'
@@ -68,7 +69,7 @@ def main():
         if args.out:
             rendered = synthetic.write_dataset(
                 args.out, args.train_groups, args.test_groups, args.clips,
-                args.codec, args.size, args.seed, args.workers,
+                args.codec, args.size, args.seed, args.workers, args.classes,
                 overwrite=args.overwrite, layout=args.layout)
             print(f'{args.out} is complete; rendered {rendered} clips')
     except (ValueError, OSError) as error:  # an option out of its range, a full disk

@@ -14,7 +14,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('root', metavar='ROOT')
     parser.add_argument('--name', required=True, metavar='NAME', help='such as mydata')
     parser.add_argument('--base', metavar='CONFIG', help='the config to start from; '
-                        'default: SlowOnly R50 from Kinetics-400')
+                        'default: SlowOnly R50 from Kinetics-400 with a GPU, else a probe on a '
+                        'frozen EfficientNet-Lite0 where the extra foundation is installed')
     parser.add_argument('--annotation', metavar='FILE', help='folders, or a table or list, '
                         'relative to ROOT; default: found')
     parser.add_argument('--classes', metavar='FILE', help='class names, one a line, in the '
@@ -30,9 +31,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cli.choose_device('cpu')
-    from hri30_ext.apis.new_dataset import BASE, new_dataset
-    new_dataset(args.root, args.name, args.base or BASE, args.annotation, args.classes,
+    from hri30_ext.apis.new_dataset import new_dataset
+    new_dataset(args.root, args.name, args.base, args.annotation, args.classes,
                 args.group_pattern, args.columns, args.overwrite)
 
 

@@ -1,4 +1,4 @@
-"""Serve an exported model on this machine: a page at /, clips at /v1/predict, frames of a
+"""Serve a model on this machine: a page at /, clips at /v1/predict, frames of a
 camera at the WebSocket /v1/stream; described by /openapi.json.
 """
 
@@ -11,8 +11,12 @@ from hri30_ext.deploy.serve.settings import Settings
 parser = cli.Parser(__doc__, epilog='A token may also be in the environment, as '
                     'HRI30_TOKEN. Clients send it as Authorization: Bearer TOKEN; the page '
                     'asks for it.')
-parser.add_argument('--model', required=True, metavar='FOLDER',
-                    help='an exported model, of tools/deploy/export.py')
+parser.add_argument('--model', required=True, nargs='+', metavar='MODEL',
+                    help='an exported folder, which needs no torch; or a checkpoint, or a '
+                         'config and its checkpoint')
+parser.add_argument('--teach', metavar='D',
+                    help='let the page add classes to a checkpoint: perform each five '
+                         'times; the taught checkpoints go to the new folder D')
 parser.add_argument('--host', default='127.0.0.1', metavar='ADDRESS',
                     help='address to listen on; default %(default)s: this machine only')
 parser.add_argument('--port', type=int, default=8000, help='default: %(default)s')
@@ -45,7 +49,16 @@ def main(args) -> None:
     settings = Settings(**{limit.name: getattr(args, limit.name)
                            for limit in fields(Settings)})
     access = Access(token, tuple(args.allowed_host), tuple(args.allowed_origin))
-    serve(args.model, args.host, args.port, settings, access, args.threads)
+
+    def load() -> tuple:
+        if not args.teach:
+            from hri30_ext.apis import Recognizer
+            return Recognizer.open(*args.model, threads=args.threads), None
+        from hri30_ext.apis.teaching import Teacher
+        teacher = Teacher(args.model, args.teach, args.threads)
+        return teacher.recognizer, teacher
+
+    serve(args.model[-1], load, args.host, args.port, settings, access)
 
 
 if __name__ == '__main__':

@@ -24,6 +24,8 @@ from .service import Service, ServiceError
 from .session import CLIENT_SETTINGS, Session
 from .settings import Settings
 
+#: It becomes a string of a config, which must not refer to anything.
+_CLASS_NAME = r'^\w[\w -]{0,63}$'
 _PAGE = {'/': ('index.html', 'text/html'), '/app.js': ('app.js', 'text/javascript'),
          '/style.css': ('style.css', 'text/css')}
 
@@ -100,10 +102,11 @@ class _Parts(StreamingResponse):
 
 
 def create_app(recognizer, settings: Settings | None = None, access: Access | None = None,
-               window=None) -> FastAPI:
+               window=None, teacher=None) -> FastAPI:
     """Creates the application around a ``ClipRecognizer``.
 
-    ``window`` is a :class:`.window.Window`, whose stream the page shows.
+    ``window`` is a :class:`.window.Window`, whose stream the page shows; ``teacher`` a
+    :class:`hri30_ext.apis.teaching.Teacher`, with which clients may add classes.
     """
     access = access or Access()
     service = Service(recognizer, settings or Settings(), access)
@@ -126,7 +129,7 @@ def create_app(recognizer, settings: Settings | None = None, access: Access | No
         content = (resources.files(__package__) / 'page' / name).read_bytes()
         app.add_route(route, lambda request, content=content, kind=kind: Response(
             content, media_type=kind), include_in_schema=False)
-    app.include_router(_api(service, window))
+    app.include_router(_api(service, window, teacher))
     app.websocket('/v1/stream')(Session.endpoint(service))
     if window is not None:
         app.websocket('/v1/watch')(window.endpoint(service))
@@ -160,9 +163,9 @@ def _add_errors(app: FastAPI, service: Service) -> None:
         app.add_exception_handler(kind, answer)
 
 
-def _api(service: Service, window) -> APIRouter:
+def _api(service: Service, window, teacher) -> APIRouter:
     """Returns the end-points that OpenAPI documents."""
-    settings, info = service.settings, service.recognizer.info
+    settings = service.settings
     router = APIRouter(prefix='/v1')
     Token = Annotated[HTTPAuthorizationCredentials | None,
                       Depends(HTTPBearer(auto_error=False))]
@@ -179,6 +182,7 @@ def _api(service: Service, window) -> APIRouter:
     @router.get('/health', tags=['service'], summary='Whether the service works')
     async def health() -> schemas.Health:
         """Needs no token."""
+        info = service.recognizer.info
         return schemas.Health(
             status='ok', format=info.format, precision=info.precision,
             uptime_seconds=time.monotonic() - service.started,
@@ -190,21 +194,23 @@ def _api(service: Service, window) -> APIRouter:
     @router.get('/model', tags=['service'], summary='What is recognized',
                 dependencies=locked, responses={401: _ERRORS[401]})
     async def model() -> schemas.Model:
+        info = service.recognizer.info
         return schemas.Model(
             classes=list(info.classes), window_seconds=info.window_seconds,
             format=info.format, precision=info.precision,
             preprocessing=info.preprocessing.to_json(),
-            limits=dataclasses.asdict(settings), source=window and window.source)
+            limits=dataclasses.asdict(settings), source=window and window.source,
+            teach=teacher is not None)
 
     @router.post('/predict', summary='Recognize a clip', dependencies=locked, **_CLIP)
     async def predict(path: Upload, top_k: Annotated[int, Query(
             ge=1, le=100, description='How many of the best classes.')] = 5
     ) -> schemas.Prediction:
-        began = time.perf_counter()
-        views_VTHWC, clip = await decode_clip(path, info.preprocessing, settings)
+        began, recognizer = time.perf_counter(), service.recognizer
+        views_VTHWC, clip = await decode_clip(path, recognizer.info.preprocessing, settings)
         decoding = time.perf_counter() - began
         found, waiting, inference = await service.compute(
-            lambda: next(service.recognizer.predict_views([views_VTHWC])))
+            lambda: next(recognizer.predict_views([views_VTHWC])))
         service.served += 1
         return schemas.Prediction(
             name=found.class_name, score=found.score, scores=found.scores.tolist(),
@@ -222,5 +228,21 @@ def _api(service: Service, window) -> APIRouter:
         parts = await preview_clip(path, settings)
         service.served += 1
         return _Parts(parts, settings.upload_seconds)
+
+    if teacher is not None:
+        @router.post('/teach', summary='Add a class', dependencies=locked, tags=['clips'])
+        async def teach(
+            paths: Annotated[list[Path], Depends(service.uploads)],
+            name: Annotated[str, Query(pattern=_CLASS_NAME, description='The class.')],
+            force: Annotated[bool, Query(description='Even if old classes lose more than '
+                                         'two points.')] = False) -> schemas.Taught:
+            """Takes two clips or more, each as a field `clip`."""
+            async with service.teaching:
+                views = [(await decode_clip(path, teacher.preprocessing, settings))[0]
+                         for path in paths]
+                said = await anyio.to_thread.run_sync(teacher.add, name, views, force)
+                service.recognizer = teacher.recognizer
+            service.served += 1
+            return schemas.Taught(message=said, classes=list(service.recognizer.classes))
 
     return router

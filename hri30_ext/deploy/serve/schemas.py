@@ -88,6 +88,13 @@ class Model(BaseModel):
     limits: dict[str, float] = Field(description='Limits of the service, by name.')
     source: str | None = Field(
         None, description='The source that `/v1/watch` shows, where there is one.')
+    teach: bool = Field(False, description='Whether clients may add classes.')
+
+
+class Taught(BaseModel):
+    """A class that was added."""
+    message: str = Field(description='What the old classes lose; for people.')
+    classes: list[str] = Field(description='With the new one, in the order of the labels.')
 
 
 class ErrorDetail(BaseModel):

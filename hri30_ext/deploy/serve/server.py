@@ -7,14 +7,12 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from ...errors import HRI30Error
 from ...names import command
-from ..runtime.recognizer import ClipRecognizer
 from .settings import MIB, Settings
 
 
@@ -33,9 +31,12 @@ def import_server() -> None:
                          f'{command("setup.sh")}') from error
 
 
-def serve(folder: str | Path, host: str, port: int, settings: Settings, access,
-          threads: int | None = None) -> None:
-    """Loads an exported model and serves it until SIGINT or SIGTERM; port 0 is a free one.
+def serve(name: str, load: Callable[[], tuple], host: str, port: int, settings: Settings,
+          access) -> None:
+    """Loads a model and serves it until SIGINT or SIGTERM; port 0 is a free one.
+
+    ``load`` returns a ``ClipRecognizer`` and, where clients may add classes, what
+    :func:`~.app.create_app` takes for that.
 
     Raises:
         HRI30Error: no such model, or the port is taken.
@@ -43,12 +44,12 @@ def serve(folder: str | Path, host: str, port: int, settings: Settings, access,
     from .app import create_app
     from .guards import is_loopback
     listening = listen(host, port)
-    recognizer = ClipRecognizer.load(folder, threads=threads)
+    recognizer, teacher = load()
     # Graphs are read and compiled at their first use.
     preprocessing = recognizer.info.preprocessing
     width, height = preprocessing.size
     recognizer.backend(np.zeros((1, preprocessing.num_frames, height, width, 3), np.uint8))
-    if recognizer.info.window_seconds:
+    with contextlib.suppress(HRI30Error):  # the length of a window is not known
         recognizer.stream().warm_up()
     if not is_loopback(host):
         access = dataclasses.replace(
@@ -57,8 +58,8 @@ def serve(folder: str | Path, host: str, port: int, settings: Settings, access,
             print(f'warning: {host} can be reached from other machines, and without a '
                   'token everyone there may use the service; see --token-file',
                   file=sys.stderr)
-    app = create_app(recognizer, settings, access)
-    print(f'{Path(folder)}: {recognizer.info.format} {recognizer.info.precision}, '
+    app = create_app(recognizer, settings, access, teacher=teacher)
+    print(f'{name}: {recognizer.info.format} {recognizer.info.precision}, '
           f'{len(recognizer.classes)} classes\n{_url(listening)}/ (Ctrl-C ends)',
           flush=True)
 

@@ -22,6 +22,9 @@ _FORM_OVERHEAD = 2**16
 #: Open WebSockets that have not shown a token yet; one more closes the oldest.
 _MAX_PENDING = 8
 
+#: Clips of a class that is taught.
+MAX_CLIPS = 20
+
 
 class ServiceError(HTTPException):
     """An answer that is an error: its status, a code for programs, a text for people.
@@ -42,6 +45,7 @@ class Service:
         self.recognizer, self.settings, self.access = recognizer, settings, access
         self.started = time.monotonic()
         self.requests = self.streams = self.served = self.refused = self.failed = 0
+        self.teaching = asyncio.Lock()
         self.sockets: set[anyio.CancelScope] = set()
         self._pending: list[anyio.CancelScope] = []
         # One call at a time: the model uses all cores for each.
@@ -103,11 +107,22 @@ class Service:
                 self._pending.remove(scope)
 
     async def upload(self, request: Request) -> AsyncIterator[Path]:
-        """Receives the field ``clip`` of a form; a dependency that ends with the answer.
+        """Receives a clip; a dependency that ends with the answer, see :meth:`receive`."""
+        async with self.receive(request, 1) as paths:
+            yield paths[0]
+
+    async def uploads(self, request: Request) -> AsyncIterator[list[Path]]:
+        """Receives up to :data:`MAX_CLIPS` clips, as :meth:`upload` one."""
+        async with self.receive(request, MAX_CLIPS) as paths:
+            yield paths
+
+    @contextlib.asynccontextmanager
+    async def receive(self, request: Request, most: int) -> AsyncIterator[list[Path]]:
+        """Receives the fields ``clip`` of a form.
 
         Yields:
-            Path: Leads to a descriptor of this process: the file itself has no name, and
-            the system removes it when the process ends in any way.
+            list[Path]: They lead to descriptors of this process: the files themselves have
+            no names, and the system removes them when the process ends in any way.
 
         Raises:
             ServiceError: there are too many uploads; it is too large or too slow, or
@@ -121,26 +136,29 @@ class Service:
         self.requests += 1
         try:
             with anyio.move_on_after(settings.upload_seconds) as scope:
-                form = await self._read_form(request)
+                form = await self._read_form(request, most)
             if scope.cancelled_caught:
                 raise ServiceError(408, 'upload_too_slow', 'The upload took more than '
                                    f'{settings.upload_seconds:g} seconds.')
             try:
-                clip = form.get('clip')
-                if clip is None or isinstance(clip, str):
+                clips = form.getlist('clip')
+                if not clips or any(isinstance(clip, str) for clip in clips):
                     raise ServiceError(422, 'no_clip', 'Expected a file as field clip.')
-                if clip.size > settings.max_upload_bytes:
+                if sum(clip.size for clip in clips) > settings.max_upload_bytes:
                     raise self._too_large()
-                # Moves a small upload from memory to a file.
-                descriptor = clip.file.fileno()
-                clip.file.flush()
-                yield Path(f'/proc/{os.getpid()}/fd/{descriptor}')
+                paths = []
+                for clip in clips:
+                    # Moves a small upload from memory to a file.
+                    descriptor = clip.file.fileno()
+                    clip.file.flush()
+                    paths.append(Path(f'/proc/{os.getpid()}/fd/{descriptor}'))
+                yield paths
             finally:
                 await form.close()
         finally:
             self.requests -= 1
 
-    async def _read_form(self, request: Request):
+    async def _read_form(self, request: Request, files: int):
         most = self.settings.max_upload_bytes + _FORM_OVERHEAD
         if not request.headers.get('content-type', '').startswith('multipart/form-data'):
             raise ServiceError(415, 'not_a_form', 'Expected multipart/form-data with a '
@@ -158,7 +176,7 @@ class Service:
                 yield part
 
         try:
-            return await MultiPartParser(request.headers, parts(), max_files=1,
+            return await MultiPartParser(request.headers, parts(), max_files=files,
                                          max_fields=0).parse()
         except MultiPartException as error:
             raise ServiceError(400, 'bad_form', error.message) from error

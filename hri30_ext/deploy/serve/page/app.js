@@ -9,6 +9,7 @@ const percent = (score) => `${Math.round(100 * score)} %`;
 
 const SIDE = 640; // longest side of a camera frame that is sent, pixels
 const SPAN = 30; // seconds of a camera that the timeline shows
+const LESSONS = 5; // clips of a new action
 const COLOURS = 8; // .c0 to .c7 in style.css
 const MAX_ACTIONS = 200; // rows of the list
 const MAX_BUFFERED = 2 ** 20; // bytes that wait in the browser; further frames are not sent
@@ -381,6 +382,7 @@ class Live {
     if (await this.stream.ready && active === this) {
       show(true, 'stop');
       show(false, 'camera');
+      show(model.teach && Boolean(this.media), 'teach');
       $('stop').focus();
       showPicture('Picture of the camera');
       run?.();
@@ -440,6 +442,60 @@ async function camera(live) {
   };
 }
 
+// ---- A new action -------------------------------------------------------------------------
+
+const lesson = { name: '', clips: [] }; // sent again, with force, if they are refused
+
+// begun: called with the first data; an encoder may need a second to start.
+async function record(media, duration, begun) {
+  const recorder = new MediaRecorder(media);
+  const parts = [];
+  const started = new Promise((done) => {
+    recorder.ondataavailable = ({ data }) => {
+      parts.push(data);
+      if (data.size) done();
+    };
+  });
+  const stopped = new Promise((done, failed) => {
+    recorder.onstop = done;
+    recorder.onerror = () => failed(new Error('The browser cannot record the camera.'));
+  });
+  recorder.start(100);
+  await Promise.race([started, stopped]);
+  begun();
+  await wait(duration);
+  if (recorder.state !== 'inactive') recorder.stop();
+  await stopped;
+  return new Blob(parts);
+}
+
+async function teach(live) {
+  const name = $('action').value.trim();
+  if (name !== lesson.name || !$('force').checked) Object.assign(lesson, { name, clips: [] });
+  while (lesson.clips.length < LESSONS) {
+    const count = `Clip ${lesson.clips.length + 1} of ${LESSONS}`;
+    for (const left of [3, 2, 1]) {
+      write('lesson', `${count} in ${left} …`);
+      await wait(1000);
+      if (active !== live) return write('lesson');
+    }
+    const clip = await record(live.media, 1000 * Math.max(1, model.window_seconds ?? 2),
+      () => write('lesson', `${count}: perform ${name} now`));
+    if (active !== live) return write('lesson');
+    lesson.clips.push(clip);
+  }
+  write('lesson', 'Learning …');
+  const body = new FormData();
+  for (const clip of lesson.clips) body.append('clip', clip);
+  const query = new URLSearchParams({ name, force: $('force').checked });
+  const { message } = await (await ask(`/v1/teach?${query}`, { method: 'POST', body })).json();
+  Object.assign(lesson, { name: '', clips: [] });
+  $('teach').reset();
+  await connect();
+  write('lesson', message);
+  if (active === live) begin(new Live(camera)); // a stream keeps the model it began with
+}
+
 // ---- The user -----------------------------------------------------------------------------
 
 function showPicture(label) {
@@ -453,7 +509,7 @@ function stopAll() {
   active = null;
   show(!model?.source, 'camera', 'file-button');
   if (document.activeElement === $('stop')) $('camera').focus();
-  show(false, 'stop', 'playback');
+  show(false, 'stop', 'playback', 'teach');
   write('status');
   write('empty', NOTHING);
   stopped?.stop();
@@ -497,6 +553,15 @@ $('file').addEventListener('change', () => {
 });
 $('camera').addEventListener('click', () => begin(new Live(camera)));
 $('stop').addEventListener('click', stopAll);
+$('teach').addEventListener('submit', (event) => {
+  event.preventDefault();
+  alertUser('');
+  $('learn').disabled = true;
+  teach(active).catch((error) => {
+    write('lesson');
+    fail(error);
+  }).finally(() => { $('learn').disabled = false; });
+});
 $('play').addEventListener('click', () => {
   if (active.run) active.pause(); else active.play().catch(fail);
 });
