@@ -40,7 +40,7 @@ class OpenSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: Annotated[float, Meta(ge=0)]
     alpha: _Alpha  # share of the clips of known classes that may be beyond it
     clips: int
-    prototypes: Annotated[tuple[_Row, ...], Meta(max_length=1000)]  # (K, K)
+    prototypes: Annotated[tuple[_Row, ...], Meta(min_length=1, max_length=1000)]  # K x K
     method: Literal['prototypes'] = 'prototypes'
 
     def __post_init__(self) -> None:
