@@ -9,6 +9,9 @@ pooling and a linear layer this is Grad-CAM.
   So the tokens are read that enter it.
 - Normalisation of single tokens, in blocks and in probes, makes the gradient orthogonal to
   the token. Within a backbone, what counts is thus the difference from the clip's mean.
+- There, gradients differ from place to place, and are averaged over 3 x 3 x 3 places. With
+  a probe on EfficientNet-Lite0 and 15 clips of the embedded data, hiding the tenth of a
+  clip where the map is highest then lowered the class's probability about twice as much.
 
 Shapes: T frames of H x W pixels, t x h x w places, C channels, K classes.
 """
@@ -92,11 +95,16 @@ def map_view(model: nn.Module, view: torch.Tensor, label: int) -> np.ndarray:
             module.training = mode
     map_THW = torch.zeros(size)
     for leaf, gradient, to_grid in zip(cut.leaves, gradients, cut.to_grids, strict=True):
-        x_thwC = to_grid(leaf.detach())
+        x_Cthw, gradient_Cthw = to_grid(leaf.detach()), to_grid(gradient)
         # Without such layers, what a ReLU returns counts as it is.
-        if layer is not model.backbone or x_thwC.min() < 0:
-            x_thwC = x_thwC - x_thwC.mean((0, 1, 2))
-        map_thw = (to_grid(gradient) * x_thwC).sum(-1).relu().float().cpu()
+        if layer is not model.backbone or x_Cthw.min() < 0:
+            x_Cthw = x_Cthw - x_Cthw.mean((1, 2, 3), keepdim=True)
+        if layer is not model.backbone:
+            sides = [3 if side >= 3 else 1 for side in x_Cthw.shape[1:]]
+            gradient_Cthw = functional.avg_pool3d(
+                gradient_Cthw, sides, 1, [side // 2 for side in sides],
+                count_include_pad=False)
+        map_thw = (gradient_Cthw * x_Cthw).sum(0).relu().float().cpu()
         # By volume, as SlowFast's two pathways divide the clip into different places.
         map_THW += map_thw.numel() * functional.interpolate(
             map_thw[None, None], size, mode='trilinear')[0, 0]
@@ -122,7 +130,7 @@ class _Cut:
 
     Attributes:
         leaves (list[torch.Tensor]): What was cut.
-        to_grids (list): Functions that bring a leaf to (t, h, w, C).
+        to_grids (list): Functions that bring a leaf to (C, t, h, w).
     """
 
     def __init__(self, backbone: nn.Module, size: Sequence[int]) -> None:
@@ -141,8 +149,8 @@ class _Cut:
                 x = x.transpose(0, 1)
             x = x[:, -np.prod(grid) // len(x):]  # without class and register tokens
             if kind == 'TimeSformer':  # frames of a place one after the other
-                return x.reshape(*grid[1:], grid[0], -1).permute(2, 0, 1, 3)
-            return x.reshape(*grid, -1)
+                return x.reshape(*grid[1:], grid[0], -1).permute(3, 2, 0, 1)
+            return x.reshape(*grid, -1).movedim(-1, 0)
         return self._cut(args[0], to_grid), *args[1:]
 
     def leave(self, module: nn.Module, args: tuple, output):
@@ -155,8 +163,7 @@ class _Cut:
         last = getattr(getattr(self.backbone, 'model', None), 'output_fmt', '') == 'NHWC'
 
         def to_grid(x):
-            x = x[0].movedim(1, 0) if x.dim() == 5 else x
-            return x if last else x.movedim(1, -1)
+            return x[0] if x.dim() == 5 else x.movedim(-1 if last else 1, 0)
         cut = [self._cut(x, to_grid) for x in grids]
         return cut[0] if grids is not output else type(output)(cut)
 
