@@ -11,13 +11,12 @@ pooling and a linear layer this is Grad-CAM.
   the token. Within a backbone, what counts is thus the difference from the clip's mean.
 - There, gradients differ from place to place, and are averaged over 3 x 3 x 3 places. With
   a probe on EfficientNet-Lite0 and 15 clips of the embedded data, hiding the tenth of a
-  clip where the map is highest then lowered the class's probability about twice as much.
+  clip where the map is highest then lowered the probability 1.7 times as much.
 
 Shapes: T frames of H x W pixels, t x h x w places, C channels, K classes.
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 
 import matplotlib
 import numpy as np
@@ -76,17 +75,15 @@ def map_view(model: nn.Module, view: torch.Tensor, label: int) -> np.ndarray:
     size = view.shape[:1] + view.shape[2:] if view.dim() == 4 else view.shape[2:]
     layer, cut = _find_layer(model.backbone), _Cut(model.backbone, size)
     modes = [(module, module.training) for module in model.modules()]
+    # cuDNN refuses the backward pass of RNNs in evaluation mode.
+    has_rnn = any(isinstance(module, nn.RNNBase) for module in model.modules())
     model.eval()
     try:
-        with ExitStack() as stack:
-            stack.enter_context(layer.register_forward_pre_hook(cut.enter))
-            stack.enter_context(layer.register_forward_hook(cut.leave))
-            stack.enter_context(torch.enable_grad())
-            # Compiled code may not call the hooks.
-            stack.enter_context(torch.compiler.set_stance('force_eager'))
-            # cuDNN refuses the backward pass of RNNs in evaluation mode.
-            stack.enter_context(torch.backends.cudnn.flags(enabled=not any(
-                isinstance(module, nn.RNNBase) for module in model.modules())))
+        with (layer.register_forward_pre_hook(cut.enter),
+              layer.register_forward_hook(cut.leave), torch.enable_grad(),
+              torch.backends.cudnn.flags(enabled=not has_rnn),
+              # Compiled code may not call the hooks.
+              torch.compiler.set_stance('force_eager')):
             data = model.data_preprocessor(dict(inputs=[view], data_samples=None))
             logits_1K, _ = model.extract_feat(data['inputs'], stage='head')
             gradients = torch.autograd.grad(logits_1K[0, label], cut.leaves)
