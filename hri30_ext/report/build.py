@@ -383,7 +383,7 @@ def _add_pictures(galleries: list[dict], results: Results, cfg: Config | None,
     shown: list[tuple[dict, ShownClip]] = []
     for card in [card for gallery in galleries for card in gallery['cards']]:
         try:
-            clip = read_clip(results.filenames[card['index']], card['predicted_label'], cfg)
+            clip = read_clip(results.filenames[card['index']], cfg)
         except HRI30Error as error:
             card['note'] = 'Not shown: ' + str(error).splitlines()[0]
             continue
@@ -391,8 +391,9 @@ def _add_pictures(galleries: list[dict], results: Results, cfg: Config | None,
         shown.append((card, clip))
     if cfg is None or model is None:
         return ''
-    overlays, reason = explain_clips(model, [clip.sample for _, clip in shown])
+    overlays, reason = explain_clips(model, [clip for _, clip in shown],
+                                     [card['predicted_label'] for card, _ in shown])
     for (card, clip), frames_THWC in zip(shown, overlays, strict=True):
         if frames_THWC is not None:
-            card['overlays'] = to_data_uris(frames_THWC[:len(clip.frames_THWC)], clip.size)
+            card['overlays'] = to_data_uris(frames_THWC, clip.size)
     return reason

@@ -1,67 +1,186 @@
-"""Where a model looks: Grad-CAM over the frames of clips."""
+"""Where a model looks: the places of a clip that speak for a class.
 
-import warnings
+One method for all models, gradient times activation: the score's gradient at each place
+of a grid, multiplied by what is there, summed over channels. Of a CNN that ends with a
+pooling and a linear layer this is Grad-CAM.
+
+- Where the backbone returns grids over the frame (CNNs, Swin), they are read.
+- In a transformer with a class token, nothing reads the patches that leave the last block.
+  So the tokens are read that enter it.
+- Normalisation of single tokens, in blocks and in probes, makes the gradient orthogonal to
+  the token. Within a backbone, what counts is thus the difference from the clip's mean.
+- There, gradients differ from place to place, and are averaged over 3 x 3 x 3 places. With
+  a probe on EfficientNet-Lite0 and 15 clips of the embedded data, hiding the tenth of a
+  clip where the map is highest then lowered the probability 1.7 times as much.
+
+Shapes: T frames of H x W pixels, t x h x w places, C channels, K classes.
+"""
+
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
 import torch
-from mmaction.utils import GradCAM
-from mmengine.dataset import pseudo_collate
 from torch import nn
+from torch.nn import functional
 
-# The last stage that still has a map over the frame, where mmaction2's models keep it.
-_LAYERS = ('backbone/slow_path/layer4', 'backbone/layer4')
+from ..models.encoders import FrozenEncoder
+from .frames import ShownClip
+
+#: The blocks of transformers, by type.
+_BLOCKS = {'MViT': 'blocks', 'TimeSformer': 'transformer_layers.layers',
+           'UniFormerV2': 'transformer.resblocks', 'VisionTransformer': 'blocks',
+           'VJEPA2Encoder': 'layer', 'VideoMAEModel': 'encoder.layer'}
 
 
-def find_target_layer(model: nn.Module) -> str | None:
-    """Returns the layer of a recognizer that Grad-CAM reads, such as ``backbone/layer4``;
-    None for a model without ResNet stages, such as a transformer."""
-    modules = {name.replace('.', '/') for name, _ in model.named_modules()}
-    return next((name for name in _LAYERS if name in modules), None)
-
-
-def explain_clips(model: nn.Module, samples: Sequence[dict]
+def explain_clips(model: nn.Module, clips: Sequence[ShownClip], labels: Sequence[int]
                   ) -> tuple[list[np.ndarray | None], str]:
-    """Overlays clips with a map of what speaks for a class in the last stage.
+    """Colours frames where they speak for a class.
 
     Args:
-        model (nn.Module): A recognizer without wrapper. It is left in evaluation mode, all
-            its parameters with gradients.
-        samples (Sequence[dict]): N clips as the test pipeline packs them; the label of
-            each is the class to look for.
+        model (nn.Module): A recognizer without wrapper; see :func:`map_view`.
+        clips (Sequence[ShownClip]): N clips, with views.
+        labels (Sequence[int]): The class to look for in each, 0-based.
 
     Returns:
-        tuple[list[np.ndarray | None], str]: For each clip RGB frames, (T, H, W, 3) uint8,
-        those of the first view first, or None; and why they are missing, or empty.
+        tuple[list[np.ndarray | None], str]: For each clip its frames, (T, H, W, 3) uint8
+        RGB, or None; and why they are missing, or empty.
     """
-    nothing: list[np.ndarray | None] = [None] * len(samples)
-    if not samples:
-        return nothing, ''
-    layer = find_target_layer(model)
-    if layer is None:
-        kind = type(getattr(model, 'backbone', model)).__name__
-        return nothing, (f'Where a {kind} looks is not shown: '
-                         'Grad-CAM needs the last stage of a ResNet (layer4).')
-    camera = GradCAM(model, layer)
-    # After GradCAM's eval(), which freezes the frozen stages again: no gradient would
-    # come back through them.
-    model.requires_grad_(True)
     try:
-        return [_overlay(camera, sample) for sample in samples], ''
-    except RuntimeError as error:
-        return nothing, ('Where the model looks is not shown: Grad-CAM failed '
-                         f'({str(error).splitlines()[0][:160]}).')
+        return [_overlay(clip.frames_THWC, map_view(model, clip.view, label))
+                for clip, label in zip(clips, labels, strict=True)], ''
+    except Exception as error:  # models raise many kinds
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        return [None] * len(clips), (
+            f'Where a {type(model.backbone).__name__} looks is not shown ({reason}).')
 
 
-def _overlay(camera: GradCAM, packed: dict) -> np.ndarray:
-    """Returns the frames of one packed clip under their map, (T, H, W, 3) uint8."""
+def map_view(model: nn.Module, view: torch.Tensor, label: int) -> np.ndarray:
+    """Measures how much each place of a view speaks for a class.
+
+    Args:
+        model (nn.Module): A recognizer without wrapper. It is evaluated, and left as it
+            was: modes, gradients and hooks. Frozen parameters need none.
+        view (torch.Tensor): (T, 3, H, W) for 2D recognizers, (1, 3, T, H, W) for others;
+            uint8.
+        label (int): The class, 0-based.
+
+    Returns:
+        np.ndarray: (T, H, W) float32 from 0 (says nothing for the class, or speaks
+        against it) to 1 (speaks most for it); all 0 where nothing speaks for it.
+
+    Raises:
+        RuntimeError: the model has no grid over the frame, or does not take the view.
+    """
+    size = view.shape[:1] + view.shape[2:] if view.dim() == 4 else view.shape[2:]
+    layer, cut = _find_layer(model.backbone), _Cut(model.backbone, size)
+    modes = [(module, module.training) for module in model.modules()]
     # cuDNN refuses the backward pass of RNNs in evaluation mode.
-    has_rnn = any(isinstance(module, nn.RNNBase) for module in camera.model.modules())
-    with warnings.catch_warnings(), torch.enable_grad(), \
-            torch.backends.cudnn.flags(enabled=not has_rnn):
-        # mmaction2 hooks the backward pass the old way; the gradient of the layer's
-        # output, which it uses, is right.
-        warnings.simplefilter('ignore')
-        blended_BTHWC, _ = camera(pseudo_collate([packed]), use_labels=True, alpha=.4)
-    frames_THWC = blended_BTHWC[0].detach().cpu().numpy()
-    return (frames_THWC.clip(0, 1) * 255).round().astype(np.uint8)
+    has_rnn = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    model.eval()
+    try:
+        with (layer.register_forward_pre_hook(cut.enter),
+              layer.register_forward_hook(cut.leave), torch.enable_grad(),
+              torch.backends.cudnn.flags(enabled=not has_rnn),
+              # Compiled code may not call the hooks.
+              torch.compiler.set_stance('force_eager')):
+            data = model.data_preprocessor(dict(inputs=[view], data_samples=None))
+            logits_1K, _ = model.extract_feat(data['inputs'], stage='head')
+            gradients = torch.autograd.grad(logits_1K[0, label], cut.leaves)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    map_THW = torch.zeros(size)
+    for leaf, gradient, to_grid in zip(cut.leaves, gradients, cut.to_grids, strict=True):
+        x_Cthw, gradient_Cthw = to_grid(leaf.detach()), to_grid(gradient)
+        # Without such layers, what a ReLU returns counts as it is.
+        if layer is not model.backbone or x_Cthw.min() < 0:
+            x_Cthw = x_Cthw - x_Cthw.mean((1, 2, 3), keepdim=True)
+        if layer is not model.backbone:
+            sides = [3 if side >= 3 else 1 for side in x_Cthw.shape[1:]]
+            gradient_Cthw = functional.avg_pool3d(
+                gradient_Cthw, sides, 1, [side // 2 for side in sides],
+                count_include_pad=False)
+        map_thw = (gradient_Cthw * x_Cthw).sum(0).relu().float().cpu()
+        # By volume, as SlowFast's two pathways divide the clip into different places.
+        map_THW += map_thw.numel() * functional.interpolate(
+            map_thw[None, None], size, mode='trilinear')[0, 0]
+    return (map_THW / map_THW.max().clamp(min=torch.finfo().tiny)).numpy()
+
+
+def _find_layer(backbone: nn.Module) -> nn.Module:
+    """Returns the last block of a transformer, the last stage of a CNN of timm, or the
+    backbone itself."""
+    model = backbone.model if isinstance(backbone, FrozenEncoder) else backbone
+    if hasattr(model, 'feature_info'):  # of timm
+        return model.get_submodule(model.feature_info[-1]['module'])
+    blocks = _BLOCKS.get(type(model).__name__)
+    return model.get_submodule(blocks)[-1] if blocks else model
+
+
+class _Cut:
+    """Hooks that make leaves of the graph of what a layer takes or returns.
+
+    Args:
+        backbone (nn.Module): What the layer is in.
+        size (tuple[int, int, int]): T, H and W.
+
+    Attributes:
+        leaves (list[torch.Tensor]): What was cut.
+        to_grids (list): Functions that bring a leaf to (C, t, h, w).
+    """
+
+    def __init__(self, backbone: nn.Module, size: Sequence[int]) -> None:
+        self.backbone, self.size = backbone, size
+        self.leaves, self.to_grids = [], []
+
+    def enter(self, module: nn.Module, args: tuple) -> tuple | None:
+        """Cuts tokens that enter a block."""
+        if args[0].dim() != 3:
+            return None
+        kind = type(self.backbone).__name__
+        grid = args[1] if kind == 'MViT' else self._patches()
+
+        def to_grid(x):
+            if kind == 'UniFormerV2':  # places first, then frames
+                x = x.transpose(0, 1)
+            x = x[:, -np.prod(grid) // len(x):]  # without class and register tokens
+            if kind == 'TimeSformer':  # frames of a place one after the other
+                return x.reshape(*grid[1:], grid[0], -1).permute(3, 2, 0, 1)
+            return x.reshape(*grid, -1).movedim(-1, 0)
+        return self._cut(args[0], to_grid), *args[1:]
+
+    def leave(self, module: nn.Module, args: tuple, output):
+        """Cuts grids that leave a stage, unless tokens were cut."""
+        if self.leaves:
+            return None
+        grids = [output] if isinstance(output, torch.Tensor) else output
+        if any(x.dim() not in (4, 5) for x in grids):
+            raise RuntimeError('its features have no grid over the frame')
+        last = getattr(getattr(self.backbone, 'model', None), 'output_fmt', '') == 'NHWC'
+
+        def to_grid(x):
+            return x[0] if x.dim() == 5 else x.movedim(-1 if last else 1, 0)
+        cut = [self._cut(x, to_grid) for x in grids]
+        return cut[0] if grids is not output else type(output)(cut)
+
+    def _patches(self) -> tuple[int, ...]:
+        """Returns t, h and w by the stride of the embedding, which is the first layer."""
+        stride = next(module.stride for module in self.backbone.modules()
+                      if isinstance(module, nn.Conv2d | nn.Conv3d))
+        return tuple(side // step for side, step in zip(
+            self.size, (1, *stride)[-3:], strict=True))
+
+    def _cut(self, x: torch.Tensor, to_grid) -> torch.Tensor:
+        torch.set_grad_enabled(True)  # a frozen encoder has switched gradients off
+        self.leaves.append(x.detach().requires_grad_())
+        self.to_grids.append(to_grid)
+        return self.leaves[-1].clone()  # which later layers may change
+
+
+def _overlay(frames_THWC: np.ndarray, map_THW: np.ndarray) -> np.ndarray:
+    """Colours frames where the map is high; returns uint8."""
+    colours_THWC = 255 * matplotlib.colormaps['viridis'](map_THW)[..., :3]
+    weights_THW1 = .7 * map_THW[..., None]
+    blended_THWC = (1 - weights_THW1) * frames_THWC + weights_THW1 * colours_THWC
+    return blended_THWC.round().astype(np.uint8)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
@@ -28,15 +29,15 @@ class ShownClip(NamedTuple):
     #: Width and height to show them at, in pixels: in the aspect ratio of the clip, unless
     #: the frames are crops.
     size: tuple[int, int]
-    sample: dict | None = None  # the input of the model, for Grad-CAM
+    #: What the model gets: (T, 3, H, W) for 2D recognizers, (1, 3, T, H, W) for others.
+    view: torch.Tensor | None = None
 
 
-def read_clip(filename: str, label: int, cfg: Config | None = None) -> ShownClip:
+def read_clip(filename: str, cfg: Config | None = None) -> ShownClip:
     """Reads a clip through the test pipeline.
 
     Args:
         filename (str): The clip.
-        label (int): The class that the sample has as its label, 0-based.
         cfg (Config, optional): Has the ``test_pipeline``; without it, the middles of equal
             segments are read.
 
@@ -54,7 +55,7 @@ def read_clip(filename: str, label: int, cfg: Config | None = None) -> ShownClip
         frames_THWC = video.read(segment_indices(len(video), SHOWN))
         return ShownClip(frames_THWC, _size(frames_THWC.shape[1:3]))
     init_default_scope(cfg.get('default_scope', 'mmaction'))
-    results = dict(filename=str(path), label=label, start_index=0, modality='RGB')
+    results = dict(filename=str(path), label=-1, start_index=0, modality='RGB')
     try:
         for step in Compose(cfg.test_pipeline).transforms:
             if type(step).__name__ == 'FormatShape':
@@ -68,7 +69,9 @@ def read_clip(filename: str, label: int, cfg: Config | None = None) -> ShownClip
     frames_THWC = np.stack(frames[:length] if length > 1 else frames)
     cropped = any('Crop' in step['type'] for step in cfg.test_pipeline)
     own = cropped or shape is None
-    return ShownClip(frames_THWC, _size(frames_THWC.shape[1:3] if own else shape), results)
+    inputs = results['inputs']
+    return ShownClip(frames_THWC, _size(frames_THWC.shape[1:3] if own else shape),
+                     inputs[:len(frames_THWC) if inputs.dim() == 4 else 1])
 
 
 def _size(shape: tuple[int, int]) -> tuple[int, int]:
