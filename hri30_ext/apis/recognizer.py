@@ -75,7 +75,8 @@ class Recognizer(ClipRecognizer):
             cfg, checkpoint, device, autocast_dtype(cfg, device)), mirrored_K)
 
     @classmethod
-    def open(cls, *model: str | Path, threads: int | None = None) -> ClipRecognizer:
+    def open(cls, *model: str | Path, threads: int | None = None,
+             provider: str | None = None) -> ClipRecognizer:
         """Opens an exported folder, a checkpoint, or a config and its checkpoint.
 
         Arguments and errors are those of the constructor and of :meth:`load`.
@@ -85,7 +86,10 @@ class Recognizer(ClipRecognizer):
                              'tools/deploy/export.py wrote, a checkpoint of this project, '
                              'or a config and its checkpoint.')
         if path.is_dir():
-            return cls.load(path, threads)
+            return cls.load(path, threads, provider)
+        if provider:
+            raise HRI30Error(f'{model[0]}: provider {provider} runs exported folders, and '
+                             'torch runs checkpoints.\nExport it with --format onnx.')
         if threads is not None:
             import torch
             torch.set_num_threads(threads)

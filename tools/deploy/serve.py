@@ -26,6 +26,8 @@ parser.add_argument('--allowed-origin', action='append', default=[], metavar='OR
                          'https://robot.example; may be repeated')
 parser.add_argument('--threads', type=int, metavar='N',
                     help='CPU threads of the model; default: one a core')
+parser.add_argument('--provider', metavar='P',
+                    help='of ONNX Runtime: cuda, tensorrt, coreml or directml')
 limits = parser.add_argument_group('limits')
 for limit in fields(Settings):
     limits.add_argument(f'--{limit.name.replace("_", "-")}', type=limit.type, metavar='N',
@@ -45,7 +47,8 @@ def main(args) -> None:
     settings = Settings(**{limit.name: getattr(args, limit.name)
                            for limit in fields(Settings)})
     access = Access(token, tuple(args.allowed_host), tuple(args.allowed_origin))
-    serve(args.model, args.host, args.port, settings, access, args.threads)
+    serve(args.model, args.host, args.port, settings, access, args.threads,
+          args.provider)
 
 
 if __name__ == '__main__':

@@ -34,7 +34,7 @@ def import_server() -> None:
 
 
 def serve(folder: str | Path, host: str, port: int, settings: Settings, access,
-          threads: int | None = None) -> None:
+          threads: int | None = None, provider: str | None = None) -> None:
     """Loads an exported model and serves it until SIGINT or SIGTERM; port 0 is a free one.
 
     Raises:
@@ -43,7 +43,7 @@ def serve(folder: str | Path, host: str, port: int, settings: Settings, access,
     from .app import create_app
     from .guards import is_loopback
     listening = listen(host, port)
-    recognizer = ClipRecognizer.load(folder, threads=threads)
+    recognizer = ClipRecognizer.load(folder, threads, provider)
     # Graphs are read and compiled at their first use.
     preprocessing = recognizer.info.preprocessing
     width, height = preprocessing.size
