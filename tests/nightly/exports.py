@@ -32,7 +32,7 @@ from mmengine.registry import init_default_scope  # noqa: E402
 from hri30_ext.apis.exporting import export  # noqa: E402
 from hri30_ext.config import load_config, parse_options  # noqa: E402
 from hri30_ext.datasets import HRI30_CLASSES  # noqa: E402
-from hri30_ext.deploy.export import list_clips  # noqa: E402
+from hri30_ext.datasets.hri30 import list_split  # noqa: E402
 from hri30_ext.deploy.runtime.backends import WHOLE  # noqa: E402
 from hri30_ext.deploy.runtime.exported import load  # noqa: E402
 from hri30_ext.deploy.torch_backend import TorchBackend, Whole  # noqa: E402
@@ -91,7 +91,7 @@ def write_checkpoint(config: str, options: dict, path: Path) -> tuple[TorchBacke
         preprocessing = Preprocessing.from_config(cfg)
         clips_NTHWC = torch.from_numpy(np.concatenate([
             read_clip(clip['filename'], preprocessing)[:1]
-            for clip in list_clips(cfg, 'val')[:2]]))
+            for clip in list_split(cfg.test_dataloader, subset='val')[:2]]))
         Whole(model)(clips_NTHWC)
         last = [part for part in model.cls_head.modules()
                 if isinstance(part, torch.nn.Linear)][-1]
