@@ -54,6 +54,7 @@ def run_python(code, **environment):
 CHANGED = {
     'mmaction.datasets.transforms.processing.ColorJitter.adjust_hue',
     'mmaction.models.backbones.resnet_tin.linear_sampler',
+    'mmaction.models.backbones.swin.get_window_size',
     'mmaction.models.data_preprocessors.data_preprocessor.stack_batch',
     'mmaction.models.heads.base.BaseHead.loss_by_feat',
     'mmaction.models.heads.base.BaseHead.predict_by_feat',

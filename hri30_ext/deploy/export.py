@@ -245,10 +245,19 @@ def _trace(graph: _Graph, path: Path) -> None:
     """Writes a module as an ONNX graph, for any batch."""
     # The exporter that traces: the other one needs onnxscript, and fixes the batch size
     # where mmaction2 reshapes by it.
-    torch.onnx.export(
-        graph.module, (torch.from_numpy(graph.example), ), str(path), dynamo=False,
-        opset_version=17, input_names=['inputs'], output_names=['outputs'],
-        dynamic_axes={'inputs': {0: 'batch'}, 'outputs': {0: 'batch'}})
+    example = torch.from_numpy(graph.example)
+    graph.module(example)  # what a model computes once, and keeps, is not traced
+    try:
+        torch.onnx.export(
+            graph.module, (example, ), str(path), dynamo=False, opset_version=17,
+            input_names=['inputs'], output_names=['outputs'],
+            dynamic_axes={'inputs': {0: 'batch'}, 'outputs': {0: 'batch'}})
+    except torch.onnx.errors.OnnxExporterError as error:
+        recognizer = getattr(graph.module, 'recognizer', graph.module)
+        names = ', '.join(type(part).__name__ for part in recognizer.children())
+        raise HRI30Error(f'a model of {names} cannot be exported: '
+                         f'{str(error).splitlines()[0][:300]}.\nUse its checkpoint.'
+                         ) from error
 
 
 def _write_onnx(graph: _Graph, precision: str, path: Path,
@@ -307,11 +316,11 @@ def _measure_parity(reference: TorchBackend, tested: TorchBackend, exported: Bac
         rows['reference'].append(reference(views_VTHWC).mean(axis=0))
         if tested.dtype:
             rows['tested'].append(tested(views_VTHWC).mean(axis=0))
-        # Batches of different sizes, as nothing may depend on them.
-        batch = np.concatenate([views_VTHWC] * (1 + index % 2))
+        # Batches of other sizes than the traced one, as nothing may depend on them.
+        batch = np.concatenate([views_VTHWC] * (1 + 2 * (index % 2)))
         rows[WHOLE].append(exported(batch).mean(axis=0))
         if exported.splittable:
-            features = np.stack([exported.frame_features(view) for view in views_VTHWC])
+            features = np.stack([exported.frame_features(view) for view in batch])
             rows['stages'].append(exported.clip_scores(features).mean(axis=0))
     labels_N = np.array([int(clip['label']) for clip in clips])
     scores = {name: np.array(row) for name, row in rows.items()}

@@ -69,6 +69,10 @@ MODELS = {
 }
 
 
+#: These take one size.
+ONE_SIZE = ('mvit', 'videomae', 'uniformerv2')
+
+
 def write_checkpoint(config: str, options: dict, path: Path) -> tuple[TorchBackend, float]:
     """Writes random weights whose probabilities are neither alike nor 0 and 1.
 
@@ -179,6 +183,9 @@ def main() -> int:
                         metavar='KIND', help=f'default: all: {" ".join(KINDS)}')
     parser.add_argument('--rounds', type=int, default=5, metavar='N',
                         help='pairs of timed calls; 0: no latency; default: %(default)s')
+    parser.add_argument('--small', action='store_true',
+                        help='frames of 64 x 64, or 112 x 112 for foundation models, where '
+                             'a model takes any size')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -187,13 +194,17 @@ def main() -> int:
     rows = []
     with tempfile.TemporaryDirectory(dir=args.out) as folder:
         write_dataset(f'{folder}/data', train_groups=3, test_groups=0, clips=1,
-                      size=(96, 64), classes=range(1, 5), progress=False)
+                      size=(96, 64), classes=(1, 2, 3), progress=False)
         options = {'load_from': None, 'data_root': f'{folder}/data', 'clip_cache': None,
-                   'classes': list(HRI30_CLASSES[:4]), 'num_workers': 0,
+                   'classes': list(HRI30_CLASSES[:3]), 'num_workers': 0,
                    'precision': 'fp32', **parse_options(args.cfg_options)}
         for name in args.models:
+            side = 112 if ',' in name else 64
+            size = dict(input_size=(side, side)) if args.small and (
+                name not in ONE_SIZE) else {}
             with tempfile.TemporaryDirectory(dir=folder) as place:
-                rows += measure(name, args.kinds, args.rounds, options, Path(place))
+                rows += measure(name, args.kinds, args.rounds, {**options, **size},
+                                Path(place))
             (args.out / 'exports.json').write_text(json.dumps(
                 dict(commit=commit, load=os.getloadavg(), rows=rows), indent=1) + '\n')
             (args.out / 'exports.md').write_text(format_rows(rows))
