@@ -40,6 +40,7 @@ PARTS = {
     # --strict: a package that the index has no advisories for is no pass.
     'advisories': ('-m', 'pip_audit --strict --no-deps --disable-pip -r requirements.lock',
                    10),
+    'exports': ('exports.py', '--out {out} --kinds onnx-fp32 --rounds 0', 120),
     'benchmark-tests': ('-m', 'pytest -q -p no:cacheprovider tests/benchmark', 20),
     'benchmark': ('../benchmark/run.py', '--out {out}/benchmark.json', 120),
 }
