@@ -165,9 +165,8 @@ class OnnxBackend(_GraphBackend):
 
     Args:
         threads (int, optional): CPU threads; None: one a core.
-        provider (str): What runs them: one of :data:`PROVIDERS`, by its short or its full
-            name. Operators that it does not have run on CUDA, if it is TensorRT, or on the
-            CPU.
+        provider (str): What runs them: a short name of :data:`PROVIDERS`, or a full one.
+            Operators that it lacks run on CUDA, if it is TensorRT, or on the CPU.
 
     Attributes:
         provider (str): Its full name.
@@ -216,16 +215,14 @@ class OnnxBackend(_GraphBackend):
 
     def _find(self, provider: str) -> str:
         available = self._runtime.get_available_providers()
-        for short, (name, package) in PROVIDERS.items():
-            if provider in (short, name):
-                if name in available:
-                    return name
-                raise HRI30Error(
-                    f'provider {provider}: the installed ONNX Runtime has '
-                    f'{", ".join(available)}.\nChoose one of them, or replace it: python '
-                    f'-m pip uninstall onnxruntime; python -m pip install {package}')
-        raise HRI30Error(f'provider {provider}: expected {", ".join(PROVIDERS)}, or a full '
-                         f'name; the installed ONNX Runtime has {", ".join(available)}.')
+        name = PROVIDERS.get(provider, (provider, ))[0]
+        if name in available:
+            return name
+        package = dict(PROVIDERS.values()).get(name)
+        install = (f', or replace it: python -m pip uninstall onnxruntime; python -m pip '
+                   f'install {package}' if package else f', or {", ".join(PROVIDERS)}.')
+        raise HRI30Error(f'provider {provider}: the installed ONNX Runtime has '
+                         f'{", ".join(available)}.\nExpected one of them{install}')
 
     def _load(self, part: str):
         graph = super()._load(part)

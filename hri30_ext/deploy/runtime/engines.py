@@ -9,15 +9,10 @@ from .exported import load
 from .recognizer import BATCH_SIZE
 
 
-def build_engines(folder: str | Path, provider: str = 'tensorrt') -> dict[str, float]:
+def build_engines(folder: str | Path) -> dict[str, float]:
     """Runs all graphs of an exported folder once, which builds and stores their engines.
 
-    They are for 1 to :data:`~.recognizer.BATCH_SIZE` clips or frames at once; ONNX Runtime
-    builds others when they are needed.
-
-    Args:
-        folder (str | Path): Exported for ONNX.
-        provider (str): Whose engines.
+    They are for 1 to :data:`~.recognizer.BATCH_SIZE` clips or frames at once.
 
     Returns:
         dict[str, float]: ``seconds`` that it took; ``max_difference`` of a probability of
@@ -27,7 +22,7 @@ def build_engines(folder: str | Path, provider: str = 'tensorrt') -> dict[str, f
         HRI30Error: see :func:`~.exported.load`.
     """
     start = time.perf_counter()
-    info, backend = load(folder, provider=provider)
+    info, backend = load(folder, provider='tensorrt')
     width, height = info.preprocessing.size
     clips_NTHWC = np.random.default_rng(0).integers(
         0, 256, (BATCH_SIZE, info.preprocessing.num_frames, height, width, 3), np.uint8)
