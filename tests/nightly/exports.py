@@ -2,11 +2,12 @@
 
     .venv/bin/python tests/nightly/exports.py --out D --models slowfast swin --rounds 3
 
-The classifier is scaled so that the logits of the clips spread, and the statistics of
-BatchNorm are those of one clip: without both, probabilities are 0 and 1 or all alike, and
-no parity would be measured. Random weights have no accuracy, so that int8 and bf16 pass
-the gate by their shift of the probabilities alone. ``D/exports.md`` is the table.
-Exit status 1: a float32 export was refused or failed.
+The classifier is scaled so that the logits of a clip spread, and the statistics of
+BatchNorm are those of two clips: without both, probabilities are 0 and 1 or all alike, and
+no parity would be measured. Residual branches are scaled down, as trained ones are: through
+those of R(2+1)D, torch's own float32 is otherwise 5e-4 from its float64. Random weights
+have no accuracy, so that int8 and bf16 pass the gate by the shift of probabilities alone.
+``D/exports.md`` is the table. Exit status 1: a float32 export was refused or failed.
 """
 
 import argparse
@@ -92,6 +93,12 @@ def write_checkpoint(config: str, options: dict, path: Path) -> tuple[TorchBacke
             if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
                 part.train().momentum = None
                 part.reset_running_stats()
+            if hasattr(part, 'downsample'):  # a residual block
+                norms = [norm for name, norm in part.named_modules() if isinstance(
+                    norm, torch.nn.modules.batchnorm._BatchNorm)
+                    and not name.startswith('downsample')]
+                for norm in norms[-1:]:
+                    norm.weight.mul_(0.2)
         preprocessing = Preprocessing.from_config(cfg)
         clips_NTHWC = torch.from_numpy(np.concatenate([
             read_clip(clip['filename'], preprocessing)[:1]
