@@ -70,8 +70,8 @@ MODELS = {
 }
 
 
-#: These take one size.
-ONE_SIZE = ('mvit', 'videomae', 'uniformerv2')
+#: The settings of models that are built for one size of frames.
+SIZES = {'mvit': 'spatial_size', 'videomae': 'img_size', 'uniformerv2': 'input_resolution'}
 
 
 def write_checkpoint(config: str, options: dict, path: Path) -> tuple[TorchBackend, float]:
@@ -191,8 +191,7 @@ def main() -> int:
     parser.add_argument('--rounds', type=int, default=5, metavar='N',
                         help='pairs of timed calls; 0: no latency; default: %(default)s')
     parser.add_argument('--small', action='store_true',
-                        help='frames of 64 x 64, or 112 x 112 for foundation models, where '
-                             'a model takes any size')
+                        help='frames of 64 x 64, or 112 x 112 for foundation models')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -207,8 +206,9 @@ def main() -> int:
                    'precision': 'fp32', **parse_options(args.cfg_options)}
         for name in args.models:
             side = 112 if ',' in name else 64
-            size = dict(input_size=(side, side)) if args.small and (
-                name not in ONE_SIZE) else {}
+            size = dict(input_size=(side, side)) if args.small else {}
+            if size and name in SIZES:
+                size[f'model.backbone.{SIZES[name]}'] = side
             with tempfile.TemporaryDirectory(dir=folder) as place:
                 rows += measure(name, args.kinds, args.rounds, {**options, **size},
                                 Path(place))
