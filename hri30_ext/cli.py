@@ -52,6 +52,15 @@ def add_trained_arguments(parser: argparse.ArgumentParser) -> None:
     add_runtime_arguments(parser)
 
 
+def add_measured_arguments(parser: argparse.ArgumentParser, name: str) -> None:
+    """Adds the arguments of an analysis that tests changed clips of a split."""
+    add_trained_arguments(parser)
+    parser.add_argument('--split', choices=('val', 'test'), default='val',
+                        help='default: %(default)s')
+    parser.add_argument('--out', metavar='D', help=f'gets SPLIT/{name}.json and '
+                        f'SPLIT/{name}.png; by default the folder of the checkpoint')
+
+
 def add_runs_arguments(parser: argparse.ArgumentParser, seeds: list[int]) -> None:
     """Adds the arguments of many trainings of a config."""
     parser.add_argument('config', metavar='CONFIG')

@@ -59,6 +59,7 @@ CHANGED = {
     'mmaction.datasets.transforms.processing.ColorJitter.adjust_hue',
     'mmaction.datasets.transforms.wrappers.ImgAug.__init__',
     'mmaction.models.backbones.resnet_tin.linear_sampler',
+    'mmaction.models.backbones.swin.get_window_size',
     'mmaction.models.data_preprocessors.data_preprocessor.stack_batch',
     'mmaction.models.heads.base.BaseHead.loss_by_feat',
     'mmaction.models.heads.base.BaseHead.predict_by_feat',

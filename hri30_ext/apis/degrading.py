@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from ..deploy.export import list_clips
+from ..datasets.hri30 import list_split
 from ..errors import HRI30Error, first_cases
 from ..evaluation import early
 from ..evaluation.corruptions import CLEAN, CORRUPTIONS, ROBUSTNESS, plot_robustness
@@ -52,7 +52,7 @@ def score_changed(recognizer: Recognizer, split: str, changes: Sequence[Change]
         HRI30Error: no clips with labels, or none that can be read.
     """
     cfg = recognizer.cfg
-    clips = list_clips(cfg, split)
+    clips = list_split(cfg.test_dataloader, subset=split)
     if not clips or min(clip['label'] for clip in clips) < 0:
         raise HRI30Error(f'{cfg.data_root}: no labelled clips of {split}.\nExpected some; '
                          'see --split, and split in the config.')
@@ -119,7 +119,7 @@ def measure_early(config: str, checkpoint: str, split: str = 'val', out: str | N
         rule=dict(rule._asdict(), chosen_on=f'{chosen.data}, {len(chosen.labels_N)} clips'),
         decision=early.measure_rule(rule, tested.scores_NCK, tested.labels_N, times_NS))
     atomic_write_json(folder / 'early.json', found)
-    early.plot_early(found, folder / 'early.png')
+    early.plot_early(found, folder / early.EARLY)
     return found
 
 

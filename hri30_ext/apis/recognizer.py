@@ -77,7 +77,8 @@ class Recognizer(ClipRecognizer):
         super().__init__(info, TorchBackend(cfg, checkpoint, device, dtype), mirrored_K)
 
     @classmethod
-    def open(cls, *model: str | Path, threads: int | None = None) -> ClipRecognizer:
+    def open(cls, *model: str | Path, threads: int | None = None,
+             provider: str | None = None) -> ClipRecognizer:
         """Opens an exported folder, a checkpoint, or a config and its checkpoint.
 
         Of a training's work folder, it opens ``best.safetensors``.
@@ -92,7 +93,10 @@ class Recognizer(ClipRecognizer):
         if best.is_file() and not (path / INFO_NAME).exists():
             model, path = (best, ), best
         if path.is_dir():
-            return cls.load(path, threads)
+            return cls.load(path, threads, provider)
+        if provider:
+            raise HRI30Error(f'{model[0]}: provider {provider} runs exported folders, and '
+                             'torch runs checkpoints.\nExport it with --format onnx.')
         if threads is not None:
             import torch
             torch.set_num_threads(threads)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ..checkpoints import META_KEY, Essentials, load_from_local, save_safetensors
 from ..config import load_config
-from ..deploy.export import list_clips
+from ..datasets.hri30 import list_split
 from ..errors import HRI30Error, first_cases
 from ..evaluation.calibration import fit_temperature
 from ..names import canonical_name
@@ -258,7 +258,8 @@ class _Trained:
     def describe_data(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Returns features and labels of training and validation clips, cached."""
         try:
-            clips = [list_clips(self.recognizer.cfg, part) for part in ('train', 'val')]
+            clips = [list_split(self.recognizer.cfg.test_dataloader, subset=part)
+                     for part in ('train', 'val')]
         except HRI30Error as error:
             raise HRI30Error(f'{error}\nTeaching takes the training and validation clips '
                              'of the old classes: --cfg-options data_root=PATH') from error

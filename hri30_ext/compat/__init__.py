@@ -405,6 +405,26 @@ def provide_tin_shift() -> None:
         resnet_tin.linear_sampler = shift_by_fractions
 
 
+def keep_windows_whole_numbers() -> None:
+    """Lets Video Swin be exported.
+
+    Why: sizes are tensors while a graph is traced, so that the mask of the windows is not
+    found in its cache, and becomes operators with control flow, which ONNX graphs of
+    exported folders may not have.
+    Changes: ``get_window_size`` of mmaction's ``swin``.
+    Until: mmaction2 computes the mask from whole numbers.
+    """
+    from mmaction.models.backbones import swin
+
+    original = swin.get_window_size
+
+    @functools.wraps(original)
+    def get_window_size(x_size, *sizes):
+        return original([int(size) for size in x_size], *sizes)
+
+    swin.get_window_size = get_window_size
+
+
 def resolve_settings_on_loading() -> None:
     """Makes ``Config.fromfile`` fill in this project's settings.
 
@@ -474,5 +494,6 @@ def apply() -> None:
     compact_poses_under_numpy_2()
     refuse_imgaug()
     provide_tin_shift()
+    keep_windows_whole_numbers()
     resolve_settings_on_loading()
     format_configs_once()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
+from mmengine.registry import init_default_scope
 
 from ..errors import HRI30Error, first_cases
 from ..names import HRI30_CLASSES, canonical_name, command, parse_clip_name
@@ -482,3 +483,11 @@ def _match_annotation(path: Path, clips: list[dict], classes: Sequence[str],
 def list_clips(dataset) -> list[dict]:
     """Lists the samples of a dataset without decoding them."""
     return [dataset.get_data_info(index) for index in range(len(dataset))]
+
+
+def list_split(loader: Mapping, **changes) -> list[dict]:
+    """Lists the samples of the dataset of a loader in a config, with changes of it such as
+    ``subset``.
+    """
+    init_default_scope('mmaction')
+    return list_clips(DATASETS.build({**loader['dataset'], 'pipeline': [], **changes}))

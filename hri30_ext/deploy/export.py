@@ -21,12 +21,11 @@ import av
 import msgspec
 import numpy as np
 import torch
-from mmaction.registry import DATASETS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
 from .. import modules  # noqa: F401  (first: it fixes what the others import)
+from ..datasets.hri30 import list_split
 from ..errors import HRI30Error
 from ..evaluation.calibration import load_certainty
 from ..hardware import autocast_dtype
@@ -100,7 +99,8 @@ def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
                     checkpoint_sha256=sha256_of(Path(checkpoint).expanduser())))
     calibration = None
     if precision == 'int8':
-        files = [clip['filename'] for clip in list_clips(cfg, 'train')]
+        files = [clip['filename']
+                 for clip in list_split(cfg.test_dataloader, subset='train')]
         chosen = np.linspace(0, len(files) - 1, min(calibration_clips, len(files)))
         # Evenly over the sorted list: of all classes and groups. One view of each.
         calibration = [read_clip(files[i], preprocessing)[:1] for i in tqdm(
@@ -112,7 +112,7 @@ def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
         tested = copy.copy(model)  # the same weights in the precision of tools/test.sh
         tested.dtype = autocast_dtype(cfg, model.device.type)
         parity, per_clip = _measure_parity(model, tested, load(folder)[1], preprocessing,
-                                           list_clips(cfg, 'val'))
+                                           list_split(cfg.test_dataloader, subset='val'))
         parity = dict(data=f'{data}, val', **parity)
         info = msgspec.structs.replace(info, parity=parity)
         print(format_parity(info), file=sys.stderr)
@@ -153,14 +153,6 @@ def _check_target(out: str | Path) -> Path:
 # ---- The description --------------------------------------------------------------------
 
 
-def list_clips(cfg: Config, subset: str) -> list[dict]:
-    """Returns ``filename``, ``label`` and ``video_id`` of the clips of a subset."""
-    init_default_scope('mmaction')
-    dataset = DATASETS.build(
-        dict(cfg.test_dataloader.dataset, subset=subset, pipeline=[]))
-    return [dataset.get_data_info(index) for index in range(len(dataset))]
-
-
 def measure_window_seconds(cfg: Config, preprocessing: Preprocessing) -> float | None:
     """Measures the median length of the training clips, from the headers of the files.
 
@@ -169,7 +161,7 @@ def measure_window_seconds(cfg: Config, preprocessing: Preprocessing) -> float |
         if there are no training clips.
     """
     try:
-        clips = list_clips(cfg, 'train')
+        clips = list_split(cfg.test_dataloader, subset='train')
     except HRI30Error as error:
         print(f'warning: the length of training clips is not known: {error}\nStreams will '
               'need --window-seconds.', file=sys.stderr)
@@ -253,10 +245,19 @@ def _trace(graph: _Graph, path: Path) -> None:
     """Writes a module as an ONNX graph, for any batch."""
     # The exporter that traces: the other one needs onnxscript, and fixes the batch size
     # where mmaction2 reshapes by it.
-    torch.onnx.export(
-        graph.module, (torch.from_numpy(graph.example), ), str(path), dynamo=False,
-        opset_version=17, input_names=['inputs'], output_names=['outputs'],
-        dynamic_axes={'inputs': {0: 'batch'}, 'outputs': {0: 'batch'}})
+    example = torch.from_numpy(graph.example)
+    graph.module(example)  # what a model computes once, and keeps, is not traced
+    try:
+        torch.onnx.export(
+            graph.module, (example, ), str(path), dynamo=False, opset_version=17,
+            input_names=['inputs'], output_names=['outputs'],
+            dynamic_axes={'inputs': {0: 'batch'}, 'outputs': {0: 'batch'}})
+    except torch.onnx.errors.OnnxExporterError as error:
+        recognizer = getattr(graph.module, 'recognizer', graph.module)
+        names = ', '.join(type(part).__name__ for part in recognizer.children())
+        raise HRI30Error(f'a model of {names} cannot be exported: '
+                         f'{str(error).splitlines()[0][:300]}.\nUse its checkpoint.'
+                         ) from error
 
 
 def _write_onnx(graph: _Graph, precision: str, path: Path,
@@ -315,11 +316,11 @@ def _measure_parity(reference: TorchBackend, tested: TorchBackend, exported: Bac
         rows['reference'].append(reference(views_VTHWC).mean(axis=0))
         if tested.dtype:
             rows['tested'].append(tested(views_VTHWC).mean(axis=0))
-        # Batches of different sizes, as nothing may depend on them.
-        batch = np.concatenate([views_VTHWC] * (1 + index % 2))
+        # Batches of other sizes than the traced one, as nothing may depend on them.
+        batch = np.concatenate([views_VTHWC] * (1 + 2 * (index % 2)))
         rows[WHOLE].append(exported(batch).mean(axis=0))
         if exported.splittable:
-            features = np.stack([exported.frame_features(view) for view in views_VTHWC])
+            features = np.stack([exported.frame_features(view) for view in batch])
             rows['stages'].append(exported.clip_scores(features).mean(axis=0))
     labels_N = np.array([int(clip['label']) for clip in clips])
     scores = {name: np.array(row) for name, row in rows.items()}

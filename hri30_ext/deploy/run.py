@@ -26,11 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('clips', metavar='CLIP', nargs='+', help='a video file')
     parser.add_argument('--threads', type=int, default=None, metavar='N',
                         help='CPU threads; default: one a core')
+    parser.add_argument('--provider', metavar='P',
+                        help='of ONNX Runtime: cuda, tensorrt, coreml or directml')
     args = parser.parse_args(arguments)
     if args.threads is not None and args.threads < 1:
         parser.error('--threads: expected 1 or more')
     try:
-        recognizer = ClipRecognizer.load(args.folder, args.threads)
+        recognizer = ClipRecognizer.load(args.folder, args.threads, args.provider)
     except HRI30Error as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

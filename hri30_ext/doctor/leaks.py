@@ -13,12 +13,11 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from mmaction.registry import DATASETS
 from mmengine.config import Config
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ..datasets.hri30 import find_test_folder, has_test_clips, list_clips, reading
+from ..datasets.hri30 import find_test_folder, has_test_clips, list_split, reading
 from ..datasets.paper import trains_on_all
 from ..errors import HRI30Error, first_cases
 from ..names import PROJECT_ROOT, split_part
@@ -186,19 +185,15 @@ def cache_file(cfg: Config) -> Path:
 def load_splits(cfg: Config) -> dict[str, list[dict]]:
     """Lists the clips of a config's loaders, and the test clips where there are any."""
     names = ['train'] if trains_on_all(cfg.get('split', {})) else ['train', 'val']
-    return {split: _load(cfg, split) for split in names} | load_test_split(cfg)
+    return {split: list_split(cfg[f'{split}_dataloader'])
+            for split in names} | load_test_split(cfg)
 
 
 def load_test_split(cfg: Config) -> dict[str, list[dict]]:
     """Lists the test clips under ``test``, or nothing where there are none."""
     has_test = has_test_clips(cfg.data_root, cfg.classes, cfg.get('split', {}),
                               **reading(cfg))
-    return dict(test=_load(cfg, 'test', subset='test')) if has_test else {}
-
-
-def _load(cfg: Config, split: str, **changes) -> list[dict]:
-    return list_clips(DATASETS.build(
-        {**cfg[f'{split}_dataloader'].dataset, 'pipeline': [], **changes}))
+    return dict(test=list_split(cfg.test_dataloader, subset='test')) if has_test else {}
 
 
 def refuse_test_clips(splits: Splits, data_root: str | Path) -> None:

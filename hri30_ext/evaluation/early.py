@@ -15,6 +15,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ..utils.curves import save_figure
 from ..utils.text import format_table
 
+#: The chart, beside a result.
+EARLY = 'early.png'
 #: Shares of an action at which it is predicted.
 SHARES = tuple(round(.1 * tenth, 1) for tenth in range(1, 11))
 
@@ -109,17 +111,21 @@ def format_early(found: dict) -> str:
 
 def plot_early(found: dict, path: str | Path) -> None:
     """Draws accuracy over the seen share, and the decisions of the rule."""
-    figure = Figure(figsize=(7, 4.5), layout='constrained')
+    figure = Figure(figsize=(11, 4.5), layout='constrained')
     axes = figure.subplots()
     shares, decision = found['shares'], found['decision']
     axes.plot([row['mean_ms'] for row in shares], [row['top1'] for row in shares], 'o-',
-              label='10 % to 100 % of the action')
+              label='all clips, by the seen share of the action')
+    for row in shares:
+        axes.annotate(f'{row["share"]:.0%}', (row['mean_ms'], row['top1']), xytext=(0, 6),
+                      textcoords='offset points', ha='center', fontsize=8)
     axes.plot(decision['mean_ms'], decision['top1'], 'D', color='C1',
-              label='decisions of the rule, mean delay')
-    axes.set(ylim=(0, 1.02), xlim=(0, None), ylabel='Top-1 accuracy',
+              label=f'decisions of the rule: mean {decision["mean_ms"]:.0f} ms, '
+                   f'95 % by {decision["p95_ms"]:.0f} ms')
+    axes.set(ylim=(0, 1.08), xlim=(0, None), ylabel='Top-1 accuracy',
              xlabel='Time seen (ms, mean of clips)')
     axes.set_title(f'{found["checkpoint"]}: {found["data"]} ({found["clips"]} clips)',
-                   fontsize=8)
+                   fontsize=9)
     axes.grid(alpha=.3)
     axes.legend(loc='lower right')
     save_figure(figure, path)

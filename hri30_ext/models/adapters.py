@@ -7,6 +7,7 @@ within an adapter, H and W the grid of patches.
 
 import math
 
+import numpy as np
 import torch
 from mmaction.registry import MODELS
 from torch import nn
@@ -105,17 +106,24 @@ class Frame2FreqAdapter(Adapter):
         return torch.cat([self.time(one), torch.stack(filtered).mean(0).to(one.dtype)], 1)
 
     def _filter(self, y_NCTHW: torch.Tensor, window: int) -> torch.Tensor:
-        steps = y_NCTHW.shape[2]
-        fill = -steps % window
+        windows = math.ceil(self.num_steps / window)
+        fill = windows * window - self.num_steps
         y = torch.cat([y_NCTHW, y_NCTHW[:, :, -1:].expand(-1, -1, fill, -1, -1)], 2)
         # (N, K windows, C, frames, H, W), and K windows as further clips.
-        y = y.unflatten(2, (-1, window)).transpose(1, 2)
-        spectrum = torch.fft.rfft(y.flatten(0, 1).float(), dim=2, norm='ortho')
-        real, imaginary = self.frequency(
-            torch.cat([spectrum.real, spectrum.imag], 1)).float().chunk(2, 1)
-        y_KCTHW = torch.fft.irfft(torch.complex(real, imaginary), window, 2, 'ortho')
-        y = y_KCTHW.unflatten(0, (len(y_NCTHW), -1)).transpose(1, 2).flatten(2, 3)
-        return y[:, :, :steps]
+        y = y.unflatten(2, (windows, window)).transpose(1, 2).flatten(0, 1).float()
+
+        def multiply(x_KCTHW: torch.Tensor, matrix_TF: np.ndarray) -> torch.Tensor:
+            return torch.einsum('kcthw,tf->kcfhw', x_KCTHW, x_KCTHW.new_tensor(matrix_TF))
+
+        # As matrices, which ONNX has; FFTs of so few frames are no faster.
+        there = np.fft.rfft(np.eye(window), norm='ortho')
+        back, back_imaginary = (np.fft.irfft(unit * np.eye(there.shape[1]), window,
+                                             norm='ortho') for unit in (1, 1j))
+        real, imaginary = self.frequency(torch.cat(
+            [multiply(y, there.real), multiply(y, there.imag)], 1)).float().chunk(2, 1)
+        y = multiply(real, back) + multiply(imaginary, back_imaginary)
+        y = y.unflatten(0, (-1, windows)).transpose(1, 2).flatten(2, 3)
+        return y[:, :, :self.num_steps]
 
 
 class _Adapted:

@@ -24,7 +24,7 @@ class MeanProbe(nn.Module):
 
     def forward(self, x_NSPD: torch.Tensor) -> torch.Tensor:
         """Returns (N, D)."""
-        return functional.layer_norm(x_NSPD[:, :, 0].mean(1), x_NSPD.shape[-1:])
+        return functional.layer_norm(x_NSPD[:, :, 0].mean(1), (self.out_channels, ))
 
 
 class _Attention(nn.Module):
@@ -66,9 +66,9 @@ class AttentiveProbe(nn.Module):
 
     def forward(self, x_NSPD: torch.Tensor) -> torch.Tensor:
         """Returns (N, D)."""
-        query_N1D = self.query.expand(len(x_NSPD), -1, -1)
+        query_N1D = self.query.expand(x_NSPD.shape[0], -1, -1)
         x_N1D = query_N1D + self.attention(query_N1D, self.norm(x_NSPD.flatten(1, 2)))
-        return (x_N1D + self.mlp(x_N1D)).squeeze(1)
+        return (x_N1D + self.mlp(x_N1D))[:, 0]
 
 
 @MODELS.register_module()
@@ -94,11 +94,11 @@ class STEPProbe(nn.Module):
 
     def forward(self, x_NSPD: torch.Tensor) -> torch.Tensor:
         """Returns (N, D)."""
-        class_N1D = self.class_token.expand(len(x_NSPD), -1, -1)
+        class_N1D = self.class_token.expand(x_NSPD.shape[0], -1, -1)
         tokens_NLD = (x_NSPD + self.encodings).flatten(1, 2)
         x_NLD = self.norm(torch.cat([class_N1D, tokens_NLD], 1))
         # Only the class token is read, so only its query is computed.
-        return (class_N1D + self.attention(x_NLD[:, :1], x_NLD)).squeeze(1)
+        return (class_N1D + self.attention(x_NLD[:, :1], x_NLD))[:, 0]
 
 
 @MODELS.register_module()

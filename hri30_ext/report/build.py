@@ -16,6 +16,7 @@ from torch import nn
 
 from ..errors import HRI30Error
 from ..evaluation.corruptions import ROBUSTNESS
+from ..evaluation.early import EARLY
 from ..evaluation.metrics import ClassScores, HRI30Metric
 from ..evaluation.results import SCORES, Results
 from ..utils.curves import is_learning_rate, read_curves
@@ -88,14 +89,16 @@ def write_report(folder: str | Path, results: Results, analysis: dict | None = N
                   ('Report written', datetime.now().strftime(_DATE))],
         leaks=_leaks(results, cfg),
         curves=_draw_curves(folder, checkpoint, training_folder),
-        robustness=_robustness(folder),
+        robustness=_picture(folder, ROBUSTNESS), early=_picture(folder, EARLY),
         config=_format_config(cfg), versions=provenance.versions(), galleries=galleries,
         explain_note=_add_pictures(galleries, results, cfg, model))
     context.update(_overview(results) if results.labels_N is None
                    else _labelled(results, analysis))
     context['sections'] = [
         *(_LABELLED_SECTIONS if context['labelled'] else [('predictions', 'Predictions')]),
-        *([('robustness', 'Robustness')] if context['robustness'] else []),
+        *((name, title) for name, title in (
+            ('robustness', 'Robustness'), ('early', 'Early recognition'))
+          if context[name]),
         ('training', 'Training'), *((one['id'], one['title']) for one in galleries),
         *([('failed', 'Not read')] if results.failed else []), ('made', 'Made with')]
     atomic_write_text(folder / REPORT, render(context))
@@ -209,9 +212,9 @@ def _format_config(cfg: Config | None) -> str:
         return json.dumps(cfg.to_dict(), indent=2, default=repr)
 
 
-def _robustness(folder: Path) -> str:
-    """Returns the chart of tools/analysis/robustness.py as a URI; empty without one."""
-    picture, scores = folder / ROBUSTNESS, folder / SCORES
+def _picture(folder: Path, name: str) -> str:
+    """Returns the chart of an analysis as a URI; empty without one."""
+    picture, scores = folder / name, folder / SCORES
     # An older one is of an earlier result.
     if not picture.is_file() or picture.stat().st_mtime < scores.stat().st_mtime:
         return ''

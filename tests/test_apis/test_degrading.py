@@ -67,9 +67,10 @@ def test_broken_clips_are_left_out_unknown_labels_refused(monkeypatch, tmp_path,
     broken = tmp_path / 'broken.avi'
     broken.write_bytes(b'no video')
     clips = [dict(filename=str(broken), label=0)]
-    monkeypatch.setattr(degrading, 'list_clips', lambda cfg, split: clips)
-    recognizer = SimpleNamespace(cfg=SimpleNamespace(data_root='data'),
-                                 predict_views=lambda views: list(views))
+    monkeypatch.setattr(degrading, 'list_split', lambda loader, subset: clips)
+    recognizer = SimpleNamespace(
+        cfg=SimpleNamespace(data_root='data', test_dataloader={}),
+        predict_views=lambda views: list(views))
     with pytest.raises(HRI30Error, match='none of the clips of val can be read'):
         degrading.score_changed(recognizer, 'val', [])
     assert 'left out 1 of 1' in (said := capsys.readouterr().err) and 'broken.avi' in said

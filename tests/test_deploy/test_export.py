@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import CLASSES, run_tool
+from mmaction.registry import DATASETS, MODELS
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
@@ -14,10 +15,12 @@ from hri30_ext.apis.exporting import export
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.deploy import export as exporting
 from hri30_ext.deploy.export import compare, why_no_parity
+from hri30_ext.deploy.runtime.backends import import_runtime
 from hri30_ext.deploy.runtime.certainty import ClassSets, OpenSet
 from hri30_ext.deploy.runtime.exported import load, read_info
+from hri30_ext.deploy.runtime.onnx_graph import check_graph
 from hri30_ext.deploy.runtime.recognizer import ClipRecognizer
-from hri30_ext.deploy.torch_backend import TorchBackend, count_frame_stages
+from hri30_ext.deploy.torch_backend import TorchBackend, Whole, count_frame_stages
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.calibration import save_calibration
 from hri30_ext.synthetic.video import write_video
@@ -30,7 +33,6 @@ def reference(trained):
 
 def test_reference_is_what_mmaction2_predicts(trained, reference, validation_clips):
     """The one that all are compared with: mmaction2's own test step on its own pipeline."""
-    from mmaction.registry import DATASETS
     cfg = load_config(trained.config, trained.options)
     init_default_scope('mmaction')
     cfg.test_dataloader.dataset.subset = 'val'
@@ -257,6 +259,59 @@ def test_one_point_of_many_clips_may_be_lost():
 # ---- Other models, and the tool ---------------------------------------------------------
 
 
+def _swin():
+    cfg = load_config(str(next((PROJECT_ROOT / 'configs' / 'swin').glob('*.py'))))
+    cfg.model.backbone.arch = dict(embed_dims=24, depths=[2, 2], num_heads=[1, 2])
+    cfg.model.backbone.out_indices = [1]
+    cfg.model.cls_head.in_channels = 48
+    return cfg.model
+
+
+def _foundation(probe, adapter=None, name='test_vit'):
+    return dict(
+        type='FoundationRecognizer',
+        backbone=dict(type='TimmFrames', name=name, input_size=(64, 32), num_frames=4,
+                      pretrained=None, adapter=adapter and dict(type=adapter, channels=8)),
+        cls_head=dict(type='ProbeHead', num_classes=3, probe=dict(type=probe)),
+        data_preprocessor=dict(type='ActionDataPreprocessor', format_shape='NCTHW'))
+
+
+def _trace_small(settings, path):
+    """Traces a model of random weights on clips of 4 frames, 64 x 32; returns both."""
+    init_default_scope('mmaction')
+    torch.manual_seed(0)
+    whole = Whole(MODELS.build(settings)).eval()
+    for parameter in whole.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.2)
+    clips = np.random.default_rng(0).integers(0, 256, (3, 4, 32, 64, 3), np.uint8)
+    with torch.no_grad():
+        exporting._trace(exporting._Graph(whole, clips[:2], None), path)
+        return whole(torch.from_numpy(clips)).numpy(), clips
+
+
+@pytest.mark.parametrize('settings', [
+    _swin, lambda: _foundation('STEPProbe'), lambda: _foundation('AttentiveProbe'),
+    lambda: _foundation('MeanProbe', 'Frame2FreqAdapter')],
+    ids=['swin', 'step', 'attentive', 'frame2freq'])
+def test_graphs_are_for_any_batch_and_without_control_flow(settings, tmp_path):
+    """What only looks right for the batch of the trace: of 2 here."""
+    expected_NK, clips = _trace_small(settings(), tmp_path / 'model.onnx')
+    data = (tmp_path / 'model.onnx').read_bytes()
+    check_graph(data)
+    session = import_runtime('onnxruntime').InferenceSession(
+        data, providers=['CPUExecutionProvider'])
+    for batch in (1, 3):
+        scores_NK, = session.run(None, {'inputs': clips[:batch]})
+        np.testing.assert_allclose(scores_NK, expected_NK[:batch], atol=1e-5)
+    assert np.ptp(expected_NK, axis=0).max() > 1e-4  # the clips are told apart
+
+
+def test_what_onnx_cannot_express_is_refused_by_name(tmp_path):
+    with pytest.raises(HRI30Error, match='TimmFrames.* cannot be exported: .*rms_norm'):
+        _trace_small(_foundation('MeanProbe', name='test_vit4'), tmp_path / 'model.onnx')
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('folder', ['tsn', 'tsm', 'tin', 'cnn_lstm'])
 @pytest.mark.parametrize('format', ['openvino', 'onnx'])
@@ -267,7 +322,6 @@ def test_models_of_frames(folder, format, clips_root, tmp_path):
                'num_frames': 8, 'input_size': (32, 32), 'num_workers': 0,
                'clip_cache': None, 'model.backbone.pretrained': None}
     cfg = load_config(config, options)
-    from mmaction.registry import MODELS
     init_default_scope('mmaction')
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)

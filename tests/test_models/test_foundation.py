@@ -133,6 +133,18 @@ def test_frequencies_that_are_kept_give_the_frames_back(steps):
     torch.testing.assert_close(adapter.mix(y), y, atol=1e-5, rtol=1e-5)
 
 
+def test_frequencies_are_those_of_an_fft():
+    adapter = MODELS.build(dict(type='Frame2FreqAdapter', in_channels=4, grid=(2, 3),
+                                prefix=1, channels=8))
+    adapter.num_steps = 8
+    y = torch.randn(2, 4, 8, 2, 3)
+    spectrum = torch.fft.rfft(y, dim=2, norm='ortho')
+    real, imaginary = adapter.frequency(
+        torch.cat([spectrum.real, spectrum.imag], 1)).chunk(2, 1)
+    expected = torch.fft.irfft(torch.complex(real, imaginary), 8, 2, 'ortho')
+    torch.testing.assert_close(adapter._filter(y, 8), expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize('name, dims, grid', [
     ('test_efficientnet', 256, (1, 2)), ('test_convnext', 64, (1, 2)),
     ('swin_tiny_patch4_window7_224', 768, (1, 2))])

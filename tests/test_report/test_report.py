@@ -157,16 +157,18 @@ def test_frames_are_those_of_testing(clips, cfg):
     assert len(uris) == 4 and all(uri.startswith('data:image/jpeg;base64,') for uri in uris)
 
 
-def test_the_card_of_robustness_is_shown_unless_it_is_older(tmp_path):
+@pytest.mark.parametrize('name', ['robustness', 'early'])
+def test_the_chart_of_an_analysis_is_shown_unless_it_is_older(name, tmp_path):
     write(tmp_path)
-    (picture := tmp_path / 'robustness.png').write_bytes(b'picture')
+    (picture := tmp_path / f'{name}.png').write_bytes(b'picture')
     report(tmp_path)
     text = (tmp_path / 'report.html').read_text(encoding='utf-8')
-    assert 'id="robustness"' in text and 'href="#robustness"' in text
+    assert f'id="{name}"' in text and f'href="#{name}"' in text
+    assert text.count('data:image/png') == 1
     assert 'src="data:image/png;base64,cGljdHVyZQ=="' in text
     os.utime(picture, (1, 1))
     report(tmp_path)
-    assert 'id="robustness"' not in (tmp_path / 'report.html').read_text(encoding='utf-8')
+    assert f'id="{name}"' not in (tmp_path / 'report.html').read_text(encoding='utf-8')
 
 
 def test_a_report_is_written_again_from_scores_alone(tmp_path):

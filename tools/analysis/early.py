@@ -5,12 +5,7 @@ and the delay of a rule that decides, chosen on the validation clips.
 from hri30_ext import cli
 
 parser = cli.Parser(__doc__)
-cli.add_trained_arguments(parser)
-parser.add_argument('--split', choices=('val', 'test'), default='val',
-                    help='default: %(default)s')
-parser.add_argument('--out', metavar='D',
-                    help='gets SPLIT/early.json and SPLIT/early.png; by default '
-                         'the folder of the checkpoint')
+cli.add_measured_arguments(parser, 'early')
 
 
 def main(args) -> None:

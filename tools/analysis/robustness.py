@@ -5,12 +5,7 @@ other frame rates and a shaken camera.
 from hri30_ext import cli
 
 parser = cli.Parser(__doc__)
-cli.add_trained_arguments(parser)
-parser.add_argument('--split', choices=('val', 'test'), default='val',
-                    help='default: %(default)s')
-parser.add_argument('--out', metavar='D',
-                    help='gets SPLIT/robustness.json and SPLIT/robustness.png; by default '
-                         'the folder of the checkpoint')
+cli.add_measured_arguments(parser, 'robustness')
 
 
 def main(args) -> None:

@@ -30,6 +30,8 @@ parser.add_argument('--allowed-origin', action='append', default=[], metavar='OR
                          'https://robot.example; may be repeated')
 parser.add_argument('--threads', type=int, metavar='N',
                     help='CPU threads of the model; default: one a core')
+parser.add_argument('--provider', metavar='P',
+                    help='of ONNX Runtime: cuda, tensorrt, coreml or directml')
 limits = parser.add_argument_group('limits')
 for limit in fields(Settings):
     limits.add_argument(f'--{limit.name.replace("_", "-")}', type=limit.type, metavar='N',
@@ -38,6 +40,8 @@ for limit in fields(Settings):
 
 
 def main(args) -> None:
+    if args.teach and args.provider:
+        cli.fail('--provider: runs exported folders, and --teach needs a checkpoint.')
     from hri30_ext.deploy.serve.server import import_server, serve
     import_server()
     from hri30_ext.deploy.serve.guards import Access, check_token, read_token
@@ -53,7 +57,8 @@ def main(args) -> None:
     def load() -> tuple:
         if not args.teach:
             from hri30_ext.apis import Recognizer
-            return Recognizer.open(*args.model, threads=args.threads), None
+            return Recognizer.open(*args.model, threads=args.threads,
+                                   provider=args.provider), None
         from hri30_ext.apis.teaching import Teacher
         teacher = Teacher(args.model, args.teach, args.threads)
         return teacher.recognizer, teacher

@@ -59,6 +59,8 @@ how.add_argument('--retries', type=int, default=8, metavar='N',
                  help='attempts to reopen a camera that went away; default: %(default)s')
 how.add_argument('--threads', type=int, metavar='N',
                  help='CPU threads; default: one a core')
+how.add_argument('--provider', metavar='P',
+                 help='of ONNX Runtime: cuda, tensorrt, coreml or directml')
 
 
 def open_window(recognizer, name: str, report):
@@ -87,7 +89,8 @@ def main(args) -> None:
     def report(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
-    recognizer = Recognizer.open(args.model, threads=args.threads)
+    recognizer = Recognizer.open(args.model, threads=args.threads,
+                                 provider=args.provider)
     if args.truth:
         try:
             from hri30_ext.apis.recordings import read_truth, score_timeline

@@ -1,9 +1,12 @@
-"""The runtimes of exported models: ONNX Runtime and OpenVINO, on the CPU.
+"""The runtimes of exported models: ONNX Runtime and OpenVINO.
 
 Shapes: N clips, M frames, T frames of a clip, H height, W width, C channels, K classes.
 """
 
+import contextlib
+import hashlib
 import importlib
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -20,6 +23,15 @@ WHOLE, FRAME_STAGE, CLIP_STAGE = 'model', 'frame_stage', 'clip_stage'
 
 #: Largest file of a graph.
 MAX_GRAPH_BYTES = 4 << 30
+
+#: Execution providers of ONNX Runtime by short name, with the packages that bring them.
+PROVIDERS = {
+    'cpu': ('CPUExecutionProvider', 'onnxruntime'),
+    'cuda': ('CUDAExecutionProvider', 'onnxruntime-gpu'),
+    'tensorrt': ('TensorrtExecutionProvider', 'onnxruntime-gpu tensorrt'),
+    'coreml': ('CoreMLExecutionProvider', 'onnxruntime  (on macOS)'),
+    'directml': ('DmlExecutionProvider', 'onnxruntime-directml  (on Windows)'),
+}
 
 # Operators of OpenVINO that may not end.
 _CONTROL_FLOW = {'If', 'Loop', 'TensorIterator'}
@@ -149,12 +161,26 @@ class _GraphBackend(Backend):
 
 
 class OnnxBackend(_GraphBackend):
-    """Runs graphs with ONNX Runtime, on the CPU; ``threads`` None: one a core."""
+    """Runs graphs with ONNX Runtime.
+
+    Args:
+        threads (int, optional): CPU threads; None: one a core.
+        provider (str): What runs them: a short name of :data:`PROVIDERS`, or a full one.
+            Operators that it lacks run on CUDA, if it is TensorRT, or on the CPU.
+
+    Attributes:
+        provider (str): Its full name.
+
+    Raises:
+        HRI30Error: ONNX Runtime is not installed, or not with this provider.
+    """
 
     package = 'onnxruntime'
 
-    def __init__(self, folder: Path, info, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, info, threads: int | None = None,
+                 provider: str = 'cpu') -> None:
         super().__init__(folder, info)
+        self.provider = self._find(provider)
         self._options = self._runtime.SessionOptions()
         self._options.intra_op_num_threads = threads or 0
         self._options.log_severity_level = 3  # errors
@@ -166,7 +192,45 @@ class OnnxBackend(_GraphBackend):
         check_graph(data)
         # The checked bytes, not the file again.
         return self._runtime.InferenceSession(
-            data, self._options, providers=['CPUExecutionProvider'])
+            data, self._options, providers=self._providers(data))
+
+    def _providers(self, data: bytes) -> list:
+        """Returns the provider and those that run what it does not, with options."""
+        cpu, cuda, tensorrt = (PROVIDERS[name][0] for name in ('cpu', 'cuda', 'tensorrt'))
+        providers = [self.provider, *([cpu] if self.provider != cpu else [])]
+        if self.provider in (cuda, tensorrt):
+            with contextlib.suppress(ImportError):  # else those of the system
+                importlib.import_module('tensorrt')  # the libraries that pip installed
+            self._runtime.preload_dlls()
+        if self.provider == tensorrt:
+            # ONNX Runtime tells engines apart by names in the graph, compute capability
+            # and versions: not by weights. An exported folder comes from anywhere, and an
+            # engine is code: none is read from there.
+            cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+            cache = cache / 'hri30' / 'tensorrt' / hashlib.sha256(data).hexdigest()
+            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            providers[:1] = [(self.provider, dict(
+                trt_engine_cache_enable=True, trt_engine_cache_path=str(cache))), cuda]
+        return providers
+
+    def _find(self, provider: str) -> str:
+        available = self._runtime.get_available_providers()
+        name = PROVIDERS.get(provider, (provider, ))[0]
+        if name in available:
+            return name
+        package = dict(PROVIDERS.values()).get(name)
+        install = (f', or replace it: python -m pip uninstall onnxruntime; python -m pip '
+                   f'install {package}' if package else f', or {", ".join(PROVIDERS)}.')
+        raise HRI30Error(f'provider {provider}: the installed ONNX Runtime has '
+                         f'{", ".join(available)}.\nExpected one of them{install}')
+
+    def _load(self, part: str):
+        graph = super()._load(part)
+        if graph.get_providers()[0] != self.provider:  # it only warns
+            raise HRI30Error(f'provider {self.provider}: cannot start; ONNX Runtime would '
+                             f'use {", ".join(graph.get_providers())}.\nInstall the driver '
+                             'and the libraries that it names above.')
+        return graph
 
     def _shapes(self, graph) -> tuple[Sequence, Sequence]:
         return graph.get_inputs()[0].shape, graph.get_outputs()[0].shape

@@ -145,19 +145,24 @@ def read_info(folder: str | Path) -> ModelInfo:
     return info
 
 
-def load(folder: str | Path, threads: int | None = None) -> tuple[ModelInfo, Backend]:
+def load(folder: str | Path, threads: int | None = None, provider: str | None = None
+         ) -> tuple[ModelInfo, Backend]:
     """Loads an exported model.
 
     Args:
         folder (str | Path): The folder that tools/deploy/export.py wrote.
         threads (int, optional): CPU threads; None: one a core.
+        provider (str, optional): Execution provider of ONNX Runtime, one of
+            :data:`~.backends.PROVIDERS`; None: the CPU.
 
     Returns:
-        tuple[ModelInfo, Backend]: Its description, and the backend that runs it. The graphs
-        are read when they are first used.
+        tuple[ModelInfo, Backend]: Its description, with the ``provider`` of ONNX Runtime
+        among the hints, and the backend that runs it. The graphs are read when they are
+        first used.
 
     Raises:
-        HRI30Error: an invalid folder, a missing file, or a runtime that is not installed.
+        HRI30Error: an invalid folder, a missing file, or a runtime or provider that is not
+            installed.
     """
     folder = Path(folder).expanduser()
     info = read_info(folder)
@@ -175,5 +180,11 @@ def load(folder: str | Path, threads: int | None = None) -> tuple[ModelInfo, Bac
         if path.stat().st_size > MAX_GRAPH_BYTES:
             raise HRI30Error(f'{path}: {path.stat().st_size:,} bytes, more than '
                              f'{MAX_GRAPH_BYTES:,}.\nExport the model again.')
-    backend = OpenVINOBackend if info.format == 'openvino' else OnnxBackend
-    return info, backend(folder, info, threads)
+    if info.format == 'onnx':
+        backend = OnnxBackend(folder, info, threads, provider or 'cpu')
+        return msgspec.structs.replace(
+            info, hints=dict(info.hints, provider=backend.provider)), backend
+    if provider:
+        raise HRI30Error(f'{folder}: provider {provider} is one of ONNX Runtime, and this '
+                         f'folder is for {info.format}.\nExport with --format onnx.')
+    return info, OpenVINOBackend(folder, info, threads)

@@ -95,17 +95,20 @@ class ClipRecognizer:
         self._mirrored = None if mirrored is None else np.asarray(mirrored)
 
     @staticmethod
-    def load(folder: str | Path, threads: int | None = None) -> 'ClipRecognizer':
+    def load(folder: str | Path, threads: int | None = None, provider: str | None = None
+             ) -> 'ClipRecognizer':
         """Reads an exported model.
 
         Args:
             folder (str | Path): The folder that ``tools/deploy/export.py`` wrote.
             threads (int, optional): CPU threads; by default, one a core.
+            provider (str, optional): Of ONNX Runtime, such as ``cuda``; by default, the
+                CPU. ``info.hints`` has it.
 
         Raises:
-            HRI30Error: no such folder, or one that cannot be read.
+            HRI30Error: no such folder or provider, or a folder that cannot be read.
         """
-        return ClipRecognizer(*load(folder, threads=threads))
+        return ClipRecognizer(*load(folder, threads, provider))
 
     @property
     def classes(self) -> Sequence[str]:
