@@ -105,7 +105,8 @@ def _mode_for(path: Path) -> int:
     try:
         return stat.S_IMODE(path.stat().st_mode)
     except OSError:
-        umask = os.umask(0)
+        # Another thread's file of this instant would be private, not open to all.
+        umask = os.umask(0o077)
         os.umask(umask)
         return 0o666 & ~umask
 
