@@ -9,6 +9,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
+from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..config import load_config
 from ..engine import distributed
 from .training import train

@@ -189,8 +189,9 @@ def _propose_flip(classes: list[str]) -> tuple[str, list[str]]:
     if alone:
         lines.append('No mirror pair, never flipped: '
                      + ', '.join(classes[label] for label in sorted(alone)))
-    lines.append("Clips are not mirrored. If that is right for every class, set flip = "
-                 "'label_aware', which swaps these pairs and keeps the other labels.")
+    lines.append("Clips are not mirrored. flip = 'label_aware' mirrors them: "
+                 + ('it swaps these pairs, and other' if shown else 'all')
+                 + ' classes keep their label. Set it if that is right for each.')
     return "flip = None  # 'label_aware' swaps " + ('; '.join(shown) or 'no class'), lines
 
 
@@ -236,10 +237,14 @@ def _format_config(source: Path, root: Path, layout: Layout, group_pattern: str 
              f"type='group', val_groups={max(1, round(len(groups) / 5))}"
              if len(groups) > 1 else "type='random'")
     base = os.path.relpath(source, target.parent.resolve())
+    epochs = []
+    if source.name == Path(FROZEN).name:  # its epochs are for 87 batches
+        batches = max(1, len(layout.clips) // 16)
+        epochs = [f'max_epochs = {min(100, max(8, 700 // batches))}  # about 700 batches']
     return '\n'.join([
         f'# {target.stem}: {len(layout.clips)} clips of {len(layout.classes)} classes; '
         'written by tools/data/new_dataset.py.',
         f'_base_ = {base!r}', '', f'data_root = {str(root)!r}',
         f'annotation = {layout.annotation!r}', f'group_pattern = {group_pattern!r}',
         f'columns = {columns!r}', f'classes = {layout.classes!r}',
-        f'split = dict({split})', flip, 'leak_check = True', ''])
+        f'split = dict({split})', flip, 'leak_check = True', *epochs, ''])

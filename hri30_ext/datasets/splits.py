@@ -93,8 +93,9 @@ def _read_list(path, known):
     path = Path(path).expanduser()
     lines = read_text(path, 'a list of clips, one name a line').splitlines()
     # A row of an annotation file or a path is accepted like a bare name.
-    names = {Path(line.split(',')[0].strip()).name for line in lines if line.strip()}
-    names = {name if name in known else Path(name).stem for name in names}
+    paths = [Path(line.split(',')[0].strip()) for line in lines if line.strip()]
+    names = {next((name for name in (str(path), path.name, str(path.with_suffix('')))
+                   if name in known), path.stem) for path in paths}
     unknown = sorted(names - known)
     if unknown:
         raise HRI30Error(f'{path}: {len(unknown)} names fit no clip:\n'

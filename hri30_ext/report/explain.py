@@ -24,7 +24,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..models.encoders import FrozenEncoder
 from .frames import ShownClip
 
 #: The blocks of transformers, by type.
@@ -111,6 +110,8 @@ def map_view(model: nn.Module, view: torch.Tensor, label: int) -> np.ndarray:
 def _find_layer(backbone: nn.Module) -> nn.Module:
     """Returns the last block of a transformer, the last stage of a CNN of timm, or the
     backbone itself."""
+    # Models import mmaction, which hri30_ext.modules has to mend first.
+    from ..models.encoders import FrozenEncoder
     model = backbone.model if isinstance(backbone, FrozenEncoder) else backbone
     if hasattr(model, 'feature_info'):  # of timm
         return model.get_submodule(model.feature_info[-1]['module'])

@@ -43,6 +43,15 @@ def test_random_is_stratified_and_warns_that_it_leaks():
     assert [sum(c['label'] == k for c in val) for k in range(3)] == [7, 7, 7]
 
 
+def test_file_of_names_with_folders(tmp_path):
+    clips = [dict(video_id=f'{folder}/{name}', group=1, label=0)
+             for folder in 'ab' for name in ('one', 'two')]
+    val_file = tmp_path / 'val.txt'
+    val_file.write_text('a/one\nb/two.mp4\n')
+    _, val = split_clips(clips, type='file', val_file=val_file)
+    assert [clip['video_id'] for clip in val] == ['a/one', 'b/two']
+
+
 def test_file(tmp_path):
     val_file, train_file = tmp_path / 'val.txt', tmp_path / 'train.txt'
     val_file.write_text('CID01_SID01_VID01\n\ntrain_set/CID02_SID01_VID01.avi\n'
