@@ -104,7 +104,7 @@ class CurvesHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Counts the values of the epoch, which mmengine's message hub has."""
-        self._steps.update([*(outputs or ())])
+        self._steps.update({'loss', 'top1_acc'} & (outputs or {}).keys())
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         """Adds a row."""

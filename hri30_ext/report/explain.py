@@ -50,8 +50,8 @@ def explain_clips(model: nn.Module, clips: Sequence[ShownClip], labels: Sequence
                 for clip, label in zip(clips, labels, strict=True)], ''
     except Exception as error:  # models raise many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        return [None] * len(clips), (
-            f'Where a {type(model.backbone).__name__} looks is not shown ({reason}).')
+        kind = type(getattr(model, 'backbone', model)).__name__
+        return [None] * len(clips), f'Where a {kind} looks is not shown ({reason}).'
 
 
 def map_view(model: nn.Module, view: torch.Tensor, label: int) -> np.ndarray:

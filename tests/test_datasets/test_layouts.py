@@ -121,8 +121,8 @@ def test_parquet(make):
 
 
 def test_a_folder_is_read_again_only_if_it_changed(make, monkeypatch):
-    read, calls = layouts._find_files, []
-    monkeypatch.setattr(layouts, '_find_files', lambda *a: (calls.append(a), read(*a)))
+    read, calls = layouts.find_files, []
+    monkeypatch.setattr(layouts, 'find_files', lambda *a: (calls.append(a), read(*a)))
     root = make(*CLIPS, t_DOT_csv='path,label\na1,A\na2,A\nb1,B\nb2,B\n')
     first = read_layout(root)
     first.clips[0]['label'] = 99  # of the caller
