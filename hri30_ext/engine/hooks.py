@@ -104,7 +104,7 @@ class CurvesHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Counts the values of the epoch, which mmengine's message hub has."""
-        self._steps.update({'loss', 'top1_acc'} & (outputs or {}).keys())
+        self._steps.update(key for key in ('loss', 'top1_acc') if key in (outputs or ()))
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         """Adds a row."""
