@@ -94,7 +94,7 @@ def _read_list(path, known):
     lines = read_text(path, 'a list of clips, one name a line').splitlines()
     # A row of an annotation file or a path is accepted like a bare name.
     paths = [Path(line.split(',')[0].strip()) for line in lines if line.strip()]
-    names = {next((name for name in (str(path), path.name, str(path.with_suffix('')))
+    names = {next((name for name in (str(path), path.name, str(path.parent / path.stem))
                    if name in known), path.stem) for path in paths}
     unknown = sorted(names - known)
     if unknown:
