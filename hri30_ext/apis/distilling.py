@@ -44,4 +44,3 @@ def load_teacher(cfg: Config) -> list[DistillHook]:
         build_recognizer(teacher, file), [known.index(one) for one in own],
         teacher.num_frames, teacher.input_size, settings.weight, settings.temperature,
         sha256_of(file))]
-

@@ -107,7 +107,7 @@ def _read_folders(root: Path) -> list[Row]:
         if not files:
             empty.append(folder)
         rows += [Row(str(file), file.relative_to(root).as_posix(), folder.name,
-                      '' if file.parent == folder else file.parent.name, subset)
+                     '' if file.parent == folder else file.parent.name, subset)
                  for file in files]
     if empty or not rows:
         raise HRI30Error(f'{root}: {len(empty)} class folders have no clips:\n'
@@ -160,13 +160,13 @@ def _read_file(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
         for i, entry in enumerate(read_json(path, expected, schema=list[dict]), 1):
             label = str(entry.get('template', entry.get('label', '')))
             yield Row(f'{path}, entry {i}', str(entry.get('id', '')),
-                       re.sub(r'[\[\]]', '', label))
+                      re.sub(r'[\[\]]', '', label))
     elif path.suffix == '.txt':  # UCF-101, HMDB-51, Kinetics
         for i, line in enumerate(read_text(path, expected).splitlines(), 1):
             if line.strip():
                 name, _, label = line.strip().rpartition(' ')
                 yield Row(f'{path}, line {i}', name.strip() or label,
-                           label if name else '')
+                          label if name else '')
     else:
         table = _read_parquet(path) if path.suffix == '.parquet' else _read_csv(path)
         yield from _read_table(path, iter(table), columns)
@@ -230,8 +230,8 @@ def _read_table(path: Path, table: Iterator[tuple[int, list[str]]],
         if split not in ('', 'train', 'val', 'test'):
             raise HRI30Error(f'{where}: split {split!r}, expected train, val or test.')
         yield Row(where, row['path'], row.get('label', ''),
-                   row.get('group') or row.get('subject', ''), split,
-                   _read_part(where, row))
+                  row.get('group') or row.get('subject', ''), split,
+                  _read_part(where, row))
 
 
 def _read_part(where: str, row: dict[str, str]) -> tuple[float, float] | None:
@@ -322,7 +322,7 @@ def find_classes(root: Path, annotation: str) -> list[str] | None:
 
 
 def number_labels(rows: Sequence[Row], classes: Sequence[str] | None
-                   ) -> tuple[list[str], dict[str, int], str]:
+                  ) -> tuple[list[str], dict[str, int], str]:
     """Returns class names, label by text, and what is to be said about ids."""
     first = {}
     for row in rows:

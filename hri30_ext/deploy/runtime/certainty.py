@@ -3,6 +3,7 @@
 Shapes: N clips, K classes. Scores are class probabilities without the temperature.
 """
 
+from functools import cached_property
 from typing import Annotated, Literal
 
 import msgspec
@@ -30,7 +31,7 @@ class ClassSets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return 1 - probabilities_xK <= self.threshold
 
 
-class OpenSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OpenSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """Tells clips of no class by their distance to the nearest prototype of a class: the
     mean of the :func:`centred_logits` of its validation clips.
 
@@ -47,10 +48,14 @@ class OpenSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if any(len(row) != len(self.prototypes) for row in self.prototypes):
             raise ValueError('prototypes: expected as many numbers as classes in each')
 
+    @cached_property
+    def _prototypes_KK(self) -> np.ndarray:
+        return np.array(self.prototypes)
+
     def distances(self, scores_NK: np.ndarray) -> np.ndarray:
         """Returns the distance of each clip to the nearest prototype, (N, )."""
         logits_N1K = centred_logits(scores_NK)[:, None]
-        return relative_distance(logits_N1K, np.array(self.prototypes)).min(axis=1)
+        return relative_distance(logits_N1K, self._prototypes_KK).min(axis=1)
 
 
 def centred_logits(scores_xK: np.ndarray) -> np.ndarray:
@@ -87,14 +92,17 @@ def judge(info, scores_K: np.ndarray) -> dict:
 
     ``info`` is the :class:`~hri30_ext.deploy.runtime.exported.ModelInfo`.
     """
-    found = dict(set=None, certainty=None, unknown=None)
+    found = dict(set=None, certainty=None, unknown=is_unknown(info, scores_K))
     if info.sets:
         probabilities_K = apply_temperature(scores_K, info.temperature)
         members_K = info.sets.members(probabilities_K)
         found |= dict(certainty=round(1 - info.sets.alpha, 6), set=tuple(
             info.classes[k] for k in np.argsort(-probabilities_K, kind='stable')
             if members_K[k]))
-    if info.open_set:
-        found['unknown'] = bool(
-            info.open_set.distances(scores_K[None])[0] > info.open_set.threshold)
     return found
+
+
+def is_unknown(info, scores_K: np.ndarray) -> bool | None:
+    """Returns whether scores, (K, ), seem to be of no class; arguments as in judge."""
+    return bool(info.open_set.distances(scores_K[None])[0]
+                > info.open_set.threshold) if info.open_set else None

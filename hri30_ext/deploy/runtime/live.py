@@ -76,7 +76,6 @@ class Timeline:
     one. Actions therefore last from the ``start`` to the ``end`` of their events, both
     earlier by half the window and by the mean age of what is smoothed. One that the first
     prediction of a file has begins with the file; one that goes on ends with it.
-
     """
 
     def __init__(self, stream: Stream) -> None:

@@ -51,7 +51,7 @@ from msgspec import Meta
 
 from ...errors import HRI30Error
 from ...video.preprocessing import check_frame
-from .certainty import apply_temperature, judge
+from .certainty import apply_temperature, is_unknown
 
 #: State while no class is sure.
 UNSURE = 'unsure'
@@ -443,7 +443,7 @@ class Stream:
     def _judge(self, scores_K: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool | None]:
         """Returns calibrated scores, the same or 0 if they are unknown, and whether."""
         calibrated_K = apply_temperature(scores_K, self.info.temperature)
-        unknown = judge(self.info, scores_K)['unknown']
+        unknown = is_unknown(self.info, scores_K)
         return calibrated_K, calibrated_K * (not unknown), unknown
 
     def _report(self, changes: list[Change], time: float, began: float,
