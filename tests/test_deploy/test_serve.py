@@ -639,7 +639,7 @@ def test_it_keeps_to_its_own_description(clip):
         if operation.body:
             cases.append(operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
 
-        @settings(max_examples=20, derandomize=True, database=None, deadline=None,
+        @settings(max_examples=10, derandomize=True, database=None, deadline=None,
                   suppress_health_check=list(HealthCheck), phases=[Phase.generate])
         @given(case=st.one_of(cases), is_clip=st.booleans())
         def ask(case, is_clip):

@@ -84,8 +84,8 @@ def has(page, selector, text):
 
 def ended(page):
     """Waits until the clip was played to its end."""
-    page.locator('video').evaluate('''video => video.ended || new Promise(
-        done => video.addEventListener('ended', done, {once: true}))''')
+    page.locator('video').evaluate("""video => video.ended || new Promise(
+        done => video.addEventListener('ended', done, {once: true}))""")
 
 
 def test_an_uploaded_clip_is_played_and_named(open_page, clip):

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import secrets
 import time
-import webbrowser
 
 import numpy as np
 
@@ -75,10 +74,6 @@ class Window:
     async def serve(self, websocket, service: Service) -> None:
         """Serves the WebSocket of a page."""
         await _Viewer(websocket, service, self).run()
-
-    def open(self) -> bool:
-        """Opens the page; False if this machine has no browser to show it."""
-        return webbrowser.open(self.url)
 
     def show(self, image_HWC: np.ndarray, events: list[dict]) -> bool:
         """Shows a frame, uint8 RGB, and its events.
