@@ -288,7 +288,7 @@ def pids(monkeypatch):
     ('abort', 'decoder_failed'), ('kill', 'decoder_failed'), ('nonsense', 'decoder_failed'),
     ('lie', 'decoder_failed'), ('hang', 'decoder_too_slow'), ('fork', 'decoder_too_slow')])
 def test_a_decoder_that_crashes_or_hangs(open_service, clip, monkeypatch, pids, way, code):
-    client = open_service(decode_seconds=3)
+    client = open_service(decode_seconds=1 if code == 'decoder_too_slow' else 20)
     with monkeypatch.context() as patch:
         patch.setattr(decode, '_MODULE', 'bad_service_decoder')
         assert refusal(send(client, clip.read_bytes() + f'<{way}'.encode())) == (422, code)

@@ -37,24 +37,28 @@ def clip(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def open_page():
-    """Returns a function that opens the page; all that it loads or says is checked."""
+@pytest.fixture(scope='module')
+def browser():
     from playwright.sync_api import sync_playwright
+    with sync_playwright() as playwright, playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[
+                '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
+                *(['--no-sandbox'] if os.getuid() == 0 else [])]) as browser:
+        yield browser
+
+
+@pytest.fixture
+def open_page(browser):
+    """Returns a function that opens the page; all that it loads or says is checked."""
     said, asked, urls = [], [], []
     with contextlib.ExitStack() as stack:
-        playwright = stack.enter_context(sync_playwright())
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[
-            '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
-            *(['--no-sandbox'] if os.getuid() == 0 else [])])
-        stack.callback(browser.close)
-
         def open_it(recognizer=None, url=None, script='', **service):
             app = None
             if url is None:
                 url, app = stack.enter_context(running(recognizer, **service))
             urls.append(url.partition('/#')[0])
-            page = browser.new_context(permissions=('camera', )).new_page()
+            page = stack.enter_context(
+                browser.new_context(permissions=('camera', ))).new_page()
             page.set_default_timeout(30_000)
             page.add_init_script(script)
             page.on('console', lambda message: said.append(message.text))
