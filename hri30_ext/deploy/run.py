@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('folder', metavar='FOLDER',
                         help='an exported model, of tools/deploy/export.py')
     parser.add_argument('clips', metavar='CLIP', nargs='+', help='a video file')
-    parser.add_argument('--threads', type=int, default=None, metavar='N',
+    parser.add_argument('--threads', type=int, metavar='N',
                         help='CPU threads; default: one a core')
     parser.add_argument('--provider', metavar='P',
                         help='of ONNX Runtime: cuda, tensorrt, coreml or directml')
@@ -38,12 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     results = []
     for file, found in recognizer.predict_files(args.clips):
-        results.append({'file': file, 'error': str(found)} if isinstance(
-            found, HRI30Error) else {'file': file, 'top5': [
-                {'class': name, 'score': score} for name, score in found.top(5)],
-                **found.judgement()})
+        if isinstance(found, HRI30Error):
+            results.append({'file': file, 'error': str(found)})
+        else:
+            top = [{'class': name, 'score': score} for name, score in found.top(5)]
+            results.append({'file': file, 'top5': top, **found.judgement()})
     print(json.dumps(results, indent=2, allow_nan=False))
-    return 1 if any('error' in result for result in results) else 0
+    return int(any('error' in result for result in results))
 
 
 if __name__ == '__main__':

@@ -27,7 +27,7 @@ from av.video.reformatter import VideoReformatter
 
 from ..names import split_part
 from .decode import MAX_PIXELS, Clip, ClipError
-from .jpeg import decode_jpeg, encode_jpeg
+from .jpeg import decode_jpeg
 from .preprocessing import Preprocessing, Shrink
 from .resize import resize, shrunk_size
 
@@ -49,9 +49,6 @@ _MISSING_ALLOWED = 0.1
 # IndexError: PyAV knows no stream that begins in the middle of a file, as the sound of a
 # damaged DV file may (InputContainer.demux, seen in av 18.1).
 DAMAGE = (av.FFmpegError, OSError, ValueError, IndexError)
-
-# Of frames for the page: longest side in pixels, quality in percent.
-_PREVIEW_SIDE, _PREVIEW_QUALITY = 640, 80
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -368,34 +365,6 @@ def read_views(filename: str, limits: Mapping, preprocessing: Mapping
     facts = dict(frames=decoder.total_frames, width=width, height=height,
                  fps=round(decoder.fps, 3), seconds=round(decoder.seconds, 3))
     return facts, [frames_NHWC.reshape(steps.num_views, -1, *frames_NHWC.shape[1:])]
-
-
-def read_preview(filename: str, limits: Mapping, max_bytes: int
-                 ) -> tuple[None, list[np.ndarray]]:
-    """Reads every frame of a clip as a small JPEG, for a page.
-
-    Args:
-        filename (str): The clip.
-        limits (Mapping): Of :class:`Limits`, by name.
-        max_bytes (int): Of all JPEGs.
-
-    Returns:
-        tuple[None, list[np.ndarray]]: The time of each frame in seconds, (N, ) float64; the
-        size of each JPEG in bytes, (N, ) int64; and the JPEGs, one after another, uint8.
-    """
-    decoder = Decoder(filename, Limits(**limits))
-    scale = min(1., _PREVIEW_SIDE / max(decoder.size))
-    size = [max(1, round(length * scale)) for length in decoder.size]
-    times, jpegs, begin = [], [], None
-    for image, time in islice(decoder.frames(), decoder.total_frames):
-        jpegs.append(encode_jpeg(resize(image, *size), _PREVIEW_QUALITY))
-        begin = time if begin is None else begin
-        times.append(len(times) / (decoder.fps or 30) if time is None else time - begin)
-        max_bytes -= len(jpegs[-1])
-        if max_bytes < 0:
-            raise ClipError(filename, 'its frames are too large; cut it', 'too_much_data')
-    return None, [np.array(times, float), np.array([*map(len, jpegs)], np.int64),
-                  np.frombuffer(b''.join(jpegs), np.uint8)]
 
 
 def read_jpeg(max_pixels: int, data: bytes) -> tuple[None, list[np.ndarray]]:

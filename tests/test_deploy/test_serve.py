@@ -1,6 +1,8 @@
 """The service, asked through its own protocol: what it answers, and what it survives."""
 
 import contextlib
+import io
+import itertools
 import json
 import os
 import select
@@ -15,11 +17,13 @@ import urllib.request
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
+import av
 import cv2
+import httpx
 import numpy as np
 import pytest
 from conftest import PROJECT_ROOT, run_tool
-from nightly.service_load import form, measure
+from nightly.service_load import measure
 from starlette.websockets import WebSocketDisconnect
 from test_deploy.serving import CLASSES, FakeRecognizer, running, write_exported
 from websockets.exceptions import InvalidStatus
@@ -34,9 +38,10 @@ from hri30_ext.video.sandbox import IsolatedProcess
 
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # which HTTP client it prefers
-    from starlette.testclient import TestClient, WebSocketDenialResponse
+    from starlette.testclient import TestClient
 
 TOKEN = 'a-token-of-some-length'
+STREAM = 'ws://localhost/v1/stream'
 # Of an upload of so many bytes.
 BEGIN = (b'POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n'
          b'Content-Type: multipart/form-data; boundary=x\r\n\r\n')
@@ -55,7 +60,8 @@ def open_service():
         def make(recognizer=None, token=None, hosts=(), origins=(), **limits):
             app = create_app(recognizer or FakeRecognizer(), Settings(**limits),
                              Access(token, hosts, origins))
-            return stack.enter_context(TestClient(app, base_url='http://localhost'))
+            return stack.enter_context(TestClient(app, 'http://localhost',
+                                                  raise_server_exceptions=False))
         yield make
 
 
@@ -64,11 +70,17 @@ def send(client, content, path='/v1/predict', name='clip.avi', **options):
     return client.post(path, files={'clip': (name, content)}, **options)
 
 
-def code_of(response):
-    """The code of an error; its form is checked."""
+def form(content):
+    """Returns a form with a file, and its content type."""
+    request = httpx.Request('POST', 'http://localhost', files={'clip': content})
+    return request.read(), request.headers['Content-Type']
+
+
+def refusal(response):
+    """The status and the code of an error; its form is checked."""
     error = response.json()['error']
     assert set(error) == {'code', 'message'} and error['message']
-    return error['code']
+    return response.status_code, error['code']
 
 
 def wait_for(condition, seconds=20):
@@ -77,15 +89,6 @@ def wait_for(condition, seconds=20):
     while not condition():
         assert time.monotonic() < end
         time.sleep(.01)
-
-
-def is_running(pid):
-    """Whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 # ---- Clips -----------------------------------------------------------------------------
@@ -116,49 +119,22 @@ def test_a_clip_is_recognized(open_service, clip):
     assert client.get('/v1/health').json()['served'] == 1
 
 
-def test_frames_for_the_page(open_service, clip):
-    content = send(open_service(), clip.read_bytes(), '/v1/frames').content
-    times, at = [], 0
-    while at < len(content):
-        seconds, length = struct.unpack_from('<dI', content, at)
-        image = cv2.imdecode(np.frombuffer(content, np.uint8, length, at + 12),
-                             cv2.IMREAD_COLOR)
-        assert image.shape == (64, 96, 3)
-        times.append(seconds)
-        at += 12 + length
-    assert len(times) >= 30 and times[:3] == pytest.approx([0, 1 / 30, 2 / 30])
+def test_a_video_for_the_page(open_service, clip):
+    client = open_service(max_preview_bytes=100_000)
+    answer = send(client, clip.read_bytes(), '/v1/preview')
+    assert answer.headers['Content-Type'] == 'video/webm'
+    with av.open(str(clip)) as before, av.open(io.BytesIO(answer.content)) as after:
+        frames = (video.decode(video=0) for video in (before, after))
+        for old, new in itertools.zip_longest(*frames):
+            assert new.time == pytest.approx(old.time, abs=.001)
+            old, new = (frame.to_ndarray(format='rgb24').astype(float)
+                        for frame in (old, new))
+            assert old.shape == new.shape and abs(old - new).mean() < 8
+    assert refusal(send(open_service(max_preview_bytes=1000), clip.read_bytes(),
+                        '/v1/preview')) == (422, 'too_much_data')
 
 
-@pytest.mark.parametrize('name', [
-    '../../x', '/etc/passwd', 'a\0b', 'ü.avi', '..', 'x' * 999, 'a"b', '-i',
-    'http://example.org/a.avi', '%d.png'])
-def test_the_name_of_an_upload_is_not_looked_at(open_service, clip, tmp_path, monkeypatch,
-                                                name):
-    monkeypatch.chdir(tmp_path)
-    client = open_service()
-    body = (b'--limit\r\nContent-Disposition: form-data; name="clip"; filename="'
-            + name.replace('"', '\\"').encode() + b'"\r\n\r\n' + clip.read_bytes()
-            + b'\r\n--limit--\r\n')
-    response = client.post('/v1/predict', content=body, headers={
-        'Content-Type': 'multipart/form-data; boundary=limit'})
-    assert response.status_code == 200, response.text
-    assert os.listdir(tmp_path) == []
-
-
-def test_what_is_no_clip(open_service, clip, tmp_path):
-    client = open_service()
-    whole = clip.read_bytes()
-    picture = cv2.imencode('.png', np.zeros((64, 96, 3), np.uint8))[1].tobytes()
-    for content in (b'', b'not a video', os.urandom(5000), whole[:200], picture):
-        response = send(client, content)
-        assert response.status_code == 422 and code_of(response) == 'not_a_video'
-    # What is left of a clip that was cut is recognized.
-    found = send(client, whole[:len(whole) // 2]).json()
-    assert 5 < found['clip']['frames'] < 30
-
-
-@pytest.mark.parametrize('size', [0, 2**21])  # in memory at first, and on the disk
-def test_an_upload_has_no_name(open_service, clip, monkeypatch, size):
+def test_an_upload_has_no_name(open_service, clip, tmp_path, monkeypatch):
     seen = []
 
     async def decode_clip(path, preprocessing, settings):
@@ -166,72 +142,81 @@ def test_an_upload_has_no_name(open_service, clip, monkeypatch, size):
         raise decode.ClipError('clip', 'x')
 
     monkeypatch.setattr('hri30_ext.deploy.serve.app.decode_clip', decode_clip)
-    content = clip.read_bytes() + bytes(size)
-    assert send(open_service(), content).status_code == 422
-    (read, links, path), = seen
-    assert read == content and links == 0 and not path.exists()
-
-
-def test_an_upload_cannot_name_other_files(open_service, clip):
+    monkeypatch.chdir(tmp_path)
     client = open_service()
-    beside = clip
-    lists = (f"ffconcat version 1.0\nfile '{clip.name}'\n",
-             f"ffconcat version 1.0\nfile '{clip}'\n",
-             f'#EXTM3U\n#EXTINF:1,\nfile://{beside}\n#EXT-X-ENDLIST\n',
-             '#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n')
-    for content in lists:
-        response = send(client, content.encode())
-        assert response.status_code == 422 and code_of(response) == 'not_a_video'
+    for name in ('../../x', '/etc/passwd', 'a\0b', 'ü.avi', '..', 'x' * 999, 'a"b', '-i',
+                 'http://example.org/a.avi', '%d.png'):
+        for size in (0, 2**21):  # in memory at first, and on the disk
+            content = clip.read_bytes() + bytes(size)
+            body = (b'--limit\r\nContent-Disposition: form-data; name="clip"; filename="'
+                    + name.replace('"', '\\"').encode() + b'"\r\n\r\n' + content
+                    + b'\r\n--limit--\r\n')
+            assert client.post('/v1/predict', content=body, headers={
+                'Content-Type': 'multipart/form-data; boundary=limit'}).status_code == 422
+            read, links, path = seen.pop()
+            assert read == content and links == 0 and not path.exists()
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_no_clip(open_service, clip):
+    client = open_service()
+    whole = clip.read_bytes()
+    picture = cv2.imencode('.png', np.zeros((64, 96, 3), np.uint8))[1].tobytes()
+    for content in (b'', os.urandom(5000), whole[:200], picture,
+                    # Lists that name other files.
+                    f"ffconcat version 1.0\nfile '{clip}'\n".encode(),
+                    f'#EXTM3U\n#EXTINF:1,\nfile://{clip}\n#EXT-X-ENDLIST\n'.encode(),
+                    b'#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n'):
+        assert refusal(send(client, content)) == (422, 'not_a_video')
+    # What is left of a clip that was cut is recognized.
+    found = send(client, whole[:len(whole) // 2]).json()
+    assert 5 < found['clip']['frames'] < 30
 
 
 @pytest.mark.parametrize('limit, code', [
     (dict(max_clip_seconds=.5), 'too_long'), (dict(max_clip_frames=10), 'too_long'),
-    (dict(max_frame_pixels=96 * 64 - 1), 'frame_too_large')])
+    (dict(max_frame_pixels=96 * 64 - 1), 'frame_too_large'),
+    (dict(decoder_memory_bytes=2**20), 'decoder_failed')])
 def test_limits_of_a_clip(open_service, clip, limit, code):
     client = open_service(**limit)
-    for path in ('/v1/predict', '/v1/frames'):
-        response = send(client, clip.read_bytes(), path)
-        assert response.status_code == 422 and code_of(response) == code
+    for path in ('/v1/predict', '/v1/preview'):
+        assert refusal(send(client, clip.read_bytes(), path)) == (422, code)
     assert client.get('/v1/health').json()['failed'] == 2
 
 
 def test_uploads_that_are_too_large(open_service):
     client = open_service(max_upload_bytes=100_000)
-    assert code_of(send(client, bytes(100_001))) == 'upload_too_large'
+    assert refusal(send(client, bytes(100_001))) == (413, 'upload_too_large')
     assert send(client, bytes(100_000)).status_code == 422
     body, kind = form(bytes(10_000_000))
-    read = 0
-
-    def pieces():
-        nonlocal read
-        for begin in range(0, len(body), 10_000):
-            read += 10_000
-            yield body[begin:begin + 10_000]
-
     # Without a length, it is seen while it is read.
-    response = client.post('/v1/predict', content=pieces(), headers={'Content-Type': kind})
-    assert response.status_code == 413 and code_of(response) == 'upload_too_large'
+    response = client.post('/v1/predict', headers={'Content-Type': kind}, content=(
+        body[begin:begin + 10_000] for begin in range(0, len(body), 10_000)))
+    assert refusal(response) == (413, 'upload_too_large')
 
 
-def test_a_length_alone_is_enough_to_refuse():
-    with running(max_upload_bytes=1000) as (url, _), connection(url) as link:
-        link.sendall(BEGIN % 9_999_999)
-        assert link.recv(9999).startswith(b'HTTP/1.1 413')
+def connection(url):
+    """Connects to a service."""
+    host, port = url.removeprefix('http://').split(':')
+    return socket.create_connection((host, int(port)), timeout=10)
 
 
-def test_an_upload_that_takes_too_long():
-    with running(upload_seconds=.3) as (url, _), connection(url) as link:
-        link.sendall(BEGIN % 999 + b'--x')
-        assert link.recv(9999).startswith(b'HTTP/1.1 408')
+@pytest.mark.parametrize('limit, begin, status', [
+    (dict(max_upload_bytes=1000), BEGIN % 9_999_999, b'413'),
+    (dict(upload_seconds=.3), BEGIN % 999 + b'--x', b'408')])
+def test_the_begin_of_an_upload_is_enough_to_refuse(limit, begin, status):
+    with running(**limit) as (url, _), connection(url) as link:
+        link.sendall(begin)
+        assert link.recv(9999).startswith(b'HTTP/1.1 ' + status)
 
 
-def test_who_does_not_take_the_frames_is_cut(clip, monkeypatch):
-    async def parts(path, settings):
-        return [bytes(2**20)] * 64
-    monkeypatch.setattr('hri30_ext.deploy.serve.app.preview_clip', parts)
+def test_who_does_not_take_the_video_is_cut(clip, monkeypatch):
+    async def preview_clip(path, settings):
+        return bytes(64 * 2**20)
+    monkeypatch.setattr('hri30_ext.deploy.serve.app.preview_clip', preview_clip)
     body, kind = form(clip.read_bytes())
     with running(max_requests=1, upload_seconds=1.5) as (url, app), connection(url) as link:
-        head = (BEGIN % len(body)).replace(b'predict', b'frames')
+        head = (BEGIN % len(body)).replace(b'predict', b'preview')
         link.sendall(head.replace(b'multipart/form-data; boundary=x', kind.encode()) + body)
         assert link.recv(100).startswith(b'HTTP/1.1 200')
         assert app.state.service.requests == 1
@@ -242,12 +227,6 @@ def test_who_does_not_take_the_frames_is_cut(clip, monkeypatch):
                 taken += len(part)
     # What the system's buffers held.
     assert taken < 32 * 2**20
-
-
-def connection(url):
-    """Connects to a service."""
-    host, port = url.removeprefix('http://').split(':')
-    return socket.create_connection((host, int(port)), timeout=10)
 
 
 def test_forms_that_are_not_as_expected(open_service, clip):
@@ -261,12 +240,10 @@ def test_forms_that_are_not_as_expected(open_service, clip):
             (422, 'invalid', dict(files={'clip': ('a', content)}, params={'top_k': 0})),
             (400, 'bad_form', dict(content=b'--x', headers={
                 'Content-Type': 'multipart/form-data'}))):
-        response = client.post('/v1/predict', **options)
-        assert (response.status_code, code_of(response)) == (expected, code), options
+        assert refusal(client.post('/v1/predict', **options)) == (expected, code), options
     for method, path, expected in (('GET', '/v1/predict', 405), ('GET', '/nothing', 404),
                                    ('GET', '/docs', 404)):
-        response = client.request(method, path)
-        assert response.status_code == expected and code_of(response)
+        assert refusal(client.request(method, path))[0] == expected
 
 
 def test_too_many_are_told_to_come_again(open_service, clip):
@@ -283,31 +260,13 @@ def test_too_many_are_told_to_come_again(open_service, clip):
         health = client.get('/v1/health').json()
         assert health['requests'] == {'now': 1, 'limit': 1} and health['queue'] == 1
         response = send(client, clip.read_bytes())
-        assert response.status_code == 429 and code_of(response) == 'too_many_requests'
+        assert refusal(response) == (429, 'too_many_requests')
         assert response.headers['Retry-After'] == '1'
         leave.set()
         assert first.result().status_code == 200
     assert send(client, clip.read_bytes()).status_code == 200
     health = client.get('/v1/health').json()
     assert (health['served'], health['refused'], health['queue']) == (2, 1, 0)
-
-
-def test_a_model_that_takes_too_long(open_service, clip):
-    leave = threading.Event()
-    client = open_service(FakeRecognizer(before=leave.wait), predict_seconds=.2)
-    response = send(client, clip.read_bytes())
-    assert response.status_code == 504 and code_of(response) == 'model_too_slow'
-    leave.set()
-    assert send(client, clip.read_bytes()).status_code == 200
-
-
-def test_a_bug_in_the_model(clip):
-    def fail():
-        raise ZeroDivisionError
-    app = create_app(FakeRecognizer(before=fail))
-    with TestClient(app, 'http://localhost', raise_server_exceptions=False) as client:
-        response = send(client, clip.read_bytes())
-    assert response.status_code == 500 and code_of(response) == 'internal'
 
 
 # ---- Decoding processes ------------------------------------------------------------------
@@ -329,11 +288,10 @@ def pids(monkeypatch):
     ('abort', 'decoder_failed'), ('kill', 'decoder_failed'), ('nonsense', 'decoder_failed'),
     ('lie', 'decoder_failed'), ('hang', 'decoder_too_slow'), ('fork', 'decoder_too_slow')])
 def test_a_decoder_that_crashes_or_hangs(open_service, clip, monkeypatch, pids, way, code):
-    client = open_service(decode_seconds=3)
+    client = open_service(decode_seconds=1 if code == 'decoder_too_slow' else 20)
     with monkeypatch.context() as patch:
         patch.setattr(decode, '_MODULE', 'bad_service_decoder')
-        response = send(client, clip.read_bytes() + f'<{way}'.encode())
-        assert response.status_code == 422 and code_of(response) == code
+        assert refusal(send(client, clip.read_bytes() + f'<{way}'.encode())) == (422, code)
     with pytest.raises(ProcessLookupError):  # nothing of its group is left
         for _ in range(50):
             os.killpg(pids[0], 0)
@@ -341,18 +299,14 @@ def test_a_decoder_that_crashes_or_hangs(open_service, clip, monkeypatch, pids, 
     assert send(open_service(), clip.read_bytes()).status_code == 200
 
 
-def test_a_decoder_without_memory(open_service, clip):
-    assert send(open_service(decoder_memory_bytes=2**20), clip.read_bytes()
-                ).status_code == 422
-
-
 def test_what_is_imported():
+    """Decoding processes start, and mistakes of the call are told, without waiting."""
     program = ('import sys, hri30_ext.deploy.serve.{}; '
                "print(*{{'torch', 'mmengine', 'fastapi', 'cv2'}} & set(sys.modules))")
-    for module, expected in (('decoding', []), ('app', ['fastapi']), ('server', [])):
+    for module in ('preview', 'server'):
         found = subprocess.run([sys.executable, '-c', program.format(module)],
                                capture_output=True, text=True, cwd=PROJECT_ROOT, check=True)
-        assert found.stdout.split() == expected
+        assert found.stdout.split() == []
 
 
 # ---- Clients that only take places -------------------------------------------------------
@@ -361,7 +315,7 @@ def test_what_is_imported():
 def owner_is_served(url, clip):
     """Predicts and streams with the token, as its owner does."""
     load = measure(url, [clip.read_bytes()], clients=1, seconds=1, token=TOKEN)
-    assert load.to_json()['answered'] >= 1 and load.to_json()['errors'] == {}
+    assert load['answered'] >= 1 and load['errors'] == {}
     header = {'Authorization': f'Bearer {TOKEN}'}
     for headers, start in (({}, {'token': TOKEN}), (header, {})):
         with connect(f'ws{url[4:]}/v1/stream', additional_headers=headers) as link:
@@ -414,7 +368,7 @@ def test_the_token(open_service, clip):
                     {'Authorization': 'Bearer ü'.encode()}):
         for response in (send(client, clip.read_bytes(), headers=headers),
                          client.get('/v1/model', headers=headers)):
-            assert response.status_code == 401 and code_of(response) == 'no_token'
+            assert refusal(response) == (401, 'no_token')
             assert response.headers['WWW-Authenticate'] == 'Bearer'
     right = {'Authorization': f'Bearer {TOKEN}'}
     assert send(client, clip.read_bytes(), headers=right).status_code == 200
@@ -424,63 +378,33 @@ def test_the_token(open_service, clip):
         assert client.get(path).status_code == 200
 
 
-@pytest.mark.parametrize('headers, start, code', [
-    ({}, {}, 'no_token'), ({}, {'token': 'wrong'}, 'no_token'),
-    ({}, {'token': TOKEN}, None),
-    ({'Authorization': f'Bearer {TOKEN}'}, {}, None)])
-def test_the_token_of_a_stream(open_service, headers, start, code):
-    client = open_service(token=TOKEN)
-    with client.websocket_connect('ws://localhost/v1/stream', headers=headers) as link:
-        link.send_json({'type': 'start', **start})
-        assert link.receive_json().get('code') == code
-        if code:
-            with pytest.raises(WebSocketDisconnect) as closed:
-                link.receive_json()
-            assert closed.value.code == 1008
-
-
-def test_a_wrong_token_in_the_header_is_refused_before_a_stream_is_opened(open_service):
-    client = open_service(token=TOKEN)
-    with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect(
-            'ws://localhost/v1/stream', headers={'Authorization': 'Bearer wrong'}):
-        pass
-    assert refused.value.status_code == 403 and code_of(refused.value) == 'no_token'
-
-
-def test_other_sites(open_service, clip):
+def test_other_sites(open_service):
     client = open_service(hosts=('robot.local',), origins=('https://robot.example',))
-    content = clip.read_bytes()
-    for host, origin, expected in (
-            ('localhost', None, 200), ('localhost:8000', 'http://localhost:8000', 200),
-            ('127.0.0.1:8000', None, 200), ('[::1]:8000', 'http://[::1]:8000', 200),
-            ('Robot.local', 'http://robot.local', 200),
-            ('localhost', 'https://robot.example', 200),
-            ('localhost', 'https://evil.example', 403), ('localhost', 'null', 403),
-            ('localhost:8000', 'http://localhost:9000', 403),
-            ('evil.example', 'http://evil.example', 403), ('', None, 403),
-            ('localhost.evil.example', None, 403), ('[', None, 403)):
+    for host, origin, allowed in (
+            ('localhost', None, True), ('localhost:8000', 'http://localhost:8000', True),
+            ('127.0.0.1:8000', None, True), ('[::1]:8000', 'http://[::1]:8000', True),
+            ('Robot.local', 'http://robot.local', True),
+            ('localhost', 'https://robot.example', True),
+            ('localhost', 'https://evil.example', False), ('localhost', 'null', False),
+            ('localhost:8000', 'http://localhost:9000', False),
+            ('evil.example', 'http://evil.example', False), ('', None, False),
+            ('localhost.evil.example', None, False), ('[', None, False)):
         headers = {'Host': host, **({'Origin': origin} if origin else {})}
-        assert send(client, content, headers=headers).status_code == expected, headers
-        try:
+        # Those who may ask are told what is wrong with an empty request.
+        status = client.post('/v1/predict', headers=headers).status_code
+        assert status == (415 if allowed else 403), headers
+        with contextlib.ExitStack() as stack:
+            if not allowed:
+                stack.enter_context(pytest.raises(WebSocketDisconnect))
             with client.websocket_connect('/v1/stream', headers=headers) as link:
-                link.send_json({'type': 'start'})
-                assert link.receive_json()['event'] == 'ready' and expected == 200
-        except Exception as error:
-            if expected == 200 or isinstance(error, AssertionError):
-                raise
+                link.send_text('no JSON')
+                assert link.receive_json()['code'] == 'bad_message'
     # Other pages cannot read what this answers.
     assert 'access-control-allow-origin' not in client.get('/v1/model').headers
     assert client.get('/', headers={'Host': 'evil.example'}).status_code == 403
-
-
-def test_the_page_asks_nobody_else(open_service):
-    client = open_service()
     page = client.get('/')
     assert page.headers['Content-Security-Policy'] == CONTENT_SECURITY_POLICY
     assert page.headers['X-Content-Type-Options'] == 'nosniff'
-    text = page.text + client.get('/app.js').text + client.get('/style.css').text
-    assert '//' not in text.replace('http://www.w3.org/2000/svg', '').replace('// ', '')
-    assert 'style=' not in page.text and 'onclick' not in page.text
 
 
 # ---- Streams -----------------------------------------------------------------------------
@@ -497,7 +421,7 @@ def jpegs():
 def streaming(client, **settings):
     """Opens a stream, and closes it as a client that goes away."""
     service = client.app.state.service
-    with client.websocket_connect('ws://localhost/v1/stream') as link:
+    with client.websocket_connect(STREAM) as link:
         link.send_json({'type': 'start', 'settings': settings})
         assert link.receive_json()['event'] == 'ready'
         yield link
@@ -506,17 +430,29 @@ def streaming(client, **settings):
         wait_for(lambda: service.streams == 0)
 
 
-def finish(link, **stop):
-    """Ends a stream; returns what it still says."""
-    link.send_json({'type': 'stop', **stop})
-    events = [link.receive_json()]
-    while events[-1]['event'] != 'closed':
-        events.append(link.receive_json())
-    return events
+def rest(link):
+    """What a stream still says, and the status with which it is then closed."""
+    events = []
+    with pytest.raises(WebSocketDisconnect) as closed:
+        while True:
+            events.append(link.receive_json())
+    return events, closed.value.code
 
 
 def frame(timestamp, jpeg):
     return struct.pack('<d', timestamp) + jpeg
+
+
+@pytest.mark.parametrize('headers, start, code', [
+    ({}, {}, 'no_token'), ({}, {'token': 'wrong'}, 'no_token'),
+    ({}, {'token': TOKEN}, None),
+    ({'Authorization': f'Bearer {TOKEN}'}, {}, None)])
+def test_the_token_of_a_stream(open_service, headers, start, code):
+    client = open_service(token=TOKEN)
+    with client.websocket_connect(STREAM, headers=headers) as link:
+        link.send_json({'type': 'start', **start})
+        assert link.receive_json().get('code') == code
+        assert code is None or rest(link) == ([], 1008)
 
 
 def test_a_stream(open_service, jpegs):
@@ -525,10 +461,9 @@ def test_a_stream(open_service, jpegs):
         assert client.get('/v1/health').json()['streams']['now'] == 1
         for k, jpeg in enumerate(jpegs):
             link.send_bytes(frame(k / 30, jpeg))
-        events = finish(link)
-        with pytest.raises(WebSocketDisconnect) as closed:
-            link.receive_json()
-    assert closed.value.code == 1000
+        link.send_json({'type': 'stop'})
+        events, status = rest(link)
+    assert status == 1000
     kinds = [event['event'] for event in events]
     assert kinds[-2:] == ['end', 'closed'] and kinds.count('start') == 1
     predictions = [event for event in events if event['event'] == 'prediction']
@@ -547,7 +482,8 @@ def test_the_end_of_a_short_file_is_predicted_and_that_of_a_camera_says_why_not(
         with streaming(client, min_seconds=0) as link:
             for k in range(5):  # of a window of 0.6 s
                 link.send_bytes(frame(k / 30, jpegs[k]))
-            *events, closed = finish(link, clip=clip)
+            link.send_json({'type': 'stop', 'clip': clip})
+            *events, closed = rest(link)[0]
         assert [event['event'] for event in events] == (
             ['start', 'prediction', 'end'] if clip else [])
         assert ('5 frames do not fill a window of 0.60 s' in closed.get('message', '')
@@ -568,7 +504,8 @@ def test_bad_frames_are_told_and_counted(open_service, jpegs):
         for k in range(2):  # the first one alone fills no window
             link.send_bytes(frame(2 + k / 100, jpegs[0]))
         assert link.receive_json()['event'] == 'prediction'
-        assert finish(link)[-1] == dict(event='closed', frames=7, dropped=0, bad=5)
+        link.send_json({'type': 'stop'})
+        assert rest(link)[0][-1] == dict(event='closed', frames=7, dropped=0, bad=5)
 
 
 @pytest.mark.parametrize('messages, status', [
@@ -581,17 +518,15 @@ def test_bad_frames_are_told_and_counted(open_service, jpegs):
     (['{"type": "start"}', b'short'], 1003),
     (['{"type": "start"}', frame(float('nan'), b'x')], 1003),
     (['{"type": "start"}', bytes(1009)], 1009),
-    (['{"type": "start"}', 'x' * 5000], 1003)])
+    (['{"type": "start"}', 'x' * 5000], 1003),
+    ([], 1001), (['{"type": "start"}'], 1001)])  # silence
 def test_messages_that_are_not_expected(open_service, messages, status):
-    client = open_service(max_frame_bytes=1000)
-    with client.websocket_connect('ws://localhost/v1/stream') as link:
+    client = open_service(max_frame_bytes=1000, idle_seconds=30 if status != 1001 else .2)
+    with client.websocket_connect(STREAM) as link:
         for message in messages:
             (link.send_text if isinstance(message, str) else link.send_bytes)(message)
-        with pytest.raises(WebSocketDisconnect) as closed:
-            while True:
-                event = link.receive_json()
-                assert event['event'] in ('ready', 'error')
-    assert closed.value.code == status
+        events, closed = rest(link)
+    assert closed == status and events[-1]['event'] == 'error'
     assert client.get('/v1/health').json()['streams']['now'] == 0
 
 
@@ -608,15 +543,13 @@ def test_frames_that_come_too_fast_are_counted(open_service, jpegs, monkeypatch)
     with streaming(client, every=1, window_seconds=.01, min_seconds=0) as link:
         service._executor.submit(leave.wait, 30)  # the model is busy
         link.send_bytes(frame(0, jpegs[0]))
-        wait_for(lambda: service.queue == 1)
+        wait_for(lambda: service.queue)
         for k in range(1, 11):
             link.send_bytes(frame(k / 100, jpegs[k]))
         link.send_json({'type': 'stop'})
         assert finished.wait(30)
         leave.set()
-        events = []
-        while not events or events[-1]['event'] != 'closed':
-            events.append(link.receive_json())
+        events, _ = rest(link)
     # Ten, of which the newest three waited.
     assert events[-1] == dict(event='closed', frames=11, dropped=7, bad=0)
     predictions = [event for event in events if event['event'] == 'prediction']
@@ -626,27 +559,13 @@ def test_frames_that_come_too_fast_are_counted(open_service, jpegs, monkeypatch)
 
 def test_too_many_streams(open_service):
     client = open_service(max_streams=1)
-    with streaming(client), client.websocket_connect('ws://localhost/v1/stream') as link:
+    with streaming(client), client.websocket_connect(STREAM) as link:
         link.send_json({'type': 'start'})
-        assert link.receive_json()['code'] == 'too_many_streams'
-        with pytest.raises(WebSocketDisconnect) as closed:
-            link.receive_json()
-    assert closed.value.code == 1013
+        (event, ), status = rest(link)
+    assert event['code'] == 'too_many_streams' and status == 1013
     assert client.get('/v1/health').json()['refused'] == 1
     with streaming(client):
         pass
-
-
-def test_a_silent_stream_is_closed(open_service):
-    client = open_service(idle_seconds=.2)
-    for messages in ([], [{'type': 'start'}]):
-        with client.websocket_connect('ws://localhost/v1/stream') as link:
-            for message in messages:
-                link.send_json(message)
-            with pytest.raises(WebSocketDisconnect) as closed:
-                while True:
-                    link.receive_json()
-        assert closed.value.code == 1001
 
 
 def test_the_decoder_of_a_stream_is_replaced(open_service, jpegs, pids):
@@ -661,39 +580,37 @@ def test_the_decoder_of_a_stream_is_replaced(open_service, jpegs, pids):
         assert (event['event'], event['code']) == ('error', 'decoder_failed')
         link.send_bytes(frame(.03, jpegs[0]))
         assert link.receive_json()['event'] in ('prediction', 'reset')
-    assert len(pids) == 2 and not any(map(is_running, pids))
+    assert len(pids) == 2
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
-def test_a_model_that_fails_ends_the_stream(open_service, jpegs):
-    def fail():
-        raise ZeroDivisionError
-    client = open_service(FakeRecognizer(before=fail))
-    with streaming(client, every=1, window_seconds=.01) as link:
-        for k in range(2):
-            link.send_bytes(frame(k / 100, jpegs[0]))
-        assert link.receive_json()['code'] == 'internal'
-        with pytest.raises(WebSocketDisconnect) as closed:
-            link.receive_json()
-    assert closed.value.code == 1011
-    assert client.get('/v1/health').json()['streams']['now'] == 0
-
-
-def test_a_model_that_hangs_ends_the_stream(open_service, jpegs):
+@pytest.mark.parametrize('hangs, expected', [
+    (False, (500, 'internal')), (True, (504, 'model_too_slow'))])
+def test_a_model_that_fails_or_hangs(open_service, clip, jpegs, hangs, expected):
     leave = threading.Event()
-    client = open_service(FakeRecognizer(before=leave.wait), predict_seconds=.3)
+
+    def before():
+        if not hangs:
+            raise ZeroDivisionError
+        leave.wait()
+
+    client = open_service(FakeRecognizer(before=before), predict_seconds=.3)
+    assert refusal(send(client, clip.read_bytes())) == expected
     with streaming(client, every=1, window_seconds=.01) as link:
         for k in range(2):
             link.send_bytes(frame(k / 100, jpegs[0]))
-        assert link.receive_json()['code'] == 'model_too_slow'
-        with pytest.raises(WebSocketDisconnect) as closed:
-            link.receive_json()
-    assert closed.value.code == 1011
+        (event, ), status = rest(link)
+    assert event['code'] == expected[1] and status == 1011
+    assert client.get('/v1/health').json()['streams']['now'] == 0
     leave.set()
+    assert not hangs or send(client, clip.read_bytes()).status_code == 200
 
 
 def test_a_model_without_a_window_says_so(open_service):
     client = open_service(FakeRecognizer(window_seconds=None))
-    with client.websocket_connect('ws://localhost/v1/stream') as link:
+    with client.websocket_connect(STREAM) as link:
         link.send_json({'type': 'start'})
         assert 'window_seconds' in link.receive_json()['message']
     with streaming(client, window_seconds=1):
@@ -704,8 +621,7 @@ def test_a_model_without_a_window_says_so(open_service):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('token', [None, TOKEN])
-def test_it_keeps_to_its_own_description(clip, token):
+def test_it_keeps_to_its_own_description(clip):
     import schemathesis
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import strategies as st
@@ -713,11 +629,9 @@ def test_it_keeps_to_its_own_description(clip, token):
     from schemathesis.checks import CHECKS, positive_data_acceptance
 
     content = clip.read_bytes()
-    headers = {'Host': 'localhost'}
-    if token:
-        headers['Authorization'] = f'Bearer {token}'
+    headers = {'Host': 'localhost', 'Authorization': f'Bearer {TOKEN}'}
     schema = schemathesis.openapi.from_asgi(
-        '/openapi.json', create_app(FakeRecognizer(), None, Access(token)), headers=headers)
+        '/openapi.json', create_app(FakeRecognizer(), None, Access(TOKEN)), headers=headers)
     assert len(CHECKS.get_all_names()) > 10
     statuses = set()
     for operation in (one.ok() for one in schema.get_all_operations()):
@@ -725,7 +639,7 @@ def test_it_keeps_to_its_own_description(clip, token):
         if operation.body:
             cases.append(operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
 
-        @settings(max_examples=20, derandomize=True, database=None, deadline=None,
+        @settings(max_examples=10, derandomize=True, database=None, deadline=None,
                   suppress_health_check=list(HealthCheck), phases=[Phase.generate])
         @given(case=st.one_of(cases), is_clip=st.booleans())
         def ask(case, is_clip):
@@ -744,40 +658,38 @@ def test_it_keeps_to_its_own_description(clip, token):
 def test_load_is_measured(clip):
     recognizer = FakeRecognizer(before=lambda: time.sleep(.05))
     with running(recognizer, max_requests=1) as (url, _):
-        load = measure(url, [clip.read_bytes()], clients=4, seconds=1.5, pid=os.getpid(),
+        found = measure(url, [clip.read_bytes()], clients=4, seconds=1.5, pid=os.getpid(),
                        pause=.05)
         gone = measure('http://127.0.0.1:9', [b''], clients=1, seconds=.1)
-    found = load.to_json()
     assert found['errors'] == {} and found['answered'] > 0
     assert found['busy_429'] == found['busy_with_retry_after'] > 0
     assert found['latency_ms']['median'] >= 50 and found['server_rss_mib']['before'] > 1
-    assert set(gone.to_json()['errors']) == {'failed'}
+    assert set(gone['errors']) == {'failed'}
 
 
 # ---- The tool ----------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('token', [None, TOKEN])
-def test_the_tool_serves_until_it_is_interrupted(clip, tmp_path, token):
+def test_the_tool_serves_until_it_is_interrupted(clip, tmp_path):
     folder = write_exported(tmp_path / 'exported')
     process = subprocess.Popen(
         [sys.executable, str(PROJECT_ROOT / 'tools' / 'deploy' / 'serve.py'),
          '--model', str(folder), '--port', '0', '--max-requests', '2'],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, 'HRI30_TOKEN': token or ''})
+        env={**os.environ, 'HRI30_TOKEN': TOKEN})
     try:
         assert process.stdout.readline() == f'{folder}: onnx fp32, 3 classes\n'
         url = process.stdout.readline().split()[0]
         assert url.startswith('http://127.0.0.1:')
         load = measure(url.rstrip('/'), [clip.read_bytes()], clients=1, seconds=.1,
-                       token=token)
-        assert load.to_json()['answered'] >= 1 and load.to_json()['errors'] == {}
+                       token=TOKEN)
+        assert load['answered'] >= 1 and load['errors'] == {}
         refused = measure(url.rstrip('/'), [clip.read_bytes()], clients=1, seconds=.1)
-        assert refused.to_json()['errors'].keys() == ({'401'} if token else set())
+        assert refused['errors'].keys() == {'401'}
         # A stream is told good-bye too.
         with connect(f'ws{url[4:]}v1/stream') as link:
-            link.send(f'{{"type": "start", "token": "{token}"}}')
+            link.send(f'{{"type": "start", "token": "{TOKEN}"}}')
             assert '"ready"' in link.recv()
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)

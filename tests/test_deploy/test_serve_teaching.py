@@ -4,8 +4,9 @@ import warnings
 
 import pytest
 import torch
-from conftest import CLASSES, DEMO_CONFIG, run_tool
+from conftest import CLASSES, DEMO_CONFIG
 from mmaction.registry import MODELS
+from test_deploy.serving import FakeRecognizer
 
 from hri30_ext.apis.teaching import Teacher
 from hri30_ext.config import load_config
@@ -75,20 +76,10 @@ def test_a_taught_class_is_recognized(model, clips_root, tmp_path):
     assert len(list((tmp_path / 'taught').glob('1/taught.pth'))) == 1
 
 
-def test_without_a_teacher_there_is_no_teaching(model, tmp_path):
-    from test_deploy.serving import FakeRecognizer
+def test_without_a_teacher_there_is_no_teaching(tmp_path):
     with TestClient(create_app(FakeRecognizer()), base_url='http://localhost') as client:
         assert client.post('/v1/teach').status_code == 404
         assert client.get('/v1/model').json()['teach'] is False
     (tmp_path / 'exported').mkdir()
     with pytest.raises(HRI30Error, match='exported model cannot be taught'):
         Teacher([str(tmp_path / 'exported')], str(tmp_path / 'taught'))
-
-
-@pytest.mark.slow
-def test_the_tool_refuses_an_exported_model(tmp_path):
-    (tmp_path / 'exported').mkdir()
-    done = run_tool('deploy/serve.py', '--port', 0, '--model', 'exported', '--teach', 'out',
-                    cwd=tmp_path)
-    assert done.returncode == 2 and 'cannot be taught' in done.stderr
-    assert 'Traceback' not in done.stderr

@@ -2,7 +2,6 @@
 camera at the WebSocket /v1/stream; described by /openapi.json.
 """
 
-import os
 from dataclasses import fields
 
 from hri30_ext import cli
@@ -44,15 +43,10 @@ def main(args) -> None:
         cli.fail('--provider: runs exported folders, and --teach needs a checkpoint.')
     from hri30_ext.deploy.serve.server import import_server, serve
     import_server()
-    from hri30_ext.deploy.serve.guards import Access, check_token, read_token
-    token = None
-    if args.token_file:
-        token = read_token(args.token_file)
-    elif os.environ.get('HRI30_TOKEN'):
-        token = check_token(os.environ['HRI30_TOKEN'], 'HRI30_TOKEN')
-    settings = Settings(**{limit.name: getattr(args, limit.name)
-                           for limit in fields(Settings)})
-    access = Access(token, tuple(args.allowed_host), tuple(args.allowed_origin))
+    from hri30_ext.deploy.serve.guards import Access, read_token
+    settings = Settings(*(getattr(args, limit.name) for limit in fields(Settings)))
+    access = Access(read_token(args.token_file), tuple(args.allowed_host),
+                    tuple(args.allowed_origin))
 
     def load() -> tuple:
         if not args.teach:

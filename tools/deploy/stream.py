@@ -4,6 +4,7 @@ object a line and a summary last; everything else goes to standard error. Needs 
 
 import argparse
 import sys
+import webbrowser
 
 from hri30_ext import cli
 
@@ -70,7 +71,7 @@ def open_window(recognizer, name: str, report):
     from hri30_ext.deploy.serve.window import Window
     window = Window(recognizer, name)
     report(f'window: {window.url}')
-    if not window.open():
+    if not webbrowser.open(window.url):
         report('no browser could be opened here; the address works in one on this machine')
     return window
 

@@ -4,17 +4,17 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import AsyncIterator
-from importlib import resources
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import anyio
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import StreamingResponse
+from starlette.responses import FileResponse, StreamingResponse
 
 from ...errors import HRI30Error
 from . import schemas
@@ -26,8 +26,7 @@ from .settings import Settings
 
 #: It becomes a string of a config, which must not refer to anything.
 _CLASS_NAME = r'^\w[\w -]{0,63}$'
-_PAGE = {'/': ('index.html', 'text/html'), '/app.js': ('app.js', 'text/javascript'),
-         '/style.css': ('style.css', 'text/css')}
+_TAUGHT_CLIPS = 20  # of a class, at most
 
 _DESCRIPTION = """
 Names the action that a clip or a camera shows.
@@ -74,26 +73,26 @@ _ERRORS = {status: {'model': schemas.Error, 'description': text} for status, tex
     504: 'The model took too long.'}.items()}
 _ERRORS[429]['headers'] = {'Retry-After': {'description': 'Seconds.',
                                            'schema': {'type': 'integer'}}}
-_CLIP = dict(tags=['clips'], responses=_ERRORS, openapi_extra={'requestBody': {
+_CLIP = {'requestBody': {
     'required': True, 'content': {'multipart/form-data': {'schema': {
         'type': 'object', 'required': ['clip'], 'additionalProperties': False,
         'properties': {'clip': {'type': 'string', 'format': 'binary',
-                                'description': 'A video. Its name is ignored.'}}}}}}})
-_FRAMES = {200: {'description': 'For each frame its seconds (float64), the length of its '
-                                'JPEG (uint32), both little-endian, and the JPEG.',
-                 'content': {'application/octet-stream': {
-                     'schema': {'type': 'string', 'format': 'binary'}}}}}
+                                'description': 'A video. Its name is ignored.'}}}}}}}
+_WEBM = {200: {'description': 'A video without sound, 640 pixels wide or high at most.',
+               'content': {'video/webm': {'schema': {'type': 'string',
+                                                     'format': 'binary'}}}}}
 
 
-class _Parts(StreamingResponse):
-    """Sends parts one after the other; after some seconds, the connection is closed.
+class _Timed(StreamingResponse):
+    """Sends a video in parts; after some seconds, the connection is closed.
 
     What a slow client has not taken is held in memory.
     """
 
-    def __init__(self, parts: list[bytes], seconds: float) -> None:
-        super().__init__(iter(parts), media_type='application/octet-stream',
-                         headers={'Content-Length': str(sum(map(len, parts)))})
+    def __init__(self, content: bytes, seconds: float, part: int = 2**20) -> None:
+        super().__init__((content[at:at + part] for at in range(0, len(content), part)),
+                         headers={'Content-Length': str(len(content))},
+                         media_type='video/webm')
         self._seconds = seconds
 
     async def __call__(self, scope, receive, send) -> None:
@@ -113,10 +112,8 @@ def create_app(recognizer, settings: Settings | None = None, access: Access | No
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            yield
-        finally:
-            service.close()
+        yield
+        service.close()
 
     app = FastAPI(title='HRI30 action recognition', version='1',
                   description=_DESCRIPTION, lifespan=lifespan,
@@ -124,43 +121,45 @@ def create_app(recognizer, settings: Settings | None = None, access: Access | No
                   docs_url=None, redoc_url=None)
     app.state.service = service
     app.add_middleware(Guard, access=access)
-    _add_errors(app, service)
-    for route, (name, kind) in _PAGE.items():
-        content = (resources.files(__package__) / 'page' / name).read_bytes()
-        app.add_route(route, lambda request, content=content, kind=kind: Response(
-            content, media_type=kind), include_in_schema=False)
+    for kind in (HTTPException, HRI30Error, RequestValidationError, Exception):
+        app.add_exception_handler(kind, partial(_answer, service))
+    for file in (Path(__file__).parent / 'page').iterdir():
+        app.add_route('/' + file.name.replace('index.html', ''),
+                      lambda request, file=file: FileResponse(file),
+                      include_in_schema=False)
     app.include_router(_api(service, window, teacher))
-    app.websocket('/v1/stream')(Session.endpoint(service))
+
+    @app.websocket('/v1/stream')
+    async def stream(websocket: WebSocket) -> None:
+        await Session(websocket, service).run()
+
     if window is not None:
-        app.websocket('/v1/watch')(window.endpoint(service))
+        @app.websocket('/v1/watch')
+        async def watch(websocket: WebSocket) -> None:
+            await window.serve(websocket, service)
     return app
 
 
-def _add_errors(app: FastAPI, service: Service) -> None:
+async def _answer(service: Service, request: Request, error: Exception) -> Response:
     """Gives all errors one form."""
-    codes = {404: 'not_found', 405: 'method_not_allowed'}
-
-    async def answer(request: Request, error: Exception) -> Response:
-        status, code, headers = 500, 'internal', None
-        message = 'The service has a bug; its log says more.'
-        if isinstance(error, HTTPException):
-            status, message, headers = error.status_code, str(error.detail), error.headers
-            code = getattr(error, 'code', codes.get(status, 'error'))
-        elif isinstance(error, HRI30Error):
-            status, (code, message) = 422, explain(error)
-        elif isinstance(error, RequestValidationError):
-            first = error.errors()[0]
-            status, code = 422, 'invalid'
-            message = f'{".".join(map(str, first["loc"]))}: {first["msg"]}'
-        service.failed += request.method == 'POST' and status not in (401, 429)
-        # Many clients look at an answer only after they have sent everything.
-        with anyio.move_on_after(1), contextlib.suppress(ClientDisconnect, RuntimeError):
-            async for _ in request.stream():
-                pass
-        return error_response(status, code, message, headers)
-
-    for kind in (HTTPException, HRI30Error, RequestValidationError, Exception):
-        app.add_exception_handler(kind, answer)
+    status, code, headers = 500, 'internal', None
+    message = 'The service has a bug; its log says more.'
+    if isinstance(error, HTTPException):
+        status, message, headers = error.status_code, str(error.detail), error.headers
+        code = getattr(error, 'code', {404: 'not_found', 405: 'method_not_allowed'}.get(
+            status, 'error'))
+    elif isinstance(error, HRI30Error):
+        status, (code, message) = 422, explain(error)
+    elif isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        status, code = 422, 'invalid'
+        message = f'{".".join(map(str, first["loc"]))}: {first["msg"]}'
+    service.failed += request.method == 'POST' and status not in (401, 429)
+    # Many clients look at an answer only after they have sent everything.
+    with anyio.move_on_after(1), contextlib.suppress(ClientDisconnect, RuntimeError):
+        async for _ in request.stream():
+            pass
+    return error_response(status, code, message, headers)
 
 
 def _api(service: Service, window, teacher) -> APIRouter:
@@ -177,7 +176,8 @@ def _api(service: Service, window, teacher) -> APIRouter:
                                {'WWW-Authenticate': 'Bearer'})
 
     locked = [] if service.access.token is None else [Depends(check_token)]
-    Upload = Annotated[Path, Depends(service.upload)]
+    Upload = Annotated[list[Path], Depends(service.uploads(1))]
+    of_clip = dict(tags=['clips'], dependencies=locked, openapi_extra=_CLIP)
 
     @router.get('/health', tags=['service'], summary='Whether the service works')
     async def health() -> schemas.Health:
@@ -188,7 +188,7 @@ def _api(service: Service, window, teacher) -> APIRouter:
             uptime_seconds=time.monotonic() - service.started,
             requests=schemas.InUse(now=service.requests, limit=settings.max_requests),
             streams=schemas.InUse(now=service.streams, limit=settings.max_streams),
-            queue=service.queue, served=service.served, refused=service.refused,
+            queue=len(service.queue), served=service.served, refused=service.refused,
             failed=service.failed)
 
     @router.get('/model', tags=['service'], summary='What is recognized',
@@ -202,12 +202,13 @@ def _api(service: Service, window, teacher) -> APIRouter:
             limits=dataclasses.asdict(settings), source=window and window.source,
             teach=teacher is not None)
 
-    @router.post('/predict', summary='Recognize a clip', dependencies=locked, **_CLIP)
-    async def predict(path: Upload, top_k: Annotated[int, Query(
+    @router.post('/predict', summary='Recognize a clip', responses=_ERRORS, **of_clip)
+    async def predict(paths: Upload, top_k: Annotated[int, Query(
             ge=1, le=100, description='How many of the best classes.')] = 5
     ) -> schemas.Prediction:
         began, recognizer = time.perf_counter(), service.recognizer
-        views_VTHWC, clip = await decode_clip(path, recognizer.info.preprocessing, settings)
+        views_VTHWC, clip = await decode_clip(paths[0], recognizer.info.preprocessing,
+                                              settings)
         decoding = time.perf_counter() - began
         found, waiting, inference = await service.compute(
             lambda: next(recognizer.predict_views([views_VTHWC])))
@@ -216,23 +217,22 @@ def _api(service: Service, window, teacher) -> APIRouter:
             name=found.class_name, score=found.score, scores=found.scores.tolist(),
             top=[schemas.ClassScore(name=name, score=score)
                  for name, score in found.top(top_k)],
-            **found.judgement(),
-            clip=schemas.ClipFacts(**clip),
+            **found.judgement(), clip=clip,
             seconds=schemas.Timings(decoding=decoding, waiting=waiting,
                                     inference=inference))
 
-    @router.post('/frames', summary='Decode a clip for a page', dependencies=locked,
-                 response_class=Response, **{**_CLIP, 'responses': {**_FRAMES, **_ERRORS}})
-    async def frames(path: Upload) -> Response:
-        """Browsers do not play every video; the page shows these frames instead."""
-        parts = await preview_clip(path, settings)
+    @router.post('/preview', summary='Make a WebM of a clip for a page',
+                 response_class=Response, responses={**_WEBM, **_ERRORS}, **of_clip)
+    async def preview(paths: Upload) -> Response:
+        """Browsers do not play every video; the page shows this one instead."""
+        content = await preview_clip(paths[0], settings)
         service.served += 1
-        return _Parts(parts, settings.upload_seconds)
+        return _Timed(content, settings.upload_seconds)
 
     if teacher is not None:
         @router.post('/teach', summary='Add a class', dependencies=locked, tags=['clips'])
         async def teach(
-            paths: Annotated[list[Path], Depends(service.uploads)],
+            paths: Annotated[list[Path], Depends(service.uploads(_TAUGHT_CLIPS))],
             name: Annotated[str, Query(pattern=_CLASS_NAME, description='The class.')],
             force: Annotated[bool, Query(description='Even if old classes lose more than '
                                          'two points.')] = False) -> schemas.Taught:

@@ -4,7 +4,6 @@ A process for each clip and each stream, so that no upload reaches another's fra
 """
 
 import math
-import struct
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from ...errors import HRI30Error
 from ...video.decode import ClipError, call
 from ...video.sandbox import IsolatedProcess
 from .settings import Settings
-
-_failed = partial(ClipError, 'clip', 'the decoder failed', 'decoder_failed')
 
 
 def explain(error: HRI30Error) -> tuple[str, str]:
@@ -56,26 +53,12 @@ async def decode_clip(path: Path, preprocessing, settings: Settings
     shape = (preprocessing.num_views, preprocessing.num_frames, height, width, 3)
     # A file may have taken the process over.
     if [(array.shape, array.dtype) for array in arrays] != [(shape, np.uint8)]:
-        raise _failed()
+        raise ClipError('clip', 'the decoder failed', 'decoder_failed')
     return arrays[0], facts
 
 
-async def preview_clip(path: Path, settings: Settings) -> list[bytes]:
-    """Decodes a clip for the page.
-
-    Returns:
-        list[bytes]: Each frame: its seconds (float64), the length of its JPEG (uint32),
-        both little-endian, and the JPEG.
-
-    Raises:
-        ClipError: the clip cannot be used.
-    """
+async def preview_clip(path: Path, settings: Settings) -> bytes:
+    """Makes a WebM of a clip; raises what :func:`decode_clip` does."""
     most = settings.max_preview_bytes
-    _, arrays = await _decode(path, settings, 'read_preview', most)
-    try:
-        times, sizes, jpegs = arrays
-        parts = np.split(jpegs[:most], np.cumsum(sizes)[:-1])
-        return [struct.pack('<dI', time, len(part)) + part.tobytes()
-                for time, part in zip(times, parts, strict=True)]
-    except (ValueError, TypeError, struct.error) as error:
-        raise _failed() from error
+    _, arrays = await _decode(path, settings, f'{__package__}.preview:read_preview', most)
+    return b''.join(array.tobytes() for array in arrays)[:most]

@@ -2,9 +2,9 @@
 
 import hmac
 import ipaddress
+import os
 import secrets
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,10 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ...errors import HRI30Error
 from ...utils.reading import read_text
 
-#: The page loads nothing from elsewhere. Frames are shown from memory.
+#: The page loads nothing from elsewhere. Clips are shown from memory.
 CONTENT_SECURITY_POLICY = '; '.join((
     "default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'",
-    "img-src 'self' data:", "base-uri 'none'", "form-action 'none'",
+    "img-src 'self' data:", 'media-src blob:', "base-uri 'none'", "form-action 'none'",
     "frame-ancestors 'none'"))
 
 _HEADERS = {
@@ -52,26 +52,23 @@ class Access:
             (token or '').encode('utf-8', 'surrogatepass'), self.token.encode())
 
 
-def read_token(path: str | Path) -> str:
-    """Reads a token from the first line of a file.
+def read_token(path: str | None) -> str | None:
+    """Returns the first line of a file, or HRI30_TOKEN; None where neither is given.
 
     Raises:
-        HRI30Error: no such file, or its first line cannot be a token.
+        HRI30Error: no such file; or the token is too short, or has characters that a header
+            cannot carry.
     """
-    text = read_text(path, 'a file with a token in its first line')
-    return check_token(text.partition('\n')[0].strip(), str(path))
-
-
-def check_token(token: str, source: str) -> str:
-    """Returns the token.
-
-    Raises:
-        HRI30Error: it is too short, or has characters that a header cannot carry.
-    """
+    token = os.environ.get('HRI30_TOKEN')
+    if path:
+        text = read_text(path, 'a file with a token in its first line')
+        token = text.partition('\n')[0].strip()
+    elif not token:
+        return None
     if len(token) < _MIN_TOKEN or not token.isascii() or not token.isprintable() \
             or ' ' in token:
-        raise HRI30Error(f'{source}: expected a token of {_MIN_TOKEN} or more ASCII '
-                         'characters without spaces, such as '
+        raise HRI30Error(f'{path or "HRI30_TOKEN"}: expected a token of {_MIN_TOKEN} or '
+                         'more ASCII characters without spaces, such as '
                          f'{secrets.token_urlsafe(24)}')
     return token
 
@@ -108,28 +105,25 @@ class Guard:
         """Answers a request, or passes it on."""
         async def send_with_headers(message: Message) -> None:
             if message['type'] in ('http.response.start', 'websocket.http.response.start'):
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
+                MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        known = scope['type'] in ('http', 'websocket')
-        refusal = self._refusal(scope) if known else None
+        refusal = None if scope['type'] == 'lifespan' else self._refusal(scope)
         await (refusal or self.app)(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
+        host, origin = (headers.get(name, '').lower() for name in ('host', 'origin'))
         try:
-            name = urlsplit(f'//{headers.get("host", "")}').hostname or ''
+            name = urlsplit(f'//{host}').hostname or ''
         except ValueError:
             name = ''
         if name not in self.hosts and _address(name) is None:
             return error_response(403, 'unknown_host', 'The service is not known by this '
                                   'name; start it with --allowed-host NAME.')
         changes = scope['type'] == 'websocket' or scope['method'] not in ('GET', 'HEAD')
-        origin = headers.get('origin', '').lower()
-        if (changes and origin and origin not in self.origins
-                and origin.partition('://')[2] != headers['host'].lower()):
+        if changes and origin and origin not in self.origins and (
+                origin.partition('://')[2] != host):
             return error_response(403, 'foreign_origin', 'Pages of other sites may not '
                                   'call this service; start it with --allowed-origin '
                                   'ORIGIN.')

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 Score = Annotated[float, Field(ge=0, le=1, description='Probability of the class.')]
 Seconds = Annotated[float, Field(ge=0)]
@@ -33,15 +33,6 @@ class Timings(BaseModel):
 
 class Prediction(BaseModel):
     """What the clip shows."""
-    model_config = ConfigDict(json_schema_extra={'examples': [{
-        'name': 'PickUpDrill', 'score': 0.97,
-        'top': [{'name': 'PickUpDrill', 'score': 0.97},
-                {'name': 'PutDownDrill', 'score': 0.03}],
-        'scores': [0.97, 0.03], 'set': ['PickUpDrill'], 'certainty': 0.9,
-        'unknown': False,
-        'clip': {'frames': 44, 'width': 720, 'height': 480, 'fps': 30, 'seconds': 1.433},
-        'seconds': {'decoding': 0.24, 'waiting': 0, 'inference': 0.09}}]})
-
     name: str = Field(description='The class with the highest score.')
     score: Score
     top: list[ClassScore] = Field(description='The best classes, best first.')

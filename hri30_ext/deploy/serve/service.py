@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -16,14 +17,10 @@ from starlette.requests import ClientDisconnect, Request
 from .guards import Access
 from .settings import Settings
 
-#: Bytes that a form adds to its file.
-_FORM_OVERHEAD = 2**16
+_FORM_OVERHEAD = 2**16  # bytes that a form adds to its files
 
 #: Open WebSockets that have not shown a token yet; one more closes the oldest.
 _MAX_PENDING = 8
-
-#: Clips of a class that is taught.
-MAX_CLIPS = 20
 
 
 class ServiceError(HTTPException):
@@ -50,7 +47,7 @@ class Service:
         self._pending: list[anyio.CancelScope] = []
         # One call at a time: the model uses all cores for each.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix='model')
-        self._queue: set[Future] = set()
+        self.queue: set[Future] = set()  # calls that wait for the model or run in it
 
     def close_sockets(self) -> None:
         """Ends all WebSockets."""
@@ -60,11 +57,6 @@ class Service:
     def close(self) -> None:
         """Cancels the calls that wait for the model."""
         self._executor.shutdown(wait=False, cancel_futures=True)
-
-    @property
-    def queue(self) -> int:
-        """Number of calls that wait for the model or run in it."""
-        return len(self._queue)
 
     async def compute(self, function: Callable, *args) -> tuple:
         """Calls a function that uses the model.
@@ -83,8 +75,8 @@ class Service:
             return result, began - asked, time.perf_counter() - began
 
         future = self._executor.submit(work)
-        self._queue.add(future)
-        future.add_done_callback(self._queue.discard)
+        self.queue.add(future)
+        future.add_done_callback(self.queue.discard)
         with anyio.move_on_after(self.settings.predict_seconds):
             return await asyncio.wrap_future(future)
         raise ServiceError(504, 'model_too_slow', 'The model took more than '
@@ -106,84 +98,66 @@ class Service:
             finally:
                 self._pending.remove(scope)
 
-    async def upload(self, request: Request) -> AsyncIterator[Path]:
-        """Receives a clip; a dependency that ends with the answer, see :meth:`receive`."""
-        async with self.receive(request, 1) as paths:
-            yield paths[0]
+    def uploads(self, most: int) -> Callable:
+        """Returns a dependency that receives up to ``most`` fields ``clip`` of a form.
 
-    async def uploads(self, request: Request) -> AsyncIterator[list[Path]]:
-        """Receives up to :data:`MAX_CLIPS` clips, as :meth:`upload` one."""
-        async with self.receive(request, MAX_CLIPS) as paths:
-            yield paths
-
-    @contextlib.asynccontextmanager
-    async def receive(self, request: Request, most: int) -> AsyncIterator[list[Path]]:
-        """Receives the fields ``clip`` of a form.
-
-        Yields:
-            list[Path]: They lead to descriptors of this process: the files themselves have
-            no names, and the system removes them when the process ends in any way.
-
-        Raises:
-            ServiceError: there are too many uploads; it is too large or too slow, or
-                missing.
+        It yields paths of descriptors of this process: the files themselves have no names,
+        and the system removes them when the process ends in any way.
         """
-        settings = self.settings
-        if self.requests >= settings.max_requests:
-            self.refused += 1
-            raise ServiceError(429, 'too_many_requests', 'The service is busy; try again '
-                               'in a second.', {'Retry-After': '1'})
-        self.requests += 1
-        try:
-            with anyio.move_on_after(settings.upload_seconds) as scope:
-                form = await self._read_form(request, most)
-            if scope.cancelled_caught:
-                raise ServiceError(408, 'upload_too_slow', 'The upload took more than '
-                                   f'{settings.upload_seconds:g} seconds.')
+        async def receive(request: Request) -> AsyncIterator[list[Path]]:
+            if self.requests >= self.settings.max_requests:
+                self.refused += 1
+                raise ServiceError(429, 'too_many_requests', 'The service is busy; try '
+                                   'again in a second.', {'Retry-After': '1'})
+            self.requests += 1
             try:
-                clips = form.getlist('clip')
-                if not clips or any(isinstance(clip, str) for clip in clips):
-                    raise ServiceError(422, 'no_clip', 'Expected a file as field clip.')
-                if sum(clip.size for clip in clips) > settings.max_upload_bytes:
-                    raise self._too_large()
-                paths = []
-                for clip in clips:
-                    # Moves a small upload from memory to a file.
-                    descriptor = clip.file.fileno()
-                    clip.file.flush()
-                    paths.append(Path(f'/proc/{os.getpid()}/fd/{descriptor}'))
-                yield paths
+                form = await self._read_form(request, most)
+                try:
+                    yield self._paths(form)
+                finally:
+                    await form.close()
             finally:
-                await form.close()
-        finally:
-            self.requests -= 1
+                self.requests -= 1
+        return receive
 
-    async def _read_form(self, request: Request, files: int):
-        most = self.settings.max_upload_bytes + _FORM_OVERHEAD
+    async def _read_form(self, request: Request, most: int) -> FormData:
+        seconds = self.settings.upload_seconds
         if not request.headers.get('content-type', '').startswith('multipart/form-data'):
             raise ServiceError(415, 'not_a_form', 'Expected multipart/form-data with a '
                                'field clip.')
         length = request.headers.get('content-length', '')
-        if length.isdecimal() and int(length) > most:
-            raise self._too_large()
+        self._check_size(int(length) if length.isdecimal() else 0, _FORM_OVERHEAD)
 
         async def parts() -> AsyncIterator[bytes]:
             received = 0
             async for part in request.stream():
                 received += len(part)
-                if received > most:
-                    raise self._too_large()
+                self._check_size(received, _FORM_OVERHEAD)
                 yield part
 
         try:
-            return await MultiPartParser(request.headers, parts(), max_files=files,
-                                         max_fields=0).parse()
-        except MultiPartException as error:
-            raise ServiceError(400, 'bad_form', error.message) from error
-        except ClientDisconnect as error:
-            raise ServiceError(400, 'disconnected', 'The upload was not finished.'
-                               ) from error
+            with anyio.fail_after(seconds):
+                return await MultiPartParser(request.headers, parts(), max_files=most,
+                                             max_fields=0).parse()
+        except TimeoutError as error:
+            raise ServiceError(408, 'upload_too_slow', 'The upload took more than '
+                               f'{seconds:g} seconds.') from error
+        except (MultiPartException, ClientDisconnect) as error:
+            raise ServiceError(400, 'bad_form', f'The form is damaged: {error}') from error
 
-    def _too_large(self) -> ServiceError:
-        return ServiceError(413, 'upload_too_large', 'Clips may have '
-                            f'{self.settings.max_upload_bytes} bytes.')
+    def _check_size(self, size: int, more: int = 0) -> None:
+        most = self.settings.max_upload_bytes
+        if size > most + more:
+            raise ServiceError(413, 'upload_too_large', f'Clips may have {most} bytes.')
+
+    def _paths(self, form: FormData) -> list[Path]:
+        clips = form.getlist('clip')
+        if not clips:
+            raise ServiceError(422, 'no_clip', 'Expected a file as field clip.')
+        self._check_size(sum(clip.size for clip in clips))
+        paths = []
+        for clip in clips:
+            descriptor = clip.file.fileno()  # moves a small upload from memory to a file
+            clip.file.flush()
+            paths.append(Path(f'/proc/{os.getpid()}/fd/{descriptor}'))
+        return paths

@@ -27,7 +27,6 @@ from .service import Service, ServiceError
 _log = logging.getLogger('hri30_ext.serve')
 
 _STAMP = struct.Struct('<d')  # before each JPEG
-
 _MAX_TEXT = 4096  # characters of a text message
 
 #: Seconds for the first message: before it, the client has shown no token.
@@ -50,21 +49,14 @@ class Stop(msgspec.Struct, tag_field='type', tag='stop'):
 
 
 class Socket:
-    """A WebSocket with its token, its limits and its end.
+    """A WebSocket, not accepted yet, with its token, its limits and its end.
 
     Subclasses serve a client that may use the service in ``serve(start)``; their messages
-    are described at the top of ``app.py``. The WebSocket is not accepted yet.
+    are described at the top of ``app.py``.
     """
 
     def __init__(self, websocket: WebSocket, service: Service) -> None:
         self.websocket, self.service = websocket, service
-
-    @classmethod
-    def endpoint(cls, service: Service, *args) -> Callable:
-        """Returns the function that FastAPI calls with a WebSocket."""
-        async def run(websocket: WebSocket) -> None:
-            await cls(websocket, service, *args).run()
-        return run
 
     async def run(self) -> None:
         """Serves the socket to its end."""

@@ -28,7 +28,7 @@ class Settings:
     max_frame_pixels: int = _limit(
         3840 * 2160, 'largest frame of a clip, width x height, pixels')
     max_preview_bytes: int = _limit(
-        64 * MIB, 'most JPEGs of one clip for the page, bytes')
+        64 * MIB, 'largest video of one clip for the page, bytes')
     max_requests: int = _limit(
         4, 'uploads processed at a time; more are answered with 429')
     max_streams: int = _limit(4, 'WebSockets open at a time')
@@ -39,7 +39,7 @@ class Settings:
         8, 'frames of a stream that wait; the oldest is dropped and counted')
     max_window_seconds: float = _limit(
         10., 'longest window that a stream may request, seconds')
-    upload_seconds: float = _limit(30., 'time to receive an upload, and to send frames')
+    upload_seconds: float = _limit(30., 'time to receive an upload, and to send that video')
     decode_seconds: float = _limit(20., 'time to decode a clip, or a frame')
     predict_seconds: float = _limit(30., 'time to wait for the model and its answer')
     idle_seconds: float = _limit(30., 'a WebSocket that is silent for so long is closed')

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import secrets
 import time
-import webbrowser
 
 import numpy as np
 
@@ -72,13 +71,9 @@ class Window:
             run_in_thread(app, listen('127.0.0.1', 0)))
         self.url = f'{url}/#{token}'
 
-    def endpoint(self, service: Service):
-        """Returns the function that serves the WebSocket of a page."""
-        return _Viewer.endpoint(service, self)
-
-    def open(self) -> bool:
-        """Opens the page; False if this machine has no browser to show it."""
-        return webbrowser.open(self.url)
+    async def serve(self, websocket, service: Service) -> None:
+        """Serves the WebSocket of a page."""
+        await _Viewer(websocket, service, self).run()
 
     def show(self, image_HWC: np.ndarray, events: list[dict]) -> bool:
         """Shows a frame, uint8 RGB, and its events.

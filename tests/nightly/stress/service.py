@@ -85,12 +85,11 @@ def main() -> None:
     process, url = start(model, out / 'service.log')
     try:
         measure(url, clips, 1, 3, None, process.pid)  # a warm-up
-        load = measure(url, clips, args.clients, args.seconds, os.environ.get(
+        content = measure(url, clips, args.clients, args.seconds, os.environ.get(
             'HRI30_TOKEN'), process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         status = process.wait(60)
-    content = load.to_json()
     print(json.dumps(content, indent=1))
     memory = content['server_rss_mib']
     right = (content['answered'] > 0 and not content['errors']

@@ -4,17 +4,18 @@ const $ = (id) => document.getElementById(id);
 const show = (shown, ...ids) => ids.forEach((id) => { $(id).hidden = !shown; });
 const write = (id, ...content) => $(id).replaceChildren(...content);
 const wait = (milliseconds) => new Promise((done) => { setTimeout(done, milliseconds); });
+const happens = (target, event) => new Promise((done) => { target.addEventListener(event, done, { once: true }); });
 const seconds = (value) => `${value.toFixed(1)} s`;
 const percent = (score) => `${Math.round(100 * score)} %`;
 
-const SIDE = 640; // longest side of a camera frame that is sent, pixels
+const SIDE = 640; // longest side of a frame that is sent, pixels
 const SPAN = 30; // seconds of a camera that the timeline shows
 const LESSONS = 5; // clips of a new action
 const COLOURS = 8; // .c0 to .c7 in style.css
 const MAX_ACTIONS = 200; // rows of the list
 const MAX_BUFFERED = 2 ** 20; // bytes that wait in the browser; further frames are not sent
 const NOTHING = $('empty').textContent;
-const PANELS = ['now', 'clip', 'seen'].map((id) => [id, $(id).cloneNode(true)]); // as they begin
+const PANELS = ['screen', 'now', 'clip', 'seen'].map((id) => [id, $(id).cloneNode(true)]); // as they begin
 
 // tools/deploy/stream.py --window opens the page with its token behind a #.
 let token = location.hash.slice(1) || null;
@@ -36,6 +37,12 @@ async function ask(path, options = {}, attempts = 5) {
   const answer = await response.json().catch(() => null); // a proxy may answer otherwise
   const message = answer?.error?.message ?? `The service answered ${response.status}.`;
   throw Object.assign(new Error(message), { status: response.status });
+}
+
+function upload(path, clips, signal) {
+  const body = new FormData();
+  for (const clip of clips) body.append('clip', clip);
+  return ask(path, { method: 'POST', body, signal });
 }
 
 function alertUser(message) {
@@ -62,7 +69,7 @@ async function connect() {
   $('token').value = '';
   const length = model.window_seconds ? `, window ${seconds(model.window_seconds)}` : '';
   write('model', `${model.classes.length} classes, ${model.format} ${model.precision}${length}`);
-  if (model.source) begin(new Live(watch));
+  if (model.source) begin(new Live());
   else for (const id of ['file', 'camera']) $(id).disabled = false;
 }
 
@@ -92,17 +99,31 @@ const setFact = (id, text, more = '') => write(id, text, element('small', '', mo
 
 function drawPicture(image, width, height) {
   const canvas = $('picture');
-  if (canvas.width !== width || canvas.height !== height) {
-    Object.assign(canvas, { width, height });
-    canvas.style.aspectRatio = `${width} / ${height}`;
-  }
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   canvas.getContext('2d').drawImage(image, 0, 0, width, height);
 }
 
-async function drawJpeg(jpeg, owner) {
-  const image = await createImageBitmap(new Blob([jpeg], { type: 'image/jpeg' }));
-  if (active === owner) drawPicture(image, image.width, image.height);
-  image.close();
+// picture: the canvas or a video.
+function showPicture(picture, label) {
+  show(true, 'seen');
+  show(false, 'empty');
+  picture.ariaLabel = label;
+}
+
+const makeVideo = (options) => Object.assign(document.createElement('video'), { muted: true, playsInline: true, ...options });
+
+// Shows a video, and sends its frames to the stream of its owner.
+function showVideo(video, owner, label) {
+  $('screen').prepend(video); // style.css then hides the canvas
+  showPicture(video, label);
+  const take = async (now, { mediaTime }) => {
+    if (active !== owner) return;
+    if (owner.length) timeline.draw(mediaTime);
+    owner.sending = owner.stream?.send(owner.length ? mediaTime : now / 1000, video);
+    await owner.sending;
+    video.requestVideoFrameCallback(take);
+  };
+  video.requestVideoFrameCallback(take);
 }
 
 // Two lanes of blocks, the times below them, and the list of actions.
@@ -174,27 +195,24 @@ class Stream {
     this.socket = new WebSocket(`${location.origin.replace(/^http/, 'ws')}${path}`);
     this.socket.binaryType = 'arraybuffer';
     this.socket.onopen = () => this.tell({ type: 'start', token, settings });
-    this.ended = new Promise((end) => { this.end = end; }); // an error, or null
-    this.ready = new Promise((done) => { // true, or false if it ended before
-      this.socket.onmessage = ({ data }) => {
-        if (typeof data === 'string') this.take(JSON.parse(data), done);
-        else onFrame(data);
-      };
-      this.socket.onclose = ({ code }) => {
-        done(false);
-        this.end(code === 1000 || this.closing ? null
-          : new Error(this.message ?? 'The connection to the service was lost.'));
-      };
+    this.ready = new Promise((done) => { this.begun = done; }); // true, or false if it ended before
+    this.ended = happens(this.socket, 'close').then(({ code }) => { // an error, or null
+      this.begun(false);
+      return code === 1000 || this.closing ? null : new Error(this.message ?? 'The connection to the service was lost.');
     });
+    this.socket.onmessage = ({ data }) => {
+      if (typeof data === 'string') this.take(JSON.parse(data));
+      else onFrame(data);
+    };
   }
 
   get open() { return this.socket.readyState === WebSocket.OPEN; }
 
   tell(message) { if (this.open) this.socket.send(JSON.stringify(message)); }
 
-  take(event, done) {
+  take(event) {
     this.dropped = event.dropped ?? this.dropped;
-    if (event.event === 'ready') done(true);
+    if (event.event === 'ready') this.begun(true);
     else if (event.event === 'closed' || (event.event === 'error' && !('timestamp' in event))) this.message = event.message;
     else if (event.event === 'error') write('status', event.message);
     else if (event.event !== 'reset') timeline.add(event);
@@ -219,18 +237,21 @@ class Stream {
     $('state').classList.toggle('unsure', unsure);
   }
 
-  send(stamp, jpeg) {
+  // Sends the frame that a video shows.
+  async send(stamp, video) {
     if (!this.open) return;
     if (this.socket.bufferedAmount > MAX_BUFFERED) {
       this.skipped += 1;
       return;
     }
     const rounded = Number(stamp.toFixed(4)); // as the service answers it
-    const message = new Uint8Array(8 + jpeg.byteLength);
-    new DataView(message.buffer).setFloat64(0, rounded, true);
-    message.set(new Uint8Array(jpeg), 8);
     this.sent.set(rounded, performance.now());
-    this.socket.send(message);
+    const { videoWidth, videoHeight } = video;
+    const scale = Math.min(1, SIDE / Math.max(videoWidth, videoHeight));
+    drawPicture(video, Math.round(scale * videoWidth), Math.round(scale * videoHeight));
+    const jpeg = await new Promise((done) => { $('picture').toBlob(done, 'image/jpeg', .8); });
+    if (!this.open) return;
+    this.socket.send(new Blob([new Float64Array([rounded]), jpeg]));
     this.frames += 1;
   }
 
@@ -244,8 +265,6 @@ class Stream {
 
 class Clip {
   length = 1;
-  run = null; // identifies the loop that plays, while one does
-  index = 0;
   aborter = new AbortController();
 
   constructor(file) { this.file = file; }
@@ -257,14 +276,9 @@ class Clip {
     await Promise.all([this.predict(), this.load()]);
   }
 
-  post(path) {
-    const body = new FormData();
-    body.append('clip', this.file);
-    return ask(path, { method: 'POST', body, signal: this.aborter.signal });
-  }
-
   async predict() {
-    const { name, top, clip, seconds: took, unknown, set, certainty } = await (await this.post('/v1/predict')).json();
+    const answer = await upload('/v1/predict', [this.file], this.aborter.signal);
+    const { name, top, clip, seconds: took, unknown, set, certainty } = await answer.json();
     if (active !== this) return;
     write('clip-class', ...breakable(unknown ? 'Unknown' : name));
     $('clip-class').classList.toggle('unsure', unknown === true);
@@ -276,94 +290,62 @@ class Clip {
       + `Decoded in ${decoding} ms, recognized in ${inference} ms.`);
   }
 
-  // /v1/frames answers, for each frame: seconds (float64), length (uint32), JPEG.
   async load() {
-    const buffer = await (await this.post('/v1/frames')).arrayBuffer();
+    const content = await (await upload('/v1/preview', [this.file], this.aborter.signal)).blob();
     if (active !== this) return;
-    const view = new DataView(buffer);
-    this.frames = [];
-    for (let at = 0, length; at < buffer.byteLength; at += 12 + length) {
-      length = view.getUint32(at + 8, true);
-      this.frames.push({ time: view.getFloat64(at, true), jpeg: new Uint8Array(buffer, at + 12, length) });
-    }
-    this.last = this.frames.length - 1;
-    const { time } = this.frames[this.last];
-    this.length = time + (time / this.last || .04);
+    const video = this.video = makeVideo({ controls: true, src: URL.createObjectURL(content) });
+    await Promise.race([happens(video, 'loadedmetadata'), happens(video, 'error')]);
+    if (video.error) throw new Error('The browser cannot play the clip.');
+    if (active !== this) return;
+    this.length = video.duration;
     timeline.clear(this.length);
-    $('seek').max = String(this.last);
-    show(true, 'playback');
-    showPicture(`Frames of ${this.file.name}`);
-    await this.display(0);
-    if (active === this) await this.play();
+    showVideo(video, this, `Frames of ${this.file.name}`);
+    Object.assign(video, {
+      onplay: () => this.play(),
+      onended: () => this.finish(),
+      onseeking: () => this.restart(),
+      onseeked: () => { if (!video.paused) this.play(); } });
+    this.play();
   }
 
-  // Starts a stream, unless it is paused. A clip that is hardly longer than a window leaves no
-  // time for smoothing.
-  async connect(run) {
+  // Plays once there is a stream to send the frames to. A clip that is hardly longer than a
+  // window leaves no time for smoothing.
+  async play() {
     if (this.stream?.open) return;
-    timeline.clear();
+    this.video.pause();
+    this.restart();
     const window = Math.min(model.window_seconds || this.length, this.length);
     const short = { window_seconds: window, smoothing: 'none', min_seconds: 0 };
-    this.stream = new Stream('/v1/stream', this.length < 2 * window ? short : {});
-    this.stream.ended.then((error) => {
-      if (!error || this.run !== run) return;
-      this.pause();
-      fail(error);
-    });
-    await this.stream.ready;
+    const stream = new Stream('/v1/stream', this.length < 2 * window ? short : {});
+    this.stream = stream;
+    const ready = await stream.ready;
+    if (ready && active === this) this.video.play().catch(fail);
+    const error = await stream.ended;
+    if (!error || active !== this || (ready && this.video.paused)) return;
+    this.video.pause();
+    fail(error);
   }
 
-  // Shows and sends each frame when its time has come.
-  async play() {
-    const run = {};
-    this.run = run;
-    write('play', 'Pause');
-    if (this.index === this.last) this.index = 0;
-    await this.connect(run);
-    const begin = performance.now() - 1000 * this.frames[this.index].time;
-    for (let next = this.index; this.run === run && next <= this.last;) {
-      for (; this.frames[next]?.time <= (performance.now() - begin) / 1000; next += 1) {
-        this.stream.send(this.frames[next].time, this.frames[next].jpeg);
-      }
-      await this.display(Math.max(0, next - 1));
-      await new Promise((done) => { requestAnimationFrame(done); });
-    }
-    if (this.run !== run) return;
-    this.pause();
-    this.stream.tell({ type: 'stop', clip: true });
-    await this.stream.ended;
-    timeline.note = this.stream.message ?? 'No action was sure for long enough.';
-    if (active === this) await this.display(this.index);
-  }
-
-  pause() {
-    this.run = null;
-    write('play', 'Play');
-  }
-
-  async seek(index) {
-    const playing = this.run !== null;
-    this.pause();
+  restart() {
     this.stream?.close();
-    this.stream = null;
     timeline.clear();
-    await this.display(index);
-    if (playing && index < this.last) await this.play();
   }
 
-  async display(index) {
-    this.index = index;
-    const { time, jpeg } = this.frames[index];
-    timeline.draw(time);
-    $('seek').value = String(index);
-    $('seek').setAttribute('aria-valuetext', seconds(time));
-    write('position', `${time.toFixed(1)} of ${seconds(this.length)}`);
-    await drawJpeg(jpeg, this);
+  async finish() {
+    const { stream } = this;
+    await this.sending;
+    if (!stream.open) return;
+    stream.tell({ type: 'stop', clip: true });
+    await stream.ended;
+    if (active !== this || !this.video.ended) return;
+    timeline.note = stream.message ?? 'No action was sure for long enough.';
+    timeline.draw(this.length);
   }
 
   stop() {
     this.aborter.abort();
-    this.pause();
+    this.video?.pause();
+    URL.revokeObjectURL(this.video?.src);
     this.stream?.close();
   }
 }
@@ -373,23 +355,47 @@ class Clip {
 class Live {
   length = null;
 
-  // open: sets this.stream, and may return a function that runs once it is ready.
-  constructor(open) { this.open = open; }
-
   async begin() {
-    const run = await this.open(this);
+    await (model.source ? this.watch() : this.film());
     if (active !== this) this.stop(); // stopped while the browser asked its user
     if (await this.stream.ready && active === this) {
       show(true, 'stop');
       show(false, 'camera');
       show(model.teach && Boolean(this.media), 'teach');
       $('stop').focus();
-      showPicture('Picture of the camera');
-      run?.();
+      if (this.video) showVideo(this.video, this, 'Picture of the camera');
+      else showPicture($('picture'), 'Picture of the camera');
     }
     const error = await this.stream.ended;
     if (error) throw error;
     if (active === this) stopAll();
+  }
+
+  watch() {
+    this.stream = new Stream('/v1/watch', {}, async (jpeg) => {
+      this.stream.frames += 1;
+      const image = await createImageBitmap(new Blob([jpeg], { type: 'image/jpeg' }));
+      if (active === this) drawPicture(image, image.width, image.height);
+      image.close();
+    });
+  }
+
+  async film() {
+    write('empty', 'Waiting for the camera …');
+    if (!navigator.mediaDevices) throw new Error('Browsers give the camera to pages of localhost and of https only.');
+    const messages = { NotAllowedError: 'The browser was not allowed to use the camera.',
+      NotFoundError: 'There is no camera.' };
+    const wanted = { video: { width: { ideal: SIDE }, frameRate: { ideal: 30 } } };
+    this.media = await navigator.mediaDevices.getUserMedia(wanted).catch((error) => {
+      throw new Error(messages[error.name] ?? error.message);
+    });
+    this.video = makeVideo({ srcObject: this.media });
+    await this.video.play();
+    this.stream = new Stream('/v1/stream');
+    this.media.getTracks()[0].onended = () => {
+      this.stream.message = 'The camera went away.';
+      this.stream.socket.close();
+    };
   }
 
   stop() {
@@ -397,49 +403,6 @@ class Live {
     this.media?.getTracks().forEach((track) => track.stop());
     if (model.source) write('model', 'The stream has ended.');
   }
-}
-
-function watch(live) {
-  live.stream = new Stream('/v1/watch', {}, (jpeg) => {
-    live.stream.frames += 1;
-    drawJpeg(jpeg, live);
-  });
-}
-
-async function camera(live) {
-  write('empty', 'Waiting for the camera …');
-  if (!navigator.mediaDevices) {
-    throw new Error('Browsers give the camera to pages of localhost and of https only.');
-  }
-  const messages = { NotAllowedError: 'The browser was not allowed to use the camera.',
-    NotFoundError: 'There is no camera.' };
-  const wanted = { video: { width: { ideal: SIDE }, frameRate: { ideal: 30 } } };
-  live.media = await navigator.mediaDevices.getUserMedia(wanted).catch((error) => {
-    throw new Error(messages[error.name] ?? error.message);
-  });
-  const video = Object.assign(document.createElement('video'), {
-    muted: true, playsInline: true, srcObject: live.media });
-  await video.play();
-  const stream = new Stream('/v1/stream');
-  live.stream = stream;
-  live.media.getTracks()[0].onended = () => {
-    stream.message = 'The camera went away.';
-    stream.socket.close();
-  };
-  return async () => {
-    const { videoWidth, videoHeight } = video;
-    const scale = Math.min(1, SIDE / Math.max(videoWidth, videoHeight));
-    const size = [videoWidth, videoHeight].map((side) => Math.round(scale * side));
-    while (active === live && stream.open) {
-      const stamp = performance.now() / 1000;
-      drawPicture(video, ...size);
-      const jpeg = await new Promise((done) => { $('picture').toBlob(done, 'image/jpeg', .8); });
-      if (jpeg) stream.send(stamp, await jpeg.arrayBuffer());
-      // A hidden tab gets no frames; that it was stopped is noticed then.
-      await (video.requestVideoFrameCallback ? Promise.race([wait(1000),
-        new Promise((done) => { video.requestVideoFrameCallback(done); })]) : wait(33));
-    }
-  };
 }
 
 // ---- A new action -------------------------------------------------------------------------
@@ -450,21 +413,14 @@ const lesson = { name: '', clips: [] }; // sent again, with force, if they are r
 async function record(media, duration, begun) {
   const recorder = new MediaRecorder(media);
   const parts = [];
-  const started = new Promise((done) => {
-    recorder.ondataavailable = ({ data }) => {
-      parts.push(data);
-      if (data.size) done();
-    };
-  });
-  const stopped = new Promise((done, failed) => {
-    recorder.onstop = done;
-    recorder.onerror = () => failed(new Error('The browser cannot record the camera.'));
-  });
+  recorder.ondataavailable = ({ data }) => parts.push(data);
+  const stopped = happens(recorder, 'stop');
   recorder.start(100);
-  await Promise.race([started, stopped]);
+  do await Promise.race([happens(recorder, 'dataavailable'), stopped]);
+  while (recorder.state === 'recording' && !parts.some(({ size }) => size));
   begun();
   await wait(duration);
-  if (recorder.state !== 'inactive') recorder.stop();
+  if (recorder.state === 'recording') recorder.stop();
   await stopped;
   return new Blob(parts);
 }
@@ -485,31 +441,23 @@ async function teach(live) {
     lesson.clips.push(clip);
   }
   write('lesson', 'Learning …');
-  const body = new FormData();
-  for (const clip of lesson.clips) body.append('clip', clip);
   const query = new URLSearchParams({ name, force: $('force').checked });
-  const { message } = await (await ask(`/v1/teach?${query}`, { method: 'POST', body })).json();
+  const { message } = await (await upload(`/v1/teach?${query}`, lesson.clips)).json();
   Object.assign(lesson, { name: '', clips: [] });
   $('teach').reset();
   await connect();
   write('lesson', message);
-  if (active === live) begin(new Live(camera)); // a stream keeps the model it began with
+  if (active === live) begin(new Live()); // a stream keeps the model it began with
 }
 
 // ---- The user -----------------------------------------------------------------------------
-
-function showPicture(label) {
-  show(true, 'seen');
-  show(false, 'empty');
-  $('picture').setAttribute('aria-label', label);
-}
 
 function stopAll() {
   const stopped = active;
   active = null;
   show(!model?.source, 'camera', 'file-button');
   if (document.activeElement === $('stop')) $('camera').focus();
-  show(false, 'stop', 'playback', 'teach');
+  show(false, 'stop', 'teach');
   write('status');
   write('empty', NOTHING);
   stopped?.stop();
@@ -519,10 +467,6 @@ async function begin(next) {
   stopAll();
   alertUser('');
   for (const [id, panel] of PANELS) $(id).replaceWith(panel.cloneNode(true));
-  const canvas = $('picture');
-  canvas.getContext('2d').clearRect(0, 0, canvas.width, canvas.height);
-  canvas.setAttribute('aria-label', 'No picture yet');
-  show(true, 'empty');
   active = next;
   timeline.clear(next.length);
   try {
@@ -551,7 +495,7 @@ $('file').addEventListener('change', () => {
   openFile($('file').files[0]);
   $('file').value = ''; // the same file may be chosen again
 });
-$('camera').addEventListener('click', () => begin(new Live(camera)));
+$('camera').addEventListener('click', () => begin(new Live()));
 $('stop').addEventListener('click', stopAll);
 $('teach').addEventListener('submit', (event) => {
   event.preventDefault();
@@ -562,12 +506,8 @@ $('teach').addEventListener('submit', (event) => {
     fail(error);
   }).finally(() => { $('learn').disabled = false; });
 });
-$('play').addEventListener('click', () => {
-  if (active.run) active.pause(); else active.play().catch(fail);
-});
-$('seek').addEventListener('input', () => active.seek(Number($('seek').value)).catch(fail));
 for (const kind of ['dragover', 'dragleave', 'drop']) {
-  $('screen').addEventListener(kind, (event) => {
+  $('stage').addEventListener(kind, (event) => {
     event.preventDefault();
     $('screen').classList.toggle('over', kind === 'dragover');
     if (kind === 'drop') openFile(event.dataTransfer.files[0]);
