@@ -51,7 +51,7 @@ def _match(value) -> re.Match | None:
 
 def _list_references(value) -> list[re.Match]:
     if isinstance(value, Mapping):
-        return [match for item in value.values() for match in _list_references(item)]
+        value = list(value.values())
     if isinstance(value, list | tuple):
         return [match for item in value for match in _list_references(item)]
     match = _match(value)
@@ -110,14 +110,7 @@ def _replace(value, settings: Mapping, path: str = '', within: tuple = ()):
 
 
 def _restore(new, old, raw, settings: Mapping):
-    """Returns ``raw``, with references, where a resolved value has not changed.
-
-    Args:
-        new: The resolved value now.
-        old: The resolved value after the references were replaced.
-        raw: The value with references.
-        settings (Mapping): What references name.
-    """
+    """Returns ``raw``, with references, where ``new`` is ``old``, what it resolved to."""
     if _equal(new, old):
         return raw
     while match := _match(raw):
@@ -155,9 +148,6 @@ def _equal(one, other) -> bool:
 def _derive(cfg: Mapping) -> dict:
     """Returns what references can name: top-level values and derived ones."""
     settings = dict(cfg)
-    for name in ('data_root', 'cache_dir'):
-        if settings.get(name) is not None and not isinstance(settings[name], dict | list):
-            settings[name] = str(settings[name])  # a folder's name can be a number
     if 'classes' in settings:
         settings['classes'] = _list_classes(settings['classes'])
         num_classes = settings.setdefault('num_classes', len(settings['classes']))
@@ -221,35 +211,14 @@ def _set_up_optimizer(settings: dict) -> None:
         settings['optimizers'] = table
 
 
-def _resolve(raw: Mapping) -> ConfigDict:
-    """Replaces the references of a config and checks its settings.
-
-    Raises:
-        HRI30Error: an unknown name, a value outside its range, a reference that names no
-            setting, or settings that contradict each other.
-    """
-    settings = _derive(raw)
-    derived = ('classes', 'num_workers', 'optimizers', 'data_root', 'cache_dir')
-    resolved = _replace({**raw, **{name: settings[name] for name in derived
-                                   if name in raw}}, settings)
-    check_values(resolved)
-    check_names(resolved, {match[group] for match in _list_references(raw)
-                           for group in ('name', 'choice') if match[group]})
-    return ConfigDict(resolved)
-
-
 class SettingsConfig(Config):
     """A config with references, whose settings can be changed at any time.
 
     It reads as the config without references. Whenever a setting has changed, by
     assignment, by :meth:`merge_from_dict` or within a dict or list, all references are
-    replaced again on the next access; other changes stay.
-    ``Config.fromfile`` returns one for a file that contains references, see
-    :func:`hri30_ext.compat.resolve_settings_on_loading`.
-
-    Raises:
-        HRI30Error: on access; an unknown setting, a wrong value, a reference that names no
-            setting, or settings that contradict each other.
+    replaced again on the next access, which raises the errors of :func:`load_config`;
+    other changes stay. ``Config.fromfile`` returns one for a file that contains references,
+    see :func:`hri30_ext.compat.resolve_settings_on_loading`.
     """
 
     # Not resolved yet while _resolved is None; _before is what _resolved was at first.
@@ -270,11 +239,18 @@ class SettingsConfig(Config):
         self.__dict__['_raw' if self._raw is None else '_resolved'] = value
 
     def _set(self, raw: Mapping) -> None:
-        resolved = _resolve(raw)
+        """Replaces the references of a config and checks its settings."""
+        settings = _derive(raw)
+        derived = {name: settings[name] for name in ('classes', 'num_workers', 'optimizers')
+                   if name in raw}
+        resolved = _replace({**raw, **derived}, settings)
         referenced = {match[group] for match in _list_references(raw)
                       for group in ('name', 'choice') if match[group]}
+        check_values(resolved)
+        check_names(resolved, referenced)
         self.__dict__.update(
-            _raw=ConfigDict(raw), _resolved=resolved, _before=copy.deepcopy(resolved),
+            _raw=ConfigDict(raw), _resolved=ConfigDict(resolved),
+            _before=ConfigDict(copy.deepcopy(resolved)),
             _watched=referenced | {name for name in (*SETTINGS, *TABLES) if name in raw})
 
     def _fold(self) -> dict:
@@ -292,10 +268,6 @@ class SettingsConfig(Config):
 
     def merge_from_dict(self, options: dict, allow_list_keys: bool = True) -> None:
         """Changes settings and other parts, as mmengine's; references are kept.
-
-        Args:
-            options (dict): Values by dotted name.
-            allow_list_keys (bool): Whether numbers in names are positions in lists.
 
         Raises:
             HRI30Error: a name that does not fit the config.
@@ -332,10 +304,10 @@ def find_config(path: str) -> Path:
     for candidate in (Path(path).expanduser(), PROJECT_ROOT / path):
         if candidate.is_file():
             return candidate.resolve()
-    known = sorted(str(file.relative_to(PROJECT_ROOT))
-                   for file in (PROJECT_ROOT / 'configs').glob('*/*.py')
-                   if file.parent.name != '_base_')
-    known.sort(key=lambda name: -difflib.SequenceMatcher(None, str(path), name).ratio())
+    known = [str(file.relative_to(PROJECT_ROOT))
+             for file in sorted((PROJECT_ROOT / 'configs').glob('*/*.py'))
+             if file.parent.name != '_base_']
+    known = difflib.get_close_matches(path, known, len(known), cutoff=0)
     raise HRI30Error(f'{path}: no such config.\nConfigs with similar names:\n'
                      + first_cases(known, limit=8))
 
@@ -344,18 +316,17 @@ def load_config(path: str, options: dict | None = None) -> Config:
     """Loads a config; options override HRI30_ROOT, which overrides the config.
 
     Args:
-        path (str): The config's path, relative to the current folder or to the clone.
-        options (dict, optional): As parsed from ``--cfg-options``.
+        path (str): Relative to the current folder or to the clone.
+        options (dict, optional): Of :func:`parse_options`; a relative ``data_root`` or
+            ``cache_dir`` is relative to the current folder, one in the config to the clone.
 
     Returns:
         Config: Checked, with absolute paths; a :class:`SettingsConfig` where it contains
         references. Its attribute ``changed`` has the options that differ from the file.
-        A relative ``data_root`` or ``cache_dir`` is relative to the current folder in the
-        options, and to the clone in the config.
 
     Raises:
-        HRI30Error: no such config, a syntax error in it, unknown settings, wrong values, or
-            settings that contradict each other.
+        HRI30Error: no such config, a syntax error in it, an unknown setting, a wrong value,
+            a reference that names no setting, or settings that contradict each other.
     """
     file = find_config(path)
     try:
@@ -384,7 +355,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         value = options.get(name, values.get(name))
         if value and not has_references(value) and not isinstance(value, dict | list):
             base = Path.cwd() if name in options else PROJECT_ROOT
-            options[name] = _make_absolute(name, str(value), base)
+            options[name] = _make_absolute(name, str(value), base)  # it may be a number
     _refuse_parts_of_text(values, options)
     cfg.merge_from_dict(options)
     if isinstance(cfg, SettingsConfig):
@@ -423,12 +394,6 @@ def parse_options(pairs: list[str]) -> dict:
 
     mmengine's ``DictAction`` drops every space and splits at commas; a value with
     a slash or a space and without brackets or quotes is kept as it is.
-
-    Args:
-        pairs (list[str]): Such as ``['data_root=/my clips', 'classes=A,B']``.
-
-    Returns:
-        dict: Values by dotted key.
 
     Raises:
         HRI30Error: an item without ``=``, or a value that cannot be parsed.

@@ -9,12 +9,8 @@ class HRI30Error(Exception):
     """A mistake that the user can mend: shown as one message, no traceback.
 
     Its text names the file, what was found, what was expected and what to do
-    next. Launchers print it and exit with ``exit_code``.
-
-    Attributes:
-        exit_code (int): 2, a mistake of the user's; subclasses set others: 3 where all
-            was done except for clips that failed, 128 + N where signal N ended the run
-            after it was saved.
+    next. Launchers print it and exit with ``exit_code``: 2, a mistake of the user's;
+    subclasses set 3 where all was done except for clips that failed.
     """
 
     exit_code = 2
@@ -38,9 +34,6 @@ class Interrupted(BaseException):
     """A signal ended the run after it was saved; text as of :class:`HRI30Error`.
 
     Like KeyboardInterrupt no Exception: what goes on after errors does not go on after it.
-
-    Attributes:
-        exit_code (int): 128 + the signal's number.
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
@@ -51,23 +44,15 @@ class Interrupted(BaseException):
 _CASE = 400  # characters: two long paths
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _CASE else f'{text[:_CASE]}...'
-
-
 def first_cases(cases: Iterable[object], limit: int = 3) -> str:
-    """Names the first cases and counts the rest.
+    """Names the first cases, each on an indented line, and counts the rest.
 
-    Args:
-        cases: What is wrong, one printable object a case.
-        limit: How many to name.
-
-    Returns:
-        str: One indented line a case, and a line with the number left out. What others
-        may have named is escaped: a case stays on its line.
+    What others may have named is escaped and cut, so that a case stays on its line.
     """
     cases = list(cases)
-    lines = [f'  {printable(_short(str(case)))}' for case in cases[:limit]]
+    texts = (str(case) for case in cases[:limit])
+    lines = [f'  {printable(text if len(text) <= _CASE else f"{text[:_CASE]}...")}'
+             for text in texts]
     if len(cases) > limit:
         lines.append(f'  ... and {len(cases) - limit} more')
     return '\n'.join(lines)

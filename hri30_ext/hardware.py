@@ -14,10 +14,9 @@ from .utils.parallel import available_cores
 def default_num_workers() -> int:
     """Chooses the number of processes that load clips.
 
-    Returns:
-        int: With CUDA, the cores for each training process of this machine but one, 16 at
-        most. Without CUDA 0: a training step takes many times as long as reading its
-        clips, and processes beside torch's threads slow it down.
+    With CUDA: the cores for each training process of this machine but one, 16 at most.
+    Without CUDA 0: a training step takes many times as long as reading its clips, and
+    processes beside torch's threads slow it down.
     """
     if get_device() == 'cpu':
         return 0
@@ -26,15 +25,9 @@ def default_num_workers() -> int:
 
 
 def default_clip_cache(folder: str | None) -> str | None:
-    """Chooses the form of the clip cache.
-
-    Args:
-        folder (str, optional): Of the cache.
-
-    Returns:
-        str | None: ``jpeg`` with a GPU, which waits for decoded clips, if the folder holds
-        clips already, or its disk has room for 10 GB (HRI30 takes 2); else None.
-    """
+    """Chooses the form of the clip cache in a folder: ``jpeg`` with a GPU, which waits for
+    decoded clips, if the folder holds clips already, or its disk has room for 10 GB (HRI30
+    takes 2); else None."""
     if get_device() == 'cpu' or not folder:
         return None
     place = Path(folder)
@@ -46,15 +39,12 @@ def default_clip_cache(folder: str | None) -> str | None:
 
 
 def best_precision() -> str:
-    """Chooses the fastest precision that trains as well as float32.
-
-    Returns:
-        str: ``bf16`` if the device has instructions for it; ``fp16``, with scaled losses,
-        on older GPUs; ``fp32`` on older CPUs.
-    """
+    """Chooses the fastest precision that trains as well as float32: ``bf16`` if the device
+    has instructions for it, ``fp16`` on older GPUs, ``fp32`` on older CPUs."""
     if get_device() == 'cpu':
         # Other CPUs emulate bfloat16, which is slower than float32.
-        return 'bf16' if _cpu_flags() & {'avx512_bf16', 'amx_bf16', 'bf16'} else 'fp32'
+        words = Path('/proc/cpuinfo').read_text().split()
+        return 'bf16' if {'avx512_bf16', 'amx_bf16', 'bf16'}.intersection(words) else 'fp32'
     return 'bf16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'fp16'
 
 
@@ -72,15 +62,6 @@ def autocast_dtype(cfg, device: str | None = None) -> torch.dtype | None:
         return None
     on_cpu = (device or get_device()) == 'cpu'
     return torch.float16 if precision == 'fp16' and not on_cpu else torch.bfloat16
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:  # not Linux
-        return set()
-    return next((set(line.split()) for line in lines
-                 if line.startswith(('flags', 'Features'))), set())
 
 
 def unwrap(model: torch.nn.Module) -> torch.nn.Module:

@@ -64,32 +64,19 @@ _CANONICAL = {spelling: name for name, spelling in RELEASED_SPELLING.items()}
 
 
 def command(tool: str, *arguments: object) -> str:
-    """Returns a command that runs a tool from any folder.
-
-    Args:
-        tool (str): Its path in tools/, such as ``test.sh`` or ``data/cache.py``.
-        *arguments: Of the tool; quoted for a shell.
-    """
+    """Returns a command that runs a tool of tools/, like ``test.sh``, from any folder."""
     path = PROJECT_ROOT / 'tools' / tool
     program = 'bash' if path.suffix == '.sh' else sys.executable
     return shlex.join(map(str, (program, path, *arguments)))
 
 
 def canonical_name(name: str) -> str:
-    """Returns this project's spelling of a class name.
-
-    >>> canonical_name('NoCollaborativeWithDrilll')
-    'NoCollaborativeWithDrill'
-    """
+    """Returns this project's spelling of a class name."""
     return _CANONICAL.get(name, name)
 
 
 def released_name(name: str) -> str:
-    """Returns the spelling of the released files, which a submission needs.
-
-    >>> released_name('NoCollaborativeWithDrill')
-    'NoCollaborativeWithDrilll'
-    """
+    """Returns the spelling of the released files, which a submission needs."""
     return RELEASED_SPELLING.get(name, name)
 
 #: Endings of what counts as a video, in lower case.
@@ -133,16 +120,8 @@ KNOWN_HOLES = frozenset({ClipName(10, 8, 1), ClipName(10, 12, 1, ucf=True),
 
 
 def parse_clip_name(stem: str, classes: Sequence[str]) -> ClipName:
-    """Reads class, group and clip from a file name without its ending.
-
-    Upper and lower case are read alike.
-
-    >>> parse_clip_name('v_Walking_g12_c07', HRI30_CLASSES)
-    ClipName(class_id=27, group=12, clip=7, ucf=True)
-
-    Args:
-        stem (str): The name, in either form.
-        classes (Sequence[str]): Class names, in the order of the ids.
+    """Reads class, group and clip from a file name without its ending, in either form and
+    case; ids are positions in ``classes`` plus 1.
 
     Raises:
         HRI30Error: another form, a class id outside the range, or an unknown class.
@@ -169,21 +148,16 @@ def is_clip_name(stem: str) -> bool:
 
 
 def name_part(path: str, start: float, end: float) -> str:
-    """Returns the file name of a part of a recording; times are in seconds.
-
-    >>> name_part('long.mp4', 1.5, 4)
-    'long[1.5-4].mp4'
-    """
+    """Returns the file name of a part of a recording, such as ``long[1.5-4].mp4``; times
+    are in seconds."""
     stem, suffix = os.path.splitext(path)
     times = (f'{time:.6f}'.rstrip('0').rstrip('.') for time in (start, end))
     return f'{stem}[{"-".join(times)}]{suffix}'
 
 
 def split_part(filename: str) -> tuple[str, tuple[float, float] | None]:
-    """Returns the recording and the part that a name of :func:`name_part` means.
-
-    A file that exists under the whole name is no part.
-    """
+    """Returns the recording and the part that a name of :func:`name_part` means, unless a
+    file exists under the whole name."""
     match = _PART.fullmatch(filename)
     if match is None or os.path.exists(filename):
         return filename, None

@@ -9,6 +9,7 @@ import difflib
 import functools
 import inspect
 import math
+from collections import namedtuple
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -35,19 +36,12 @@ Jitter = Share | list[FromZero]
 
 
 class Setting(NamedTuple):
-    """What a setting can be.
+    """What a setting can be."""
 
-    Attributes:
-        kind: A type that :func:`msgspec.convert` checks a value against.
-        description (str): One line.
-        unit (str): Such as ``pixels``; empty where there is none.
-        table (str): The top-level dict whose keys are the choices, where there is one.
-    """
-
-    kind: Any
+    kind: Any  # a type that msgspec.convert checks a value against
     description: str
     unit: str = ''
-    table: str = ''
+    table: str = ''  # the top-level dict whose keys are the choices, where there is one
 
 
 #: By name. A dotted name is an entry of a dict.
@@ -212,7 +206,8 @@ _OTHER_TOP_LEVEL = frozenset(inspect.signature(Runner.__init__).parameters) | TA
 _TAKEN_OUT = frozenset({'type', 'by_epoch', 'constructor', 'convert_to_iter_based',
                         'paramwise_cfg', 'priority', 'requires_grad'})
 
-_FEW = 12  # names that a message can list
+#: The class that color_jitter.* describes.
+_JITTER = 'ClipColorJitter'
 
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _LOADER_ENTRIES = frozenset(inspect.signature(DataLoader.__init__).parameters) | {
@@ -222,21 +217,11 @@ _LOADER_ENTRIES = frozenset(inspect.signature(DataLoader.__init__).parameters) |
 # ---- Values -----------------------------------------------------------------------------
 
 
-def describe_kind(kind) -> str:
-    """Describes a type and its range.
-
-    >>> describe_kind(Positive | None)
-    'a whole number from 1 to 1,000,000, or None'
-    """
-    return _describe(type_info(kind))
-
-
 def _describe(info) -> str:
+    """Describes a type of msgspec.inspect, such as 'a whole number from 1, or None'."""
     name = type(info).__name__
     if name == 'UnionType':
-        parts = [_describe(part) for part in info.types]
-        parts.sort(key='None'.__eq__)
-        return ', or '.join(parts)
+        return ', or '.join(sorted(map(_describe, info.types), key='None'.__eq__))
     if name == 'LiteralType':
         return ' or '.join(map(repr, info.values))
     if name == 'TupleType':
@@ -245,44 +230,29 @@ def _describe(info) -> str:
         return 'a list of ' + {'FloatType': 'numbers', 'IntType': 'whole numbers',
                                'StrType': 'names'}[type(info.item_type).__name__]
     if name in ('IntType', 'FloatType'):
-        return ('a whole number' if name == 'IntType' else 'a number') + _describe_range(
-            info)
+        low = (f' from {info.ge}' if info.ge is not None else
+               f' above {info.gt}' if info.gt is not None else '')
+        high = (f' to {info.le:,}' if info.le is not None else
+                f'{low and " and"} below {info.lt:,}' if info.lt is not None else '')
+        return ('a whole number' if name == 'IntType' else 'a number') + low + high
     return {'BoolType': 'True or False', 'StrType': 'text', 'DictType': 'a dict',
             'NoneType': 'None'}[name]
 
 
-def _describe_range(info) -> str:
-    low = f' from {info.ge}' if info.ge is not None else (
-        f' above {info.gt}' if info.gt is not None else '')
-    if info.le is not None:
-        return f'{low} to {info.le:,}'
-    return f'{low}{" and" if low else ""} below {info.lt:,}' if info.lt is not None else low
-
-
-def check_setting(name: str, value) -> None:
-    """Checks the value of one setting.
-
-    Args:
-        name (str): A key of :data:`SETTINGS`.
-        value: A number, text, list, tuple, dict or None.
-
-    Raises:
-        HRI30Error: a wrong type, or a number outside its range.
-    """
+def _check(name: str, value) -> None:
     setting = SETTINGS[name]
     checked = value
     if isinstance(value, str):  # msgspec refuses the undecodable bytes of a file name
         checked = value.encode('utf-8', 'replace').decode()
     try:
-        converted = msgspec.convert(checked, setting.kind)
-        fits = _is_finite(converted)
+        fits = _is_finite(msgspec.convert(checked, setting.kind))
     except (msgspec.ValidationError, OverflowError, RecursionError, UnicodeEncodeError):
         fits = False
     if not fits:
         unit = f' ({setting.unit})' if setting.unit else ''
         raise HRI30Error(
-            f'{name}={_shorten(value)}: expected {describe_kind(setting.kind)}{unit}; '
-            f'{setting.description}.\nSet it in the config, or with '
+            f'{name}={_shorten(value)}: expected {_describe(type_info(setting.kind))}{unit}'
+            f'; {setting.description}.\nSet it in the config, or with '
             f'--cfg-options {name}=VALUE.')
 
 
@@ -313,18 +283,13 @@ def check_values(cfg: Mapping, skip=lambda value: False) -> None:
         entry = entry or of
         if not isinstance(values, Mapping) or entry not in values or skip(values[entry]):
             continue
-        if name in TABLES:
-            if not isinstance(values[entry], Mapping):
-                raise HRI30Error(f'{name}={_shorten(values[entry])}: expected a dict of '
-                                 f'choices, by name.\nSet it in the config.')
-        elif not _is_of_other_type(of, values):
-            check_setting(name, values[entry])
-
-
-def _is_of_other_type(name: str, values: Mapping) -> bool:
-    """Whether a dict names another class than the one whose entries the schema knows."""
-    return (name == 'color_jitter' and values.get('type', 'ClipColorJitter')
-            != 'ClipColorJitter')
+        if name in SETTINGS:
+            # The schema knows the entries of this class alone.
+            if of != 'color_jitter' or values.get('type', _JITTER) == _JITTER:
+                _check(name, values[entry])
+        elif not isinstance(values[entry], Mapping):
+            raise HRI30Error(f'{name}={_shorten(values[entry])}: expected a dict of '
+                             'choices, by name.\nSet it in the config.')
 
 
 # ---- Names ------------------------------------------------------------------------------
@@ -340,7 +305,7 @@ def check_names(cfg: Mapping, referenced: set[str]) -> None:
     Raises:
         HRI30Error: unknown names; each with the nearest known one.
     """
-    known = _top_level(referenced)
+    known = {name for name in SETTINGS if '.' not in name} | _OTHER_TOP_LEVEL | referenced
     unknown = [_explain(name, name, known) for name in cfg
                if isinstance(name, str) and not name.startswith('_') and name not in known]
     # Settings and what is referred to come first: other parts repeat their mistakes.
@@ -356,10 +321,6 @@ def check_names(cfg: Mapping, referenced: set[str]) -> None:
                          'what is unknown; a name of your own begins with an underscore.')
 
 
-def _top_level(referenced: set[str]) -> set[str]:
-    return {name for name in SETTINGS if '.' not in name} | _OTHER_TOP_LEVEL | referenced
-
-
 def _explain(path: str, name: str, known) -> str:
     """Returns a line on an unknown name, with the nearest known one."""
     other = OTHER_NAMES.get(name.lower()) if path == name else None
@@ -369,7 +330,7 @@ def _explain(path: str, name: str, known) -> str:
     if near:
         return f'{path}: the nearest known name is {near[0]}'
     return f'{path}: ' + (f'expected one of {", ".join(sorted(known))}'
-                          if len(known) <= _FEW else 'no known name is near')
+                          if len(known) <= 12 else 'no known name is near')
 
 
 def _find_unknown(value, path: str) -> Iterator[str]:
@@ -414,30 +375,19 @@ def known_entries(path: str, value: Mapping) -> frozenset[str] | None:
 
 def _find_registered(name: str) -> list:
     """Finds the classes and functions of a name in all registries."""
-    name = name.rsplit('.', 1)[-1] if name.split('.')[0] in ('mmaction', 'mmcv') else name
-    return [registry.module_dict[name] for registry in _registries()
-            if name in registry.module_dict]
-
-
-def _registries() -> Iterator[Registry]:
     import mmaction.registry
     import mmcv.transforms  # noqa: F401  (registers its classes)
-    for module in (root, mmaction.registry):
-        for registry in vars(module).values():
-            if isinstance(registry, Registry):
-                yield registry
+    name = name.rsplit('.', 1)[-1] if name.split('.')[0] in ('mmaction', 'mmcv') else name
+    return [registry.module_dict[name] for module in (root, mmaction.registry)
+            for registry in vars(module).values()
+            if isinstance(registry, Registry) and name in registry.module_dict]
 
 
 @functools.cache
 def accepted_arguments(kind) -> frozenset[str] | None:
-    """Returns the arguments that a class or function takes.
+    """Returns the arguments that a class or function takes; None where it takes any.
 
-    Args:
-        kind (type | Callable): Where a constructor takes ``**kwargs``, the arguments of
-            its bases count as well.
-
-    Returns:
-        frozenset[str] | None: None where it takes any.
+    Where a constructor takes ``**kwargs``, the arguments of its bases count as well.
     """
     constructors = [vars(base)['__init__'] for base in kind.__mro__ if '__init__' in vars(
         base) and base is not object] if isinstance(kind, type) else [kind]
@@ -456,37 +406,21 @@ def accepted_arguments(kind) -> frozenset[str] | None:
 # ---- The table --------------------------------------------------------------------------
 
 
-class Row(NamedTuple):
-    """A line of the table of settings; all are texts."""
-
-    name: str
-    default: str
-    kind: str
-    unit: str
-    description: str
-
+#: A line of the table of settings; all are texts.
+Row = namedtuple('Row', 'name default kind unit description')
 
 def list_settings(cfg: Mapping) -> list[Row]:
-    """Lists all settings.
-
-    Args:
-        cfg (Mapping): A config with its references, for the defaults and the choices.
-
-    Returns:
-        list[Row]: In the order of :data:`SETTINGS`.
-    """
+    """Lists all settings, with the defaults and the choices of a config with references."""
     rows = []
     for name, setting in SETTINGS.items():
         of, _, entry = name.partition('.')
         value = cfg.get(of)
         if entry:
             value = (value or {}).get(entry)
-        kind = describe_kind(setting.kind)
+        kind = _describe(type_info(setting.kind))
         if setting.table:
             choices = ', '.join(cfg.get(setting.table) or ())
             kind = kind.replace('text', f'one of {choices}')
-        elif isinstance(value, Mapping):
-            value = ''
-        rows.append(Row(name, '' if value == '' else repr(value), kind, setting.unit,
-                        setting.description))
+        default = '' if isinstance(value, Mapping) and not setting.table else repr(value)
+        rows.append(Row(name, default, kind, setting.unit, setting.description))
     return rows

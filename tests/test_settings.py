@@ -4,7 +4,7 @@ import functools
 import string
 
 import pytest
-from conftest import DEMO_CONFIG, PRIMITIVE
+from conftest import PRIMITIVE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,25 +25,18 @@ def load(option):
 
 @pytest.mark.parametrize('option, message', [
     ('lr=fast', "lr='fast': expected a number from 0"),
-    ('lr=-1', 'lr=-1: expected a number from 0'),
     ('lr=1e999', 'lr=inf: expected a number from 0'),
     ('lr=None', 'lr=None: expected a number from 0'),
     ('batch_size=0', r'batch_size=0: expected a whole number from 1.*\(clips\)'),
-    ('batch_size=2.5', 'batch_size=2.5: expected a whole number'),
     ('max_epochs=two', r"max_epochs='two': expected a whole number from 1.*\(epochs\)"),
     ('input_size=224', r'input_size=224: expected 2 values, each .*\(pixels\); width and'),
-    ('input_size=(224,)', 'input_size='),
-    ('num_frames=0', r'num_frames=0: expected a whole number from 1.*\(frames\)'),
     ('save_minutes=0', r'save_minutes=0: expected a number above 0, or None \(minutes\)'),
-    ('max_skipped=1.5', 'max_skipped=1.5: expected a number from 0 to 1'),
     ('max_skipped=True', 'max_skipped=True: expected a number from 0 to 1'),
     ('split.val_groups=x', "split.val_groups='x': expected a whole number.*or a list of"),
     ('split.val_ratio=1', 'expected a number above 0 and below 1'),
     ('split=5', 'split=5: expected a dict'),
     ('color_jitter.contrast=2', 'color_jitter.contrast=2: expected a number from 0 to 1'),
-    ('early_stopping.patience=0', 'early_stopping.patience=0: expected a whole number'),
     ('clip_cache=png', "clip_cache='png': expected 'auto' or 'jpeg' or 'memmap', or None"),
-    ('optimizer=[sgd]', 'optimizer='),
     ('optimizers=5', 'optimizers=5: expected a dict of choices'),
     ('flip=no', 'Expected one of: label_aware, keep_label, None'),
     ('decay=no', r'Expected one of: constant, cosine, step, exponential \('),
@@ -58,23 +51,14 @@ def test_wrong_value_is_one_message(option, message):
 
 
 @pytest.mark.parametrize('option, message', [
-    ('num_frame=16', 'num_frame: the nearest known name is num_frames'),
     ('batchsize=4', 'batchsize: the nearest known name is batch_size'),
-    ('earlystopping=None', 'the nearest known name is early_stopping'),
-    ('optimiser=adam', 'optimiser: the nearest known name is optimizer'),
     ('learning_rate=0.1', 'learning_rate is called lr here'),
-    ('NUM_EPOCHS=3', 'NUM_EPOCHS is called max_epochs here'),
-    ('INITIAL_LR=3', 'INITIAL_LR is called lr here'),
-    ('LR_SCHEDULER=step', 'LR_SCHEDULER is called decay here'),
-    ('TARGET_FRAMES=8', 'TARGET_FRAMES is called num_frames here'),
-    ('OPTIMIZER=sgd', 'OPTIMIZER is called optimizer here'),
     ('BATCH_SIZE=8', 'BATCH_SIZE is called batch_size here'),
     ('zzz=1', 'zzz: no known name is near'),
     ('split.val_group=1', 'split.val_group: the nearest known name is val_groups'),
     ('random_crop.area=1', 'random_crop.area: expected one of area_range, aspect_ratio'),
     ('color_jitter.saturatoin=0', r'Unknown setting:\n  color_jitter.saturatoin: the '
                                   'nearest known name is saturation\n'),
-    ('early_stopping.patient=1', 'the nearest known name is patience'),
     ('optimizers.sgd.momentm=1', 'optimizers.sgd.momentm: the nearest .* momentum'),
     ('model.backbone.depht=18', 'model.backbone.depht: the nearest known name is depth'),
     ('train_dataloader.batchsize=1', 'train_dataloader.batchsize: .* is batch_size'),
@@ -123,11 +107,11 @@ def test_legitimate_variant_is_accepted(tmp_path, text):
 
 
 def test_optimizer_settings_reach_the_optimizer():
-    cfg = load_config(PRIMITIVE, {'optimizer': 'adamw', 'betas': (0.8, 0.9)})
-    assert cfg.optim_wrapper.optimizer.betas == (0.8, 0.9)
-    assert cfg.optim_wrapper.optimizer.weight_decay == 0.05
-    cfg = load_config(PRIMITIVE, {'momentum': 0.8, 'weight_decay': 0})
-    optimizer = cfg.optim_wrapper.optimizer
+    optimizer = load_config(PRIMITIVE, {
+        'optimizer': 'adamw', 'betas': (0.8, 0.9)}).optim_wrapper.optimizer
+    assert (optimizer.betas, optimizer.weight_decay) == ((0.8, 0.9), 0.05)
+    optimizer = load_config(PRIMITIVE, {
+        'momentum': 0.8, 'weight_decay': 0}).optim_wrapper.optimizer
     assert (optimizer.momentum, optimizer.weight_decay) == (0.8, 0)
 
 
@@ -171,7 +155,6 @@ def test_every_setting_has_a_default_and_a_description():
 def test_top_of_the_base_configs_is_the_schema():
     """What stands under "Frequently modified" is exactly what the schema has."""
     names = {name for name in SETTINGS if '.' not in name}
-    assert names - set(raw()) == set()
     derived = {'warmup', *TABLES}
     others = {name for name, value in raw().items() if name not in names | derived
               and not isinstance(value, dict | list)}
@@ -193,7 +176,3 @@ def test_arguments_of_a_class_include_those_of_its_bases():
 
     assert accepted_arguments(Base) is None
     assert accepted_arguments(Derived) == {'self', 'a', 'b', 'kwargs'}
-
-
-def test_demo_overrides_are_settings():
-    assert load_config(DEMO_CONFIG).color_jitter.brightness == 0

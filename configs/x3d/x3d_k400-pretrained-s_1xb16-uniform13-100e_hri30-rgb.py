@@ -1,10 +1,5 @@
 # X3D-S (arXiv 2004.04730) from Kinetics-400: 13 frames, 160 x 160.
-_base_ = [
-    '../_base_/models/x3d.py',
-    '../_base_/datasets/hri30.py',
-    '../_base_/schedules/schedule_100e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = 'x3d_k400-pretrained-m_1xb16-uniform16-100e_hri30-rgb.py'
 
 num_frames = 13
 input_size = (160, 160)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..config import load_config, parse_options
 from ..datasets.hri30 import load_labelled_clips, reading
-from ..datasets.protocols import group_folds, random_folds, write_list
+from ..datasets.splits import group_folds, random_folds, write_list
 from ..evaluation.analysis import bootstrap
 from ..evaluation.compare import check_same_clips
 from ..evaluation.results import Results

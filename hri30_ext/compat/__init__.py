@@ -2,18 +2,14 @@
 
 Importing this module changes nothing. :func:`apply` makes all changes; importing
 :mod:`hri30_ext.modules`, which configs name, calls it first. Each function mends one thing
-and says why, what it changes, and until when. ``tests/test_compat.py`` lists every
-attribute that changes.
+and says why, and until when. ``tests/test_compat.py`` lists every attribute that changes.
 
-setup.cfg names mmengine 0.10.7 and not its maintained fork ``onedl-mmengine`` 0.10.12, on
-which 199 of 200 tests pass: where the safe way refuses a file, the fork uses
-``torch.load(weights_only=False)``, which runs code; and mmcv-lite and mmaction2 require
-``mmengine``, so that both would be installed into one folder.
+setup.cfg does not name mmengine's maintained fork ``onedl-mmengine``: where the safe way
+refuses a checkpoint, the fork uses ``torch.load(weights_only=False)``, which runs code; and
+mmcv-lite and mmaction2 require ``mmengine``, so that both would be in one folder.
 """
 
 import functools
-import importlib.util
-import os
 import sys
 import types
 import warnings
@@ -22,62 +18,37 @@ import cv2
 import numpy as np
 import torch
 from torch.nn.modules.utils import _triple
+from torch.utils._pytree import tree_leaves
 
 from ..checkpoints import download, load_from_local
 from ..errors import HRI30Error
 from ..names import command
 from ..utils.background import later
 from ..utils.fileio import atomic_path
-
-_DRN = 'mmaction.models.localizers.drn'
-
-
-def provide_missing_drn() -> None:
-    """Lets ``import mmaction.models`` work.
-
-    Why: the wheel of mmaction2 1.2.0 imports ``mmaction.models.localizers.drn`` and does
-    not contain it (open-mmlab/mmaction2#2714). Nothing here uses DRN.
-    Changes: two empty modules in ``sys.modules``, if the package is missing.
-    Until: a release of mmaction2 contains the folder.
-    """
-    mmaction = importlib.util.find_spec('mmaction')
-    if mmaction is None or os.path.exists(os.path.join(
-            os.path.dirname(mmaction.origin), 'models', 'localizers', 'drn')):
-        return
-    for name in (_DRN, f'{_DRN}.drn'):
-        module = types.ModuleType(name)
-        module.DRN = type('DRN', (), {'__doc__': 'Absent from the wheel of mmaction2.'})
-        sys.modules.setdefault(name, module)
-
-
-def skip_multimodal_models() -> None:
-    """Lets ``import mmaction.models`` work beside transformers 5.
-
-    Why: VindLU of mmaction2 1.2.0, a model of video and text, imports names that
-    transformers 5 no longer has. No classifier needs it.
-    Changes: ``mmaction.utils.dependency.WITH_MULTIMODAL``, so that mmaction2 registers its
-    own placeholders for VindLU.
-    Until: a release of mmaction2 imports with current transformers.
-    """
-    from mmaction.utils import dependency
-    dependency.WITH_MULTIMODAL = False
+from .tin_shift import shift_by_fractions
 
 
 def import_mmaction() -> None:
     """Imports all of mmaction, or fails with the reason.
 
-    Why: mmengine's registries import mmaction on the first look-up and only warn when that
-    fails, so that training ran on a partly imported package, for example without
-    ``importlib_metadata``.
-    Changes: what :func:`skip_multimodal_models` does; the modules are imported.
-    Until: mmengine raises an error when a scope cannot be imported.
+    Why: the wheel of mmaction2 1.2.0 imports ``mmaction.models.localizers.drn`` and does
+    not contain it (open-mmlab/mmaction2#2714); empty modules stand in for it. Its VindLU, a
+    model of video and text, imports names that transformers 5 no longer has, so that
+    placeholders are registered. And mmengine's registries import mmaction on the first
+    look-up and only warn when that fails, so that training ran on half of the package.
+    Until: mmaction2 has the folder and imports with current transformers, and mmengine
+    raises an error when a scope cannot be imported.
 
     Raises:
         HRI30Error: a package that mmaction needs is missing or broken.
     """
+    for name in ('drn', 'drn.drn'):
+        module = types.ModuleType(f'mmaction.models.localizers.{name}')
+        module.DRN = type('DRN', (), {'__doc__': 'Absent from the wheel of mmaction2.'})
+        sys.modules.setdefault(module.__name__, module)
     try:
-        skip_multimodal_models()
-        from mmaction.utils import register_all_modules
+        from mmaction.utils import dependency, register_all_modules
+        dependency.WITH_MULTIMODAL = False
         register_all_modules(init_default_scope=False)
     except (ImportError, AssertionError) as error:
         # mmaction asserts the versions of mmcv and mmengine that it can use.
@@ -94,8 +65,6 @@ def load_only_weights() -> None:
     that mmengine stores (open-mmlab/mmengine#1655), so that resuming and testing fail.
     mmengine's downloads use torch.hub, whose default is off. Resuming runs the config in a
     checkpoint (``meta['config']``), and so does inference without a config.
-    Changes: the loaders of files and storage services in ``CheckpointLoader``, by its own
-    ``register_scheme``; ``load_url`` and ``load_from_local`` of the module.
     Until: mmengine passes ``weights_only=True`` everywhere, reads its own files so, and
     runs no config from a checkpoint.
     """
@@ -116,13 +85,10 @@ def load_only_weights() -> None:
 
 
 def save_checkpoints_whole() -> None:
-    """Writes every checkpoint whole or not at all.
+    """Writes every checkpoint whole or not at all, in a thread during a training.
 
     Why: mmengine overwrites the file, so that a kill or a full disk leaves half of one,
-    and holds a second copy of it in memory. Here it is written beside the old one, is on
-    the disk, and then takes its name.
-    In a training, a thread does that with a copy of the checkpoint.
-    Changes: ``save_checkpoint`` of three modules of mmengine.
+    and holds a second copy of it in memory.
     Until: mmengine writes to a temporary file and renames it.
     """
     from mmengine import runner as mm_runner
@@ -131,7 +97,6 @@ def save_checkpoints_whole() -> None:
 
     original = mm_checkpoint.save_checkpoint
 
-    @functools.wraps(original)
     def save_checkpoint(checkpoint, filename, file_client_args=None, backend_args=None):
         if file_client_args or backend_args or '://' in str(filename):
             original(checkpoint, filename, file_client_args, backend_args)
@@ -139,21 +104,14 @@ def save_checkpoints_whole() -> None:
             later(write, checkpoint, filename)
 
     def write(checkpoint, filename):
-        with atomic_path(filename, durable=True, needed=_count_bytes(checkpoint)) as path, (
+        needed = sum(leaf.nbytes for leaf in tree_leaves(checkpoint)
+                     if isinstance(leaf, torch.Tensor))
+        with atomic_path(filename, durable=True, needed=needed) as path, (
                 open(path, 'wb')) as file:
             torch.save(checkpoint, file)
 
     for module in (mm_checkpoint, mm_runner, mm_runner_module):
         module.save_checkpoint = save_checkpoint
-
-
-def _count_bytes(value) -> int:
-    """Counts the bytes of the tensors in a checkpoint."""
-    if isinstance(value, torch.Tensor):
-        return value.nbytes
-    if isinstance(value, dict):
-        return sum(map(_count_bytes, value.values()))
-    return sum(map(_count_bytes, value)) if isinstance(value, list | tuple) else 0
 
 
 def score_on_the_device() -> None:
@@ -162,20 +120,17 @@ def score_on_the_device() -> None:
     Why: the heads convert scores to numpy arrays for top-k, which waits for the device, and
     numpy has no bfloat16 (``Got unsupported ScalarType BFloat16``). A softmax in bf16 also
     ties scores that differ in the third digit.
-    Changes: ``loss_by_feat`` and ``predict_by_feat`` of ``BaseHead``.
     Until: mmaction2 counts top-k in torch and casts scores before.
     """
     from mmaction.models.heads import BaseHead
 
     original = BaseHead.predict_by_feat
 
-    @functools.wraps(original)
     def predict_by_feat(self, cls_scores, data_samples):
         if isinstance(cls_scores, torch.Tensor):
             cls_scores = cls_scores.float()
         return original(self, cls_scores, data_samples)
 
-    @functools.wraps(BaseHead.loss_by_feat)
     def loss_by_feat(self, cls_scores, data_samples):
         scores_NK = cls_scores.float()
         labels = torch.stack([sample.gt_label for sample in data_samples]).to(
@@ -205,47 +160,27 @@ def log_without_waiting() -> None:
     Why: ``MessageHub`` converts each loss of each step to a number, and ``OptimWrapper``
     the norm of the gradient; the host then waits for the GPU several times a step. The
     numbers are the same.
-    Changes: ``update_scalar``, ``get_scalar``, ``log_scalars`` and ``state_dict`` of
-    ``MessageHub``; ``OptimWrapper._clip_grad``.
     Until: mmengine converts scalars when it logs them.
     """
     from mmengine.logging import MessageHub
     from mmengine.optim import OptimWrapper
 
-    update, get = MessageHub.update_scalar, MessageHub.get_scalar
+    update = MessageHub.update_scalar
     scalars, state = MessageHub.log_scalars.fget, MessageHub.state_dict
 
     def read(hub, *keys):
-        pending = hub.__dict__.get('_pending', {})
+        pending = hub.__dict__.setdefault('_pending', {})
         for key in keys or list(pending):
-            values = pending.pop(key, [])
-            if values:  # one transfer for all of a name
-                numbers = torch.stack([value for value, *_ in values]).tolist()
-                for number, (_, *others) in zip(numbers, values, strict=True):
-                    update(hub, key, number, *others)
+            for arguments in pending.pop(key, ()):
+                update(hub, key, *arguments)
+        return hub
 
-    @functools.wraps(update)
     def update_scalar(self, key, value, count=1, resumed=True):
         if torch.is_tensor(value):
             self.__dict__.setdefault('_pending', {}).setdefault(key, []).append(
-                (value.detach().reshape(()), count, resumed))
+                (value.detach(), count, resumed))
         else:
-            read(self, key)
-            update(self, key, value, count, resumed)
-
-    @functools.wraps(get)
-    def get_scalar(self, key):
-        read(self, key)
-        return get(self, key)
-
-    def log_scalars(self):
-        read(self)
-        return scalars(self)
-
-    @functools.wraps(state)
-    def state_dict(self):
-        read(self)
-        return state(self)
+            update(read(self, key), key, value, count, resumed)
 
     def clip_grad(self):
         parameters = [parameter for group in self.optimizer.param_groups
@@ -255,8 +190,11 @@ def log_without_waiting() -> None:
             if norm is not None:  # clip_grad_value_ returns none
                 self.message_hub.update_scalar(f'train/{self.grad_name}', norm)
 
-    MessageHub.update_scalar, MessageHub.get_scalar = update_scalar, get_scalar
-    MessageHub.log_scalars, MessageHub.state_dict = property(log_scalars), state_dict
+    MessageHub.update_scalar = update_scalar
+    # Every step gets its time, which is a number, and leaves the others where they are.
+    MessageHub.get_scalar = lambda self, key: read(self, key)._log_scalars[key]
+    MessageHub.log_scalars = property(lambda self: scalars(read(self)))
+    MessageHub.state_dict = lambda self: state(read(self))
     OptimWrapper._clip_grad = clip_grad
 
 
@@ -265,18 +203,13 @@ def accept_stacked_batches() -> None:
 
     Why: it stacks a list of clips on the device, after a copy of each. Here the loading
     process stacks them (:func:`hri30_ext.engine.loading.stack_clips`).
-    Changes: ``stack_batch`` of mmaction's ``data_preprocessor``.
     Until: ``ActionDataPreprocessor`` takes tensors.
     """
     from mmaction.models.data_preprocessors import data_preprocessor
 
     original = data_preprocessor.stack_batch
-
-    @functools.wraps(original)
-    def stack_batch(inputs, *args, **kwargs):
-        return inputs if torch.is_tensor(inputs) else original(inputs, *args, **kwargs)
-
-    data_preprocessor.stack_batch = stack_batch
+    data_preprocessor.stack_batch = lambda inputs: (
+        inputs if torch.is_tensor(inputs) else original(inputs))
 
 
 def convolve_small_clips_in_float32() -> None:
@@ -288,12 +221,10 @@ def convolve_small_clips_in_float32() -> None:
     changes from run to run (seen with torch 2.13 and 2.15; float32 and the gradient of the
     input are right; no upstream report known). Convolutions of clips that are smaller than
     the kernel in any direction run in float32, harmless ones included.
-    Changes: ``torch.nn.Conv3d._conv_forward``.
     Until: the reproduction in tests/test_compat.py passes without this.
     """
     original = torch.nn.Conv3d._conv_forward
 
-    @functools.wraps(original)
     def conv_forward(self, input, weight, bias):
         if (input.device.type == 'cpu' and torch.is_autocast_enabled('cpu')
                 and any(size < kernel for size, kernel
@@ -310,13 +241,12 @@ def pool_single_frames_in_2d() -> None:
 
     Why: on CUDA, the gradient of ``MaxPool3d`` adds in an order that changes from run to
     run, even if its window is one frame deep, as in SlowOnly. Pooling the frames as
-    pictures gives the same numbers, in an order that does not change.
-    Changes: ``torch.nn.MaxPool3d.forward``, in training mode. Exported graphs stay.
+    pictures gives the same numbers, in an order that does not change. Graphs that are
+    exported, in evaluation mode, stay.
     Until: torch's MaxPool3d has a deterministic gradient on CUDA.
     """
     original = torch.nn.MaxPool3d.forward
 
-    @functools.wraps(original)
     def forward(self, input):
         window = [_triple(value) for value in (
             self.kernel_size, self.stride, self.padding, self.dilation)]
@@ -335,48 +265,22 @@ def pool_single_frames_in_2d() -> None:
     torch.nn.MaxPool3d.forward = forward
 
 
-def turn_hues_under_numpy_2() -> None:
-    """Lets mmaction's ``ColorJitter`` run under NumPy 2.
+def run_transforms_under_numpy_2() -> None:
+    """Lets mmaction's transforms run under NumPy 2, or refuses them.
 
-    Why: it adds a negative number to uint8, which NumPy 2 refuses (``OverflowError: Python
-    integer -13 out of bounds for uint8``). A positive one wraps at 256, not at 180.
-    Changes: ``ColorJitter.adjust_hue``.
-    Until: mmaction2 computes hues in a wider type.
+    Why: ``ColorJitter`` adds a negative number to uint8, which NumPy 2 refuses, and a
+    positive one wraps at 256, not at 180. ``PoseCompact`` and ``MMCompact`` name
+    ``np.Inf``, which NumPy 2 does not have. ``ImgAug`` sets ``np.bool = bool`` for the
+    whole process (open-mmlab/mmaction2#2451), so that NumPy's own comparisons of arrays
+    fail, before it imports imgaug, which cannot be imported (aleju/imgaug#859).
+    Until: mmaction2 computes hues in a wider type, names ``np.inf``, and has no ``ImgAug``.
     """
-    from mmaction.datasets.transforms import ColorJitter
+    from mmaction.datasets.transforms import ColorJitter, ImgAug, pose_transforms
 
     def adjust_hue(img, factor):
         hsv = cv2.cvtColor(np.clip(img, 0, 255).astype(np.uint8), cv2.COLOR_RGB2HSV)
         hsv[..., 0] = (hsv[..., 0].astype(int) + int(factor * 255)) % 180
         return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32)
-
-    ColorJitter.adjust_hue = staticmethod(adjust_hue)
-
-
-def compact_poses_under_numpy_2() -> None:
-    """Lets mmaction's ``PoseCompact`` and ``MMCompact`` run under NumPy 2.
-
-    Why: they name ``np.Inf``, which NumPy 2 does not have (no upstream report known).
-    Changes: ``np`` of mmaction's ``pose_transforms``, to NumPy with this name.
-    Until: mmaction2 names ``np.inf``.
-    """
-    from mmaction.datasets.transforms import pose_transforms
-
-    pose_transforms.np = types.ModuleType('numpy')
-    vars(pose_transforms.np).update(vars(np), Inf=np.inf)
-
-
-def refuse_imgaug() -> None:
-    """Makes mmaction's ``ImgAug`` an error before it changes NumPy.
-
-    Why: imgaug, which is no longer maintained, cannot be imported under NumPy 2
-    (aleju/imgaug#859). Before it tries, ``ImgAug`` sets ``np.bool = bool`` for the whole
-    process (open-mmlab/mmaction2#2451), so that NumPy's own comparisons of arrays and
-    mmaction2's AVA metric end in ``The truth value of an array ... is ambiguous``.
-    Changes: ``ImgAug.__init__``.
-    Until: mmaction2 has no ``ImgAug``.
-    """
-    from mmaction.datasets.transforms import ImgAug
 
     def refuse(self, *args, **kwargs):
         raise HRI30Error('pipeline: ImgAug needs imgaug, which does not run under NumPy 2.'
@@ -384,6 +288,9 @@ def refuse_imgaug() -> None:
                          "transform of torchvision: dict(type='TorchVisionWrapper', "
                          "op='RandomErasing').")
 
+    ColorJitter.adjust_hue = staticmethod(adjust_hue)
+    pose_transforms.np = types.ModuleType('numpy')
+    vars(pose_transforms.np).update(vars(np), Inf=np.inf)
     ImgAug.__init__ = refuse
 
 
@@ -391,18 +298,11 @@ def provide_tin_shift() -> None:
     """Lets TIN run without mmcv's compiled operators.
 
     Why: mmaction2's ResNetTIN imports ``mmcv.ops.tin_shift`` on its first forward pass, and
-    mmcv-lite has no operators.
-    Changes: ``linear_sampler`` of mmaction's ``resnet_tin``, if mmcv lacks the operator;
-    not ``mmcv.ops``, whose import tells others which operators there are.
+    mmcv-lite has no operators. ``mmcv.ops`` stays absent: others look there for operators.
     Until: mmcv publishes wheels with its operators for this project's torch.
     """
-    try:
-        from mmcv.ops import tin_shift as _  # noqa: F401
-    except ImportError:
-        from mmaction.models.backbones import resnet_tin
-
-        from .tin_shift import shift_by_fractions
-        resnet_tin.linear_sampler = shift_by_fractions
+    from mmaction.models.backbones import resnet_tin
+    resnet_tin.linear_sampler = shift_by_fractions
 
 
 def keep_windows_whole_numbers() -> None:
@@ -411,18 +311,12 @@ def keep_windows_whole_numbers() -> None:
     Why: sizes are tensors while a graph is traced, so that the mask of the windows is not
     found in its cache, and becomes operators with control flow, which ONNX graphs of
     exported folders may not have.
-    Changes: ``get_window_size`` of mmaction's ``swin``.
     Until: mmaction2 computes the mask from whole numbers.
     """
     from mmaction.models.backbones import swin
 
     original = swin.get_window_size
-
-    @functools.wraps(original)
-    def get_window_size(x_size, *sizes):
-        return original([int(size) for size in x_size], *sizes)
-
-    swin.get_window_size = get_window_size
+    swin.get_window_size = lambda x_size, *sizes: original(list(map(int, x_size)), *sizes)
 
 
 def resolve_settings_on_loading() -> None:
@@ -433,7 +327,6 @@ def resolve_settings_on_loading() -> None:
     refer to it (``'${num_frames}'``, see :mod:`hri30_ext.config`); programs that read a
     config on their own, such as mmaction2's ``init_recognizer``, must get the values. A
     config without such references is left as it is.
-    Changes: ``Config.__new__``.
     Until: mmengine has references that are resolved after inheritance.
     """
     from mmengine.config import Config
@@ -453,7 +346,6 @@ def format_configs_once() -> None:
 
     Why: mmengine has yapf format the config for every checkpoint that it saves, which takes
     a second each time: more than an epoch of a small training.
-    Changes: ``Config.pretty_text``.
     Until: ``Config.pretty_text`` is cached or quick.
     """
     from mmengine.config import Config
@@ -461,7 +353,6 @@ def format_configs_once() -> None:
     original = Config.pretty_text.fget
     last = ['', '']  # a config and its text
 
-    @functools.wraps(original)
     def pretty_text(self):
         content = repr(self._cfg_dict)
         if content != last[0]:
@@ -481,19 +372,10 @@ def apply() -> None:
     # mmengine and mmcv-lite warn at every start about what is chosen here.
     for message in ('pkg_resources is deprecated', 'Fail to import'):
         warnings.filterwarnings('ignore', message=message, category=UserWarning)
-    provide_missing_drn()
     import_mmaction()
-    load_only_weights()
-    save_checkpoints_whole()
-    score_on_the_device()
-    log_without_waiting()
-    accept_stacked_batches()
-    convolve_small_clips_in_float32()
-    pool_single_frames_in_2d()
-    turn_hues_under_numpy_2()
-    compact_poses_under_numpy_2()
-    refuse_imgaug()
-    provide_tin_shift()
-    keep_windows_whole_numbers()
-    resolve_settings_on_loading()
-    format_configs_once()
+    for change in (
+            load_only_weights, save_checkpoints_whole, score_on_the_device,
+            log_without_waiting, accept_stacked_batches, convolve_small_clips_in_float32,
+            pool_single_frames_in_2d, run_transforms_under_numpy_2, provide_tin_shift,
+            keep_windows_whole_numbers, resolve_settings_on_loading, format_configs_once):
+        change()

@@ -5,6 +5,7 @@ and names are spelled as released.
 """
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -27,13 +28,10 @@ class Annotation(NamedTuple):
 
 def scan_annotations(path: str | Path, classes: Sequence[str]
                      ) -> Iterator[tuple[int, Annotation | None, str]]:
-    """Reads an annotation file row by row, and checks each row.
+    """Reads an annotation file row by row; accepts what :func:`read_annotations` does.
 
-    Arguments and accepted forms are those of :func:`read_annotations`.
-
-    Yields:
-        tuple[int, Annotation | None, str]: The number of the row, from 1; what it says,
-        None if it has another form; and what is wrong with it, empty if nothing is.
+    Yields the number of the row, from 1; what it says, None if it has another form; and
+    what is wrong with it, empty if nothing is.
 
     Raises:
         HRI30Error: the file cannot be read, or has too many rows.
@@ -70,8 +68,8 @@ def _is_header(row: list[str], ids: Mapping[str, int]) -> bool:
 
 
 def _parse(row: list[str]) -> Annotation | None:
-    # Length: Python refuses to read numbers of thousands of digits.
-    if len(row) != 3 or not (row[2].isascii() and row[2].isdigit()) or len(row[2]) > 9:
+    # Python refuses to read numbers of thousands of digits.
+    if len(row) != 3 or not re.fullmatch('[0-9]{1,9}', row[2]):
         return None
     video_id = Path(row[0]).stem if '.' in row[0] else row[0]
     # A quote that is not closed makes one field of several rows.
@@ -93,17 +91,10 @@ def _contradiction(annotation: Annotation, ids: Mapping[str, int]) -> str:
 
 
 def read_annotations(path: str | Path, classes: Sequence[str]) -> list[Annotation]:
-    """Reads and checks an annotation file.
+    """Reads and checks an annotation file; id ``i`` is ``classes[i - 1]``.
 
     A header, CRLF line ends, a byte order mark, blank lines and a file extension of the
     video id are accepted.
-
-    Args:
-        path (str | Path): The CSV file.
-        classes (Sequence[str]): Class names; id ``i`` is ``classes[i - 1]``.
-
-    Returns:
-        list[Annotation]: Its rows, in order.
 
     Raises:
         HRI30Error: rows that cannot be read, that contradict the classes, or that name a
@@ -119,15 +110,11 @@ def read_annotations(path: str | Path, classes: Sequence[str]) -> list[Annotatio
 
 
 def format_annotations(annotations: Iterable[Annotation]) -> str:
-    """Writes rows exactly as the released file has them.
-
-    Video ids are written unchanged; an id that a scorer or an editor could misread is
-    refused.
+    """Writes rows exactly as the released file has them; video ids are unchanged.
 
     Raises:
-        HRI30Error: a video id with commas, quotes, spaces at its ends, or unprintable
-            characters: control characters, line separators, marks that change the
-            direction of writing, bytes that are not UTF-8.
+        HRI30Error: a video id that a scorer or an editor could misread, with commas,
+            quotes, spaces at its ends, or unprintable characters.
     """
     rows = []
     for video_id, name, class_id in annotations:

@@ -4,6 +4,7 @@ import contextlib
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -55,8 +56,6 @@ class HRI30Dataset(VideoDataset):
     layouts are those of :func:`~hri30_ext.datasets.layouts.read_layout`.
 
     Args:
-        data_root (str): The folder above.
-        pipeline (list): Transforms.
         subset (str): ``train`` or ``val``, the two parts of the labelled clips, or
             ``test``: the clips of the test folder, or those that the split holds out.
         split (dict, optional): How the labelled clips are divided; arguments of
@@ -64,9 +63,8 @@ class HRI30Dataset(VideoDataset):
             and ``lists``, of :func:`~hri30_ext.datasets.paper.hold_out_test`.
         metainfo (dict, optional): ``dict(classes=[...])`` for other classes; class id ``i``
             in a name is ``classes[i - 1]``.
-        annotation (str, optional): ``names``, ``folders``, or a file; None: found.
-        group_pattern, columns: See :func:`~hri30_ext.datasets.layouts.read_layout`.
-        test_mode (bool): As in mmengine.
+        annotation, group_pattern, columns: See
+            :func:`~hri30_ext.datasets.layouts.read_layout`.
 
     Each sample has ``filename``, ``video_id`` (the file's name without its ending; test
     clips of one name in two folders keep the folder, as in ``a/clip1``), ``label``
@@ -104,7 +102,7 @@ class HRI30Dataset(VideoDataset):
         # Seed and epoch, and 1 once they are set: in shared memory, so that persistent
         # loading processes see a new epoch.
         self._position = torch.zeros(3, dtype=torch.int64).share_memory_()
-        self._hung: dict[int, Exception] = {}  # clips that took too long to decode
+        self._hung: dict[str, Exception] = {}  # files that took too long to decode
         self._has_read = False  # any clip
         super().__init__(ann_file='', pipeline=pipeline, data_root=data_root,
                          metainfo=metainfo, test_mode=test_mode, **kwargs)
@@ -160,7 +158,7 @@ class HRI30Dataset(VideoDataset):
             info = self.get_data_info(candidate)
             skipped.append((info['video_id'], info['filename'],
                             find_reason(error, info['filename'])))
-            hung += candidate in self._hung
+            hung += info['filename'] in self._hung
             if hung >= FIRST or len(skipped) >= (LATER if self._has_read else FIRST):
                 break
         raise explain_unreadable(skipped) from error
@@ -186,8 +184,9 @@ class HRI30Dataset(VideoDataset):
 
     def _try(self, idx: int, seeds: tuple | None) -> tuple[dict | None, Exception | None]:
         """Makes a sample, or returns the error of its clip."""
-        if idx in self._hung:
-            return None, self._hung[idx]
+        filename = self.get_data_info(idx)['filename']
+        if filename in self._hung:
+            return None, self._hung[filename]
         try:
             with contextlib.nullcontext() if seeds is None else seeded(*seeds):
                 sample = self.prepare_data(idx)
@@ -195,18 +194,13 @@ class HRI30Dataset(VideoDataset):
             if not is_of_one_clip(error):
                 raise
             if took_too_long(error):  # not again in every epoch
-                self._hung[idx] = error
+                self._hung[filename] = error
             return None, error
         if sample is None:
             return None, HRI30Error('the pipeline made no sample of it')
         return sample, None
 
     # ---- Subsets ------------------------------------------------------------------------
-
-    def get_subset_(self, indices: Sequence[int] | int) -> None:
-        """Keeps only a part of the clips, as in mmengine."""
-        super().get_subset_(indices)
-        self._hung = {}
 
     def _copy_without_annotation(self, memo: dict | None = None) -> 'HRI30Dataset':
         """Copies for a subset, which has an epoch of its own."""
@@ -300,8 +294,6 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str],
     """Finds the labelled clips and checks names, folders and annotation.
 
     Args:
-        root (str | Path): The data folder.
-        classes (Sequence[str]): Class names, in the order of the ids.
         leave_out (bool): Whether to leave out those that ``annotations/leave_out.csv``
             lists.
         **reading: ``annotation``, ``group_pattern`` and ``columns`` of
@@ -360,10 +352,7 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str],
             f'{first_cases(wrong)}\nExpected CID (class id 1 to {len(classes)}), SID '
             'and VID; or v_, a class, g and c, in the folder of the class. For other data, '
             'set classes to its class names.')
-
-    def order(clip: dict) -> tuple:
-        return clip['label'], clip['group'], clip['clip']
-
+    order = itemgetter('label', 'group', 'clip')
     _refuse_repeated(clips, order)
     # Names are compared without case, as they are read.
     _match_annotation(root / 'annotations' / 'train_set_labels.csv', clips, classes,
@@ -402,20 +391,17 @@ def _load_held_out(root: str | Path, classes: Sequence[str], split: dict
 
 
 def load_test_clips(root: str | Path, classes: Sequence[str], **reading) -> list[dict]:
-    """Finds the test clips, with labels if there is an annotation file.
+    """Finds the test clips, with labels if there is an annotation file, sorted by name.
 
     Args and raised errors are those of :func:`load_labelled_clips`. No test clip is left
     out: the list only excuses rows of clips that do not exist.
-
-    Returns:
-        list[dict]: Samples as in :class:`HRI30Dataset`, sorted by name.
     """
     if layout := _read_layout(root, classes, **reading):
         found = [clip for clip in layout.clips if clip['subset'] == 'test']
         if not found:
             raise HRI30Error(f'{root}: no test clips.\nExpected some of split test in '
                              f'{layout.annotation}, or a folder test/.')
-        return sorted(found, key=lambda clip: clip['video_id'])
+        return sorted(found, key=itemgetter('video_id'))
     folder = find_test_folder(root)
     files = find_videos(folder) if folder else []
     if not files:
@@ -426,14 +412,14 @@ def load_test_clips(root: str | Path, classes: Sequence[str], **reading) -> list
                   file.stem if times[file.stem] == 1
                   else file.relative_to(folder).with_suffix('').as_posix()))
              for file in files]
-    _refuse_repeated(clips, lambda clip: clip['video_id'])
+    _refuse_repeated(clips, itemgetter('video_id'))
     root = Path(root).expanduser()
     rows = _match_annotation(root / 'annotations' / 'test_set_labels.csv', clips,
                              [canonical_name(name) for name in classes],
                              read_leave_out(root))
     for clip in clips if rows else ():
         clip['label'] = rows[clip['video_id']].class_id - 1
-    return sorted(clips, key=lambda clip: clip['video_id'])
+    return sorted(clips, key=itemgetter('video_id'))
 
 
 def _match_annotation(path: Path, clips: list[dict], classes: Sequence[str],
@@ -441,18 +427,8 @@ def _match_annotation(path: Path, clips: list[dict], classes: Sequence[str],
                       ) -> dict[str, Annotation]:
     """Compares an annotation with the clips; neither wins silently.
 
-    Args:
-        path (Path): The file, which need not exist.
-        clips (list[dict]): With ``video_id`` and ``label``, -1 if the name has none.
-        classes (Sequence[str]): Class names, in the order of the ids.
-        left_out (dict[str, str]): Paths of clips that may be missing.
-        key (Callable): The form of video ids that is compared.
-
-    Returns:
-        dict[str, Annotation]: Rows by that form; empty without a file.
-
-    Raises:
-        HRI30Error: labels differ, or clips or rows are missing.
+    Clips have the label -1 if their name has none; the file need not exist; ``left_out``
+    are paths of clips that may be missing. Returns rows by ``key`` of their video ids.
     """
     if not path.is_file():
         return {}
@@ -486,8 +462,6 @@ def list_clips(dataset) -> list[dict]:
 
 
 def list_split(loader: Mapping, **changes) -> list[dict]:
-    """Lists the samples of the dataset of a loader in a config, with changes of it such as
-    ``subset``.
-    """
+    """Lists the samples of the dataset of a loader, with changes such as ``subset``."""
     init_default_scope('mmaction')
     return list_clips(DATASETS.build({**loader['dataset'], 'pipeline': [], **changes}))

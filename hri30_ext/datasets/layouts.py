@@ -60,10 +60,8 @@ def find_videos(folder: Path, recursive: bool = True) -> list[Path]:
 
 
 def find_annotation(root: Path) -> str:
-    """Finds out how the labels of a data folder are given.
-
-    Returns:
-        str: ``names``, ``folders``, or the path of a table, relative to the folder.
+    """Finds out how the labels of a data folder are given: ``names``, ``folders``, or the
+    path of a table, relative to the folder.
 
     Raises:
         HRI30Error: several tables.
@@ -133,10 +131,10 @@ def read_rows(root: Path, annotation: str, columns: Sequence[str] | None = None
     if not found:
         raise HRI30Error(f'annotation={annotation}: no such files in {root}.')
     files = dict.fromkeys(found, '')
-    if len(found) == 1 and 'train' in (relative := annotation):
+    if len(found) == 1 and 'train' in annotation:
         files = {found[0]: 'train'}
         for name, subset in _SUBSETS.items():
-            other = root / relative.replace('train', name)
+            other = root / annotation.replace('train', name)
             if subset != 'train' and other.is_file():
                 files[other] = subset
     rows = []
@@ -314,7 +312,7 @@ def refuse_outside(parts: Iterable[tuple[str, str]]) -> None:
 
 def find_classes(root: Path, annotation: str) -> list[str] | None:
     """Reads the names of classes from a file beside the annotation, if there is one."""
-    for folder in {(root / annotation).parent: 0, root: 0}:
+    for folder in dict.fromkeys([(root / annotation).parent, root]):
         for pattern in _CLASS_FILES:
             for path in sorted(folder.glob(pattern)):
                 return [canonical_name(name) for name in read_classes(path)]
@@ -398,9 +396,8 @@ def _find_groups(rows: Sequence[Row], group_pattern: str | None) -> str:
 
 def _number_groups(rows: Sequence[Row]) -> dict[str, int]:
     texts = sorted({row.group for row in rows if row.group})
-    if all(text.isdecimal() and len(text) < 9 for text in texts):
-        return {text: int(text) for text in texts}
-    return {text: i for i, text in enumerate(texts, 1)}
+    are_numbers = all(text.isdecimal() and len(text) < 9 for text in texts)
+    return {text: int(text) if are_numbers else i for i, text in enumerate(texts, 1)}
 
 
 # ---- Clips ------------------------------------------------------------------------------
@@ -410,28 +407,22 @@ def _number_groups(rows: Sequence[Row]) -> dict[str, int]:
 class Layout:
     """What :func:`read_layout` found.
 
-    Attributes:
-        annotation (str): ``folders``, or a file.
-        clips (list[dict]): Samples as in :class:`~hri30_ext.datasets.HRI30Dataset`, and
-            ``subset``, empty where the data do not say it, and ``where`` a clip is listed.
-        classes (list[str]): Names, in the order of the labels.
-        groups (dict[str, int]): Numbers of the groups, by their texts.
-        notes (list[str]): What was decided by the data.
+    ``clips`` are samples as in :class:`~hri30_ext.datasets.HRI30Dataset`, and ``subset``,
+    empty where the data do not say it, and ``where`` a clip is listed.
     """
-    annotation: str
+    annotation: str  # ``folders``, or a file
     clips: list[dict]
-    classes: list[str]
-    groups: dict[str, int]
-    notes: list[str]
+    classes: list[str]  # in the order of the labels
+    groups: dict[str, int]  # numbers by their texts
+    notes: list[str]  # what was decided by the data
 
 
 def read_layout(root: str | Path, annotation: str | None = None,
                 classes: Sequence[str] | None = None, group_pattern: str | None = None,
                 columns: Sequence[str] | None = None) -> Layout | None:
-    """Reads the clips of a data folder whose names do not say their labels.
+    """Reads the clips of a data folder; None where their names say their labels.
 
     Args:
-        root (str | Path): The data folder.
         annotation (str, optional): ``folders``; or a table, list, or pattern of lists,
             relative to the folder; None: what :func:`find_annotation` finds.
         classes (Sequence[str], optional): Names, in the order of the ids; None: from the
@@ -439,9 +430,6 @@ def read_layout(root: str | Path, annotation: str | None = None,
         group_pattern (str, optional): A regular expression with a group ``group``, searched
             in the path of a clip.
         columns (Sequence[str], optional): Names of the columns of a table, in their order.
-
-    Returns:
-        Layout | None: None where names say the labels.
 
     Raises:
         HRI30Error: files, labels, paths or groups that are wrong.

@@ -6,9 +6,10 @@
     clip,reason
     train_set/CID01_SID01_VID01.avi,"truncated: 20,112 of 40,960 bytes, 14 of 30 frames"
 
-Paths are relative to the data folder. A listed training clip is not loaded, and a row of
-the annotation that has no other clip is ignored. Test clips keep their prediction, so a
-listed one only excuses a row of ``test_set_labels.csv`` without a clip.
+Paths are relative to the data folder, with ``/`` between folders. A listed training clip is
+not loaded, and a row of the annotation that has no other clip is ignored. Test clips keep
+their prediction, so a listed one only excuses a row of ``test_set_labels.csv`` without a
+clip.
 """
 
 import csv
@@ -28,14 +29,7 @@ _COLUMNS = ['clip', 'reason']
 
 
 def read_leave_out(root: str | Path) -> dict[str, str]:
-    """Reads the list of a data folder.
-
-    Args:
-        root (str | Path): The data folder.
-
-    Returns:
-        dict[str, str]: The reason for each clip, by its path relative to the folder, with
-        ``/`` between folders; empty where there is no list.
+    """Reads the list of a data folder: reasons by path; empty where there is no list.
 
     Raises:
         HRI30Error: the list cannot be read, or is not a table of these columns.
@@ -57,19 +51,7 @@ def read_leave_out(root: str | Path) -> dict[str, str]:
 
 
 def write_leave_out(root: str | Path, clips: Mapping[str, str]) -> Path:
-    """Writes the list, whole or not at all.
-
-    Args:
-        root (str | Path): The data folder.
-        clips (Mapping[str, str]): The reason for each clip, by its path relative to the
-            folder.
-
-    Returns:
-        Path: The list.
-
-    Raises:
-        HRI30Error: it cannot be written.
-    """
+    """Writes the list, reasons by path, whole or not at all; returns its path."""
     path = Path(root).expanduser() / LEAVE_OUT
     atomic_write_text(path, format_csv(_COLUMNS, sorted(clips.items())), durable=True)
     return path

@@ -56,10 +56,8 @@ def hold_out_test(clips: Sequence[dict], classes: Sequence[str] = HRI30_CLASSES,
 
     Args:
         clips (Sequence[dict]): Of :func:`~hri30_ext.datasets.hri30.load_labelled_clips`.
-        classes (Sequence[str]): Class names, in the order of the ids.
         left_out (Iterable[str]): Paths of other clips that lists may name.
         type (str): ``paper`` or ``lists``; with another, nothing is held out.
-        number (int): Of the split, 1 to 3.
         folder (str, optional): For ``lists``: of ``trainlist01.txt``, ``testlist01.txt``
             and, if ids are to be compared, ``classInd.txt``.
 
@@ -153,10 +151,10 @@ def _read_lists(folder, number, clips, classes, left_out):
     folder = Path(folder).expanduser()
     classes = [canonical_name(name) for name in classes]
     if (folder / _CLASSES).is_file():
+        ids = {str(i): name for i, name in enumerate(classes, 1)}
         for where, line in _rows(folder / _CLASSES):
             class_id, _, name = line.partition(' ')
-            expected = dict(enumerate(classes, 1)).get(
-                int(class_id) if re.fullmatch(r'[0-9]{1,6}', class_id) else 0)
+            expected = ids.get(class_id.lstrip('0'))
             if expected is None or canonical_name(name.strip()) != expected:
                 raise HRI30Error(f'{where}: found {line[:80]!r}, expected '
                                  f'{f"{class_id} {expected}" if expected else "ID CLASS"}, '

@@ -9,22 +9,16 @@ import torch
 
 
 def entropy(*numbers: int) -> np.random.SeedSequence:
-    """Mixes whole numbers into a seed: (1, 2), (2, 1) and (1, 2, 0) give different ones.
-
-    Args:
-        numbers (int): Such as seed, epoch and index; modulo 2**64.
-    """
+    """Mixes whole numbers, such as seed, epoch and index, modulo 2**64, into a seed:
+    (1, 2), (2, 1) and (1, 2, 0) give different ones."""
     words = np.array([number % 2**64 for number in numbers], np.uint64).view(np.uint32)
     return np.random.SeedSequence([len(numbers), *words.tolist()])
 
 
 @contextlib.contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """Seeds the CPU generators of Python, numpy and torch, and restores them afterwards.
-
-    Args:
-        numbers (int): As in :func:`entropy`; they alone decide what is drawn within.
-    """
+    """Seeds the CPU generators of Python, numpy and torch, and restores them afterwards;
+    the numbers, as in :func:`entropy`, alone decide what is drawn within."""
     words = entropy(*numbers).generate_state(16)
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
@@ -39,11 +33,7 @@ def seeded(*numbers: int) -> Iterator[None]:
 
 
 def get_states() -> dict:
-    """Returns the states of all generators of this process, for :func:`set_states`.
-
-    Returns:
-        dict: Tensors and plain data, for a checkpoint.
-    """
+    """Returns the states of all generators of this process, as tensors and plain data."""
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state()
     states = dict(

@@ -1,4 +1,4 @@
-"""Which labelled clips are for training and which for validation.
+"""Which labelled clips are for training and which for validation, and folds of them.
 
 Every rule puts each clip in exactly one of the two, and gives the same result on every
 machine: SHA-256 of the seed and the name decides the order, not a random generator whose
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import HRI30Error, first_cases
+from ..utils.fileio import atomic_write_text
 from ..utils.reading import read_text
 
 SPLIT_TYPES = ('group', 'random', 'file', 'paper', 'lists', 'given')
@@ -107,21 +108,15 @@ def split_clips(clips: Sequence[dict], type: str = 'group', seed: int = 42,
                 val_groups: int | Sequence[int] = 1, val_ratio: float = 0.1,
                 train_file: str | None = None, val_file: str | None = None, **_
                 ) -> tuple[list[dict], list[dict]]:
-    """Splits labelled clips into training and validation.
+    """Splits labelled clips into training and validation; the settings of ``split``.
 
     Args:
-        clips (Sequence[dict]): With ``video_id`` (unique), ``group``, ``label``.
-        type (str): ``group`` holds out whole groups of recordings; ``random`` is stratified
-            by class and leaks, with a warning; ``file`` reads lists of names; ``given`` is
-            what the data say (``subset``); ``paper`` and ``lists`` do as
-            ``group``, with what :func:`.paper.hold_out_test` leaves.
-        seed (int): Of the choice of groups or clips.
-        val_groups (int | Sequence[int]): For ``group``: how many to hold out, or which; 0
-            only for ``paper`` and ``lists``, to train on the whole side.
-        val_ratio (float): For ``random``: the share of each class, in (0, 1).
-        train_file (str, optional): For ``file``: names of training clips; by default all
-            that ``val_file`` does not name.
-        val_file (str, optional): For ``file``: names of validation clips.
+        clips (Sequence[dict]): With ``video_id`` (unique), ``group``, ``label`` and, for
+            ``given``, ``subset``.
+        type (str): ``random`` is stratified by class and leaks, with a warning; ``paper``
+            and ``lists`` do as ``group``, with what :func:`.paper.hold_out_test` leaves.
+        val_groups (int | Sequence[int]): How many groups to hold out, or which; 0 only for
+            ``paper`` and ``lists``, to train on the whole side.
 
     Returns:
         tuple: ``(train, val)``, in the given order.
@@ -140,3 +135,54 @@ def split_clips(clips: Sequence[dict], type: str = 'group', seed: int = 42,
            _split_by_group(clips, val_groups, seed, 'paper_group', least=0))
     return ([clip for clip in clips if clip['video_id'] not in val],
             [clip for clip in clips if clip['video_id'] in val])
+
+
+# ---- Folds ------------------------------------------------------------------------------
+
+
+def group_folds(clips: Sequence[dict], folds: int | None, seed: int) -> list[list[str]]:
+    """Divides the clips into folds of whole groups of recordings.
+
+    Args:
+        clips (Sequence[dict]): With ``video_id`` and ``group``.
+        folds (int, optional): How many, 2 to the number of groups; None: one a group
+            (leave one group out).
+        seed (int): Decides which groups share a fold.
+
+    Returns:
+        list[list[str]]: Clip names of each fold, sorted; each clip is in exactly one.
+
+    Raises:
+        HRI30Error: more folds than groups, or fewer than 2.
+    """
+    groups = sorted({clip['group'] for clip in clips})
+    folds = len(groups) if folds is None else folds
+    if not 2 <= folds <= len(groups):
+        raise HRI30Error(f'folds={folds}: expected 2 to {len(groups)}, the number of '
+                         'groups of recordings (SID).')
+    order = shuffled(groups, seed)
+    return [sorted(clip['video_id'] for clip in clips if clip['group'] in order[i::folds])
+            for i in range(folds)]
+
+
+def random_folds(clips: Sequence[dict], folds: int, seed: int) -> list[list[str]]:
+    """Divides the clips at random, each class evenly; for comparison only, as it leaks.
+
+    Clips of one group are near-copies and are on both sides. Args, returns and raised
+    errors are those of :func:`group_folds`.
+    """
+    if not 2 <= folds <= len(clips):
+        raise HRI30Error(f'folds={folds}: expected 2 to {len(clips)}, the number of clips.')
+    by_class = defaultdict(list)
+    for clip in clips:
+        by_class[clip['label']].append(clip['video_id'])
+    # Continuing from class to class, so that folds differ by one clip at most.
+    dealt = [name for label in sorted(by_class)
+             for name in shuffled(by_class[label], seed)]
+    return [sorted(dealt[i::folds]) for i in range(folds)]
+
+
+def write_list(path: str | Path, names: Sequence[str]) -> Path:
+    """Writes a list of clips that ``split.val_file`` reads; returns its path."""
+    atomic_write_text(path, ''.join(f'{name}\n' for name in names))
+    return Path(path)

@@ -58,30 +58,17 @@ def find_reason(error: Exception, filename: str) -> str:
 
 def list_substitutes(index: int, count: int, label_of: Callable[[int], int],
                      generator: np.random.Generator) -> Iterator[int]:
-    """Yields other clips in a random order, those of the same class first.
-
-    Args:
-        index (int): The clip to replace.
-        count (int): The number of clips.
-        label_of (Callable): Returns the label of a clip.
-        generator (np.random.Generator): Decides the order.
-    """
+    """Yields the other clips of ``count`` in a random order, those of its class first."""
     others = generator.permutation(count)
     others = others[others != index].tolist()
-    label, seen = label_of(index), set()
-    for other in others[:_SEARCHED]:
-        if label_of(other) == label:
-            seen.add(other)
-            yield other
-    yield from (other for other in others if other not in seen)
+    label = label_of(index)
+    same = [other for other in others[:_SEARCHED] if label_of(other) == label]
+    yield from same
+    yield from (other for other in others if other not in same)
 
 
 def explain_unreadable(skipped: list[tuple[str, str, str]]) -> HRI30Error:
-    """Returns the error of many unreadable clips in a row.
-
-    Args:
-        skipped (list[tuple[str, str, str]]): Video id, file and reason of each.
-    """
+    """Returns the error of many unreadable clips in a row: video id, file and reason."""
     cases = [f'{filename}: {reason}' for _, filename, reason in skipped]
     return HRI30Error(
         f'{len(cases)} training clips in a row could not be read:\n{first_cases(cases)}\n'

@@ -18,19 +18,11 @@ from ..errors import HRI30Error
 class Adapter(nn.Module):
     """Linear to C, a mix over time, linear back, added to the patch tokens alone.
 
-    Args:
-        in_channels (int): D.
-        grid (tuple[int, int]): H and W.
-        prefix (int): Tokens before the patches, which stay as they are.
-        channels (int): C.
-
-    Attributes:
-        num_steps (int): T of the clips that come next.
-        before (str): ``attention``, or ``both``: attention and MLP.
+    The ``prefix`` tokens before the patches stay as they are. ``grid`` is (H, W).
     """
 
-    num_steps = 1
-    before = 'attention'
+    num_steps = 1  # T of the clips that come next
+    before = 'attention'  # or ``both``: attention and MLP
 
     def __init__(self, in_channels: int, grid: tuple[int, int], prefix: int,
                  channels: int = 384) -> None:
@@ -142,13 +134,7 @@ class _Adapted:
 
 
 def adapt(vit: nn.Module, adapter: dict, name: str, grid: tuple[int, int]) -> None:
-    """Puts adapters before the blocks of a ViT of timm.
-
-    Args:
-        vit (nn.Module): Changed in place.
-        adapter (dict): ``type`` and arguments.
-        name (str): Of the model, for messages.
-        grid (tuple[int, int]): Height and width of its patches.
+    """Puts adapters before the blocks of a ViT of timm, which is changed in place.
 
     Raises:
         HRI30Error: the model is no ViT, or has no place for the second adapter.

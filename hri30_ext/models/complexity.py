@@ -1,6 +1,7 @@
 """Parameters of a model, and operations on one clip."""
 
-from dataclasses import dataclass
+import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,15 +18,12 @@ from ..errors import HRI30Error
 _FRAME_SIZE = (480, 720)
 
 
-@dataclass(frozen=True)
-class Complexity:
+class Complexity(NamedTuple):
     """Size of a model and its operations on one clip."""
 
-    #: Of the test view, such as (1, 3, 8, 224, 224): views, C, T, H, W; or T, C, H, W.
-    input_shape: tuple[int, ...]
+    input_shape: tuple[int, ...]  # of the test view: views, C, T, H, W; or T, C, H, W
     parameters: int
-    #: Multiply-adds, each counted as one.
-    flops: int
+    flops: int  # multiply-adds, each counted as one
 
 
 class _Logits(nn.Module):
@@ -44,35 +42,27 @@ def _shape(value) -> list[int]:
 
 
 def _lstm_flops(inputs: list, outputs: list) -> int:
-    """Multiply-adds of ``aten::lstm``, which mmengine leaves out.
-
-    The four gates of a layer each multiply its input and its state, at every time step.
-    """
+    """Counts ``aten::lstm``: the four gates of a layer each multiply its input and its
+    state, at every time step."""
     batch, steps = _shape(inputs[0])[:2]
     # The third input lists the weights: of each layer two matrices, and biases.
     weights = [_shape(weight) for weight in inputs[2].node().inputs()]
-    return batch * steps * sum(rows * columns for rows, columns in
-                               (shape for shape in weights if len(shape) == 2))
+    return batch * steps * sum(math.prod(shape) for shape in weights if len(shape) == 2)
 
 
 def _attention_flops(inputs: list, outputs: list) -> int:
-    """Multiply-adds of attention in one operator, which mmengine leaves out."""
+    """Counts attention in one operator."""
     *batch, queries, channels = _shape(inputs[0])
     keys, values = _shape(inputs[2])[-2:]
-    return int(np.prod(batch)) * queries * keys * (channels + values)
+    return math.prod(batch) * queries * keys * (channels + values)
 
 
 def count(model: nn.Module, inputs: torch.Tensor) -> tuple[int, int]:
-    """Counts the parameters of a model, and the operations on an input.
+    """Counts the parameters of a model, and the operations on its input.
 
-    Args:
-        model (nn.Module): Called with ``inputs``; in evaluation mode afterwards.
-        inputs (torch.Tensor): Its input.
-
-    Returns:
-        tuple[int, int]: Parameters; operations as :class:`mmengine.analysis.FlopAnalyzer`
-        counts them: a multiply-add as one, normalisation and average pooling by element,
-        activations and additions not at all. Added here are LSTMs and fused attention.
+    Operations are as :class:`mmengine.analysis.FlopAnalyzer` counts them: a multiply-add as
+    one, normalisation and average pooling by element, activations and additions not at all.
+    Added here are LSTMs and fused attention. The model is in evaluation mode afterwards.
     """
     analyzer = FlopAnalyzer(model.eval(), (inputs, ))
     analyzer.set_op_handle('aten::lstm', _lstm_flops,
@@ -97,23 +87,14 @@ def make_test_view(cfg: Config) -> torch.Tensor:
                          'size of its frames is unknown.')
     init_default_scope('mmaction')
     frames = [np.zeros((*_FRAME_SIZE, 3), np.uint8) for _ in range(cfg.num_frames)]
-    steps = cfg.test_pipeline[decoding[-1] + 1:]
-    packed = Compose(steps)(dict(
+    packed = Compose(cfg.test_pipeline[decoding[-1] + 1:])(dict(
         imgs=frames, img_shape=_FRAME_SIZE, original_shape=_FRAME_SIZE, modality='RGB',
         num_clips=1, clip_len=cfg.num_frames, label=-1, video_id='black'))
     return packed['inputs']
 
 
 def measure_complexity(cfg: Config) -> Complexity:
-    """Measures the model of a config on one clip, as it is tested.
-
-    Args:
-        cfg (Config): As :func:`~hri30_ext.config.load_config` returns it.
-
-    Returns:
-        Complexity: Weights are random; nothing is downloaded.
-    """
+    """Measures the model of a config on one clip, as it is tested, with random weights."""
     view = make_test_view(cfg)
     model = _Logits(MODELS.build(cfg.model))
-    parameters, flops = count(model, view[None].float())
-    return Complexity(tuple(view.shape), parameters, flops)
+    return Complexity(tuple(view.shape), *count(model, view[None].float()))

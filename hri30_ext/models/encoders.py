@@ -28,7 +28,6 @@ class FrozenEncoder(nn.Module):
     Args:
         name (str): Of the model, as its library knows it.
         input_size (tuple[int, int]): Width and height of the frames in pixels.
-        num_frames (int): T.
         grid (tuple[int, int], optional): Width and height that the patches of a time step
             are averaged to; by default as many as there are.
         pretrained (str, optional): ``hub``: from huggingface.co; ``package``: those of
@@ -78,6 +77,15 @@ class FrozenEncoder(nn.Module):
             # The activations of one clip stay in a CPU's caches: about twice as fast.
             return torch.cat([self._encode(x_1CTHW) for x_1CTHW in x_NCTHW.split(1)])
 
+    def _divide(self, patch: tuple[int, int]) -> tuple[int, int]:
+        """Returns how many patches of a height and width there are, or refuses the size."""
+        width, height = self.input_size
+        if height % patch[0] or width % patch[1]:
+            raise HRI30Error(
+                f'input_size={self.input_size}: {self.name} reads patches of '
+                f'{patch[1]} x {patch[0]} pixels.\nExpected multiples of it.')
+        return height // patch[0], width // patch[1]
+
     def _assemble(self, patches_MPD: torch.Tensor,
                   class_M1D: torch.Tensor | None = None) -> torch.Tensor:
         if class_M1D is None:
@@ -91,11 +99,7 @@ class FrozenEncoder(nn.Module):
     # ---- Weights ------------------------------------------------------------------------
 
     def init_weights(self) -> None:
-        """Loads the published weights, where ``pretrained`` says so.
-
-        Raises:
-            HRI30Error: they cannot be had, or do not fit.
-        """
+        """Loads the published weights, where ``pretrained`` says so."""
         if self.pretrained:
             path = self._find_weights()
             self.load_state_dict(self.convert(load_from_local(path), path))
@@ -120,11 +124,8 @@ class FrozenEncoder(nn.Module):
                 '--cfg-options load_from=PATH.') from error
 
     def convert(self, checkpoint: Mapping, source: str) -> dict[str, torch.Tensor]:
-        """Converts published weights to the state of this module; adapters stay.
-
-        Args:
-            checkpoint (Mapping): As :func:`~hri30_ext.checkpoints.load_from_local` returns.
-            source (str): The file, for messages.
+        """Converts published weights, of the file ``source``, to the state of this module;
+        adapters stay.
 
         Raises:
             HRI30Error: they are of another model.
@@ -200,11 +201,7 @@ class TimmFrames(FrozenEncoder):
         self.mean, self.std = ([255 * value for value in data[name]]
                                for name in ('mean', 'std'))
         if hasattr(model, 'num_prefix_tokens'):
-            patch = model.patch_embed.patch_size
-            if any(side % step for side, step in zip(size, patch, strict=True)):
-                raise HRI30Error(
-                    f'input_size={self.input_size}: {self.name} reads patches of '
-                    f'{patch[1]} x {patch[0]} pixels.\nExpected multiples of it.')
+            self._divide(model.patch_embed.patch_size)
             grid = tuple(model.patch_embed.grid_size)
         else:
             with torch.no_grad():
@@ -255,7 +252,6 @@ class HFVideo(FrozenEncoder):
             grid.
         config (dict, optional): What differs from the default config of the architecture,
             which is V-JEPA 2 ViT-L or VideoMAE ViT-B.
-        adapter: None; adapters are for the ViTs of timm.
 
     The other arguments are those of :class:`FrozenEncoder`; ``name`` is a repository of
     the hub.
@@ -292,11 +288,7 @@ class HFVideo(FrozenEncoder):
             config = transformers.VideoMAEConfig(
                 **{**self._config, 'image_size': (height, width), 'num_frames': frames})
             model = transformers.VideoMAEModel(config)
-        patch = config.patch_size
-        if height % patch or width % patch:
-            raise HRI30Error(f'input_size={self.input_size}: {self.name} reads patches of '
-                             f'{patch} pixels.\nExpected multiples of it.')
-        grid = height // patch, width // patch
+        grid = self._divide((config.patch_size, config.patch_size))
         if self._architecture == 'VideoMAEModel':
             _interpolate_positions(model, first, (self.num_steps, *grid))
         return model, config.hidden_size, grid

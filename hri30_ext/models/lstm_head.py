@@ -20,26 +20,15 @@ class LSTMHead(BaseHead):
     have seen its beginning alone.
 
     Args:
-        num_classes (int): Number of classes.
         in_channels (int): Channels of a frame's features.
-        hidden_size (int): Units of each LSTM layer.
-        num_layers (int): Layers of the LSTM.
         dropout_ratio (float): Share of units dropped between LSTM layers and before the
             classifier.
-        init_std (float): Standard deviation of the classifier's first weights.
         kwargs: Those of :class:`mmaction.models.heads.BaseHead`.
     """
 
-    def __init__(self,
-                 num_classes: int,
-                 in_channels: int,
-                 hidden_size: int = 512,
-                 num_layers: int = 2,
-                 dropout_ratio: float = 0.5,
-                 init_std: float = 0.01,
-                 **kwargs) -> None:
+    def __init__(self, num_classes: int, in_channels: int, hidden_size: int = 512,
+                 num_layers: int = 2, dropout_ratio: float = 0.5, **kwargs) -> None:
         super().__init__(num_classes, in_channels, **kwargs)
-        self.init_std = init_std
         self.avg_pool = nn.AdaptiveAvgPool2d(1)
         self.lstm = nn.LSTM(
             in_channels, hidden_size, num_layers, batch_first=True,
@@ -50,19 +39,10 @@ class LSTMHead(BaseHead):
 
     def init_weights(self) -> None:
         """Initialises the classifier; torch has initialised the LSTM."""
-        normal_init(self.fc_cls, std=self.init_std)
+        normal_init(self.fc_cls, std=0.01)
 
     def forward(self, x_MCHW: torch.Tensor, num_segs: int, **kwargs) -> torch.Tensor:
-        """Returns the logits of clips.
-
-        Args:
-            x_MCHW (torch.Tensor): Features of frames, those of a clip one after the
-                other: (N * T, C, H, W).
-            num_segs (int): T, the frames of a clip.
-
-        Returns:
-            torch.Tensor: (N, K).
-        """
+        """Returns the logits of clips, (N, K), from features of T frames, ``num_segs``."""
         x_MC = self.avg_pool(x_MCHW).flatten(1)
         x_NTC = x_MC.reshape(-1, num_segs, self.in_channels)
         # Under autocast, cuDNN's LSTM takes fp16 whatever the precision.

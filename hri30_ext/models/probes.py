@@ -10,6 +10,7 @@ import torch
 from mmaction.models.heads import BaseHead
 from mmaction.models.recognizers import Recognizer3D
 from mmaction.registry import MODELS
+from mmengine.model.weight_init import normal_init
 from torch import nn
 from torch.nn import functional
 
@@ -109,9 +110,6 @@ class ConvProbe(nn.Module):
     Both go linearly to ``channels``, the difference to unit variance (what changes is a
     small part of what is there), then through the convolutions and a mean over time and
     grid. 3,051,264 parameters.
-
-    Args:
-        channels (int): Of the convolutions.
     """
 
     def __init__(self, in_channels, num_steps, grid, channels: int = 256) -> None:
@@ -140,11 +138,7 @@ class ProbeHead(BaseHead):
     """A probe, dropout and a linear classifier.
 
     Args:
-        num_classes (int): Number of classes.
-        in_channels (int): D.
-        num_steps (int): S.
-        grid (tuple[int, int]): H and W.
-        probe (dict): Type and arguments; the three before are added.
+        probe (dict): Type and arguments, without D, S and (H, W).
         dropout_ratio (float): Share of the probe's vector that is dropped.
         kwargs: Those of :class:`mmaction.models.heads.BaseHead`.
     """
@@ -160,8 +154,7 @@ class ProbeHead(BaseHead):
 
     def init_weights(self) -> None:
         """Initialises the classifier; torch has initialised the probe."""
-        nn.init.normal_(self.fc_cls.weight, std=0.01)
-        nn.init.zeros_(self.fc_cls.bias)
+        normal_init(self.fc_cls, std=0.01)
 
     def forward(self, x_NSPD: torch.Tensor, **kwargs) -> torch.Tensor:
         """Returns the logits of clips, (N, K), from their tokens in any float format."""

@@ -38,9 +38,6 @@ class TestTimeViews(torch.nn.Module):
     Raises:
         HRI30Error: a head that does not average probabilities. In ``test_step``: inputs
             that cannot be divided into views.
-
-    Example:
-        >>> runner.model = TestTimeViews(model, 8, max_views=16)  # doctest: +SKIP
     """
 
     __test__ = False  # the name is no pytest class
@@ -68,29 +65,30 @@ class TestTimeViews(torch.nn.Module):
             list[ActionDataSample]: With ``pred_score``, (K, ) float32, and ``pred_label``.
         """
         clips = [unique_views(clip, self.rows) for clip in data['inputs']]
-        views = [view for views, _ in clips for view in views]
-        scores = self._score(views).split([len(views) for views, _ in clips])
-        scores_NK = [_average(*clip) for clip in zip(scores, (n for _, n in clips),
-                                                     strict=True)]
+        scores_NK = self._score(clips)
         if self.mirrored_K is not None:
-            mirrored = self._score([view.flip(-1) for view in views]).split(
-                [len(views) for views, _ in clips])
-            scores_NK = [
-                (score_K + _average(scores_UK, counts)[self.mirrored_K]) / 2
-                for score_K, scores_UK, (_, counts) in zip(scores_NK, mirrored, clips,
-                                                           strict=True)]
+            mirrored = [([view.flip(-1) for view in views], counts)
+                        for views, counts in clips]
+            scores_NK = (scores_NK + self._score(mirrored)[:, self.mirrored_K]) / 2
         return [sample.to(score_K.device).set_pred_score(score_K)
                 .set_pred_label(score_K.argmax(-1, keepdim=True))
                 for sample, score_K in zip(data['data_samples'], scores_NK, strict=True)]
 
-    def _score(self, views: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Computes the probabilities of single views, (number of views, K) float32."""
+    def _score(self, clips: Sequence[tuple[list[torch.Tensor], list[int]]]) -> torch.Tensor:
+        """Computes the probabilities of clips of :func:`unique_views`, (N, K) float32."""
         scores = []
-        for chunk in _chunks(views, self.max_views):
+        for chunk in _chunks([view for views, _ in clips for view in views],
+                             self.max_views):
             samples = self.module.test_step(dict(
                 inputs=chunk, data_samples=[ActionDataSample() for _ in chunk]))
             scores += [sample.pred_score for sample in samples]
-        return torch.stack(scores)
+        means = []
+        for scores_UK, (_, counts) in zip(torch.stack(scores).split(
+                [len(views) for views, _ in clips]), clips, strict=True):
+            weights_U = scores_UK.new_tensor(counts) / sum(counts)
+            # No matrix product: autocast would compute it in bfloat16.
+            means.append((weights_U[:, None] * scores_UK).sum(dim=0))
+        return torch.stack(means)
 
 
 def unique_views(clip: torch.Tensor, rows: int) -> tuple[list[torch.Tensor], list[int]]:
@@ -125,24 +123,10 @@ def _chunks(views: Sequence, most: int) -> Iterator[Sequence]:
         yield views[i * len(views) // parts:(i + 1) * len(views) // parts]
 
 
-def _average(scores_UK: torch.Tensor, counts_U: Sequence[int]) -> torch.Tensor:
-    """Returns the mean over all views, the repeated ones included, (K, )."""
-    weights_U = scores_UK.new_tensor(counts_U) / sum(counts_U)
-    # No matrix product: autocast would compute it in bfloat16.
-    return (weights_U[:, None] * scores_UK).sum(dim=0)
-
-
 def clips_at_once(batch_size: int, views: int) -> int:
-    """Returns how many clips of several views a loader reads at once.
+    """Returns how many clips of several views, equal ones included, a loader reads at once.
 
-    That is twice as many views as the network takes: some of them are equal, and the
-    network's batches are still full.
-
-    Args:
-        batch_size (int): Views that the network takes at a time.
-        views (int): V, equal ones included.
-
-    Returns:
-        int: 1 or more; ``batch_size`` for single views.
+    That is twice as many views as the network takes, ``batch_size``: some of them are
+    equal, and the network's batches are still full.
     """
     return batch_size if views == 1 else max(1, 2 * batch_size // views)

@@ -8,7 +8,6 @@ from mmengine.registry import init_default_scope
 
 from hri30_ext.datasets import HRI30_CLASSES, HRI30Dataset
 from hri30_ext.datasets.annotation import Annotation, format_annotations
-from hri30_ext.datasets.hri30 import load_labelled_clips
 from hri30_ext.datasets.leave_out import write_leave_out
 from hri30_ext.datasets.paper import (
     UnavailableSplit,
@@ -16,7 +15,6 @@ from hri30_ext.datasets.paper import (
     paper_names,
     write_paper_lists,
 )
-from hri30_ext.datasets.protocols import group_folds
 from hri30_ext.errors import HRI30Error
 from hri30_ext.names import ClipName, parse_clip_name
 
@@ -129,11 +127,6 @@ def test_listed_test_clips_are_still_tested(build, tmp_path):
 def test_wrong_rules(build, names, rule, message):
     with pytest.raises(HRI30Error, match='(?s)' + message):
         build(names, **{'type': 'paper', **rule})
-
-
-def test_leave_one_group_out_of_all_14(name_clips):
-    clips = load_labelled_clips(name_clips(*UCF), HRI30_CLASSES)
-    assert [len(fold) for fold in group_folds(clips, None, 1)] == [1] * 14
 
 
 # ---- Lists ------------------------------------------------------------------------------

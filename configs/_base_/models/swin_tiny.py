@@ -3,9 +3,7 @@
 _base_ = (
     'mmaction::recognition/swin/'
     'swin-tiny-p244-w877_in1k-pre_8xb8-amp-32x2x1-30e_kinetics400-rgb.py')
-
-# Keep the model alone, as in slowonly_r50.py.
-[_base_.pop(_key) for _key in set(_base_) - {'model'}]
+[_base_.pop(_key) for _key in set(_base_) - {'model'}]  # as in slowonly_r50.py
 
 model = dict(
     # Weights come from load_from, so the base's own download of ImageNet weights is off,

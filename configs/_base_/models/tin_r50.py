@@ -3,9 +3,7 @@
 _base_ = (
     'mmaction::recognition/tin/'
     'tin_kinetics400-pretrained-tsm-r50_1x1x8-50e_kinetics400-rgb.py')
-
-# Keep the model alone, as in slowonly_r50.py.
-[_base_.pop(_key) for _key in set(_base_) - {'model'}]
+[_base_.pop(_key) for _key in set(_base_) - {'model'}]  # as in slowonly_r50.py
 
 model = dict(
     # Weights come from load_from, so the base's own download of ImageNet weights is off;

@@ -3,9 +3,7 @@
 _base_ = (
     'mmaction::recognition/uniformerv2/'
     'uniformerv2-base-p16-res224_clip-kinetics710-pre_8xb32-u8_kinetics400-rgb.py')
-
-# Keep the model alone, as in slowonly_r50.py.
-[_base_.pop(_key) for _key in set(_base_) - {'model'}]
+[_base_.pop(_key) for _key in set(_base_) - {'model'}]  # as in slowonly_r50.py
 
 model = dict(
     # Weights come from load_from, so the base's own download of Kinetics-710 weights is

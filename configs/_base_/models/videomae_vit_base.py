@@ -3,9 +3,7 @@
 _base_ = (
     'mmaction::recognition/videomae/'
     'vit-base-p16_videomae-k400-pre_16x4x1_kinetics-400.py')
-
-# Keep the model alone, as in slowonly_r50.py.
-[_base_.pop(_key) for _key in set(_base_) - {'model'}]
+[_base_.pop(_key) for _key in set(_base_) - {'model'}]  # as in slowonly_r50.py
 
 model = dict(
     backbone=dict(num_frames='${num_frames}'),
