@@ -34,23 +34,14 @@ UNKNOWN_ALPHA = 0.05
 
 
 class Calibration(msgspec.Struct):
-    """The content of ``CHECKPOINT.calibration.json``.
-
-    Attributes:
-        temperature (float): Within :data:`BOUNDS`.
-        checkpoint_sha256 (str): Of the checkpoint that it was fitted for.
-        clips (int): How many validation clips it was fitted on.
-        data (str): What they are.
-        sets (ClassSets, optional): None: too few clips for the certainty.
-        open_set (OpenSet, optional): None: too few clips.
-    """
+    """The content of ``CHECKPOINT.calibration.json``."""
 
     temperature: Annotated[float, msgspec.Meta(ge=BOUNDS[0], le=BOUNDS[1])]
-    checkpoint_sha256: str
-    clips: int = 0
-    data: str = ''
-    sets: ClassSets | None = None
-    open_set: OpenSet | None = None
+    checkpoint_sha256: str  # of the checkpoint that it was fitted for
+    clips: int = 0  # how many validation clips it was fitted on
+    data: str = ''  # what they are
+    sets: ClassSets | None = None  # None: too few clips for the certainty
+    open_set: OpenSet | None = None  # None: too few clips
 
 
 def normalise(scores_NK: np.ndarray) -> np.ndarray:

@@ -65,10 +65,8 @@ RULES = (*(Rule(*pair) for pair in product((1, 2, 3), (.3, .4, .5, .6, .7, .8, .
 def choose_rule(scores_NSK: np.ndarray, labels_N: np.ndarray, times_NS: np.ndarray) -> Rule:
     """Chooses the rule with the least mean delay that costs :data:`MAX_LOSS` at most.
 
-    Args:
-        scores_NSK (np.ndarray): Of the validation clips.
-        labels_N (np.ndarray): Their classes.
-        times_NS (np.ndarray): When each prediction is made, in ms.
+    Scores and classes are those of the validation clips; ``times_NS`` is when each
+    prediction is made, in ms.
     """
     least = (scores_NSK[:, -1].argmax(axis=1) == labels_N).mean() - MAX_LOSS
 
