@@ -115,8 +115,8 @@ def plot_early(found: dict, path: str | Path) -> None:
     axes.plot([row['mean_ms'] for row in shares], [row['top1'] for row in shares], 'o-',
               label='all clips, by the seen share of the action')
     for row in shares:
-        axes.annotate(f'{row["share"]:.0%}', (row['mean_ms'], row['top1']), xytext=(0, 6),
-                      textcoords='offset points', ha='center', fontsize=8)
+        axes.annotate(f'{row["share"]:.0%}', (row['mean_ms'], row['top1']), xytext=(-4, 4),
+                      textcoords='offset points', ha='right', fontsize=8)
     axes.plot(decision['mean_ms'], decision['top1'], 'D', color='C1',
               label=f'decisions of the rule: mean {decision["mean_ms"]:.0f} ms, '
                    f'95 % by {decision["p95_ms"]:.0f} ms')
