@@ -25,12 +25,12 @@ MAX_LOSS = 0.01
 
 
 def frames_seen(total_frames: int, share: float) -> int:
-    """Counts the frames of a share of a clip: 1 or more.
+    """Counts the frames of a share of a clip, in (0, 1]: 1 or more.
 
     >>> [frames_seen(41, share) for share in (.01, .1, .5, 1)]
     [1, 5, 21, 41]
     """
-    return max(1, math.ceil(round(share * total_frames, 6)))
+    return math.ceil(round(share * total_frames, 6))
 
 
 class Rule(NamedTuple):

@@ -129,7 +129,10 @@ class _Cut:
         if args[0].dim() != 3:
             return None
         kind = type(self.backbone).__name__
-        grid = args[1] if kind == 'MViT' else self._patches()
+        # The first convolution embeds patches.
+        stride = next(module.stride for module in self.backbone.modules()
+                      if isinstance(module, nn.Conv2d | nn.Conv3d))
+        grid = args[1] if kind == 'MViT' else np.array(self.size) // (1, *stride)[-3:]
 
         def to_grid(x):
             if kind == 'UniFormerV2':  # places first, then frames
@@ -153,13 +156,6 @@ class _Cut:
             return x[0] if x.dim() == 5 else x.movedim(-1 if last else 1, 0)
         cut = [self._cut(x, to_grid) for x in grids]
         return cut[0] if grids is not output else type(output)(cut)
-
-    def _patches(self) -> tuple[int, ...]:
-        """Returns t, h and w by the stride of the embedding, which is the first layer."""
-        stride = next(module.stride for module in self.backbone.modules()
-                      if isinstance(module, nn.Conv2d | nn.Conv3d))
-        return tuple(side // step for side, step in zip(
-            self.size, (1, *stride)[-3:], strict=True))
 
     def _cut(self, x: torch.Tensor, to_grid) -> torch.Tensor:
         torch.set_grad_enabled(True)  # a frozen encoder has switched gradients off
