@@ -221,7 +221,7 @@ def _draw_curves(folder: Path, checkpoint: str | Path | None,
     if not history:
         return dict(charts=[])
 
-    def chart(title: str, limits: tuple[float, float] | None = None, **columns):
+    def chart(title: str, columns: dict, limits: tuple[float, float] | None = None):
         lines = {label: points for label, name in columns.items() if (points := [
             (point['epoch'], point[name]) for point in history
             if math.isfinite(point.get(name, math.nan))])}
@@ -229,9 +229,10 @@ def _draw_curves(folder: Path, checkpoint: str | Path | None,
 
     rates = {'all' if name == 'lr' else name.removesuffix('_lr'): name
              for point in history for name in point if is_learning_rate(name)}
-    charts = [chart('Loss', Training='train_loss', Validation='val_loss'),
-              chart('Top-1 accuracy', (0, 1), Training='train_top1', Validation='val_top1'),
-              chart('Learning rate', **rates)]
+    charts = [chart('Loss', dict(Training='train_loss', Validation='val_loss')),
+              chart('Top-1 accuracy', dict(Training='train_top1', Validation='val_top1'),
+                    (0, 1)),
+              chart('Learning rate', rates)]
     return dict(epochs=history[-1]['epoch'], minutes=history[-1].get('minutes'),
                 charts=[one for one in charts if one])
 

@@ -192,18 +192,6 @@ def test_hostile_names_are_escaped(tmp_path, cfg):
     assert json.loads(data)['names'][0] == HOSTILE
 
 
-def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    before = write(tmp_path).read_bytes()
-
-    def fail(*args):
-        raise OSError('disk full')
-    monkeypatch.setattr('hri30_ext.utils.fileio.os.replace', fail)
-    with pytest.raises(OSError, match='disk full'):
-        report(tmp_path)
-    assert (tmp_path / 'report.html').read_bytes() == before
-    assert not list(tmp_path.glob('.report*'))
-
-
 def test_mistakes_are_named(tmp_path, options):
     with pytest.raises(HRI30Error, match='no such file'):
         report(tmp_path)
