@@ -118,11 +118,11 @@ def group_interval(results: Sequence[Results]) -> list[float]:
         resamples); accuracies are means over the seeds.
     """
     results = check_same_clips(results)
-    group_N = np.unique(results[0].groups_N, return_inverse=True)[1]
     right_N = np.mean([found.predicted_N == found.labels_N for found in results], axis=0)
     counts_N2 = np.stack([right_N, np.ones(len(right_N))], axis=1)
-    return bootstrap(counts_N2, group_N, lambda sums_R2: sums_R2[:, 0] / sums_R2[:, 1],
-                     resamples=9999).tolist()
+    _, ends = bootstrap(counts_N2, results[0].groups_N,
+                        lambda sums_R2: sums_R2[:, 0] / sums_R2[:, 1], resamples=9999)
+    return ends.tolist()
 
 
 def format_crossval(report: dict) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..errors import HRI30Error, first_cases
 from ..evaluation.compare import check_same_clips
-from ..evaluation.ensemble import fit_weights, fuse, fused_loss
+from ..evaluation.ensemble import fit_weights, fuse
 from ..evaluation.metrics import HRI30Metric
 from ..evaluation.results import Results
 from ..evaluation.writers import SUBMISSION
@@ -104,8 +104,8 @@ def _fit(folders: Sequence[Path], scored: Results) -> tuple[np.ndarray, dict]:
     equal_M = np.full(len(folders), 1 / len(folders))
     return weights_M, dict(
         folders=list(map(str, folders)), clips=len(validation[0].videos),
-        nll_equal=fused_loss(validation, equal_M),
-        nll_fitted=fused_loss(validation, weights_M))
+        nll_equal=HRI30Metric.score(fuse(validation, equal_M))['loss'],
+        nll_fitted=HRI30Metric.score(fuse(validation, weights_M))['loss'])
 
 
 def _refuse_test_clips(results: Results, folder: Path, scored: Results) -> None:

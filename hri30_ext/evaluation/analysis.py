@@ -33,14 +33,12 @@ KINDS = {
     'human-robot collaboration': (18, 19, 25, 26),
 }
 
-_TOOLS = {'drill': 'drill', 'drilling': 'drill', 'polisher': 'polisher',
-          'polishing': 'polisher', 'object': 'object'}
-_DIRECTIONS = {
-    **{word: word for word in ('forward', 'backward', 'left', 'right', 'up', 'down')},
-    'forwards': 'forward', 'backwards': 'backward', 'diagonally': 'diagonal',
-    'diagonal': 'diagonal'}
-_FILLERS = {'while', 'with', 'the', 'a', 'an'}
 _WORD = re.compile(r'[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+')
+_FORMS = {'drilling': 'drill', 'polishing': 'polisher', 'forwards': 'forward',
+          'backwards': 'backward', 'diagonally': 'diagonal'}
+_TOOLS = {'drill', 'polisher', 'object'}
+_DIRECTIONS = {'forward', 'backward', 'left', 'right', 'up', 'down', 'diagonal'}
+_FILLERS = {'while', 'with', 'the', 'a', 'an'}
 
 
 class Description(NamedTuple):
@@ -61,18 +59,13 @@ def describe_class(name: str) -> Description:
     >>> describe_class('PutDownPolisher')
     Description(action='handle', direction='down', tool='polisher')
     """
-    action, direction, tool = [], [], []
-    words = [word.lower() for word in _WORD.findall(canonical_name(name))]
-    for i, word in enumerate(words):
-        if word in _TOOLS:
-            tool.append(_TOOLS[word])
-        elif word in _DIRECTIONS:
-            direction.append(_DIRECTIONS[word])
-        elif words[i:i + 2] in (['pick', 'up'], ['put', 'down']):
-            action.append('handle')
-        elif word not in _FILLERS:
-            action.append(word)
-    return Description(*map(' '.join, (action, direction, tool)))
+    text = ' '.join(_WORD.findall(canonical_name(name))).lower()
+    words = re.sub(r'\b(pick(?= up\b)|put(?= down\b))', 'handle', text).split()
+    parts: dict[str, list[str]] = dict(action=[], direction=[], tool=[])
+    for word in (_FORMS.get(word, word) for word in words if word not in _FILLERS):
+        parts['tool' if word in _TOOLS else 'direction' if word in _DIRECTIONS else
+              'action'].append(word)
+    return Description(*map(' '.join, parts.values()))
 
 
 def classify_error(true: str, predicted: str) -> str:
@@ -90,53 +83,46 @@ def classify_error(true: str, predicted: str) -> str:
     return '_and_'.join(parts) if a.action == b.action and parts else 'other'
 
 
-def resampling_units(groups_N: np.ndarray) -> tuple[str, np.ndarray]:
-    """Decides which clips are drawn together: those of a group are near-copies.
+def bootstrap(counts_NM: np.ndarray, groups_N: np.ndarray,
+              statistic: Callable[[np.ndarray], np.ndarray], resamples: int = 2000
+              ) -> tuple[dict, np.ndarray]:
+    """Estimates 95 % intervals of statistics of sums over clips.
 
-    Args:
-        groups_N (np.ndarray): Groups of recordings, -1 where not known, (N, ).
-
-    Returns:
-        tuple[str, np.ndarray]: ``groups`` and the number of each clip's group, in [0, U);
-        or ``clips``, where a group is not known or there is only one.
-    """
-    groups, unit_N = np.unique(groups_N, return_inverse=True)
-    if len(groups) >= 2 and groups[0] >= 0:
-        return 'groups', unit_N
-    return 'clips', np.arange(len(groups_N))
-
-
-def bootstrap(counts_NM: np.ndarray, unit_N: np.ndarray,
-              statistic: Callable[[np.ndarray], np.ndarray], resamples: int = 2000,
-              seed: int = 0) -> np.ndarray:
-    """Estimates 95 % intervals of statistics of sums, over units drawn with replacement.
+    Percentiles of a bootstrap over whole groups of recordings where these are known and
+    there are at least two; otherwise over clips, which is too narrow if clips are
+    near-copies of each other. With few groups any interval is rough. The same call draws
+    the same units.
 
     All scores here follow from sums over clips, so a resample is a row of weights and all
     resamples are one matrix product; scipy.stats.bootstrap would index clips for each.
 
     Args:
         counts_NM (np.ndarray): What is summed, M numbers for each clip, (N, M).
-        unit_N (np.ndarray): Unit of each clip in [0, U), (N, ).
+        groups_N (np.ndarray): Groups of recordings, -1 where not known, (N, ).
         statistic (Callable): From sums (R, M) to values (R, ...).
         resamples (int): R.
-        seed (int): The same seed draws the same units.
 
     Returns:
-        np.ndarray: Lower and upper percentile, (2, ...).
+        tuple[dict, np.ndarray]: ``level``, ``unit`` (``groups`` or ``clips``) and
+        ``resamples``; and the lower and upper percentile, (2, ...).
     """
-    counts_UM = np.zeros((unit_N.max() + 1, counts_NM.shape[1]))
+    groups, unit_N = np.unique(groups_N, return_inverse=True)
+    unit = 'groups' if len(groups) >= 2 and groups[0] >= 0 else 'clips'
+    if unit == 'clips':
+        unit_N = np.arange(len(groups_N))
+    units = unit_N.max() + 1
+    counts_UM = np.zeros((units, counts_NM.shape[1]))
     np.add.at(counts_UM, unit_N, counts_NM)
-    units = len(counts_UM)
-    rng = np.random.default_rng(seed)
+    rng, values = np.random.default_rng(0), []
     # In parts: the weights of many clips would fill the memory.
     step = max(1, 4_000_000 // units)
-    values = []
     for start in range(0, resamples, step):
         weights_RU = rng.multinomial(units, np.full(units, 1 / units),
                                      size=min(step, resamples - start))
         values.append(statistic(weights_RU.astype(np.float64) @ counts_UM))
     tail = (1 - LEVEL) / 2
-    return np.quantile(np.concatenate(values), [tail, 1 - tail], axis=0)
+    return (dict(level=LEVEL, unit=unit, resamples=resamples),
+            np.quantile(np.concatenate(values), [tail, 1 - tail], axis=0))
 
 
 def _scores_from_counts(counts_RM: np.ndarray) -> np.ndarray:
@@ -159,25 +145,17 @@ def _class_counts(results: Results) -> np.ndarray:
     return np.concatenate([true_NK * predicted_NK, true_NK, predicted_NK], axis=1)
 
 
-def _intervals(results: Results, resamples: int, seed: int) -> dict:
-    unit, unit_N = resampling_units(results.groups_N)
-    ends_2x3 = bootstrap(_class_counts(results), unit_N, _scores_from_counts, resamples,
-                         seed)
-    return dict(level=LEVEL, unit=unit, resamples=resamples, **dict(zip(
-        ('top1', 'mean_class', 'macro_f1'), ends_2x3.T.tolist(), strict=True)))
+def _calibration(results: Results, temperature: float | None) -> dict:
+    def measure(scores_NK: np.ndarray) -> tuple[float, float]:
+        return (expected_calibration_error(scores_NK, results.labels_N),
+                negative_log_likelihood(scores_NK, results.labels_N))
 
-
-def _calibration(results: Results, calibration: Calibration | None) -> dict:
-    temperature = calibration and calibration.temperature
-    found = dict(temperature=temperature, ece_scaled=None, nll_scaled=None,
-                 bins=reliability_bins(results.scores_NK, results.labels_N))
-    scaled = {'': results.scores_NK}
-    if temperature is not None:
-        scaled['_scaled'] = apply_temperature(results.scores_NK, temperature)
-    for suffix, scores_NK in scaled.items():
-        found['ece' + suffix] = expected_calibration_error(scores_NK, results.labels_N)
-        found['nll' + suffix] = negative_log_likelihood(scores_NK, results.labels_N)
-    return found
+    ece, nll = measure(results.scores_NK)
+    ece_scaled, nll_scaled = (None, None) if temperature is None else measure(
+        apply_temperature(results.scores_NK, temperature))
+    return dict(temperature=temperature, ece=ece, nll=nll, ece_scaled=ece_scaled,
+                nll_scaled=nll_scaled,
+                bins=reliability_bins(results.scores_NK, results.labels_N))
 
 
 def _certainty(results: Results, calibration: Calibration | None) -> dict:
@@ -195,47 +173,40 @@ def _certainty(results: Results, calibration: Calibration | None) -> dict:
     def average(chosen) -> dict:
         return {name: float(values_N[chosen].mean()) for name, values_N in columns.items()}
 
-    groups_N = results.groups_N
     return dict(
         sets=sets and msgspec.to_builtins(sets), open_set=open_set and dict(
             threshold=open_set.threshold, alpha=open_set.alpha, clips=open_set.clips),
         **average(slice(None)), groups=[
-            dict(group=int(group), **average(groups_N == group))
-            for group in np.unique(groups_N[groups_N >= 0]) if columns])
+            dict(group=group, **average(results.groups_N == group))
+            for group in results.known_groups if columns])
 
 
 def _kinds(results: Results, right_N: np.ndarray) -> list[dict]:
     table = []
     for name, ids in KINDS.items():
         parts = [right_N[results.labels_N == i - 1] for i in ids]
-        recalls = [right.mean() for right in parts if len(right)]
-        inside_N = np.isin(results.labels_N, np.array(ids) - 1)
+        recalls = [part.mean() for part in parts if len(part)]
+        inside_N = np.concatenate(parts)
         table.append(dict(
-            name=name, classes=len(ids), clips=int(inside_N.sum()),
-            top1=float(right_N[inside_N].mean()) if recalls else None,
+            name=name, classes=len(ids), clips=len(inside_N),
+            top1=float(inside_N.mean()) if recalls else None,
             mean_class=float(np.mean(recalls)) if recalls else None))
     return table
 
 
-def analyze(results: Results, calibration: Calibration | None = None,
-            resamples: int = 2000, seed: int = 0) -> dict:
+def analyze(results: Results, calibration: Calibration | None = None) -> dict:
     """Analyses the results of labelled clips.
-
-    Intervals are percentiles of a bootstrap over whole groups of recordings where these
-    are known and there are at least two; otherwise over clips, which is too narrow if
-    clips are near-copies of each other. With few groups any interval is rough.
 
     Args:
         results (Results): With labels.
         calibration (Calibration, optional): Fitted on other clips than these; otherwise
             what it changes is too good.
-        resamples, seed (int): Of the bootstrap.
 
     Returns:
         dict: Plain values for JSON:
 
-        - ``intervals``: ``level``, ``unit`` (``groups`` or ``clips``), ``resamples``, and
-          [low, high] of ``top1``, ``mean_class`` and ``macro_f1``;
+        - ``intervals``: see :func:`bootstrap`, and [low, high] of ``top1``, ``mean_class``
+          and ``macro_f1``;
         - ``calibration``: ``ece``, ``nll``, ``temperature``, ``ece_scaled``,
           ``nll_scaled`` (None without a temperature) and ``bins``, see
           :func:`~hri30_ext.evaluation.calibration.reliability_bins`;
@@ -253,20 +224,23 @@ def analyze(results: Results, calibration: Calibration | None = None,
         HRI30Error: no clips, or none with labels.
     """
     results.require_labels()
-    labels_N, groups_N, classes = results.labels_N, results.groups_N, results.classes
-    predicted_N = results.predicted_N
+    labels_N, predicted_N, classes = results.labels_N, results.predicted_N, results.classes
     right_N = predicted_N == labels_N
     errors = Counter(classify_error(classes[labels_N[i]], classes[predicted_N[i]])
                      for i in np.flatnonzero(~right_N))
     of_hri30 = [canonical_name(name) for name in classes] == list(HRI30_CLASSES)
+    of_groups = {group: right_N[results.groups_N == group]
+                 for group in results.known_groups}
+    interval, ends_2x3 = bootstrap(_class_counts(results), results.groups_N,
+                                   _scores_from_counts)
     return dict(
-        intervals=_intervals(results, resamples, seed),
-        calibration=_calibration(results, calibration),
+        intervals=dict(interval, **dict(zip(('top1', 'mean_class', 'macro_f1'),
+                                            ends_2x3.T.tolist(), strict=True))),
+        calibration=_calibration(results, calibration and calibration.temperature),
         certainty=_certainty(results, calibration),
         errors=dict(clips=len(right_N), wrong=errors.total(), **{
             kind: errors[kind]
             for kind in ('direction', 'tool', 'direction_and_tool', 'other')}),
         kinds=_kinds(results, right_N) if of_hri30 else [],
-        groups=[dict(group=int(group), clips=int((groups_N == group).sum()),
-                     top1=float(right_N[groups_N == group].mean()))
-                for group in np.unique(groups_N[groups_N >= 0])])
+        groups=[dict(group=group, clips=len(right), top1=float(right.mean()))
+                for group, right in of_groups.items()])

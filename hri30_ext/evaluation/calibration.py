@@ -34,23 +34,14 @@ UNKNOWN_ALPHA = 0.05
 
 
 class Calibration(msgspec.Struct):
-    """The content of ``CHECKPOINT.calibration.json``.
-
-    Attributes:
-        temperature (float): Within :data:`BOUNDS`.
-        checkpoint_sha256 (str): Of the checkpoint that it was fitted for.
-        clips (int): How many validation clips it was fitted on.
-        data (str): What they are.
-        sets (ClassSets, optional): None: too few clips for the certainty.
-        open_set (OpenSet, optional): None: too few clips.
-    """
+    """The content of ``CHECKPOINT.calibration.json``."""
 
     temperature: Annotated[float, msgspec.Meta(ge=BOUNDS[0], le=BOUNDS[1])]
-    checkpoint_sha256: str
-    clips: int = 0
-    data: str = ''
-    sets: ClassSets | None = None
-    open_set: OpenSet | None = None
+    checkpoint_sha256: str  # of the checkpoint that it was fitted for
+    clips: int = 0  # how many validation clips it was fitted on
+    data: str = ''  # what they are
+    sets: ClassSets | None = None  # None: too few clips for the certainty
+    open_set: OpenSet | None = None  # None: too few clips
 
 
 def normalise(scores_NK: np.ndarray) -> np.ndarray:
@@ -97,9 +88,8 @@ def reliability_bins(scores_NK: np.ndarray, labels_N: np.ndarray,
 
 def expected_calibration_error(scores_NK: np.ndarray, labels_N: np.ndarray,
                                bins: int = 15) -> float:
-    """Computes the gap between confidence and accuracy, averaged over clips.
-
-    0 is calibrated; 0.1 means that confidences are off by 10 points on average.
+    """Computes the gap between confidence and accuracy, averaged over clips: 0.1 means that
+    confidences are off by 10 points on average.
 
     >>> scores = np.array([[.8, .2], [.8, .2], [.3, .7], [.3, .7]])
     >>> round(expected_calibration_error(scores, np.array([0, 1, 1, 1]), bins=10), 4)
@@ -115,13 +105,7 @@ def fit_temperature(scores_NK: np.ndarray, labels_N: np.ndarray) -> float:
 
     Fit it on validation clips, never on the clips that are scored. Where the likelihood
     keeps growing, as it does if every clip is right, it is one of :data:`BOUNDS`.
-
-    Raises:
-        HRI30Error: no clips.
     """
-    if not len(labels_N):
-        raise HRI30Error('no clips to fit a temperature on.\nExpected labelled validation '
-                         'clips.')
     logits_NK = centred_logits(normalise(scores_NK))
     rows_N = np.arange(len(labels_N))
 
@@ -136,9 +120,8 @@ def fit_temperature(scores_NK: np.ndarray, labels_N: np.ndarray) -> float:
 
 
 def conformal_quantile(values_N: np.ndarray, alpha: float) -> float:
-    """Returns the value that a further one exceeds with a probability of ``alpha`` at most.
-
-    It is the ceil((n + 1) (1 - alpha))-th smallest of the n values.
+    """Returns the value that a further one exceeds with a probability of ``alpha`` at most:
+    the ceil((n + 1) (1 - alpha))-th smallest of the n values.
 
     >>> conformal_quantile(np.arange(1, 20), 0.1)
     18.0

@@ -4,99 +4,78 @@ Shapes: N clips, K classes, R resamples.
 """
 
 from collections.abc import Sequence
-from itertools import chain, combinations, zip_longest
+from dataclasses import replace
+from functools import reduce
+from itertools import combinations, zip_longest
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix
 
 from ..errors import HRI30Error, first_cases
 from ..utils.fileio import atomic_write_json
 from ..utils.text import format_table
-from .analysis import (
-    LEVEL,
-    analyze,
-    bootstrap,
-    classify_error,
-    describe_class,
-    resampling_units,
-)
+from .analysis import LEVEL, analyze, bootstrap, classify_error, describe_class
+from .metrics import ClassScores
 from .results import Results
 
 
 def check_same_clips(results: Sequence[Results]) -> list[Results]:
     """Refuses results that are not of the same clips, classes and labels.
 
-    Args:
-        results (Sequence[Results]): At least one; all are compared with the first.
-
     Returns:
-        list[Results]: Restricted to the clips that all of them could read.
+        list[Results]: Restricted to the clips that all of them could read, with the groups
+        and file names that any of them knows.
 
     Raises:
         HRI30Error: names the differences and their number.
     """
     failed = {video: reason for one in results for video, reason in one.failed.items()}
     results = [one.without(failed) for one in results]
-    for other in results[1:]:
-        _check_pair(results[0], other)
-    return results
+    merged = reduce(_merge, results)
+    return [replace(one, groups_N=merged.groups_N, filenames=merged.filenames)
+            for one in results]
 
 
-def _check_pair(first: Results, other: Results) -> None:
-    classes = list(enumerate(zip_longest(first.classes, other.classes), 1))
-    wrong = [f'class {i}: {a!r} and {b!r}' for i, (a, b) in classes if a != b]
-    _refuse(first, other, 'other classes', wrong,
-            'models of the same classes, in one order')
+def _merge(first: Results, other: Results) -> Results:
+    """Returns the first with groups and file names of both, or refuses the pair."""
+    def refuse(what: str, cases: list[str], expected: str = 'results of the same data'):
+        if cases:
+            raise HRI30Error(f'{first.source} and {other.source}: {what}:\n'
+                             f'{first_cases(cases)}\nExpected {expected}.')
+
+    classes = enumerate(zip_longest(first.classes, other.classes), 1)
+    refuse('other classes', [f'class {i}: {a!r} and {b!r}' for i, (a, b) in classes
+                             if a != b], 'models of the same classes, in one order')
     a, b = ({*one.videos, *one.failed} for one in (first, other))
-    wrong = [f'{video}: only in {(first if video in a else other).source}'
+    alone = [f'{video}: only in {(first if video in a else other).source}'
              for video in [*sorted(a - b), *sorted(b - a)]]
-    _refuse(first, other, f'{len(wrong)} clips are not in both', wrong,
-            'results of the same split of the same data')
-    wrong = [f'{one.source} has no labels' for one in (first, other)
-             if one.labels_N is None]
-    _refuse(first, other, 'only one has labels', wrong if len(wrong) == 1 else [],
-            'both of the same data; test again')
-    if first.labels_N is not None:
-        wrong = [f'{first.videos[i]}: {first.classes[first.labels_N[i]]} and '
-                 f'{other.classes[other.labels_N[i]]}'
-                 for i in np.flatnonzero(first.labels_N != other.labels_N)]
-        _refuse(first, other, f'the labels of {len(wrong)} clips differ', wrong)
-    merge_groups(first, other)
-
-
-def _refuse(first: Results, other: Results, what: str, cases: list[str],
-            expected: str = 'results of the same data') -> None:
-    if cases:
-        raise HRI30Error(f'{first.source} and {other.source}: {what}:\n'
-                         f'{first_cases(cases)}\nExpected {expected}.')
-
-
-def merge_groups(first: Results, other: Results) -> np.ndarray:
-    """Returns the groups of the same clips, known where either knows them, (N, ).
-
-    Raises:
-        HRI30Error: they contradict each other.
-    """
+    refuse(f'{len(alone)} clips are not in both', alone,
+           'results of the same split of the same data')
+    unknown = [f'{one.source} has no labels' for one in (first, other)
+               if one.labels_N is None]
+    refuse('only one has labels', unknown if len(unknown) == 1 else [],
+           'both of the same data; test again')
+    if not unknown:
+        differ = np.flatnonzero(first.labels_N != other.labels_N)
+        refuse(f'the labels of {len(differ)} clips differ', [
+            f'{first.videos[i]}: {first.classes[first.labels_N[i]]} and '
+            f'{other.classes[other.labels_N[i]]}' for i in differ])
     a_N, b_N = first.groups_N, other.groups_N
-    differ_N = (a_N >= 0) & (b_N >= 0) & (a_N != b_N)
-    _refuse(first, other, f'the groups of {differ_N.sum()} clips differ', [
-        f'{first.videos[i]}: {a_N[i]} and {b_N[i]}' for i in np.flatnonzero(differ_N)])
-    return np.where(a_N >= 0, a_N, b_N)
+    differ = np.flatnonzero((a_N >= 0) & (b_N >= 0) & (a_N != b_N))
+    refuse(f'the groups of {len(differ)} clips differ', [
+        f'{first.videos[i]}: {a_N[i]} and {b_N[i]}' for i in differ])
+    return replace(first, groups_N=np.where(a_N >= 0, a_N, b_N), filenames=[
+        a or b for a, b in zip(first.filenames, other.filenames, strict=True)])
 
 
-def compare(a: Results, b: Results, resamples: int = 2000, seed: int = 0) -> dict:
+def compare(a: Results, b: Results) -> dict:
     """Compares the top-1 accuracies of two models, clip by clip.
 
     McNemar's exact test asks whether the clips that only one of them has right are divided
     like coin tosses: a two-sided binomial test. It assumes independent clips, which clips
     of a group are not; the interval, a bootstrap over whole groups where they are known,
     makes no such assumption. Exchanging the models changes signs and sides only.
-
-    Args:
-        a, b (Results): Of the same clips, with labels.
-        resamples, seed (int): Of the bootstrap.
 
     Returns:
         dict: Plain values for JSON: ``data``, ``clips``, ``a`` and ``b`` (``results`` and
@@ -113,11 +92,10 @@ def compare(a: Results, b: Results, resamples: int = 2000, seed: int = 0) -> dic
     a.require_labels()
     right_a_N, right_b_N = (one.predicted_N == one.labels_N for one in (a, b))
     only_a_N, only_b_N = right_a_N & ~right_b_N, right_b_N & ~right_a_N
-    unit, unit_N = resampling_units(merge_groups(a, b))
     change_N = right_b_N.astype(np.float64) - right_a_N
-    low, high = bootstrap(
-        np.stack([change_N, np.ones(len(change_N))], axis=1), unit_N,
-        lambda sums_R2: sums_R2[:, 0] / sums_R2[:, 1], resamples, seed).tolist()
+    interval, (low, high) = bootstrap(
+        np.stack([change_N, np.ones(len(change_N))], axis=1), a.groups_N,
+        lambda sums_R2: sums_R2[:, 0] / sums_R2[:, 1])
     only_a, only_b = int(only_a_N.sum()), int(only_b_N.sum())
     clips_K, only_a_K, only_b_K = (
         np.bincount(a.labels_N[chosen_N], minlength=len(a.classes)).tolist()
@@ -132,7 +110,7 @@ def compare(a: Results, b: Results, resamples: int = 2000, seed: int = 0) -> dic
         a=dict(results=a.source, top1=float(right_a_N.mean())),
         b=dict(results=b.source, top1=float(right_b_N.mean())),
         difference=float(change_N.mean()),
-        interval=dict(level=LEVEL, unit=unit, resamples=resamples, low=low, high=high),
+        interval=dict(interval, low=float(low), high=float(high)),
         mcnemar=dict(only_a=only_a, only_b=only_b, p_value=(
             float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0)),
         flips=flips)
@@ -141,7 +119,7 @@ def compare(a: Results, b: Results, resamples: int = 2000, seed: int = 0) -> dic
 def format_comparison(comparison: dict) -> str:
     """Formats the values of :func:`compare` as text."""
     a, b, interval = comparison['a'], comparison['b'], comparison['interval']
-    mcnemar, flips = comparison['mcnemar'], comparison['flips']
+    mcnemar = comparison['mcnemar']
     p = mcnemar['p_value']
     p_value = f'= {p:.4f}' if p >= 1e-4 else '< 0.0001'
     lines = [
@@ -157,20 +135,16 @@ def format_comparison(comparison: dict) -> str:
     if 'failed' in comparison:
         lines.insert(1, f'{comparison["failed"]} more clips could not be read for A or B, '
                         'and are left out')
-    if flips:
-        width = max(len('class'), *(len(row['class']) for row in flips))
-        lines += ['', f'{"class":{width}}  clips  A right, B wrong  B right, A wrong']
-        lines += [f'{row["class"]:{width}}  {row["clips"]:5}  {row["only_a"]:16}  '
-                  f'{row["only_b"]:16}' for row in flips]
+    if comparison['flips']:
+        lines += ['', format_table([
+            ('class', 'clips', 'A right, B wrong', 'B right, A wrong'),
+            *(tuple(map(str, row.values())) for row in comparison['flips'])])]
     return '\n'.join(lines)
 
 
 def compare_folders(*folders: str | Path, json_file: str | Path | None = None) -> str:
-    """Compares result folders: two of the same clips, or more of several splits.
-
-    Args:
-        *folders (str | Path): Of ``tools/test.sh``, with labels.
-        json_file (str | Path, optional): Where to write the values.
+    """Compares result folders of labelled clips: two of the same clips, or more of several
+    splits, and may also write the values into a file.
 
     Returns:
         str: A text to print.
@@ -188,6 +162,7 @@ def compare_folders(*folders: str | Path, json_file: str | Path | None = None) -
 # ---- Several splits, side by side -------------------------------------------------------
 
 _SHOWN_PAIRS = 12
+_PAIRS = ('direction', 'tool', 'pick up / put down')
 
 
 def classify_pair(a: str, b: str) -> str:
@@ -199,10 +174,7 @@ def classify_pair(a: str, b: str) -> str:
 
 
 def compare_splits(results: Sequence[Results]) -> dict:
-    """Puts the confusions of the results of several splits side by side, without a mean.
-
-    Args:
-        results (Sequence[Results]): With labels, of the same classes.
+    """Puts confusions in labelled results of several splits side by side, without a mean.
 
     Returns:
         dict: Plain values for JSON: ``splits``, a dict for each with ``results``, ``data``,
@@ -222,20 +194,20 @@ def compare_splits(results: Sequence[Results]) -> dict:
             results=one.source, data=one.data, clips=len(one.videos),
             top1=float((one.predicted_N == one.labels_N).mean()),
             interval=interval['top1'], unit=interval['unit']))
-        matrices.append(confusion_matrix(one.labels_N, one.predicted_N,
-                                         labels=range(len(classes))))
-    kinds: dict = {'direction': [], 'tool': [], 'pick up / put down': []}
-    for i, j in combinations(range(len(classes)), 2):
-        kinds.get(classify_pair(classes[i], classes[j]), []).append((i, j))
-    pairs = [dict(kind=kind, classes=[classes[i], classes[j]], confused=[
-        int(matrix[i, j] + matrix[j, i]) for matrix in matrices])
-        for kind, of_kind in kinds.items() for i, j in of_kind]
-    counts = {kind: [[sum(pair['confused'][k] for pair in pairs if pair['kind'] == kind),
-                      int(matrix[sorted({*chain(*kinds[kind])})].sum())]
-                     for k, matrix in enumerate(matrices)] for kind in kinds}
-    most = sorted((pair for pair in pairs if any(pair['confused'])),
-                  key=lambda pair: -sum(pair['confused']))
-    return dict(splits=splits, kinds=counts, pairs=most[:_SHOWN_PAIRS])
+        matrices.append(ClassScores.of(one).matrix_KK)
+    kinds, pairs = {}, []
+    for kind in _PAIRS:
+        of_kind = [dict(kind=kind, classes=[a, b], confused=[
+            int(matrix_KK[i, j] + matrix_KK[j, i]) for matrix_KK in matrices])
+            for (i, a), (j, b) in combinations(enumerate(classes), 2)
+            if classify_pair(a, b) == kind]
+        in_pair_K = np.isin(classes, [name for pair in of_kind for name in pair['classes']])
+        kinds[kind] = [[sum(pair['confused'][k] for pair in of_kind),
+                        int(matrix_KK[in_pair_K].sum())]
+                       for k, matrix_KK in enumerate(matrices)]
+        pairs += [pair for pair in of_kind if any(pair['confused'])]
+    pairs.sort(key=lambda pair: -sum(pair['confused']))
+    return dict(splits=splits, kinds=kinds, pairs=pairs[:_SHOWN_PAIRS])
 
 
 def format_splits(found: dict) -> str:

@@ -114,20 +114,26 @@ def format_robustness(found: dict) -> str:
 
 def plot_robustness(found: dict, path: str | Path) -> None:
     """Draws a bar for each row, the first one, of unchanged clips, as a line."""
-    rows = found['rows']
+    clean = found['rows'][0]['top1']
     figure = Figure(figsize=(11, 4.5), layout='constrained')
     axes = figure.subplots()
+    places, strengths = [], []
     for i, (name, one) in enumerate(CORRUPTIONS.items()):
-        values = [row['top1'] for row in rows if row['corruption'] == name]
-        for j, value in enumerate(values):
-            x = i + .27 * (j - (len(values) - 1) / 2)
-            axes.bar(x, value, .25, color='C0', alpha=.4 + .3 * j)
-            axes.annotate(f'{one.strengths[j]}', (x, value), ha='center', va='bottom',
-                          fontsize=8)
-    axes.axhline(rows[0]['top1'], color='C1', linestyle='--', label=CLEAN)
-    axes.set(ylim=(0, 1.08), ylabel='Top-1 accuracy', xticks=range(len(CORRUPTIONS)),
-             xticklabels=[f'{name}\n({one.unit})' for name, one in CORRUPTIONS.items()])
+        values = [row['top1'] for row in found['rows'] if row['corruption'] == name]
+        x = i + .27 * (np.arange(len(values)) - (len(values) - 1) / 2)
+        axes.bar(x, values, .25, color=[('C0', .4 + .3 * j) for j in range(len(values))])
+        places += x.tolist()
+        strengths += one.strengths
+    axes.axhline(clean, color='C1', linestyle='--')
+    axes.text(1.005, clean, f'{CLEAN}\n{clean:.3f}', color='C1', va='center',
+              transform=axes.get_yaxis_transform())
+    axes.set(ylim=(0, 1.02), ylabel='Top-1 accuracy')
+    axes.set_xticks(places, strengths, minor=True)
+    axes.set_xticks(range(len(CORRUPTIONS)), [
+        f'{name}\n({one.unit})' for name, one in CORRUPTIONS.items()])
+    axes.xaxis.remove_overlapping_locs = False  # of the bars in the middle
+    axes.tick_params('x', which='major', pad=18, length=0)
+    axes.tick_params('x', which='minor', labelsize=8)
     axes.set_title(f'{found["checkpoint"]}: {found["data"]} ({found["clips"]} clips)',
                    fontsize=9)
-    figure.legend(loc='outside lower right')
     save_figure(figure, path)

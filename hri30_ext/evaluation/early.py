@@ -25,12 +25,12 @@ MAX_LOSS = 0.01
 
 
 def frames_seen(total_frames: int, share: float) -> int:
-    """Counts the frames of a share of a clip: 1 or more.
+    """Counts the frames of a share of a clip, in (0, 1]: 1 or more.
 
     >>> [frames_seen(41, share) for share in (.01, .1, .5, 1)]
     [1, 5, 21, 41]
     """
-    return max(1, math.ceil(round(share * total_frames, 6)))
+    return math.ceil(round(share * total_frames, 6))
 
 
 class Rule(NamedTuple):
@@ -65,10 +65,8 @@ RULES = (*(Rule(*pair) for pair in product((1, 2, 3), (.3, .4, .5, .6, .7, .8, .
 def choose_rule(scores_NSK: np.ndarray, labels_N: np.ndarray, times_NS: np.ndarray) -> Rule:
     """Chooses the rule with the least mean delay that costs :data:`MAX_LOSS` at most.
 
-    Args:
-        scores_NSK (np.ndarray): Of the validation clips.
-        labels_N (np.ndarray): Their classes.
-        times_NS (np.ndarray): When each prediction is made, in ms.
+    Scores and classes are those of the validation clips; ``times_NS`` is when each
+    prediction is made, in ms.
     """
     least = (scores_NSK[:, -1].argmax(axis=1) == labels_N).mean() - MAX_LOSS
 
@@ -117,8 +115,8 @@ def plot_early(found: dict, path: str | Path) -> None:
     axes.plot([row['mean_ms'] for row in shares], [row['top1'] for row in shares], 'o-',
               label='all clips, by the seen share of the action')
     for row in shares:
-        axes.annotate(f'{row["share"]:.0%}', (row['mean_ms'], row['top1']), xytext=(0, 6),
-                      textcoords='offset points', ha='center', fontsize=8)
+        axes.annotate(f'{row["share"]:.0%}', (row['mean_ms'], row['top1']), xytext=(-4, 4),
+                      textcoords='offset points', ha='right', fontsize=8)
     axes.plot(decision['mean_ms'], decision['top1'], 'D', color='C1',
               label=f'decisions of the rule: mean {decision["mean_ms"]:.0f} ms, '
                    f'95 % by {decision["p95_ms"]:.0f} ms')

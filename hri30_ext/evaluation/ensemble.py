@@ -5,14 +5,13 @@ Shapes: N clips, K classes, M models.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from .calibration import negative_log_likelihood, normalise
-from .compare import check_same_clips, merge_groups
+from .calibration import normalise
+from .compare import check_same_clips
 from .results import Results
 
 _EPS = np.finfo(np.float64).eps
@@ -21,26 +20,18 @@ _EPS = np.finfo(np.float64).eps
 def fuse(results: Sequence[Results], weights_M: Sequence[float]) -> Results:
     """Averages the probabilities of several models, with weights whose sum is 1.
 
-    Returns:
-        Results: With the groups and file names that any of them knows.
-
     Raises:
         HRI30Error: other clips, classes or labels; see :func:`check_same_clips`.
     """
     results = check_same_clips(results)
     fused_NK = sum(weight * normalise(one.scores_NK)
                    for weight, one in zip(weights_M, results, strict=True))
-
-    def merge(one: Results, other: Results) -> Results:
-        return replace(one, groups_N=merge_groups(one, other), filenames=[
-            a or b for a, b in zip(one.filenames, other.filenames, strict=True)])
-
-    return replace(reduce(merge, results), scores_NK=fused_NK, source='the ensemble')
+    return replace(results[0], scores_NK=fused_NK, source='the ensemble')
 
 
 def fit_weights(results: Sequence[Results]) -> np.ndarray:
-    """Finds the weights with the lowest negative log-likelihood of the average of results
-    of the same labelled validation clips: positive, with the sum 1, (M, ).
+    """Finds the weights, (M, ), with the lowest negative log-likelihood of the average of
+    results of the same labelled validation clips: positive, with the sum 1.
 
     Raises:
         HRI30Error: no labels, or other clips, classes or labels.
@@ -64,9 +55,3 @@ def fit_weights(results: Sequence[Results]) -> np.ndarray:
     found = minimize(loss, np.zeros(count), jac=True, method='L-BFGS-B',
                      bounds=[(-10, 10)] * count, options=dict(ftol=1e-12, gtol=1e-8))
     return softmax(found.x)
-
-
-def fused_loss(results: Sequence[Results], weights_M: np.ndarray) -> float:
-    """Computes the negative log-likelihood of labelled clips under fused scores."""
-    fused = fuse(results, weights_M)
-    return negative_log_likelihood(fused.scores_NK, fused.labels_N)

@@ -1,14 +1,15 @@
 """Clips that run backwards: whether predictions follow the motion."""
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
+from ..utils.text import format_table
+from .analysis import describe_class
 from .results import Results
 
-_OPPOSITES = (('Forward', 'Backward'), ('Left', 'Right'), ('PickUp', 'PutDown'))
-_SWAPPED = {word: other for pair in _OPPOSITES for word, other in (pair, pair[::-1])}
+_OPPOSITES = {'forward': 'backward', 'left': 'right', 'up': 'down'}
+_OPPOSITES |= {other: word for word, other in _OPPOSITES.items()}
 
 
 def opposite_class(name: str, classes: Sequence[str]) -> str | None:
@@ -19,34 +20,27 @@ def opposite_class(name: str, classes: Sequence[str]) -> str | None:
     >>> opposite_class('MoveForwardWhileDrilling', ['MoveBackwardsWhileDrilling'])
     'MoveBackwardsWhileDrilling'
     """
-    opposite = re.sub('|'.join(_SWAPPED), lambda match: _SWAPPED[match[0]], name)
-    # The released names pair 'Backwards' with 'Forward'.
-    forms = (opposite, opposite.replace('Backward', 'Backwards', 1),
-             opposite.replace('Forwards', 'Forward'))
-    return next((form for form in forms if form in classes and opposite != name), None)
+    own = describe_class(name)
+    opposite = own._replace(direction=' '.join(
+        _OPPOSITES.get(word, word) for word in own.direction.split()))
+    return next((other for other in classes
+                 if describe_class(other) == opposite != own), None)
 
 
-def count_opposites(results: Results) -> dict[str, tuple[int, int, int]]:
+def format_opposites(results: Results) -> str:
     """Counts what is predicted for clips that run backwards, labelled as recorded.
 
     Returns:
-        dict: For each class with an opposite: number of clips that get the opposite
-        class, that get their own, and of all clips.
+        str: A table: for each class with an opposite, and for all, how many clips get the
+        opposite class, how many their own, and how many there are.
     """
-    counts = {}
+    rows = {}
     for label, name in enumerate(results.classes):
         opposite = opposite_class(name, results.classes)
         if opposite is not None:
             predicted = results.predicted_N[results.labels_N == label]
-            counts[name] = (int((predicted == results.classes.index(opposite)).sum()),
-                            int((predicted == label).sum()), len(predicted))
-    return counts
-
-
-def format_opposites(results: Results) -> str:
-    """Formats the counts of :func:`count_opposites` as a table with a sum."""
-    counts = count_opposites(results)
-    counts['all'] = np.sum(list(counts.values()), axis=0) if counts else (0, 0, 0)
-    return '\n'.join([f'{"class":42} opposite  own  clips', *(
-        f'{name:42} {opposite:8} {own:4} {clips:6}'
-        for name, (opposite, own, clips) in counts.items())])
+            rows[name] = ((predicted == results.classes.index(opposite)).sum(),
+                          (predicted == label).sum(), len(predicted))
+    rows['all'] = np.sum([(0, 0, 0), *rows.values()], axis=0)
+    return format_table([('class', 'opposite', 'own', 'clips'), *(
+        (name, *map(str, counts)) for name, counts in rows.items())])

@@ -9,11 +9,8 @@ from .results import Results
 
 
 def measure_unknown(checkpoint: str, known: str, unknown: str) -> str:
-    """Describes AUROC and FPR at 95 % TPR of two scores, and the calibration's threshold.
-
-    Args:
-        checkpoint (str): What was tested; its calibration is beside it.
-        known, unknown (str): Result folders of clips of the classes and of others.
+    """Describes AUROC and FPR at 95 % TPR of two scores, and the calibration's threshold,
+    for a checkpoint and two result folders: of clips of its classes and of others.
 
     Raises:
         HRI30Error: no calibration, results that cannot be read, or other classes.

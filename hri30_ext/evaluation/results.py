@@ -89,6 +89,11 @@ class Results:
         """The class with the highest score, int64, (N, )."""
         return self.scores_NK.argmax(axis=1)
 
+    @property
+    def known_groups(self) -> list[int]:
+        """The groups of recordings that occur, ascending, without -1."""
+        return np.unique(self.groups_N[self.groups_N >= 0]).tolist()
+
     @staticmethod
     def video_id(video: str) -> str:
         """Returns the name of a video without its ending, as a submission has it.
@@ -100,11 +105,8 @@ class Results:
         return video.removesuffix(suffix) if suffix.lower() in VIDEO_SUFFIXES else video
 
     def without(self, failed: Mapping[str, str]) -> 'Results':
-        """Returns the results with some clips turned into failed ones.
-
-        Args:
-            failed (Mapping[str, str]): The reason by video; a clip that has failed already
-                keeps its own reason, and an unknown clip is ignored.
+        """Returns the results with some clips turned into failed ones: the reason by video.
+        A clip that has failed already keeps its own reason.
         """
         kept = [i for i, video in enumerate(self.videos) if video not in failed]
         if len(kept) == len(self.videos):

@@ -32,8 +32,8 @@ def shared_seconds(predicted: Sequence[Segment], truth: Sequence[Segment]) -> np
 
 
 def count_matches(predicted: Sequence[Segment], truth: Sequence[Segment],
-                  threshold: float) -> tuple[int, int, int]:
-    """Returns true positives, false positives and false negatives.
+                  threshold: float) -> int:
+    """Counts the true segments that are found.
 
     Each predicted segment, in order, takes the true one of its action with the largest
     intersection over union (IoU). It is a true positive if the IoU reaches the threshold,
@@ -44,9 +44,8 @@ def count_matches(predicted: Sequence[Segment], truth: Sequence[Segment],
     shared_PT = shared_seconds(predicted, truth)
     iou_PT = shared_PT / (np.add.outer(lengths_P, lengths_T) - shared_PT)
     # Times that are equal on paper differ by less than 1e-9.
-    taken = {int(iou_T.argmax()) for iou_T in iou_PT
-             if iou_T.max(initial=0) >= threshold - 1e-9}
-    return len(taken), len(predicted) - len(taken), len(truth) - len(taken)
+    return len({int(iou_T.argmax()) for iou_T in iou_PT
+                if iou_T.max(initial=0) >= threshold - 1e-9})
 
 
 def edit_score(predicted: Sequence[Segment], truth: Sequence[Segment]) -> float:
@@ -75,7 +74,7 @@ def score_segments(pairs: Sequence[tuple[Sequence[Segment], Sequence[Segment]]])
                   true=sum(len(one) for _, one in pairs))
     both = scores['predicted'] + scores['true']
     for percent in THRESHOLDS:
-        found = sum(count_matches(*pair, percent / 100)[0] for pair in pairs)
+        found = sum(count_matches(*pair, percent / 100) for pair in pairs)
         scores[f'F1@{percent}'] = 200 * found / both if both else 100.
     labelled = sum(one.end - one.start for _, truth in pairs for one in truth)
     correct = sum(float(shared_seconds(*pair).sum()) for pair in pairs)

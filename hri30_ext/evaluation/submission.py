@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from ..datasets.hri30 import load_test_clips
 from ..datasets.layouts import NAMES
@@ -15,33 +14,28 @@ from ..utils.reading import open_text
 
 _BOM = '\ufeff'
 _MAX_BYTES = 128 << 20  # two million rows
+_Row = tuple[int, str, str, str]  # line; video, name and id as they stand there
 
 
 @dataclass
 class Findings:
-    """Problems of a submission, each with its cases.
+    """Problems of a submission, each with its cases."""
 
-    Args:
-        errors (dict[str, list[str]]): What makes a scorer fail or count wrongly.
-        warnings (dict[str, list[str]]): What is unusual, and may be intended.
-        rows (int): How many rows were read.
-    """
-
+    #: What makes a scorer fail or count wrongly.
     errors: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    #: What is unusual, and may be intended.
     warnings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    rows: int = 0
+    rows: int = 0  # that were read
+
+    def add(self, what: str, line: int, text: str, more: str = '') -> None:
+        """Adds a case of an error: a text of the file, shortened and safe to print."""
+        shown = repr(text[:80] + ('...' if len(text) > 80 else ''))
+        self.errors[what].append(f'line {line}: {shown}{more}')
 
     @property
     def status(self) -> int:
         """0 without findings, 1 with warnings only, 2 with errors."""
         return 2 if self.errors else 1 if self.warnings else 0
-
-
-class _Row(NamedTuple):
-    line: int
-    video: str
-    name: str
-    class_id: str
 
 
 def read_spellings(root: str | Path) -> list[str]:
@@ -100,11 +94,9 @@ def check_submission(path: str | Path, root: str | Path) -> Findings:
                          'submission, such as the test_set_labels.csv of tools/test.sh.'
                          ) from error
     names = read_spellings(root)
-    videos = [clip['video_id'] for clip in load_test_clips(
-        root, names, annotation=NAMES)]
+    videos = [clip['video_id'] for clip in load_test_clips(root, names, annotation=NAMES)]
     findings = Findings()
-    text = _decode(content, findings)
-    if text is not None:
+    if text := _decode(content, findings):
         rows = _read_rows(text, findings)
         findings.rows = len(rows)
         _check_videos(rows, videos, findings)
@@ -113,80 +105,74 @@ def check_submission(path: str | Path, root: str | Path) -> Findings:
     return findings
 
 
-def _decode(content: bytes, findings: Findings) -> str | None:
-    """Returns the text; None if it is not one."""
+def _decode(content: bytes, findings: Findings) -> str:
+    """Returns the text; an empty one if it is none."""
     errors, warnings = findings.errors, findings.warnings
     if not content.strip():
         errors['The file is empty'].append('expected a row for each test clip')
-        return None
+        return ''
     if b'\0' in content:
         errors['Not a text file'].append('it contains zero bytes, as binary files and '
                                          'UTF-16 do; expected UTF-8')
-        return None
+        return ''
     try:
         text = content.decode('utf-8')
     except UnicodeDecodeError as error:
         line = content.count(b'\n', 0, error.start) + 1
         errors['Not a text file in UTF-8'].append(
             f'line {line}: byte 0x{content[error.start]:02x}')
-        return None
+        return ''
     if text.startswith(_BOM):
         errors['A byte order mark, which becomes part of the first video id'].append(
             'line 1; save as UTF-8 without it')
-    for what, position in (
-            ('Line ends of Windows; the released file has LF', text.find('\r')),
-            ('The last line does not end', -1 if text.endswith('\n') else len(text))):
-        if position >= 0:
-            warnings[what].append(f'line {text.count(chr(10), 0, position) + 1}')
+    if '\r' in text:
+        line = text.count('\n', 0, text.index('\r')) + 1
+        warnings['Line ends of Windows; the released file has LF'].append(f'line {line}')
+    if not text.endswith('\n'):
+        warnings['The last line does not end'].append(f'line {text.count(chr(10)) + 1}')
     return text.removeprefix(_BOM).replace('\r\n', '\n').replace('\r', '\n')
 
 
 def _read_rows(text: str, findings: Findings) -> list[_Row]:
     """Returns the lines that are rows."""
-    errors, rows = findings.errors, []
+    rows = []
     for number, line in enumerate(text.removesuffix('\n').split('\n'), start=1):
         if not line.strip():
             findings.warnings['Empty lines'].append(f'line {number}')
             continue
-        case = f'line {number}: {_show(line)}'
         if '"' in line:
-            errors['Quotes; the released file has none'].append(case)
+            findings.add('Quotes; the released file has none', number, line)
         parts = line.replace('"', '').split(',')
         fields = [part.strip() for part in parts]
         if len(fields) != 3:
-            errors['Not video_id,class_name,class_id'].append(
-                f'{case} has {len(fields)} columns')
+            findings.add('Not video_id,class_name,class_id', number, line,
+                         f' has {len(fields)} columns')
             continue
         if parts != fields:
-            errors['Spaces around a column'].append(case)
+            findings.add('Spaces around a column', number, line)
         if number == 1 and not any(character.isdigit() for character in fields[2]):
-            errors['A header; the released file has none'].append(case)
+            findings.add('A header; the released file has none', number, line)
         else:
-            rows.append(_Row(number, *fields))
+            rows.append((number, *fields))
     return rows
 
 
-def _show(text: str) -> str:
-    """Shortens a text of the file and makes it safe to print."""
-    return repr(text[:80] + ('...' if len(text) > 80 else ''))
-
-
 def _check_videos(rows: Sequence[_Row], videos: Sequence[str], findings: Findings) -> None:
-    errors, known = findings.errors, set(videos)
+    known = set(videos)
     first: dict[str, int] = {}  # line by video, in the order of the file
     for line, video, _, _ in rows:
-        case = f'line {line}: {_show(video)}'
         if video.lower().endswith(VIDEO_SUFFIXES) and video not in known:
-            errors['Video ids with an ending; the released file has none'].append(case)
+            findings.add('Video ids with an ending; the released file has none', line,
+                         video)
             video = video[:video.rindex('.')]
         if first.setdefault(video, line) != line:
-            errors['Clips that stand there twice'].append(
-                f'line {line}: {_show(video)}, as in line {first[video]}')
+            findings.add('Clips that stand there twice', line, video,
+                         f', as in line {first[video]}')
     for video, line in first.items():
         if video not in known:
-            errors['Rows without a test clip'].append(f'line {line}: {_show(video)}')
+            findings.add('Rows without a test clip', line, video)
     if missing := [video for video in videos if video not in first]:
-        errors['Test clips without a row'] = missing
+        findings.errors['Test clips without a row'] = missing
     pairs = zip([video for video in first if video in known],
                 [video for video in videos if video in first], strict=True)
     if unsorted := next((pair for pair in pairs if pair[0] != pair[1]), None):
@@ -195,7 +181,6 @@ def _check_videos(rows: Sequence[_Row], videos: Sequence[str], findings: Finding
 
 
 def _check_classes(rows: Sequence[_Row], names: Sequence[str], findings: Findings) -> None:
-    errors = findings.errors
     ids = {name: i for i, name in enumerate(names, 1)}
     spellings = {**{_plain(name): name for name in names}, **dict(zip(names, names))}
     contradictions = []  # line, name, and an id that is not its own
@@ -203,15 +188,13 @@ def _check_classes(rows: Sequence[_Row], names: Sequence[str], findings: Finding
     for line, _, found, class_id in rows:
         name = spellings.get(found) or spellings.get(_plain(found))
         if name is None:
-            errors['Unknown class names'].append(f'line {line}: {_show(found)}')
+            findings.add('Unknown class names', line, found)
         elif name != found:
             is_released = name == released_name(canonical_name(found)) != found
-            errors['Names that the training file spells otherwise'].append(
-                f'line {line}: {_show(found)}, there {name}'
-                + (' (with three l)' if is_released else ''))
+            findings.add('Names that the training file spells otherwise', line, found,
+                         f', there {name}' + ' (with three l)' * is_released)
         if not _is_id(class_id) or int(class_id) > len(names) or class_id[0] == '0':
-            errors[f'Class ids other than 1 to {len(names)}'].append(
-                f'line {line}: {_show(class_id)}')
+            findings.add(f'Class ids other than 1 to {len(names)}', line, class_id)
             if class_id != '0':
                 continue
         if name is not None:
@@ -234,7 +217,7 @@ def _explain_contradictions(contradictions: Sequence[tuple[int, str, int]], rows
     sorted_ids = {name: i for i, name in enumerate(sorted(ids), 1)}
     from_zero = len(contradictions) == rows and all(
         class_id == ids[name] - 1 for _, name, class_id in contradictions)
-    swapped = [f'{ids[name]} is {name}' for name in ids if ids[name] != sorted_ids[name]]
+    swapped = [f'{i} is {name}' for name, i in ids.items() if i != sorted_ids[name]]
     for line, name, class_id in contradictions:
         what = 'Class ids that are not those of their names'
         if from_zero:

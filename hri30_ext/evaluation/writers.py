@@ -96,35 +96,32 @@ def format_predictions(videos: Sequence[str], scores_NK: np.ndarray,
 
 def format_per_class(scores: ClassScores, classes: Sequence[str]) -> str:
     """Formats ``per_class.csv``: precision, recall, F1 and number of clips."""
-    columns = (scores.precision_K, scores.recall_K, scores.f1_K, scores.clips_K)
-    rows = [(k, name, f'{precision:.4f}', f'{recall:.4f}', f'{f1:.4f}', clips)
-            for k, (name, precision, recall, f1, clips)
-            in enumerate(zip(classes, *columns, strict=True), 1)]
+    rows = [(k, name, *(f'{value:.4f}' for value in values), clips)
+            for k, (name, *values, clips) in enumerate(
+                zip(classes, *scores[:4], strict=True), 1)]
     return format_csv(('Class_ID', 'Class', 'Precision', 'Recall', 'F1', 'Clips'), rows)
 
 
-def _plot_confusion_matrix(path: str | Path, matrix_KK: np.ndarray,
-                           classes: Sequence[str], title: str) -> None:
+def _plot_confusion_matrix(path: Path, matrix_KK: np.ndarray, classes: Sequence[str],
+                           title: str) -> None:
     """Draws counts, with true classes in rows, into a PNG file: colour is the share of a
     true class, text the count."""
-    num_classes = len(classes)
-    side = max(5.0, 0.36 * num_classes + 4.2)
+    side = max(5.0, 0.36 * len(classes) + 4.2)
     figure = Figure(figsize=(side, side), layout='constrained')
     axes = figure.add_subplot()
-    totals_K1 = matrix_KK.sum(axis=1, keepdims=True)
-    shares_KK = matrix_KK / np.maximum(totals_K1, 1)
-    image = axes.imshow(shares_KK, cmap='Blues', vmin=0, vmax=1)
+    shares_KK = matrix_KK / np.maximum(matrix_KK.sum(axis=1, keepdims=True), 1)
+    image = axes.pcolormesh(shares_KK, cmap='Blues', vmin=0, vmax=1, edgecolors='0.9',
+                            linewidth=.6)
     for row, column in np.argwhere(matrix_KK):
-        axes.text(column, row, int(matrix_KK[row, column]), ha='center', va='center',
-                  fontsize=8, color='white' if shares_KK[row, column] > .5 else 'black')
+        axes.text(column + .5, row + .5, int(matrix_KK[row, column]), ha='center',
+                  va='center', fontsize=8,
+                  color='white' if shares_KK[row, column] > .5 else 'black')
     names = [f'{k} {name}' for k, name in enumerate(classes, 1)]
-    axes.set_xticks(range(num_classes), names, rotation=90, fontsize=8)
-    axes.set_yticks(range(num_classes), names, fontsize=8)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(np.arange(num_classes + 1) - .5, minor=True)
-    axes.grid(which='minor', color='0.9', linewidth=.6)
-    axes.tick_params(which='minor', length=0)
-    axes.set(xlabel='Predicted class', ylabel='True class')
+    middles = np.arange(len(classes)) + .5
+    axes.set_xticks(middles, names, rotation=90, fontsize=8)
+    axes.set_yticks(middles, names, fontsize=8)
+    axes.set(xlabel='Predicted class', ylabel='True class', aspect='equal')
+    axes.invert_yaxis()
     axes.set_title(title, fontsize=11)
     figure.colorbar(image, ax=axes, shrink=.5, label='Share of the true class')
     save_figure(figure, path)

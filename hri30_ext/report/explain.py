@@ -32,37 +32,34 @@ _BLOCKS = {'MViT': 'blocks', 'TimeSformer': 'transformer_layers.layers',
            'VJEPA2Encoder': 'layer', 'VideoMAEModel': 'encoder.layer'}
 
 
-def explain_clips(model: nn.Module, clips: Sequence[ShownClip], labels: Sequence[int]
-                  ) -> tuple[list[np.ndarray | None], str]:
-    """Colours frames where they speak for a class.
-
-    Args:
-        model (nn.Module): A recognizer without wrapper; see :func:`map_view`.
-        clips (Sequence[ShownClip]): N clips, with views.
-        labels (Sequence[int]): The class to look for in each, 0-based.
+def explain_clip(model: nn.Module, clip: ShownClip, label: int
+                 ) -> tuple[np.ndarray | None, str]:
+    """Colours frames of a clip where they speak for a class, 0-based.
 
     Returns:
-        tuple[list[np.ndarray | None], str]: For each clip its frames, (T, H, W, 3) uint8
-        RGB, or None; and why they are missing, or empty.
+        tuple[np.ndarray | None, str]: The frames, (T, H, W, 3) uint8 RGB, or None; and why
+        they are missing, or empty.
     """
     try:
-        return [_overlay(clip.frames_THWC, map_view(model, clip.view, label))
-                for clip, label in zip(clips, labels, strict=True)], ''
+        map_THW = map_view(model, clip.view, label)
     except Exception as error:  # models raise many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         kind = type(getattr(model, 'backbone', model)).__name__
-        return [None] * len(clips), f'Where a {kind} looks is not shown ({reason}).'
+        return None, f'Where a {kind} looks is not shown ({reason}).'
+    colours_THWC = 255 * matplotlib.colormaps['viridis'](map_THW)[..., :3]
+    weights_THW1 = .7 * map_THW[..., None]
+    blended_THWC = (1 - weights_THW1) * clip.frames_THWC + weights_THW1 * colours_THWC
+    return blended_THWC.round().astype(np.uint8), ''
 
 
 def map_view(model: nn.Module, view: torch.Tensor, label: int) -> np.ndarray:
-    """Measures how much each place of a view speaks for a class.
+    """Measures how much each place of a view speaks for a class, 0-based.
 
     Args:
         model (nn.Module): A recognizer without wrapper. It is evaluated, and left as it
             was: modes, gradients and hooks. Frozen parameters need none.
         view (torch.Tensor): (T, 3, H, W) for 2D recognizers, (1, 3, T, H, W) for others;
             uint8.
-        label (int): The class, 0-based.
 
     Returns:
         np.ndarray: (T, H, W) float32 from 0 (says nothing for the class, or speaks
@@ -120,16 +117,8 @@ def _find_layer(backbone: nn.Module) -> nn.Module:
 
 
 class _Cut:
-    """Hooks that make leaves of the graph of what a layer takes or returns.
-
-    Args:
-        backbone (nn.Module): What the layer is in.
-        size (tuple[int, int, int]): T, H and W.
-
-    Attributes:
-        leaves (list[torch.Tensor]): What was cut.
-        to_grids (list): Functions that bring a leaf to (C, t, h, w).
-    """
+    """Hooks that make leaves of the graph of what a layer takes or returns; ``to_grids``
+    are functions that bring each leaf to (C, t, h, w). ``size`` is T, H and W."""
 
     def __init__(self, backbone: nn.Module, size: Sequence[int]) -> None:
         self.backbone, self.size = backbone, size
@@ -140,7 +129,10 @@ class _Cut:
         if args[0].dim() != 3:
             return None
         kind = type(self.backbone).__name__
-        grid = args[1] if kind == 'MViT' else self._patches()
+        # The first convolution embeds patches.
+        stride = next(module.stride for module in self.backbone.modules()
+                      if isinstance(module, nn.Conv2d | nn.Conv3d))
+        grid = args[1] if kind == 'MViT' else np.array(self.size) // (1, *stride)[-3:]
 
         def to_grid(x):
             if kind == 'UniFormerV2':  # places first, then frames
@@ -165,23 +157,8 @@ class _Cut:
         cut = [self._cut(x, to_grid) for x in grids]
         return cut[0] if grids is not output else type(output)(cut)
 
-    def _patches(self) -> tuple[int, ...]:
-        """Returns t, h and w by the stride of the embedding, which is the first layer."""
-        stride = next(module.stride for module in self.backbone.modules()
-                      if isinstance(module, nn.Conv2d | nn.Conv3d))
-        return tuple(side // step for side, step in zip(
-            self.size, (1, *stride)[-3:], strict=True))
-
     def _cut(self, x: torch.Tensor, to_grid) -> torch.Tensor:
         torch.set_grad_enabled(True)  # a frozen encoder has switched gradients off
         self.leaves.append(x.detach().requires_grad_())
         self.to_grids.append(to_grid)
         return self.leaves[-1].clone()  # which later layers may change
-
-
-def _overlay(frames_THWC: np.ndarray, map_THW: np.ndarray) -> np.ndarray:
-    """Colours frames where the map is high; returns uint8."""
-    colours_THWC = 255 * matplotlib.colormaps['viridis'](map_THW)[..., :3]
-    weights_THW1 = .7 * map_THW[..., None]
-    blended_THWC = (1 - weights_THW1) * frames_THWC + weights_THW1 * colours_THWC
-    return blended_THWC.round().astype(np.uint8)

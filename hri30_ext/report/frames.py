@@ -15,6 +15,7 @@ from mmengine.registry import init_default_scope
 from ..errors import HRI30Error
 from ..names import split_part
 from ..video.decode import Video
+from ..video.jpeg import encode_jpeg
 from ..video.preprocessing import segment_indices
 
 #: Frames that are shown of a clip.
@@ -34,12 +35,8 @@ class ShownClip(NamedTuple):
 
 
 def read_clip(filename: str, cfg: Config | None = None) -> ShownClip:
-    """Reads a clip through the test pipeline.
-
-    Args:
-        filename (str): The clip.
-        cfg (Config, optional): Has the ``test_pipeline``; without it, the middles of equal
-            segments are read.
+    """Reads a clip through the ``test_pipeline``; without a config, the middles of equal
+    segments.
 
     Raises:
         HRI30Error: there is no such file, or it cannot be read.
@@ -67,10 +64,10 @@ def read_clip(filename: str, cfg: Config | None = None) -> ShownClip:
         raise HRI30Error(reason[0]) from error
     # Where each frame is a view of its own, all are shown.
     frames_THWC = np.stack(frames[:length] if length > 1 else frames)
-    cropped = any('Crop' in step['type'] for step in cfg.test_pipeline)
-    own = cropped or shape is None
+    if shape is None or any('Crop' in step['type'] for step in cfg.test_pipeline):
+        shape = frames_THWC.shape[1:3]
     inputs = results['inputs']
-    return ShownClip(frames_THWC, _size(frames_THWC.shape[1:3] if own else shape),
+    return ShownClip(frames_THWC, _size(shape),
                      inputs[:len(frames_THWC) if inputs.dim() == 4 else 1])
 
 
@@ -83,10 +80,7 @@ def to_data_uris(frames_THWC: np.ndarray, size: Sequence[int]) -> list[str]:
     """Encodes at most ``SHOWN`` of some RGB frames, uint8 and evenly chosen, as data URIs
     of JPEGs of a width and height."""
     chosen = np.unique(np.linspace(0, len(frames_THWC) - 1, SHOWN).round().astype(int))
-    uris = []
-    for frame in frames_THWC[chosen]:
-        frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-        _, data = cv2.imencode('.jpg', cv2.cvtColor(frame, cv2.COLOR_RGB2BGR),
-                               [cv2.IMWRITE_JPEG_QUALITY, 78])
-        uris.append('data:image/jpeg;base64,' + base64.b64encode(data).decode('ascii'))
-    return uris
+    images = (encode_jpeg(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), 78)
+              for frame in frames_THWC[chosen])
+    return ['data:image/jpeg;base64,' + base64.b64encode(image).decode()
+            for image in images]

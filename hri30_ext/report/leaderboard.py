@@ -1,4 +1,4 @@
-"""Published results on HRI30: the page, and which of them a result may stand beside."""
+"""Published results on HRI30, and which of them a result may stand beside."""
 
 import yaml
 from mmengine.config import Config
@@ -10,8 +10,6 @@ from ..names import HRI30_CLASSES
 
 #: The published results; ``docs/leaderboard.md`` is made from them.
 ROWS = PROJECT_ROOT / 'docs' / 'leaderboard.yml'
-_COLUMNS = ('work', 'year', 'model', 'start', 'trainable parameters', 'data', 'split',
-            'protocol', 'top1', 'source', 'caveat')
 
 
 def read_rows() -> list[dict]:
@@ -19,25 +17,9 @@ def read_rows() -> list[dict]:
     return yaml.safe_load(ROWS.read_text(encoding='utf-8'))['rows']
 
 
-def format_page() -> str:
-    """Formats ``docs/leaderboard.md``."""
-    table = [('top-1, %' if name == 'top1' else name for name in _COLUMNS),
-             ['---'] * len(_COLUMNS)]
-    for row in read_rows():
-        cells = {**row, 'top1': ', '.join(f'{value:g}' for value in row.get('top1', ()))}
-        table.append([str(cells.get(name) or 'not known') for name in _COLUMNS])
-    intro = yaml.safe_load(ROWS.read_text(encoding='utf-8'))['intro']
-    return intro + '\n' + ''.join(f'| {" | ".join(line)} |\n' for line in table)
-
-
 def describe_place(results: Results, cfg: Config | None, subset: str
                    ) -> list[tuple[str, str]]:
-    """Says which published results a result may stand beside, and which not.
-
-    Args:
-        results (Results): With labels.
-        cfg (Config, optional): Of the test.
-        subset (str): ``val`` or ``test``.
+    """Says which published results a labelled result may stand beside, and which not.
 
     Returns:
         list[tuple[str, str]]: Titles and texts; empty for other classes than HRI30's.
@@ -47,8 +29,8 @@ def describe_place(results: Results, cfg: Config | None, subset: str
     split = cfg.get('split') or {}
     # The test folder is that of split 1.
     number = split.get('number', 1) if is_held_out_by_name(split) else 1
-    clips, expected = len(results.videos) + len(results.failed), len(
-        paper_names(number)['test'])
+    clips = len(results.videos) + len(results.failed)
+    expected = len(paper_names(number)['test'])
     reason = ('the data is embedded' if 'embedded data' in results.data else
               'validation clips are no published split' if subset != 'test' else
               f'{clips} clips, and split {number} of the paper has {expected:,}'

@@ -3,30 +3,21 @@
 import platform
 import subprocess
 from configparser import ConfigParser
-from importlib import metadata
+from importlib import import_module, metadata
 
 from ..config import PROJECT_ROOT
-
-_PACKAGES = ('torch', 'mmengine', 'mmcv', 'mmaction2', 'av', 'numpy')
 
 
 def versions() -> list[tuple[str, str]]:
     """Returns names and versions of the software that computed the results."""
-    owners = metadata.packages_distributions()  # mmcv may come as mmcv-lite
     # The metadata of an editable installation may be older than the clone.
     settings = ConfigParser()
     settings.read(PROJECT_ROOT / 'setup.cfg', encoding='utf-8')
-    own = settings.get('metadata', 'version', fallback=None) or _version('hri30_ext')
+    own = settings.get('metadata', 'version', fallback='') or metadata.version('hri30_ext')
     return [('Python', platform.python_version()),
-            *((name, _version(owners.get(name, [name])[0])) for name in _PACKAGES),
+            *((name, import_module(name).__version__)
+              for name in ('torch', 'mmengine', 'mmcv', 'mmaction', 'av', 'numpy')),
             ('hri30_ext', own), ('Commit', commit() or 'not known')]
-
-
-def _version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return 'not known'
 
 
 def commit() -> str:

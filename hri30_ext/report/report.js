@@ -23,8 +23,7 @@ for (const table of document.querySelectorAll('table.sortable')) {
 
 // ---- the confusion matrix ---------------------------------------------------------------
 
-const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0],
-  Home: [0, -1], End: [0, 1] };
+const STEPS = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -1, ArrowDown: 1, Home: -Infinity, End: Infinity };
 
 function setUpMatrix(matrix) {
   const find = (name) => document.getElementById(name);
@@ -54,7 +53,8 @@ function setUpMatrix(matrix) {
     cells.forEach((row, i) => row.forEach((cell, j) => {
       const count = counts[i][j];
       const strength = count / (asShare ? Math.max(totals[i], 1) : largest);
-      cell.className = `${i === j ? 'd' : 'e'} ${count ? `s${Math.max(1, Math.ceil(10 * strength - 1e-9))}` : ''}`;
+      cell.className = `${i === j ? 'd' : 'e'} ${count ? 'some' : ''} ${strength > .8 ? 'strong' : ''}`;
+      cell.style.setProperty('--a', .1 + .9 * strength);
       if (count) cell.textContent = asShare ? percent(i, j) : count;
     }));
   }
@@ -98,17 +98,12 @@ function setUpMatrix(matrix) {
     const step = STEPS[event.key];
     if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
-    const toTheEnd = event.key === 'Home' || event.key === 'End';
-    let { i, j } = event.target.dataset;
-    let cell;
-    let target;
-    do {
-      i = Number(i) + step[0];
-      j = Number(j) + step[1];
-      cell = cells[i]?.[j];
-      if (cell && visible(cell)) target = cell;
-    } while (cell && (toTheEnd || !target));
-    target?.focus();
+    const { i, j } = event.target.dataset;
+    const line = event.key === 'ArrowUp' || event.key === 'ArrowDown'
+      ? cells.map((row) => row[j]) : cells[i];
+    const shown = line.filter(visible);
+    const to = shown.indexOf(event.target) + step;
+    shown[Math.max(0, Math.min(shown.length - 1, to))].focus();
   }
 
   const hide = () => { tooltip.hidden = true; };

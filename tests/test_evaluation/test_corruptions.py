@@ -35,12 +35,9 @@ def test_is_pure_repeatable_and_stronger_by_strength(name, frames):
     np.testing.assert_array_equal(frames, before)
     assert damage == sorted(set(damage)) and 0 not in damage
     assert apply(frames[:1], strengths[-1], 0).shape == frames[:1].shape
-
-
-@pytest.mark.parametrize('name', ['noise', 'frame drops', 'shaken camera'])
-def test_clips_get_different_chances(name, frames):
-    apply, strengths, _ = CORRUPTIONS[name]
-    assert (apply(frames, strengths[-1], 0) != apply(frames, strengths[-1], 1)).any()
+    # The seed, which is the number of the clip, matters where chance does.
+    other = apply(frames, strengths[-1], 8)
+    assert (other != changed).any() == (name in ('noise', 'frame drops', 'shaken camera'))
 
 
 def test_noise_has_its_deviation():

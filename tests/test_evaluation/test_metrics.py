@@ -25,6 +25,7 @@ def test_hand_computed_values():
     assert metrics['num_videos'] == 4
 
 
+@pytest.mark.filterwarnings('ignore:y_pred contains classes')
 def test_agrees_with_scikit_learn_where_classes_are_absent():
     rng = np.random.default_rng(0)
     scores = rng.dirichlet(np.ones(30), size=40).astype(np.float32)
@@ -32,6 +33,7 @@ def test_agrees_with_scikit_learn_where_classes_are_absent():
     metrics = HRI30Metric.calculate(scores, labels)
     predicted = scores.argmax(1)
     assert metrics['top1'] == pytest.approx(sk.accuracy_score(labels, predicted))
+    assert metrics['mean_class'] == sk.balanced_accuracy_score(labels, predicted)
     assert metrics['top5'] == pytest.approx(
         sk.top_k_accuracy_score(labels, scores, k=5, labels=range(30)))
     assert metrics['macro_f1'] == pytest.approx(
@@ -43,47 +45,36 @@ def test_certain_and_wrong_is_a_finite_loss():
     assert np.isfinite(metrics['loss']) and metrics['loss'] > 5
 
 
+def evaluate(*batches, labels=LABELS, failed=(), **options):
+    """Scores clips by their numbers; returns the metrics and the results."""
+    metric = HRI30Metric(**options)
+    metric.dataset_meta = dict(classes=['A', 'B', 'C'])
+    for batch in batches:
+        metric.process(None, [
+            ActionDataSample(metainfo=dict(
+                video_id=f'video{i}', filename=f'/clips/video{i}.avi',
+                **(dict(failed='empty') if i in failed else {})))
+            .set_gt_label(int(labels[i])).set_pred_score(torch.from_numpy(SCORES[i]))
+            .to_dict() for i in batch])
+    return metric.evaluate(sum(map(len, batches))), metric.scored
+
+
 @pytest.mark.parametrize('labelled', [True, False])
 def test_evaluating_batches_gives_every_video_once(labelled):
-    metric = HRI30Metric()
-    metric.dataset_meta = dict(classes=['A', 'B', 'C'])
-    for order in ([3, 1], [0, 2]):
-        metric.process(None, [
-            ActionDataSample(metainfo=dict(video_id=f'video{i}',
-                                           filename=f'/clips/video{i}.avi'))
-            .set_gt_label(int(LABELS[i]) if labelled else -1)
-            .set_pred_score(torch.from_numpy(SCORES[i])).to_dict() for i in order])
-    result = metric.evaluate(4)
+    result, scored = evaluate([3, 1], [0, 2], labels=LABELS if labelled else [-1] * 4)
     assert result['num_videos'] == 4 and ('top1' in result) == labelled
-    scored = metric.scored
     assert scored.videos == [f'video{i}.avi' for i in range(4)]
     np.testing.assert_array_equal(scored.scores_NK, SCORES)
     assert (scored.labels_N is not None) == labelled
 
 
 def test_clips_that_could_not_be_read_have_no_score():
-    metric = HRI30Metric()
-    metric.dataset_meta = dict(classes=['A', 'B', 'C'])
-    metric.process(None, [
-        ActionDataSample(metainfo=dict(video_id=f'video{i}', **(
-            dict(failed='empty') if i == 1 else {})))
-        .set_gt_label(int(LABELS[i])).set_pred_score(torch.from_numpy(SCORES[i])).to_dict()
-        for i in range(4)])
     kept = [0, 2, 3]
-    assert metric.evaluate(4) == dict(
-        HRI30Metric.calculate(SCORES[kept], LABELS[kept]), num_failed=1)
-
-
-def test_a_validation_of_no_clip_at_all_is_an_error():
-    def evaluate(metric):
-        metric.dataset_meta = dict(classes=['A', 'B', 'C'])
-        metric.process(None, [
-            ActionDataSample(metainfo=dict(video_id='v', failed='empty')).set_gt_label(0)
-            .set_pred_score(torch.from_numpy(SCORES[0])).to_dict()])
-        return metric.evaluate(1)
-
-    with pytest.raises(HRI30Error, match='none of the 1 clips could be read:\n  v: empty'):
-        evaluate(HRI30Metric())
-    testing = HRI30Metric(allow_failed=True)
-    assert evaluate(testing) == dict(num_videos=0, num_failed=1)
-    assert testing.scored.failed == {'v': 'empty'}
+    result, _ = evaluate(range(4), failed=[1])
+    assert result == dict(HRI30Metric.calculate(SCORES[kept], LABELS[kept]), num_failed=1)
+    # A validation of no clip at all is an error.
+    with pytest.raises(HRI30Error, match='none of the 1 clips could be read:\n  video0'):
+        evaluate([0], failed=[0])
+    result, scored = evaluate([0], failed=[0], allow_failed=True)
+    assert result == dict(num_videos=0, num_failed=1)
+    assert scored.failed == {'video0.avi': 'empty'}

@@ -12,7 +12,6 @@ from hri30_ext.evaluation.writers import (
     format_predictions,
     write_results,
 )
-from hri30_ext.utils.curves import plot_training_curves
 
 
 def test_predictions():
@@ -93,9 +92,3 @@ def test_labelled_results(tmp_path):
     assert picture.startswith(b'\x89PNG') and len(picture) > 20_000
     write_results(tmp_path, results)
     assert (tmp_path / 'confusion_matrix.png').read_bytes() == picture
-
-
-def test_unwritable_folder(tmp_path):
-    (tmp_path / 'file').touch()
-    with pytest.raises(HRI30Error, match='cannot be written'):
-        plot_training_curves(tmp_path / 'file' / 'curves.png', [])

@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 
 from hri30_ext.config import load_config
 from hri30_ext.names import VIDEO_SUFFIXES
-from hri30_ext.report.explain import explain_clips, map_view
+from hri30_ext.report.explain import explain_clip, map_view
 from hri30_ext.report.frames import read_clip
 
 FRAMES, SIDE, CELL = 8, 64, 16  # 4 x 4 places
@@ -203,17 +203,13 @@ def clip(clips_root, cfg):
 
 
 def test_frames_are_coloured_by_class(model, clip):
-    (first, second), reason = explain_clips(model, [clip, clip], [0, 2])
+    (first, reason), (second, _) = (explain_clip(model, clip, label) for label in (0, 2))
     assert reason == ''
     assert first.shape == (4, 96, 128, 3) and first.dtype == np.uint8
     assert (first != second).any()
-
-
-def test_what_cannot_be_explained_has_a_reason(model, clip):
-    assert explain_clips(model, [], []) == ([], '')
     model.backbone = torch.nn.Flatten()  # as C3D, whose features are vectors
-    assert explain_clips(model, [clip], [0]) == (
-        [None], 'Where a Flatten looks is not shown (its features have no grid over the '
+    assert explain_clip(model, clip, 0) == (
+        None, 'Where a Flatten looks is not shown (its features have no grid over the '
         'frame).')
 
 
