@@ -76,7 +76,8 @@ def write_report(folder: str | Path, results: Results, analysis: dict | None = N
     subset = results.data.rpartition(', ')[2]
     if subset not in ('val', 'test'):
         subset = str(cfg.test_dataloader.dataset.get('subset', '')) if cfg else ''
-    tested = (folder / SCORES).stat().st_mtime
+    scores = folder / SCORES  # the tool reads a file of another name too
+    tested = (scores if scores.is_file() else folder).stat().st_mtime
     robustness, early = (_picture(folder / name, tested) for name in (ROBUSTNESS, EARLY))
     text = _render(
         results=results, labelled=labelled, subset=subset, galleries=galleries,
