@@ -71,10 +71,10 @@ class Decoder(Clip):
     Args:
         filename (str | Path): A video in any format that FFmpeg reads, or a part of it,
             see :func:`hri30_ext.names.name_part`: frames from its start to before its end.
-        limits (Limits): See there.
-        threads (int): Threads of the decoder.
 
     Attributes:
+        total_frames (int): Counted from the packets.
+        seconds (float): Time of the last frame after the first.
         fps (float): Frames a second; 0 where unknown.
         size (tuple[int, int]): Width and height in pixels of the upright first frame. Other
             frames are resized to it.
@@ -98,15 +98,8 @@ class Decoder(Clip):
         # The first reading goes on from here.
         self._opened: Iterator[av.VideoFrame] | None = chain([first], frames)
 
-    @property
-    def total_frames(self) -> int:
-        """Number of frames, counted from the packets."""
-        return self._length[0]
-
-    @property
-    def seconds(self) -> float:
-        """Time of the last frame after the first."""
-        return self._length[1]
+    total_frames = property(lambda self: self._length[0])
+    seconds = property(lambda self: self._length[1])
 
     @cached_property
     def _length(self) -> tuple[int, float]:
@@ -152,11 +145,7 @@ class Decoder(Clip):
         return frames_NHWC
 
     def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
-        """Yields every frame, (H, W, 3) uint8 RGB, and its time in the file in seconds.
-
-        Raises:
-            ClipError: no frame can be decoded.
-        """
+        """Yields every frame, (H, W, 3) uint8 RGB, and its time in the file in seconds."""
         for frame in self._from_start():
             yield self._to_rgb(frame), frame.time
 
@@ -303,17 +292,10 @@ def _deinterlace(frames: Iterator[av.VideoFrame], stream) -> Iterator[av.VideoFr
 
 
 def upright(image_HWC: np.ndarray, matrix: bytes | None) -> np.ndarray:
-    """Turns a frame as its display matrix says, to the nearest right angle.
+    """Returns a view of a frame, turned to the nearest right angle.
 
-    Phones store frames as the sensor sees them, and how to turn them beside them.
-
-    Args:
-        image_HWC (np.ndarray): Any frame.
-        matrix (bytes, optional): Nine int32 of FFmpeg; a stored point (x, y) is shown at
-            (a x + c y, b x + d y).
-
-    Returns:
-        np.ndarray: A view of the frame.
+    Phones store frames as the sensor sees them, and beside them how to turn them: nine
+    int32 of FFmpeg, by which a stored point (x, y) is shown at (a x + c y, b x + d y).
     """
     if matrix is None or len(bytes(matrix)) != 36:
         return image_HWC
@@ -350,19 +332,14 @@ def read_frames(filename: str, short_side: int | None, threads: int,
 
 def read_views(filename: str, limits: Mapping, preprocessing: Mapping
                ) -> tuple[dict, list[np.ndarray]]:
-    """Reads what a model takes of a clip.
-
-    Args:
-        filename (str): The clip.
-        limits (Mapping): Of :class:`Limits`, by name.
-        preprocessing (Mapping): As JSON.
+    """Reads what a model takes of a clip; limits and preprocessing are in JSON.
 
     Returns:
         tuple[dict, list[np.ndarray]]: ``frames``, ``width``, ``height``, ``fps`` and
         ``seconds`` of the clip; and the views, (V, T, H, W, 3) uint8 RGB.
     """
     decoder = Decoder(filename, Limits(**limits))
-    steps = Preprocessing.from_json(preprocessing)
+    steps = msgspec.convert(preprocessing, Preprocessing)
     frames_NHWC = decoder.read(steps.indices(decoder.total_frames), steps.frame)
     width, height = decoder.size
     facts = dict(frames=decoder.total_frames, width=width, height=height,
@@ -372,12 +349,8 @@ def read_views(filename: str, limits: Mapping, preprocessing: Mapping
 
 def read_preview(filename: str, limits: Mapping, max_bytes: int
                  ) -> tuple[None, list[np.ndarray]]:
-    """Reads every frame of a clip as a small JPEG, for a page.
-
-    Args:
-        filename (str): The clip.
-        limits (Mapping): Of :class:`Limits`, by name.
-        max_bytes (int): Of all JPEGs.
+    """Reads every frame of a clip as a small JPEG, for a page; all together have
+    ``max_bytes`` at most.
 
     Returns:
         tuple[None, list[np.ndarray]]: The time of each frame in seconds, (N, ) float64; the
