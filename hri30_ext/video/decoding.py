@@ -189,7 +189,7 @@ class Decoder(Clip):
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Yields frames, at least one, to the end or to what cannot be decoded."""
         with self._open() as (container, stream):
-            self.fps = float(stream.average_rate or 0)
+            self.fps = frame_rate(stream)
             # FFmpeg counts some padding.
             stream.codec_context.options = {
                 'max_pixels': str(2 * self.limits.max_pixels + 2**16)}
@@ -222,15 +222,20 @@ class Decoder(Clip):
         return resize(upright(image, self._matrix), *self.size)
 
     def _seek(self, container, stream) -> None:
-        """Goes to the last keyframe before the part."""
-        self._begin = (stream.start_time or 0) * stream.time_base
+        """Goes to a keyframe before the part."""
+        # AVI files announce 0, where reordered frames begin later.
+        first = next(container.demux(stream)).pts
+        self._begin = max(first or 0, stream.start_time or 0) * stream.time_base
         length = float(stream.duration * stream.time_base if stream.duration
                        else (container.duration or 0) / av.time_base)
         start, end = self._part
-        if not start < end <= length + 1 / (stream.average_rate or 10):
+        # MPEG has neither an exact length nor an index of keyframes.
+        is_vague = container.format.name in ('mpeg', 'mpegts')
+        if not start < end <= length + (1 if is_vague else 1 / (frame_rate(stream) or 10)):
             raise self._error(f'the part from {start:g} to {end:g} s is not within the '
                               f'{length:.2f} s of the recording', 'outside')
-        container.seek(int((start + self._begin) / stream.time_base), stream=stream)
+        start += self._begin - 10 * is_vague
+        container.seek(int(start / stream.time_base), stream=stream)
 
     def _compare(self, time: int | None, of) -> int:
         """Returns -1, 0 or 1 for a time before, within or after the part."""
@@ -303,6 +308,12 @@ def upright(image_HWC: np.ndarray, matrix: bytes | None) -> np.ndarray:
     if abs(b) > abs(a):
         image_HWC, a, d = image_HWC.swapaxes(0, 1), c, b
     return image_HWC[::-1 if d < 0 else 1, ::-1 if a < 0 else 1]
+
+
+def frame_rate(stream) -> float:
+    """Returns frames a second; 0 where unknown. Of raw DV the average is no rate."""
+    return float(next((rate for rate in (stream.average_rate, stream.guessed_rate)
+                       if rate and rate <= 1000), 0))
 
 
 def explain(error: Exception) -> str:

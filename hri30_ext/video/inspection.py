@@ -18,7 +18,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ..utils.fileio import sha256_of
-from .decoding import DAMAGE, MAX_FRAMES, MAX_PIXELS, OPTIONS, explain
+from .decoding import DAMAGE, MAX_FRAMES, MAX_PIXELS, OPTIONS, explain, frame_rate
 
 #: Height and width in pixels of the thumbnails that frames are judged by.
 SIDE = 64
@@ -134,7 +134,7 @@ def _decode(container, facts: Facts, messages: list) -> Iterator[av.VideoFrame]:
     facts.container = container.format.name
     facts.codec, facts.pixel_format = context.name, context.pix_fmt or ''
     facts.width, facts.height = stream.width, stream.height
-    facts.fps = float(stream.average_rate or 0)
+    facts.fps = frame_rate(stream)
     facts.announced = stream.frames
     if facts.container == 'avi' and len(stream.index_entries) > 1:
         facts.index_frames = sum(entry.size > 0 for entry in stream.index_entries)

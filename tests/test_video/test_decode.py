@@ -10,9 +10,10 @@ import cv2
 import decord
 import numpy as np
 import pytest
-from clip_files import write
+from clip_files import draw, write
 
 from hri30_ext.errors import HRI30Error
+from hri30_ext.names import name_part
 from hri30_ext.synthetic import render_clip, write_video
 from hri30_ext.video import decode as video
 from hri30_ext.video.decode import ClipError, Video, read_clip
@@ -141,6 +142,15 @@ def test_frames_are_turned_upright(tmp_path, degrees, mirrored):
         capture = cv2.VideoCapture(str(path))
         np.testing.assert_array_equal(capture.read()[1][..., ::-1], expected[0])
     assert Video(path, 32).size == ((32, 48) if degrees % 180 else (48, 32))
+
+
+@pytest.mark.parametrize(('name', 'codec'), [('b.mpg', 'mpeg2video'), ('b.avi', 'mpeg4')])
+def test_parts_where_frames_are_stored_out_of_order(tmp_path, name, codec):
+    write(tmp_path / name, draw(60, (96, 64), 0), codec, options={'bf': '2'})
+    whole = Video(tmp_path / name).read_all()
+    for first, end in ((0, 12), (15, 27), (50, 60)):
+        part = Video(name_part(str(tmp_path / name), first / 30, end / 30))
+        np.testing.assert_array_equal(part.read_all(), whole[first:end])
 
 
 # ---- Interlaced clips -------------------------------------------------------------------

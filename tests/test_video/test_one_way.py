@@ -77,6 +77,8 @@ def test_frames_are_counted_and_turned_and_otherwise_as_they_are_stored(clips):
         turned, clip = arguments.get('turned'), Video(path)
         assert clip.total_frames == count, name
         assert clip.size == (size[::-1] if turned == 90 else size), name
+        if 'times' not in arguments:
+            assert clip.fps == pytest.approx(float(arguments.get('rate', 30))), name
         if not turned and 'interlaced' not in name:
             with av.open(path) as container:
                 stored = [frame.to_ndarray(format='rgb24') for frame in container.decode()]
