@@ -6,14 +6,14 @@ from ..config import PROJECT_ROOT
 from ..datasets.hri30 import find_labelled_videos, find_test_folder
 from ..datasets.layouts import find_videos, read_layout
 from ..errors import HRI30Error
-from ..video.cache import CachingResult, ClipCache, cache_clips
+from ..video.cache import ClipCache, cache_clips
 
 #: Where configs keep decoded clips.
 DEFAULT_FOLDER = PROJECT_ROOT / 'work_dirs' / 'cache'
 
 
 def cache_folder(cache: ClipCache, root: str | Path, workers: int | None = None
-                 ) -> CachingResult:
+                 ) -> list[str]:
     """Caches every clip of a data folder; see :func:`~hri30_ext.video.cache.cache_clips`.
 
     Args:

@@ -18,18 +18,14 @@ def color_matrix(brightness: float, contrast: float, saturation: float,
     """Composes changes of brightness, contrast and saturation into one.
 
     Each is linear, as in torchvision: brightness scales a colour, contrast moves it away
-    from the mean luma, and saturation away from its own luma.
-
-    Args:
-        brightness, contrast, saturation (float): Factors; 1 changes nothing.
-        mean_luma (float): Of the clip before the change, in [0, 255].
+    from the mean luma, and saturation away from its own luma. A factor of 1 changes
+    nothing; the mean luma is that of the clip before the change, in [0, 255].
 
     Returns:
         np.ndarray: (3, 4) float64: a colour becomes ``M[:, :3] @ rgb + M[:, 3]``.
     """
-    scale = brightness * contrast
     gray = np.tile(_LUMA, (3, 1))
-    matrix = scale * (saturation * np.eye(3) + (1 - saturation) * gray)
+    matrix = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * gray)
     offset = (1 - contrast) * brightness * mean_luma
     # Gray has no saturation to lose: the offset is the same in all channels.
     return np.concatenate([matrix, np.full((3, 1), offset)], axis=1)
@@ -72,14 +68,10 @@ class ClipColorJitter(BaseTransform):
         cv2.transform(pixels, color_matrix(mean_luma=mean_luma, **factors), dst=pixels)
         return results
 
-    def __repr__(self) -> str:
-        ranges = ', '.join(f'{name}={limits}' for name, limits in self.ranges.items())
-        return f'{type(self).__name__}({ranges})'
-
 
 def _range(name: str, value: float | Sequence[float]) -> tuple[float, float]:
     low, high = (1 - value, 1 + value) if isinstance(value, int | float) else value
     if not 0 <= low <= high:
         raise HRI30Error(f'ClipColorJitter: {name}={value!r}, expected a number from 0 to '
                          '1 or two factors, such as (0.8, 1.2).')
-    return float(low), float(high)
+    return low, high

@@ -38,7 +38,6 @@ class ResizeClip(BaseTransform):
         if len(scale) != 2 or max(scale) < 1 or min(scale) < 1 and min(scale) != -1:
             raise HRI30Error(f'ResizeClip: scale={scale!r}, expected width and height in '
                              'pixels, such as (224, 224), or -1 and the short side.')
-        self.scale = tuple(scale)
         self._resize = to_scale(scale)
 
     def transform(self, results: dict) -> dict:
@@ -46,9 +45,6 @@ class ResizeClip(BaseTransform):
         results['imgs'] = np.stack([self._resize(frame) for frame in results['imgs']])
         results['img_shape'] = results['imgs'].shape[1:3]
         return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(scale={self.scale})'
 
 
 @TRANSFORMS.register_module()
@@ -83,20 +79,17 @@ class CropResize(BaseTransform):
 
     def __init__(self, scale: Sequence[int], area_range: Sequence[float] | None = None,
                  aspect_ratio_range: Sequence[float] | None = None) -> None:
-        area_range = area_range or (1, 1)
-        aspect_ratio_range = aspect_ratio_range or (3 / 4, 4 / 3)
-        if len(scale) != 2 or min(scale) < 1:
-            raise HRI30Error(f'CropResize: scale={scale!r}, expected width and height in '
-                             'pixels, such as (224, 224).')
-        low, high = area_range
-        if not 0 < low <= high <= 1:
-            raise HRI30Error(f'CropResize: area_range={area_range!r}, expected two '
-                             'fractions of the area, such as (0.6, 1.0).')
-        if not 0 < aspect_ratio_range[0] <= aspect_ratio_range[1]:
-            raise HRI30Error(f'CropResize: aspect_ratio_range={aspect_ratio_range!r}, '
-                             'expected two ratios, such as (0.75, 1.33).')
-        self.area_range = tuple(area_range)
-        self.aspect_ratio_range = tuple(aspect_ratio_range)
+        self.area_range = low, high = tuple(area_range or (1, 1))
+        self.aspect_ratio_range = narrow, wide = tuple(aspect_ratio_range or (3 / 4, 4 / 3))
+        for name, value, is_valid, expected in (
+                ('scale', scale, len(scale) == 2 and min(scale) > 0,
+                 'width and height in pixels, such as (224, 224)'),
+                ('area_range', area_range, 0 < low <= high <= 1,
+                 'two fractions of the area, such as (0.6, 1.0)'),
+                ('aspect_ratio_range', aspect_ratio_range, 0 < narrow <= wide,
+                 'two ratios, such as (0.75, 1.33)')):
+            if not is_valid:
+                raise HRI30Error(f'CropResize: {name}={value!r}, expected {expected}.')
         self.scale_WH = torch.tensor(scale, dtype=torch.int64).share_memory_()
 
     def transform(self, results: dict) -> dict:
@@ -131,8 +124,3 @@ class CropResize(BaseTransform):
             if max(part_w, part_h) <= 1:
                 return part_w, part_h
         return np.sqrt(area), np.sqrt(area)
-
-    def __repr__(self) -> str:
-        return (f'{type(self).__name__}(scale={tuple(self.scale_WH.tolist())}, '
-                f'area_range={self.area_range}, '
-                f'aspect_ratio_range={self.aspect_ratio_range})')

@@ -45,9 +45,6 @@ def mirrored_labels(classes: Sequence[str]) -> tuple[dict[int, int], set[int]]:
     >>> mirrored_labels(['TurnLeft', 'TurnRight', 'Stop', 'LookLeft'])
     ({0: 1, 1: 0}, {3})
 
-    Args:
-        classes (Sequence[str]): Class names; the position is the label.
-
     Returns:
         tuple[dict[int, int], set[int]]: The labels that change, with the new ones
         (mirroring twice changes nothing), and the labels whose mirror image is not among
@@ -106,6 +103,5 @@ class LabelAwareFlip(Flip):
     def transform(self, results: dict) -> dict:
         """Flips the clip with the given probability."""
         if results['label'] in self.unflippable:
-            results.update(flip=False, flip_direction=self.direction)
-            return results
+            return dict(results, flip=False, flip_direction=self.direction)
         return super().transform(results)

@@ -5,19 +5,14 @@ from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 from torch.utils.data import get_worker_info
 
-from ..errors import HRI30Error
 from ..utils.parallel import available_cores
-from ..video.cache import FORMS, ClipCache
+from ..video.cache import ClipCache
 from ..video.decode import Clip, Video, time_limit
 from ..video.resize import shrunk_size
 
 
 class BlankClip(Clip):
-    """A black clip of HRI30's size, instead of one that cannot be read.
-
-    Args:
-        short_side (int, optional): Its height in pixels; None: that of HRI30's clips.
-    """
+    """A black clip of HRI30's size, instead of one that cannot be read."""
 
     total_frames = 32
 
@@ -56,12 +51,6 @@ class ClipInit(BaseTransform):
 
     def __init__(self, short_side: int | None = 256, cache: str | None = None,
                  cache_dir: str | None = None, keep: bool = True) -> None:
-        if short_side is not None and short_side < 1:
-            raise HRI30Error(f'ClipInit: short_side={short_side}, expected pixels, or None '
-                             'for no scaling.')
-        if cache is not None and (cache not in FORMS or not cache_dir):
-            raise HRI30Error(f'clip_cache={cache!r} with cache_dir={cache_dir!r}: expected '
-                             f'None or one of {", ".join(FORMS)}, and a folder.')
         time_limit()  # an invalid one would fail every clip
         self.short_side, self.keep = short_side, keep
         self.cache = cache and ClipCache(cache_dir, short_side, cache)
@@ -74,22 +63,13 @@ class ClipInit(BaseTransform):
         results['total_frames'] = reader.total_frames
         return results
 
-    def _open(self, filename: str):
-        reader = self.cache and self.cache.open(filename)
-        if reader is None and self.cache and self.keep:
-            reader = self.cache.add(filename, _threads())
-        if reader is None:
-            reader = Video(filename, self.short_side, _threads())
-        return reader
-
-    def __repr__(self) -> str:
-        return (f'{type(self).__name__}(short_side={self.short_side}, cache={self.cache}, '
-                f'keep={self.keep})')
-
-
-def _threads() -> int:
-    """Returns the number of decoding threads: one in a loading process."""
-    return 1 if get_worker_info() else available_cores()
+    def _open(self, filename: str) -> Clip:
+        if self.cache and (reader := self.cache.open(filename)):
+            return reader
+        threads = 1 if get_worker_info() else available_cores()
+        if self.cache and self.keep:
+            return self.cache.add(filename, threads)
+        return Video(filename, self.short_side, threads)
 
 
 @TRANSFORMS.register_module()
@@ -116,6 +96,3 @@ class ClipDecode(BaseTransform):
                            else [array_THWC[index] for index in indices_T])
         results['original_shape'] = results['img_shape'] = results['imgs'][0].shape[:2]
         return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}()'

@@ -13,44 +13,25 @@ class Background:
     """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1)
-        self._last: Future | None = None
+        self.pool = ThreadPoolExecutor(1)
+        self.last: Future | None = None
 
     def __enter__(self) -> None:
         self._token = _in_use.set(self)
 
     def __exit__(self, kind, *exception) -> None:
         _in_use.reset(self._token)
-        self._pool.shutdown()  # waits
-        if kind is None:
-            self.wait()
-
-    def submit(self, function: Callable, *args) -> None:
-        """Hands work over; none is done after one that failed."""
-        before = self._last
-
-        def work() -> None:
-            if before is not None:
-                before.result()
-            function(*args)
-
-        self._last = self._pool.submit(work)
-
-    def wait(self, until_done: bool = True) -> None:
-        """See :func:`wait`."""
-        # A signal's handler may call this within this.
-        if self._last is not None and (until_done or self._last.done()):
-            try:
-                self._last.result()
-            finally:
-                self._last = None
+        self.pool.shutdown()  # waits
+        if kind is None and self.last is not None:
+            self.last.result()
 
 
 _in_use: ContextVar[Background | None] = ContextVar('background', default=None)
 
 
 def later(function: Callable, *args) -> None:
-    """Calls a function in the thread, or now where no :class:`Background` is in use.
+    """Calls a function in the thread, or now where no :class:`Background` is in use. After
+    a call that failed, no other one is made.
 
     Args:
         function (Callable): What to call.
@@ -60,7 +41,14 @@ def later(function: Callable, *args) -> None:
     if background is None:
         function(*args)
     else:
-        background.submit(function, *copy.deepcopy(args))
+        background.last = background.pool.submit(
+            _call_after, background.last, function, copy.deepcopy(args))
+
+
+def _call_after(before: Future | None, function: Callable, args: tuple) -> None:
+    if before is not None:
+        before.result()
+    function(*args)
 
 
 def wait(until_done: bool = True) -> None:
@@ -70,5 +58,9 @@ def wait(until_done: bool = True) -> None:
         until_done (bool): False: does not wait for what is not done yet.
     """
     background = _in_use.get()
-    if background is not None:
-        background.wait(until_done)
+    last = background and background.last
+    if last and (until_done or last.done()):
+        try:
+            last.result()
+        finally:  # also where a signal's handler called this within this
+            background.last = None

@@ -84,12 +84,8 @@ def plot_training_curves(path: str | Path, history: Sequence[dict],
                          title: str = '') -> None:
     """Draws loss and top-1 accuracy, training against validation, and learning rates.
 
-    Args:
-        path (str | Path): The PNG file.
-        history (Sequence[dict]): A point an epoch: ``epoch`` and some of
-            ``train_loss``, ``val_loss``, ``train_top1``, ``val_top1`` and learning
-            rates (``lr``, or ``NAME_lr``).
-        title (str): The name of the run.
+    A point of the history is an epoch: ``epoch`` and some of ``train_loss``, ``val_loss``,
+    ``train_top1``, ``val_top1`` and learning rates (``lr``, or ``NAME_lr``).
     """
     figure = Figure(figsize=(14, 4), layout='constrained')
     for position, (name, label, limits) in enumerate(_CURVES, 1):
@@ -111,13 +107,7 @@ def plot_training_curves(path: str | Path, history: Sequence[dict],
 
 
 def plot_runs(path: str | Path, runs: Mapping[str, Sequence[dict]]) -> None:
-    """Draws the curves of several runs over each other, a colour a run.
-
-    Args:
-        path (str | Path): The PNG file.
-        runs (Mapping[str, Sequence[dict]]): Histories, as in
-            :func:`plot_training_curves`, by the name of the run.
-    """
+    """Draws the curves of several runs, by their names, over each other, a colour a run."""
     figure = Figure(figsize=(14, 5.2), layout='constrained')
     for position, (name, label, limits) in enumerate(_CURVES, 1):
         axes = _epoch_panel(figure, position, 2, label)

@@ -39,12 +39,7 @@ def ran_out_of_disk(error: BaseException | None) -> bool:
 
 
 def disk_full(path: str | Path, needed: int | None = None) -> DiskFull:
-    """Returns the error for a file that cannot be written because the disk is full.
-
-    Args:
-        path (str | Path): The file, or the folder of files.
-        needed (int, optional): Its size in bytes.
-    """
+    """Returns the error for a file, or a folder of files, that needs so many bytes."""
     folder = Path(path).absolute()
     while not folder.is_dir():
         folder = folder.parent
@@ -170,5 +165,5 @@ def check_writable(folder: str | Path) -> Path:
             pass
     except OSError as error:
         raise HRI30Error(f'{folder}: cannot be written ({error.strerror or error}).\n'
-                         'Choose another folder with --work-dir or --out.') from error
+                         'Choose another folder.') from error
     return folder

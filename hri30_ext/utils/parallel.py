@@ -15,10 +15,6 @@ def process_pool(workers: int, initializer: Callable | None = None) -> ProcessPo
     A fork copies locks that a thread of this process may hold at that moment, and the child
     then waits forever. These processes are forked from a server instead, which takes
     seconds to import what they need and runs nothing else.
-
-    Args:
-        workers (int): How many.
-        initializer (Callable, optional): Called in each process at its start.
     """
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['hri30_ext.synthetic'])

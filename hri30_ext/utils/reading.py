@@ -37,7 +37,6 @@ def open_text(path: str | Path, expected: str, most: int = MAX_TEXT_BYTES,
     """Opens a UTF-8 text, with or without a byte order mark; line ends are unchanged.
 
     Args:
-        path (str | Path): The file.
         expected (str): What it should be, for messages, such as ``'a list of clips'``.
         most (int): Its size in bytes, at most.
         errors (str): How bytes that are not UTF-8 are read, as for :func:`open`.
@@ -81,7 +80,6 @@ def read_json(path: str | Path, expected: str, most: int = MAX_JSON_BYTES,
     """Reads a JSON document.
 
     Args:
-        path (str | Path): The file.
         expected (str): What it should be, for messages.
         most (int): Its size in bytes, at most.
         schema (type): What to convert it to, such as a :class:`msgspec.Struct`.
@@ -124,7 +122,6 @@ def read_arrays(path: str | Path, expected: str,
     Sizes are checked by the headers, before anything is decompressed.
 
     Args:
-        path (str | Path): The file.
         expected (str): What it should be, for messages.
         most (int): Bytes of all arrays, at most.
 

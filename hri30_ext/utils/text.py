@@ -62,21 +62,13 @@ def _is_formula(text: str) -> bool:
 
 
 def format_csv(header: Sequence, rows: Iterable[Sequence]) -> str:
-    """Formats a table with a header, commas and LF line ends, and without formulas.
-
-    Args:
-        header (Sequence): Names of the columns.
-        rows (Iterable[Sequence]): Cells; texts are escaped, see :func:`escape_cell`.
+    """Formats a table with a header, commas and LF line ends; texts are escaped, see
+    :func:`escape_cell`.
 
     >>> format_csv(('Video', 'Confidence'), [('@a', .5)])
     "Video,Confidence\\n'@a,0.5\\n"
     """
-    return ''.join(format_row(row) for row in (header, *rows))
-
-
-def format_row(row: Sequence) -> str:
-    """Formats one line of :func:`format_csv`."""
-    return ','.join(map(_cell, row)) + '\n'
+    return ''.join(','.join(map(_cell, row)) + '\n' for row in (header, *rows))
 
 
 def _cell(value) -> str:

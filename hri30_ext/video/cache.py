@@ -12,7 +12,7 @@ An entry is one file, named by a hash of its source's path and of what decides i
 Anything can read the raw form:
 ``np.memmap(entry, np.uint8, 'r', offset=header size, shape=(T, H, W, 3))``.
 
-Shapes: T frames of a clip, N frames read, H height, W width.
+Shapes: T frames of a clip, H height, W width.
 """
 
 import contextlib
@@ -28,7 +28,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -38,7 +37,7 @@ from tqdm import tqdm
 
 from ..errors import HRI30Error
 from ..names import split_part
-from ..utils.fileio import DiskFull, atomic_path
+from ..utils.fileio import DiskFull, atomic_path, check_writable
 from ..utils.parallel import available_cores
 from ..utils.progress import refresh_seconds
 from .decode import Clip, ClipError, Video
@@ -68,84 +67,66 @@ _SAMPLED_CLIPS, _SAMPLED_FRAMES = 8, 3
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class Source(NamedTuple):
-    """What an entry was made from; one that differs is not served."""
-    parameters: str  # version, form, short side and quality of the cache
-    path: str  # its bytes as Latin-1: it may not be text
-    size: int  # bytes
-    time: int  # when it was changed, nanoseconds
-
-    @classmethod
-    def of(cls, parameters: str, filename: str | Path) -> 'Source':
-        """Looks at a clip; raises OSError where it is absent."""
-        path = os.path.abspath(filename)
-        stat = os.stat(split_part(path)[0])
-        return cls(parameters, os.fsencode(path).decode('latin-1'), stat.st_size,
-                   stat.st_mtime_ns)
-
-
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The first pages of an entry.
-
-    Attributes:
-        parameters, source, source_size, source_time: See :class:`Source`.
-        shape (tuple[int, int, int]): T, H, W.
-        jpeg_sizes (list[int], optional): Bytes of each frame; None in the raw form.
-    """
-    parameters: str
-    source: str
-    source_size: int
-    source_time: int
-    shape: tuple[_Count, _Count, _Count]
-    jpeg_sizes: list[_Count] | None
+    """The first pages of an entry."""
+    parameters: str  # version, form, short side and quality of the cache
+    source: str  # path of the clip; its bytes as Latin-1, as it may not be text
+    source_size: int  # bytes
+    source_time: int  # when it was changed, nanoseconds
+    shape: tuple[_Count, _Count, _Count]  # T, H, W
+    jpeg_sizes: list[_Count] | None  # bytes of each frame; None in the raw form
 
     def pack(self) -> bytes:
         """Returns what :meth:`read` reads."""
         text = msgspec.json.encode(self)
-        size = -(-(_PREFIX.size + len(text)) // _PAGE) * _PAGE
+        size = _round_up(len(text))
         rest = text.ljust(size - _PREFIX.size, b'\0')
         return _PREFIX.pack(_MAGIC, zlib.crc32(rest, len(text)), len(text)) + rest
 
     @classmethod
     def read(cls, file) -> tuple['Header | None', int]:
-        """Reads and validates the header of an open, unbuffered file.
-
-        Returns:
-            tuple[Header | None, int]: The header and its size in bytes; None where the file
-            is not a whole entry.
+        """Reads the header of an open, unbuffered file, and its size in bytes; None where
+        the file is not a whole entry.
         """
-        content = file.read(_PAGE)
-        if len(content) < _PAGE:
-            return None, 0
+        content = file.read(_PAGE).ljust(_PAGE, b'\0')
         magic, crc, length = _PREFIX.unpack_from(content)
-        if magic != _MAGIC or length > _MAX_HEADER:
-            return None, 0
-        size = -(-(_PREFIX.size + length) // _PAGE) * _PAGE
-        content += file.read(size - _PAGE)
-        rest = content[_PREFIX.size:]
-        if len(content) != size or zlib.crc32(rest, length) != crc:
-            return None, 0
-        try:
-            header = msgspec.json.decode(rest[:length], type=cls)
-        except msgspec.DecodeError:
-            return None, 0
-        sizes = header.jpeg_sizes
-        if sizes is None:
-            sizes = [3 * math.prod(header.shape[1:])] * header.shape[0]
-        whole = (len(sizes) == header.shape[0]
-                 and size + sum(sizes) == os.fstat(file.fileno()).st_size)
-        return (header, size) if whole else (None, 0)
+        if magic == _MAGIC and length <= _MAX_HEADER:
+            size = _round_up(length)
+            rest = content[_PREFIX.size:] + file.read(size - _PAGE)
+            if zlib.crc32(rest, length) == crc:
+                with contextlib.suppress(msgspec.DecodeError):
+                    header = msgspec.json.decode(rest[:length], type=cls)
+                    if size + header._frame_bytes() == os.fstat(file.fileno()).st_size:
+                        return header, size
+        return None, 0
 
-    def origin(self) -> Source:
-        """Returns what the entry was made from."""
-        return Source(self.parameters, self.source, self.source_size, self.source_time)
+    def _frame_bytes(self) -> int:
+        return 3 * math.prod(self.shape) if self.jpeg_sizes is None else sum(
+            self.jpeg_sizes)
+
+    @property
+    def stamp(self) -> tuple[str, str, int, int]:
+        """What the entry was made from; where a clip's differs, it is not served."""
+        return msgspec.structs.astuple(self)[:4]
+
+
+def _round_up(length: int) -> int:
+    """Returns the size of a header with a text of this length, in bytes."""
+    return -(-(_PREFIX.size + length) // _PAGE) * _PAGE
+
+
+def _stamp(parameters: str, filename: str | Path) -> tuple[str, str, int, int]:
+    """Returns :attr:`Header.stamp` for a clip; raises OSError where it is absent."""
+    path = os.path.abspath(filename)
+    stat = os.stat(split_part(path)[0])
+    return (parameters, os.fsencode(path).decode('latin-1'), stat.st_size,
+            stat.st_mtime_ns)
 
 
 class CachedClip(Clip):
     """A clip in the cache.
 
     Attributes:
-        nbytes (int): Size of the entry.
         array (np.ndarray, optional): In the raw form, all frames, memory-mapped and read
             only, (T, H, W, 3) uint8 RGB: only pages that are used are read. Otherwise
             None.
@@ -153,7 +134,7 @@ class CachedClip(Clip):
 
     def __init__(self, filename: str, mapped: mmap.mmap, header: Header, begin: int
                  ) -> None:
-        self.filename, self.nbytes = filename, len(mapped)
+        self.filename = filename
         self.total_frames, height, width = header.shape
         self.size = width, height
         self.array = None
@@ -192,23 +173,22 @@ class ClipCache:
             :class:`~hri30_ext.video.decode.Video` and is fast; or ``jpeg``, which takes
             about a twentieth of the disk and a third of a millisecond a frame, and changes
             pixels by less than 2 grey levels on average.
-        quality (int): Of JPEGs, 1 to 100. At 90, with colours at half the width, the
-            change is 1.3 grey levels on average on rendered clips, more than 10 for one
-            pixel in a hundred; 95 with colours at half width and height has the same
-            average, more large changes and a third more bytes.
+        quality (int): Of JPEGs, 1 to 100. At 90, with colours at half the width, 1.3 grey
+            levels on average on rendered clips, and more than 10 for one pixel in a
+            hundred; 95 with colours at half width and height is no better, and larger.
 
     Raises:
-        HRI30Error: an unknown form, or a number out of its range.
+        HRI30Error: no folder, an unknown form, or a number out of its range.
     """
 
     def __init__(self, folder: str | Path, short_side: int | None = 256,
                  form: str = 'memmap', quality: int = 90) -> None:
         for name, value, is_valid, expected in (
+                ('cache_dir', folder, folder, 'a folder'),
                 ('form', form, form in FORMS, f'one of {", ".join(FORMS)}'),
-                ('short_side', short_side, short_side is None
-                 or isinstance(short_side, int) and short_side > 0, 'pixels or None'),
-                ('quality', quality, isinstance(quality, int) and 1 <= quality <= 100,
-                 '1 to 100')):
+                ('short_side', short_side, short_side is None or short_side > 0,
+                 'pixels or None'),
+                ('quality', quality, 1 <= quality <= 100, '1 to 100')):
             if not is_valid:
                 raise HRI30Error(f'clip cache: {name}={value!r}, expected {expected}.')
         self.folder = os.path.abspath(os.path.expanduser(folder))
@@ -216,10 +196,6 @@ class ClipCache:
         self.parameters = f'{_VERSION} {form} {short_side or "as-is"}'
         if form == 'jpeg':
             self.parameters += f' q{quality}'
-
-    def __repr__(self) -> str:
-        return (f'{type(self).__name__}({self.folder!r}, short_side={self.short_side}, '
-                f'form={self.form!r}, quality={self.quality})')
 
     def entry(self, filename: str | Path) -> str:
         """Returns the path of a clip's entry, which may not exist yet."""
@@ -230,41 +206,33 @@ class ClipCache:
         """Opens a clip's entry; None where it is absent, stale, truncated or foreign."""
         path = self.entry(filename)
         with contextlib.suppress(OSError):
-            return _open(path, path, Source.of(self.parameters, filename))
+            return _open(path, path, _stamp(self.parameters, filename))
 
     def add(self, filename: str | Path, threads: int = 1) -> CachedClip:
         """Decodes a clip and writes its entry, replacing an existing one.
-
-        Args:
-            filename (str | Path): The clip.
-            threads (int): Threads of the decoder.
 
         Raises:
             ClipError: the clip cannot be decoded.
             HRI30Error: its entry cannot be written.
         """
-        path, source = self.entry(filename), Source('', '', 0, 0)
+        path, stamp = self.entry(filename), ('', '', 0, 0)
         with contextlib.suppress(OSError):  # Video says what is wrong
-            source = Source.of(self.parameters, filename)
+            stamp = _stamp(self.parameters, filename)
         frames_THWC = Video(filename, self.short_side, threads).read_all()
         frames = self.encode(frames_THWC)
         sizes = [*map(len, frames)] if self.form == 'jpeg' else None
         try:
             with atomic_path(path) as temporary:
                 with open(temporary, 'wb') as file:
-                    file.write(Header(*source, frames_THWC.shape[:3], sizes).pack())
+                    file.write(Header(*stamp, frames_THWC.shape[:3], sizes).pack())
                     file.writelines(frames)
                 # Opened before it has its name, when another process may replace it.
-                return _open(temporary, path, source)
+                return _open(temporary, path, stamp)
         except DiskFull as error:
             raise DiskFull(f'{error}\n{_ADVICE}') from error
         except OSError as error:
             raise HRI30Error(f'{path}: cannot be written ({error.strerror or error}).\n'
                              f'{_ADVICE}') from error
-
-    def get(self, filename: str | Path) -> CachedClip:
-        """Opens a clip's entry, or makes it; raises what :meth:`add` does."""
-        return self.open(filename) or self.add(filename)
 
     def encode(self, frames_THWC: np.ndarray) -> list:
         """Returns the parts of an entry: all frames, or a JPEG each."""
@@ -273,24 +241,16 @@ class ClipCache:
         return [encode_jpeg(frame, self.quality) for frame in frames_THWC]
 
 
-def _open(file: str | Path, path: str, source: Source) -> CachedClip | None:
-    """Opens an entry if it was made from this source; ``path`` is its name."""
+def _open(file: str | Path, path: str, stamp: tuple) -> CachedClip | None:
+    """Opens an entry if it was made from what this says; ``path`` is its name."""
     with open(file, 'rb', buffering=0) as opened:
         header, begin = Header.read(opened)
-        if header is not None and header.origin() == source:
+        if header is not None and header.stamp == stamp:
             mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
             return CachedClip(path, mapped, header, begin)
 
 
 # ---- All clips of a data folder ---------------------------------------------------------
-
-
-@dataclass
-class CachingResult:
-    """What :func:`cache_clips` did."""
-    kept: int = 0  # entries that were up to date
-    added: int = 0
-    broken: list[str] = field(default_factory=list)  # a line a clip: why it has none
 
 
 def estimate_size(cache: ClipCache, filenames: Sequence[str]) -> int:
@@ -308,59 +268,49 @@ def estimate_size(cache: ClipCache, filenames: Sequence[str]) -> int:
 
 
 def cache_clips(cache: ClipCache, filenames: Sequence[str], workers: int | None = None,
-                report: Callable[[str], None] = print) -> CachingResult:
+                report: Callable[[str], None] = print) -> list[str]:
     """Makes the missing entries, in parallel; says their approximate size first.
 
     After an interruption, another call continues.
 
     Args:
-        cache (ClipCache): Where to.
-        filenames (Sequence[str]): Clips.
         workers (int, optional): Clips at a time; by default one a core.
         report (Callable): Gets a line with the size before anything is written.
 
     Returns:
-        CachingResult: Clips that cannot be decoded are listed in it; the others are cached.
+        list[str]: A line for each clip that cannot be decoded; the others are cached.
 
     Raises:
         HRI30Error: the disk has less room than the entries take.
     """
     missing = [name for name in filenames if cache.open(name) is None]
-    result = CachingResult(kept=len(filenames) - len(missing))
-    needed, free = estimate_size(cache, missing), _free_bytes(cache.folder)
-    size = (f', which take about {needed / 1e9:.3f} GB of {free / 1e9:.1f} GB free'
-            if missing else '')
-    report(f'{len(filenames)} clips: {result.kept} are in the cache, {len(missing)} to do'
-           f'{size}')
+    text = (f'{len(filenames)} clips: {len(filenames) - len(missing)} are in the cache, '
+            f'{len(missing)} to do')
+    if not missing:
+        report(text)
+        return []
+    needed = estimate_size(cache, missing)
+    free = shutil.disk_usage(check_writable(cache.folder)).free
+    report(f'{text}, which take about {needed / 1e9:.3f} GB of {free / 1e9:.1f} GB free')
     if needed > free:
         raise HRI30Error(
             f'{cache.folder}: {needed / 1e9:.3f} GB are needed and {free / 1e9:.3f} GB are '
             'free.\nFree some space, choose another folder, or cache less: --form jpeg, or '
             'a smaller --short-side.')
     # Threads: each decodes in a process of its own.
-    pool = ThreadPoolExecutor(workers or available_cores())
+    pool, broken = ThreadPoolExecutor(workers or available_cores()), []
     try:
         pending = [pool.submit(cache.add, name) for name in missing]
         for done in tqdm(as_completed(pending), 'Caching', len(missing), unit='clip',
-                         disable=not missing, mininterval=refresh_seconds()):
+                         mininterval=refresh_seconds()):
             try:
                 done.result()
-                result.added += 1
             except ClipError as error:  # what else fails, fails for all
-                result.broken.append(str(error).splitlines()[0])
+                broken.append(str(error).splitlines()[0])
     finally:
         # Entries that are being written are finished; no other is begun.
         pool.shutdown(wait=True, cancel_futures=True)
-    return result
-
-
-def _free_bytes(folder: str) -> int:
-    try:
-        os.makedirs(folder, exist_ok=True)
-        return shutil.disk_usage(folder).free
-    except OSError as error:
-        raise HRI30Error(f'{folder}: cannot be written ({error.strerror or error}).\n'
-                         'Choose another folder.') from error
+    return broken
 
 
 # ---- What a folder holds ----------------------------------------------------------------
@@ -370,9 +320,8 @@ class Entry(NamedTuple):
     """A file of the cache."""
     path: Path
     nbytes: int
-    parameters: str  # empty where the file is not a whole entry
-    source: str
-    current: bool  # whether the source exists and is unchanged
+    parameters: str = ''  # empty where the file is not a whole entry
+    current: bool = False  # whether the source exists and is unchanged
 
 
 def list_entries(folder: str | Path) -> Iterator[Entry]:
@@ -387,11 +336,11 @@ def _describe(path: Path) -> Entry:
     with open(path, 'rb', buffering=0) as file:
         nbytes, (header, _) = os.fstat(file.fileno()).st_size, Header.read(file)
     if header is None:
-        return Entry(path, nbytes, '', '', False)
+        return Entry(path, nbytes)
     source, current = os.fsdecode(header.source.encode('latin-1')), False
     with contextlib.suppress(OSError):
-        current = Source.of(header.parameters, source) == header.origin()
-    return Entry(path, nbytes, header.parameters, source, current)
+        current = _stamp(header.parameters, source) == header.stamp
+    return Entry(path, nbytes, header.parameters, current)
 
 
 def describe_folder(folder: str | Path) -> str:
@@ -413,16 +362,15 @@ def _explain(parameters: str) -> str:
 
 
 def prune(cache: ClipCache, all_parameters: bool = False) -> tuple[int, int]:
-    """Removes entries that nothing will read.
+    """Removes entries that nothing will read: those that are damaged or of an earlier
+    version, whose source is gone or changed, and what killed processes left.
 
     Args:
         cache (ClipCache): The folder, and the parameters that are in use.
         all_parameters (bool): Whether to remove entries of other parameters as well.
 
     Returns:
-        tuple[int, int]: How many files were removed, and their size in bytes: entries that
-        are damaged or of an earlier version, whose source is gone or changed, and what
-        killed processes left.
+        tuple[int, int]: How many files were removed, and their size in bytes.
     """
     unused = [(entry.path, entry.nbytes) for entry in list_entries(cache.folder)
               if not entry.current

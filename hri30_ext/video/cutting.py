@@ -28,10 +28,7 @@ _THREADS = 4
 
 
 def cut_part(filename: str) -> tuple[tuple[str, bool], list[np.ndarray]]:
-    """Cuts a part of a recording, without sound.
-
-    Args:
-        filename (str): The part, see :func:`hri30_ext.names.name_part`.
+    """Cuts a part of a recording, see :func:`hri30_ext.names.name_part`, without sound.
 
     Returns:
         tuple[tuple[str, bool], list[np.ndarray]]: The ending of the clip, that of the

@@ -7,6 +7,7 @@ of its own, which is killed where it takes too long and replaced where it dies: 
 Shapes: N frames read, V views of a clip, T frames of a view, H height, W width.
 """
 
+import contextlib
 import os
 import threading
 from collections.abc import Sequence
@@ -22,7 +23,6 @@ MAX_PIXELS = 2**25
 
 #: Environment variable: seconds that opening a clip, or reading its frames, may take.
 SECONDS = 'HRI30_DECODE_SECONDS'
-_DEFAULT_SECONDS = 30
 
 _MODULE = 'hri30_ext.video.decoding'
 
@@ -32,8 +32,7 @@ _own = threading.local()
 class ClipError(HRI30Error):
     """A clip that cannot be decoded.
 
-    Args:
-        filename (str): The clip.
+    Attributes:
         reason (str): What is wrong with it, in one line.
         code (str): The same for programs: ``not_a_video``, ``not_a_jpeg``, ``damaged``,
             ``outside``, ``too_long``, ``frame_too_large``, ``decoder_too_slow`` or
@@ -47,17 +46,11 @@ class ClipError(HRI30Error):
 
 
 class Clip:
-    """Frames by position: of a file, of the cache, or decoded in this process.
-
-    Attributes:
-        filename (str): What is read.
-        total_frames (int): T.
-        size (tuple[int, int]): Width and height in pixels of the frames that are read.
-    """
+    """Frames by position: of a file, of the cache, or decoded in this process."""
 
     filename: str
     total_frames: int
-    size: tuple[int, int]
+    size: tuple[int, int]  # width and height in pixels of the frames that are read
 
     def __len__(self) -> int:
         return self.total_frames
@@ -75,17 +68,17 @@ class Clip:
         Raises:
             HRI30Error: the clip is damaged. If only the last frames of a video are missing,
                 the last one present stands for them.
-            IndexError: a position outside the clip.
+            IndexError: a position outside the clip, or none.
         """
         indices_N = np.asarray(indices_N, np.int64)
-        if not indices_N.size or indices_N.min() < 0 or (
-                indices_N.max() >= self.total_frames):
+        different, places = np.unique(indices_N, return_inverse=True)
+        if not len(different) or different[0] < 0 or different[-1] >= self.total_frames:
             raise IndexError(f'{self.filename}: frames {indices_N.tolist()} of '
                              f'{self.total_frames}')
-        if (indices_N[1:] > indices_N[:-1]).all():
-            return self._read(indices_N.tolist(), *prepare)
-        different, places = np.unique(indices_N, return_inverse=True)
-        return self._read(different.tolist(), *prepare)[places]
+        frames_NHWC = self._read(different.tolist(), *prepare)
+        # Ascending positions, each once, are not copied.
+        return frames_NHWC if (indices_N[1:] > indices_N[:-1]).all() else (
+            frames_NHWC[places])
 
     def read_all(self) -> np.ndarray:
         """Reads every frame, (T, H, W, 3) uint8 RGB; raises what :meth:`read` does."""
@@ -119,15 +112,19 @@ class Video(Clip):
                  threads: int = 1) -> None:
         self.filename = str(filename)
         self._arguments = short_side, threads
-        facts, _ = _call(self.filename, 'open_clip', *self._arguments)
+        facts, _ = self._call('open_clip')
         self.total_frames, self.fps = facts['total_frames'], facts['fps']
         self.size = tuple(facts['size'])
 
     def _read(self, positions: list[int]) -> np.ndarray:
-        _, (frames_NHWC,) = _call(self.filename, 'read_frames', *self._arguments, positions)
+        _, (frames_NHWC,) = self._call('read_frames', positions)
         if frames_NHWC.shape != (len(positions), *self.size[::-1], 3):
             raise ClipError(self.filename, 'it changed while it was read')
         return frames_NHWC
+
+    def _call(self, function: str, *arguments) -> tuple:
+        return call(None, self.filename, function, os.path.abspath(self.filename),
+                    *self._arguments, *arguments)
 
 
 def read_clip(path: str | Path, preprocessing) -> np.ndarray:
@@ -144,7 +141,8 @@ def read_clip(path: str | Path, preprocessing) -> np.ndarray:
         HRI30Error: no such file, or, as :class:`ClipError`, it cannot be decoded.
     """
     path = check_file(path)
-    return _call(str(path), 'read_views', {}, preprocessing.to_json())[1][0]
+    return call(None, str(path), 'read_views', os.path.abspath(path), {},
+                preprocessing.to_json())[1][0]
 
 
 def check_file(path: str | Path) -> Path:
@@ -166,15 +164,11 @@ def time_limit() -> float:
     Raises:
         HRI30Error: the environment variable is not a number of seconds.
     """
-    text = os.environ.get(SECONDS) or str(_DEFAULT_SECONDS)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds < 1e6:
-        raise HRI30Error(f'{SECONDS}={text}: expected a number of seconds, such as '
-                         f'{_DEFAULT_SECONDS}.')
-    return seconds
+    text = os.environ.get(SECONDS) or '30'
+    with contextlib.suppress(ValueError):
+        if 0 < (seconds := float(text)) < 1e6:
+            return seconds
+    raise HRI30Error(f'{SECONDS}={text}: expected a number of seconds, such as 30.')
 
 
 def _process() -> IsolatedProcess:
@@ -184,32 +178,28 @@ def _process() -> IsolatedProcess:
     return _own.process
 
 
-def _call(filename: str, function: str, *arguments) -> tuple:
-    """Calls a function of :mod:`.decoding` in the process of this thread."""
-    try:
-        return call(_process(), filename, function, os.path.abspath(filename), *arguments,
-                    seconds=time_limit())
-    except ClipError as error:
-        if error.code == 'decoder_too_slow':
-            raise ClipError(filename, f'{error.reason}; {SECONDS} sets the limit',
-                            error.code) from None
-        raise
+def call(process: IsolatedProcess | None, name: str, function: str, *arguments,
+         seconds: float | None = None, data: bytes = b'') -> tuple:
+    """Calls a function of :mod:`.decoding`, or ``module:name``, for the clip of this name;
+    see :meth:`IsolatedProcess.call`.
 
-
-def call(process: IsolatedProcess, name: str, function: str, *arguments, seconds: float,
-         data: bytes = b'') -> tuple[object, list[np.ndarray]]:
-    """Calls a function of :mod:`.decoding`, or ``module:name``, in a process, see
-    :class:`IsolatedProcess`.
+    Args:
+        process (IsolatedProcess, optional): None: that of this thread.
+        seconds (float, optional): Time limit; None: :func:`time_limit`.
 
     Raises:
-        ClipError: it failed on the clip of this name.
+        ClipError: it failed.
     """
+    hint = '' if seconds else f'; {SECONDS} sets the limit'
     try:
-        return process.call(function if ':' in function else f'{_MODULE}:{function}',
-                            *arguments, seconds=seconds, data=data)
+        return (process or _process()).call(
+            function if ':' in function else f'{_MODULE}:{function}', *arguments,
+            seconds=seconds or time_limit(), data=data)
     except ProcessDied as error:
-        raise ClipError(name, f'the decoder {error}', 'decoder_too_slow'
-                        if error.kind == 'hung' else 'decoder_failed') from None
+        if error.kind == 'hung':
+            raise ClipError(name, f'the decoder {error}{hint}', 'decoder_too_slow'
+                            ) from None
+        raise ClipError(name, f'the decoder {error}', 'decoder_failed') from None
     except CallFailed as error:
         if not error.code:  # a library's error
             raise ClipError(name, f'the decoder failed: {error}', 'decoder_failed'

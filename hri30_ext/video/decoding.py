@@ -68,10 +68,10 @@ class Decoder(Clip):
     Args:
         filename (str | Path): A video in any format that FFmpeg reads, or a part of it,
             see :func:`hri30_ext.names.name_part`: frames from its start to before its end.
-        limits (Limits): See there.
-        threads (int): Threads of the decoder.
 
     Attributes:
+        total_frames (int): Counted from the packets.
+        seconds (float): Time of the last frame after the first.
         fps (float): Frames a second; 0 where unknown.
         size (tuple[int, int]): Width and height in pixels of the upright first frame. Other
             frames are resized to it.
@@ -95,15 +95,8 @@ class Decoder(Clip):
         # The first reading goes on from here.
         self._opened: Iterator[av.VideoFrame] | None = chain([first], frames)
 
-    @property
-    def total_frames(self) -> int:
-        """Number of frames, counted from the packets."""
-        return self._length[0]
-
-    @property
-    def seconds(self) -> float:
-        """Time of the last frame after the first."""
-        return self._length[1]
+    total_frames = property(lambda self: self._length[0])
+    seconds = property(lambda self: self._length[1])
 
     @cached_property
     def _length(self) -> tuple[int, float]:
@@ -149,11 +142,7 @@ class Decoder(Clip):
         return frames_NHWC
 
     def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
-        """Yields every frame, (H, W, 3) uint8 RGB, and its time in the file in seconds.
-
-        Raises:
-            ClipError: no frame can be decoded.
-        """
+        """Yields every frame, (H, W, 3) uint8 RGB, and its time in the file in seconds."""
         for frame in self._from_start():
             yield self._to_rgb(frame), frame.time
 
@@ -197,7 +186,7 @@ class Decoder(Clip):
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Yields frames, at least one, to the end or to what cannot be decoded."""
         with self._open() as (container, stream):
-            self.fps = float(stream.average_rate or 0)
+            self.fps = frame_rate(stream)
             # FFmpeg counts some padding.
             stream.codec_context.options = {
                 'max_pixels': str(2 * self.limits.max_pixels + 2**16)}
@@ -230,15 +219,20 @@ class Decoder(Clip):
         return resize(upright(image, self._matrix), *self.size)
 
     def _seek(self, container, stream) -> None:
-        """Goes to the last keyframe before the part."""
-        self._begin = (stream.start_time or 0) * stream.time_base
+        """Goes to a keyframe before the part."""
+        # AVI files announce 0, where reordered frames begin later.
+        first = next(container.demux(stream)).pts
+        self._begin = max(first or 0, stream.start_time or 0) * stream.time_base
         length = float(stream.duration * stream.time_base if stream.duration
                        else (container.duration or 0) / av.time_base)
         start, end = self._part
-        if not start < end <= length + 1 / (stream.average_rate or 10):
+        # MPEG has neither an exact length nor an index of keyframes.
+        is_vague = container.format.name in ('mpeg', 'mpegts')
+        if not start < end <= length + (1 if is_vague else 1 / (frame_rate(stream) or 10)):
             raise self._error(f'the part from {start:g} to {end:g} s is not within the '
                               f'{length:.2f} s of the recording', 'outside')
-        container.seek(int((start + self._begin) / stream.time_base), stream=stream)
+        start += self._begin - 10 * is_vague
+        container.seek(int(start / stream.time_base), stream=stream)
 
     def _compare(self, time: int | None, of) -> int:
         """Returns -1, 0 or 1 for a time before, within or after the part."""
@@ -300,17 +294,10 @@ def _deinterlace(frames: Iterator[av.VideoFrame], stream) -> Iterator[av.VideoFr
 
 
 def upright(image_HWC: np.ndarray, matrix: bytes | None) -> np.ndarray:
-    """Turns a frame as its display matrix says, to the nearest right angle.
+    """Returns a view of a frame, turned to the nearest right angle.
 
-    Phones store frames as the sensor sees them, and how to turn them beside them.
-
-    Args:
-        image_HWC (np.ndarray): Any frame.
-        matrix (bytes, optional): Nine int32 of FFmpeg; a stored point (x, y) is shown at
-            (a x + c y, b x + d y).
-
-    Returns:
-        np.ndarray: A view of the frame.
+    Phones store frames as the sensor sees them, and beside them how to turn them: nine
+    int32 of FFmpeg, by which a stored point (x, y) is shown at (a x + c y, b x + d y).
     """
     if matrix is None or len(bytes(matrix)) != 36:
         return image_HWC
@@ -318,6 +305,12 @@ def upright(image_HWC: np.ndarray, matrix: bytes | None) -> np.ndarray:
     if abs(b) > abs(a):
         image_HWC, a, d = image_HWC.swapaxes(0, 1), c, b
     return image_HWC[::-1 if d < 0 else 1, ::-1 if a < 0 else 1]
+
+
+def frame_rate(stream) -> float:
+    """Returns frames a second; 0 where unknown. Of raw DV the average is no rate."""
+    return float(next((rate for rate in (stream.average_rate, stream.guessed_rate)
+                       if rate and rate <= 1000), 0))
 
 
 def explain(error: Exception) -> str:
@@ -347,19 +340,14 @@ def read_frames(filename: str, short_side: int | None, threads: int,
 
 def read_views(filename: str, limits: Mapping, preprocessing: Mapping
                ) -> tuple[dict, list[np.ndarray]]:
-    """Reads what a model takes of a clip.
-
-    Args:
-        filename (str): The clip.
-        limits (Mapping): Of :class:`Limits`, by name.
-        preprocessing (Mapping): As JSON.
+    """Reads what a model takes of a clip; limits and preprocessing are in JSON.
 
     Returns:
         tuple[dict, list[np.ndarray]]: ``frames``, ``width``, ``height``, ``fps`` and
         ``seconds`` of the clip; and the views, (V, T, H, W, 3) uint8 RGB.
     """
     decoder = Decoder(filename, Limits(**limits))
-    steps = Preprocessing.from_json(preprocessing)
+    steps = msgspec.convert(preprocessing, Preprocessing)
     frames_NHWC = decoder.read(steps.indices(decoder.total_frames), steps.frame)
     width, height = decoder.size
     facts = dict(frames=decoder.total_frames, width=width, height=height,

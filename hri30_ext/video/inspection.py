@@ -9,7 +9,6 @@ Shapes: T frames, H height, W width, C colors, K hash side.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +18,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ..utils.fileio import sha256_of
-from .decoding import DAMAGE, MAX_FRAMES, MAX_PIXELS, OPTIONS, explain
+from .decoding import DAMAGE, MAX_FRAMES, MAX_PIXELS, OPTIONS, explain, frame_rate
 
 #: Height and width in pixels of the thumbnails that frames are judged by.
 SIDE = 64
@@ -48,6 +47,9 @@ _GREEN_TOLERANCE = 30
 GREEN_ROWS = .1
 
 _CHUNK = 32  # frames that are judged at once
+
+# The first message of a clip may repeat the last one of another clip.
+av.logging.set_skip_repeated(False)
 
 
 @dataclass
@@ -88,9 +90,6 @@ class Facts:
 def inspect_clip(filename: str) -> tuple[dict, list[np.ndarray]]:
     """Reads a clip to its end.
 
-    Args:
-        filename (str): The clip.
-
     Returns:
         tuple[dict, list[np.ndarray]]: The fields of :class:`Facts`, and one array, the
         (T, 32) uint8 hashes of the frames as :func:`hash_frames` returns them.
@@ -105,32 +104,20 @@ def inspect_clip(filename: str) -> tuple[dict, list[np.ndarray]]:
         facts.promised_bytes = declared_size(filename)
         # The last byte may be padding.
         facts.ends_early = (facts.promised_bytes or 0) > facts.num_bytes + 1
-        with _captured_messages() as messages, av.open(
+        av.logging.set_level(av.logging.ERROR)
+        with av.logging.Capture() as messages, av.open(
                 filename, options=OPTIONS) as container:
             for frame in _decode(container, facts, messages):
                 grays.append(to_gray.reformat(frame, format='gray', **small).to_ndarray())
                 colors.append(to_rgb.reformat(frame, format='rgb24', **small).to_ndarray())
     except DAMAGE as error:
         facts.problem = explain(error)
+    finally:
+        av.logging.set_level(None)  # as :mod:`.resize` sets it
     if not facts.frames and not facts.problem:
         facts.problem = facts.first_damage or 'it has no frames'
     _judge(facts, colors)
     return asdict(facts), [hash_frames(np.array(grays, np.uint8).reshape(-1, SIDE, SIDE))]
-
-
-@contextmanager
-def _captured_messages() -> Iterator[list]:
-    """Yields a list that FFmpeg's error messages are appended to."""
-    level, repeated = av.logging.get_level(), av.logging.get_skip_repeated()
-    av.logging.set_level(av.logging.ERROR)
-    # The first message of a clip may repeat the last one of another clip.
-    av.logging.set_skip_repeated(False)
-    try:
-        with av.logging.Capture() as messages:
-            yield messages
-    finally:
-        av.logging.set_level(level)
-        av.logging.set_skip_repeated(repeated)
 
 
 def _decode(container, facts: Facts, messages: list) -> Iterator[av.VideoFrame]:
@@ -147,7 +134,7 @@ def _decode(container, facts: Facts, messages: list) -> Iterator[av.VideoFrame]:
     facts.container = container.format.name
     facts.codec, facts.pixel_format = context.name, context.pix_fmt or ''
     facts.width, facts.height = stream.width, stream.height
-    facts.fps = float(stream.average_rate or 0)
+    facts.fps = frame_rate(stream)
     facts.announced = stream.frames
     if facts.container == 'avi' and len(stream.index_entries) > 1:
         facts.index_frames = sum(entry.size > 0 for entry in stream.index_entries)
@@ -192,22 +179,17 @@ def _judge(facts: Facts, thumbnails: list[np.ndarray]) -> None:
 
 
 def judge_frames(frames_THWC: np.ndarray) -> list[str]:
-    """Classifies frames as ``black``, ``green``, ``blank``, or '', as most are.
+    """Classifies RGB thumbnails, int16, as ``black``, ``green``, ``blank``, or '': most.
 
     >>> judge_frames(np.full((2, 64, 64, 3), [[[[0]]], [[[128]]]], np.int16))
     ['black', 'blank']
-
-    Args:
-        frames_THWC (np.ndarray): RGB thumbnails, int16.
     """
     # Color by color: numpy is slow along an axis of three.
     colors = [np.ascontiguousarray(frames_THWC[..., c]) for c in range(3)]
-    green_THW, lightest_THW = np.True_, np.int16(0)
-    for values_THW, expected in zip(colors, GREEN_RGB):
-        green_THW = green_THW & (np.abs(values_THW - expected) <= _GREEN_TOLERANCE)
-        lightest_THW = np.maximum(lightest_THW, values_THW)
+    green_THW = np.all([np.abs(values_THW - expected) <= _GREEN_TOLERANCE
+                        for values_THW, expected in zip(colors, GREEN_RGB)], axis=0)
     green_T = (green_THW.mean(axis=2) > .95).mean(axis=1) >= GREEN_ROWS
-    black_T = (lightest_THW < BLACK_LEVEL).mean(axis=(1, 2)) > .99
+    black_T = (np.max(colors, axis=0) < BLACK_LEVEL).mean(axis=(1, 2)) > .99
     blank_T = np.all([values_THW.std(axis=(1, 2)) < BLANK_SPREAD for values_THW in colors],
                      axis=0)
     return ['green' if green else 'black' if black else 'blank' if blank else ''
@@ -215,22 +197,17 @@ def judge_frames(frames_THWC: np.ndarray) -> list[str]:
 
 
 def still_frames(frames_THWC: np.ndarray) -> np.ndarray:
-    """Returns whether each frame but the first repeats the previous one, (T - 1, ) bool.
-
-    Args:
-        frames_THWC (np.ndarray): RGB thumbnails, int16.
+    """Returns whether each RGB thumbnail, int16, but the first repeats the previous one,
+    (T - 1, ) bool.
     """
     return np.abs(np.diff(frames_THWC, axis=0)).max(axis=(1, 2, 3)) <= STILL_LEVELS
 
 
 def hash_frames(grays_THW: np.ndarray) -> np.ndarray:
-    """Computes the perceptual hash (pHash) of each frame.
+    """Computes the perceptual hash (pHash) of luma thumbnails, (T, 64, 64) uint8.
 
     A bit tells whether one of the 16 x 16 lowest frequencies of the discrete cosine
     transform exceeds their median.
-
-    Args:
-        grays_THW (np.ndarray): Luma thumbnails, (T, 64, 64) uint8.
 
     Returns:
         np.ndarray: (T, 32) uint8, 8 bits a byte.
@@ -259,13 +236,8 @@ _BOXES = (b'ftyp', b'moov', b'mdat', b'wide', b'free', b'skip')
 
 
 def declared_size(path: str | Path) -> int | None:
-    """Returns the size in bytes that an AVI, MP4, MOV or raw DV file had when written.
-
-    Returns:
-        int | None: None for other files, and where the file does not tell.
-
-    Raises:
-        OSError: The file cannot be read.
+    """Returns the size in bytes that an AVI, MP4, MOV or raw DV file had when written; None
+    for other files, and where the file does not tell.
     """
     with open(path, 'rb') as file:
         start, num_bytes = file.read(12), os.fstat(file.fileno()).st_size

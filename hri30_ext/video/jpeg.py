@@ -6,25 +6,16 @@ from .decode import MAX_PIXELS, ClipError
 
 
 def encode_jpeg(frame_HWC: np.ndarray, quality: int) -> bytes:
-    """Encodes an RGB frame, (H, W, 3) uint8; colours at half the width.
-
-    Args:
-        frame_HWC (np.ndarray): Any view of an array.
-        quality (int): 1 to 100.
+    """Encodes an RGB frame, (H, W, 3) uint8, at a quality of 1 to 100; colours at half the
+    width.
     """
     import simplejpeg  # not needed to run an exported model
     return simplejpeg.encode_jpeg(np.ascontiguousarray(frame_HWC), quality, 'RGB', '422')
 
 
 def decode_jpeg(data: bytes | np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decodes a JPEG; a note on how to turn it is ignored.
-
-    Args:
-        data (bytes | np.ndarray): The JPEG; an array of (N, ) uint8.
-        max_pixels (int): Limit on width times height.
-
-    Returns:
-        np.ndarray: (H, W, 3) uint8 RGB.
+    """Decodes a JPEG, bytes or (N, ) uint8, to (H, W, 3) uint8 RGB; a note on how to turn
+    it is ignored.
 
     Raises:
         ClipError: ``not_a_jpeg``, where it is not a JPEG or not whole, or

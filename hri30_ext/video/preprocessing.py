@@ -32,11 +32,6 @@ _Views = Annotated[int, msgspec.Meta(ge=1, le=100)]
 # ---- Which frames -----------------------------------------------------------------------
 
 
-def _check_total(total_frames: int) -> None:
-    if total_frames < 1:
-        raise HRI30Error('a clip without frames.\nExpected a video with one frame or more.')
-
-
 def segment_indices(total_frames: int, num_frames: int, num_views: int = 1) -> np.ndarray:
     """Chooses frames over the whole clip: one from each of T segments of equal length.
 
@@ -44,21 +39,12 @@ def segment_indices(total_frames: int, num_frames: int, num_views: int = 1) -> n
     the middle, and each frame once where the clip has T. With several views, no two
     segments round at the same point, so that ten views of a clip of 30 frames differ.
 
-    Args:
-        total_frames (int): Of the clip, 1 or more.
-        num_frames (int): T.
-        num_views (int): V.
-
     Returns:
         np.ndarray: Indices in [0, total_frames), (V * T, ) int, view by view.
-
-    Raises:
-        HRI30Error: no frames.
 
     >>> segment_indices(8, 8).tolist(), segment_indices(30, 4).tolist()
     ([0, 1, 2, 3, 4, 5, 6, 7], [3, 11, 18, 26])
     """
-    _check_total(total_frames)
     steps_T, same = np.arange(num_frames), math.gcd(total_frames, num_frames)
     fractions_V1 = (np.arange(num_views)[:, None] + 0.5) / num_views
     frames_VT = (steps_T + fractions_V1) * total_frames / num_frames
@@ -74,15 +60,11 @@ def uniform_indices(total_frames: int, num_frames: int, num_views: int = 1) -> n
     The folders that were exported before 0.7 use it. Its segments share their ends: it
     never sees the last of 8 frames in a clip of 8. Several views differ here.
 
-    Arguments and result are those of :func:`segment_indices`.
-
-    Raises:
-        HRI30Error: no frames.
+    The result is as of :func:`segment_indices`.
 
     >>> uniform_indices(8, 8).tolist(), uniform_indices(30, 4).tolist()
     ([0, 1, 2, 3, 4, 4, 5, 6], [3, 10, 17, 25])
     """
-    _check_total(total_frames)
     segment = (total_frames - 1) / num_frames  # in frames
     starts_T = np.round(segment * np.arange(num_frames)).astype(int)
     # The point where each segment rounds: spread evenly over a frame.
@@ -99,17 +81,13 @@ def interval_indices(total_frames: int, num_frames: int, frame_interval: int,
     One view lies in the middle of the clip; several are spread from its start to its end.
     A clip that is too short starts again.
 
-    Arguments and result are those of :func:`segment_indices`.
-
-    Raises:
-        HRI30Error: no frames.
+    The result is as of :func:`segment_indices`.
 
     >>> interval_indices(10, 4, frame_interval=2).tolist()
     [1, 3, 5, 7]
     >>> interval_indices(5, 4, frame_interval=2).tolist()
     [0, 2, 4, 1]
     """
-    _check_total(total_frames)
     if num_frames == 1:
         offsets_V = (np.arange(num_views) + 0.5) * (total_frames / num_views)
     else:
@@ -172,9 +150,7 @@ class Shrink(_Step, frozen=True):
 
 
 def to_scale(scale: Sequence[int]) -> Resize | ResizeShortSide:
-    """Returns the step to a scale as ResizeClip takes it: (width, height), or -1 and the
-    short side, in pixels.
-    """
+    """Returns the step to (width, height), or -1 and the short side, in pixels."""
     return ResizeShortSide(max(scale)) if -1 in scale else Resize(*scale)
 
 
@@ -197,33 +173,25 @@ def check_frame(frame_HWC) -> None:
 class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """From the frames of a clip to the input of a model.
 
-    ``msgspec.convert`` validates a document as a whole, and :meth:`from_json` does it with
-    this project's error.
-
-    Args:
-        num_frames (int): T, 1 to 1024.
-        num_views (int): V, 1 to 100; their scores are averaged.
-        sampling (str): ``segments``, ``uniform`` or ``interval``, see
-            :func:`segment_indices`, :func:`uniform_indices` and :func:`interval_indices`.
-        steps (tuple): Applied to each frame in order; the size after the last is fixed.
-        frame_interval (int, optional): For ``interval``.
-
     Raises:
         ValueError: fields that contradict each other.
     """
-    num_frames: _Frames
-    num_views: _Views
+    num_frames: _Frames  # T
+    num_views: _Views  # V; their scores are averaged
+    # Chosen by segment_indices, uniform_indices or interval_indices.
     sampling: Literal['segments', 'uniform', 'interval']
+    # Applied to each frame in order.
     steps: Annotated[tuple[Resize | ResizeShortSide | Shrink | CenterCrop, ...],
                      msgspec.Meta(min_length=1, max_length=_MAX_STEPS)]
-    frame_interval: _Frames | None = None
+    frame_interval: _Frames | None = None  # for interval
 
     def __post_init__(self) -> None:
         if (self.sampling == 'interval') != (self.frame_interval is not None):
             raise ValueError(f'frame_interval={self.frame_interval!r} of {self.sampling} '
                              'sampling: expected a number for interval, null for others')
-        if not isinstance(self.steps[-1], _ToSize):
-            raise ValueError('steps: the last one leaves the size of frames open')
+        if not (self.steps and isinstance(self.steps[-1], _ToSize)):
+            raise ValueError('steps: the size of its frames is not fixed; expected a '
+                             'resize to width and height, or a crop, last')
         # Each number may be right on its own.
         largest = max(step.width * step.height for step in self.steps
                       if isinstance(step, _ToSize))
@@ -253,10 +221,8 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return choose(total_frames, self.num_frames, self.num_views)
 
     def sample_times(self, window_seconds: float) -> np.ndarray:
-        """Returns when the frames of one view are taken in a window of a stream.
-
-        Args:
-            window_seconds (float): Length of the window, :attr:`span_seconds` at least.
+        """Returns when the frames of one view are taken in a window of a stream, which has
+        :attr:`span_seconds` at least.
 
         Returns:
             np.ndarray: Seconds from the start of the window, ascending, (T, ) float64.
@@ -270,68 +236,39 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return begin + steps_T * self.frame_interval / FRAME_RATE
 
     def frame(self, frame_HWC: np.ndarray) -> np.ndarray:
-        """Prepares one frame, uint8 RGB (H, W, 3) of any size.
-
-        Returns:
-            np.ndarray: uint8 RGB, (H, W, 3) of :attr:`size`; may share memory.
+        """Prepares one frame, uint8 RGB (H, W, 3): it then has :attr:`size`, and may share
+        memory with the one given.
 
         Raises:
-            HRI30Error: not such a frame, or too small to crop.
+            HRI30Error: it is too small to crop.
         """
-        check_frame(frame_HWC)
         for step in self.steps:
             frame_HWC = step(frame_HWC)
         return frame_HWC
 
-    def frames(self, frames: Sequence[np.ndarray]) -> np.ndarray:
-        """Prepares T chosen frames, see :meth:`frame`; returns (T, H, W, 3) uint8 RGB."""
-        width, height = self.size
-        result_THWC = np.empty((len(frames), height, width, 3), np.uint8)
-        for i, frame_HWC in enumerate(frames):
-            result_THWC[i] = self.frame(frame_HWC)
-        return result_THWC
-
     def clip(self, frames: Sequence[np.ndarray]) -> np.ndarray:
-        """Chooses and prepares the frames of a whole video.
-
-        Args:
-            frames (Sequence[np.ndarray]): All frames, uint8 RGB, each (H, W, 3).
+        """Chooses and prepares frames of a whole video, uint8 RGB, each (H, W, 3).
 
         Returns:
             np.ndarray: uint8 RGB, (V, T, H, W, 3) of :attr:`size`.
 
         Raises:
-            HRI30Error: no frames, or see :meth:`frame`.
+            HRI30Error: they are too small to crop.
         """
         # A frame may be in several views.
         different, places = np.unique(self.indices(len(frames)), return_inverse=True)
-        prepared = self.frames([frames[i] for i in different])[places]
+        prepared = np.stack([self.frame(frames[i]) for i in different])[places]
         return prepared.reshape(self.num_views, self.num_frames, *prepared.shape[1:])
 
     def to_json(self) -> dict:
-        """Returns what :meth:`from_json` reads: numbers, strings, lists and dicts."""
+        """Returns plain data, which ``msgspec.convert`` reads and validates."""
         return msgspec.to_builtins(self)
-
-    @classmethod
-    def from_json(cls, content: Mapping) -> 'Preprocessing':
-        """Reads and validates what :meth:`to_json` wrote.
-
-        Raises:
-            HRI30Error: something is missing, surplus, or out of range.
-        """
-        try:
-            return msgspec.convert(content, cls)
-        except (msgspec.ValidationError, RecursionError) as error:
-            raise HRI30Error(f'preprocessing: {error}') from error
 
     @classmethod
     def from_config(cls, cfg: Mapping) -> 'Preprocessing':
         """Reads the test pipeline of a config, settings resolved.
 
         Where a loading step scales frames down to a short side, so does the result.
-
-        Args:
-            cfg (Mapping): With ``test_pipeline``.
 
         Raises:
             HRI30Error: no such pipeline, or a step that is not supported here.
@@ -361,11 +298,10 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if sampling is None:
             raise HRI30Error('test_pipeline: no step chooses frames.\nExpected '
                              'UniformViews, UniformSample or SampleFrames.')
-        if not steps or not isinstance(steps[-1], _ToSize):
-            raise HRI30Error('test_pipeline: the size of its frames is not fixed.\n'
-                             'Expected ResizeClip to a width and height, or CenterCrop, '
-                             'last.')
-        return cls(steps=tuple(steps), **sampling)
+        try:
+            return cls(steps=tuple(steps), **sampling)
+        except ValueError as error:
+            raise HRI30Error(f'test_pipeline: {error}.') from error
 
 
 # Options of sampling that are not supported here must have these values.

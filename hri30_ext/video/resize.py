@@ -25,23 +25,11 @@ _PLANAR = 'gbrp'
 _PADDING = 64  # bytes that swscale may read behind the last pixel
 _KEPT_SIZES = 32  # of all threads
 
-_own = threading.local()
-
 
 @lru_cache(maxsize=_KEPT_SIZES)
 def _reformatter(thread: int, *sizes: int) -> VideoReformatter:
     """Returns what keeps swscale's tables for sizes, of one thread."""
     return VideoReformatter()
-
-
-def _padded(frame_HWC: np.ndarray) -> np.ndarray:
-    """Copies a frame to where swscale may read on behind it."""
-    size = frame_HWC.size + _PADDING
-    if getattr(_own, 'buffer', np.empty(0)).size < size:
-        _own.buffer = np.empty(size, np.uint8)
-    copy_HWC = _own.buffer[:frame_HWC.size].reshape(frame_HWC.shape)
-    copy_HWC[...] = frame_HWC
-    return copy_HWC
 
 
 def resize(frame_HWC: np.ndarray, width: int, height: int,
@@ -53,8 +41,7 @@ def resize(frame_HWC: np.ndarray, width: int, height: int,
 
     Args:
         frame_HWC (np.ndarray): uint8 RGB, (H, W, 3); any view of an array.
-        width (int): Of the result in pixels.
-        height (int): Likewise.
+        width, height (int): Of the result in pixels.
         out (np.ndarray, optional): Where to write, (height, width, 3) uint8.
 
     Returns:
@@ -72,7 +59,10 @@ def resize(frame_HWC: np.ndarray, width: int, height: int,
         return out
     if out is None:
         out = np.empty((height, width, 3), np.uint8)
-    frame = av.VideoFrame.from_numpy_buffer(_padded(frame_HWC), 'rgb24')
+    copy = np.empty(frame_HWC.size + _PADDING, np.uint8)
+    copy_HWC = copy[:frame_HWC.size].reshape(frame_HWC.shape)
+    copy_HWC[...] = frame_HWC
+    frame = av.VideoFrame.from_numpy_buffer(copy_HWC, 'rgb24')
     thread = threading.get_ident()
     try:
         planar = _reformatter(thread, *before, width, height).reformat(

@@ -5,18 +5,16 @@ that called it with it. :class:`IsolatedProcess` runs functions in a process of 
 that a bad file costs one call. Training, the doctor and the service all decode there.
 
 The process has an almost empty environment, bounded memory and time, and may neither write
-files nor, where libseccomp is installed, open sockets. Requests and answers are JSON and
-arrays come in shared memory. Nothing from the process is unpickled: a file that took it
-over has not taken over its caller.
+files nor, where libseccomp is installed, open sockets. Through its only socket go the
+length of a JSON document, the document, and the bytes of arrays. Nothing from the process
+is unpickled: a file that took it over has not taken over its caller.
 
 This module imports little, so that the process starts quickly.
 """
 
 import contextlib
 import errno
-import fcntl
 import importlib
-import itertools
 import json
 import math
 import mmap
@@ -29,7 +27,7 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -45,10 +43,7 @@ MAX_ARRAY_BYTES = 2**30 + 2**20
 _LENGTH = struct.Struct('<I')
 _MAX_HEADER = 2**20  # bytes of an answer without its arrays
 _Size = Annotated[int, msgspec.Meta(ge=0)]
-#: Of an array: its type, shape, and offset in the shared memory.
-_Described = tuple[Literal['|u1', '|b1', '<i4', '<i8', '<f4', '<f8'], list[_Size], _Size]
-_ALIGNMENT = 64
-_KEPT_BYTES = 2**26  # of shared memory between calls
+_DType = Literal['|u1', '|b1', '<i4', '<i8', '<f4', '<f8']
 # The process ends itself by a timer a little after its caller would, who may be dead.
 _GRACE_SECONDS = 2
 # A busy machine may take long to start a process.
@@ -65,7 +60,7 @@ class CallFailed(HRI30Error):
         reason (str): Its attribute ``reason``, else its text.
     """
 
-    def __init__(self, message: str, code: str = '', reason: str = '') -> None:
+    def __init__(self, message: str, code: str, reason: str) -> None:
         super().__init__(message)
         self.code, self.reason = code, reason or message
 
@@ -76,12 +71,11 @@ class ProcessDied(HRI30Error):
     Attributes:
         kind (str): ``crashed``, ``hung`` (over the time limit), ``memory`` (over the memory
             limit), or ``start`` (it could not be started, which is no file's fault).
-        signal (int, optional): The signal that ended it.
     """
 
-    def __init__(self, message: str, kind: str, signal: int | None = None) -> None:
+    def __init__(self, message: str, kind: str = 'crashed') -> None:
         super().__init__(message)
-        self.kind, self.signal = kind, signal
+        self.kind = kind
 
 
 class _BadAnswer(Exception):
@@ -90,9 +84,8 @@ class _BadAnswer(Exception):
 
 class _Answer(msgspec.Struct):
     """What the process sends; the first time, whether it cannot open sockets."""
-    id: int | None = None
     value: Any = None
-    arrays: list[_Described] = []
+    arrays: list[tuple[_DType, list[_Size]]] = []  # types and shapes
     error: str | None = None
     code: str = ''
     reason: str = ''
@@ -110,7 +103,7 @@ class IsolatedProcess:
     ...     process.call('math:hypot', 3, 4)
     (5.0, [])
 
-    One thread at a time may use it, except for :meth:`kill`.
+    One thread at a time may use it, except for :meth:`close`.
 
     Args:
         memory_bytes (int): Limit on the address space of the process.
@@ -122,8 +115,6 @@ class IsolatedProcess:
         self.memory_bytes, self.cpu_seconds = memory_bytes, cpu_seconds
         self._process: subprocess.Popen | None = None
         self._socket: socket.socket | None = None
-        self._memory = -1  # descriptor of the shared memory
-        self._numbers = itertools.count()
         self._owner = os.getpid()
         _alive.add(self)
 
@@ -135,9 +126,7 @@ class IsolatedProcess:
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # when Python exits, anything may be gone
-            # In a fork, thread-local objects go before _abandon_all runs.
-            if self._owner == os.getpid():
-                self.close()
+            self.close()
 
     @property
     def pid(self) -> int | None:
@@ -154,15 +143,11 @@ class IsolatedProcess:
             return
         try:
             self._spawn()
-            greeting, _ = self._receive(time.monotonic() + _START_SECONDS)
-        except (EOFError, OSError, _BadAnswer) as error:  # such as too many open files
-            died = self._died('the start')
-            why = getattr(error, 'strerror', None) or f'it {died}'
-            raise ProcessDied(f'could not be started: {why}', 'start', died.signal
-                              ) from None
-        except BaseException:  # Ctrl-C: the greeting would be read as the first answer
+            greeting, _ = self._exchange('the start', _START_SECONDS)
+        except (OSError, ProcessDied) as error:  # OSError: such as too many open files
             self.close()
-            raise
+            why = getattr(error, 'strerror', None) or f'it {error}'
+            raise ProcessDied(f'could not be started: {why}', 'start') from None
         if greeting.value is not True and not _noted[0]:
             _noted[0] = 1
             print('note: the decoding process can open sockets; libseccomp and the extra '
@@ -188,23 +173,9 @@ class IsolatedProcess:
             ProcessDied: the process crashed, hung, or ran out of memory.
         """
         self.start()
-        number = next(self._numbers)
-        request = dict(id=number, function=function, arguments=arguments, seconds=seconds,
+        request = dict(function=function, arguments=arguments, seconds=seconds,
                        bytes=len(data))
-        deadline = time.monotonic() + seconds
-        try:
-            _send(self._socket, request, data, seconds)
-            answer, arrays = self._receive(deadline, number)
-        except TimeoutError:
-            raise self._died(function, f'took more than {seconds:g} seconds', 'hung'
-                             ) from None
-        except _BadAnswer as error:
-            raise self._died(function, f'answered with {error}') from None
-        except (EOFError, OSError, AttributeError):  # AttributeError: closed meanwhile
-            raise self._died(function) from None
-        except BaseException:  # Ctrl-C: the answer would be read as that of the next call
-            self.close()
-            raise
+        answer, arrays = self._exchange(function, seconds, request, [data])
         if answer.out_of_memory:
             self.close()
             raise ProcessDied(f'took more than {self.memory_bytes / 2**30:.3g} GiB of '
@@ -213,113 +184,112 @@ class IsolatedProcess:
             raise CallFailed(answer.error, answer.code, answer.reason)
         return answer.value, arrays
 
-    def kill(self) -> None:
-        """Kills the process; a call in another thread then raises :class:`ProcessDied`."""
-        process = self._process
-        if process is not None:
-            process.kill()
-
     def close(self) -> int | None:
-        """Kills the process and whatever it started; returns its exit status if any."""
+        """Kills the process and whatever it started; a call in another thread then raises
+        :class:`ProcessDied`.
+
+        Returns:
+            int | None: The exit status of the process, if any.
+        """
         connection, self._socket = self._socket, None
         process, self._process = self._process, None
-        memory, self._memory = self._memory, -1
+        is_own = self._owner == os.getpid()  # and not a fork's copy
         if connection is not None:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)  # wakes a thread that reads
+            if is_own:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)  # wakes a thread that reads
             connection.close()
-        if memory >= 0:
-            os.close(memory)
         if process is None:
             return None
-        with contextlib.suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)
-        # A process that reads from a lost network disk cannot even be killed.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=5)
+        if is_own:
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            # A process that reads from a lost network disk cannot even be killed.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)
+        else:
+            process.returncode = 0  # nothing to wait for, and no warning
         return process.returncode
 
     def _spawn(self) -> None:
-        self._memory = os.memfd_create('arrays', os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(self._memory, MAX_ARRAY_BYTES)  # pages are taken as they are written
-        # A shorter file would kill whoever maps it.
-        fcntl.fcntl(self._memory, fcntl.F_ADD_SEALS,
-                    fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        self._owner = os.getpid()
         self._socket, theirs = socket.socketpair()
         with theirs:
-            arguments = (theirs.fileno(), self._memory, self.memory_bytes,
-                         self.cpu_seconds or 0)
+            arguments = theirs.fileno(), self.memory_bytes, self.cpu_seconds or 0
             # Not a fork: other threads may hold locks. A session of its own: Ctrl-C is for
             # the caller, and the whole process group can be killed.
             self._process = subprocess.Popen(
                 [sys.executable, '-m', __name__, *map(str, arguments)],
-                pass_fds=arguments[:2], env=_environment(), stdin=subprocess.DEVNULL,
+                pass_fds=arguments[:1], env=_environment(), stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd='/',
                 start_new_session=True)
 
-    def _receive(self, deadline: float, number: int | None = None
-                 ) -> tuple[_Answer, list[np.ndarray]]:
-        """Reads one answer.
+    def _exchange(self, function: str, seconds: float, *request
+                  ) -> tuple[_Answer, list[np.ndarray]]:
+        """Sends a request, if any, and reads an answer."""
+        deadline = time.monotonic() + seconds
+        try:
+            if request:
+                _send(self._socket, *request, seconds=seconds)
+            return self._receive(deadline)
+        except (_BadAnswer, EOFError, OSError, AttributeError) as error:
+            # AttributeError: another thread closed it.
+            raise _explain_end(error, self.close(), function, seconds) from None
+        except BaseException:  # Ctrl-C: the answer would be read as that of the next call
+            self.close()
+            raise
 
-        Raises:
-            TimeoutError: there was none in time.
-            EOFError, OSError: the process is gone.
-            _BadAnswer: it is malformed, or answers another request.
-        """
+    def _receive(self, deadline: float) -> tuple[_Answer, list[np.ndarray]]:
         length, = _LENGTH.unpack(self._read(_LENGTH.size, deadline))
         if length > _MAX_HEADER:
             raise _BadAnswer('too long a message')
-        text = self._read(length, deadline)
+        text = self._read(length, deadline).tobytes()
         try:
             # Not msgspec's own reader, which refuses names that are not UTF-8.
             answer = msgspec.convert(json.loads(text), _Answer)
-            if answer.id != number:
-                raise _BadAnswer('an answer to another request')
-            return answer, _read_arrays(answer.arrays, self._memory)
+            sizes = [math.prod(shape) * np.dtype(dtype).itemsize
+                     for dtype, shape in answer.arrays]
+            if sum(sizes) > MAX_ARRAY_BYTES:
+                raise _BadAnswer('too large an array')
+            return answer, [
+                self._read(size, deadline).view(dtype).reshape(shape)
+                for size, (dtype, shape) in zip(sizes, answer.arrays, strict=True)]
         except (ValueError, RecursionError, OverflowError) as error:
             raise _BadAnswer('no message') from error
 
-    def _read(self, size: int, deadline: float) -> bytes:
-        content = bytearray()
-        while len(content) < size:
+    def _read(self, size: int, deadline: float) -> np.ndarray:
+        content = np.empty(size, np.uint8)
+        rest = memoryview(content)
+        while rest:
             self._socket.settimeout(max(1e-3, deadline - time.monotonic()))
-            part = self._socket.recv(size - len(content))
-            if not part:
+            count = self._socket.recv_into(rest)
+            if not count:
                 raise EOFError
-            content += part
-        return bytes(content)
-
-    def _died(self, function: str, what: str | None = None, kind: str = 'crashed'
-              ) -> ProcessDied:
-        """Ends what is left of the process and returns the error to raise."""
-        code = self.close()
-        if what is not None:
-            return ProcessDied(what, kind)
-        number = -code if code is not None and code < 0 else None
-        if number == signal.SIGALRM:
-            return ProcessDied('took too long', 'hung', number)
-        if number:
-            name = signal.Signals(number).name if number in list(signal.Signals) else number
-            return ProcessDied(f'crashed ({name})', kind, number)
-        return ProcessDied(f'ended without an answer ({function})', kind)
-
-    def _abandon(self) -> None:
-        """Forgets the process in a fork of this one: it belongs to the parent."""
-        if self._socket is not None:
-            self._socket.close()
-        if self._memory >= 0:
-            os.close(self._memory)
-        if self._process is not None:
-            self._process.returncode = 0  # nothing to wait for, and no warning
-        self._socket, self._process, self._memory = None, None, -1
+            rest = rest[count:]
+        return content
 
 
-def _abandon_all() -> None:
+def _explain_end(error: Exception, status: int | None, function: str, seconds: float
+                 ) -> ProcessDied:
+    """Returns the error for a process that ended with this exit status."""
+    if isinstance(error, TimeoutError):
+        return ProcessDied(f'took more than {seconds:g} seconds', 'hung')
+    if isinstance(error, _BadAnswer):
+        return ProcessDied(f'answered with {error}')
+    if status is None or status >= 0:
+        return ProcessDied(f'ended without an answer ({function})')
+    if status == -signal.SIGALRM:
+        return ProcessDied('took too long', 'hung')
+    names = {-number: number.name for number in signal.Signals}
+    return ProcessDied(f'crashed ({names.get(status, -status)})')
+
+
+def _close_all() -> None:
     for process in list(_alive):
-        process._abandon()
+        process.close()
 
 
-os.register_at_fork(after_in_child=_abandon_all)
+os.register_at_fork(after_in_child=_close_all)
 
 
 def _environment() -> dict[str, str]:
@@ -334,62 +304,38 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _read_arrays(described: Sequence[_Described], memory: int) -> list[np.ndarray]:
-    """Copies the arrays of an answer out of shared memory."""
-    end = max([1, *(offset + math.prod(shape) * np.dtype(dtype).itemsize
-                    for dtype, shape, offset in described)])
-    if end > MAX_ARRAY_BYTES:
-        raise _BadAnswer('an array beyond its memory')
-    with mmap.mmap(memory, end) as mapped:
-        # An empty one may not lie behind the end of what is mapped.
-        arrays = [np.ndarray(shape, dtype, mapped, offset).copy() if math.prod(shape)
-                  else np.empty(shape, dtype) for dtype, shape, offset in described]
-        if end > _KEPT_BYTES:
-            mapped.madvise(mmap.MADV_REMOVE)
-        return arrays
+def _send(connection: socket.socket, header: dict, parts: Iterable = (),
+          seconds: float | None = None) -> None:
+    """Sends a message; parts are bytes or arrays that lie in one piece."""
+    text = json.dumps(header).encode()
+    connection.settimeout(seconds)
+    connection.sendall(_LENGTH.pack(len(text)) + text)
+    for part in parts:
+        connection.sendall(part)
 
 
 # ---- In the process ---------------------------------------------------------------------
 
 
-def _send(connection: socket.socket, header: dict, data: bytes = b'',
-          seconds: float | None = None) -> None:
-    text = json.dumps(header).encode()
-    connection.settimeout(seconds)
-    connection.sendall(_LENGTH.pack(len(text)) + text + data)
-
-
-def _write_arrays(arrays: Sequence[np.ndarray], memory: int) -> list[tuple]:
-    """Copies arrays into shared memory; returns dtype, shape and offset of each."""
-    described, end = [], 0
-    for array in arrays:
-        start = -(-end // _ALIGNMENT) * _ALIGNMENT
-        described.append((array.dtype.str, array.shape, start))
-        end = start + array.nbytes
-    if end > MAX_ARRAY_BYTES:
-        raise MemoryError
-    with mmap.mmap(memory, max(1, end)) as mapped:
-        for array, (dtype, shape, start) in zip(arrays, described, strict=True):
-            if array.size:
-                np.ndarray(shape, dtype, mapped, start)[...] = array
-    return described
-
-
-def _answer(request: dict, data: bytes, memory: int) -> dict:
-    """Calls the function; returns the fields of :class:`_Answer`."""
+def _answer(request: dict, data: bytes) -> tuple[dict, list[np.ndarray]]:
+    """Calls the function; returns the fields of :class:`_Answer`, and the arrays."""
     try:
         module, _, name = request['function'].partition(':')
         function = getattr(importlib.import_module(module), name)
         result = function(*request['arguments'], *([data] if data else []))
         value, arrays = result if isinstance(result, tuple) else (result, [])
-        return dict(value=value, arrays=_write_arrays(arrays, memory))
+        if sum(array.nbytes for array in arrays) > MAX_ARRAY_BYTES:
+            raise MemoryError
+        arrays = [*map(np.ascontiguousarray, arrays)]
+        return dict(value=value, arrays=[
+            (array.dtype.str, array.shape) for array in arrays]), arrays
     except HRI30Error as error:
         return dict(error=str(error), code=getattr(error, 'code', ''),
-                    reason=getattr(error, 'reason', ''))
+                    reason=getattr(error, 'reason', '')), []
     except MemoryError:
-        return dict(out_of_memory=True)
+        return dict(out_of_memory=True), []
     except Exception as error:
-        return dict(error=f'{type(error).__name__}: {error}'[:2000])
+        return dict(error=f'{type(error).__name__}: {error}'[:2000]), []
 
 
 def _limit_process(memory_bytes: int, cpu_seconds: int) -> None:
@@ -415,8 +361,8 @@ def _block_sockets() -> bool:
 
 def main() -> None:
     """Answers until the caller is gone."""
-    connection_fd, memory, *limits = map(int, sys.argv[1:])
-    connection = socket.socket(fileno=connection_fd)
+    descriptor, *limits = map(int, sys.argv[1:])
+    connection = socket.socket(fileno=descriptor)
     sockets_blocked = _block_sockets()  # looking for the library starts a process
     _limit_process(*limits)
     _send(connection, dict(value=sockets_blocked))
@@ -426,8 +372,8 @@ def main() -> None:
         data = stream.read(request['bytes'])
         # Kills this process wherever it is, within a library and without its caller too.
         signal.setitimer(signal.ITIMER_REAL, request['seconds'] + _GRACE_SECONDS)
-        answer = _answer(request, data, memory)
-        _send(connection, dict(answer, id=request['id']))
+        answer, arrays = _answer(request, data)
+        _send(connection, answer, arrays)
         if 'out_of_memory' in answer:
             break
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -236,9 +236,9 @@ def test_a_part_has_the_frames_of_its_time(recording, tmp_path):
     np.testing.assert_array_equal(part.read_all(), whole[30:45])
     np.testing.assert_array_equal(part.read([14, 0]), whole[[44, 30]])
     cache = ClipCache(tmp_path, None)
-    kept = cache.get(part.filename)
+    kept = cache.add(part.filename)
     np.testing.assert_array_equal(kept.array, whole[30:45])
-    assert len(cache.get(recording)) == 90
+    assert len(cache.add(recording)) == 90
     assert cache.open(part.filename).filename == kept.filename
     with pytest.raises(ClipError, match=r'from 2\.5 to 9 s is not within the 3\.00 s'):
         Video(str(recording.with_name('long[2.5-9].avi')))

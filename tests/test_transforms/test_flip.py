@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from mmaction.datasets.transforms import Flip
-from mmaction.registry import TRANSFORMS
 
 from hri30_ext.datasets import HRI30_CLASSES
 from hri30_ext.transforms import LabelAwareFlip
@@ -63,11 +61,6 @@ def test_pixels_and_label_are_mirrored():
     assert flip.flip_label_map[left] == right
 
 
-def test_stock_flip_keeps_the_label():
-    """What label-aware flips mend."""
-    assert Flip(flip_ratio=1).transform(clip(13))['label'] == 13
-
-
 def test_clip_without_a_mirrored_class_is_never_flipped():
     flip = LabelAwareFlip(['Wave', 'PointLeft'], flip_ratio=1)
     results = flip.transform(clip(1))
@@ -85,18 +78,3 @@ def test_ratio_and_seed():
     assert drawn[0] == drawn[1]
     assert 160 < sum(drawn[0]) < 240
     assert not LabelAwareFlip(HRI30_CLASSES, 0).transform(clip(13))['flip']
-
-
-def test_color_jitter_is_constant_over_a_clip():
-    """mmaction2's own; hue is off as in the dataset's base config."""
-    jitter = TRANSFORMS.build(dict(type='ColorJitter', brightness=0.2, contrast=0.2,
-                                   saturation=0.2, hue=0))
-    frame = np.random.RandomState(0).randint(60, 180, (4, 5, 3)).astype(np.uint8)
-    seen = set()
-    for seed in range(5):
-        np.random.seed(seed)
-        first, second = jitter.transform(dict(imgs=[frame.copy(), frame.copy()]))['imgs']
-        np.testing.assert_array_equal(first, second)
-        assert np.abs(first.astype(int) - frame).max() <= 255 * 0.5
-        seen.add(first.tobytes())
-    assert len(seen) == 5

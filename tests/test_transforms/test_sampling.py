@@ -54,9 +54,3 @@ def test_frames_of_a_test(options, sampling, length, expected):
     if sampling == 'segments':
         times = preprocessing.sample_times(length / 30)
         assert (times * 30).astype(int).tolist() == expected
-
-
-def test_folders_of_earlier_versions_choose_the_same_frames():
-    written = dict(num_frames=8, num_views=1, sampling='uniform', frame_interval=None,
-                   steps=[dict(type='Resize', width=8, height=8)])
-    assert Preprocessing.from_json(written).indices(8).tolist() == [0, 1, 2, 3, 4, 4, 5, 6]

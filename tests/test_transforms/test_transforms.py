@@ -58,17 +58,11 @@ def test_clip_that_is_seen_once_is_not_kept_but_read_from_the_cache(clip, tmp_pa
 
 
 @pytest.mark.parametrize('cache', [None, 'jpeg'])
-@pytest.mark.parametrize('content', [b'', b'RIFF' + bytes(200)])
-def test_broken_clip_is_named(tmp_path, content, cache):
+def test_broken_clip_is_named(tmp_path, cache):
     path = tmp_path / 'broken.avi'
-    path.write_bytes(content)
+    path.write_bytes(b'RIFF' + bytes(200))
     with pytest.raises(HRI30Error, match=r'broken\.avi: cannot be decoded'):
         read(path, [0], cache=cache, cache_dir=str(tmp_path / 'cache'))
-
-
-def test_unknown_cache_is_refused(tmp_path):
-    with pytest.raises(HRI30Error, match='clip_cache=.png.*memmap, jpeg'):
-        ClipInit(cache='png', cache_dir=str(tmp_path))
 
 
 def test_frame_order():

@@ -5,6 +5,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from clip_files import write
 
 from hri30_ext.errors import HRI30Error
 from hri30_ext.synthetic import render_clip, write_video
@@ -35,19 +36,11 @@ def cut(path, start, end, out):
 def recordings(tmp_path_factory):
     """Keyframes at 0, 12 and 24; in the mp4, frames are stored as 0 4 2 1 3 8 6 5 7."""
     folder = tmp_path_factory.mktemp('recordings')
+    frames = render_clip(2, 1, 1, size=(96, 64))[:FRAMES]
     for name, bframes, turned in (('plain.mp4', 0, 90), ('b.mp4', 3, 0), ('b.mkv', 3, 0)):
-        with av.open(str(folder / name), 'w') as container:
-            stream = container.add_stream('libx264', 30, {
-                'x264-params': 'keyint=12:min-keyint=12:scenecut=0:b-adapt=0:'
-                               f'bframes={bframes}'})
-            stream.width, stream.height, stream.pix_fmt = 96, 64, 'yuv420p'
-            stream.codec_context.colorspace = 1  # BT.709
-            if turned:
-                stream.set_display_rotation(turned)
-            for image in render_clip(2, 1, 1, size=(96, 64))[:FRAMES]:
-                frame = av.VideoFrame.from_ndarray(image, 'rgb24')
-                container.mux(stream.encode(frame.reformat(format='yuv420p')))
-            container.mux(stream.encode())
+        write(folder / name, frames, 'libx264', turned=turned, bt709=True, options={
+            'x264-params': 'keyint=12:min-keyint=12:scenecut=0:b-adapt=0:'
+                           f'bframes={bframes}'})
     return folder
 
 

@@ -52,7 +52,7 @@ def main() -> None:
     if args.prune:
         removed, nbytes = prune(cache, args.all_parameters)
         print(f'removed {removed} files, {nbytes / 1e9:.3f} GB')
-    broken = cache_folder(cache, args.root, args.workers).broken if args.root else []
+    broken = cache_folder(cache, args.root, args.workers) if args.root else []
     print(describe_folder(cache.folder))
     if broken:
         print(f'{len(broken)} clips are not in the cache:\n'
