@@ -5,12 +5,12 @@ import os
 import subprocess
 import sys
 import venv
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hri30_ext.config import PROJECT_ROOT, load_config
-from hri30_ext.datasets.hri30 import list_split
 from hri30_ext.deploy.run import main
 from hri30_ext.deploy.torch_backend import TorchBackend
 
@@ -39,8 +39,11 @@ def run_reader(python, *arguments, program=None, cwd):
 
 
 def validation_files(trained):
+    from mmaction.registry import DATASETS
     cfg = load_config(trained.config, trained.options)
-    return [clip['filename'] for clip in list_split(cfg.test_dataloader, subset='val')]
+    cfg.test_dataloader.dataset.update(subset='val', pipeline=[])
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    return [dataset.get_data_info(index)['filename'] for index in range(len(dataset))]
 
 
 def check_output(run, files, trained, validation_clips):
@@ -117,3 +120,4 @@ def test_in_an_environment_of_its_own(kind, trained, validation_clips, request, 
                                     'openvino_folder')
     run = run_reader(python, other, files[0], cwd=tmp_path)
     assert run.returncode == 2 and 'is not installed' in run.stderr
+    assert Path(files[0]).is_file()

@@ -374,7 +374,7 @@ class Stream:
             self._frames.popleft()
         if self._frames and self._time - self._frames[-1].time < self._least_gap - _SAME:
             return  # the camera is faster than any model needs
-        image_HWC = self.info.preprocessing.frames([frame_HWC])[0]
+        image_HWC = self.info.preprocessing.frame(frame_HWC).copy()
         self._frames.append(TimedFrame(self._time, image_HWC))
 
     def _newest_sample(self) -> float:
