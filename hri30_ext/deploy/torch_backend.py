@@ -27,7 +27,7 @@ _WINDOWED = (nn.Conv3d, nn.MaxPool3d, nn.AvgPool3d)
 
 
 class Normalise(nn.Module):
-    """The normalisation of a data preprocessor, from uint8 with channels last."""
+    """The normalisation of a data preprocessor: (..., H, W, C) uint8 to float32."""
 
     def __init__(self, preprocessor: nn.Module) -> None:
         super().__init__()
@@ -37,7 +37,6 @@ class Normalise(nn.Module):
         self.register_buffer('std', std.detach().clone().flatten())
 
     def forward(self, frames_xHWC: torch.Tensor) -> torch.Tensor:
-        """Normalises frames, (..., H, W, C), to float32."""
         return (frames_xHWC.float() - self.mean) / self.std
 
 
@@ -51,7 +50,6 @@ class Whole(nn.Module):
         self.frames_first = isinstance(recognizer, MODELS.get('Recognizer2D'))
 
     def forward(self, clips_NTHWC: torch.Tensor) -> torch.Tensor:
-        """Predicts clips."""
         x_NTHWC = self.normalise(clips_NTHWC)
         if self.frames_first:
             x = x_NTHWC.permute(0, 1, 4, 2, 3)  # N, T, C, H, W
@@ -78,7 +76,6 @@ class FrameStage(nn.Module):
             *(getattr(backbone, name) for name in backbone.res_layers[:stages]))
 
     def forward(self, frames_MHWC: torch.Tensor) -> torch.Tensor:
-        """Computes features of frames."""
         x_MCHW = self.normalise(frames_MHWC).permute(0, 3, 1, 2)
         if self.has_tokens:
             return self.encoder.encode_frames(x_MCHW.contiguous()).unsqueeze(3)
@@ -96,7 +93,6 @@ class ClipStage(nn.Module):
         self.head = recognizer.cls_head
 
     def forward(self, features_NTCHW: torch.Tensor) -> torch.Tensor:
-        """Predicts clips from the features of their frames."""
         x = features_NTCHW.squeeze(4) if self.has_tokens else self.stages(
             features_NTCHW.permute(0, 2, 1, 3, 4))
         return self.head(x).float().softmax(dim=1)

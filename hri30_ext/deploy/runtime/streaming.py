@@ -43,7 +43,7 @@ import time as clock
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -137,29 +137,12 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True,
         return content
 
 
-# ---- Frames ------------------------------------------------------------------------------
-
-
 @dataclass(eq=False, slots=True)
 class TimedFrame:
     """A frame of a window: its time, its image for the model, and what came of it."""
     time: float
     image: np.ndarray  # uint8 RGB, (H, W, 3)
     features: np.ndarray | None = None  # (C, H, W), once they were computed
-
-
-def nearest_frames(frames: Sequence[TimedFrame], times: Sequence[float]
-                   ) -> list[TimedFrame]:
-    """Returns the frame nearest to each time; of two equally near, the earlier one.
-
-    >>> frames = [TimedFrame(0.0, None), TimedFrame(0.5, None)]
-    >>> [frame.time for frame in nearest_frames(frames, [0.1, 0.25, 0.3])]
-    [0.0, 0.0, 0.5]
-    """
-    moments_N = np.array([frame.time for frame in frames])
-    distances_TN = np.abs(moments_N - np.array(times)[:, None])
-    near_TN = distances_TN <= distances_TN.min(axis=1, keepdims=True) + _SAME
-    return [frames[i] for i in near_TN.argmax(axis=1)]
 
 
 # ---- From predictions to actions ---------------------------------------------------------
@@ -193,14 +176,6 @@ class Smoother:
         return scores_xK
 
 
-class Change(NamedTuple):
-    """An action that begins or ends: ``start`` or ``end``, label, its begin, and why."""
-    kind: str
-    label: int
-    start: float
-    reason: str | None = None
-
-
 class Hysteresis:
     """Decides which action is in progress, so that scores near a threshold do not flicker.
 
@@ -216,10 +191,11 @@ class Hysteresis:
         self._candidate: tuple[int, float] | None = None
 
     def update(self, time: float, scores_K: np.ndarray, unknown: bool | None = None
-               ) -> list[Change]:
+               ) -> list[tuple]:
         """Adds smoothed scores, (K, ), with which nothing begins if they are ``unknown``.
 
-        Returns nothing, an end, a start, or both in this order.
+        Returns nothing, an end, a start, or both in this order: ``end`` or ``start``, the
+        label, when the action began, and why it ended.
         """
         changes = []
         if self.active and scores_K[self.active[0]] < self.leave:
@@ -234,15 +210,15 @@ class Hysteresis:
         if time - self._candidate[1] >= self.min_seconds - _SAME:
             changes += self.stop('replaced')
             self.active, self._candidate = self._candidate, None
-            changes.append(Change('start', *self.active))
+            changes.append(('start', *self.active, None))
         return changes
 
-    def stop(self, reason: str) -> list[Change]:
+    def stop(self, reason: str) -> list[tuple]:
         """Ends the action in progress, if there is one."""
         if not self.active:
             return []
         (label, start), self.active = self.active, None
-        return [Change('end', label, start, reason)]
+        return [('end', label, start, reason)]
 
 
 # ---- The stream --------------------------------------------------------------------------
@@ -283,10 +259,10 @@ class Stream:
         self.window_seconds = max(window, info.preprocessing.span_seconds)
         times_T = info.preprocessing.sample_times(self.window_seconds)
         # The newest sample is the newest frame: events come sooner.
-        self._offsets = (times_T.max() - times_T).tolist()
-        self.span = max(self._offsets)
+        self._offsets_T = times_T.max() - times_T
+        self.span = float(self._offsets_T.max())
         self.hop = settings.hop
-        distances = np.diff(np.sort(self._offsets))
+        distances = np.diff(np.sort(self._offsets_T))
         interval = float(distances.min()) if len(distances) else self.hop or _HOP
         if self.hop is None and settings.every is None:
             self.hop = max(1, round(_HOP / interval)) * interval
@@ -314,7 +290,7 @@ class Stream:
     def warm_up(self) -> None:
         """Runs the model once: graphs are compiled at their first use."""
         width, height = self.info.preprocessing.size
-        frames_THWC = np.zeros((len(self._offsets), height, width, 3), np.uint8)
+        frames_THWC = np.zeros((len(self._offsets_T), height, width, 3), np.uint8)
         if self._reuse:
             self._backend.clip_scores(self._backend.frame_features(frames_THWC)[None])
             self._backend.frame_features(frames_THWC[:1])
@@ -398,8 +374,11 @@ class Stream:
 
     def _predict(self, anchor: float, time: float) -> list[Event]:
         """Predicts the window whose newest sample is at ``anchor``."""
-        chosen = nearest_frames(self._frames, [anchor - offset for offset in self._offsets])
-        scores_K = self._scores(chosen)
+        times_N = np.array([frame.time for frame in self._frames])
+        distances_TN = np.abs(times_N - (anchor - self._offsets_T)[:, None])
+        # The nearest ones; of two equally near, the earlier one.
+        near_TN = distances_TN <= distances_TN.min(axis=1, keepdims=True) + _SAME
+        scores_K = self._scores([self._frames[i] for i in near_TN.argmax(axis=1)])
         began, self._captured, self._since = self._captured, None, 0
         self._next += 1
         return self._decide(scores_K, time, began)
@@ -411,7 +390,7 @@ class Stream:
         began, images = clock.monotonic(), [frame.image for frame in self._frames]
         views_VTHWC = np.stack([
             images[i] for i in self.info.preprocessing.indices(len(images))
-        ]).reshape(-1, len(self._offsets), *images[0].shape)
+        ]).reshape(-1, len(self._offsets_T), *images[0].shape)
         self._hysteresis.min_seconds = 0  # there is no time to wait
         return self._decide(self._backend(views_VTHWC).mean(axis=0), self._frames[0].time,
                             began)
@@ -450,13 +429,13 @@ class Stream:
         return [*self._events(changes, latency_ms),
                 *([self.latest] if self.settings.predictions else [])]
 
-    def _events(self, changes: list[Change], latency_ms: float | None = None
+    def _events(self, changes: list[tuple], latency_ms: float | None = None
                 ) -> list[Event]:
-        return [Event(change.kind, self._time, class_name=self.info.classes[change.label],
-                      score=float(self.scores_K[change.label]), start=change.start,
-                      end=self._time if change.kind == 'end' else None,
-                      reason=change.reason, latency_ms=latency_ms, dropped=self.dropped)
-                for change in changes]
+        return [Event(kind, self._time, class_name=self.info.classes[label],
+                      score=float(self.scores_K[label]), start=start,
+                      end=self._time if kind == 'end' else None, reason=reason,
+                      latency_ms=latency_ms, dropped=self.dropped)
+                for kind, label, start, reason in changes]
 
     def _reset(self, time: float, reason: str) -> list[Event]:
         events = self._events(self._hysteresis.stop('reset'))
