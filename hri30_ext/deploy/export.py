@@ -7,14 +7,12 @@ import contextlib
 import copy
 import importlib.metadata
 import importlib.util
-import json
 import logging
 import os
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -30,23 +28,13 @@ from ..errors import HRI30Error
 from ..evaluation.calibration import load_certainty
 from ..hardware import autocast_dtype
 from ..names import command
-from ..utils.fileio import sha256_of
+from ..utils.fileio import atomic_write_json, sha256_of
+from ..utils.text import format_table
 from ..video.decode import read_clip
 from ..video.preprocessing import Preprocessing
 from .runtime.backends import CLIP_STAGE, FRAME_STAGE, WHOLE, Backend, import_runtime
-from .runtime.exported import (
-    FORMATS,
-    INFO_NAME,
-    SUFFIXES,
-    ModelInfo,
-    is_exported,
-    load,
-    read_info,
-)
+from .runtime.exported import FORMATS, INFO_NAME, SUFFIXES, ModelInfo, load
 from .torch_backend import TorchBackend
-
-#: Training clips that int8 calibrates the ranges of values on.
-CALIBRATION_CLIPS = 128
 
 #: float32: the largest difference of a class probability, of any clip.
 MAX_DIFFERENCE = 1e-4
@@ -56,13 +44,11 @@ MAX_DIFFERENCE = 1e-4
 #: what the number of correct clips cannot: few clips, or a model that is often wrong.
 MAX_SHIFT = {'fp16': 0.01, 'bf16': 0.05, 'int8': 0.1}
 
-_NEEDED = {'onnx': ('onnx', 'onnxruntime'), 'openvino': ('onnx', 'openvino')}
-_PARITY_NAME = 'parity.json'
 
 
 def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
            out: str | Path, data: str, device: str = 'cpu',
-           calibration_clips: int = CALIBRATION_CLIPS) -> ModelInfo:
+           calibration_clips: int = 128) -> ModelInfo:
     """Exports a checkpoint, and keeps it only if it agrees with the trained model.
 
     Args:
@@ -74,10 +60,8 @@ def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
         out (str | Path): The folder; an exported model is replaced as a whole.
         data (str): Names the data, for the record.
         device (str): Device of the trained model, for the comparison.
-        calibration_clips (int): For int8: number of training clips, at most.
-
-    Returns:
-        ModelInfo: The description of the folder.
+        calibration_clips (int): For int8: number of training clips, at most, on which the
+            ranges of values are calibrated.
 
     Raises:
         HRI30Error: an invalid argument, or scores that differ too much from those of the
@@ -90,13 +74,18 @@ def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
                          'clip.\nSet test_flip=False.')
     preprocessing = Preprocessing.from_config(cfg)
     model = TorchBackend(cfg, checkpoint, device)
-    info = ModelInfo(
-        classes=tuple(cfg.classes), preprocessing=preprocessing, format=format,
-        precision=precision, files={}, hints=dict(FORMATS[format][precision]),
-        window_seconds=measure_window_seconds(cfg, preprocessing),
-        **load_certainty(checkpoint), versions=_versions(format, precision),
-        source=dict(config=Path(cfg.filename).name, data=data,
-                    checkpoint_sha256=sha256_of(Path(checkpoint).expanduser())))
+    try:
+        info = ModelInfo(
+            classes=tuple(cfg.classes), preprocessing=preprocessing, format=format,
+            precision=precision, files={part: part + SUFFIXES[format]
+                                        for part in model.parts},
+            hints=dict(FORMATS[format][precision]),
+            window_seconds=measure_window_seconds(cfg, preprocessing),
+            **load_certainty(checkpoint), versions=_versions(format, precision),
+            source=dict(config=Path(cfg.filename).name, data=data,
+                        checkpoint_sha256=sha256_of(Path(checkpoint).expanduser())))
+    except ValueError as error:
+        raise HRI30Error(f'{checkpoint}: {error}.') from error
     calibration = None
     if precision == 'int8':
         files = [clip['filename']
@@ -106,9 +95,8 @@ def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
         calibration = [read_clip(files[i], preprocessing)[:1] for i in tqdm(
             np.unique(chosen.round().astype(int)), desc='calibration clips')]
     with _built_beside(out) as folder:
-        info = msgspec.structs.replace(
-            info, files=_write_graphs(model, info, folder, calibration))
-        _write_info(folder, info)  # the comparison loads the folder
+        _write_graphs(model, info, folder, calibration)
+        atomic_write_json(folder / INFO_NAME, info.to_json())
         tested = copy.copy(model)  # the same weights in the precision of tools/test.sh
         tested.dtype = autocast_dtype(cfg, model.device.type)
         parity, per_clip = _measure_parity(model, tested, load(folder)[1], preprocessing,
@@ -117,12 +105,18 @@ def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
         info = msgspec.structs.replace(info, parity=parity)
         print(format_parity(info), file=sys.stderr)
         _check_parity(info)
-        _write_info(folder, info)
-        _write_json(folder / _PARITY_NAME, dict(parity, per_clip=per_clip))
+        atomic_write_json(folder / INFO_NAME, info.to_json())
+        atomic_write_json(folder / 'parity.json', dict(parity, per_clip=per_clip))
     return info
 
 
 # ---- Before anything is built -----------------------------------------------------------
+
+
+def _needed(format: str, precision: str) -> list[str]:
+    """Returns the packages that an export needs beside those of a training."""
+    return ['onnx', 'openvino' if format == 'openvino' else 'onnxruntime',
+            *(['nncf'] if precision == 'int8' else [])]
 
 
 def _check_request(format: str, precision: str, calibration_clips: int) -> None:
@@ -132,8 +126,8 @@ def _check_request(format: str, precision: str, calibration_clips: int) -> None:
                          f'export.\nExpected one of {pairs}.')
     if calibration_clips < 1:
         raise HRI30Error(f'--calibration-clips {calibration_clips}: expected 1 or more.')
-    needed = [*_NEEDED[format], *(['nncf'] if precision == 'int8' else [])]
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    missing = [name for name in _needed(format, precision)
+               if importlib.util.find_spec(name) is None]
     if missing:
         raise HRI30Error(f'--format {format} --precision {precision}: '
                          f'{", ".join(missing)} is not installed.\nRun '
@@ -142,11 +136,10 @@ def _check_request(format: str, precision: str, calibration_clips: int) -> None:
 
 def _check_target(out: str | Path) -> Path:
     out = Path(out).expanduser().resolve()
-    if out.is_dir() and any(out.iterdir()) and not is_exported(out):
-        raise HRI30Error(f'{out}: holds other files, and an export replaces its folder.\n'
-                         'Name a new folder with --out, or an exported model.')
-    if out.exists() and not out.is_dir():
-        raise HRI30Error(f'{out}: is a file.\nName a folder with --out.')
+    if out.exists() and not (out / INFO_NAME).is_file() and (
+            not out.is_dir() or any(out.iterdir())):
+        raise HRI30Error(f'{out}: is or holds other files, and an export replaces its '
+                         'folder.\nName a new folder with --out, or an exported model.')
     return out
 
 
@@ -166,9 +159,8 @@ def measure_window_seconds(cfg: Config, preprocessing: Preprocessing) -> float |
         print(f'warning: the length of training clips is not known: {error}\nStreams will '
               'need --window-seconds.', file=sys.stderr)
         return None
-    lengths = [_seconds(clip['filename']) for clip in tqdm(
-        clips, desc='lengths of training clips', leave=False)]
-    lengths = [length for length in lengths if length]
+    lengths = [*filter(None, (_seconds(clip['filename']) for clip in tqdm(
+        clips, desc='lengths of training clips', leave=False)))]
     if not lengths:
         return None
     return round(max(float(np.median(lengths)), preprocessing.span_seconds), 4)
@@ -186,11 +178,8 @@ def _seconds(filename: str) -> float | None:
 
 
 def _versions(format: str, precision: str) -> dict[str, str]:
-    names = ['hri30_ext', 'torch', 'mmaction2', *_NEEDED[format]]
-    if precision == 'int8':
-        names.append('nncf')
     versions = {}
-    for name in names:
+    for name in ('hri30_ext', 'torch', 'mmaction2', *_needed(format, precision)):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions
@@ -199,87 +188,65 @@ def _versions(format: str, precision: str) -> dict[str, str]:
 # ---- Graphs -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Graph:
-    """One part of the model, with inputs for it."""
-    module: torch.nn.Module
-    example: np.ndarray  # two inputs
-    calibrate: Callable[[np.ndarray], np.ndarray]  # from a view of a clip to an input
-
-
-def _graphs(model: TorchBackend, info: ModelInfo) -> dict[str, _Graph]:
-    width, height = info.preprocessing.size
-    frames = info.preprocessing.num_frames
-    clips = np.random.default_rng(0).integers(
-        0, 256, (2, frames, height, width, 3), dtype=np.uint8)
-    graphs = {WHOLE: _Graph(model.parts[WHOLE], clips, lambda clip_1THWC: clip_1THWC)}
-    if model.splittable:
-        features = np.stack([model.frame_features(clip) for clip in clips])
-        graphs[FRAME_STAGE] = _Graph(
-            model.parts[FRAME_STAGE], clips[0, :2] if frames > 1 else clips[:, 0],
-            lambda clip_1THWC: clip_1THWC[0])
-        graphs[CLIP_STAGE] = _Graph(
-            model.parts[CLIP_STAGE], features,
-            # When they are needed: all of them are ten times as large as the clips.
-            lambda clip_1THWC: model.frame_features(clip_1THWC[0])[None])
-    return graphs
-
-
 def _write_graphs(model: TorchBackend, info: ModelInfo, folder: Path,
-                  calibration: Sequence[np.ndarray] | None) -> dict[str, str]:
-    """Converts all parts of a model; returns the files' names by part."""
-    write = _write_onnx if info.format == 'onnx' else _write_openvino
-    files = {}
-    for name, graph in tqdm(_graphs(model, info).items(), desc='graphs'):
-        files[name] = f'{name}{SUFFIXES[info.format]}'
-        graph.module.cpu()
-        with torch.no_grad(), warnings.catch_warnings():
-            # Tracing warns of every shape that it reads. The batch is not among them: the
-            # comparison uses several batch sizes.
-            warnings.simplefilter('ignore')
-            write(graph, info.precision, folder / files[name], calibration)
-    return files
+                  calibration: Sequence[np.ndarray] | None) -> None:
+    """Converts all parts of a model, through ONNX, which OpenVINO reads itself."""
+    width, height = info.preprocessing.size
+    noise_N1THWC = np.random.default_rng(0).integers(
+        0, 256, (2, 1, info.preprocessing.num_frames, height, width, 3), np.uint8)
+    # From a view of a clip to inputs of a part. Features are computed when they are needed:
+    # those of all clips are ten times as large as the clips.
+    feeds = {WHOLE: lambda clip_1THWC: clip_1THWC,
+             FRAME_STAGE: lambda clip_1THWC: clip_1THWC[0],
+             CLIP_STAGE: lambda clip_1THWC: model.frame_features(clip_1THWC[0])[None]}
+    convert = _to_openvino if info.format == 'openvino' else _finish_onnx
+    with torch.no_grad(), warnings.catch_warnings():
+        # Tracing warns of every shape that it reads. The batch is not among them: the
+        # comparison uses several batch sizes.
+        warnings.simplefilter('ignore')
+        for part, module in tqdm(model.parts.items(), desc='graphs'):
+            path = folder / f'{part}.onnx'
+            _trace(module, np.concatenate([*map(feeds[part], noise_N1THWC)]), path)
+            convert(path, info.precision, calibration, feeds[part])
 
 
-def _trace(graph: _Graph, path: Path) -> None:
-    """Writes a module as an ONNX graph, for any batch."""
+def _trace(module: torch.nn.Module, example: np.ndarray, path: Path) -> None:
+    """Writes a module as an ONNX graph for any batch; ``example`` are two inputs or more.
+    """
+    example = torch.from_numpy(example)
+    module.cpu()(example)  # what a model computes once, and keeps, is not traced
     # The exporter that traces: the other one needs onnxscript, and fixes the batch size
     # where mmaction2 reshapes by it.
-    example = torch.from_numpy(graph.example)
-    graph.module(example)  # what a model computes once, and keeps, is not traced
     try:
         torch.onnx.export(
-            graph.module, (example, ), str(path), dynamo=False, opset_version=17,
+            module, (example, ), str(path), dynamo=False, opset_version=17,
             input_names=['inputs'], output_names=['outputs'],
             dynamic_axes={'inputs': {0: 'batch'}, 'outputs': {0: 'batch'}})
     except torch.onnx.errors.OnnxExporterError as error:
-        recognizer = getattr(graph.module, 'recognizer', graph.module)
+        recognizer = getattr(module, 'recognizer', module)
         names = ', '.join(type(part).__name__ for part in recognizer.children())
         raise HRI30Error(f'a model of {names} cannot be exported: '
                          f'{str(error).splitlines()[0][:300]}.\nUse its checkpoint.'
                          ) from error
 
 
-def _write_onnx(graph: _Graph, precision: str, path: Path,
-                clips: Sequence[np.ndarray] | None) -> None:
-    _trace(graph, path)
+def _finish_onnx(path: Path, precision: str, clips: Sequence[np.ndarray] | None,
+                 feed: Callable) -> None:
     if precision == 'int8':
         import onnx
-        onnx.save(_quantize(onnx.load(path), clips,
-                            lambda clip: {'inputs': graph.calibrate(clip)}), path)
+        onnx.save(_quantize(onnx.load(path), clips, lambda clip: {'inputs': feed(clip)}),
+                  path)
 
 
-def _write_openvino(graph: _Graph, precision: str, path: Path,
-                    clips: Sequence[np.ndarray] | None) -> None:
+def _to_openvino(path: Path, precision: str, clips: Sequence[np.ndarray] | None,
+                 feed: Callable) -> None:
     openvino = import_runtime('openvino')
-    # Through ONNX, which the runtime reads itself.
-    traced = path.with_suffix('.onnx')
-    _trace(graph, traced)
-    converted = openvino.Core().read_model(traced)
+    converted = openvino.Core().read_model(path)
     if precision == 'int8':
-        converted = _quantize(converted, clips, graph.calibrate)
-    openvino.save_model(converted, path, compress_to_fp16=precision == 'fp16')
-    traced.unlink()
+        converted = _quantize(converted, clips, feed)
+    openvino.save_model(converted, path.with_suffix('.xml'),
+                        compress_to_fp16=precision == 'fp16')
+    path.unlink()
 
 
 def _quantize(model, clips: Sequence[np.ndarray], feed: Callable):
@@ -301,43 +268,42 @@ def _measure_parity(reference: TorchBackend, tested: TorchBackend, exported: Bac
                     ) -> tuple[dict, list[dict]]:
     """Compares scores on all clips of a split, read as users read them.
 
-    Returns:
-        tuple[dict, list[dict]]: Figures of the whole model, and of the two stages if there
-        are any, against the trained model in float32; of the whole model against the
-        trained one as it is tested, if that is in another precision; and the first of
-        each clip.
+    Returns figures of the whole model, and of the two stages if there are any, against the
+    trained model in float32; of the whole model against the trained one as it is tested, if
+    that is in another precision; and the first of each clip.
     """
     if not clips:
         raise HRI30Error('no validation clips to compare the exported model on.\nExpected '
                          'labelled clips; see split in the config.')
-    rows = {'reference': [], 'tested': [], WHOLE: [], 'stages': []}
+    models = {'reference': reference, 'whole': exported}
+    if tested.dtype:
+        models['tested'] = tested
+    if exported.splittable:
+        models['stages'] = lambda clips_NTHWC: exported.clip_scores(
+            np.stack([exported.frame_features(clip) for clip in clips_NTHWC]))
+    rows = {name: [] for name in models}
     for index, clip in enumerate(tqdm(clips, desc='comparing on validation clips')):
         views_VTHWC = read_clip(clip['filename'], preprocessing)
-        rows['reference'].append(reference(views_VTHWC).mean(axis=0))
-        if tested.dtype:
-            rows['tested'].append(tested(views_VTHWC).mean(axis=0))
         # Batches of other sizes than the traced one, as nothing may depend on them.
         batch = np.concatenate([views_VTHWC] * (1 + 2 * (index % 2)))
-        rows[WHOLE].append(exported(batch).mean(axis=0))
-        if exported.splittable:
-            features = np.stack([exported.frame_features(view) for view in batch])
-            rows['stages'].append(exported.clip_scores(features).mean(axis=0))
+        for name, model in models.items():
+            inputs = batch if name in ('whole', 'stages') else views_VTHWC
+            rows[name].append(model(inputs).mean(axis=0))
     labels_N = np.array([int(clip['label']) for clip in clips])
     scores = {name: np.array(row) for name, row in rows.items()}
-    parity = dict(clips=len(clips), whole=compare(scores['reference'], scores[WHOLE],
-                                                  labels_N))
-    if exported.splittable:
-        parity['stages'] = compare(scores['reference'], scores['stages'], labels_N)
+    parity = dict(clips=len(clips), **{
+        name: compare(scores['reference'], scores[name], labels_N)
+        for name in ('whole', 'stages') if name in scores})
     if tested.dtype:
-        precision = str(tested.dtype).removeprefix('torch.')
-        parity['tested'] = dict(precision=precision, **compare(
-            scores['tested'], scores[WHOLE], labels_N))
-    differences_N = np.abs(scores['reference'] - scores[WHOLE]).max(axis=1)
+        parity['tested'] = dict(
+            precision=str(tested.dtype).removeprefix('torch.'),
+            **compare(scores['tested'], scores['whole'], labels_N))
+    differences_N = np.abs(scores['reference'] - scores['whole']).max(axis=1)
     return parity, [
         dict(video=str(clip['video_id']), label=int(clip['label']),
              reference=int(a_K.argmax()), exported=int(b_K.argmax()),
              max_difference=float(difference) if np.isfinite(difference) else None)
-        for clip, a_K, b_K, difference in zip(clips, scores['reference'], scores[WHOLE],
+        for clip, a_K, b_K, difference in zip(clips, scores['reference'], scores['whole'],
                                               differences_N)]
 
 
@@ -380,9 +346,6 @@ def why_no_parity(figures: Mapping, clips: int, precision: str) -> str | None:
         figures (Mapping): Of :func:`compare`.
         clips (int): Number of clips that were compared.
         precision (str): Of the exported model.
-
-    Returns:
-        str | None: The figure, and the limit.
     """
     if figures['max_difference'] is None:
         return 'its scores are no probabilities'
@@ -405,9 +368,9 @@ def why_no_parity(figures: Mapping, clips: int, precision: str) -> str | None:
 def _check_parity(info: ModelInfo) -> None:
     hint = {'fp32': 'This is a bug of a converter: use another format.',
             'int8': 'Calibrate on more clips, or use bf16 or fp32.'}
-    for part in sorted(info.parity.keys() & {'whole', 'stages'}, reverse=True):
-        reason = why_no_parity(info.parity[part], info.parity['clips'], info.precision)
-        if reason:
+    for part in ('whole', 'stages'):
+        if part in info.parity and (reason := why_no_parity(
+                info.parity[part], info.parity['clips'], info.precision)):
             raise HRI30Error(
                 f'{info.format} {info.precision}: differs from the trained model ({part}): '
                 f'{reason}.\n{hint.get(info.precision, "Use fp32.")} Nothing was written.')
@@ -415,21 +378,17 @@ def _check_parity(info: ModelInfo) -> None:
 
 def format_parity(info: ModelInfo) -> str:
     """Formats the comparison with the trained model as text."""
-    precision = info.parity.get('tested', {}).get('precision', 'float32')
-    lines = [f'{info.format} {info.precision} against the trained model in float32, and '
-             f'as tested, in {precision}; on {info.parity["clips"]} clips: '
-             f'{info.parity["data"]}',
-             f'{"":8}{"right":>7}{"trained":>9}{"same class":>12}{"max. difference":>17}'
-             f'{"shift":>9}']
+    parity, table = info.parity, [
+        ['', 'right', 'trained', 'same class', 'max. difference', 'shift']]
     for part in ('whole', 'stages', 'tested'):
-        if part in info.parity:
-            row = info.parity[part]
-            max_difference, shift = (
-                'no scores' if row[name] is None else f'{row[name]:.2g}'
-                for name in ('max_difference', 'shift'))
-            lines.append(f'{part:8}{row["right"]:>7}{row["right_reference"]:>9}'
-                         f'{row["agreement"]:>12.3f}{max_difference:>17}{shift:>9}')
-    return '\n'.join(lines)
+        if row := parity.get(part):
+            table.append([part, str(row['right']), str(row['right_reference']),
+                          f'{row["agreement"]:.3f}', *(
+                              'no scores' if row[name] is None else f'{row[name]:.2g}'
+                              for name in ('max_difference', 'shift'))])
+    return (f'{info.format} {info.precision} against the trained model in float32, and as '
+            f'tested, in {parity.get("tested", {}).get("precision", "float32")}; on '
+            f'{parity["clips"]} clips: {parity["data"]}\n{format_table(table)}')
 
 
 # ---- Writing ----------------------------------------------------------------------------
@@ -451,13 +410,3 @@ def _built_beside(out: Path) -> Iterator[Path]:
     except OSError as error:
         raise HRI30Error(f'{out}: cannot be written ({error.strerror or error}).\nChoose '
                          'another folder with --out.') from error
-
-
-def _write_info(folder: Path, info: ModelInfo) -> None:
-    _write_json(folder / INFO_NAME, info.to_json())
-    read_info(folder)  # what is written can be read
-
-
-def _write_json(path: Path, content) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(f'{text}\n', encoding='utf-8')

@@ -4,6 +4,7 @@ Shapes: N clips, M frames, T frames of a clip, H height, W width, C channels, K 
 """
 
 import copy
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ _WINDOWED = (nn.Conv3d, nn.MaxPool3d, nn.AvgPool3d)
 
 
 class Normalise(nn.Module):
-    """The normalisation of a data preprocessor, from uint8 with channels last."""
+    """The normalisation of a data preprocessor: (..., H, W, C) uint8 to float32."""
 
     def __init__(self, preprocessor: nn.Module) -> None:
         super().__init__()
@@ -36,7 +37,6 @@ class Normalise(nn.Module):
         self.register_buffer('std', std.detach().clone().flatten())
 
     def forward(self, frames_xHWC: torch.Tensor) -> torch.Tensor:
-        """Normalises frames, (..., H, W, C), to float32."""
         return (frames_xHWC.float() - self.mean) / self.std
 
 
@@ -50,7 +50,6 @@ class Whole(nn.Module):
         self.frames_first = isinstance(recognizer, MODELS.get('Recognizer2D'))
 
     def forward(self, clips_NTHWC: torch.Tensor) -> torch.Tensor:
-        """Predicts clips."""
         x_NTHWC = self.normalise(clips_NTHWC)
         if self.frames_first:
             x = x_NTHWC.permute(0, 1, 4, 2, 3)  # N, T, C, H, W
@@ -62,66 +61,41 @@ class Whole(nn.Module):
 
 
 class FrameStage(nn.Module):
-    """The stages that see single frames: (M, H, W, C) uint8 to (M, C, H, W) float32."""
+    """What sees single frames: (M, H, W, C) uint8 to features (M, C, H, W) float32.
+
+    It is the stem and the first stages of a ResNet, or a frozen encoder, whose features are
+    tokens (M, 1 + P, D, 1).
+    """
 
     def __init__(self, recognizer: nn.Module, stages: int) -> None:
         super().__init__()
         self.normalise = Normalise(recognizer.data_preprocessor)
-        backbone = recognizer.backbone
-        self.stem = nn.Sequential(
-            backbone.conv1, *([backbone.maxpool] if backbone.with_pool1 else []))
-        self.stages = nn.Sequential(
+        self.has_tokens, backbone = not stages, recognizer.backbone
+        self.encoder = backbone if self.has_tokens else nn.Sequential(
+            backbone.conv1, *([backbone.maxpool] if backbone.with_pool1 else []),
             *(getattr(backbone, name) for name in backbone.res_layers[:stages]))
 
     def forward(self, frames_MHWC: torch.Tensor) -> torch.Tensor:
-        """Computes features of frames."""
-        x_MCTHW = self.normalise(frames_MHWC).permute(0, 3, 1, 2).unsqueeze(2)
-        return self.stages(self.stem(x_MCTHW)).squeeze(2)
+        x_MCHW = self.normalise(frames_MHWC).permute(0, 3, 1, 2)
+        if self.has_tokens:
+            return self.encoder.encode_frames(x_MCHW.contiguous()).unsqueeze(3)
+        return self.encoder(x_MCHW.unsqueeze(2)).squeeze(2)
 
 
 class ClipStage(nn.Module):
-    """The other stages: (N, T, C, H, W) float32 to class probabilities, (N, K)."""
+    """The rest: features (N, T, C, H, W) float32 to class probabilities, (N, K)."""
 
     def __init__(self, recognizer: nn.Module, stages: int) -> None:
         super().__init__()
-        backbone = recognizer.backbone
-        self.stages = nn.Sequential(
-            *(getattr(backbone, name) for name in backbone.res_layers[stages:]))
+        self.has_tokens, backbone = not stages, recognizer.backbone
+        self.stages = nn.Sequential(*([] if self.has_tokens else (
+            getattr(backbone, name) for name in backbone.res_layers[stages:])))
         self.head = recognizer.cls_head
 
     def forward(self, features_NTCHW: torch.Tensor) -> torch.Tensor:
-        """Predicts clips from the features of their frames."""
-        x_NCTHW = features_NTCHW.permute(0, 2, 1, 3, 4)
-        return self.head(self.stages(x_NCTHW)).float().softmax(dim=1)
-
-
-class TokenStage(nn.Module):
-    """A frozen encoder: (M, H, W, C) uint8 to tokens (M, 1 + P, D, 1) float32.
-
-    The last axis gives them the four of a ResNet's features.
-    """
-
-    def __init__(self, recognizer: nn.Module) -> None:
-        super().__init__()
-        self.normalise = Normalise(recognizer.data_preprocessor)
-        self.encoder = recognizer.backbone
-
-    def forward(self, frames_MHWC: torch.Tensor) -> torch.Tensor:
-        """Encodes frames."""
-        x_MCHW = self.normalise(frames_MHWC).permute(0, 3, 1, 2)
-        return self.encoder.encode_frames(x_MCHW.contiguous()).unsqueeze(3)
-
-
-class ProbeStage(nn.Module):
-    """A probe: tokens of frames (N, T, 1 + P, D, 1) to class probabilities (N, K)."""
-
-    def __init__(self, recognizer: nn.Module) -> None:
-        super().__init__()
-        self.head = recognizer.cls_head
-
-    def forward(self, tokens_NTPD1: torch.Tensor) -> torch.Tensor:
-        """Predicts clips from the tokens of their frames."""
-        return self.head(tokens_NTPD1.squeeze(4)).float().softmax(dim=1)
+        x = features_NTCHW.squeeze(4) if self.has_tokens else self.stages(
+            features_NTCHW.permute(0, 2, 1, 3, 4))
+        return self.head(x).float().softmax(dim=1)
 
 
 def _sees_single_frames(module: nn.Module) -> bool:
@@ -139,14 +113,9 @@ def _sees_single_frames(module: nn.Module) -> bool:
 
 
 def count_frame_stages(recognizer: nn.Module) -> int:
-    """Counts the stages at the beginning of a model that see one frame at a time.
+    """Counts the residual stages, after the stem, that see one frame at a time.
 
-    Args:
-        recognizer (nn.Module): Of mmaction2.
-
-    Returns:
-        int: How many residual stages can be computed frame by frame, after the stem; 0:
-        the model cannot be split. SlowOnly has two.
+    SlowOnly has two; 0: the model of mmaction2 cannot be split by stages.
     """
     backbone = recognizer.backbone
     if (not isinstance(recognizer, MODELS.get('Recognizer3D'))
@@ -154,18 +123,12 @@ def count_frame_stages(recognizer: nn.Module) -> int:
             or recognizer.with_neck or getattr(backbone, 'lateral', False)
             or tuple(backbone.out_indices) != (backbone.num_stages - 1, )):
         return 0
-    if not _sees_single_frames(backbone.conv1) or (
+    # pool2, after the first stage, halves the frames.
+    if backbone.with_pool2 or not _sees_single_frames(backbone.conv1) or (
             backbone.with_pool1 and not _sees_single_frames(backbone.maxpool)):
         return 0
-    # pool2, after the first stage, halves the frames.
-    if backbone.with_pool2:
-        return 0
-    stages = 0
-    for name in backbone.res_layers:
-        if not _sees_single_frames(getattr(backbone, name)):
-            break
-        stages += 1
-    return stages
+    return len([*takewhile(_sees_single_frames, (
+        getattr(backbone, name) for name in backbone.res_layers))])
 
 
 class TorchBackend(Backend):
@@ -180,11 +143,8 @@ class TorchBackend(Backend):
             are always float32.
 
     Attributes:
-        dtype (torch.dtype | None): As the argument.
         recognizer (nn.Module): The model of mmaction2, in evaluation mode.
         parts (dict[str, nn.Module]): Its graphs, by :data:`~.runtime.backends.WHOLE` etc.
-        splittable (bool): Whether there is a part that sees single frames: stages of a
-            ResNet, or a frozen image model without adapters.
 
     Raises:
         HRI30Error: a checkpoint of another model, or a model whose scores are no
@@ -197,17 +157,14 @@ class TorchBackend(Backend):
         self.recognizer = build_recognizer(cfg, checkpoint).to(self.device)
         self.parts = {WHOLE: Whole(self.recognizer).eval()}
         stages = count_frame_stages(self.recognizer)
-        if getattr(self.recognizer.backbone, 'per_frame', False):
-            self.parts |= {FRAME_STAGE: TokenStage(self.recognizer).eval(),
-                           CLIP_STAGE: ProbeStage(self.recognizer).eval()}
-        elif stages:
+        self.splittable = stages > 0 or getattr(
+            self.recognizer.backbone, 'per_frame', False)
+        if self.splittable:
             self.parts |= {FRAME_STAGE: FrameStage(self.recognizer, stages).eval(),
                            CLIP_STAGE: ClipStage(self.recognizer, stages).eval()}
-        self.splittable = FRAME_STAGE in self.parts
 
     @torch.inference_mode()
     def run(self, part: str, array: np.ndarray) -> np.ndarray:
-        """See :meth:`Backend.run`."""
         inputs = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
         # TensorFloat-32 rounds to 10 bits, too few for a reference.
         with torch.backends.cudnn.flags(allow_tf32=False), \
@@ -216,13 +173,8 @@ class TorchBackend(Backend):
 
 
 def build_recognizer(cfg: Config, checkpoint: str | Path) -> nn.Module:
-    """Builds the model of a config with the weights of a checkpoint.
-
-    Returns:
-        nn.Module: On the CPU, in evaluation mode.
-
-    Raises:
-        HRI30Error: see :class:`TorchBackend`.
+    """Builds the model of a config with the weights of a checkpoint, on the CPU, in
+    evaluation mode. Errors are those of :class:`TorchBackend`.
     """
     cfg = copy.deepcopy(cfg)
     for key in ('pretrained', 'init_cfg'):  # the checkpoint has all weights

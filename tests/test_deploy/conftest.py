@@ -1,18 +1,19 @@
 """A small SlowOnly with weights that mean something, as a checkpoint and exported."""
 
-import copy
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from conftest import CLASSES, PRIMITIVE
-from mmaction.registry import DATASETS, MODELS
+from mmaction.registry import MODELS
 from mmengine.registry import init_default_scope
 
 from hri30_ext.apis.exporting import export
 from hri30_ext.config import load_config
+from hri30_ext.datasets.hri30 import list_split
 from hri30_ext.deploy.torch_backend import Whole
+from hri30_ext.video.decode import read_clip
 from hri30_ext.video.preprocessing import Preprocessing
 
 
@@ -23,37 +24,31 @@ class Trained(NamedTuple):
     options: dict
 
 
-def small_options(root, **others):
-    """Makes the primitive a small SlowOnly whose first two stages see single frames."""
-    return {'load_from': None, 'data_root': str(root), 'classes': CLASSES, 'num_frames': 4,
-            'input_size': (48, 32), 'num_workers': 0, 'batch_size': 2,
-            'clip_cache': None, 'model.backbone.depth': 18,
-            'model.backbone.base_channels': 8, 'model.cls_head.in_channels': 64, **others}
-
-
 def read_clips(cfg, subset):
     """Reads clips as the test pipeline does, (N, T, H, W, C) uint8, and labels, (N, )."""
-    settings = copy.deepcopy(cfg.test_dataloader.dataset)
-    settings.update(subset=subset, pipeline=[
-        step for step in settings.pipeline
-        if step.type not in ('FormatShape', 'PackActionInputs')])
-    init_default_scope('mmaction')
-    samples = list(DATASETS.build(settings))
-    return (np.stack([sample['imgs'] for sample in samples]),
-            np.array([sample['label'] for sample in samples]))
+    preprocessing = Preprocessing.from_config(cfg)
+    clips = list_split(cfg.test_dataloader, subset=subset)
+    return (np.concatenate([read_clip(clip['filename'], preprocessing) for clip in clips]),
+            np.array([clip['label'] for clip in clips]))
 
 
-def write_checkpoint(config, options, path):
-    """Writes weights that were trained for a moment, on all clips.
+@pytest.fixture(scope='session')
+def trained(clips_root, tmp_path_factory):
+    """A small SlowOnly whose first two stages see single frames, and which was trained for
+    a moment, on all clips.
 
-    Random ones are of no use here: they saturate, or what tells clips apart is so small
+    Random weights are of no use here: they saturate, or what tells clips apart is so small
     that int8 rounds it away. Smoothed labels keep probabilities from 0 and 1.
     """
+    options = {'load_from': None, 'data_root': str(clips_root), 'classes': CLASSES,
+               'num_frames': 4, 'input_size': (48, 32), 'num_workers': 0, 'batch_size': 2,
+               'clip_cache': None, 'model.backbone.depth': 18,
+               'model.backbone.base_channels': 8, 'model.cls_head.in_channels': 64}
     torch.manual_seed(0)
-    cfg = load_config(config, options)
-    clips, labels = (np.concatenate(parts) for parts in zip(
+    init_default_scope('mmaction')
+    cfg = load_config(PRIMITIVE, options)
+    clips, labels = (torch.from_numpy(np.concatenate(parts)) for parts in zip(
         read_clips(cfg, 'train'), read_clips(cfg, 'val'), strict=True))
-    clips, labels = torch.from_numpy(clips), torch.from_numpy(labels)
     cfg.model.cls_head.dropout_ratio = 0
     model = MODELS.build(cfg.model)
     whole = Whole(model).train()
@@ -70,16 +65,10 @@ def write_checkpoint(config, options, path):
             norm.reset_running_stats()
     with torch.no_grad():
         whole(clips)
+    path = tmp_path_factory.mktemp('trained') / 'weights.pth'
     torch.save(dict(state_dict=model.state_dict(),
                     meta=dict(dataset_meta=dict(classes=CLASSES))), path)
-    return Trained(config, str(path), options)
-
-
-@pytest.fixture(scope='session')
-def trained(clips_root, tmp_path_factory):
-    """The small SlowOnly as a checkpoint."""
-    return write_checkpoint(PRIMITIVE, small_options(clips_root),
-                            tmp_path_factory.mktemp('trained') / 'weights.pth')
+    return Trained(PRIMITIVE, str(path), options)
 
 
 def _exported(trained, folder, *kind):

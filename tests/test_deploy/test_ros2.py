@@ -118,26 +118,6 @@ def streamed(clip, onnx_folder, tmp_path_factory):
     return events
 
 
-def test_a_bag_gives_the_events_of_the_stream(store, package, clip, streamed, onnx_folder,
-                                              tmp_path):
-    frames = list(iter(FileSource([clip]).read, None))
-    write_bag(tmp_path / 'bag', store, {'/image_raw': ('sensor_msgs/msg/Image', [
-        image(store, frame.image, frame.time) for frame in frames])})
-    reports, events, found = [], [], []
-    bridge = package.bridge.Bridge(package.bridge.Settings.create(
-        model=str(onnx_folder), threads=1, predictions=True, **EAGER), reports.append)
-    for message in read_bag(tmp_path / 'bag', store):
-        latest, new = bridge.push(message)
-        events += new
-        found += [latest] if latest else []
-    events += bridge.close()
-    assert not reports
-    assert [without_latency(event, BEGIN) for event in events] == [
-        without_latency(event) for event in streamed]
-    assert [latest.to_json()['top'] for latest in found] == [
-        event['top'] for event in streamed if event['event'] == 'prediction']
-
-
 # ---- Messages that are not as expected ---------------------------------------------------
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
@@ -232,26 +212,6 @@ def test_images_without_stamps_have_times_of_arrival(store, bridge, monkeypatch)
     found = [bridge.push(message)[0] for _ in range(3)]
     assert found[:2] == [None, None] and found[2].time == 50.5
     assert len(bridge.reports) == 1 and 'header.stamp is 0' in bridge.reports[0]
-
-
-def test_a_graph_may_name_its_input_otherwise(store, package, onnx_folder, tmp_path):
-    onnx = pytest.importorskip('onnx')
-    for file in onnx_folder.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    for file in tmp_path.glob('*.onnx'):
-        model = onnx.load(file)
-        old, new = model.graph.input[0].name, 'renamed'
-        model.graph.input[0].name = new
-        for node in model.graph.node:
-            node.input[:] = [new if name == old else name for name in node.input]
-        onnx.save(model, file)
-    found = []
-    for folder in (onnx_folder, tmp_path):
-        bridge = package.bridge.Bridge(package.bridge.Settings.create(
-            model=str(folder), threads=1, **EAGER), lambda text: None)
-        found.append([latest.top for second in np.arange(0, 1, 0.1) for latest, _ in
-                      [bridge.push(image(store, RGB, second))] if latest])
-    assert found[0] == found[1] != []
 
 
 def test_parameters_are_checked(package):
@@ -380,9 +340,11 @@ def test_the_node_lives_through_its_states(node, store, streamed, clip, onnx_fol
                         'or has another type, set topic and compressed. Image topics: '
                         '/front/image (sensor_msgs/msg/Image)']
     stream = node._bridge.stream
-    for frame in frames:
+    write_bag(tmp_path / 'bag', store, {'/image_raw': ('sensor_msgs/msg/Image', [
+        image(store, frame.image, frame.time) for frame in frames])})
+    for message in read_bag(tmp_path / 'bag', store):
         before = stream.frames
-        subscription.send(image(store, frame.image, frame.time))
+        subscription.send(message)
         wait_for(partial(lambda count: stream.frames > count, before))  # as for a file
     assert node.on_deactivate(None) == node.on_cleanup(None) == 'success'
     assert node.open == publishers and node._bridge is None

@@ -84,11 +84,15 @@ def main(args) -> None:
     if args.truth and (not args.timeline or args.loop or args.seconds):
         cli.fail('--truth: expected --timeline FILE.csv, and neither --loop nor --seconds.')
     from hri30_ext.apis import Recognizer
-    from hri30_ext.deploy.runtime.live import JsonLines, Live, Timeline, camera_lines
-    from hri30_ext.deploy.runtime.video_io import CameraLost, VideoWriter, open_source
+    from hri30_ext.deploy.runtime.live import JsonLines, Live, Timeline
+    from hri30_ext.deploy.runtime.video_io import VideoWriter, open_source
 
     def report(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
+
+    def notify(state: str, message: str) -> None:
+        report(message)
+        lines.write(dict(event='camera', state=state, message=message))
 
     recognizer = Recognizer.open(args.model, threads=args.threads,
                                  provider=args.provider)
@@ -105,7 +109,7 @@ def main(args) -> None:
         smooth_seconds=args.smooth_seconds, predictions=args.predictions)
     lines = JsonLines(sys.stdout)
     source = open_source(args.source, args.realtime, args.loop, retries=args.retries,
-                         notify=camera_lines(lines, report))
+                         notify=notify)
     window = open_window(recognizer, source.name, report) if args.window else None
     hop = f'{args.every} frames' if args.every else f'{stream.hop:.3f} s'
     report(f'{source.name}: {recognizer.info.format} {recognizer.info.precision}, window '
@@ -115,9 +119,6 @@ def main(args) -> None:
         summary = Live(stream, source, lines, args.queue, args.seconds,
                        VideoWriter(args.out, source.fps) if args.out else None,
                        window.show if window else None, timeline, report).run()
-    except CameraLost as error:
-        report(f'error: {error}')
-        sys.exit(3)
     finally:
         if window:
             window.close()

@@ -21,9 +21,6 @@ from .onnx_graph import check_graph
 #: temporal kernels and the rest.
 WHOLE, FRAME_STAGE, CLIP_STAGE = 'model', 'frame_stage', 'clip_stage'
 
-#: Largest file of a graph.
-MAX_GRAPH_BYTES = 4 << 30
-
 #: Execution providers of ONNX Runtime by short name, with the packages that bring them.
 PROVIDERS = {
     'cpu': ('CPUExecutionProvider', 'onnxruntime'),
@@ -38,7 +35,10 @@ _CONTROL_FLOW = {'If', 'Loop', 'TensorIterator'}
 
 
 class Backend:
-    """A model that is ready to predict; subclasses run its parts in :meth:`run`.
+    """A model that is ready to predict; subclasses run its parts in ``run(part, array)``.
+
+    Frames are uint8 RGB, as :class:`~hri30_ext.video.preprocessing.Preprocessing` prepares
+    them; class probabilities are float32, (N, K).
 
     Attributes:
         splittable (bool): Whether the model has :meth:`frame_features` and
@@ -48,36 +48,16 @@ class Backend:
 
     splittable = False
 
-    def run(self, part: str, array: np.ndarray) -> np.ndarray:
-        """Runs :data:`WHOLE`, :data:`FRAME_STAGE` or :data:`CLIP_STAGE` on an array."""
-        raise NotImplementedError
-
     def __call__(self, clips_NTHWC: np.ndarray) -> np.ndarray:
-        """Predicts clips.
-
-        Args:
-            clips_NTHWC (np.ndarray): uint8 RGB, prepared by
-                :class:`~hri30_ext.video.preprocessing.Preprocessing`.
-
-        Returns:
-            np.ndarray: Class probabilities, float32, (N, K).
-        """
+        """Returns class probabilities of clips."""
         return self.run(WHOLE, clips_NTHWC)
 
     def frame_features(self, frames_MHWC: np.ndarray) -> np.ndarray:
-        """Computes the stages without temporal kernels for each frame, uint8 RGB, prepared.
-
-        Returns:
-            np.ndarray: Features, float32, (M, C, H, W) of their own.
-        """
+        """Returns features of each frame, float32, (M, C, H, W) of their own."""
         return self.run(FRAME_STAGE, frames_MHWC)
 
     def clip_scores(self, features_NTCHW: np.ndarray) -> np.ndarray:
-        """Predicts clips from the features of their frames.
-
-        Returns:
-            np.ndarray: Class probabilities, float32, (N, K).
-        """
+        """Returns class probabilities of clips from the features of their frames."""
         return self.run(CLIP_STAGE, features_NTCHW)
 
 
@@ -108,13 +88,6 @@ class _GraphBackend(Backend):
     stages and not the whole model, a program that reads files the reverse.
 
     Subclasses have ``_compile(path)``, ``_shapes(graph)`` and ``_infer(graph, array)``.
-
-    Args:
-        folder (Path): The folder.
-        info (ModelInfo): Its description, see :mod:`.exported`.
-
-    Raises:
-        HRI30Error: the runtime is not installed.
     """
 
     package: str
@@ -132,7 +105,6 @@ class _GraphBackend(Backend):
             return self._infer(self._graphs[part], np.ascontiguousarray(array))
 
     def _load(self, part: str):
-        """Compiles the graph of a part, and checks its shapes."""
         path = self._folder / self._info.files[part]
         try:
             graph = self._compile(path)
@@ -161,15 +133,12 @@ class _GraphBackend(Backend):
 
 
 class OnnxBackend(_GraphBackend):
-    """Runs graphs with ONNX Runtime.
+    """Runs graphs with ONNX Runtime; ``threads`` None: one a core.
 
     Args:
-        threads (int, optional): CPU threads; None: one a core.
-        provider (str): What runs them: a short name of :data:`PROVIDERS`, or a full one.
-            Operators that it lacks run on CUDA, if it is TensorRT, or on the CPU.
-
-    Attributes:
-        provider (str): Its full name.
+        provider (str): What runs them: a short name of :data:`PROVIDERS`, or a full one,
+            as the attribute is. Operators that it lacks run on CUDA, if it is TensorRT, or
+            on the CPU.
 
     Raises:
         HRI30Error: ONNX Runtime is not installed, or not with this provider.
@@ -195,7 +164,6 @@ class OnnxBackend(_GraphBackend):
             data, self._options, providers=self._providers(data))
 
     def _providers(self, data: bytes) -> list:
-        """Returns the provider and those that run what it does not, with options."""
         cpu, cuda, tensorrt = (PROVIDERS[name][0] for name in ('cpu', 'cuda', 'tensorrt'))
         providers = [self.provider, *([cpu] if self.provider != cpu else [])]
         if self.provider in (cuda, tensorrt):

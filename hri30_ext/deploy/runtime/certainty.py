@@ -89,8 +89,6 @@ def apply_temperature(scores_xK: np.ndarray, temperature: float | None) -> np.nd
 def judge(info, scores_K: np.ndarray) -> dict:
     """Returns ``set``, ``certainty`` and ``unknown`` of a
     :class:`~hri30_ext.deploy.runtime.recognizer.Prediction`, None where nothing was fitted.
-
-    ``info`` is the :class:`~hri30_ext.deploy.runtime.exported.ModelInfo`.
     """
     found = dict(set=None, certainty=None, unknown=is_unknown(info, scores_K))
     if info.sets:
@@ -103,6 +101,7 @@ def judge(info, scores_K: np.ndarray) -> dict:
 
 
 def is_unknown(info, scores_K: np.ndarray) -> bool | None:
-    """Returns whether scores, (K, ), seem to be of no class; arguments as in judge."""
-    return bool(info.open_set.distances(scores_K[None])[0]
-                > info.open_set.threshold) if info.open_set else None
+    """Returns whether scores, (K, ), seem to be of no class."""
+    if info.open_set is None:
+        return None
+    return bool(info.open_set.distances(scores_K[None])[0] > info.open_set.threshold)

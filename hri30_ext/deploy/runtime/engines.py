@@ -12,14 +12,9 @@ from .recognizer import BATCH_SIZE
 def build_engines(folder: str | Path) -> dict[str, float]:
     """Runs all graphs of an exported folder once, which builds and stores their engines.
 
-    They are for 1 to :data:`~.recognizer.BATCH_SIZE` clips or frames at once.
-
-    Returns:
-        dict[str, float]: ``seconds`` that it took; ``max_difference`` of a probability of
-        clips of noise from those of the CPU.
-
-    Raises:
-        HRI30Error: see :func:`~.exported.load`.
+    They are for 1 to :data:`~.recognizer.BATCH_SIZE` clips or frames at once. Returns the
+    ``seconds`` that it took, and the ``max_difference`` of a probability of clips of noise
+    from those of the CPU. Errors are those of :func:`~.exported.load`.
     """
     start = time.perf_counter()
     info, backend = load(folder, provider='tensorrt')

@@ -22,15 +22,7 @@ from msgspec import Meta
 from ...errors import HRI30Error
 from ...utils.reading import read_json
 from ...video.preprocessing import Preprocessing
-from .backends import (
-    CLIP_STAGE,
-    FRAME_STAGE,
-    MAX_GRAPH_BYTES,
-    WHOLE,
-    Backend,
-    OnnxBackend,
-    OpenVINOBackend,
-)
+from .backends import CLIP_STAGE, FRAME_STAGE, WHOLE, Backend, OnnxBackend, OpenVINOBackend
 from .certainty import ClassSets, OpenSet
 
 #: The file that makes a folder an exported model.
@@ -39,19 +31,15 @@ INFO_NAME = 'model.json'
 #: Formats, the precisions of each, and the hints for the runtime.
 FORMATS = {
     'onnx': {'fp32': {}, 'int8': {}},
-    'openvino': {
-        'fp32': {'INFERENCE_PRECISION_HINT': 'f32'},
-        # The weights are stored in 16 bits. Without the hint, a CPU with bf16 would
-        # compute in it.
-        'fp16': {'INFERENCE_PRECISION_HINT': 'f32'},
-        'bf16': {'INFERENCE_PRECISION_HINT': 'bf16'},
-        # Operators that are not int8 run in float32.
-        'int8': {'INFERENCE_PRECISION_HINT': 'f32'},
-    },
+    # Without a hint, a CPU with bf16 would compute in it. fp16 are the stored weights; what
+    # is not int8 runs in float32.
+    'openvino': {precision: {'INFERENCE_PRECISION_HINT': hint} for precision, hint in (
+        ('fp32', 'f32'), ('fp16', 'f32'), ('bf16', 'bf16'), ('int8', 'f32'))},
 }
 SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml'}
 
 _MAX_BYTES = 4 << 20  # of model.json
+_MAX_GRAPH_BYTES = 4 << 30  # of each other file
 
 _Name = Annotated[str, Meta(min_length=1, max_length=200)]
 # Names of files in the folder: no path leads out of it.
@@ -64,7 +52,8 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
                 tag_field='format_version', tag=1):
     """The description of an exported model, the content of ``model.json``.
 
-    Its ``format_version`` rises when an older reader would misread a newer file.
+    Its ``format_version`` rises when an older reader would misread a newer file. Fields
+    that contradict each other are a ValueError.
     """
     # Names; the position is the class's in the scores.
     classes: Annotated[tuple[_Name, ...], Meta(min_length=1, max_length=10_000)]
@@ -84,6 +73,32 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     source: _Texts = {}  # name of the config, SHA-256 of the checkpoint
     parity: dict = {}  # how the scores compare with those of the trained model
 
+    def __post_init__(self) -> None:
+        if self.format == 'torch':
+            return
+        if self.precision not in FORMATS[self.format]:
+            raise ValueError(f'precision={self.precision!r} of format {self.format}, '
+                             f'expected one of {", ".join(FORMATS[self.format])}')
+        if self.hints != FORMATS[self.format][self.precision]:
+            raise ValueError(f'hints: {self.hints} are not those of {self.format} '
+                             f'{self.precision}, {FORMATS[self.format][self.precision]}')
+        if set(self.files) not in ({WHOLE}, {WHOLE, FRAME_STAGE, CLIP_STAGE}):
+            raise ValueError(f'files: found {", ".join(self.files)}; expected {WHOLE}, or '
+                             f'{WHOLE}, {FRAME_STAGE} and {CLIP_STAGE}')
+        suffix = SUFFIXES[self.format]
+        if not all(name.endswith(suffix) for name in self.files.values()):
+            raise ValueError(f'files: expected names that end with {suffix}')
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError('classes: expected different names')
+        if self.open_set and len(self.open_set.prototypes) != len(self.classes):
+            raise ValueError(f'open_set: {len(self.open_set.prototypes)} prototypes of '
+                             f'{len(self.classes)} classes')
+        # Texts are shown on terminals and pages.
+        texts = [*self.classes, *(text for texts in (self.versions, self.source)
+                                  for pair in texts.items() for text in pair)]
+        if not all(text.isprintable() for text in texts):
+            raise ValueError('classes, versions, source: expected printable texts')
+
     @property
     def frame_stage(self) -> bool:
         """Whether the stages that see single frames are separate files."""
@@ -93,40 +108,6 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         """Returns the content of ``model.json``."""
         return msgspec.to_builtins(self)
 
-    def check(self) -> None:
-        """Checks fields against each other, which the schema cannot.
-
-        Raises:
-            HRI30Error: they contradict each other, or a text cannot be printed.
-        """
-        if self.precision not in FORMATS[self.format]:
-            raise HRI30Error(f'precision={self.precision!r} of format {self.format}, '
-                             f'expected one of {", ".join(FORMATS[self.format])}.')
-        if self.hints != FORMATS[self.format][self.precision]:
-            raise HRI30Error(f'hints: {self.hints} are not those of {self.format} '
-                             f'{self.precision}, {FORMATS[self.format][self.precision]}.')
-        if set(self.files) not in ({WHOLE}, {WHOLE, FRAME_STAGE, CLIP_STAGE}):
-            raise HRI30Error(f'files: found {", ".join(self.files)}; expected {WHOLE}, or '
-                             f'{WHOLE}, {FRAME_STAGE} and {CLIP_STAGE}.')
-        suffix = SUFFIXES[self.format]
-        if not all(name.endswith(suffix) for name in self.files.values()):
-            raise HRI30Error(f'files: expected names that end with {suffix}.')
-        if len(set(self.classes)) != len(self.classes):
-            raise HRI30Error('classes: expected different names.')
-        if self.open_set and len(self.open_set.prototypes) != len(self.classes):
-            raise HRI30Error(f'open_set: {len(self.open_set.prototypes)} prototypes of '
-                             f'{len(self.classes)} classes.')
-        # Texts are shown on terminals and pages.
-        texts = [*self.classes, *(text for texts in (self.versions, self.source)
-                                  for pair in texts.items() for text in pair)]
-        if not all(text.isprintable() for text in texts):
-            raise HRI30Error('classes, versions, source: expected printable texts.')
-
-
-def is_exported(folder: str | Path) -> bool:
-    """Whether a folder looks like an exported model."""
-    return (Path(folder).expanduser() / INFO_NAME).is_file()
-
 
 def read_info(folder: str | Path) -> ModelInfo:
     """Reads and validates the description of an exported folder.
@@ -134,15 +115,10 @@ def read_info(folder: str | Path) -> ModelInfo:
     Raises:
         HRI30Error: no such folder, or an invalid description.
     """
-    path = Path(folder).expanduser() / INFO_NAME
-    expected = ('a folder that tools/deploy/export.py wrote; export the model again, or '
-                'use the version of this program that exported it')
-    info = read_json(path, expected, _MAX_BYTES, ModelInfo)
-    try:
-        info.check()
-    except HRI30Error as error:
-        raise HRI30Error(f'{path}: {str(error)[:1000]}\nExpected {expected}.') from error
-    return info
+    return read_json(Path(folder).expanduser() / INFO_NAME,
+                     'a folder that tools/deploy/export.py wrote; export the model again, '
+                     'or use the version of this program that exported it', _MAX_BYTES,
+                     ModelInfo)
 
 
 def load(folder: str | Path, threads: int | None = None, provider: str | None = None
@@ -156,9 +132,8 @@ def load(folder: str | Path, threads: int | None = None, provider: str | None = 
             :data:`~.backends.PROVIDERS`; None: the CPU.
 
     Returns:
-        tuple[ModelInfo, Backend]: Its description, with the ``provider`` of ONNX Runtime
-        among the hints, and the backend that runs it. The graphs are read when they are
-        first used.
+        tuple[ModelInfo, Backend]: Its description, with the ``provider`` that is used
+        among the hints, and the backend, which reads graphs when they are first used.
 
     Raises:
         HRI30Error: an invalid folder, a missing file, or a runtime or provider that is not
@@ -177,13 +152,13 @@ def load(folder: str | Path, threads: int | None = None, provider: str | None = 
         if path.resolve().parent != folder.resolve():
             raise HRI30Error(f'{path}: a link that leads out of the folder.\nCopy the '
                              'whole folder, with the files themselves.')
-        if path.stat().st_size > MAX_GRAPH_BYTES:
+        if path.stat().st_size > _MAX_GRAPH_BYTES:
             raise HRI30Error(f'{path}: {path.stat().st_size:,} bytes, more than '
-                             f'{MAX_GRAPH_BYTES:,}.\nExport the model again.')
+                             f'{_MAX_GRAPH_BYTES:,}.\nExport the model again.')
     if info.format == 'onnx':
         backend = OnnxBackend(folder, info, threads, provider or 'cpu')
-        return msgspec.structs.replace(
-            info, hints=dict(info.hints, provider=backend.provider)), backend
+        info.hints['provider'] = backend.provider
+        return info, backend
     if provider:
         raise HRI30Error(f'{folder}: provider {provider} is one of ONNX Runtime, and this '
                          f'folder is for {info.format}.\nExport with --format onnx.')

@@ -37,17 +37,17 @@ import numpy as np
 
 from ...utils.fileio import atomic_write_text
 from ...utils.text import format_csv
-from .streaming import UNSURE, Event, Stream, StreamRunner
+from .streaming import UNSURE, Event, FrameQueue, Stream, recognize
 from .video_io import CameraLost, Frame, Source, VideoWriter, annotate
 
-#: Seconds between two progress messages.
-_STATUS_SECONDS = 10.0
+_STATUS_SECONDS = 10.0  # between two progress messages
 
 
 class JsonLines:
     """Writes one JSON object a line, each at once, from any thread.
 
-    ``closed`` becomes true where the reader has gone, as ``head`` does.
+    ``closed`` becomes true where the reader has gone, as ``head`` does; nothing is written
+    then.
     """
 
     def __init__(self, out: TextIO) -> None:
@@ -55,7 +55,6 @@ class JsonLines:
         self._lock = threading.Lock()
 
     def write(self, content: dict) -> None:
-        """Writes a line; nothing, if the reader has gone."""
         with self._lock:
             if self.closed:
                 return
@@ -103,7 +102,12 @@ class Timeline:
                     # It ended when this one was sure for long enough.
                     before['end'] = min(before['end'], self._start_of(event))
             elif event.event == 'end':
-                self._add_row(event)
+                goes_on = event.reason in ('reset', 'closed')
+                end = event.end - (0 if goes_on else self._delay) - self._frame.time
+                self._rows.append(dict(
+                    file=self._frame.file, path=self._frame.clip, label=event.class_name,
+                    start=self._start_of(event), end=end,
+                    confidence=float(np.mean([*self._scores.values()]))))
         if is_new and latest.state != UNSURE:
             self._scores[latest.time] = dict(latest.top).get(latest.state, 0.)
 
@@ -112,14 +116,6 @@ class Timeline:
         if self._first is None or event.start <= self._first:
             return 0.
         return max(0., event.start - self._delay - self._frame.time)
-
-    def _add_row(self, event: Event) -> None:
-        goes_on = event.reason in ('reset', 'closed')
-        end = event.end - (0 if goes_on else self._delay) - self._frame.time
-        self._rows.append(dict(
-            file=self._frame.file, path=self._frame.clip, label=event.class_name,
-            start=self._start_of(event), end=end,
-            confidence=float(np.mean([*self._scores.values()]))))
 
     @property
     def rows(self) -> list[dict]:
@@ -172,10 +168,11 @@ class Live:
         """
         self.stream.warm_up()
         self._began, self._memory = clock.monotonic(), resident_megabytes()
+        self._queue = FrameQueue(self.queue_size, self.source.live)
         try:
-            with StreamRunner(self.source, self.stream, self.queue_size) as runner, \
-                    _interrupts(lambda: self._stop(runner, 'interrupted')):
-                self._use(runner)
+            with _interrupts(lambda: self._stop('interrupted')), contextlib.closing(
+                    recognize(self.source, self.stream, self._queue)) as found:
+                self._use(found)
         except BaseException as error:
             self._ended = 'camera lost' if isinstance(error, CameraLost) else 'error'
             raise
@@ -188,42 +185,38 @@ class Live:
             self.report(summary['reason'])
         return summary
 
-    def _stop(self, runner: StreamRunner, why: str) -> None:
+    def _stop(self, why: str) -> None:
         self._ended = why
-        runner.stop()
+        self._queue.stop()
 
-    def _use(self, runner: StreamRunner) -> None:
-        reported, image = clock.monotonic(), None
-        for frame, events in runner:
-            shown = [event.to_json() for event in events]
+    def _use(self, found: Iterator[tuple[Frame | None, list[Event]]]) -> None:
+        reported, image, stream = clock.monotonic(), None, self.stream
+        for frame, events in found:
+            shown, latest = [event.to_json() for event in events], stream.latest
             for event in shown:
                 self.lines.write(event)
             if self.lines.closed:
-                self._stop(runner, 'output closed')
-            latest = self.stream.latest
+                self._stop('output closed')
             if self.timeline:
                 self.timeline.add(frame, events, latest)
-            if frame is None:  # the end of a file
-                if self.show:
-                    self.show(image, shown)
-                continue
-            image = frame.image
-            state = latest.state if latest else UNSURE
-            if self.writer:
-                self.writer.write(annotate(image, latest, self.stream.dropped,
-                                           f'{self._rate():.1f} per second'), frame.time)
-            if self.show:
+            if frame is not None:
+                image = frame.image
                 if latest and latest.time == frame.time and latest not in events:
                     shown.append(latest.to_json())
-                if not self.show(image, shown):
-                    self._stop(runner, 'window closed')
+            if self.show and not self.show(image, shown):
+                self._stop('window closed')
+            if frame is None:  # the end of a file
+                continue
+            if self.writer:
+                self.writer.write(annotate(image, latest, stream.dropped,
+                                           f'{self._rate():.1f} per second'), frame.time)
             if self.seconds is not None and frame.time >= self.seconds:
-                self._stop(runner, 'time')
+                self._stop('time')
             if clock.monotonic() - reported >= _STATUS_SECONDS:
                 reported = clock.monotonic()
-                self.report(f'{frame.time:.0f} s: {self.stream.frames} frames, '
-                            f'{self.stream.predictions} predictions, '
-                            f'{self.stream.dropped} dropped; {state}')
+                self.report(f'{frame.time:.0f} s: {stream.frames} frames, '
+                            f'{stream.predictions} predictions, {stream.dropped} dropped; '
+                            f'{latest.state if latest else UNSURE}')
 
     def _rate(self) -> float:
         return self.stream.predictions / max(clock.monotonic() - self._began, 1e-9)
@@ -247,32 +240,11 @@ class Live:
 @contextlib.contextmanager
 def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
     """Calls ``stop`` at the first SIGINT or SIGTERM; a second one ends the process."""
-    before = {number: signal.getsignal(number)
-              for number in (signal.SIGINT, signal.SIGTERM)}
+    with contextlib.ExitStack() as before:
+        def handle(number, frame) -> None:
+            before.close()
+            stop()
 
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def handle(number, frame) -> None:
-        restore()
-        stop()
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before.callback(signal.signal, number, signal.signal(number, handle))
         yield
-    finally:
-        restore()
-
-
-def camera_lines(lines: JsonLines, report: Callable[[str], None]
-                 ) -> Callable[[str, str], None]:
-    """Returns the function that a camera calls when it goes away or comes back.
-
-    It writes ``{"event": "camera", "state": "lost" | "retry" | "back", "message": ...}``.
-    """
-    def notify(state: str, message: str) -> None:
-        report(message)
-        lines.write(dict(event='camera', state=state, message=message))
-    return notify

@@ -25,25 +25,17 @@ BATCH_SIZE = 8
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The scores of a clip. ``set`` and ``unknown`` are None where they were not fitted.
+    """The scores of a clip. ``set`` and ``unknown`` are None where they were not fitted."""
 
-    Args:
-        classes (Sequence[str]): Class names; the position is the label.
-        scores (np.ndarray): Class probabilities of the model, without its temperature,
-            (K, ) float32.
-        clip (str): Path of the file; empty for an array.
-        set (tuple[str, ...], optional): Names, the most probable first, which hold the true
-            class with ``certainty``; it may be empty.
-        certainty (float, optional): In (0, 1).
-        unknown (bool, optional): Whether the clip seems to be of no class.
-    """
-
-    classes: Sequence[str]
+    classes: Sequence[str]  # names; the position is the label
+    # Class probabilities of the model, without its temperature, (K, ) float32.
     scores: np.ndarray
-    clip: str = ''
+    clip: str = ''  # path of the file; empty for an array
+    # Names, the most probable first, which hold the true class with ``certainty``; it may
+    # be empty.
     set: tuple[str, ...] | None = None
-    certainty: float | None = None
-    unknown: bool | None = None
+    certainty: float | None = None  # in (0, 1)
+    unknown: bool | None = None  # whether the clip seems to be of no class
 
     def __repr__(self) -> str:
         of = f', {printable(Path(self.clip).name)}' if self.clip else ''
@@ -51,17 +43,16 @@ class Prediction:
 
     @property
     def label(self) -> int:
-        """The class with the highest score, in [0, K)."""
+        """The class with the highest score, in [0, K), whose name and score, in [0, 1],
+        are ``class_name`` and ``score``."""
         return int(self.scores.argmax())
 
     @property
     def class_name(self) -> str:
-        """Its name."""
         return self.classes[self.label]
 
     @property
     def score(self) -> float:
-        """Its score, in [0, 1]."""
         return float(self.scores[self.label])
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
@@ -97,17 +88,7 @@ class ClipRecognizer:
     @staticmethod
     def load(folder: str | Path, threads: int | None = None, provider: str | None = None
              ) -> 'ClipRecognizer':
-        """Reads an exported model.
-
-        Args:
-            folder (str | Path): The folder that ``tools/deploy/export.py`` wrote.
-            threads (int, optional): CPU threads; by default, one a core.
-            provider (str, optional): Of ONNX Runtime, such as ``cuda``; by default, the
-                CPU. ``info.hints`` has it.
-
-        Raises:
-            HRI30Error: no such folder or provider, or a folder that cannot be read.
-        """
+        """Reads an exported model; see :func:`~hri30_ext.deploy.runtime.exported.load`."""
         return ClipRecognizer(*load(folder, threads, provider))
 
     @property
@@ -135,34 +116,26 @@ class ClipRecognizer:
         if isinstance(clips, str | Path) and Path(clips).expanduser().is_dir():
             clips = find_videos(clips)
         if isinstance(clips, str | Path | np.ndarray):
-            return next(self.predict_each([clips]))
+            return self.predict([clips])[0]
         if not isinstance(clips, Iterable):
             raise HRI30Error(f'predict: found {type(clips).__name__}, expected the path of '
                              'a video, a uint8 array (frames, height, width, 3), or a list '
                              'of them.')
-        return list(self.predict_each(clips))
-
-    def predict_each(self, clips: Iterable) -> Iterator[Prediction]:
-        """Recognizes clips one after the other, in full batches.
-
-        Arguments and errors are those of :meth:`predict`; nothing is read before the first
-        result is requested.
-        """
         if isinstance(clips, Sequence):  # errors come before the work, not after
             for clip in clips:
                 _check_clip(clip)
-        for _, found in self.predict_files(clips):
-            if isinstance(found, HRI30Error):
-                raise found
-            yield found
+        found = []
+        for _, one in self.predict_files(clips):
+            if isinstance(one, HRI30Error):
+                raise one
+            found.append(one)
+        return found
 
     def predict_files(self, files: Iterable
                       ) -> Iterator[tuple[str, Prediction | HRI30Error]]:
         """Recognizes clips in full batches, past broken ones.
 
-        Yields:
-            tuple[str, Prediction | HRI30Error]: Each file, in order, with its prediction
-            or with why it cannot be read.
+        Yields each file, in order, with its prediction or with why it cannot be read.
         """
         read: deque[tuple[str, HRI30Error | None]] = deque()  # and not yielded yet
 
@@ -185,13 +158,8 @@ class ClipRecognizer:
         yield from read
 
     def predict_views(self, clips: Iterable[np.ndarray]) -> Iterator[Prediction]:
-        """Recognizes clips whose frames are already selected and prepared.
-
-        Args:
-            clips (Iterable[np.ndarray]): The views of each, (V, T, H, W, 3) uint8 RGB.
-
-        Yields:
-            Prediction: Of each clip, in order; its views are averaged.
+        """Recognizes clips whose frames are selected and prepared, (V, T, H, W, 3) uint8
+        RGB each; scores of views are averaged.
         """
         waiting: list[np.ndarray] = []  # views without scores, (T, H, W, 3)
         scored: list[np.ndarray] = []  # scores of views, (K, ), of incomplete clips
@@ -230,19 +198,14 @@ class ClipRecognizer:
         return (scores_NK + self.backend(flipped_NTHWC)[:, self._mirrored]) / 2
 
     def stream(self, **settings) -> Stream:
-        """Recognizes frames that come one by one.
-
-        Args:
-            **settings: Of :class:`~hri30_ext.deploy.runtime.streaming.StreamSettings`.
-
-        Raises:
-            HRI30Error: an invalid setting.
+        """Recognizes frames that come one by one, with settings of
+        :class:`~hri30_ext.deploy.runtime.streaming.StreamSettings`; an HRI30Error names an
+        invalid one.
         """
         return Stream(self.info, self.backend, StreamSettings.create(**settings))
 
 
 def _check_clip(clip) -> None:
-    """Raises an HRI30Error for an invalid clip, see :meth:`ClipRecognizer.predict`."""
     if isinstance(clip, str | Path):
         check_file(clip)
         return

@@ -43,7 +43,7 @@ import time as clock
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -56,14 +56,11 @@ from .certainty import apply_temperature, is_unknown
 #: State while no class is sure.
 UNSURE = 'unsure'
 
-#: Default time between predictions, about, in seconds.
-HOP = 1 / 6
-
-#: Two times closer than this are the same, in seconds.
-_SAME = 1e-6
-#: Frames kept between two samples of a window: bounds memory whatever the rate.
+_HOP = 1 / 6  # seconds between predictions, about
+_SAME = 1e-6  # times closer than these seconds are equal
+# Frames kept between two samples of a window: bounds memory whatever the rate.
 _FRAMES_PER_SAMPLE = 64
-#: Latencies in the summary: the last ones, so that days of streaming fit in memory.
+# Latencies in the summary: the last ones, so that days of streaming fit in memory.
 _LATENCIES = 10_000
 
 _Window = Annotated[float, Meta(ge=0.001, le=3600)]
@@ -75,15 +72,11 @@ _Score = Annotated[float, Meta(ge=0, le=1)]
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings of a stream; :meth:`create` checks them.
-
-    Times are in seconds.
-    """
-    # Length of the window; by default the median length of the training clips, which is
-    # stored with the model.
+    """Settings of a stream, times in seconds; :meth:`create` checks them."""
+    # Length of the window; None: the median length of the training clips, which is stored
+    # with the model.
     window_seconds: _Window | None = None
-    # Between predictions; by default HOP, rounded to a multiple of the time between
-    # samples.
+    # Between predictions; None: 1/6, rounded to a multiple of the time between samples.
     hop: _Window | None = None
     every: Annotated[int, Meta(ge=1)] | None = None  # instead: a prediction every n frames
     smoothing: Literal['exponential', 'mean', 'none'] = 'exponential'  # over predictions
@@ -144,9 +137,6 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True,
         return content
 
 
-# ---- Frames ------------------------------------------------------------------------------
-
-
 @dataclass(eq=False, slots=True)
 class TimedFrame:
     """A frame of a window: its time, its image for the model, and what came of it."""
@@ -155,63 +145,35 @@ class TimedFrame:
     features: np.ndarray | None = None  # (C, H, W), once they were computed
 
 
-def nearest_frames(frames: Sequence[TimedFrame], times: Sequence[float]
-                   ) -> list[TimedFrame]:
-    """Returns the frame nearest to each time; of two equally near, the earlier one.
-
-    >>> frames = [TimedFrame(0.0, None), TimedFrame(0.5, None)]
-    >>> [frame.time for frame in nearest_frames(frames, [0.1, 0.25, 0.3])]
-    [0.0, 0.0, 0.5]
-    """
-    moments_N = np.array([frame.time for frame in frames])
-    distances_TN = np.abs(moments_N - np.array(times)[:, None])
-    near_TN = distances_TN <= distances_TN.min(axis=1, keepdims=True) + _SAME
-    return [frames[i] for i in near_TN.argmax(axis=1)]
-
-
 # ---- From predictions to actions ---------------------------------------------------------
 
 
 class Smoother:
     """Averages scores over time.
 
-    Args:
-        kind (str): ``exponential``: weights that fall to 1/e in ``seconds``; ``mean``: of
-            the predictions of the last ``seconds``; ``none``.
-        seconds (float): 0 is no smoothing.
+    ``exponential``: weights that fall to 1/e in ``seconds``; ``mean``: of the predictions
+    of the last ``seconds``; ``none``, or 0 seconds: no smoothing.
     """
 
     def __init__(self, kind: str, seconds: float) -> None:
         self.kind, self.seconds = (kind if seconds else 'none'), seconds
-        self.clear()
-
-    def clear(self) -> None:
-        """Removes all predictions."""
         self._recent: list[tuple[float, np.ndarray]] = []
 
-    def update(self, time: float, scores_K: np.ndarray) -> np.ndarray:
-        """Adds the scores of a prediction, (K, ), and returns the smoothed ones."""
+    def update(self, time: float, scores_xK: np.ndarray) -> np.ndarray:
+        """Adds the scores of a prediction, (..., K), and returns the smoothed ones."""
         if self.kind == 'none':
-            return scores_K
+            return scores_xK
         if self.kind == 'mean':
             begin = time - self.seconds + _SAME
             self._recent = [*(pair for pair in self._recent if pair[0] > begin),
-                            (time, scores_K)]
+                            (time, scores_xK)]
             return np.mean([scores for _, scores in self._recent], axis=0)
         if self._recent:
-            before, smoothed_K = self._recent[0]
+            before, smoothed_xK = self._recent[0]
             share = math.exp((before - time) / self.seconds)
-            scores_K = share * smoothed_K + (1 - share) * scores_K
-        self._recent = [(time, scores_K)]
-        return scores_K
-
-
-class Change(NamedTuple):
-    """An action that begins or ends: ``start`` or ``end``, label, its begin, and why."""
-    kind: str
-    label: int
-    start: float
-    reason: str | None = None
+            scores_xK = share * smoothed_xK + (1 - share) * scores_xK
+        self._recent = [(time, scores_xK)]
+        return scores_xK
 
 
 class Hysteresis:
@@ -229,15 +191,15 @@ class Hysteresis:
         self._candidate: tuple[int, float] | None = None
 
     def update(self, time: float, scores_K: np.ndarray, unknown: bool | None = None
-               ) -> list[Change]:
+               ) -> list[tuple]:
         """Adds smoothed scores, (K, ), with which nothing begins if they are ``unknown``.
 
-        Returns:
-            list[Change]: Nothing, an end, a start, or both in this order.
+        Returns nothing, an end, a start, or both in this order: ``end`` or ``start``, the
+        label, when the action began, and why it ended.
         """
         changes = []
         if self.active and scores_K[self.active[0]] < self.leave:
-            changes += self._stop('below')
+            changes += self.stop('below')
         best = int(np.argmax(scores_K))
         if unknown or scores_K[best] < self.enter or (
                 self.active and best == self.active[0]):
@@ -246,28 +208,17 @@ class Hysteresis:
         if not self._candidate or self._candidate[0] != best:
             self._candidate = (best, time)
         if time - self._candidate[1] >= self.min_seconds - _SAME:
-            changes += self._stop('replaced')
+            changes += self.stop('replaced')
             self.active, self._candidate = self._candidate, None
-            changes.append(Change('start', *self.active))
+            changes.append(('start', *self.active, None))
         return changes
 
-    def conclude(self, start: float, scores_K: np.ndarray, unknown: bool | None = None
-                 ) -> list[Change]:
-        """Decides a whole clip from ``start`` on, which leaves no time to wait."""
-        self._candidate = (int(np.argmax(scores_K)), start - self.min_seconds)
-        changes = self.update(start, scores_K, unknown)
-        return [change._replace(start=start) for change in changes]
-
-    def _stop(self, reason: str) -> list[Change]:
+    def stop(self, reason: str) -> list[tuple]:
+        """Ends the action in progress, if there is one."""
         if not self.active:
             return []
         (label, start), self.active = self.active, None
-        return [Change('end', label, start, reason)]
-
-    def clear(self, reason: str) -> list[Change]:
-        """Ends the action in progress, if there is one."""
-        self._candidate = None
-        return self._stop(reason)
+        return [('end', label, start, reason)]
 
 
 # ---- The stream --------------------------------------------------------------------------
@@ -280,12 +231,9 @@ class Stream:
         info: Of the model, see :class:`~hri30_ext.deploy.runtime.exported.ModelInfo`.
         backend (Callable): Of the model, a
             :class:`~hri30_ext.deploy.runtime.backends.Backend`.
-        settings (StreamSettings): Settings.
 
     Attributes:
-        settings (StreamSettings): As given.
-        frames (int): Frames so far.
-        predictions (int): Predictions so far.
+        frames, predictions (int): So far.
         dropped (int): Frames dropped before they came here; set by the caller that drops
             them, for the events.
         latest (Event | None): The last prediction, as an event.
@@ -311,18 +259,16 @@ class Stream:
         self.window_seconds = max(window, info.preprocessing.span_seconds)
         times_T = info.preprocessing.sample_times(self.window_seconds)
         # The newest sample is the newest frame: events come sooner.
-        self._offsets = (times_T.max() - times_T).tolist()
-        self.span = max(self._offsets)
+        self._offsets_T = times_T.max() - times_T
+        self.span = float(self._offsets_T.max())
         self.hop = settings.hop
-        distances = np.diff(np.sort(self._offsets))
-        interval = float(distances.min()) if len(distances) else self.hop or HOP
+        distances = np.diff(np.sort(self._offsets_T))
+        interval = float(distances.min()) if len(distances) else self.hop or _HOP
         if self.hop is None and settings.every is None:
-            self.hop = max(1, round(HOP / interval)) * interval
+            self.hop = max(1, round(_HOP / interval)) * interval
         self._least_gap = interval / _FRAMES_PER_SAMPLE
         self._backend = backend
         self._reuse = settings.reuse and bool(getattr(backend, 'splittable', False))
-        self._smoother = Smoother(settings.smoothing, settings.smooth_seconds)
-        self._hysteresis = Hysteresis(settings.enter, settings.leave, settings.min_seconds)
         self._closed = False
         self.frames = self.predictions = self.dropped = 0
         self.scores_K: np.ndarray | None = None
@@ -330,7 +276,9 @@ class Stream:
         self._restart()
 
     def _restart(self) -> None:
-        self._smoother.clear()
+        how = self.settings
+        self._smoother = Smoother(how.smoothing, how.smooth_seconds)
+        self._hysteresis = Hysteresis(how.enter, how.leave, how.min_seconds)
         self._frames: deque[TimedFrame] = deque()
         self._time: float | None = None  # of the last frame
         self._first: float | None = None  # the newest sample of the first window
@@ -342,7 +290,7 @@ class Stream:
     def warm_up(self) -> None:
         """Runs the model once: graphs are compiled at their first use."""
         width, height = self.info.preprocessing.size
-        frames_THWC = np.zeros((len(self._offsets), height, width, 3), np.uint8)
+        frames_THWC = np.zeros((len(self._offsets_T), height, width, 3), np.uint8)
         if self._reuse:
             self._backend.clip_scores(self._backend.frame_features(frames_THWC)[None])
             self._backend.frame_features(frames_THWC[:1])
@@ -362,9 +310,6 @@ class Stream:
                 for the latency; by default, now.
             more (bool): Whether another frame is already available: a prediction that is
                 due then waits for it.
-
-        Returns:
-            list[Event]: Events.
 
         Raises:
             HRI30Error: an invalid frame or time, or a closed stream.
@@ -410,9 +355,7 @@ class Stream:
 
     def _newest_sample(self) -> float:
         """Returns the time of the newest sample of the next window, if it is known."""
-        if self.hop is None or self._first is None:
-            return math.inf
-        return self._first + self._next * self.hop
+        return math.inf if self.hop is None else self._first + self._next * self.hop
 
     def _find_due(self, time: float) -> float | None:
         """Returns the newest sample of the window that is due, if one is."""
@@ -431,37 +374,26 @@ class Stream:
 
     def _predict(self, anchor: float, time: float) -> list[Event]:
         """Predicts the window whose newest sample is at ``anchor``."""
-        chosen = nearest_frames(self._frames, [anchor - offset for offset in self._offsets])
-        scores_K, known_K, unknown = self._judge(self._scores(chosen))
+        times_N = np.array([frame.time for frame in self._frames])
+        distances_TN = np.abs(times_N - (anchor - self._offsets_T)[:, None])
+        # The nearest ones; of two equally near, the earlier one.
+        near_TN = distances_TN <= distances_TN.min(axis=1, keepdims=True) + _SAME
+        scores_K = self._scores([self._frames[i] for i in near_TN.argmax(axis=1)])
         began, self._captured, self._since = self._captured, None, 0
         self._next += 1
-        # Windows that are unknown count as 0, so that a single one ends no action.
-        self.scores_K, known_K = self._smoother.update(time, np.stack([scores_K, known_K]))
-        changes = self._hysteresis.update(time, known_K, unknown)
-        return self._report(changes, time, began, unknown)
+        return self._decide(scores_K, time, began)
 
-    def _judge(self, scores_K: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool | None]:
-        """Returns calibrated scores, the same or 0 if they are unknown, and whether."""
-        calibrated_K = apply_temperature(scores_K, self.info.temperature)
-        unknown = is_unknown(self.info, scores_K)
-        return calibrated_K, calibrated_K * (not unknown), unknown
-
-    def _report(self, changes: list[Change], time: float, began: float,
-                unknown: bool | None) -> list[Event]:
-        """Makes events of a prediction and the changes that it causes."""
-        latency_ms = 1000 * (clock.monotonic() - began)
-        self.latencies_ms.append(latency_ms)
-        self.predictions += 1
-        common = dict(latency_ms=latency_ms, dropped=self.dropped)
-        best = np.argsort(-self.scores_K, kind='stable')[:5]
-        top = [(self.info.classes[i], float(self.scores_K[i])) for i in best]
-        active = self._hysteresis.active
-        self.latest = Event(
-            'prediction', time, class_name=top[0][0], score=top[0][1], top=top,
-            state=self.info.classes[active[0]] if active else UNSURE, unknown=unknown,
-            **common)
-        return [*(self._event(change, time, **common) for change in changes),
-                *([self.latest] if self.settings.predictions else [])]
+    def _predict_short_clip(self) -> list[Event]:
+        """Predicts all frames as a clip, if there was no full window to predict."""
+        if self.latest is not None or not self._frames:
+            return []
+        began, images = clock.monotonic(), [frame.image for frame in self._frames]
+        views_VTHWC = np.stack([
+            images[i] for i in self.info.preprocessing.indices(len(images))
+        ]).reshape(-1, len(self._offsets_T), *images[0].shape)
+        self._hysteresis.min_seconds = 0  # there is no time to wait
+        return self._decide(self._backend(views_VTHWC).mean(axis=0), self._frames[0].time,
+                            began)
 
     def _scores(self, chosen: Sequence[TimedFrame]) -> np.ndarray:
         """Returns class probabilities of a window, (K, )."""
@@ -476,18 +408,37 @@ class Stream:
         return self._backend.clip_scores(
             np.stack([frame.features for frame in chosen])[None])[0]
 
-    def _event(self, change: Change, time: float, **common) -> Event:
-        return Event(change.kind, time, class_name=self.info.classes[change.label],
-                     score=float(self.scores_K[change.label]), start=change.start,
-                     end=time if change.kind == 'end' else None, reason=change.reason,
-                     **common)
+    def _decide(self, scores_K: np.ndarray, time: float, began: float) -> list[Event]:
+        """Makes events of the scores of the model at ``time``."""
+        calibrated_K = apply_temperature(scores_K, self.info.temperature)
+        unknown = is_unknown(self.info, scores_K)
+        # Windows that are unknown count as 0, so that a single one ends no action.
+        self.scores_K, known_K = self._smoother.update(
+            time, np.stack([calibrated_K, calibrated_K * (not unknown)]))
+        changes = self._hysteresis.update(time, known_K, unknown)
+        latency_ms = 1000 * (clock.monotonic() - began)
+        self.latencies_ms.append(latency_ms)
+        self.predictions += 1
+        best = np.argsort(-self.scores_K, kind='stable')[:5]
+        top = [(self.info.classes[i], float(self.scores_K[i])) for i in best]
+        active = self._hysteresis.active
+        self.latest = Event(
+            'prediction', self._time, class_name=top[0][0], score=top[0][1], top=top,
+            state=self.info.classes[active[0]] if active else UNSURE, unknown=unknown,
+            latency_ms=latency_ms, dropped=self.dropped)
+        return [*self._events(changes, latency_ms),
+                *([self.latest] if self.settings.predictions else [])]
 
-    def _finish(self, reason: str) -> list[Event]:
-        return [self._event(change, self._time, dropped=self.dropped)
-                for change in self._hysteresis.clear(reason)]
+    def _events(self, changes: list[tuple], latency_ms: float | None = None
+                ) -> list[Event]:
+        return [Event(kind, self._time, class_name=self.info.classes[label],
+                      score=float(self.scores_K[label]), start=start,
+                      end=self._time if kind == 'end' else None, reason=reason,
+                      latency_ms=latency_ms, dropped=self.dropped)
+                for kind, label, start, reason in changes]
 
     def _reset(self, time: float, reason: str) -> list[Event]:
-        events = self._finish('reset')
+        events = self._events(self._hysteresis.stop('reset'))
         self._restart()
         return [*events, Event('reset', time, reason=reason, dropped=self.dropped)]
 
@@ -499,19 +450,6 @@ class Stream:
             return 'no prediction: there was no frame'
         return (f'no prediction: {self.frames} frames do not fill a window of '
                 f'{self.window_seconds:.2f} s; set a shorter one (window_seconds)')
-
-    def _predict_short_clip(self) -> list[Event]:
-        """Predicts all frames as a clip, if there was no full window to predict."""
-        if self.latest is not None or not self._frames:
-            return []
-        began, images = clock.monotonic(), [frame.image for frame in self._frames]
-        views_VTHWC = np.stack([
-            images[i] for i in self.info.preprocessing.indices(len(images))
-        ]).reshape(-1, len(self._offsets), *images[0].shape)
-        self.scores_K, known_K, unknown = self._judge(
-            self._backend(views_VTHWC).mean(axis=0))
-        changes = self._hysteresis.conclude(self._frames[0].time, known_K, unknown)
-        return self._report(changes, self._time, began, unknown)
 
     def end_clip(self) -> list[Event]:
         """Ends a file, and starts again.
@@ -534,9 +472,9 @@ class Stream:
         """
         if self._closed:
             return []
-        events = self._predict_short_clip() if clip_ended else []
         self._closed = True
-        return events + self._finish('closed')
+        events = self._predict_short_clip() if clip_ended else []
+        return events + self._events(self._hysteresis.stop('closed'))
 
 
 # ---- Frames that come faster than they are used ------------------------------------------
@@ -597,65 +535,50 @@ class FrameQueue:
             yield frame, more
 
 
-class StreamRunner:
-    """Captures frames in a thread of its own, and recognizes them in the caller's.
+def recognize(source, stream: Stream, queue: FrameQueue) -> Iterator[tuple]:
+    """Recognizes the frames of a source, which a thread of its own captures.
 
-    >>> with StreamRunner(source, stream) as runner:  # doctest: +SKIP
-    ...     for frame, events in runner:
-    ...         ...
+    Args:
+        source: One of :mod:`~hri30_ext.deploy.runtime.video_io`; it is closed.
+        queue (FrameQueue): Between the threads; its ``stop()`` ends all of it.
 
-    The stream is closed at the end; its last events come with a frame of None, as do those
-    of the end of a file. The source is one of :mod:`~hri30_ext.deploy.runtime.video_io`.
+    Yields:
+        tuple[Frame | None, list[Event]]: Each frame that was not dropped, with its events;
+        None with those of the end of a file, and with the last ones of the stream.
+
+    Raises:
+        HRI30Error: the error that ended the source, after the last events.
     """
+    errors, file = [], 0
 
-    def __init__(self, source, stream: Stream, queue_size: int = 16) -> None:
-        self.source, self.stream = source, stream
-        self.queue = FrameQueue(queue_size, source.live)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._capture, name='capture', daemon=True)
-
-    def __enter__(self) -> 'StreamRunner':
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error) -> None:
-        self.stop()
-        # A camera that hangs in its driver must not keep the program from ending.
-        self._thread.join(timeout=2)
-
-    def stop(self) -> None:
-        """Ends the iteration; from any thread, and from a signal handler."""
-        self.queue.stop()
-        self.source.stop()
-
-    def _capture(self) -> None:
+    def capture() -> None:
         try:
-            while (frame := self.source.read()) is not None and not self.queue.stopped:
-                self.queue.put(frame)
+            while (frame := source.read()) is not None and not queue.stopped:
+                queue.put(frame)
         except BaseException as error:  # raised again where frames are used
-            self._error = error
+            errors.append(error)
         finally:
-            self.queue.end()
-            self.source.close()
+            queue.end()
+            source.close()
 
-    def __iter__(self) -> Iterator[tuple]:
-        """Yields each frame that was not dropped, with its events.
-
-        Raises:
-            HRI30Error: the error that ended the source, after the last events.
-        """
-        file = 0
-        for frame, more in self.queue:
-            self.stream.dropped = self.queue.dropped
+    thread = threading.Thread(target=capture, name='capture', daemon=True)
+    thread.start()
+    try:
+        for frame, more in queue:
+            stream.dropped = queue.dropped
             if file and frame.file != file:
-                yield None, self.stream.end_clip()
+                yield None, stream.end_clip()
             file = frame.file
             # Reading a file ahead of its use is no latency.
-            captured = frame.captured if self.source.live else None
-            yield frame, self.stream.push(frame.image, frame.time, captured, more)
-        self.stream.dropped = self.queue.dropped
-        last = self.stream.close(clip_ended=file > 0 and not self.queue.stopped)
-        if last:
+            captured = frame.captured if source.live else None
+            yield frame, stream.push(frame.image, frame.time, captured, more)
+        stream.dropped = queue.dropped
+        if last := stream.close(clip_ended=file > 0 and not queue.stopped):
             yield None, last
-        if self._error is not None and not self.queue.stopped:
-            raise self._error
+        if errors and not queue.stopped:
+            raise errors[0]
+    finally:
+        queue.stop()
+        source.stop()
+        # A camera that hangs in its driver must not keep the program from ending.
+        thread.join(timeout=2)

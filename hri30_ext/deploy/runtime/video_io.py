@@ -17,18 +17,14 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from ... import names as naming
 from ...errors import HRI30Error
+from ...names import VIDEO_SUFFIXES
 from ...utils.parallel import available_cores
 from ...video.decode import check_file
 from ...video.decoding import CameraDecoder, Decoder
 from ...video.preprocessing import FRAME_RATE
 from ...video.resize import resize
 from .streaming import UNSURE
-
-#: Endings of what counts as a video, in lower case: of clips, and of what browsers record.
-VIDEO_SUFFIXES = naming.VIDEO_SUFFIXES
-
 
 # ---- Sources of frames -------------------------------------------------------------------
 
@@ -43,7 +39,7 @@ class Frame(NamedTuple):
 
 
 class Source:
-    """Frames one after the other; subclasses yield them in ``_play``.
+    """Frames one after the other; subclasses yield them in ``_play()``.
 
     Attributes:
         name (str): For messages.
@@ -51,15 +47,10 @@ class Source:
         fps (float): Frames a second.
     """
 
-    fps = float(FRAME_RATE)
-
     def __init__(self, name: str, live: bool) -> None:
         self.name, self.live = name, live
         self._stopped = threading.Event()
         self._frames = self._play()
-
-    def _play(self) -> Iterator[Frame]:
-        raise NotImplementedError
 
     def read(self) -> Frame | None:
         """Waits for the next frame and returns it; None at the end."""
@@ -81,12 +72,8 @@ class FileSource(Source):
     """Plays video files one after the other.
 
     The first frame of a file follows the last one of the file before at that one's rate.
-
-    Args:
-        paths (Sequence[str | Path]): The files.
-        realtime (bool): Whether frames come at the pace at which they were taken; otherwise
-            as fast as they are used, and none is lost.
-        loop (bool): Whether they are played again and again, until :meth:`stop`.
+    With ``realtime``, frames come at the pace at which they were taken; otherwise as fast
+    as they are used, and none is lost. With ``loop``, files play until :meth:`stop`.
 
     Raises:
         HRI30Error: there is no such file, or the first one is not a video.
@@ -131,6 +118,8 @@ class FileSource(Source):
 class CameraLost(HRI30Error):
     """A camera went away and did not come back."""
 
+    exit_code = 3
+
 
 class CameraSource(Source):
     """Frames of a camera or a network stream, which is reopened if it goes away.
@@ -141,7 +130,6 @@ class CameraSource(Source):
         delay (float): Seconds before the first try; each waits twice as long as the one
             before, 30 s at most.
         notify (Callable): Called with ``lost``, ``retry`` or ``back``, and a message.
-        open_camera (Callable): Opens a device or a URL, as :class:`CameraDecoder` does.
 
     Raises:
         HRI30Error: it cannot be opened.
@@ -149,16 +137,14 @@ class CameraSource(Source):
     """
 
     def __init__(self, target: int | str, retries: int = 8, delay: float = 0.5,
-                 notify: Callable[[str, str], None] = lambda kind, message: None,
-                 open_camera: Callable[[str], Decoder] = CameraDecoder) -> None:
+                 notify: Callable[[str, str], None] = lambda kind, message: None) -> None:
         # Without user name and password: messages are kept in logs.
         super().__init__(f'camera {target}' if isinstance(target, int)
                          else re.sub(r'(?<=://)[^/@]*@', '', target), live=True)
-        target = f'/dev/video{target}' if isinstance(target, int) else target
-        self._open = lambda: open_camera(target)
+        self._target = f'/dev/video{target}' if isinstance(target, int) else target
         self._retries, self._delay, self._notify = retries, delay, notify
         try:
-            decoder = self._open()
+            decoder = CameraDecoder(self._target)
         except HRI30Error as error:
             raise HRI30Error(
                 f'{self.name}: cannot be opened.\nExpected a camera that is connected and '
@@ -185,7 +171,7 @@ class CameraSource(Source):
             self._notify('retry', f'{self.name}: try {attempt + 1} of {self._retries}')
             # Some open and never give a frame.
             with contextlib.suppress(HRI30Error):
-                self._images = self._open().frames()
+                self._images = CameraDecoder(self._target).frames()
                 if found := next(self._images, None):
                     self._notify('back', f'{self.name}: back after {attempt + 1} tries')
                     return found
@@ -194,11 +180,7 @@ class CameraSource(Source):
 
 
 def find_videos(folder: str | Path) -> list[Path]:
-    """Lists the videos that lie in a folder, by name.
-
-    Raises:
-        HRI30Error: there are none.
-    """
+    """Lists the videos that lie in a folder, by name; an HRI30Error if there are none."""
     found = sorted(path for path in Path(folder).expanduser().iterdir()
                    if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
                    and not path.name.startswith('.'))
@@ -210,13 +192,9 @@ def find_videos(folder: str | Path) -> list[Path]:
 
 def open_source(target: str, realtime: bool = False, loop: bool = False,
                 **camera) -> Source:
-    """Opens what a user names.
-
-    Args:
-        target (str): The number of a camera, a URL, a video file, or a folder of videos,
-            which are played by name, one after the other.
-        realtime (bool): Of :class:`FileSource`, as ``loop``.
-        **camera: Of :class:`CameraSource`.
+    """Opens the number of a camera, a URL, a video file, or a folder of videos, which are
+    played by name; the other arguments are of :class:`FileSource` and
+    :class:`CameraSource`.
 
     Raises:
         HRI30Error: it is not there, or cannot be read.
@@ -235,9 +213,11 @@ def open_source(target: str, realtime: bool = False, loop: bool = False,
 _WHITE, _GREY = (255, 255, 255), (170, 178, 189)
 _SURE, _OPEN, _TRACK = (86, 211, 120), (242, 182, 65), (84, 90, 99)
 
+_LONGEST_PAUSE = 2.0  # seconds to which longer ones of a video are cut
+
 
 def annotate(image_HWC: np.ndarray, latest, dropped: int = 0, note: str = '') -> np.ndarray:
-    """Draws the last prediction on a frame.
+    """Draws the last prediction on a copy of a frame.
 
     Args:
         image_HWC (np.ndarray): uint8 RGB, (H, W, 3).
@@ -245,51 +225,40 @@ def annotate(image_HWC: np.ndarray, latest, dropped: int = 0, note: str = '') ->
             :class:`~hri30_ext.deploy.runtime.streaming.Event`.
         dropped (int): Frames that were lost so far.
         note (str): Such as the rate of predictions.
-
-    Returns:
-        np.ndarray: A frame of this size.
     """
     from PIL import Image, ImageDraw
     picture = Image.fromarray(image_HWC).copy()
     draw, (width, height) = ImageDraw.Draw(picture), picture.size
     unit = min(width, height) / 480  # sizes are for 480 lines
-    margin, line = round(12 * unit), round(22 * unit)
-
-    def text_width(text: str, size: int) -> int:
-        return round(_font(size * unit).getlength(text))
+    margin, line, bar = round(12 * unit), round(22 * unit), round(50 * unit)
 
     def shade(top: int, right: int, bottom: int) -> None:
         """Darkens a part from the left on: bright text is readable on any picture."""
         box = 0, max(0, top), min(right, width), bottom
         picture.paste(picture.crop(box).point(lambda value: value // 5), box[:2])
 
-    def write(text: str, x: int, middle: int, size: int, colour: tuple,
-              room: int | None = None, anchor: str = 'lm') -> None:
-        """Writes text around a height, shortened where it has no room."""
-        while room is not None and len(text) > 4 and text_width(text, size) > room:
-            text = text[:-4] + '...'
-        draw.text((x, middle), text, colour, _font(size * unit), anchor)
+    def write(text: str, x: int, middle: int, size: int, colour: tuple, room: float,
+              anchor: str = 'lm') -> None:
+        """Writes text around a height, smaller where it has no room."""
+        size = round(size * unit)
+        length = _font(size).getlength(text)
+        draw.text((x, middle), text, colour, _font(int(size * min(1, room / length))),
+                  anchor)
 
-    bar = round(26 * unit) + 2 * margin
     shade(0, width, bar)
     if latest is None:
-        write('looking ...', margin, bar // 2, 24, _GREY)
+        write('looking ...', margin, bar // 2, 24, _GREY, width)
         return np.asarray(picture)
-    colour, right = _OPEN if latest.state == UNSURE else _SURE, width - margin
+    colour = _OPEN if latest.state == UNSURE else _SURE
     facts = [f'{latest.latency_ms:.0f} ms', note, f'dropped {dropped}' if dropped else '']
-    # The state comes first where there is no room for all.
-    for many in (3, 2, 1):
-        text = '   '.join(filter(None, facts[:many]))
-        room = right - 2 * margin - text_width(text, 15)
-        if text_width(latest.state, 24) <= room:
-            break
-    write(latest.state, margin, bar // 2, 24, colour, room)
-    write(text, right, bar // 2, 15, _WHITE, anchor='rm')
+    write(latest.state, margin, bar // 2, 24, colour, .6 * width - 2 * margin)
+    write('   '.join(filter(None, facts)), width - margin, bar // 2, 15, _WHITE,
+          .4 * width, 'rm')
 
     # The best classes, at the bottom left.
-    names = min(max(text_width(name, 14) for name, _ in latest.top), width // 2)
-    begin, length, half = 2 * margin + names, round(130 * unit), max(2, round(6 * unit))
-    right = begin + length + margin + text_width('100 %', 14)
+    names, length, half = round(min(260 * unit, width / 2)), round(130 * unit), line // 4
+    begin = 2 * margin + names
+    right = begin + length + round(52 * unit)
     top = height - len(latest.top) * line - 2 * margin
     shade(top, right + margin, height)
     for i, (name, score) in enumerate(latest.top):
@@ -300,31 +269,25 @@ def annotate(image_HWC: np.ndarray, latest, dropped: int = 0, note: str = '') ->
                           (round(length * score), colour if best else _GREY)):
             if end:
                 draw.rectangle((begin, middle - half, begin + end, middle + half), fill)
-        write(f'{100 * score:.0f} %', right, middle, 14, _WHITE, anchor='rm')
+        write(f'{100 * score:.0f} %', right, middle, 14, _WHITE, width, 'rm')
     return np.asarray(picture)
 
 
-@lru_cache(maxsize=16)
-def _font(size: float):
+@lru_cache(maxsize=64)
+def _font(size: int):
     from PIL import ImageFont
-    return ImageFont.load_default(max(1, round(size)))
+    return ImageFont.load_default(max(1, size))
 
 
 class VideoWriter:
     """Writes RGB frames as a video, MPEG-4 in .mp4 or .avi, at the pace of their times.
 
-    Frames are repeated where some are missing, and left out where they come faster.
-
-    Args:
-        path (str | Path): The file; it is complete when :meth:`close` returns.
-        fps (float): Frames a second.
+    Frames are repeated where some are missing, and left out where they come faster. The
+    file is complete when :meth:`close` returns; without frames, there is none.
 
     Raises:
-        HRI30Error: another ending, or the file cannot be written.
+        HRI30Error: another ending, or the file cannot be written; as in all methods.
     """
-
-    #: A longer pause, as of a camera that went away, is cut to these seconds.
-    LONGEST_PAUSE = 2.0
 
     def __init__(self, path: str | Path, fps: float) -> None:
         self.path, self.fps = Path(path).expanduser(), fps
@@ -350,20 +313,15 @@ class VideoWriter:
                              '\nChoose another folder.') from error
 
     def write(self, image_HWC: np.ndarray, time: float) -> None:
-        """Appends a frame; all get the size of the first.
+        """Appends a frame, uint8 RGB (H, W, 3); all get the size of the first.
 
-        Args:
-            image_HWC (np.ndarray): uint8 RGB, (H, W, 3).
-            time (float): In seconds. The frame is shown until then, from the one before.
-
-        Raises:
-            HRI30Error: the file cannot be written.
+        It is shown until ``time``, in seconds, from that of the one before.
         """
         if self._last is None:
             self._stream.width, self._stream.height = image_HWC.shape[1::-1]
         passed = 1 / self.fps if self._last is None else time - self._last
         self._last = time
-        self._seconds += min(max(passed, 0.), self.LONGEST_PAUSE)
+        self._seconds += min(max(passed, 0.), _LONGEST_PAUSE)
         if self._count >= round(self._seconds * self.fps):
             return
         image_HWC = resize(image_HWC, self._stream.width, self._stream.height)
@@ -376,11 +334,7 @@ class VideoWriter:
                 self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Completes the file; without frames, there is none.
-
-        Raises:
-            HRI30Error: the file cannot be written.
-        """
+        """Completes the file."""
         try:
             with self._explained():
                 if self._count:

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hri30_ext.deploy.runtime.certainty import apply_temperature
 from hri30_ext.deploy.runtime.recognizer import ClipRecognizer
 from hri30_ext.deploy.runtime.streaming import (
+    FrameQueue,
     Hysteresis,
     Smoother,
     Stream,
-    StreamRunner,
     StreamSettings,
+    recognize,
 )
 from hri30_ext.deploy.runtime.video_io import Frame
 from hri30_ext.errors import HRI30Error
@@ -25,6 +25,8 @@ INFO = SimpleNamespace(
     classes=('dark', 'bright'), temperature=None, sets=None, open_set=None,
     window_seconds=1.6,
     preprocessing=Preprocessing(4, 1, 'uniform', (Resize(8, 4), )))
+# A prediction is an event as it is; no action begins.
+PLAIN = dict(smoothing='none', min_seconds=0, predictions=True, enter=1, leave=1)
 
 
 class Clips:
@@ -64,32 +66,30 @@ def stream_of(backend=None, info=INFO, **settings):
     return Stream(info, backend or Clips(), StreamSettings.create(**settings))
 
 
+def info_with(**changes):
+    return SimpleNamespace(**{**vars(INFO), **changes})
+
+
 def play(stream, times, value=lambda time: round(time * 50)):
     """Pushes a frame a time, whose brightness tells the time; returns the events."""
     return [event for time in times for event in stream.push(image(value(time)), time)]
 
 
-def smooth_off(**settings):
-    return dict(smoothing='none', min_seconds=0, **settings)
+def always(value):
+    return lambda time: value
 
 
 # ---- Which frames ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('fps', [15, 30, 60, 240])
-def test_a_camera_of_any_rate_shows_the_same_frames(fps):
+@pytest.mark.parametrize('fps, begin', [(15, 0), (30, 1.7e9), (60, 0), (240, 0)])
+def test_a_camera_of_any_rate_and_clock_shows_the_same_frames(fps, begin):
     backend = Clips()
-    play(stream_of(backend), np.arange(2.5 * fps) / fps)
+    play(stream_of(backend), begin + np.arange(2.5 * fps) / fps,
+         value=lambda time: round((time - begin) * 50))
     # 0, 0.4, 0.8 and 1.2 s; and so on, 0.4 s later.
     assert backend.clips == [[0, 20, 40, 60], [20, 40, 60, 80], [40, 60, 80, 100],
                              [60, 80, 100, 120]]
-
-
-def test_the_clock_may_start_anywhere():
-    backend = Clips()
-    play(stream_of(backend), 1.7e9 + np.arange(75) / 30,
-         value=lambda time: round((time - 1.7e9) * 50))
-    assert backend.clips[0] == [0, 20, 40, 60] and len(backend.clips) == 4
 
 
 def nearest(times, targets):
@@ -134,32 +134,27 @@ def test_memory_is_bounded_whatever_the_rate(settings):
     assert max(sizes) <= 3 * 64 + 2
 
 
-@pytest.mark.parametrize('preprocessing, window, hop', [
-    (Preprocessing(8, 1, 'uniform', (Resize(8, 4), )), 1.5, 0.1875),
-    (Preprocessing(32, 1, 'uniform', (Resize(8, 4), )), 1.6, 0.15),  # 3 of 0.05 s
-    (Preprocessing(8, 1, 'interval', (Resize(8, 4), ), 4), 1.5, 4 / 30),
-    (Preprocessing(1, 1, 'uniform', (Resize(8, 4), )), 1.5, 1 / 6),
-])
-def test_predictions_come_about_six_times_a_second(preprocessing, window, hop):
-    info = SimpleNamespace(**{**vars(INFO), 'preprocessing': preprocessing})
-    stream = stream_of(info=info, window_seconds=window)
-    assert stream.hop == pytest.approx(hop, abs=1e-6)
+@pytest.mark.parametrize('sampling, window, hop', [
+    ((8, 1, 'uniform'), 1.5, 0.1875), ((32, 1, 'uniform'), 1.6, 0.15),  # 3 of 0.05 s
+    ((8, 1, 'interval'), 1.5, 4 / 30), ((1, 1, 'uniform'), 1.5, 1 / 6)])
+def test_predictions_come_about_six_times_a_second(sampling, window, hop):
+    info = info_with(preprocessing=Preprocessing(
+        *sampling, (Resize(8, 4), ), 4 if 'interval' in sampling else None))
+    assert stream_of(info=info, window_seconds=window).hop == pytest.approx(hop, abs=1e-6)
 
 
 # ---- Features once a frame ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize('intervals, first, new', [
-    (1, 4, 1), (2, 4, 2), (3, 4, 3), (4, 4, 4), (6, 4, 4),
+    (1, 4, 1), (2, 4, 2), (4, 4, 4), (6, 4, 4),
     # Of two windows half an interval apart, none of the frames is in both.
     (0.5, 7, 1)])
 def test_a_frame_is_computed_once(intervals, first, new):
-    times = np.arange(300) / 30
     reused, anew = Clips(splittable=True), Clips(splittable=True)
-    settings = smooth_off(hop=intervals * 0.4, predictions=True, enter=1, leave=1)
     events, others = (
-        play(stream_of(backend, reuse=reuse, **settings), times,
-             value=lambda time: round(time * 20))
+        play(stream_of(backend, reuse=reuse, **PLAIN, hop=intervals * 0.4),
+             np.arange(300) / 30, value=lambda time: round(time * 20))
         for backend, reuse in ((reused, True), (anew, False)))
     assert len(events) == len(others) > 3
     np.testing.assert_allclose([event.score for event in events],
@@ -181,20 +176,9 @@ def test_uneven_frames_are_reused_as_well():
 # ---- From scores to actions --------------------------------------------------------------
 
 
-def test_calibration_divides_logits():
-    logits_K = np.array([1.0, -0.5, 2.0])
-    scores_K = np.exp(logits_K) / np.exp(logits_K).sum()
-    expected_K = np.exp(logits_K / 1.7) / np.exp(logits_K / 1.7).sum()
-    np.testing.assert_allclose(apply_temperature(scores_K, 1.7), expected_K, atol=1e-12)
-    np.testing.assert_allclose(apply_temperature(scores_K, None), scores_K, atol=1e-12)
-    np.testing.assert_allclose(apply_temperature(np.array([0.0, 1.0]), 2.0), [0, 1],
-                               atol=1e-15)
-
-
 def test_the_temperature_of_the_model_is_used():
-    info = SimpleNamespace(**{**vars(INFO), 'temperature': 0.5})
-    stream = stream_of(info=info, **smooth_off(predictions=True))
-    event = play(stream, np.arange(37) / 30, value=lambda time: 204)[-1]
+    stream = stream_of(info=info_with(temperature=0.5), **PLAIN)
+    event = play(stream, np.arange(37) / 30, value=always(204))[-1]
     assert event.score == pytest.approx(0.8 ** 2 / (0.8 ** 2 + 0.2 ** 2), abs=1e-6)
 
 
@@ -208,54 +192,40 @@ def test_smoothing_by_hand():
     half = 2 * np.log(2)  # after which a half is left
     assert exponential.update(half, np.array([0.0]))[0] == pytest.approx(0.5)
     assert exponential.update(3 * half, np.array([0.0]))[0] == pytest.approx(0.125)
-    exponential.clear()
-    assert exponential.update(9, np.array([0.3]))[0] == 0.3
     assert Smoother('none', 1.0).update(0, np.array([0.7]))[0] == 0.7
 
 
-def run_hysteresis(scores, **settings):
-    decide = Hysteresis(**{**dict(enter=0.6, leave=0.4, min_seconds=0), **settings})
-    return [[(change.kind, change.label, change.start, change.reason)
-             for change in decide.update(time, np.array([score, 1 - score]))]
-            for time, score in enumerate(scores)]
+def decide(rows, **settings):
+    """Returns time, kind, label, begin and reason of what begins and ends."""
+    hysteresis = Hysteresis(**settings)
+    return [(time, *change) for time, *scores in rows
+            for change in hysteresis.update(time, np.array(scores))]
 
 
 def test_between_the_thresholds_what_was_goes_on():
-    assert run_hysteresis([0.5, 0.59, 0.6, 0.45, 0.59, 0.41, 0.39]) == [
-        [], [], [('start', 0, 2, None)], [], [], [],
+    scores = [0.5, 0.59, 0.6, 0.45, 0.59, 0.41, 0.39]
+    assert decide([(time, score, 1 - score) for time, score in enumerate(scores)],
+                  enter=0.6, leave=0.4, min_seconds=0) == [
+        (2, 'start', 0, 2, None),
         # Below 0.4, and the other one is above 0.6.
-        [('end', 0, 2, 'below'), ('start', 1, 6, None)]]
-
-
-def test_nothing_begins_before_its_time():
-    flicker = [0.5, 0.7, 0.5, 0.7, 0.3, 0.7, 0.7, 0.7, 0.7]
-    found = run_hysteresis(flicker, min_seconds=2)
-    assert found[:7] == [[]] * 7
-    assert found[7] == [('start', 0, 5, None)]  # above since 5, told at 7
+        (6, 'end', 0, 2, 'below'), (6, 'start', 1, 6, None)]
 
 
 def test_another_class_takes_over_only_when_it_is_sure_for_long():
-    decide = Hysteresis(enter=0.3, leave=0.2, min_seconds=1)
     rows = [(0, .5, .2), (1, .5, .2), (2, .35, .4), (3, .45, .35), (4, .3, .45),
-            (5, .3, .45), (6, .3, .1)]
-    found = [(time, change.kind, change.label, change.reason) for time, *scores in rows
-             for change in decide.update(time, np.array(scores))]
-    assert found == [(1, 'start', 0, None), (5, 'end', 0, 'replaced'),
-                     (5, 'start', 1, None), (6, 'end', 1, 'below')]
-    assert decide.active is None
-    assert decide.update(7, np.array([.29, .28])) == []
+            (5, .3, .45), (6, .3, .1), (7, .29, .28)]
+    assert decide(rows, enter=0.3, leave=0.2, min_seconds=1) == [
+        (1, 'start', 0, 0, None), (5, 'end', 0, 0, 'replaced'), (5, 'start', 1, 4, None),
+        (6, 'end', 1, 4, 'below')]
 
 
 # ---- Events ------------------------------------------------------------------------------
 
 
-def bright_from(begin, end):
-    return lambda time: 255 if begin <= time < end else 128
-
-
 def test_an_action_begins_and_ends():
     stream = stream_of(hop=0.2, min_seconds=0.4, smoothing='none', enter=0.75, leave=0.7)
-    events = play(stream, np.arange(240) / 30, value=bright_from(3, 5))
+    events = play(stream, np.arange(240) / 30,
+                  value=lambda time: 255 if 3 <= time < 5 else 128)
     kinds = [(event.event, event.class_name, event.reason) for event in events]
     assert kinds == [('start', 'bright', None), ('end', 'bright', 'below')]
     start, end = events
@@ -269,8 +239,8 @@ def test_an_action_begins_and_ends():
 
 
 def test_a_stream_that_ends_ends_its_action():
-    stream = stream_of(**smooth_off())
-    play(stream, np.arange(45) / 30, value=lambda time: 255)
+    stream = stream_of(smoothing='none', min_seconds=0)
+    play(stream, np.arange(45) / 30, value=always(255))
     assert stream.latest.state == 'bright'
     ended, = stream.close()
     assert (ended.event, ended.reason, ended.end) == ('end', 'closed', 44 / 30)
@@ -280,8 +250,7 @@ def test_a_stream_that_ends_ends_its_action():
 
 
 def test_unsure_is_told_as_such():
-    stream = stream_of(**smooth_off(predictions=True, enter=0.9, leave=0.8))
-    event = play(stream, np.arange(37) / 30, value=lambda time: 204)[-1]
+    event = play(stream_of(**PLAIN), np.arange(37) / 30, value=always(204))[-1]
     content = event.to_json()
     assert content.pop('latency_ms') > 0
     assert content == {
@@ -292,31 +261,25 @@ def test_unsure_is_told_as_such():
 @pytest.mark.parametrize('later, reason', [(0.5, 'back'), (4.0, 'gap')])
 def test_a_jump_in_time_begins_anew(later, reason):
     backend = Clips(splittable=True)
-    stream = stream_of(backend, **smooth_off())
-    play(stream, np.arange(60) / 30, value=lambda time: 255)
+    stream = stream_of(backend, smoothing='none', min_seconds=0)
+    play(stream, np.arange(60) / 30, value=always(255))
     seen = len(backend.clips)
     events = stream.push(image(255), later)
     assert [event.event for event in events] == ['end', 'reset']
     assert (events[0].reason, events[0].end) == ('reset', 59 / 30)
     assert (events[1].reason, events[1].time) == (reason, later)
     assert stream.latest is None
-    events = play(stream, later + np.arange(1, 36) / 30, value=lambda time: 255)
+    events = play(stream, later + np.arange(1, 36) / 30, value=always(255))
     assert not events and len(backend.clips) == seen  # no window is full yet
     assert [event.event for event in stream.push(image(255), later + 1.2)] == ['start']
     assert backend.clips[-1] == [255] * 4
 
 
-def test_a_gap_within_a_window_is_none():
-    stream = stream_of(**smooth_off())
-    events = play(stream, [0, 1.5, 3.0])
+def test_a_gap_within_a_window_and_a_repeated_frame_are_none():
+    stream = stream_of(smoothing='none', min_seconds=0)
+    events = play(stream, [0, 1.5, 1.5, 3.0])
     assert 'reset' not in [event.event for event in events]
     assert stream.predictions == 2 and stream.latest.time == 3.0
-
-
-def test_a_frame_of_the_same_time_is_left_out():
-    backend = Clips()
-    play(stream_of(backend), np.repeat(np.arange(40) / 30, 2))
-    assert backend.clips == [[0, 20, 40, 60]]
 
 
 def test_the_array_may_be_written_again():
@@ -332,7 +295,7 @@ def test_the_array_may_be_written_again():
 
 def test_a_due_prediction_waits_for_frames_that_are_there():
     backend = Clips()
-    stream = stream_of(backend, **smooth_off(predictions=True, enter=1, leave=1))
+    stream = stream_of(backend, **PLAIN)
     times = np.arange(50) / 30
     play(stream, times[:36])
     assert stream.push(image(60), times[36], more=True) == []
@@ -354,22 +317,15 @@ def test_the_frames_of_a_prediction_that_waits_are_not_forgotten():
     assert backend.clips == [[0, 20, 40, 60]]  # at 1.7 s, and of 0 to 1.2 s
 
 
-def test_what_is_overdue_counts_in_no_latency():
-    stream = stream_of(**smooth_off(predictions=True, enter=1, leave=1))
-    play(stream, np.arange(36) / 30, value=lambda time: 128)
+# From the frame that was waited for; but what is overdue counts in no latency.
+@pytest.mark.parametrize('waited, time, seconds', [(2, 1.3, 2), (5, 1.6, 1)])
+def test_latency(waited, time, seconds):
+    stream = stream_of(**PLAIN)
+    play(stream, np.arange(36) / 30, value=always(128))
     now = clock.monotonic()
-    stream.push(image(128), 1.2, captured=now - 5, more=True)
-    event, = stream.push(image(128), 1.6, captured=now - 1)
-    assert 1000 <= event.latency_ms < 3000
-
-
-def test_latency_counts_from_the_frame_that_was_waited_for():
-    stream = stream_of(**smooth_off(predictions=True, enter=1, leave=1))
-    play(stream, np.arange(36) / 30, value=lambda time: 128)
-    now = clock.monotonic()
-    stream.push(image(128), 1.2, captured=now - 2, more=True)
-    event, = stream.push(image(128), 1.3, captured=now - 1)
-    assert 2000 <= event.latency_ms < 3000
+    stream.push(image(128), 1.2, captured=now - waited, more=True)
+    event, = stream.push(image(128), time, captured=now - 1)
+    assert 1000 * seconds <= event.latency_ms < 1000 * seconds + 1900
 
 
 @pytest.mark.parametrize('settings, words', [
@@ -387,7 +343,7 @@ def test_settings_that_make_no_sense(settings, words):
 
 
 def test_a_model_without_a_window_asks_for_one():
-    info = SimpleNamespace(**{**vars(INFO), 'window_seconds': None})
+    info = info_with(window_seconds=None)
     with pytest.raises(HRI30Error, match='window_seconds'):
         stream_of(info=info)
     assert stream_of(info=info, window_seconds=2.0).hop == 0.5
@@ -407,7 +363,7 @@ def test_what_is_no_frame_is_refused(frame, time, words):
 class Burst:
     """A live source of frames that all come while the first one is being looked at."""
 
-    name, live = 'burst', True
+    live = True
 
     def __init__(self, count, error=None):
         self.left, self.count, self.error = count, count, error
@@ -434,23 +390,21 @@ class Burst:
         self.closed = True
 
 
-def use(runner, source):
+def use(source, stream, size):
     """Uses all frames; the first one takes until all others have come."""
-    frames, events = 0, []
-    for frame, found in runner:
+    frames, found = 0, []
+    for frame, events in recognize(source, stream, FrameQueue(size, live=True)):
         frames += frame is not None
-        events += found
+        found += events
         if frames == 1:
             source.begun.set()
             source.sent.wait()
-    return frames, events
+    return frames, found
 
 
 def test_no_frame_is_lost_without_being_counted():
-    source = Burst(100)
-    stream = stream_of(**smooth_off())
-    with StreamRunner(source, stream, queue_size=40) as runner:
-        frames, events = use(runner, source)
+    source, stream = Burst(100), stream_of(smoothing='none', min_seconds=0)
+    frames, events = use(source, stream, 40)
     assert (frames, stream.frames, stream.dropped) == (41, 41, 59)
     assert source.closed
     # 40 frames are 1.33 s; before them, 2 s are missing, which is more than a window.
@@ -459,37 +413,29 @@ def test_no_frame_is_lost_without_being_counted():
 
 
 def test_a_backlog_is_used_up_before_the_next_prediction():
-    source = Burst(60)
-    backend = Clips()
-    stream = stream_of(backend, **smooth_off(predictions=True))
-    with StreamRunner(source, stream, queue_size=100) as runner:
-        _, events = use(runner, source)
+    _, events = use(Burst(60), stream_of(smoothing='none', predictions=True), 100)
     # All frames are there before the second one is used: 1.2 s and 1.6 s wait.
     found = [event for event in events if event.event == 'prediction']
     assert len(found) == 1 and found[0].time == 60 / 30
 
 
 def test_frames_that_always_wait_do_not_hold_predictions_back_for_ever():
-    source = Burst(60)
-    stream = stream_of(**smooth_off())
-    with StreamRunner(source, stream, queue_size=100) as runner:
+    source, stream, queue = Burst(60), stream_of(), FrameQueue(100, live=True)
+    for _ in recognize(source, stream, queue):
         source.begun.set()
         source.sent.wait()
-        runner.queue.size = 5  # of the 60 that wait, 5 in a row
-        for _ in runner:
-            pass
+        queue.size = 5  # of the 60 that wait, 5 in a row
     # Frames are of 0.03 to 2 s: windows end at 1.23 and 1.63 s.
     assert stream.predictions == 2
 
 
 def test_a_source_that_fails_ends_the_stream_first():
     source = Burst(60, HRI30Error('went away'))
-    stream = stream_of(**smooth_off())
+    stream = stream_of(smoothing='none', min_seconds=0)
     found = []
-    with pytest.raises(HRI30Error, match='went away'), StreamRunner(
-            source, stream, queue_size=100) as runner:
-        source.begun.set()
-        for _, events in runner:
+    with pytest.raises(HRI30Error, match='went away'):
+        for _, events in recognize(source, stream, FrameQueue(100, live=True)):
+            source.begun.set()
             found += events
     assert [(event.event, event.reason) for event in found] == [
         ('start', None), ('end', 'closed')]
@@ -498,7 +444,7 @@ def test_a_source_that_fails_ends_the_stream_first():
 class Files:
     """Files of some frames each, 30 a second."""
 
-    name, live = 'files', False
+    live = False
 
     def __init__(self, *lengths):
         self.frames = iter([
@@ -515,17 +461,18 @@ class Files:
 
 
 def test_every_file_is_a_stream_of_its_own_and_none_is_too_short():
-    backend, stream = Clips(), None
+    backend = Clips()
     stream = stream_of(backend, min_seconds=0.4, enter=0.7, leave=0.6)
-    with StreamRunner(Files(10, 60, 1), stream) as runner:
-        found = [(event.event, event.class_name, event.reason, round(30 * event.time))
-                 for _, events in runner for event in events]
+    found = [(event.event, event.class_name, event.reason, round(30 * event.time),
+              event.start and round(30 * event.start))
+             for _, events in recognize(Files(10, 60, 1), stream, FrameQueue(16, False))
+             for event in events]
     # 10 frames and 1 fill no window: they are predicted at their end, as clips.
     assert found == [
-        ('start', 'bright', None, 9), ('end', 'bright', 'reset', 9),
-        ('reset', None, 'file', 9), ('start', 'bright', None, 58),
-        ('end', 'bright', 'reset', 69), ('reset', None, 'file', 69),
-        ('start', 'bright', None, 70), ('end', 'bright', 'closed', 70)]
+        ('start', 'bright', None, 9, 0), ('end', 'bright', 'reset', 9, 0),
+        ('reset', None, 'file', 9, None), ('start', 'bright', None, 58, 46),
+        ('end', 'bright', 'reset', 69, 46), ('reset', None, 'file', 69, None),
+        ('start', 'bright', None, 70, 70), ('end', 'bright', 'closed', 70, 70)]
     assert len(backend.clips) == stream.predictions == 4
 
 
@@ -534,27 +481,19 @@ def test_a_short_file_is_scored_as_a_clip():
     frames = [image(25 * k) for k in range(10)]
     for k, frame in enumerate(frames):
         assert stream.push(frame, k / 30) == []
+    assert '10 frames do not fill a window of 1.60 s' in stream.why_no_prediction()
     event, reset = stream.end_clip()
     expected_K = ClipRecognizer(INFO, clips).predict(np.stack(frames)).scores
     assert clips.clips == stream._backend.clips and reset.reason == 'file'
     assert event.score == pytest.approx(expected_K.max(), abs=1e-6)
     assert stream.end_clip() == [] == stream.close(clip_ended=True)
-
-
-def test_a_stream_without_a_prediction_says_why():
-    stream = stream_of()
-    assert stream.why_no_prediction() == 'no prediction: there was no frame'
-    play(stream, np.arange(10) / 30)
-    assert '10 frames do not fill a window of 1.60 s' in stream.why_no_prediction()
-    stream.end_clip()
     assert stream.why_no_prediction() is None
+    assert stream_of().why_no_prediction() == 'no prediction: there was no frame'
 
 
 def test_a_runner_can_be_stopped():
-    source = Burst(1000)
-    with StreamRunner(source, stream_of()) as runner:
-        frames = 0
-        for _ in runner:
-            frames += 1
-            runner.stop()
+    source, queue, frames = Burst(1000), FrameQueue(16, live=True), 0
+    for _ in recognize(source, stream_of(), queue):
+        frames += 1
+        queue.stop()
     assert frames == 1 and source.closed

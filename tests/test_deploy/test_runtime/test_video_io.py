@@ -19,9 +19,7 @@ from hri30_ext.deploy.runtime.video_io import (
     open_source,
 )
 from hri30_ext.errors import HRI30Error
-from hri30_ext.names import VIDEO_SUFFIXES as DATASET_SUFFIXES
-from hri30_ext.video.decode import Video, read_clip
-from hri30_ext.video.preprocessing import Preprocessing, Resize
+from hri30_ext.video.decode import Video
 
 
 def write_video(path, frames, fps=30, first=0, size=(48, 32)):
@@ -44,27 +42,6 @@ def values(frames):
 
 
 # ---- Files -------------------------------------------------------------------------------
-
-
-def test_only_the_frames_that_are_asked_for_are_prepared(tmp_path):
-    path = write_video(tmp_path / 'clip.avi', 41)
-    clip_VTHWC = read_clip(path, Preprocessing(4, 2, 'uniform', (Resize(16, 8), )))
-    assert clip_VTHWC.shape == (2, 4, 8, 16, 3)
-    # Two views, at a quarter and at three quarters of segments of ten frames; the later
-    # segments round up.
-    np.testing.assert_allclose(values(clip_VTHWC[0]), [8, 48, 92, 132], atol=1.5)
-    np.testing.assert_allclose(values(clip_VTHWC[1]), [28, 68, 112, 152], atol=1.5)
-
-
-def test_frames_are_rgb(tmp_path):
-    writer = cv2.VideoWriter(str(tmp_path / 'red.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 30,
-                             (32, 32))
-    writer.write(np.full((32, 32, 3), (0, 0, 255), np.uint8))  # BGR
-    writer.release()
-    frame, = read_all(FileSource([tmp_path / 'red.avi']))
-    clip = read_clip(tmp_path / 'red.avi', Preprocessing(1, 1, 'uniform', (Resize(8, 8), )))
-    for image in (frame.image, clip[0, 0]):
-        assert image[4, 4, 0] > 240 and image[4, 4, 2] < 15
 
 
 def test_files_follow_each_other_at_their_own_rates(tmp_path):
@@ -139,14 +116,10 @@ def test_sources_that_are_none(name, words, tmp_path):
         open_source(str(tmp_path / name))
 
 
-def test_whatever_the_dataset_reads_is_played():
-    assert set(DATASET_SUFFIXES) <= set(video_io.VIDEO_SUFFIXES)
-
-
 # ---- Cameras -----------------------------------------------------------------------------
 
 
-def camera_of(*openings, retries=3):
+def camera_of(monkeypatch, *openings, retries=3):
     """A camera whose n-th opening gives that many frames; None: it cannot be opened."""
     openings, notes = iter(openings), []
 
@@ -157,14 +130,15 @@ def camera_of(*openings, retries=3):
         frames = [(np.zeros((8, 8, 3), np.uint8), None)] * count
         return SimpleNamespace(fps=0., frames=lambda: iter(frames))
 
+    monkeypatch.setattr(video_io, 'CameraDecoder', open_camera)
     source = CameraSource(
-        'rtsp://user:secret@camera/1', retries, delay=0, open_camera=open_camera,
+        'rtsp://user:secret@camera/1', retries, delay=0,
         notify=lambda kind, message: notes.append((kind, message)))
     return source, notes
 
 
-def test_a_camera_that_comes_back_goes_on():
-    source, notes = camera_of(3, None, 0, 2, None, None, None)
+def test_a_camera_that_comes_back_goes_on(monkeypatch):
+    source, notes = camera_of(monkeypatch, 3, None, 0, 2, None, None, None)
     frames = [source.read() for _ in range(5)]
     assert all(frame.image.shape == (8, 8, 3) for frame in frames)
     times = [frame.time for frame in frames]
@@ -177,14 +151,14 @@ def test_a_camera_that_comes_back_goes_on():
     assert not any('secret' in message or 'user' in message for _, message in notes)
 
 
-def test_a_camera_that_is_not_there_is_no_lost_camera():
+def test_a_camera_that_is_not_there_is_no_lost_camera(monkeypatch):
     with pytest.raises(HRI30Error, match='cannot be opened') as caught:
-        camera_of(None)
+        camera_of(monkeypatch, None)
     assert not isinstance(caught.value, CameraLost) and 'secret' not in str(caught.value)
 
 
 def test_each_try_waits_twice_as_long(monkeypatch):
-    source, _ = camera_of(1, *[None] * 9, retries=9)
+    source, _ = camera_of(monkeypatch, 1, *[None] * 9, retries=9)
     source._delay, waits = 0.5, []
     monkeypatch.setattr(source._stopped, 'wait', lambda seconds: waits.append(seconds))
     source.read()
@@ -193,8 +167,8 @@ def test_each_try_waits_twice_as_long(monkeypatch):
     assert waits == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
 
 
-def test_a_stopped_camera_is_not_tried_again():
-    source, notes = camera_of(1, 1)
+def test_a_stopped_camera_is_not_tried_again(monkeypatch):
+    source, notes = camera_of(monkeypatch, 1, 1)
     assert source.read() is not None
     source.stop()
     assert source.read() is None and notes == []
