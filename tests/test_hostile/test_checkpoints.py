@@ -32,12 +32,12 @@ from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.results import Results
 
 
-@pytest.fixture(params=list(HOSTILE))
-def hostile(request, tmp_path):
+@pytest.fixture(params=list(HOSTILE), scope='module')
+def hostile(request, tmp_path_factory):
     """A path with a hostile checkpoint, and the mark that it would leave."""
-    path, mark = tmp_path / 'hostile.pth', tmp_path / 'mark'
-    HOSTILE[request.param](path, mark)
-    return path, mark
+    folder = tmp_path_factory.mktemp('hostile')
+    HOSTILE[request.param](folder / 'hostile.pth', folder / 'mark')
+    return folder / 'hostile.pth', folder / 'mark'
 
 
 def refuse(load, path, mark, alone=False):
@@ -88,51 +88,40 @@ def tester(runner, tmp_path_factory):
     return HRI30Runner.from_cfg(cfg)
 
 
-@pytest.mark.parametrize('resume', [False, True])
-def test_training_refuses(runner, hostile, resume):
-    path, mark = hostile
-
-    def load():
-        runner._load_from, runner._resume, runner._has_loaded = str(path), resume, False
-        runner.load_or_resume()
-
-    refuse(load, path, mark)
+def resume(runner, path, whole=True):
+    """Loads a checkpoint as a training does that resumes, or starts from weights."""
+    runner._load_from, runner._resume, runner._has_loaded = path, whole, False
+    runner.load_or_resume()
 
 
 LOADERS = {
-    'load_from_local': lambda path, cfg: load_from_local(path),
-    'load_checkpoint of mmengine': lambda path, cfg: load_checkpoint(
+    'load_from_local': lambda path, *_: load_from_local(path),
+    'load_checkpoint of mmengine': lambda path, *_: load_checkpoint(
         torch.nn.Linear(1, 1), path),
-    'CheckpointLoader': lambda path, cfg: (
-        mm_checkpoint.CheckpointLoader.load_checkpoint(path)),
-    'part of a checkpoint': lambda path, cfg: (
+    'CheckpointLoader': lambda path, *_: mm_checkpoint.CheckpointLoader.load_checkpoint(
+        path),
+    'part of a checkpoint': lambda path, *_: (
         mm_checkpoint._load_checkpoint_with_prefix('a', path)),
-    'resume of a folder': lambda path, cfg: _read_progress(Path(path)),
+    'resume of a folder': lambda path, *_: _read_progress(Path(path)),
     # Exports, recognizers, streams and what is compared with an exported model.
-    'build_recognizer': lambda path, cfg: build_recognizer(cfg, path),
+    'build_recognizer': lambda path, runner, _: build_recognizer(runner.cfg, path),
+    'training': lambda path, runner, _: resume(runner, path, whole=False),
+    'resumed training': lambda path, runner, _: resume(runner, path),
+    'testing': lambda path, _, tester: resume(tester, path, whole=False),
 }
 
 
 @pytest.mark.parametrize('name', list(LOADERS))
-def test_every_loader_refuses(name, runner, hostile):
+def test_every_loader_refuses(name, runner, tester, hostile):
     path, mark = hostile
-    refuse(lambda: LOADERS[name](str(path), runner.cfg), path, mark, alone=True)
-
-
-def test_testing_refuses(tester, hostile):
-    path, mark = hostile
-
-    def load():
-        tester._load_from, tester._has_loaded = str(path), False
-        tester.load_or_resume()
-
-    refuse(load, path, mark)
+    refuse(lambda: LOADERS[name](str(path), runner, tester), path, mark,
+           alone=not name.endswith(('training', 'testing')))
 
 
 def test_download_refuses(hostile, tmp_path):
     path, mark = hostile
     with pytest.raises(HRI30Error):
-        mm_checkpoint.load_from_http(path.as_uri(), model_dir=str(tmp_path / 'hub'))
+        mm_checkpoint.load_from_http(path.as_uri(), model_dir=str(tmp_path))
     assert not mark.exists()
 
 
@@ -199,8 +188,7 @@ def test_config_in_a_checkpoint_is_not_run(runner, tmp_path):
         meta=dict(epoch=1, iter=1, config=code, cfg=code,
                   dataset_meta=dict(classes=CLASSES))), path)
     assert not {'config', 'cfg'} & set(load_from_local(str(path))['meta'])
-    runner._load_from, runner._resume, runner._has_loaded = str(path), True, False
-    runner.load_or_resume()
+    resume(runner, str(path))
     assert runner.epoch == 1 and not mark.exists()
 
 
