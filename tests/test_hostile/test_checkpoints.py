@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 import os
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.results import Results
 
 
-@pytest.fixture(params=list(HOSTILE), scope='module')
+@pytest.fixture(scope='module')
 def hostile(request, tmp_path_factory):
     """A path with a hostile checkpoint, and the mark that it would leave."""
     folder = tmp_path_factory.mktemp('hostile')
@@ -111,13 +112,20 @@ LOADERS = {
 }
 
 
-@pytest.mark.parametrize('name', list(LOADERS))
+SLOW = 'many tensors'  # a few seconds each time
+KINDS = [kind for kind in HOSTILE if kind != SLOW]
+
+
+@pytest.mark.parametrize(('hostile', 'name'), [
+    (SLOW, 'load_from_local'), *itertools.product(KINDS, LOADERS)], indirect=['hostile'],
+    scope='module')
 def test_every_loader_refuses(name, runner, tester, hostile):
     path, mark = hostile
     refuse(lambda: LOADERS[name](str(path), runner, tester), path, mark,
            alone=not name.endswith(('training', 'testing')))
 
 
+@pytest.mark.parametrize('hostile', KINDS, indirect=True)
 def test_download_refuses(hostile, tmp_path):
     path, mark = hostile
     with pytest.raises(HRI30Error):
