@@ -6,7 +6,6 @@ import runpy
 import shutil
 import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,20 +176,18 @@ def test_what_training_refuses_is_an_error_whatever_it_is(root, monkeypatch):
             if finding.severity == 'error'] == [('refused', 'a new rule of training')]
 
 
-def test_answer_of_a_decoder_that_was_taken_over_is_checked(root):
-    found = examine(root, CLASSES, decode='math:factorial', **OPTIONS)
-    assert kinds(found, 'error') == ['undecodable']
-    found = examine(root, CLASSES, decode='builtins:len', **OPTIONS)
+@pytest.mark.parametrize('decode', ['math:factorial', 'builtins:len'])
+def test_answer_of_a_decoder_that_was_taken_over_is_checked(root, decode):
+    found = examine(root, CLASSES, decode=decode, **OPTIONS)
     assert kinds(found, 'error') == ['undecodable']
 
 
-def test_clip_that_ended_its_process_is_read_once_more(root, monkeypatch):
+def test_clip_that_ended_its_process_is_read_once_more(root):
     """Only what happens twice is a finding of the clip."""
     clips = sorted((root / 'train_set').iterdir())[:len(MARKS)]
     for path, mark in zip(clips, MARKS.values(), strict=True):
         path.write_bytes(path.read_bytes() + mark)
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    found = examine(root, CLASSES, seconds=3, decode='flaky_decoder:inspect', **OPTIONS)
+    found = examine(root, CLASSES, seconds=3, decode='bad_decoder:inspect_again', **OPTIONS)
     assert not kinds(found, 'error')
     assert len(list(root.parent.glob('*.seen'))) == 12
     for path in clips:
