@@ -71,12 +71,12 @@ class Garden:
         changed = function(content)
         file.write_bytes(content if changed is None else changed)
 
-    def change_row(self, path, stem, function, annotation=TRAIN_CSV):
+    def change_row(self, path, function, annotation=TRAIN_CSV):
         """Replaces the row of a clip by the rows that a function makes of it."""
         file = self.root / annotation
         with open(file, newline='') as text:
             rows = list(csv.reader(text))
-        number = next(i for i, row in enumerate(rows) if row[0] == stem)
+        number = next(i for i, row in enumerate(rows) if row[0] == Path(path).stem)
         rows[number:number + 1] = function(rows[number])
         file.write_text(''.join(','.join(row) + '\n' for row in rows))
         return annotation
@@ -86,11 +86,6 @@ def fault(function):
     """Registers a fault by its name."""
     FAULTS[function.__name__] = function
     return function
-
-
-def stem(path):
-    """Returns a clip's name without its ending."""
-    return Path(path).stem
 
 
 def packets(content):
@@ -250,25 +245,22 @@ def near_duplicate(garden):
 # ---- Names ------------------------------------------------------------------------------
 
 
-@fault
-def malformed_name(garden):
-    path = garden.take()
-    other = path.replace('_SID', '-SID')
-    os.rename(garden.root / path, garden.root / other)
-    return [('malformed_name', other), ('missing_clip', path)]
+def rename(kind, function, *beginnings, missing=False):
+    """Returns a fault that renames a clip; ``missing``: its row is then without a clip."""
+    def plant(garden):
+        path = garden.take(*beginnings)
+        other = function(path)
+        (garden.root / other).parent.mkdir(exist_ok=True)
+        os.rename(garden.root / path, garden.root / other)
+        return [(kind, other), ('missing_clip', path)][:1 + missing]
+    return plant
 
 
-@fault
-def wrong_folder(garden):
-    path = garden.take('CID05')
-    other = path.replace('train_set/', 'train_set/06/')
-    move(garden, path, other)
-    return [('wrong_folder', other)]
-
-
-def move(garden, path, other):
-    (garden.root / other).parent.mkdir(exist_ok=True)
-    os.rename(garden.root / path, garden.root / other)
+FAULTS.update(
+    malformed_name=rename('malformed_name', lambda path: path.replace('_SID', '-SID'),
+                          missing=True),
+    wrong_folder=rename('wrong_folder', lambda path: path.replace('/', '/06/'), 'CID05'),
+)
 
 
 @fault
@@ -293,6 +285,16 @@ def name_case(garden):
 # ---- Annotations ------------------------------------------------------------------------
 
 
+def change_row(kind, function, beginning=None):
+    """Returns a fault that replaces the row of a training clip, or else of a test clip, by
+    the rows that a function makes of it."""
+    def plant(garden):
+        if beginning is None:
+            return [(kind, garden.change_row(garden.take_test(), function, TEST_CSV))]
+        return [(kind, garden.change_row(garden.take(beginning), function))]
+    return plant
+
+
 @fault
 def missing_clip(garden):
     path = garden.take()
@@ -312,30 +314,17 @@ def surplus_clip(garden):
 def hole(garden):
     path = garden.take()
     (garden.root / path).unlink()
-    garden.change_row(path, stem(path), lambda row: [])
+    garden.change_row(path, lambda row: [])
     return [('hole', path.removesuffix('.avi'))]
 
 
-@fault
-def annotation_row(garden):
-    path = garden.take_test()
-    return [('annotation_row', garden.change_row(
-        path, stem(path), lambda row: [row, row], TEST_CSV))]
-
-
-@fault
-def label_contradiction(garden):
-    path = garden.take('CID12')
-    return [('label_contradiction', garden.change_row(
-        path, stem(path), lambda row: [[row[0], HRI30_CLASSES[12], '13']]))]
-
-
-@fault
-def swapped_labels(garden):
-    """A row of the two classes that stand against the alphabet, as others sort them."""
-    path = garden.take('CID28')
-    return [('swapped_labels', garden.change_row(
-        path, stem(path), lambda row: [[row[0], row[1], '29']]))]
+FAULTS.update(
+    annotation_row=change_row('annotation_row', lambda row: [row, row]),
+    label_contradiction=change_row(
+        'label_contradiction', lambda row: [[row[0], HRI30_CLASSES[12], '13']], 'CID12'),
+    # A row of the two classes that stand against the alphabet, as others sort them.
+    swapped_labels=change_row('swapped_labels', lambda row: [[*row[:2], '29']], 'CID28'),
+)
 
 
 # ---- The folder -------------------------------------------------------------------------
@@ -381,17 +370,18 @@ def unread_place(garden):
     return [('unread_place', 'copy of a clip.avi')]
 
 
-@fault
-def unread_ending(garden):
-    (garden.root / 'train_set' / 'CID01_SID01_VID01.avi.part').write_bytes(b'RIFF')
-    return [('unread_ending', 'train_set/CID01_SID01_VID01.avi.part')]
+def add_file(kind, path):
+    """Returns a fault that is a file of a few bytes."""
+    def plant(garden):
+        (garden.root / path).write_bytes(b'RIFF')
+        return [(kind, path)]
+    return plant
 
 
-@fault
-def other_file(garden):
-    (garden.root / 'test_set' / 'Thumbs.db').write_bytes(b'\0')
-    return [('other_file', 'test_set/Thumbs.db')]
-
+FAULTS.update(
+    unread_ending=add_file('unread_ending', 'train_set/CID01_SID01_VID01.avi.part'),
+    other_file=add_file('other_file', 'test_set/Thumbs.db'),
+)
 
 KINDS = tuple(FAULTS)  # one fault of each kind; what follows are others of these
 
@@ -421,6 +411,15 @@ FAULTS.update(
     green_pictures=change_frames(
         'green', lambda frames: np.full_like(frames, (0, 135, 0))),
     frozen_end=change_frames('frozen', freeze),
+    unknown_class=rename('malformed_name', lambda path: f'train_set/CID31{path[15:]}',
+                         missing=True),
+    swapped_folder=rename('swapped_labels', lambda path: path.replace('/', '/28/'),
+                          'CID29'),
+    # A clip that is named by the alphabet; its row is right in itself.
+    swapped_name=change_row(
+        'swapped_labels', lambda row: [[row[0], HRI30_CLASSES[27], '28']], 'CID29'),
+    # A row of semicolons; its clip, which has no other, is not surplus for that.
+    broken_row=change_row('annotation_row', lambda row: [[row[0], ';'.join(row[1:])]]),
 )
 
 
@@ -435,30 +434,6 @@ def cut_mp4(garden):
 
 
 @fault
-def unknown_class(garden):
-    path = garden.take()
-    other = f'train_set/CID31{Path(path).name[5:]}'
-    os.rename(garden.root / path, garden.root / other)
-    return [('malformed_name', other), ('missing_clip', path)]
-
-
-@fault
-def swapped_folder(garden):
-    path = garden.take('CID29')
-    other = path.replace('train_set/', 'train_set/28/')
-    move(garden, path, other)
-    return [('swapped_labels', other)]
-
-
-@fault
-def swapped_name(garden):
-    """A clip that is named by the alphabet; its row is right in itself."""
-    path = garden.take('CID29')
-    return [('swapped_labels', garden.change_row(
-        path, stem(path), lambda row: [[row[0], HRI30_CLASSES[27], '28']]))]
-
-
-@fault
 def class_list(garden):
     (garden.root / 'annotations' / 'classes.txt').write_text(
         ''.join(f'{released_name(name)}\n' for name in sorted(HRI30_CLASSES)))
@@ -470,14 +445,6 @@ def missing_test_clip(garden):
     path = garden.take_test()
     (garden.root / path).unlink()
     return [('missing_clip', path)]
-
-
-@fault
-def broken_row(garden):
-    """A row of semicolons; its clip, which has no other, is not surplus for that."""
-    path = garden.take_test()
-    return [('annotation_row', garden.change_row(
-        path, stem(path), lambda row: [[row[0], ';'.join(row[1:])]], TEST_CSV))]
 
 
 @fault

@@ -77,6 +77,11 @@ class Program:
         data = text.encode()
         return self.add(b'X' + struct.pack('<I', len(data)) + data)
 
+    def storage(self, kind: str, count: bytes, key: str = '0') -> 'Program':
+        """Pushes a storage of a tensor; ``count`` is the operation for its length."""
+        self.add(b'(').string('storage').add(f'torch {kind}Storage').string(key)
+        return self.string('cpu').add(count, b'tQ')
+
     def keep(self) -> bytes:
         """Remembers what is on top; returns the operation that fetches it."""
         place, self.kept = bytes([self.kept]), self.kept + 1
@@ -129,6 +134,13 @@ def _script(path: Path, mark: Path) -> None:
 # ---- What allowed names can be made to do ------------------------------------------------
 
 
+def _pickled(make: Callable[..., bytes], *arguments):
+    """Writes the pickle that a function makes, with four bytes of numbers."""
+    def write(path: Path, mark: Path) -> None:
+        save_program(make(*arguments), path, {'0': bytes(4)})
+    return write
+
+
 def _poisoned_history(path: Path, mark: Path) -> None:
     """Runs code through nothing but the names that mmengine's checkpoints have.
 
@@ -172,41 +184,30 @@ def _poisoned_history(path: Path, mark: Path) -> None:
     save_program(program.add(b't').end(), path)
 
 
-def _attributes() -> bytes:
+def _history_attributes() -> bytes:
     """A history whose method ``mean`` is another function."""
     program = Program().add(b'}').string('message_hub').add(_HISTORY, b')\x81}')
     return program.string('mean').add('torch._utils _rebuild_parameter', b'sbs').end()
 
 
-def _history_attributes(path: Path, mark: Path) -> None:
-    save_program(_attributes(), path)
-
-
-def _wrapped_dict(path: Path, mark: Path) -> None:
+def _wrapped_dict() -> bytes:
     """A state dict whose method ``items`` is another function."""
     program = Program().add(b'}').string('state_dict')
     program.add('collections OrderedDict', b')R}').string('items')
-    program.add('_codecs encode', b'sbs')
-    save_program(program.end(), path)
+    return program.add('_codecs encode', b'sbs').end()
 
 
-def _array_of_pointers(path: Path, mark: Path) -> None:
+def _array_of_pointers() -> bytes:
     """An array of objects, which lie where the numbers of the file say."""
     program = Program().add(b'}').string('state_dict').add('numpy ndarray', b'K\x01\x85')
-    program.string('O').add('__builtin__ bytearray', b'K\x08\x85R\x87Rs')
-    save_program(program.end(), path)
+    return program.string('O').add('__builtin__ bytearray', b'K\x08\x85R\x87Rs').end()
 
 
-def _array_of_objects(path: Path, mark: Path) -> None:
-    _saved(lambda mark: np.array([Call(os.system, _touch(mark))], object))(path, mark)
-
-
-def _type_of_pointers(path: Path, mark: Path) -> None:
+def _type_of_pointers() -> bytes:
     """A type of numbers whose state says that they are objects."""
     program = Program().add(b'}').string('state_dict').add('numpy dtype').string('>f8')
     program.add(b'\x89\x88\x87R(K\x03').string('|')
-    program.add(b'NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ftbs')
-    save_program(program.end(), path)
+    return program.add(b'NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ftbs').end()
 
 
 def _scalar_of_objects(path: Path, mark: Path) -> None:
@@ -218,42 +219,35 @@ def _scalar_of_objects(path: Path, mark: Path) -> None:
     save_program(program.add(b'\x86Rs').end(), path)
 
 
-def _hooks(path: Path, mark: Path) -> None:
+def _hooks() -> bytes:
     """A tensor with a hook, put among its hooks when the tensor was made already."""
     program = Program().add(b'(', 'collections OrderedDict', b')R')
     hooks = program.keep()
-    program.add('torch._utils _rebuild_tensor_v2', b'((').string('storage')
-    program.add('torch FloatStorage').string('0').string('cpu')
-    program.add(b'K\x01tQK\x00K\x01\x85K\x01\x85\x89', hooks, b'tR', hooks)
-    program.string('0').add('_codecs encode', b'st')
-    save_program(program.end(), path, {'0': bytes(4)})
+    program.add('torch._utils _rebuild_tensor_v2', b'(').storage('Float', b'K\x01')
+    program.add(b'K\x00K\x01\x85K\x01\x85\x89', hooks, b'tR', hooks)
+    return program.string('0').add('_codecs encode', b'st').end()
 
 
-def _attribute_of_lists(path: Path, mark: Path) -> None:
+def _attribute_of_lists() -> bytes:
     """Asks for an attribute whose name, written out, is 10**20 characters long."""
     program = Program().add(b'}').string('meta').add(b'(]')
     for _ in range(20):
         inner = program.keep()
         program.add(b'](', inner * 10, b'e')
     name = program.keep()
-    program.add('__builtin__ getattr', _HISTORY, name, b'\x86Rts')
-    save_program(program.end(), path)
+    return program.add('__builtin__ getattr', _HISTORY, name, b'\x86Rts').end()
 
 
-def _quantised(path: Path, mark: Path) -> None:
+def _quantised() -> bytes:
     """A quantised tensor without its scale, which torch does not expect."""
     program = Program().add(b'}').string('state_dict')
-    program.add('torch._utils _rebuild_tensor', b'((').string('storage')
-    program.add('torch QInt8Storage').string('0').string('cpu')
-    program.add(b'K\x04tQK\x00K\x04\x85K\x01\x85tRs')
-    save_program(program.end(), path, {'0': bytes(4)})
+    program.add('torch._utils _rebuild_tensor', b'(').storage('QInt8', b'K\x04')
+    return program.add(b'K\x00K\x04\x85K\x01\x85tRs').end()
 
 
-def _named(name: str):
-    """A call of a function by name, without arguments."""
-    def write(path: Path, mark: Path) -> None:
-        save_program(Program().add(b'}').string('meta').add(name, b')Rs').end(), path)
-    return write
+def _call(name: str, arguments: bytes = b')') -> bytes:
+    """A call of a function by name, by default without arguments."""
+    return Program().add(b'}').string('meta').add(name, arguments, b'Rs').end()
 
 
 # ---- What readers of archives disagree about ---------------------------------------------
@@ -268,7 +262,7 @@ def _two_archives() -> tuple[bytes, bytes, bytes, bytes]:
     """
     parts = []
     # Torch loads the one without complaint, with what is allowed for checkpoints here.
-    for program in (_attributes(), pickle.dumps({'state_dict': {}}, 2)):
+    for program in (_history_attributes(), pickle.dumps({'state_dict': {}}, 2)):
         file = io.BytesIO()
         save_program(program, file)
         data = file.getvalue()
@@ -326,7 +320,7 @@ def _two_names(path: Path, mark: Path) -> None:
     """Two records with a second name each, which some readers go by: the other's."""
     with zipfile.ZipFile(path, 'w') as archive:
         for name, other, program in (
-                ('data.pkl', 'data.txt', _attributes()),
+                ('data.pkl', 'data.txt', _history_attributes()),
                 ('data.txt', 'data.pkl', pickle.dumps({'state_dict': {}}, 2))):
             record, other = zipfile.ZipInfo(f'archive/{name}'), f'archive/{other}'.encode()
             checksum = zlib.crc32(record.filename.encode())
@@ -340,7 +334,7 @@ def _folder_records(changed: str, key: str = '0'):
 
     def write(path: Path, mark: Path) -> None:
         with zipfile.ZipFile(path, 'w') as archive:
-            for name, content in (('data.pkl', _tensor(1, _long(1), _long(1), key)),
+            for name, content in (('data.pkl', _tensor(1, 1, 1, key)),
                                   ('version', b'3\n'), (f'data/{key}', bytes(4))):
                 record = zipfile.ZipInfo(f'archive/{name}')
                 record.external_attr = 0x10 if name == changed else 0
@@ -352,11 +346,11 @@ def _folder_records(changed: str, key: str = '0'):
 # ---- What takes memory or time -----------------------------------------------------------
 
 
-def _tensor(count: int, shape: bytes, stride: bytes, key: str = '0') -> bytes:
+def _tensor(count: int, size: int, stride: int, key: str = '0') -> bytes:
     program = Program().add(b'}').string('state_dict')
-    program.add('torch._utils _rebuild_tensor_v2', b'((').string('storage')
-    program.add('torch FloatStorage').string(key).string('cpu')
-    program.add(b'\x8a\x08' + struct.pack('<q', count) + b'tQK\x00', shape, stride)
+    program.add('torch._utils _rebuild_tensor_v2', b'(').storage(
+        'Float', b'\x8a\x08' + struct.pack('<q', count), key)
+    program.add(b'K\x00', _long(size), _long(stride))
     return program.add(b'\x89', 'collections OrderedDict', b')RtRs').end()
 
 
@@ -364,23 +358,8 @@ def _long(number: int) -> bytes:
     return b'\x8a\x08' + struct.pack('<q', number) + b'\x85'
 
 
-def _claimed_storage(path: Path, mark: Path) -> None:
-    """Numbers of four terabytes, of which the file has four bytes."""
-    save_program(_tensor(2**40, _long(1), _long(1)), path, {'0': bytes(4)})
-
-
-def _claimed_tensor(path: Path, mark: Path) -> None:
-    """A tensor of four terabytes on numbers of four bytes, which torch would enlarge."""
-    save_program(_tensor(1, _long(2**40), _long(1)), path, {'0': bytes(4)})
-
-
-def _folded_tensor(path: Path, mark: Path) -> None:
-    """A tensor of four terabytes, every number of which is the same one."""
-    save_program(_tensor(1, _long(2**40), _long(0)), path, {'0': bytes(4)})
-
-
 def _old_claimed_storage(path: Path, mark: Path) -> None:
-    """As above, in the format without an archive."""
+    """Numbers of terabytes, as above, in the format without an archive."""
     start = io.BytesIO()
     torch.save({'state_dict': torch.zeros(3)}, start, _use_new_zipfile_serialization=False)
     data = start.getvalue()
@@ -396,24 +375,23 @@ def _bomb(path: Path, mark: Path) -> None:
                  zipfile.ZIP_DEFLATED)
 
 
-def _laughs(path: Path, mark: Path) -> None:
+def _laughs() -> bytes:
     """Lists of ten references to a list of ten references, twenty deep."""
     program = Program().add(b'}').string('meta').add(b'(]')
     for _ in range(20):
         inner = program.keep()
         program.add(b'](', inner * 10, b'e')
-    save_program(program.add(b'ts').end(), path)
+    return program.add(b'ts').end()
 
 
-def _copies(path: Path, mark: Path) -> None:
+def _copies() -> bytes:
     """A text of a megabyte, of which ten thousand copies are made as bytes."""
     program = Program().string('latin1')
     encoding = program.keep()
     text = program.string('x' * 2**20).keep()
     program.add(b'}').string('meta').add(b'(')
     encode = program.add('_codecs encode').keep()
-    program.add((encode + text + encoding + b'\x86R') * 10_000, b'ts')
-    save_program(program.end(), path)
+    return program.add((encode + text + encoding + b'\x86R') * 10_000, b'ts').end()
 
 
 def _repeated_tensors(path: Path, mark: Path) -> None:
@@ -421,58 +399,41 @@ def _repeated_tensors(path: Path, mark: Path) -> None:
     torch.save({'state_dict': [torch.zeros(1).expand(2**19) for _ in range(4)]}, path)
 
 
-def _slow_key(path: Path, mark: Path) -> None:
+def _slow_key() -> bytes:
     """A key whose hash is that of two tuples of two tuples of ..., sixty deep."""
     program = Program().add(b'})')
     for _ in range(60):
         program.add(program.keep(), b'\x86')
-    save_program(program.add(b'Ns').end(), path)
+    return program.add(b'Ns').end()
 
 
-def _colliding_keys(path: Path, mark: Path) -> None:
+def _colliding_keys() -> bytes:
     """Keys that share one hash, each of which is compared with all others."""
     program = Program().add(b'}').string('meta').add(b'}(')
     for factor in range(30_000):
         number = (factor * (2**61 - 1)).to_bytes(10, 'little')
         program.add(b'\x8a\x0a' + number + b'N')
-    save_program(program.add(b'us').end(), path)
+    return program.add(b'us').end()
 
 
-def _copied_containers(name: str):
-    """Twenty thousand copies of a container of a thousand numbers."""
-    def write(path: Path, mark: Path) -> None:
-        numbers = b''.join(b'M' + struct.pack('<H', i) for i in range(1000))
-        if name == 'set':
-            container, function = b'](' + numbers + b'e', '__builtin__ set'
-        else:
-            pairs = b''.join(b'M' + struct.pack('<H', i) + b'K\x01' for i in range(1000))
-            container, function = b'}(' + pairs + b'u', 'collections Counter'
-        program = Program().add(b'}').string('meta').add(b'(', container)
-        program.add(b'\x85')
-        arguments = program.keep()
-        call = program.add(function).keep()
-        program.add((call + arguments + b'R') * 20_000, b'ts')
-        save_program(program.end(), path)
-    return write
+def _copied_containers(container: bytes, function: str) -> bytes:
+    """Twenty thousand copies of a container."""
+    program = Program().add(b'}').string('meta').add(b'(', container, b'\x85')
+    arguments = program.keep()
+    call = program.add(function).keep()
+    return program.add((call + arguments + b'R') * 20_000, b'ts').end()
 
 
-def _many_tensors(path: Path, mark: Path) -> None:
+_NUMBERS = [b'M' + struct.pack('<H', i) for i in range(1000)]
+
+
+def _many_tensors() -> bytes:
     """Half a million tensors, each a few bytes in the file and a thousand in memory."""
-    program = Program().add(b'}').string('state_dict').add(b'((').string('storage')
-    program.add('torch FloatStorage').string('0').string('cpu').add(b'K\x01tQK\x00')
-    program.add(b'K\x01\x85K\x01\x85t')
+    program = Program().add(b'}').string('state_dict').add(b'((').storage('Float', b'K\x01')
+    program.add(b'K\x00K\x01\x85K\x01\x85t')
     arguments = program.keep()
     call = program.add('torch._utils _rebuild_tensor').keep()
-    program.add((call + arguments + b'R') * 300_000, b'ts')
-    save_program(program.end(), path, {'0': bytes(4)})
-
-
-def _allocation(name: str):
-    """A call that allocates a terabyte, as its argument says."""
-    def write(path: Path, mark: Path) -> None:
-        program = Program().add(b'}').string('meta').add(name)
-        save_program(program.add(_long(2**40) + b'Rs').end(), path)
-    return write
+    return program.add((call + arguments + b'R') * 300_000, b'ts').end()
 
 
 def _large_directory(path: Path, mark: Path) -> None:
@@ -498,14 +459,13 @@ def _undecodable_name(path: Path, mark: Path) -> None:
     path.write_bytes(path.read_bytes().replace('é'.encode(), b'\xff\xfe'))
 
 
-def _deep(path: Path, mark: Path) -> None:
-    save_program(Program().add(b'}').string('meta').add(b']' * 10_000, b'a' * 9_999, b's'
-                                                        ).end(), path)
+def _deep() -> bytes:
+    return Program().add(b'}').string('meta').add(b']' * 10_000, b'a' * 9_999, b's').end()
 
 
-def _loop(path: Path, mark: Path) -> None:
+def _loop() -> bytes:
     program = Program().add(b']')
-    save_program(program.add(program.keep(), b'a').end(), path)
+    return program.add(program.keep(), b'a').end()
 
 
 # Written out one by one: the table is what is tested.
@@ -524,18 +484,19 @@ RUN_CODE = {
     'operator.methodcaller': _saved(lambda mark: Call(operator.methodcaller, 'kill')),
     'functools.partial': _saved(lambda mark: functools.partial(os.system, _touch(mark))),
     'torch.hub': _saved(lambda mark: Call(torch.hub.load, 'a/b', 'c')),
-    'torch._C': _named('torch._C _initExtension'),
-    'torch.serialization': _named('torch.serialization load'),
-    'subprocess.Popen': _named('subprocess Popen'),
+    'torch._C': _pickled(_call, 'torch._C _initExtension'),
+    'torch.serialization': _pickled(_call, 'torch.serialization load'),
+    'subprocess.Popen': _pickled(_call, 'subprocess Popen'),
     'TorchScript': _script,
     'poisoned HistoryBuffer': _poisoned_history,
-    'attributes of HistoryBuffer': _history_attributes,
-    'attributes of a state dict': _wrapped_dict,
-    'array of pointers': _array_of_pointers,
-    'array of objects': _array_of_objects,
-    'type of pointers': _type_of_pointers,
+    'attributes of HistoryBuffer': _pickled(_history_attributes),
+    'attributes of a state dict': _pickled(_wrapped_dict),
+    'array of pointers': _pickled(_array_of_pointers),
+    'array of objects': _saved(lambda mark: np.array([Call(os.system, _touch(mark))],
+                                                     object)),
+    'type of pointers': _pickled(_type_of_pointers),
     'number of objects': _scalar_of_objects,
-    'hooks of a tensor': _hooks,
+    'hooks of a tensor': _pickled(_hooks),
     'two directories': _two_directories,
     'two ends of an archive': _two_ends,
     'records with two names': _two_names,
@@ -546,28 +507,33 @@ RUN_CODE = {
 }
 
 TAKE_ALL = {
-    'claimed storage': _claimed_storage,
+    # Four terabytes: of numbers, four bytes of which are there; of a tensor on four bytes,
+    # which torch would enlarge; of a tensor every number of which is the same one.
+    'claimed storage': _pickled(_tensor, 2**40, 1, 1),
+    'claimed tensor': _pickled(_tensor, 1, 2**40, 1),
+    'folded tensor': _pickled(_tensor, 1, 2**40, 0),
     'claimed storage, old format': _old_claimed_storage,
-    'claimed tensor': _claimed_tensor,
-    'folded tensor': _folded_tensor,
     'compressed records': _bomb,
-    'shared lists': _laughs,
-    'copies of a text': _copies,
+    'shared lists': _pickled(_laughs),
+    'copies of a text': _pickled(_copies),
     'repeated tensors': _repeated_tensors,
-    'slow key': _slow_key,
-    'colliding keys': _colliding_keys,
-    'copied sets': _copied_containers('set'),
-    'copied counters': _copied_containers('counter'),
-    'many tensors': _many_tensors,
-    'a terabyte of bytes': _allocation('__builtin__ bytearray'),
-    'a terabyte of a storage': _allocation('torch.storage UntypedStorage'),
-    'a terabyte of a tensor': _allocation('torch FloatTensor'),
+    'slow key': _pickled(_slow_key),
+    'colliding keys': _pickled(_colliding_keys),
+    'copied sets': _pickled(_copied_containers, b'](' + b''.join(_NUMBERS) + b'e',
+                            '__builtin__ set'),
+    'copied counters': _pickled(_copied_containers, b'}(' + b''.join(
+        number + b'K\x01' for number in _NUMBERS) + b'u', 'collections Counter'),
+    'many tensors': _pickled(_many_tensors),
+    'a terabyte of bytes': _pickled(_call, '__builtin__ bytearray', _long(2**40)),
+    'a terabyte of a storage': _pickled(_call, 'torch.storage UntypedStorage',
+                                        _long(2**40)),
+    'a terabyte of a tensor': _pickled(_call, 'torch FloatTensor', _long(2**40)),
     'large directory': _large_directory,
     'undecodable record name': _undecodable_name,
-    'attribute of lists': _attribute_of_lists,
-    'quantised tensor': _quantised,
-    'deep lists': _deep,
-    'a list that holds itself': _loop,
+    'attribute of lists': _pickled(_attribute_of_lists),
+    'quantised tensor': _pickled(_quantised),
+    'deep lists': _pickled(_deep),
+    'a list that holds itself': _pickled(_loop),
 }
 
 HOSTILE = {**RUN_CODE, **TAKE_ALL}

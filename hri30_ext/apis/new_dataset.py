@@ -12,8 +12,8 @@ from mmengine.device import get_device
 from .. import modules  # noqa: F401  (first: upstream warns of its own code)
 from ..config import PROJECT_ROOT, find_config, load_config
 from ..datasets.layouts import FOLDERS, Layout, find_classes, read_layout, refuse_outside
-from ..doctor.clips import MIN_FRAMES, check_alike, check_clip, find_copies
-from ..doctor.findings import ERROR, Finding
+from ..doctor.clips import MIN_FRAMES, check_clips
+from ..doctor.findings import Finding
 from ..doctor.leaks import propose_groups
 from ..doctor.reading import Inspected, inspect_clips
 from ..doctor.tree import ClipFile
@@ -152,16 +152,12 @@ def _examine(root: Path, layout: Layout, inspected: dict[str, Inspected]) -> lis
     """Makes the checks of the doctor that need no names of HRI30."""
     of = {split_part(clip['filename'])[0]: clip for clip in layout.clips}
     files = {path: Path(path).relative_to(root).as_posix() for path in of}
-    read = {files[path]: inspected[path] for path in of}
-    found = [finding for path, one in read.items() for finding in check_clip(path, one)]
-    is_part = any(split_part(clip['filename'])[1] for clip in layout.clips)
-    found += check_alike({path: one.facts for path, one in read.items()
-                          if one.facts.frames})
-    faulty = {one.path for one in found if one.severity == ERROR or one.kind == 'short'}
     clips = [ClipFile(files[path], 'test' if clip['subset'] == 'test' else 'train',
                       Path(path).stem) for path, clip in of.items()]
-    found += find_copies(clips, {files[path]: (clip['label'], clip['group'])
-                                 for path, clip in of.items()}, read, faulty=faulty)
+    found = check_clips(clips, {files[path]: (clip['label'], clip['group'])
+                                for path, clip in of.items()},
+                        {files[path]: inspected[path] for path in of})
+    is_part = any(split_part(clip['filename'])[1] for clip in layout.clips)
     return sorted((one for one in found if one.kind != 'unlike_hri30'
                    and not (is_part and one.kind == 'long')), key=Finding.order)
 

@@ -85,11 +85,8 @@ def _check_archive(file: BinaryIO, end: int) -> None:
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], end: int) -> dict[str, zipfile.ZipInfo]:
-    """Checks the directory of an archive.
-
-    Returns:
-        dict[str, zipfile.ZipInfo]: By name, without the folder that all records are in.
-    """
+    """Checks the directory of an archive; returns the records by name, without the folder
+    that all are in."""
     folder = entries[0].filename.partition('/')[0] if entries else ''
     records = {}
     for entry in entries:

@@ -131,8 +131,8 @@ def read_message_hub(state) -> dict:
                     if isinstance(key, str) and key.isprintable()}
              if isinstance(part, dict) else part for name, part in state.items()}
     scalars, info = state['log_scalars'], state['runtime_info']
-    scalars = {name: _read_history(value) for name, value in scalars.items()}
-    scalars = {name: value for name, value in scalars.items() if value is not None}
+    scalars = {name: history for name, value in scalars.items()
+               if (history := _read_history(value)) is not None}
     resumed = {name: value for name, value in state['resumed_keys'].items()
                if name in scalars or name in info}
     return dict(state, log_scalars=scalars, resumed_keys=resumed)

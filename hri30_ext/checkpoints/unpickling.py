@@ -288,13 +288,7 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, set, torch.Size, to
 
 
 def restore(content):
-    """Replaces stand-ins in what was loaded, in place where that is possible.
-
-    Args:
-        content: What :func:`torch.load` returned.
-
-    Returns:
-        The same content with arrays and histories in it.
+    """Returns what torch loaded with arrays and histories for stand-ins, mostly in place.
 
     Raises:
         RefusedContent: it holds itself, is too deep or too large, or is no data.

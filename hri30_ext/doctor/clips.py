@@ -1,9 +1,8 @@
 """Judges clips, one by one and compared with each other."""
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from ..names import ClipName
 from ..video.inspection import STILL_WINDOW, Facts
 from .findings import ERROR, WARNING, Finding
 from .fingerprints import NEAR_BITS, near_pairs
@@ -22,13 +21,39 @@ FROZEN_MOST = 16
 MIN_FRAMES = 8
 #: Clips of HRI30 last 1 to 3 seconds.
 MAX_SECONDS = 10
-HRI30_SIZE, HRI30_RATE = (720, 480), 30
+HRI30_RATE = 30
+HRI30_LOOKS = '720 x 480 pixels and 30 frames a second'
 
 # Other formats have no number of frames in their header.
 _COUNTING_CONTAINERS = ('avi', 'mov,mp4')
 
 
-def check_clip(path: str, clip: Inspected) -> list[Finding]:
+def check_clips(clips: Sequence[ClipFile], names: Mapping[str, tuple],
+                inspected: Mapping[str, Inspected], near: bool = True) -> list[Finding]:
+    """Returns the findings of clips, from the results of reading them.
+
+    Args:
+        clips (Sequence[ClipFile]): All clips.
+        names (Mapping[str, tuple]): Class, group and more of training clips, by path.
+        inspected (Mapping[str, Inspected]): By path.
+        near (bool): Whether to look for changed copies.
+    """
+    found = [finding for clip in clips
+             for finding in _check_clip(clip.path, inspected[clip.path])]
+    # They have too little content to tell them apart: broken, short, black.
+    faulty = {finding.path for finding in found
+              if finding.severity == ERROR or finding.kind == 'short'}
+    found += _check_alike({path: clip.facts for path, clip in inspected.items()
+                           if clip.facts.frames and not clip.facts.problem})
+    groups = {path: name[:2] for path, name in names.items()}
+    found += _find_duplicates(clips, groups, inspected)
+    if near:
+        found += _find_near_duplicates([clip for clip in clips if clip.path not in faulty],
+                                       groups, inspected)
+    return found
+
+
+def _check_clip(path: str, clip: Inspected) -> list[Finding]:
     """Returns the findings of a clip, from the result of reading it."""
     facts = clip.facts
     if clip.died:
@@ -111,92 +136,79 @@ def _check_frames(facts: Facts) -> Iterator[tuple[str, bool, str]]:
 # ---- Clips that differ from most --------------------------------------------------------
 
 
-def check_alike(clips: Mapping[str, Facts]) -> list[Finding]:
+def _looks(facts: Facts) -> dict[str, str]:
+    # Half frames a second: 29.97 is 30, 23.98 is 24.
+    rate = f'{round(2 * facts.fps) / 2:g}' if facts.fps else 'unknown'
+    interlaced = facts.interlaced > facts.frames / 2
+    return dict(odd_size=f'{facts.width} x {facts.height} pixels',
+                odd_rate=f'{rate} frames a second',
+                odd_interlacing='interlaced frames' if interlaced else 'progressive frames')
+
+
+def _check_alike(clips: Mapping[str, Facts]) -> Iterator[Finding]:
     """Finds clips that differ from most in size, rate or interlacing."""
     if not clips:
-        return []
-    # Half frames a second: 29.97 is 30, 23.98 is 24.
-    unlike = dict(
-        odd_size=('pixels', lambda facts: f'{facts.width} x {facts.height}'),
-        odd_rate=('frames a second', lambda facts: (
-            f'{round(2 * facts.fps) / 2:g}' if facts.fps else 'unknown')),
-        odd_interlacing=('frames', lambda facts: (
-            'interlaced' if facts.interlaced > facts.frames / 2 else 'progressive')))
-    found, usual = [], {}
-    for kind, (unit, describe) in unlike.items():
-        values = {path: describe(facts) for path, facts in clips.items()}
-        counts = Counter(values.values())
+        return
+    looks = {path: _looks(facts) for path, facts in clips.items()}
+    usual = {}
+    for kind in _looks(Facts()):
+        counts = Counter(look[kind] for look in looks.values())
         usual[kind], count = counts.most_common(1)[0]
         if count <= len(clips) / 2:
-            listed = ', '.join(f'{value} ({number} clips)'
-                               for value, number in counts.most_common(4))
-            found.append(Finding.of(kind, '.', f'no usual {unit}: {listed}'))
+            yield Finding.of(kind, '.', 'none is usual: ' + ', '.join(
+                f'{look} ({number} clips)' for look, number in counts.most_common(4)))
         else:
-            found += [Finding.of(kind, path, f'{value} {unit}; {count} of {len(clips)} '
-                                 f'clips have {usual[kind]} {unit}')
-                      for path, value in values.items() if value != usual[kind]]
-    if (usual['odd_interlacing'], len(counts)) == ('interlaced', 1):
-        found.append(Finding.of('interlaced', '.', f'all {len(clips)} clips'))
-    size, rate = '{} x {}'.format(*HRI30_SIZE), str(HRI30_RATE)
-    if (usual['odd_size'], usual['odd_rate']) != (size, rate):
-        found.append(Finding.of(
-            'unlike_hri30', '.', f'{usual["odd_size"]} pixels and {usual["odd_rate"]} '
-            f'frames a second; HRI30 has {size} and {rate}'))
-    return found
+            for path, look in looks.items():
+                if look[kind] != usual[kind]:
+                    yield Finding.of(kind, path, f'{look[kind]}; {count} of {len(clips)} '
+                                     f'clips have {usual[kind]}')
+    if counts.keys() == {'interlaced frames'}:
+        yield Finding.of('interlaced', '.', f'all {len(clips)} clips')
+    looks = f'{usual["odd_size"]} and {usual["odd_rate"]}'
+    if looks != HRI30_LOOKS:
+        yield Finding.of('unlike_hri30', '.', f'{looks}; HRI30 has {HRI30_LOOKS}')
 
 
 # ---- Copies -----------------------------------------------------------------------------
 
 
-def find_copies(clips: Sequence[ClipFile], names: Mapping[str, ClipName],
-                inspected: Mapping[str, Inspected], near: bool = True,
-                faulty: Container[str] = ()) -> list[Finding]:
-    """Finds copies of clips, within a split and across splits.
-
-    Changed copies (re-encoded, scaled, or cut at their ends) are searched between training
-    and test clips, and between training clips of different groups. Clips of one group are
-    as near as copies are (a drill and a polisher in one place: 16 bits). The groups of
-    test clips are unknown.
-
-    Args:
-        clips (Sequence[ClipFile]): All clips.
-        names (Mapping[str, ClipName]): Of training clips, by path.
-        inspected (Mapping[str, Inspected]): By path.
-        near (bool): Whether to look for changed copies.
-        faulty (Container[str]): Paths of clips with too little content to tell them apart:
-            broken, short, black.
-    """
-    group = {path: name[:2] for path, name in names.items()}  # class and group
-    digests = {path: clip.facts.sha256 for path, clip in inspected.items()}
+def _find_duplicates(clips: Sequence[ClipFile], groups: Mapping[str, tuple],
+                     inspected: Mapping[str, Inspected]) -> Iterator[Finding]:
+    """Finds clips that are the same file; groups are classes and groups by path."""
     same = defaultdict(list)
     for clip in sorted(clips, key=lambda clip: clip.split):  # test before train
-        if digests[clip.path] and inspected[clip.path].facts.num_bytes:
-            same[digests[clip.path]].append(clip)
-    found = []
+        facts = inspected[clip.path].facts
+        if facts.sha256 and facts.num_bytes:
+            same[facts.sha256].append(clip)
     for first, *others in same.values():
         for clip in others:
             kind, severity, note = 'duplicate', WARNING, ''
             if (first.split, clip.split) == ('test', 'train'):
                 kind, severity = 'test_clip_in_training', ERROR
-            elif group.get(clip.path) != group.get(first.path):
+            elif groups.get(clip.path) != groups.get(first.path):
                 severity, note = ERROR, ', of another class or group'
-            found.append(Finding(kind, severity, clip.path,
-                                 f'the same file as {first.path}{note}'))
-    if not near:
-        return found
+            yield Finding(kind, severity, clip.path, f'the same file as {first.path}{note}')
+
+
+def _find_near_duplicates(clips: Sequence[ClipFile], groups: Mapping[str, tuple],
+                          inspected: Mapping[str, Inspected]) -> Iterator[Finding]:
+    """Finds changed copies of clips: encoded again, scaled, or cut at their ends.
+
+    They are searched between training and test clips, and between training clips of
+    different groups. Clips of one group are as near as copies are (a drill and a polisher
+    in one place: 16 bits). The groups of test clips are unknown.
+    """
     train, test = ({clip.path: inspected[clip.path].hashes for clip in clips
-                    if clip.split == split and clip.path not in faulty}
-                   for split in ('train', 'test'))
+                    if clip.split == split} for split in ('train', 'test'))
     pairs = [(*pair, ERROR) for pair in near_pairs(train, test)]
     pairs += [(distance, later, path, WARNING)
               for distance, later, path in near_pairs(train, train)
-              if later > path and group.get(later, ())[1:] != group.get(path, ())[1:]]
+              if later > path and groups.get(later, ())[1:] != groups.get(path, ())[1:]]
     nearest = {}
     # Only the nearest: clips that are like the original are near to the copy as well.
     for distance, path, other, severity in pairs:
-        if digests[path] != digests[other]:
+        if inspected[path].facts.sha256 != inspected[other].facts.sha256:
             nearest.setdefault((path, severity), (distance, other))
-    return found + [
-        Finding('near_duplicate', severity, path, f'looks like {other} ({distance} bits '
-                f'apart, copies: {NEAR_BITS} at most)')
-        for (path, severity), (distance, other) in nearest.items()]
+    for (path, severity), (distance, other) in nearest.items():
+        yield Finding('near_duplicate', severity, path, f'looks like {other} ({distance} '
+                      f'bits apart, copies: {NEAR_BITS} at most)')

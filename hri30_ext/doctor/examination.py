@@ -16,20 +16,18 @@ from ..errors import HRI30Error
 from ..names import HRI30_CLASSES, canonical_name
 from ..utils.text import printable
 from . import labels
-from .clips import check_alike, check_clip, find_copies
+from .clips import check_clips
 from .findings import ERROR, FIXABLE, INFO, KINDS, SEVERITIES, WARNING, Finding
 from .fingerprints import FingerprintStore
 from .reading import DECODE, SECONDS, Inspected, inspect_clips
 from .tree import TEST_FOLDERS, Tree, read_tree
 
 WIDTH = 100  # columns of a table
-JSON_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Examination:
     """The result of examining a data folder."""
-    root: Path
     findings: list[Finding]  # the worst first
     all_findings: list[Finding]  # as if ``leave_out.csv`` listed nothing
     tree: Tree
@@ -70,16 +68,14 @@ class Examination:
     @property
     def too_many(self) -> str:
         """Describes a split from which ``--fix`` takes most clips; empty if none."""
-        splits, bad = self.splits, self.fixable
-
-        def count(paths: set[str]) -> Counter:
-            return Counter(splits.get(path) or (
-                'test' if path.split('/')[0] in TEST_FOLDERS else 'train')
-                for path in paths)
-        clips = count({*splits, *bad})
-        return next((f'{number} of {clips[split]} {split} clips are bad or missing'
-                     for split, number in count({*bad}).items()
-                     if number > clips[split] / 2), '')
+        # Clips that are missing are in no split.
+        splits = {path: 'test' if path.split('/')[0] in TEST_FOLDERS else 'train'
+                  for path in self.fixable} | self.splits
+        clips = Counter(splits.values())
+        for split, bad in Counter(splits[path] for path in self.fixable).items():
+            if bad > clips[split] / 2:
+                return f'{bad} of {clips[split]} {split} clips are bad or missing'
+        return ''
 
 
 def examine(root: str | Path, classes: Sequence[str] = HRI30_CLASSES,
@@ -93,8 +89,8 @@ def examine(root: str | Path, classes: Sequence[str] = HRI30_CLASSES,
         classes (Sequence[str]): Class names, in the order of the ids.
         workers, seconds, decode, progress: See :func:`.reading.inspect_clips`.
         near (bool): Whether to look for changed copies.
-        store (str | Path, optional): File to add the fingerprints of the clips to, see
-            :class:`.fingerprints.FingerprintStore`.
+        store (str | Path, optional): File of a :class:`.fingerprints.FingerprintStore` to
+            add the clips to.
 
     Raises:
         HRI30Error: no such folder, no clips in it, a ``leave_out.csv`` that cannot be
@@ -114,14 +110,8 @@ def examine(root: str | Path, classes: Sequence[str] = HRI30_CLASSES,
             fingerprints.add(tree.root / path, clip)
         with contextlib.suppress(HRI30Error):  # without them, only a training is slower
             fingerprints.save()
-    own = [finding for path, clip in clips.items() for finding in check_clip(path, clip)]
-    faulty = {finding.path for finding in own
-              if finding.severity == ERROR or finding.kind == 'short'}
-    alike = check_alike({path: clip.facts for path, clip in clips.items()
-                         if clip.facts.frames and not clip.facts.problem})
-    copies = find_copies(tree.clips, names, clips, near, faulty)
-    return apply_list(Examination(tree.root, [], [*tree.findings, *own, *alike, *copies],
-                                  tree, clips, classes, took))
+    findings = tree.findings + check_clips(tree.clips, names, clips, near)
+    return apply_list(Examination([], findings, tree, clips, classes, took))
 
 
 def apply_list(found: Examination) -> Examination:
@@ -130,7 +120,7 @@ def apply_list(found: Examination) -> Examination:
     Clips that training leaves out have one finding each, and what training refuses of the
     others is an error.
     """
-    listed, splits = read_leave_out(found.root), found.splits
+    listed, splits = read_leave_out(found.tree.root), found.splits
     left_out = {path for path in listed if splits.get(path) != 'test'}
     faulty = {finding.path for finding in found.all_findings if finding.severity != INFO}
     findings = [finding for finding in found.all_findings
@@ -210,23 +200,15 @@ def _summary(found: Examination) -> Iterator[str]:
 def to_json(found: Examination) -> dict:
     """Returns the result as plain values.
 
-    .. code-block:: none
-
-        version             1; raised when this changes
-        root                absolute path of the data folder
-        exit_code           0 clean, 1 warnings, 3 errors
-        counts              findings by severity: error, warning, info
-        seconds             for reading the clips
-        clips_per_second
-        findings            the worst first: kind, severity, path ('.' for all), detail
-        clips               by path relative to root: split, seconds (0 if unknown), and the
-                            fields of hri30_ext.video.inspection.Facts
-
-    Bytes of a name that are not UTF-8 are lone surrogates, as in Python's own names.
+    ``version`` is raised when this changes; ``counts`` are those of findings by severity;
+    ``findings`` begin with the worst and have kind, severity, path ('.' for all) and
+    detail; ``clips`` have, by path relative to root, their split, seconds (0 if unknown)
+    and the fields of :class:`hri30_ext.video.inspection.Facts`. Bytes of a name that are
+    not UTF-8 are lone surrogates, as in Python's own names.
     """
     splits = found.splits
     return dict(
-        version=JSON_VERSION, root=str(found.root), exit_code=found.exit_code,
+        version=1, root=str(found.tree.root), exit_code=found.exit_code,
         counts=found.counts, seconds=round(found.seconds, 3),
         clips_per_second=round(found.clips_per_second, 2),
         findings=[finding._asdict() for finding in found.findings],

@@ -1,20 +1,14 @@
 """Lists bad clips for training to leave out, and undoes that.
 
 Nothing is moved, deleted or edited: :mod:`hri30_ext.datasets.leave_out` describes the list.
-Version 0.4 moved clips aside, and these are moved back:
-
-.. code-block:: none
-
-    root/set_aside/20300131-120000/
-    |-- manifest.json                    what was moved, with digests
-    |-- annotations/train_set_labels.csv as it was before rows were removed
-    `-- train_set/CID01_SID01_VID01.avi  where it was, relative to the root
-
-Every file is checked before any is moved, so a restoration that is killed can be repeated.
-No other file is overwritten, and links out of the root are not followed, whatever the
-manifest says.
+Version 0.4 moved clips into folders such as ``set_aside/20300131-120000/``, under their
+paths, with the annotation as it was before and a ``manifest.json`` of digests. These are
+moved back: every file is checked before any is moved, so that a restoration that is killed
+can be repeated. No other file is overwritten, and links out of the root are not followed,
+whatever the manifest says.
 """
 
+import contextlib
 import os
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -46,23 +40,22 @@ def leave_out(found: Examination) -> str:
     """
     if found.too_many:
         raise HRI30Error(
-            f'{printable(str(found.root))}: {found.too_many}.\nExpected at most half: this '
-            'looks like another fault, such as a decoder or a disk that is not available, '
-            'or data that are not copied yet. Nothing was changed.')
-    clips = {path: reason for path, reason in read_leave_out(found.root).items()
-             if reason.split(':')[0] not in KINDS}
-    clips, path = {**found.fixable, **clips}, found.root / LEAVE_OUT
-    if clips or path.exists():
-        write_leave_out(found.root, clips)
-    lines = [f'{printable(str(path))}: training leaves out {len(clips)} clips; --undo '
-             'deletes the list.' if clips else 'There is no clip to leave out.',
-             *(f'  {printable(clip)}' for clip in sorted(clips))]
-    splits = found.splits
+            f'{found.tree.root}: {found.too_many}.\nExpected at most half: this looks like '
+            'another fault, such as a decoder or a disk that is not available, or data '
+            'that are not copied yet. Nothing was changed.')
+    root, splits = found.tree.root, found.splits
+    clips = found.fixable | {path: reason for path, reason in read_leave_out(root).items()
+                             if reason.split(':')[0] not in KINDS}
+    if clips or (root / LEAVE_OUT).exists():
+        write_leave_out(root, clips)
+    lines = [f'{root / LEAVE_OUT}: training leaves out {len(clips)} clips; --undo deletes '
+             'the list.' if clips else 'There is no clip to leave out.',
+             *(f'  {clip}' for clip in sorted(clips))]
     if bad := {finding.path for finding in found.all_findings
                if finding.severity == ERROR and splits.get(finding.path) == 'test'}:
         lines += [f'{len(bad)} bad test clips are not in it: each keeps its row in a '
                   'submission,', 'marked as failed if it cannot be read.']
-    return '\n'.join(lines)
+    return '\n'.join(map(printable, lines))
 
 
 def undo(root: str | Path) -> str:
@@ -75,11 +68,11 @@ def undo(root: str | Path) -> str:
     """
     root, done = Path(root).expanduser().resolve(), []
     for path in sorted(root.glob(f'{SET_ASIDE}/*/{_MANIFEST}'), reverse=True):
-        folder = printable(str(path.parent))
-        if any(part.is_symlink() for part in (root / SET_ASIDE, path.parent, path)):
+        folder = path.parent
+        if any(part.is_symlink() for part in (root / SET_ASIDE, folder, path)):
             raise HRI30Error(f'{folder}: is a link; expected a folder.')
         manifest = read_json(path, 'a manifest of version 0.4', schema=_Manifest)
-        _restore(root, path.parent, manifest)
+        _restore(root, folder, manifest)
         done.append(f'Moved {len(manifest.files)} clips back from {folder}')
         done += [f'Put {table.rows} rows back in {table.path}'
                  for table in manifest.annotations]
@@ -87,14 +80,13 @@ def undo(root: str | Path) -> str:
     try:
         if path.exists():
             path.unlink()
-            done.append(f'Deleted {printable(str(path))}')
+            done.append(f'Deleted {path}')
     except OSError as error:
-        raise HRI30Error(f'{printable(str(path))}: cannot be deleted ({error.strerror}).'
-                         ) from error
+        raise HRI30Error(f'{path}: cannot be deleted ({error.strerror}).') from error
     if not done:
-        raise HRI30Error(f'{printable(str(root))}: nothing to undo.\nExpected '
-                         f'{LEAVE_OUT}, which --fix writes, or a folder set_aside/.')
-    return '\n'.join(done)
+        raise HRI30Error(f'{root}: nothing to undo.\nExpected {LEAVE_OUT}, which --fix '
+                         'writes, or a folder set_aside/.')
+    return '\n'.join(map(printable, done))
 
 
 # ---- Folders of version 0.4 -------------------------------------------------------------
@@ -106,7 +98,6 @@ class _Clip(msgspec.Struct):
     path: str
     sha256: str = ''
     link: str | None = None  # the target, if it is a link
-    replaces: str = ''  # the digest of a file that may be in its place
 
 
 class _Table(msgspec.Struct):
@@ -123,37 +114,31 @@ class _Manifest(msgspec.Struct):
 
 
 def _restore(root: Path, folder: Path, manifest: _Manifest) -> None:
-    moves = [_Clip(clip.path, clip.sha256, clip.link) for clip in manifest.files]
-    moves += [_Clip(table.path, table.sha256_before, replaces=table.sha256_after)
-              for table in manifest.annotations]
-    problems = [f'{printable(move.path)}: {problem}' for move in moves
-                if (problem := _problem(root, folder, move))]
+    tables = {table.path: table for table in manifest.annotations}
+    moves = [*manifest.files, *(_Clip(path, table.sha256_before)
+                                for path, table in tables.items())]
+    problems = [f'{move.path}: {problem}' for move in moves if (
+        problem := _problem(root, folder, move, tables.get(move.path)))]
     if problems:
         raise HRI30Error(
-            f'{printable(str(folder / _MANIFEST))}: {len(problems)} files cannot be moved '
+            f'{folder / _MANIFEST}: {len(problems)} files cannot be moved '
             f'back:\n{first_cases(problems, 10)}\nNothing of it was moved. Correct these, '
             'and call --undo again.')
     try:
         for move in moves:
             if not _is_file(root / move.path, move.sha256, move.link):
-                (root / move.path).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(folder / move.path, root / move.path)
-        for table in manifest.annotations:
-            (folder / table.path).unlink(missing_ok=True)
-        for here, _, _ in sorted(os.walk(folder), reverse=True):
-            if not os.listdir(here):
-                os.rmdir(here)
+                os.renames(folder / move.path, root / move.path)
         (folder / _MANIFEST).unlink()  # last: until then, all of this can be repeated
-        for empty in (folder, folder.parent):
-            if not os.listdir(empty):
-                os.rmdir(empty)
     except OSError as error:
         raise HRI30Error(
             f'{printable(str(error.filename or folder))}: cannot be moved back '
             f'({error.strerror}).\nCorrect this and call --undo again.') from error
+    with contextlib.suppress(OSError):  # other files are in it
+        folder.rmdir()
+        folder.parent.rmdir()
 
 
-def _problem(root: Path, folder: Path, move: _Clip) -> str:
+def _problem(root: Path, folder: Path, move: _Clip, table: _Table | None) -> str:
     """Returns why a file cannot be moved back; empty if it can, or is back already."""
     aside, target = folder / move.path, root / move.path
     try:
@@ -165,7 +150,7 @@ def _problem(root: Path, folder: Path, move: _Clip) -> str:
         if _is_file(target, move.sha256, move.link):
             return ''
         if os.path.lexists(target) and not (
-                move.replaces and _is_file(target, move.replaces)):
+                table and _is_file(target, table.sha256_after)):
             return 'another file is in its place'
         if not os.path.lexists(aside):
             return 'is no longer in the folder'

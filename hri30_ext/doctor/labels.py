@@ -109,11 +109,9 @@ def contradiction(a: int, b: int, classes: Sequence[str],
     >>> contradiction(28, 29, HRI30_CLASSES), contradiction(27, 28, HRI30_CLASSES)
     ('swapped_labels', 'label_contradiction')
     """
-    def name(ids: Sequence[str], class_id: int) -> str | None:
-        return ids[class_id - 1] if 1 <= class_id <= len(ids) else None
-    swapped = any(name(classes, one) == name(sorted(classes), other) is not None
-                  for one, other in ((a, b), (b, a)))
-    return 'swapped_labels' if swapped else otherwise
+    ids = {number: list(classes).index(name) + 1  # by their number in the alphabet
+           for number, name in enumerate(sorted(classes), 1)}
+    return 'swapped_labels' if ids.get(a) == b or ids.get(b) == a else otherwise
 
 
 def _check_same(tree: Tree, names: dict[str, ClipName]) -> None:
@@ -137,11 +135,8 @@ def _check_same(tree: Tree, names: dict[str, ClipName]) -> None:
 
 def _check_annotation(tree: Tree, split: str, names: dict[str, ClipName],
                       classes: Sequence[str]) -> list[str] | None:
-    """Compares the annotation of a split with its clips.
-
-    Returns:
-        list[str] | None: The annotated clips, without extension; None without a file.
-    """
+    """Compares the annotation of a split with its clips; returns the annotated clips,
+    without extension, or None without a file."""
     path = tree.root / ANNOTATIONS[split]
     if not path.is_file() or (split == 'test' and tree.test_folder is None):
         return None

@@ -72,30 +72,26 @@ def find_leaks(splits: Splits, mode: bool | str | None, cache_file: str | Path) 
         mode (bool | str, optional): True compares names, contents and changed copies,
             ``exact`` names and contents, ``names`` names, False or None nothing.
         cache_file (str | Path): Where fingerprints are stored.
-
-    Raises:
-        HRI30Error: an unknown mode.
     """
-    if not isinstance(mode, bool | None) and mode not in ('exact', 'names'):
-        raise HRI30Error(f'leak_check={mode!r}: expected True, exact, names or False.')
     start = time.perf_counter()
     leaks = Leaks(counts={split: len(clips) for split, clips in splits.items()})
     if not mode:
         return leaks
-    groups = [{clip['group'] for clip in splits.get(split, ()) if clip['group'] >= 0}
-              for split in ('train', 'val')]
-    leaks.shared_groups = sorted(groups[0] & groups[1])
-    leaks.names = _equal_pairs(splits, lambda clip: clip['video_id'].casefold())
+    train, val = ({clip['group'] for clip in splits.get(split, ()) if clip['group'] >= 0}
+                  for split in ('train', 'val'))
+    leaks.shared_groups = sorted(train & val)
+    leaks.names = _pairs(splits, lambda clip: clip['video_id'].casefold())
     if mode != 'names':
-        parts = {split: [(clip, *split_part(clip['filename'])) for clip in clips]
-                 for split, clips in splits.items()}
-        paths = sorted({path for clips in parts.values() for _, path, part in clips
-                        if part is None})
+        parts = {clip['filename']: split_part(clip['filename'])
+                 for clips in splits.values() for clip in clips}
+        paths = sorted(path for path, (_, part) in parts.items() if part is None)
         prints, problems = FingerprintStore(cache_file).read(paths, decode=mode is True)
         leaks.not_compared = [f'{path}: {reason}' for path, reason in problems.items()]
         digests = {path: clip.sha256 for path, clip in prints.items()}
-        leaks.contents = _equal_pairs(splits, lambda clip: digests.get(clip['filename']))
-        leaks.contents += _overlapping_parts(parts)
+        leaks.contents = _pairs(splits, lambda clip: digests.get(clip['filename']))
+        leaks.contents += _pairs(
+            splits, lambda clip: parts[clip['filename']][0],
+            lambda a, b: _overlap(parts[a['filename']][1], parts[b['filename']][1]))
         if mode is True:
             leaks.copies = _find_copies(splits, prints)
             if all(clip['group'] < 0 for clips in splits.values() for clip in clips):
@@ -105,31 +101,26 @@ def find_leaks(splits: Splits, mode: bool | str | None, cache_file: str | Path) 
     return leaks
 
 
-def _equal_pairs(splits: Splits, key: Callable) -> list[str]:
+def _pairs(splits: Splits, key: Callable, condition: Callable = lambda a, b: True
+           ) -> list[str]:
     """Names the clips of different splits with the same key; None equals nothing."""
     pairs = []
     for split_a, split_b in combinations(splits, 2):
         by_key = defaultdict(list)
         for clip in splits[split_a]:
-            by_key[key(clip)].append(clip['filename'])
-        pairs += [f'{split_a} {other} and {split_b} {clip["filename"]}'
+            by_key[key(clip)].append(clip)
+        pairs += [f'{split_a} {other["filename"]} and {split_b} {clip["filename"]}'
                   for clip in splits[split_b] if key(clip) is not None
-                  for other in by_key.get(key(clip), ())]
+                  for other in by_key.get(key(clip), ()) if condition(other, clip)]
     return pairs
 
 
-def _overlapping_parts(parts: Mapping[str, Sequence[tuple]]) -> list[str]:
-    """Names the parts of one recording that overlap, in different splits."""
-    pairs = []
-    for split_a, split_b in combinations(parts, 2):
-        by_path = defaultdict(list)
-        for clip, path, part in parts[split_a]:
-            by_path[path].append((clip, part))
-        pairs += [_pair(split_a, other, split_b, clip)
-                  for clip, path, part in parts[split_b] for other, span in by_path[path]
-                  if (part or span) and (part is None or span is None
-                                         or part[0] < span[1] and span[0] < part[1])]
-    return pairs
+def _overlap(a: tuple | None, b: tuple | None) -> bool:
+    """Whether parts (start, end) of a recording overlap; None is the whole file, and two
+    whole files are compared by content."""
+    if a is None or b is None:
+        return a is not b
+    return a[0] < b[1] and b[0] < a[1]
 
 
 def propose_groups(hashes: Mapping[str, bytes]) -> list[list[str]]:
@@ -141,21 +132,15 @@ def propose_groups(hashes: Mapping[str, bytes]) -> list[list[str]]:
     Returns:
         list[list[str]]: Clips that are connected by near-copies, of two or more.
     """
-    paths = [path for path, value in hashes.items() if value]
-    position = {path: i for i, path in enumerate(paths)}
-    known = {path: hashes[path] for path in paths}
-    pairs = np.array([(position[a], position[b]) for _, a, b in near_pairs(known, known)
-                      if a != b], int).reshape(-1, 2)
-    graph = coo_array((np.ones(len(pairs)), pairs.T), (len(paths), len(paths)))
+    known = {path: value for path, value in hashes.items() if value}
+    position = {path: i for i, path in enumerate(known)}
+    pairs = np.array([(position[a], position[b])
+                      for _, a, b in near_pairs(known, known)], int).reshape(-1, 2)
+    graph = coo_array((np.ones(len(pairs)), pairs.T), (len(known), len(known)))
     groups = defaultdict(list)
-    for path, number in zip(paths, connected_components(graph)[1] if paths else (),
-                            strict=True):
+    for path, number in zip(known, connected_components(graph)[1] if known else ()):
         groups[number].append(path)
     return [group for group in groups.values() if len(group) > 1]
-
-
-def _pair(split_a: str, a: Mapping, split_b: str, b: Mapping) -> str:
-    return f'{split_a} {a["filename"]} and {split_b} {b["filename"]}'
 
 
 def _find_copies(splits: Splits, prints: Mapping[str, Fingerprint]) -> list[str]:
@@ -196,12 +181,56 @@ def load_test_split(cfg: Config) -> dict[str, list[dict]]:
     return dict(test=list_split(cfg.test_dataloader, subset='test')) if has_test else {}
 
 
-def refuse_test_clips(splits: Splits, data_root: str | Path) -> None:
-    """Refuses to train on or validate with a clip of the test folder of a data folder.
+def check_config(cfg: Config) -> Leaks:
+    """Compares all clips of a config's splits, whatever its ``leak_check``."""
+    splits = load_splits(cfg)
+    _refuse_test_clips(splits, cfg.data_root)
+    return find_leaks(splits, True, cache_file(cfg))
+
+
+def check_leaks(splits: Splits, cfg: Config,
+                info: Callable[[str], None], warn: Callable[[str], None]) -> None:
+    """Stops a training before it starts if a clip is in two splits.
+
+    Args:
+        splits (Mapping): Samples by split.
+        cfg (Config): With ``data_root`` and, where set, ``leak_check`` and ``cache_dir``.
+        info, warn (Callable): Take a line if no clip is in two splits, and a line for each
+            finding that is not an error.
 
     Raises:
-        HRI30Error: a clip of ``train`` or ``val`` is in it, or is a link into it.
+        HRI30Error: a clip is in two splits, or a test clip is trained on; names them.
     """
+    _refuse_test_clips(splits, cfg.data_root)
+    mode = cfg.get('leak_check')
+    leaks = find_leaks(splits, mode, cache_file(cfg))
+    if leaks.shared_groups:
+        warn(f'{len(leaks.shared_groups)} groups of recordings are in train and in val: '
+             'this split leaks, as clips of a group are near-copies.')
+    if leaks.not_compared:
+        warn(f'{len(leaks.not_compared)} clips cannot be decoded, and were not compared '
+             f'with other splits, such as {leaks.not_compared[0]}')
+    exact = [f'{pair} (same name)' for pair in leaks.names]
+    exact += [f'{pair} (same content)' for pair in leaks.contents]
+    if exact:
+        raise HRI30Error(
+            f'{cfg.data_root}: {len(exact)} clips are in two splits:\n'
+            f'{first_cases(exact, limit=10)}\nExpected every clip in one. Remove one of '
+            'each pair, or put both on one side with split.type=file.')
+    if leaks.copies:
+        groups = ('\nThe clips have no groups; proposed, from near-copies:\n'
+                  + first_cases(map(', '.join, leaks.proposed)) if leaks.proposed else '')
+        raise HRI30Error(
+            f'{cfg.data_root}: {len(leaks.copies)} clips are changed copies of clips of '
+            f'another split:\n{first_cases(leaks.copies, limit=10)}{groups}\n'
+            'Expected every clip in one split. Look at the pairs and remove one of each. '
+            'If they are different clips, continue with --cfg-options leak_check=exact.')
+    if mode:
+        info(f'No clip is in two splits ({leaks.seconds:.1f} s, leak_check={mode})')
+
+
+def _refuse_test_clips(splits: Splits, data_root: str | Path) -> None:
+    """Refuses to train on or validate with a clip, or a link to one, of the test folder."""
     folder = find_test_folder(data_root)
     if folder is None:
         return
@@ -220,52 +249,3 @@ def refuse_test_clips(splits: Splits, data_root: str | Path) -> None:
             f'{folder}: {len(wrong)} of its clips are trained on or validated with:\n'
             f'{first_cases(wrong)}\nExpected test clips to be used once, at the end. Move '
             'them out of the training folder, or remove the links.')
-
-
-def check_config(cfg: Config) -> Leaks:
-    """Compares all clips of a config's splits, whatever its ``leak_check``."""
-    splits = load_splits(cfg)
-    refuse_test_clips(splits, cfg.data_root)
-    return find_leaks(splits, True, cache_file(cfg))
-
-
-def check_leaks(splits: Splits, cfg: Config,
-                info: Callable[[str], None], warn: Callable[[str], None]) -> Leaks:
-    """Stops a training before it starts if a clip is in two splits.
-
-    Args:
-        splits (Mapping): Samples by split.
-        cfg (Config): With ``data_root`` and, where set, ``leak_check`` and ``cache_dir``.
-        info, warn (Callable): Take a line if no clip is in two splits, and a line for each
-            finding that is not an error.
-
-    Raises:
-        HRI30Error: a clip is in two splits; names the pairs.
-    """
-    refuse_test_clips(splits, cfg.data_root)
-    mode = cfg.get('leak_check')
-    leaks = find_leaks(splits, mode, cache_file(cfg))
-    if leaks.shared_groups:
-        warn(f'{len(leaks.shared_groups)} groups of recordings are in train and in val: '
-             'this split leaks, as clips of a group are near-copies.')
-    if leaks.not_compared:
-        warn(f'{len(leaks.not_compared)} clips cannot be decoded, and were not compared '
-             f'with other splits, such as {leaks.not_compared[0]}')
-    exact = [f'{pair} (same {what})' for what, pairs in
-             (('name', leaks.names), ('content', leaks.contents)) for pair in pairs]
-    if exact:
-        raise HRI30Error(
-            f'{cfg.data_root}: {len(exact)} clips are in two splits:\n'
-            f'{first_cases(exact, limit=10)}\nExpected every clip in one. Remove one of '
-            'each pair, or put both on one side with split.type=file.')
-    if leaks.copies:
-        groups = ('\nThe clips have no groups; proposed, from near-copies:\n'
-                  + first_cases(map(', '.join, leaks.proposed)) if leaks.proposed else '')
-        raise HRI30Error(
-            f'{cfg.data_root}: {len(leaks.copies)} clips are changed copies of clips of '
-            f'another split:\n{first_cases(leaks.copies, limit=10)}{groups}\n'
-            'Expected every clip in one split. Look at the pairs and remove one of each. '
-            'If they are different clips, continue with --cfg-options leak_check=exact.')
-    if mode:
-        info(f'No clip is in two splits ({leaks.seconds:.1f} s, leak_check={mode})')
-    return leaks

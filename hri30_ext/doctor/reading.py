@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, closing
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -55,11 +56,7 @@ def inspect_clips(root: str | Path, paths: Sequence[str], workers: int | None = 
         HRI30Error: no process can be started.
     """
     workers = max(1, min(workers or available_cores(), len(paths)))
-    processes = [IsolatedProcess() for _ in range(workers)]
     idle: SimpleQueue[IsolatedProcess] = SimpleQueue()
-    for process in processes:
-        idle.put(process)
-    pool = ThreadPoolExecutor(workers)
 
     def read(path: str, limit: float, again: bool) -> Inspected:
         process = idle.get()
@@ -76,18 +73,17 @@ def inspect_clips(root: str | Path, paths: Sequence[str], workers: int | None = 
         bar = tqdm(as_completed(pending), title, len(pending), unit='clip',
                    mininterval=refresh_seconds(), disable=not (progress and pending))
         return {pending[done]: done.result() for done in bar}
-    try:
+
+    with ThreadPoolExecutor(workers) as pool, ExitStack() as stack:
+        for _ in range(workers):
+            idle.put(stack.enter_context(closing(IsolatedProcess())))
+        # Before the processes: closing them releases the threads that wait for them.
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
         clips = read_all(dict.fromkeys(paths, seconds), 'reading', again=False)
         clips |= read_all({path: seconds * (2 if clip.died == 'hangs' else 1)
                            for path, clip in clips.items() if clip.died},
                           'reading again', again=True)
         return {path: clips[path] for path in paths}
-    finally:
-        # Closing the processes releases the threads that wait for them.
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.close()
-        pool.shutdown()
 
 
 def _inspect(process: IsolatedProcess, path: Path, decode: str, seconds: float,

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from ..datasets.hri30 import TEST_FOLDERS, TRAIN_FOLDERS, class_folders
 from ..errors import HRI30Error
 from ..names import VIDEO_SUFFIXES
-from ..utils.text import printable
 from .findings import WARNING, Finding
 
 #: Where version 0.4 moved bad clips; nothing in it is read.
@@ -54,29 +53,27 @@ def read_tree(root: str | Path) -> Tree:
     Raises:
         HRI30Error: it is not a folder, or holds no clips.
     """
-    root = Path(root).expanduser()
+    root = Path(root).expanduser().resolve()
     if not root.is_dir():
-        raise HRI30Error(f'{printable(str(root))}: no such data folder.\nExpected '
-                         'train_set/, test_set/ and annotations/ in it; see '
-                         'data/README.md.')
-    tree = Tree(root.resolve())
-    folders = {}
-    for split, names in (('train', TRAIN_FOLDERS), ('test', TEST_FOLDERS)):
-        folders[split] = found = [name for name in names if (tree.root / name).is_dir()]
-        if len(found) > 1:
-            tree.report('mixed_layout', found[1], f'there is {found[0]}/ as well')
-    train, test = folders['train'], folders['test']
-    tree.train_folder, tree.test_folder = (*train, '')[0], (*test, None)[0]
-    classes = [folder.name for folder in class_folders(tree.root)]
-    for split, found in (('train', (train or ['']) + classes), ('test', test)):
-        for folder in found:
-            _read_folder(tree, folder, split)
+        raise HRI30Error(f'{root}: no such data folder.\nExpected train_set/, test_set/ '
+                         'and annotations/ in it; see data/README.md.')
+    train, test = ([name for name in names if (root / name).is_dir()]
+                   for names in (TRAIN_FOLDERS, TEST_FOLDERS))
+    tree = Tree(root, (*train, '')[0], (*test, None)[0])
+    for first, *others in filter(None, (train, test)):
+        for other in others:
+            tree.report('mixed_layout', other, f'there is {first}/ as well')
+    classes = [folder.name for folder in class_folders(root)]
+    for folder in (train or ['']) + classes:
+        _read_folder(tree, folder, 'train')
+    for folder in test:
+        _read_folder(tree, folder, 'test')
     _look_elsewhere(tree, {*train, *test, *classes, SET_ASIDE})
     if not tree.clips and not tree.unusable:
         raise HRI30Error(
-            f'{printable(str(root))}: no clips.\nExpected CIDxx_SIDxx_VIDxx.avi in '
-            'train_set/, train/, train/<class id>/ or the folder itself, or videos of any '
-            'name in test_set/ or test/.')
+            f'{root}: no clips.\nExpected CIDxx_SIDxx_VIDxx.avi in train_set/, train/, '
+            'train/<class id>/ or the folder itself, or videos of any name in test_set/ or '
+            'test/.')
     # As in predictions, test clips of one name have their folder before it.
     count = Counter(clip.stem for clip in tree.of('test'))
     for position, clip in enumerate(tree.clips):
@@ -90,48 +87,47 @@ def read_tree(root: str | Path) -> Tree:
 def _read_folder(tree: Tree, folder: str, split: str) -> None:
     """Lists a folder and those within it; of the root itself only its files."""
     def report(error: OSError) -> None:
-        path = Path(error.filename).relative_to(tree.root).as_posix()
-        tree.report('unreadable', path,
+        tree.report('unreadable', Path(error.filename).relative_to(tree.root).as_posix(),
                     f'the folder cannot be listed ({error.strerror})')
     for here, folders, files in os.walk(tree.root / folder, onerror=report):
         for name in sorted(files + folders):
-            path = (Path(here).relative_to(tree.root) / name).as_posix()
-            _read_entry(tree, path, split, in_root=not folder)
+            _read_entry(tree, Path(here, name), split, in_root=not folder)
         if not folder:
             break
 
 
-def _read_entry(tree: Tree, path: str, split: str, in_root: bool) -> None:
-    full = tree.root / path
-    suffix, is_clip = PurePosixPath(path).suffix.lower(), _is_video(full.name)
+def _read_entry(tree: Tree, file: Path, split: str, in_root: bool) -> None:
+    path, is_clip = file.relative_to(tree.root).as_posix(), _is_video(file.name)
     try:
-        status = full.stat()
+        status = file.stat()
     except OSError as error:
         if is_clip:
-            tree.unusable.add(full.stem)
-        if full.is_symlink():
-            tree.report('broken_link', path, f'leads to {os.readlink(full)} '
+            tree.unusable.add(file.stem)
+        if file.is_symlink():
+            tree.report('broken_link', path, f'leads to {os.readlink(file)} '
                         f'({error.strerror})', None if is_clip else WARNING)
         else:
             tree.report('unreadable', path, str(error.strerror))
         return
     mode = f'its permissions are {stat.filemode(status.st_mode)}'
     if stat.S_ISDIR(status.st_mode):
-        if full.is_symlink() and not in_root:
-            tree.report('linked_folder', path, f'leads to {os.readlink(full)}')
+        if file.is_symlink() and not in_root:
+            tree.report('linked_folder', path, f'leads to {os.readlink(file)}')
         if is_clip:
             tree.report('not_a_file', path, 'a folder')
     elif not is_clip and not in_root:  # the root holds other things as well
-        tree.report(*(('unread_ending', path, f'{suffix} files are not read')
-                      if suffix in _UNREAD_SUFFIXES else
-                      ('other_file', path, 'not a video')))
+        suffix = file.suffix.lower()
+        if suffix in _UNREAD_SUFFIXES:
+            tree.report('unread_ending', path, f'{suffix} files are not read')
+        else:
+            tree.report('other_file', path, 'not a video')
     elif is_clip and not stat.S_ISREG(status.st_mode):
         tree.report('not_a_file', path, 'neither a file nor a folder')
-    elif is_clip and not os.access(full, os.R_OK):
-        tree.unusable.add(full.stem)
+    elif is_clip and not os.access(file, os.R_OK):
+        tree.unusable.add(file.stem)
         tree.report('unreadable', path, mode)
     elif is_clip:
-        tree.clips.append(ClipFile(path, split, full.stem))
+        tree.clips.append(ClipFile(path, split, file.stem))
         if not status.st_mode & 0o444:
             tree.report('unreadable', path, f'{mode}: only root can read it')
 

@@ -6,8 +6,8 @@ the clips of a group share.
 """
 
 from .render import plan_clip, render_clip, write_preview
-from .video import CODECS, write_video
+from .video import write_video
 from .writer import read_test_groups, write_dataset
 
-__all__ = ['CODECS', 'plan_clip', 'read_test_groups', 'render_clip', 'write_dataset',
-           'write_preview', 'write_video']
+__all__ = ['plan_clip', 'read_test_groups', 'render_clip', 'write_dataset', 'write_preview',
+           'write_video']

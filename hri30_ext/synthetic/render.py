@@ -22,11 +22,7 @@ _COLUMNS, _FRAMES = 2, 6
 
 
 def class_id(label):
-    """Returns the 1-based id of a class given by id or by name.
-
-    Raises:
-        ValueError: unknown class.
-    """
+    """Returns the 1-based id of a class given by id or by name, or raises a ValueError."""
     if isinstance(label, str):
         if canonical_name(label) in HRI30_CLASSES:
             return HRI30_CLASSES.index(canonical_name(label)) + 1
@@ -120,17 +116,13 @@ def write_sheet(path, classes, clips):
     """Writes a picture with a row for each class: its name and frames of one clip.
 
     Args:
-        path (str | os.PathLike): A ``.png`` or ``.jpg`` file.
+        path (str | os.PathLike): A ``.png`` or ``.jpg`` file; else a ValueError is raised.
         classes (Sequence[str]): Names.
         clips (Iterable[np.ndarray]): Of each class, (T, H, W, 3) uint8 RGB.
-
-    Raises:
-        ValueError: another extension.
     """
     extension = os.path.splitext(path)[1]
     if extension.lower() not in ('.png', '.jpg'):
-        raise ValueError(f'cannot write a picture as {path}: expected a name that ends in '
-                         '.png or .jpg')
+        raise ValueError(f'cannot write a picture as {path}: expected .png or .jpg')
     cell = _WIDTH // _COLUMNS
     width = (cell - _NAME_WIDTH) // _FRAMES - _GAP
     height = round(width * 2 / 3)
@@ -145,8 +137,8 @@ def write_sheet(path, classes, clips):
             sheet[top:top + height, x:x + width] = cv2.resize(
                 frame, (width, height), interpolation=cv2.INTER_AREA)
     _, data = cv2.imencode(extension, sheet[..., ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 9))
-    with atomic_path(path) as temporary, open(temporary, 'wb') as file:
-        file.write(data.tobytes())
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def _write_name(sheet, name, number, x, y):

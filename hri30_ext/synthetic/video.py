@@ -1,6 +1,5 @@
 """Writing frames as the kinds of AVI file that HRI30 and its users have."""
 
-import os
 from fractions import Fraction
 
 import av
@@ -9,15 +8,15 @@ import numpy as np
 from av.codec.context import Flags
 from av.video.frame import VideoFrame
 
+from ..utils.fileio import atomic_path
+
 #: By name: encoder, pixel format and options. The quantiser is fixed, so that noise does
 #: not blur the movement.
-_ENCODERS = {
+CODECS = {
     'mpeg4': ('mpeg4', 'yuv420p', {'qmin': '5', 'qmax': '5'}),
     'mjpeg': ('mjpeg', 'yuvj420p', {'qmin': '5', 'qmax': '5'}),
     'dv': ('dvvideo', 'yuv411p', {}),
 }
-CODECS = tuple(_ENCODERS)
-DV_SIZE, DV_RATE = (720, 480), Fraction(30000, 1001)
 
 
 def check_codec(codec, size):
@@ -25,9 +24,9 @@ def check_codec(codec, size):
     width, height = size
     if codec not in CODECS:
         raise ValueError(f'unknown codec {codec!r}: expected one of {", ".join(CODECS)}')
-    if codec == 'dv' and (width, height) != DV_SIZE:
-        raise ValueError(f'DV holds frames of {DV_SIZE[0]}x{DV_SIZE[1]} only, not '
-                         f'{width}x{height}: choose mpeg4 or mjpeg')
+    if codec == 'dv' and (width, height) != (720, 480):
+        raise ValueError(f'DV holds frames of 720x480 only, not {width}x{height}: choose '
+                         'mpeg4 or mjpeg')
     if width % 2 or height % 2:
         raise ValueError(f'width and height must be even, not {width}x{height}')
 
@@ -37,20 +36,21 @@ def write_video(frames, path, codec='mpeg4', fps=30):
 
     Args:
         frames (np.ndarray): uint8 RGB frames, (T, H, W, 3).
-        path (str | os.PathLike): The file; its folder must exist.
+        path (str | os.PathLike): The file.
         codec (str): One of ``CODECS``; ``dv`` is 720x480, interlaced, lower field first.
         fps (int | Fraction): Frame rate; DV has its own 30000/1001.
 
     Raises:
         ValueError: unknown codec, or one that cannot hold this size.
+        HRI30Error: the file cannot be written.
     """
     height, width = frames.shape[1:3]
     check_codec(codec, (width, height))
-    encoder, pix_fmt, options = _ENCODERS[codec]
-    partial = f'{os.fspath(path)}.part'
-    with av.open(partial, 'w', format='avi', options={'fflags': '+bitexact'}) as container:
-        stream = container.add_stream(encoder, rate=DV_RATE if codec == 'dv' else fps,
-                                      options=options)
+    encoder, pix_fmt, options = CODECS[codec]
+    with atomic_path(path) as partial, av.open(
+            str(partial), 'w', format='avi', options={'fflags': '+bitexact'}) as container:
+        rate = Fraction(30000, 1001) if codec == 'dv' else fps
+        stream = container.add_stream(encoder, rate, options)
         stream.pix_fmt, stream.width, stream.height = pix_fmt, width, height
         stream.thread_count = 1
         stream.codec_context.flags |= Flags.bitexact
@@ -65,4 +65,3 @@ def write_video(frames, path, codec='mpeg4', fps=30):
             picture.pts = index
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
-    os.replace(partial, path)

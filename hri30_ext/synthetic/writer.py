@@ -1,15 +1,15 @@
 """The rendered data set on disk, in the layouts of HRI30."""
 
+import contextlib
 import itertools
-import json
 import os
 import shutil
 import signal
-from concurrent.futures import as_completed
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import msgspec
 import numpy as np
 from tqdm import tqdm
 
@@ -28,7 +28,7 @@ VERSION = 1
 MARKER = 'EMBEDDED.json'
 #: Training folder, test folder and name of test clips of the layouts but ``ucf``.
 LAYOUTS = {'released': ('train_set', 'test_set', 'testvideo'),
-           'scripts': ('train', 'test', 'video_'), 'ucf': None}
+           'scripts': ('train', 'test', 'video_')}
 _FOLDERS = ('train_set', 'test_set', 'train', 'test', 'videos', 'annotations')
 _NOTE = ('Rendered, not recorded: a drawn worker in the classes and the layout '
          'of HRI30. Scores on it say nothing about HRI30.')
@@ -55,7 +55,7 @@ def list_clips(train_groups, test_groups, clips, seed=0, classes=None,
         as in the paper's splits, and everything is in the first list.
 
     Raises:
-        ValueError: a number is out of its range, or the layout is not known.
+        ValueError: a number is out of its range.
     """
     for name, value, low, high in (('train_groups', train_groups, 1, 999),
                                    ('test_groups', test_groups, 0, 999),
@@ -63,25 +63,22 @@ def list_clips(train_groups, test_groups, clips, seed=0, classes=None,
         if value < low or high is not None and value > high:
             raise ValueError(f'{name} is {value}: expected {low} '
                              + (f'to {high}' if high else 'or more'))
-    if layout not in LAYOUTS:
-        raise ValueError(f'layout is {layout!r}: expected one of {", ".join(LAYOUTS)}')
     labels = sorted({class_id(label) for label in classes or HRI30_CLASSES})
-
-    def combine(first, groups):
-        return list(itertools.product(labels, range(first, first + groups),
-                                      range(1, clips + 1)))
+    train, test = (list(itertools.product(labels, range(first, first + groups),
+                                          range(1, clips + 1)))
+                   for first, groups in ((1, train_groups),
+                                         (MAX_TRAIN_GROUPS + 1, test_groups)))
     if layout == 'ucf':
-        shown = [*combine(MAX_TRAIN_GROUPS + 1, test_groups), *combine(1, train_groups)]
         number = {group: i for i, group in enumerate(
-            dict.fromkeys(group for _, group, _ in shown), 1)}
+            dict.fromkeys(group for _, group, _ in test + train), 1)}
         return [Clip(f'videos/{released_name(HRI30_CLASSES[label - 1])}/'
                      + ClipName(label, number[group], clip, ucf=True).format(HRI30_CLASSES)
-                     + '.avi', label, group, clip) for label, group, clip in shown], []
+                     + '.avi', label, group, clip) for label, group, clip in test + train
+                ], []
     train_folder, test_folder, prefix = LAYOUTS[layout]
     digits = max(2, len(str(train_groups)))
     train = [Clip(f'{train_folder}/CID{label:02d}_SID{group:0{digits}d}_VID{clip:02d}.avi',
-                  label, group, clip) for label, group, clip in combine(1, train_groups)]
-    test = combine(MAX_TRAIN_GROUPS + 1, test_groups)
+                  label, group, clip) for label, group, clip in train]
     order = np.random.default_rng((seed, 5)).permutation(len(test))
     digits = max(3, len(str(len(test))))
     return train, [Clip(f'{test_folder}/{prefix}{number:0{digits}d}.avi', *test[index])
@@ -102,8 +99,8 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
 
     Args:
         root (str | os.PathLike): The folder; created if missing.
-        train_groups (int): Groups of training clips, 1 to 999.
-        test_groups (int): Groups of test clips, different from those, 0 to 999.
+        train_groups, test_groups (int): Groups of training clips, 1 to 999, and others of
+            test clips, 0 to 999.
         clips (int): Clips of each class and group, 1 to 99.
         codec (str): ``mpeg4``, ``mjpeg`` or ``dv``.
         size (tuple[int, int]): Width and height in pixels.
@@ -111,8 +108,8 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
         workers (int, optional): Processes; None: one per core.
         classes (sequence[int | str], optional): Ids or names; None: all 30.
         progress (bool): Whether to show a progress bar.
-        overwrite (bool): Whether to replace a data set made with other options. Only
-            folders that this function writes are removed.
+        overwrite (bool): Whether to replace a data set made with other options; other
+            files stay.
         layout (str): ``released``, ``scripts`` or ``ucf``.
 
     Returns:
@@ -130,14 +127,12 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
     about = dict(note=_NOTE, generator='hri30_ext.synthetic', version=VERSION,
                  options=options, num_train_clips=len(train), num_test_clips=len(test))
     root = Path(root)
-    _claim(root, about, overwrite)
+    _claim(root, options, overwrite)
     # By group, whose background is then drawn once.
     missing = sorted((clip for clip in train + test if not (root / clip.path).exists()),
                      key=lambda clip: (clip.group, clip.label, clip.clip))
     if missing:
         atomic_write_json(root / MARKER, {**about, 'complete': False})
-    for folder in {(root / clip.path).parent for clip in train + test}:
-        folder.mkdir(parents=True, exist_ok=True)
     for name, listed in (('train', train), ('test', test)) if layout != 'ucf' else ():
         rows = [f'{Path(clip.path).stem},{released_name(HRI30_CLASSES[clip.label - 1])},'
                 f'{clip.label}\n' for clip in listed]
@@ -148,70 +143,67 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
     return len(missing)
 
 
+class _Marker(msgspec.Struct):
+    version: int
+    options: dict
+
+
+def _read_marker(root):
+    found = read_json(root / MARKER, 'the options of rendered data; choose another folder',
+                      schema=_Marker)
+    found.options.setdefault('layout', 'released')  # written before 0.6
+    return found
+
+
 def read_test_groups(root):
     """Returns the groups of a rendered data set's test clips by file name.
 
     They are not in the names; the options of the data set tell them. Other data have none.
     """
     try:
-        options = read_json(Path(root) / MARKER, 'the options of rendered data')['options']
+        options = _read_marker(Path(root)).options
         _, clips = list_clips(*(options[name] for name in (
-            'train_groups', 'test_groups', 'clips', 'seed', 'classes')),
-            options.get('layout', 'released'))
+            'train_groups', 'test_groups', 'clips', 'seed', 'classes', 'layout')))
     except (HRI30Error, KeyError, TypeError, ValueError):
         return {}
     return {Path(clip.path).name: clip.group for clip in clips}
 
 
-def _claim(root, about, overwrite):
+def _claim(root, options, overwrite):
     """Prepares the folder, or raises an error if it holds something else."""
     marker = root / MARKER
     if root.exists() and not root.is_dir():
         raise HRI30Error(f'{root} is a file: expected a folder or nothing')
     if marker.exists():
-        try:
-            found = json.loads(marker.read_text(encoding='utf-8'))
-            pairs = [('version', found['version'], about['version'])]
-            found['options'].setdefault('layout', 'released')  # written before 0.6
-            pairs += [(name, found['options'].get(name), value)
-                      for name, value in about['options'].items()]
-        except (ValueError, KeyError, AttributeError, TypeError):
-            raise HRI30Error(f'{marker} was not written by this program: choose another '
-                             'folder') from None
-        different = ', '.join(f'{name}: found {there}, expected {expected}'
-                              for name, there, expected in pairs if there != expected)
+        found = _read_marker(root)
+        there = {'version': found.version, **found.options}
+        different = ', '.join(f'{name}: found {there.get(name)}, expected {expected}'
+                              for name, expected in {'version': VERSION, **options}.items()
+                              if there.get(name) != expected)
         if different and not overwrite:
             raise HRI30Error(f'{marker}: made with other options ({different}): pass '
                              '--overwrite to replace it, or choose another folder')
         if different:
-            atomic_write_json(marker, {**found, 'complete': False})
+            atomic_write_json(marker, {**msgspec.to_builtins(found), 'complete': False})
             for folder in _FOLDERS:
                 shutil.rmtree(root / folder, ignore_errors=True)
     elif root.exists() and any(root.iterdir()):
         raise HRI30Error(f'{root} holds files and no {MARKER}, so this program did not '
                          'make it: choose another folder')
-    root.mkdir(parents=True, exist_ok=True)
 
 
 def _render_all(jobs, workers, progress):
     few = FEW if workers is None else 2
     workers = workers or os.cpu_count()
-    with tqdm(total=len(jobs), unit='clip', desc='rendering',
-              mininterval=refresh_seconds(terminal=1),
-              disable=not (progress and jobs)) as bar:
-        if workers == 1 or len(jobs) < few:
-            for job in jobs:
-                _render_one(*job)
-                bar.update()
-            return
-        with process_pool(workers, initializer=_start_worker) as pool:
-            try:
-                for done in as_completed([pool.submit(_render_one, *job) for job in jobs]):
-                    done.result()
-                    bar.update()
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+    with contextlib.ExitStack() as stack:
+        run = map
+        if workers > 1 and len(jobs) >= few:
+            # Its map cancels what has not begun, if it is interrupted.
+            run = stack.enter_context(process_pool(workers, _start_worker)).map
+        for _ in tqdm(run(_render_one, jobs), 'rendering', len(jobs), unit='clip',
+                      mininterval=refresh_seconds(terminal=1),
+                      disable=not (progress and jobs)):
+            pass
 
 
 def _start_worker():
@@ -219,7 +211,8 @@ def _start_worker():
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work
 
 
-def _render_one(clip, path, codec, size, seed):
+def _render_one(job):
+    clip, path, codec, size, seed = job
     frames = render_clip(clip.label, clip.group, clip.clip, seed, size,
                          fields=codec == 'dv')
     write_video(frames, path, codec)

@@ -11,7 +11,6 @@ import pytest
 from hri30_ext.datasets.annotation import MAX_ROWS, read_annotations
 from hri30_ext.datasets.splits import split_clips
 from hri30_ext.errors import HRI30Error
-from hri30_ext.evaluation.calibration import load_calibration
 from hri30_ext.evaluation.results import Results
 from hri30_ext.evaluation.submission import check_submission
 from hri30_ext.utils import reading
@@ -20,11 +19,10 @@ from hri30_ext.utils.curves import read_curves
 CLASSES = ('DeliverObject', 'Walking')
 
 
-@pytest.mark.slow
-def test_hundreds_of_thousands_of_wrong_rows_are_counted_and_three_are_shown(tmp_path):
+def test_wrong_rows_are_counted_and_three_are_shown(tmp_path):
     path = tmp_path / 'rows.csv'
-    path.write_text(''.join(f'clip{i},Walking,1\n' for i in range(200_000)))
-    with pytest.raises(HRI30Error, match='200000 of 200000 rows are wrong') as error:
+    path.write_text(''.join(f'clip{i},Walking,1\n' for i in range(2_000)))
+    with pytest.raises(HRI30Error, match='2000 of 2000 rows are wrong') as error:
         read_annotations(path, CLASSES)
     assert len(str(error.value)) < 1000
 
@@ -114,14 +112,6 @@ def test_arrays_are_measured_before_they_are_unfolded(case, tmp_path, monkeypatc
         write_npz(path, dict(header, shape=(1, ), descr='|O'), b'cos\nsystem\n.')
     with pytest.raises(HRI30Error, match=r'scores\.npz: not readable'):
         Results.load(path)
-
-
-@pytest.mark.parametrize('content', ['[' * 100_000, '{"temperature": 1e999}',
-                                     '{"temperature": ' + '9' * 5000 + '}', '"a"'])
-def test_json_is_bounded(content, tmp_path):
-    (tmp_path / 'a.calibration.json').write_text(content)
-    with pytest.raises(HRI30Error, match=r'a\.calibration\.json'):
-        load_calibration(tmp_path / 'a.pth')
 
 
 def test_json_that_fits_is_read(tmp_path):

@@ -2,14 +2,13 @@
 
 import copy
 import functools
+import itertools
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import CLASSES, DEMO_CONFIG
+from conftest import CLASSES, DEMO_CONFIG, run_tool
 from hostile import HOSTILE, RUN_CODE
 from mmaction.apis import init_recognizer
 from mmengine.logging import HistoryBuffer
@@ -24,7 +23,7 @@ from hri30_ext.apis.recognizer import Recognizer
 from hri30_ext.apis.reporting import report
 from hri30_ext.apis.views import compare_views
 from hri30_ext.checkpoints import load_from_local
-from hri30_ext.config import PROJECT_ROOT, load_config
+from hri30_ext.config import load_config
 from hri30_ext.deploy.torch_backend import build_recognizer
 from hri30_ext.engine import HRI30Runner
 from hri30_ext.engine.recovery import _read_progress
@@ -32,12 +31,12 @@ from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.results import Results
 
 
-@pytest.fixture(params=list(HOSTILE))
-def hostile(request, tmp_path):
+@pytest.fixture(scope='module')
+def hostile(request, tmp_path_factory):
     """A path with a hostile checkpoint, and the mark that it would leave."""
-    path, mark = tmp_path / 'hostile.pth', tmp_path / 'mark'
-    HOSTILE[request.param](path, mark)
-    return path, mark
+    folder = tmp_path_factory.mktemp('hostile')
+    HOSTILE[request.param](folder / 'hostile.pth', folder / 'mark')
+    return folder / 'hostile.pth', folder / 'mark'
 
 
 def refuse(load, path, mark, alone=False):
@@ -88,51 +87,47 @@ def tester(runner, tmp_path_factory):
     return HRI30Runner.from_cfg(cfg)
 
 
-@pytest.mark.parametrize('resume', [False, True])
-def test_training_refuses(runner, hostile, resume):
-    path, mark = hostile
-
-    def load():
-        runner._load_from, runner._resume, runner._has_loaded = str(path), resume, False
-        runner.load_or_resume()
-
-    refuse(load, path, mark)
+def resume(runner, path, whole=True):
+    """Loads a checkpoint as a training does that resumes, or starts from weights."""
+    runner._load_from, runner._resume, runner._has_loaded = path, whole, False
+    runner.load_or_resume()
 
 
 LOADERS = {
-    'load_from_local': lambda path, cfg: load_from_local(path),
-    'load_checkpoint of mmengine': lambda path, cfg: load_checkpoint(
+    'load_from_local': lambda path, *_: load_from_local(path),
+    'load_checkpoint of mmengine': lambda path, *_: load_checkpoint(
         torch.nn.Linear(1, 1), path),
-    'CheckpointLoader': lambda path, cfg: (
-        mm_checkpoint.CheckpointLoader.load_checkpoint(path)),
-    'part of a checkpoint': lambda path, cfg: (
+    'CheckpointLoader': lambda path, *_: mm_checkpoint.CheckpointLoader.load_checkpoint(
+        path),
+    'part of a checkpoint': lambda path, *_: (
         mm_checkpoint._load_checkpoint_with_prefix('a', path)),
-    'resume of a folder': lambda path, cfg: _read_progress(Path(path)),
+    'resume of a folder': lambda path, *_: _read_progress(Path(path)),
     # Exports, recognizers, streams and what is compared with an exported model.
-    'build_recognizer': lambda path, cfg: build_recognizer(cfg, path),
+    'build_recognizer': lambda path, runner, _: build_recognizer(runner.cfg, path),
+    'training': lambda path, runner, _: resume(runner, path, whole=False),
+    'resumed training': lambda path, runner, _: resume(runner, path),
+    'testing': lambda path, _, tester: resume(tester, path, whole=False),
 }
 
 
-@pytest.mark.parametrize('name', list(LOADERS))
-def test_every_loader_refuses(name, runner, hostile):
+SLOW = 'many tensors'  # a few seconds each time
+KINDS = [kind for kind in HOSTILE if kind != SLOW]
+
+
+@pytest.mark.parametrize(('hostile', 'name'), [
+    (SLOW, 'load_from_local'), *itertools.product(KINDS, LOADERS)], indirect=['hostile'],
+    scope='module')
+def test_every_loader_refuses(name, runner, tester, hostile):
     path, mark = hostile
-    refuse(lambda: LOADERS[name](str(path), runner.cfg), path, mark, alone=True)
+    refuse(lambda: LOADERS[name](str(path), runner, tester), path, mark,
+           alone=not name.endswith(('training', 'testing')))
 
 
-def test_testing_refuses(tester, hostile):
-    path, mark = hostile
-
-    def load():
-        tester._load_from, tester._has_loaded = str(path), False
-        tester.load_or_resume()
-
-    refuse(load, path, mark)
-
-
+@pytest.mark.parametrize('hostile', KINDS, indirect=True)
 def test_download_refuses(hostile, tmp_path):
     path, mark = hostile
     with pytest.raises(HRI30Error):
-        mm_checkpoint.load_from_http(path.as_uri(), model_dir=str(tmp_path / 'hub'))
+        mm_checkpoint.load_from_http(path.as_uri(), model_dir=str(tmp_path))
     assert not mark.exists()
 
 
@@ -172,18 +167,13 @@ def test_every_path_refuses(name, options, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('arguments', [
-    ['train.py', '--cfg-options', 'load_from={}'],
-    ['test.py', '{}', '--cfg-options', 'data_root=.']])
-def test_command_lines_refuse(arguments, clips_root, tmp_path):
+def test_command_line_refuses(clips_root, tmp_path):
     path, mark = tmp_path / 'hostile.pth', tmp_path / 'mark'
     RUN_CODE['poisoned HistoryBuffer'](path, mark)
-    tool, *rest = [part.format(path) for part in arguments]
-    result = subprocess.run(
-        [sys.executable, str(PROJECT_ROOT / 'tools' / tool), DEMO_CONFIG, *rest,
-         f'data_root={clips_root}', 'split.val_groups=1', f'classes={",".join(CLASSES)}',
-         f'cache_dir={tmp_path}'],
-        capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    result = run_tool(
+        'test.py', DEMO_CONFIG, path, '--cfg-options', f'data_root={clips_root}',
+        'split.val_groups=1', f'classes={",".join(CLASSES)}', f'cache_dir={tmp_path}',
+        cwd=tmp_path)
     assert result.returncode == 2, result.stdout + result.stderr
     assert f'{path}: refused' in result.stderr and 'Traceback' not in result.stderr
     assert not mark.exists()
@@ -199,8 +189,7 @@ def test_config_in_a_checkpoint_is_not_run(runner, tmp_path):
         meta=dict(epoch=1, iter=1, config=code, cfg=code,
                   dataset_meta=dict(classes=CLASSES))), path)
     assert not {'config', 'cfg'} & set(load_from_local(str(path))['meta'])
-    runner._load_from, runner._resume, runner._has_loaded = str(path), True, False
-    runner.load_or_resume()
+    resume(runner, str(path))
     assert runner.epoch == 1 and not mark.exists()
 
 

@@ -5,7 +5,7 @@ import os
 import random
 import struct
 import zipfile
-from collections import Counter, OrderedDict
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +94,7 @@ def views():
 
 # Written out one by one: the table is what is tested.
 HONEST = {
-    'state dict': lambda: net().state_dict(),
+    'state dict': lambda: net().state_dict(),  # not in the order of the alphabet
     'types': lambda: {name: torch.ones(3, dtype=getattr(torch, name)) for name in DTYPES},
     'AdamW': lambda: trained(torch.optim.AdamW).state_dict(),
     'SGD': lambda: trained(lambda parameters: torch.optim.SGD(
@@ -345,7 +345,3 @@ def test_mapping_by_default_is_no_matter_to_the_loader(tmp_path):
         assert load_from_local(str(tmp_path / 'a.pth'))['a'].mean() == 1
 
 
-def test_order_of_a_state_dict_stays(tmp_path):
-    content = OrderedDict(b=torch.zeros(1), a=torch.ones(1))
-    torch.save(content, tmp_path / 'a.pth')
-    assert_same(load_from_local(str(tmp_path / 'a.pth')), content)
