@@ -32,13 +32,18 @@ class Parser(argparse.ArgumentParser):
         fail(f'{message}\n{self.format_usage().strip()}')
 
 
+def add_options_argument(parser: argparse.ArgumentParser, help: str) -> None:
+    """Adds ``--cfg-options``, a list of ``KEY=VALUE``; see :func:`run`."""
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
+                        help=help)
+
+
 def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that training and testing share."""
-    parser.add_argument('--device', default=None, metavar='cpu|cuda[:N]',
+    parser.add_argument('--device', metavar='cpu|cuda[:N]',
                         help='where to run; by default CUDA if available')
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
-                        help='settings that override HRI30_ROOT and the config, such as '
-                             'data_root=PATH batch_size=8 split.val_groups=[1]')
+    add_options_argument(parser, 'settings that override HRI30_ROOT and the config, such '
+                                 'as data_root=PATH batch_size=8 split.val_groups=[1]')
     parser.add_argument('--launcher', choices=('none', 'pytorch'), default='none',
                         help=argparse.SUPPRESS)
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
@@ -68,8 +73,7 @@ def add_runs_arguments(parser: argparse.ArgumentParser, seeds: list[int]) -> Non
                         help='default: %(default)s')
     parser.add_argument('--out', required=True, metavar='D')
     add_slurm_argument(parser)
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
-                        help='settings of all runs')
+    add_options_argument(parser, 'settings of all runs')
 
 
 def add_slurm_argument(parser: argparse.ArgumentParser) -> None:
@@ -90,11 +94,8 @@ class _Slurm(argparse.Action):
 
 
 def choose_device(device: str | None) -> None:
-    """Makes only the chosen device visible. Call it before torch is imported.
-
-    Args:
-        device (str, optional): ``cpu``, ``cuda`` or ``cuda:N``. Exits with a message on
-            another form, or if CUDA is not available.
+    """Makes only ``cpu``, ``cuda`` or ``cuda:N`` visible, before torch is imported. Exits
+    with a message on another form, or if CUDA is not available.
     """
     if device is None:
         return
@@ -121,11 +122,6 @@ def choose_device(device: str | None) -> None:
              f'{why_no_cuda(torch)}.\nUse --device cpu, or fix CUDA.')
 
 
-def make_deterministic(args: argparse.Namespace) -> None:
-    """Makes a run repeatable."""
-    args.cfg_options.append('deterministic=True')
-
-
 def fail(message: str, code: int = 2) -> NoReturn:
     """Prints a message and exits; status 2 is a user's mistake.
 
@@ -146,6 +142,17 @@ def fail(message: str, code: int = 2) -> NoReturn:
     os._exit(code)  # a regular exit might wait for a process that is gone
 
 
+def _parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    args = parser.parse_args()
+    choose_device(getattr(args, 'device', None))
+    if 'cfg_options' in args:
+        if getattr(args, 'deterministic', False):
+            args.cfg_options.append('deterministic=True')
+        from .config import parse_options
+        args.options = parse_options(args.cfg_options)
+    return args
+
+
 def run(main: Callable, parser: argparse.ArgumentParser | None = None) -> None:
     """Runs a tool and turns its exceptions into messages and exit statuses.
 
@@ -153,9 +160,10 @@ def run(main: Callable, parser: argparse.ArgumentParser | None = None) -> None:
         main (Callable): The tool. An :class:`~hri30_ext.errors.HRI30Error` becomes a
             message and its exit status; any other exception keeps its traceback.
         parser (argparse.ArgumentParser, optional): Of the arguments that ``main`` takes.
+            ``--device`` is chosen before; ``options`` are the parsed ``--cfg-options``.
     """
     try:
-        main(*([parser.parse_args()] if parser else []))
+        main(*([_parse(parser)] if parser else []))
     except KeyboardInterrupt:
         print('\ninterrupted', file=sys.stderr)
         sys.exit(130)

@@ -15,11 +15,12 @@ if not os.environ.get('HRI30_TEST_GPU'):
 
 import mmengine.config.config
 import torch
+from mmengine.registry import init_default_scope
 
 import hri30_ext.modules  # noqa: F401
+from hri30_ext.checkpoints import Essentials
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.datasets import HRI30_CLASSES
-from hri30_ext.datasets.randomness import seeded
 from hri30_ext.synthetic import write_dataset
 
 # yapf takes a third of the time of a small training. Its input is valid Python, too; tests
@@ -40,6 +41,29 @@ def run_tool(name, *arguments, cwd, **environment):
         [sys.executable, str(PROJECT_ROOT / 'tools' / name), *map(str, arguments)],
         capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment},
         timeout=300)
+
+
+def as_arguments(options):
+    """Returns settings as arguments of a program."""
+    return ['--cfg-options', *(
+        f'{name}={",".join(value) if name == "classes" else value}'.replace(', ', ',')
+        for name, value in options.items())]
+
+
+def random_checkpoint(config, options, path, std=None):
+    """Writes a checkpoint with random weights; std is that of the classifier."""
+    from mmaction.registry import MODELS  # after the module that mends its import
+    cfg = load_config(config, {**options, 'load_from': None})
+    cfg.model.backbone.pretrained = None
+    init_default_scope('mmaction')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    if std:
+        torch.nn.init.normal_(model.cls_head.fc_cls.weight, std=std)
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(
+        dataset_meta=dict(classes=cfg.classes),
+        hri30=Essentials.from_config(cfg).to_dict())), path)
+    return str(path)
 
 
 @pytest.fixture(autouse=True)
@@ -82,13 +106,7 @@ def taught(options, tmp_path):
     config, checkpoint = tmp_path / 'teacher.py', tmp_path / 'teacher.pth'
     config.write_text(f'_base_ = {DEMO_CONFIG!r}\nnum_frames = 3\ninput_size = (40, 24)\n'
                       f'classes = {CLASSES[1:] + CLASSES[:1]}\n')
-    from mmaction.registry import MODELS  # after the module that mends its import
-    from mmengine.registry import init_default_scope
-    init_default_scope('mmaction')
-    with seeded(1):
-        model = MODELS.build(load_config(str(config)).model)
-        torch.nn.init.normal_(model.cls_head.fc_cls.weight)
-    torch.save(dict(state_dict=model.state_dict()), checkpoint)
+    random_checkpoint(str(config), {}, checkpoint, std=1)
     return {**options, 'distill.teacher': str(config),
             'distill.checkpoint': str(checkpoint)}
 

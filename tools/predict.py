@@ -1,35 +1,29 @@
-"""Predicts clips or a camera; tools/predict.sh calls this in the project's environment."""
+"""Predict clips, or a camera, with a model."""
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
 from hri30_ext import cli
 
-
-def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(
-        prog='tools/predict.sh', description='Predict clips, or a camera, with a model.',
-        epilog='Exit status: 3 if clips could not be read.')
-    parser.add_argument('model', metavar='MODEL',
-                        help='an exported folder, a checkpoint of this project, the '
-                             'work folder of a training, or a config (.py) and its '
-                             'checkpoint, as two arguments')
-    parser.add_argument('sources', metavar='SOURCE', nargs='+',
-                        help='video, folder, pattern such as "clips/*.avi"; 0: a camera')
-    parser.add_argument('--csv', metavar='F', help='table, as predictions.csv of a test')
-    parser.add_argument('--json', metavar='F', help='the same as JSON, with full scores')
-    parser.add_argument('--save', metavar='F.mp4', help='annotated video')
-    parser.add_argument('--top', type=int, default=3, metavar='K',
-                        help='classes to print; default: %(default)s')
-    parser.add_argument('--device', metavar='cpu|cuda[:N]',
-                        help='where a checkpoint runs; by default CUDA if available')
-    return parser.parse_args()
+parser = cli.Parser(__doc__, prog='tools/predict.sh',
+                    epilog='Exit status: 3 if clips could not be read.')
+parser.add_argument('model', metavar='MODEL',
+                    help='an exported folder, a checkpoint of this project, the work '
+                         'folder of a training, or a config (.py) and its checkpoint, as '
+                         'two arguments')
+parser.add_argument('sources', metavar='SOURCE', nargs='+',
+                    help='video, folder, pattern such as "clips/*.avi"; 0: a camera')
+parser.add_argument('--csv', metavar='F', help='table, as predictions.csv of a test')
+parser.add_argument('--json', metavar='F', help='the same as JSON, with full scores')
+parser.add_argument('--save', metavar='F.mp4', help='annotated video')
+parser.add_argument('--top', type=int, default=3, metavar='K',
+                    help='classes to print; default: %(default)s')
+parser.add_argument('--device', metavar='cpu|cuda[:N]',
+                    help='where a checkpoint runs; by default CUDA if available')
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     model, sources = [args.model], args.sources
     if args.model.endswith('.py'):
         model.append(sources.pop(0))
@@ -39,7 +33,6 @@ def main() -> None:
     if camera and (sources[1:] or args.csv or args.json):
         cli.fail('a camera: expected no other source and neither --csv nor --json; '
                  'tools/deploy/stream.py writes its events as JSON lines.')
-    cli.choose_device(args.device)
     os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')  # read when it is imported
     from hri30_ext.apis import Recognizer
     from hri30_ext.apis.predicting import find_clips, predict, watch
@@ -52,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run(main, parser)

@@ -115,18 +115,11 @@ check() {
     die "the environment did not pass its checks (status $status); run bash tools/setup.sh again when that is fixed"
 }
 
-check_again=false
-while (($#)); do
-    case "$1" in
-    -h | --help) usage "${BASH_SOURCE[0]}" && exit ;;
-    --check) check_again=true ;;
-    *)
-        usage "${BASH_SOURCE[0]}" >&2
-        die "unknown option: $1" 2
-        ;;
-    esac
-    shift
-done
+case "$*" in
+'' | --check) ;;
+-h | --help) usage "${BASH_SOURCE[0]}" && exit ;;
+*) usage "${BASH_SOURCE[0]}" >&2 && die "unknown option: $*" 2 ;;
+esac
 
 BASE='' BASE_VERSION=''
 [[ -z "${PYTHON:-}" ]] || choose_python
@@ -147,5 +140,5 @@ update) say "updating .venv: $REASON" ;;
 rebuild) build ;;
 esac
 if [[ "$STATE" != ready ]]; then install; fi
-if [[ "$STATE" != ready ]] || $check_again; then check; fi
+if [[ "$STATE" != ready || "$*" == --check ]]; then check; fi
 say "ready: $VENV ($("$PY" -V))"

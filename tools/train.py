@@ -50,7 +50,7 @@ def main() -> None:
         return
     cli.choose_device(args.device)
     if args.deterministic:
-        cli.make_deterministic(args)
+        args.cfg_options.append('deterministic=True')
     from hri30_ext.apis import train
     from hri30_ext.config import parse_options
     if args.dry_run:

@@ -1,45 +1,20 @@
-"""Decoding the clips of a data folder into the cache."""
+"""Which clips of a data folder the cache decodes."""
 
 from pathlib import Path
 
-from ..config import PROJECT_ROOT
 from ..datasets.hri30 import find_labelled_videos, find_test_folder
 from ..datasets.layouts import find_videos, read_layout
 from ..errors import HRI30Error
-from ..video.cache import ClipCache, cache_clips
-
-#: Where configs keep decoded clips.
-DEFAULT_FOLDER = PROJECT_ROOT / 'work_dirs' / 'cache'
-
-
-def cache_folder(cache: ClipCache, root: str | Path, workers: int | None = None
-                 ) -> list[str]:
-    """Caches every clip of a data folder; see :func:`~hri30_ext.video.cache.cache_clips`.
-
-    Args:
-        cache (ClipCache): Where to.
-        root (str | Path): The data folder.
-        workers (int, optional): Clips at a time; by default one a core.
-
-    Raises:
-        HRI30Error: no such folder, no videos, or a full disk.
-    """
-    # Resolved, as configs name their data.
-    return cache_clips(cache, find_clips(Path(root).expanduser().resolve()), workers)
 
 
 def find_clips(root: str | Path) -> list[str]:
     """Lists the clips that a table or class folders name, or every video of the training
-    and test folders, whatever its name.
-
-    Returns:
-        list[str]: Paths as :class:`~hri30_ext.datasets.HRI30Dataset` has them where
-        ``root`` is absolute.
+    and test folders, whatever its name; paths as HRI30Dataset has them.
 
     Raises:
-        HRI30Error: there are none.
+        HRI30Error: there is no such folder, or it has no videos.
     """
-    root = Path(root)
+    root = Path(root).expanduser().resolve()
     if root.is_dir() and (layout := read_layout(root)):
         return [clip['filename'] for clip in layout.clips]
     test = find_test_folder(root)  # validates the root

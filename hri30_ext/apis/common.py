@@ -58,10 +58,8 @@ def describe_device() -> str:
 
 
 def check_environment(cfg: Config) -> None:
-    """Refuses settings that this machine cannot run, before anything is built.
-
-    Raises:
-        HRI30Error: fp16 without CUDA, or TensorBoard where it is not installed.
+    """Refuses settings that this machine cannot run, before anything is built: fp16 without
+    CUDA, and TensorBoard where it is not installed.
     """
     wrapper = cfg.get('optim_wrapper') or {}
     if wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
@@ -85,28 +83,20 @@ def drop_pretrained(cfg: Config) -> None:
 
 @contextlib.contextmanager
 def explain_out_of_memory(cfg: Config, loader: str) -> Iterator[None]:
-    """Turns running out of memory into a message: what did not fit, and what to set.
-
-    Args:
-        cfg (Config): The config of the run.
-        loader (str): Name of its loader, such as ``train_dataloader``.
-
-    Raises:
-        HRI30Error: memory ran out in the block.
+    """Turns running out of memory with a loader, such as ``train_dataloader``, into an
+    HRI30Error: what did not fit, and what to set.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:  # the former includes torch's own
-        text = str(error)
-        if not isinstance(error, torch.OutOfMemoryError) and not ran_out_of_memory(error):
+        if not ran_out_of_memory(error):
             raise
-        batch = cfg[loader].batch_size
+        text, batch = str(error), cfg[loader].batch_size
         wrapper = cfg.get('optim_wrapper') or {}
         steps = []
         if batch > 1:
-            half = batch // 2
             same = wrapper.get('accumulative_counts', 1) * 2
-            steps.append(f'batch_size={half}' + (
+            steps.append(f'batch_size={batch // 2}' + (
                 f' accumulate={same} (the same steps in half the memory)'
                 if wrapper else ''))
         if wrapper.get('type') == 'OptimWrapper':
@@ -129,22 +119,24 @@ def explain_out_of_memory(cfg: Config, loader: str) -> Iterator[None]:
             'Try with --cfg-options, in this order: ' + '; '.join(steps) + '.') from error
 
 
+def format_metrics(metrics: dict) -> str:
+    """Formats the metrics of a split in a line."""
+    return '  '.join(f'{name} {value:.4f}' for name, value in metrics.items()
+                     if not name.startswith('num_')) or 'labels not known'
+
+
 def write_result_folder(folder: str | Path, results: Results,
                         calibration: Calibration | None = None, *, submission: bool = False,
                         failed_class: str | None = None, report: bool = True,
                         **options) -> dict:
-    """Writes everything that a result folder holds.
+    """Writes everything that a result folder holds, and returns the metrics.
 
     Args:
-        folder (str | Path): The folder, created if needed.
-        results (Results): Of its clips.
+        folder, results, submission, failed_class: See
+            :func:`~hri30_ext.evaluation.writers.write_results`.
         calibration (Calibration, optional): For the analysis of labelled clips.
-        submission, failed_class: See :func:`~hri30_ext.evaluation.writers.write_results`.
         report (bool): Whether to write ``report.html``.
         **options: See :func:`~hri30_ext.report.write_report`.
-
-    Returns:
-        dict: The metrics.
     """
     analysis = None if results.labels_N is None else analyze(results, calibration)
     metrics = write_results(folder, results, analysis, submission, failed_class)

@@ -1,6 +1,5 @@
 """Cross-validation over groups of recordings, and over random clips, which leaks."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from ..datasets.splits import group_folds, random_folds, write_list
 from ..evaluation.analysis import bootstrap
 from ..evaluation.compare import check_same_clips
 from ..evaluation.results import Results
-from ..utils.fileio import atomic_write_text, check_writable
+from ..utils.fileio import atomic_write_json, check_writable
 from ..utils.text import format_table
 from .common import describe_data, write_result_folder
 from .runs import Run, complete
@@ -31,24 +30,16 @@ def crossval(config: str, folds: int | None, seeds: Sequence[int], out: str,
     training nor choose a checkpoint. Complete folds are not repeated.
 
     Args:
-        config (str): Path of the config.
         folds (int, optional): Number of folds; None leaves one group out in each.
-        seeds (Sequence[int]): Of the folds, weights, order and augmentation.
-        out (str): Folder of the results: ``<protocol>/seed<S>/fold<F>/`` are work
-            folders with the list of held-out clips, ``<protocol>/seed<S>/`` is the
-            result folder of all folds together.
-        options (Sequence[str]): Settings of all runs, as for ``--cfg-options``.
-        random (bool): Whether to add a random split of the same clips, which leaks, in
-            the same number of folds.
-        slurm (dict, optional): See :func:`.runs.complete`.
+        out (str): Gets ``<protocol>/seed<S>/fold<F>/``, work folders with the list of
+            held-out clips, and ``<protocol>/seed<S>/``, the result folder of all folds.
+        random (bool): Whether to add a random split of the same clips, which leaks.
+        config, seeds, options, slurm: See :func:`.sweep.sweep`; seeds are of folds too.
 
     Returns:
         dict: ``data``, ``folds``, ``seeds`` and ``protocols``. For the protocols ``groups``
         and ``random``: ``top1`` of each fold and seed, ``mean``, ``deviation``, and
         ``interval`` over groups of recordings.
-
-    Raises:
-        HRI30Error: A user's mistake, or a fold failed.
     """
     cfg = load_config(config, parse_options(list(options)))
     clips = load_labelled_clips(cfg.data_root, cfg.classes, **reading(cfg))
@@ -66,25 +57,20 @@ def crossval(config: str, folds: int | None, seeds: Sequence[int], out: str,
                     f'split.val_file={held_out}', 'split.train_file=None'))] = (
                         protocol, seed)
     results: dict[tuple, list[Results]] = {}
-
-    def collect(run: Run) -> None:
+    for run in complete(config, runs, slurm):
         fold = Results.load(run.folder / 'val', need_labels=True)
         results.setdefault(runs[run], []).append(fold)
         print(f'{run.name}: top-1 {_accuracy(fold):.3f} of {len(fold.videos)} clips',
               flush=True)
-
-    complete(config, list(runs), collect, slurm)
     report = dict(data=describe_data(cfg), folds=folds, seeds=list(seeds), protocols={})
     for protocol in protocols:
-        of_folds = [fold for (name, _), items in results.items() if name == protocol
-                    for fold in items]
+        top1 = [_accuracy(fold) for seed in seeds for fold in results[protocol, seed]]
         whole = [_write_together(results[protocol, seed], out / protocol / f'seed{seed}',
                                  protocol) for seed in seeds]
-        top1 = [_accuracy(fold) for fold in of_folds]
         report['protocols'][protocol] = dict(
             top1=top1, mean=float(np.mean(top1)),
             deviation=float(np.std(top1, ddof=1)), interval=group_interval(whole))
-    atomic_write_text(out / 'crossval.json', json.dumps(report, indent=1))
+    atomic_write_json(out / 'crossval.json', report, indent=1)
     return report
 
 
@@ -110,12 +96,8 @@ def _write_together(parts: Sequence[Results], folder: Path, protocol: str) -> Re
 def group_interval(results: Sequence[Results]) -> list[float]:
     """Estimates how much the accuracy varies with the groups of recordings.
 
-    Args:
-        results (Sequence[Results]): Of the same clips, one for each seed.
-
-    Returns:
-        list[float]: Percentile bootstrap interval of top-1, 95 %, over whole groups (9999
-        resamples); accuracies are means over the seeds.
+    Returns the percentile bootstrap interval of top-1, 95 %, over whole groups (9999
+    resamples) of results of the same clips; accuracies are means over the results.
     """
     results = check_same_clips(results)
     right_N = np.mean([found.predicted_N == found.labels_N for found in results], axis=0)

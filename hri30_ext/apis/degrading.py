@@ -37,19 +37,21 @@ class ChangedScores(NamedTuple):
     @property
     def top1_C(self) -> list[float]:
         """Accuracy under each change."""
-        return (self.scores_NCK.argmax(axis=2) == self.labels_N[:, None]).mean(
-            axis=0).tolist()
+        return (self.scores_NCK.argmax(2) == self.labels_N[:, None]).mean(0).tolist()
+
+    def times(self) -> np.ndarray:
+        """Returns when the shares of each clip are seen, in ms, (N, S)."""
+        return np.array([[1000 * early.frames_seen(frames, share) / fps
+                          for share in early.SHARES]
+                         for frames, fps in zip(self.frames_N, self.fps_N, strict=True)])
 
 
 def score_changed(recognizer: Recognizer, split: str, changes: Sequence[Change]
                   ) -> ChangedScores:
-    """Scores the clips of a split under each change; each clip is decoded once.
+    """Scores the clips of a split under each change, whose seed is the number of the clip.
 
-    The seed of a change is the number of the clip. Clips that cannot be read are named on
-    stderr and left out.
-
-    Raises:
-        HRI30Error: no clips with labels, or none that can be read.
+    Clips that cannot be read are named on stderr and left out. Raises an HRI30Error if
+    there are none with labels, or none that can be read.
     """
     cfg = recognizer.cfg
     clips = list_split(cfg.test_dataloader, subset=split)
@@ -90,32 +92,27 @@ def measure_early(config: str, checkpoint: str, split: str = 'val', out: str | N
     validation clips, whatever the split.
 
     Args:
-        config (str): Path of the config.
-        checkpoint (str): Its weights.
+        config, checkpoint, options: See :func:`.testing.test`.
         split (str): ``val``, or ``test`` if its labels are known.
         out (str, optional): Gets ``<split>/early.json`` and ``early.png``; by default the
             folder of the checkpoint.
-        options (dict, optional): As parsed from ``--cfg-options``.
 
     Returns:
         dict: ``data``; ``checkpoint``; ``clips``, their number; ``shares``: rows of
         ``share``, ``mean_ms`` and ``top1``; ``rule``: ``predictions``, ``confidence`` and
         ``chosen_on``; ``decision``, see :func:`.early.measure_rule`.
-
-    Raises:
-        HRI30Error: a mistake of the user's, or clips without labels.
     """
     recognizer = Recognizer(config, checkpoint, options=options)
     folder = check_writable(Path(out or Path(checkpoint).parent) / split)
     changes = [partial(_first_part, share=share) for share in early.SHARES]
     tested = score_changed(recognizer, split, changes)
     chosen = tested if split == 'val' else score_changed(recognizer, 'val', changes)
-    rule = early.choose_rule(chosen.scores_NCK, chosen.labels_N, _times(chosen))
-    times_NS = _times(tested)
+    rule = early.choose_rule(chosen.scores_NCK, chosen.labels_N, chosen.times())
+    times_NS = tested.times()
     found = dict(
         data=tested.data, checkpoint=Path(checkpoint).name, clips=len(tested.labels_N),
         shares=[dict(share=share, mean_ms=float(ms), top1=top1) for share, ms, top1 in zip(
-            early.SHARES, times_NS.mean(axis=0), tested.top1_C, strict=True)],
+            early.SHARES, times_NS.mean(0), tested.top1_C, strict=True)],
         rule=dict(rule._asdict(), chosen_on=f'{chosen.data}, {len(chosen.labels_N)} clips'),
         decision=early.measure_rule(rule, tested.scores_NCK, tested.labels_N, times_NS))
     atomic_write_json(folder / 'early.json', found)
@@ -152,10 +149,3 @@ def measure_robustness(config: str, checkpoint: str, split: str = 'val',
 
 def _first_part(frames: np.ndarray, share: float, seed: int) -> np.ndarray:
     return frames[:early.frames_seen(len(frames), share)]
-
-
-def _times(scored: ChangedScores) -> np.ndarray:
-    """Returns when the shares of each clip are seen, in ms, (N, S)."""
-    return np.array([[1000 * early.frames_seen(frames, share) / fps
-                      for share in early.SHARES]
-                     for frames, fps in zip(scored.frames_N, scored.fps_N, strict=True)])

@@ -15,8 +15,8 @@ def load_teacher(cfg: Config) -> list[DistillHook]:
     """Loads the teacher that a student's config names: the hook of a training, or none.
 
     Raises:
-        HRI30Error: there is no such config or checkpoint, they do not fit each other, or
-            the teacher knows other classes or needs more frames than the student loads.
+        HRI30Error: no such config or checkpoint, or they do not fit each other or the
+            student's classes and frames.
     """
     settings = cfg.get('distill') or {}
     name, weights = settings.get('teacher'), settings.get('checkpoint')

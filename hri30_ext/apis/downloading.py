@@ -69,8 +69,8 @@ def download(root: str | Path, record: str = RECORD) -> Counter:
     """
     root = check_writable(root)
     found = [root / name for name in TRAIN_FOLDERS + TEST_FOLDERS if (root / name).exists()]
-    if found or class_folders(root):
-        raise HRI30Error(f'{(found or class_folders(root))[0]}: exists already.\nExpected '
+    if found := found or class_folders(root):
+        raise HRI30Error(f'{found[0]}: exists already.\nExpected '
                          'a folder without clips; check this one with tools/data/check.py '
                          f'{root}, or choose another --root.')
     staging, counts = root / '.unpacking', Counter()

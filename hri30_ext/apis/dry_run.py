@@ -32,7 +32,7 @@ class _Measure(Hook):
     priority = 'LOWEST'
 
     def __init__(self, batch: int) -> None:
-        self.batch, self.nbytes, self.lr = batch, {}, 0.0
+        self.batch = batch
         self._shapes, self._stored, self._saved = set(), set(), {}
 
     def before_train(self, runner) -> None:
@@ -59,17 +59,13 @@ class _Measure(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         parameters = list(runner.model.parameters())
         self.nbytes = {
-            'parameters': _count(parameters),
-            'gradients': _count(each for each in parameters if each.requires_grad),
-            'optimizer state': _count(
-                value for state in runner.optim_wrapper.optimizer.state.values()
+            'parameters': sum(each.nbytes for each in parameters),
+            'gradients': sum(each.nbytes for each in parameters if each.requires_grad),
+            'optimizer state': sum(
+                value.nbytes for state in runner.optim_wrapper.optimizer.state.values()
                 for value in state.values() if torch.is_tensor(value)),
             'saved activations': math.ceil(sum(self._saved.values()))}
         raise _Done
-
-
-def _count(tensors) -> int:
-    return sum(tensor.nbytes for tensor in tensors)
 
 
 def _exchange_nothing(state, bucket) -> torch.futures.Future:
@@ -82,11 +78,7 @@ def dry_run(config: str, options: dict | None = None) -> str:
     """Takes the first step of rank 0 of GPUS x NNODES processes, with two clips.
 
     Nothing is downloaded or kept, and no other process or GPU is needed. What a training
-    prints before its first step is printed.
-
-    Args:
-        config (str): Path of the config.
-        options (dict, optional): As parsed from ``--cfg-options``.
+    prints before its first step is printed; arguments are those of :func:`.training.train`.
 
     Returns:
         str: The batch, the learning rate, and an estimate of the memory of a process.

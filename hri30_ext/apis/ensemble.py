@@ -1,6 +1,5 @@
 """One result folder from those of several models."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,20 +12,19 @@ from ..evaluation.ensemble import fit_weights, fuse
 from ..evaluation.metrics import HRI30Metric
 from ..evaluation.results import Results
 from ..evaluation.writers import SUBMISSION
-from ..utils.fileio import atomic_write_text, check_writable
-from .common import write_result_folder
+from ..utils.fileio import atomic_write_json, check_writable
+from ..utils.text import format_table
+from .common import format_metrics, write_result_folder
 
 
 def ensemble(folders: Sequence[str | Path], out: str | Path, weights: str = 'equal',
              fit_on: Sequence[str | Path] = ()) -> dict:
-    """Writes the result folder of an ensemble.
-
-    It holds what that of one model holds, and ``weights.json``; ``analysis.json`` where
-    labels are known, and the submission where a folder has one.
+    """Writes the result folder of an ensemble: what that of one model holds, and
+    ``weights.json``.
 
     Args:
         folders (Sequence[str | Path]): M result folders of the same clips.
-        out (str | Path): The new folder.
+        out (str | Path): The new folder; gets a submission where a folder has one.
         weights (str): ``equal``, or ``fitted`` on validation clips.
         fit_on (Sequence[str | Path]): For ``fitted``, the M validation folders of the same
             models, in the same order.
@@ -57,8 +55,7 @@ def ensemble(folders: Sequence[str | Path], out: str | Path, weights: str = 'equ
                      top1=HRI30Metric.score(one).get('top1'))
                 for folder, weight, one in zip(folders, weights_M, results, strict=True)],
         fit=fit)
-    atomic_write_text(out / 'weights.json',
-                      json.dumps(content, indent=2, allow_nan=False) + '\n')
+    atomic_write_json(out / 'weights.json', content)
     return dict(weights=content, metrics=metrics if 'top1' in metrics else {},
                 clips=len(fused.videos), data=fused.data, failed=len(fused.failed))
 
@@ -77,8 +74,6 @@ def _check_request(folders: list[Path], fit_folders: list[Path], weights: str,
         if twice:
             raise HRI30Error(f'folders that are named twice:\n{first_cases(twice)}\n'
                              'Expected each model once.')
-    if weights not in ('equal', 'fitted'):
-        raise HRI30Error(f'weights {weights!r}: expected equal or fitted.')
     if weights == 'fitted' and len(fit_folders) != len(folders):
         raise HRI30Error(f'--fit-on: {len(fit_folders)} folders for {len(folders)} '
                          'models.\nExpected the validation folder of each model, in the '
@@ -92,7 +87,6 @@ def _check_request(folders: list[Path], fit_folders: list[Path], weights: str,
 
 
 def _fit(folders: Sequence[Path], scored: Results) -> tuple[np.ndarray, dict]:
-    """Fits the weights on validation folders; returns them and a description."""
     validation = [Results.load(folder, need_labels=True) for folder in folders]
     for one, folder in zip(validation, folders, strict=True):
         _refuse_test_clips(one, folder, scored)
@@ -110,21 +104,20 @@ def _fit(folders: Sequence[Path], scored: Results) -> tuple[np.ndarray, dict]:
 
 def _refuse_test_clips(results: Results, folder: Path, scored: Results) -> None:
     """Raises HRI30Error where test clips would choose the weights."""
-    both = sorted(set(results.videos) & set(scored.videos))
-    reason = ''
     if folder.name.lower() == 'test':
         reason = 'its name says that it is of test clips'
     elif (folder / SUBMISSION).is_file():
         reason = f'its {SUBMISSION} says that it is of test clips'
-    elif both:
+    elif both := sorted(set(results.videos) & set(scored.videos)):
         reason = (f'{len(both)} of its clips are among those that are scored:\n'
                   f'{first_cases(both)}')
     elif (results.groups_N < 0).all():
         reason = 'no group of recordings is known of its clips, as for test clips'
-    if reason:
-        raise HRI30Error(f'{folder}: weights cannot be fitted on it: {reason}\n'
-                         'Expected validation results of the same models, written by this '
-                         'version of tools/test.sh --split val; or use --weights equal.')
+    else:
+        return
+    raise HRI30Error(f'{folder}: weights cannot be fitted on it: {reason}\n'
+                     'Expected validation results of the same models, written by this '
+                     'version of tools/test.sh --split val; or use --weights equal.')
 
 
 def format_ensemble(summary: dict, out: str | Path) -> str:
@@ -140,12 +133,8 @@ def format_ensemble(summary: dict, out: str | Path) -> str:
         lines.append(f'Weights fitted on {fit["clips"]} validation clips: loss '
                      f'{fit["nll_equal"]:.4f} with equal weights, {fit["nll_fitted"]:.4f} '
                      'with these')
-    lines.append('weight  top-1   model')
-    for model in weights['models']:
-        top1 = '   -  ' if model['top1'] is None else f'{model["top1"]:.4f}'
-        lines.append(f'{model["weight"]:.4f}  {top1}  {model["folder"]}')
-    line = '  '.join(f'{name} {value:.4f}' for name, value in metrics.items()
-                     if not name.startswith('num_'))
-    lines.append(f'ensemble: {line or "labels not known"}')
-    lines += [f'  {file}' for file in sorted(Path(out).expanduser().glob('*.*'))]
-    return '\n'.join(lines)
+    lines.append(format_table([['weight', 'top-1', 'model'], *(
+        [f'{one["weight"]:.4f}', '-' if one['top1'] is None else f'{one["top1"]:.4f}',
+         one['folder']] for one in weights['models'])]))
+    return '\n'.join([*lines, f'ensemble: {format_metrics(metrics)}', *(
+        f'  {file}' for file in sorted(Path(out).expanduser().glob('*.*')))])

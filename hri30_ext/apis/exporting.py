@@ -10,19 +10,10 @@ from .testing import prepare
 
 def export(config: str, checkpoint: str, format: str, precision: str, out: str | Path,
            options: dict | None = None, **others) -> ModelInfo:
-    """Exports a checkpoint of a config.
+    """Exports a checkpoint of a config; see :func:`hri30_ext.deploy.export.export`.
 
-    Args:
-        config (str): Path of the config.
-        checkpoint (str): Its weights.
-        options (dict, optional): As parsed from ``--cfg-options``.
-        **others: Of :func:`hri30_ext.deploy.export.export`, as the other arguments.
-
-    Returns:
-        ModelInfo: The description of the folder.
-
-    Raises:
-        HRI30Error: see there.
+    ``options`` are as parsed from ``--cfg-options``; ``others`` are arguments of that
+    function, which returns the description of the folder.
     """
     cfg = prepare(config, checkpoint, options)
     return deploy_export.export(cfg, checkpoint, format, precision, out,

@@ -13,9 +13,8 @@ from ..errors import HRI30Error
 def run_queue(function: Callable, jobs: Sequence[tuple]) -> Iterator:
     """Calls a function for each job, in a new process with a GPU of its own.
 
-    Args:
-        function (Callable): Can be pickled; it and its module see only the one GPU.
-        jobs (Sequence[tuple]): Arguments of the function.
+    The function can be pickled; it and its module see only the one GPU. Jobs are its
+    arguments.
 
     Yields:
         What the function returns, in the order of the jobs. If a call raises, jobs that

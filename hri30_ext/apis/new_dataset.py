@@ -79,17 +79,15 @@ def new_dataset(root: str, name: str, base: str | None = None,
                                           for clip in layout.clips}))
     refuse_outside((clip['where'], clip['filename']) for clip in layout.clips)
     _refuse_two_classes(layout, inspected)
-    for line in _describe(data, layout, inspected):
-        report(line)
-    findings = _examine(data, layout, inspected)
-    kinds = Counter((finding.severity, finding.kind) for finding in findings)
-    for (severity, kind), count in kinds.items():
-        cases = [f'{finding.path}: {finding.detail}' for finding in findings
-                 if (finding.severity, finding.kind) == (severity, kind)]
-        report(f'{severity} {kind.replace("_", " ")}: {count}\n{first_cases(cases)}')
+    report('\n'.join(_describe(data, layout, inspected)))
+    kinds = defaultdict(list)
+    for one in _examine(data, layout, inspected):
+        kinds[f'{one.severity} {one.kind.replace("_", " ")}'].append(
+            f'{one.path}: {one.detail}')
+    for kind, cases in kinds.items():
+        report(f'{kind}: {len(cases)}\n{first_cases(cases)}')
     flip, pairs = _propose_flip(layout.classes)
-    for line in pairs:
-        report(line)
+    report('\n'.join(pairs))
     if not layout.groups:
         _propose_groups(data, layout, inspected, target, report)
     sheet = target.with_suffix('.png')

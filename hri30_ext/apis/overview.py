@@ -18,7 +18,6 @@ from .common import describe_data, describe_device
 
 _DEFAULTS = (PROJECT_ROOT / 'configs' / 'slowonly' /
              'slowonly_k400-pretrained-r50_1xb16-uniform8-100e_hri30-rgb.py')
-_MAX_GROUPS = 12  # that a line can name
 
 
 def print_settings(config: str | None = None) -> None:
@@ -34,16 +33,14 @@ def print_settings(config: str | None = None) -> None:
 
 def describe_training(cfg: Config, runner, splits: Mapping[str, Sequence[dict]],
                       changed: Mapping) -> str:
-    """Describes what takes effect in a training.
+    """Describes what takes effect in a training: lines of names and values, and a warning
+    about a long warm-up.
 
     Args:
         cfg (Config): Resolved.
         runner (Runner): With the model.
         splits (Mapping[str, Sequence[dict]]): Clips, by split.
         changed (Mapping): The options that differ from the config.
-
-    Returns:
-        str: Lines of names and values, and a warning about a long warm-up.
     """
     rows = [
         ('data', describe_data(cfg)),
@@ -75,7 +72,7 @@ def describe_training(cfg: Config, runner, splits: Mapping[str, Sequence[dict]],
 
 def _describe_clips(clips: Sequence[dict]) -> str:
     groups = sorted({clip['group'] for clip in clips})
-    named = (f'groups {", ".join(map(str, groups))}' if len(groups) <= _MAX_GROUPS
+    named = (f'groups {", ".join(map(str, groups))}' if len(groups) <= 12
              else f'{len(groups)} groups')
     return f'{len(clips)} clips ({named})'
 
@@ -126,9 +123,11 @@ def _describe_schedule(cfg: Config) -> str:
 
 def _describe_augmentation(cfg: Config) -> str:
     parts = [name for name in ('random_crop', 'color_jitter') if cfg[name]]
+    if cfg.flip:
+        parts.append(f'flip {cfg.flip}')
+    lines = [', '.join(parts) or 'none']
     pairs, alone = mirrored_labels(cfg.classes)
     steps = {step['type'] for step in cfg.train_dataloader.dataset.pipeline}
-    lines = [', '.join([*parts, *([f'flip {cfg.flip}'] if cfg.flip else [])]) or 'none']
     if 'LabelAwareFlip' in steps:
         lines += [f'a flip swaps {cfg.classes[one]} and {cfg.classes[other]}'
                   for one, other in pairs.items() if one < other]

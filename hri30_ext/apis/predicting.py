@@ -8,7 +8,6 @@ import glob
 import os
 import time
 from collections.abc import Sequence
-from json import dumps
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,19 +16,14 @@ from ..deploy.runtime.live import Live
 from ..deploy.runtime.recognizer import ClipRecognizer, Prediction
 from ..deploy.runtime.streaming import Event
 from ..errors import HRI30Error
-from ..utils.fileio import atomic_write_text
+from ..utils.fileio import atomic_write_json, atomic_write_text
 from ..utils.text import printable
 from ..video.preprocessing import FRAME_RATE
 
 
 def find_clips(sources: Sequence[str]) -> dict[str, str]:
-    """Finds the clips that a user names: files, folders and patterns.
-
-    Returns:
-        dict[str, str]: Names without the folders that all share, by path.
-
-    Raises:
-        HRI30Error: there is no such file, or no video in a folder.
+    """Finds files, folders and patterns; returns names without the folders that all share,
+    by path. Raises an HRI30Error for what is not there, or a folder without videos.
     """
     files = []
     for source in sources:
@@ -47,10 +41,11 @@ def find_clips(sources: Sequence[str]) -> dict[str, str]:
 def predict(recognizer: ClipRecognizer, clips: dict[str, str], top: int = 3,
             csv: str | None = None, json: str | None = None,
             save: str | None = None) -> int:
-    """Predicts clips, prints a table, and writes the files that are named.
+    """Predicts clips, prints a table, writes the files that are named, and returns how many
+    clips cannot be read.
 
     Args:
-        recognizer (ClipRecognizer): Of :meth:`hri30_ext.apis.Recognizer.open`.
+        recognizer (ClipRecognizer): See :meth:`hri30_ext.apis.Recognizer.open`.
         clips (dict[str, str]): Of :func:`find_clips`.
         top (int): How many classes are printed, from 1.
         csv (str, optional): A table with the columns of ``predictions.csv``; then ``Set``
@@ -58,12 +53,6 @@ def predict(recognizer: ClipRecognizer, clips: dict[str, str], top: int = 3,
         json (str, optional): For each clip ``file``, and ``class``, ``score``, ``top`` and
             what :meth:`Prediction.judgement` returns, or ``error``.
         save (str, optional): The clips with their predictions, ``.mp4`` or ``.avi``.
-
-    Returns:
-        int: Number of clips that cannot be read.
-
-    Raises:
-        HRI30Error: a file that cannot be written.
     """
     wide = max(map(len, map(printable, ('clip', *clips.values()))))
     action = max(map(len, ('action', *recognizer.classes)))
@@ -100,7 +89,7 @@ def predict(recognizer: ClipRecognizer, clips: dict[str, str], top: int = 3,
             [clips[file] for file in files], [found[file].scores for file in files],
             recognizer.classes, failed, more if any(judged) else None))
     if json:
-        atomic_write_text(json, dumps(rows, indent=2) + '\n')
+        atomic_write_json(json, rows)
     return len(failed)
 
 
@@ -127,10 +116,8 @@ def _write_video(writer, found: dict[str, Prediction], mean_ms: float) -> None:
 
 
 def watch(recognizer: ClipRecognizer, camera: str, save: str | None = None) -> None:
-    """Prints the actions before a camera, by its number, until Ctrl-C.
-
-    Raises:
-        HRI30Error: no camera, or the length of the training clips is not known.
+    """Prints the actions before a camera, by its number, until Ctrl-C. Raises an HRI30Error
+    if there is none, or the length of the training clips is not known.
     """
     def print_action(event: dict) -> None:
         if event['event'] == 'start':

@@ -31,7 +31,6 @@ class Recognizer(ClipRecognizer):
         config (str): Path of the config. Left out, the checkpoint says which config of
             this project it is of; no config within a checkpoint is run.
         checkpoint (str): Its weights.
-        backend (str): ``torch``; other backends run exported models.
         device (str, optional): As in torch, such as ``cuda:0``; by default CUDA if it is
             available.
         options (dict, optional): As parsed from ``--cfg-options``.
@@ -42,13 +41,8 @@ class Recognizer(ClipRecognizer):
     """
 
     def __init__(self, config: str | Path | None = None,
-                 checkpoint: str | Path | None = None, backend: str = 'torch',
-                 device: str | None = None, options: dict | None = None) -> None:
-        if backend != 'torch':
-            raise HRI30Error(
-                f'backend={backend!r}: a checkpoint is run by torch.\nExport it with '
-                'tools/deploy/export.py and use Recognizer.load(FOLDER) for onnx and '
-                'openvino.')
+                 checkpoint: str | Path | None = None, device: str | None = None,
+                 options: dict | None = None) -> None:
         import torch
         from mmengine.device import get_device
 
@@ -79,11 +73,8 @@ class Recognizer(ClipRecognizer):
     @classmethod
     def open(cls, *model: str | Path, threads: int | None = None,
              provider: str | None = None) -> ClipRecognizer:
-        """Opens an exported folder, a checkpoint, or a config and its checkpoint.
-
-        Of a training's work folder, it opens ``best.safetensors``.
-
-        Arguments and errors are those of the constructor and of :meth:`load`.
+        """Opens an exported folder, a checkpoint, a config and its checkpoint, or the
+        ``best.safetensors`` of a training's work folder; see :meth:`load`.
         """
         if not (path := Path(model[0]).expanduser()).exists() and len(model) == 1:
             raise HRI30Error(f'{model[0]}: no such model.\nExpected a folder that '
@@ -103,9 +94,8 @@ class Recognizer(ClipRecognizer):
         return cls(*model)
 
     def stream(self, **settings) -> Stream:
-        """See :meth:`ClipRecognizer.stream`.
-
-        The default window is measured on the training clips, when a stream first needs it.
+        """See :meth:`ClipRecognizer.stream`; the first one without a window measures the
+        default on the training clips.
         """
         if self.info.window_seconds is None and settings.get('window_seconds') is None:
             from ..deploy.export import measure_window_seconds
@@ -117,10 +107,8 @@ class Recognizer(ClipRecognizer):
 
 def find_config_of(checkpoint: str | Path, options: dict | None = None
                    ) -> tuple[str, dict]:
-    """Finds the config in ``configs/`` that a checkpoint is of, and its options.
-
-    Raises:
-        HRI30Error: the checkpoint has no essentials, or no config here fits them.
+    """Finds the config in ``configs/`` that a checkpoint is of, and its options. Raises an
+    HRI30Error if the checkpoint has no essentials, or no config here fits them.
     """
     from ..checkpoints import Essentials, read_essentials
     from ..config import load_config

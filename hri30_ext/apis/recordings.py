@@ -86,11 +86,8 @@ def read_truth(table: str, source: str, classes: Sequence[str]
     """Reads what happens in a recording, or in those of a folder, by their names.
 
     A path in the table is that of a recording whose own path ends with it, with or without
-    the ending. The classes are those of the model.
-
-    Raises:
-        HRI30Error: a wrong table, a recording that it does not mention, an unknown class,
-            or rows that overlap.
+    the ending. Raises an HRI30Error for a wrong table, a recording that it does not
+    mention, another class than those of the model, or rows that overlap.
     """
     path, files = Path(table).expanduser().absolute(), Path(source).expanduser().resolve()
     listed, truth = layouts.read_rows(path.parent, path.name), {}
@@ -121,7 +118,7 @@ def score_timeline(path: str, timeline: Sequence[Mapping], truth: dict[str, list
                    **about: str) -> str:
     """Scores the rows of a timeline, see :func:`read_truth`; returns a table of the scores.
 
-    They are written beside it, as ``.json``, with what else there is to say ``about`` them.
+    They are also written beside it, as ``.json``, together with ``about``.
     """
     scores = score_segments([
         ([Segment(row['start'], row['end'], row['label']) for row in timeline

@@ -18,19 +18,14 @@ from ..utils.reading import read_json
 def report(folder: str | Path, config: str | None = None, checkpoint: str | None = None,
            options: dict | None = None, training_folder: str | Path | None = None,
            explain: bool = True) -> Path:
-    """Writes ``report.html`` from the ``scores.npz`` of a result folder.
+    """Writes ``report.html`` from the ``scores.npz`` of a result folder; returns its path.
 
     Args:
         folder (str | Path): Of ``tools/test.sh``.
-        config (str, optional): The config that was tested.
-        checkpoint (str, optional): The checkpoint that was tested.
-        options (dict, optional): For the config, as parsed from ``--cfg-options``.
+        config, checkpoint, options (optional): Of the test; see :func:`.testing.test`.
         training_folder (str | Path, optional): See :func:`write_report`.
         explain (bool): Whether to show where the model looked, which needs ``config`` and
             ``checkpoint``.
-
-    Returns:
-        Path: The file.
 
     Raises:
         HRI30Error: no result folder, or a file that cannot be read.

@@ -1,6 +1,5 @@
 """The paper's three splits with one command, and the table of what they gave."""
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from ..evaluation.results import Results
 from ..names import PAPER_TEST_GROUPS
 from ..report import provenance
 from ..report.leaderboard import read_rows
-from ..utils.fileio import atomic_write_text, check_writable
+from ..utils.fileio import atomic_write_json, atomic_write_text, check_writable
 from .common import describe_data
 from .runs import Run, complete
 
@@ -30,11 +29,7 @@ def reproduce(config: str, out: str, options: Sequence[str] = (),
     interrupted one resumes. ``<out>/split<N>/test`` are result folders, and
     ``<out>/reproduction.md`` has the table for a page.
 
-    Args:
-        config (str): Path of the config.
-        out (str): Folder of the results.
-        options (Sequence[str]): Settings of all splits, as for ``--cfg-options``.
-        slurm (dict, optional): See :func:`.runs.complete`.
+    Arguments are those of :func:`.sweep.sweep`.
 
     Returns:
         dict: Plain values for JSON: ``data``, ``config``, ``command``, ``commit`` and
@@ -54,12 +49,9 @@ def reproduce(config: str, out: str, options: Sequence[str] = (),
         runs[Run(f'split {number}', out / f'split{number}', (
             *options, 'split.type=paper', f'split.number={number}', 'split.val_groups=0'),
             'test')] = number
-
-    def collect(run: Run) -> None:
+    for run in complete(config, runs, slurm):
         splits.append(_summarize(runs[run], run.folder / 'test'))
         print(f'{run.name} is complete: {run.folder / "test" / "report.html"}', flush=True)
-
-    complete(config, list(runs), collect, slurm)
     words = ['.venv/bin/python', 'tools/analysis/reproduce.py', config, '--out', str(out)]
     words += ['--cfg-options', *options] if options else []
     report = dict(
@@ -67,7 +59,7 @@ def reproduce(config: str, out: str, options: Sequence[str] = (),
         command=shlex.join(word.removeprefix(f'{PROJECT_ROOT}/') for word in words),
         commit=provenance.commit(),
         splits=sorted(splits, key=lambda split: split['number']))
-    atomic_write_text(out / 'reproduction.json', json.dumps(report, indent=1))
+    atomic_write_json(out / 'reproduction.json', report, indent=1)
     atomic_write_text(out / 'reproduction.md', format_reproduction(report) + '\n')
     return report
 

@@ -5,13 +5,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import parse_options
 from ..errors import HRI30Error, Interrupted
-from ..utils.fileio import atomic_write_text
+from ..utils.fileio import atomic_write_json
 from ..utils.progress import time_left
 from .gpu_queue import run_queue
 
@@ -24,7 +24,7 @@ class Run:
 
     Args:
         name (str): For messages.
-        folder (Path): The work folder; results are in a folder named like the subset.
+        folder (Path): The work folder; results go to ``<folder>/<subset>``.
         settings (tuple[str, ...]): As for ``--cfg-options``.
         subset (str): ``val`` or ``test``: what is scored.
     """
@@ -55,13 +55,11 @@ class Run:
 
     def record(self, done: bool) -> None:
         """Writes ``run.json``: the settings, and whether the run is complete."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(self.folder / 'run.json',
-                          json.dumps(dict(settings=self.settings, done=done)))
+        atomic_write_json(self.folder / 'run.json', dict(settings=self.settings, done=done))
 
 
-def complete(config: str, runs: Sequence[Run], on_done: Callable[[Run], None],
-             slurm: dict | None = None) -> None:
+def complete(config: str, runs: Collection[Run], slurm: dict | None = None
+             ) -> Iterator[Run]:
     """Trains and tests the runs that are not complete yet.
 
     Locally one run at a time uses each GPU, and a machine without GPUs does one at a time.
@@ -70,24 +68,25 @@ def complete(config: str, runs: Sequence[Run], on_done: Callable[[Run], None],
 
     Args:
         config (str): Path of the config.
-        runs (Sequence[Run]): What to do.
-        on_done (Callable): Called with each run, in their order, once it is complete.
+        runs (Collection[Run]): What to do.
         slurm (dict, optional): Submits every run as a job to Slurm, with these parameters
             of ``submitit.AutoExecutor``, such as ``slurm_partition`` and ``timeout_min``.
+
+    Yields:
+        Run: Each, in their order, once it is complete.
 
     Raises:
         HRI30Error: A run failed, or a folder holds a run with other settings.
     """
     pending = [run for run in runs if not run.is_done()]
     jobs = [(config, run) for run in pending]
-    results = (run_queue(train_and_test, jobs) if slurm is None
-               else _submit(jobs, slurm) if jobs else iter(()))
+    results = run_queue(train_and_test, jobs) if slurm is None else _submit(jobs, slurm)
     print(f'{len(runs) - len(pending)} of {len(runs)} runs are done already', flush=True)
     started, left = time.monotonic(), len(pending)
     for run in runs:
         if run in pending:
             next(results)
-        on_done(run)
+        yield run
         if run in pending:
             left -= 1
             seconds = (time.monotonic() - started) / (len(pending) - left) * left
@@ -99,16 +98,8 @@ def complete(config: str, runs: Sequence[Run], on_done: Callable[[Run], None],
 def train_and_test(config: str, run: Run, **others) -> dict:
     """Trains and tests in this process, with output to ``run.log``.
 
-    Args:
-        config (str): Path of the config.
-        run (Run): What to do.
-        **others: Of :func:`.training.train`.
-
-    Returns:
-        dict: Metrics of the run's subset.
-
-    Raises:
-        HRI30Error: Training or testing failed, or a signal ended it.
+    Other arguments are those of :func:`.training.train`. Returns the metrics of the run's
+    subset, and raises an HRI30Error if training or testing failed, or a signal ended it.
     """
     from .testing import test
     from .training import train
@@ -133,23 +124,19 @@ def train_and_test(config: str, run: Run, **others) -> dict:
 @contextlib.contextmanager
 def _output_to(file: Path) -> Iterator[None]:
     """Appends the output of this process, and of those it starts, to a file."""
+    streams = sys.stdout, sys.stderr
     saved = [(number, os.dup(number)) for number in (1, 2)]
     with open(file, 'ab') as log:
-        _flush()
-        for number, _ in saved:
+        for stream, (number, _) in zip(streams, saved, strict=True):
+            stream.flush()
             os.dup2(log.fileno(), number)
     try:
         yield
     finally:
-        _flush()
-        for number, original in saved:
+        for stream, (number, original) in zip(streams, saved, strict=True):
+            stream.flush()
             os.dup2(original, number)
             os.close(original)
-
-
-def _flush() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
 
 
 def _submit(jobs: Sequence[tuple[str, Run]], parameters: dict) -> Iterator[dict]:

@@ -28,10 +28,8 @@ except ImportError:
 
 
 def parse_space(space: Sequence[str]) -> dict:
-    """Parses ``KEY=LOW:HIGH``, ``KEY=LOW:HIGH:log`` and ``KEY=A,B,C``.
-
-    Returns:
-        dict: Distributions of Optuna by setting; whole numbers if both bounds are.
+    """Parses ``KEY=LOW:HIGH``, ``KEY=LOW:HIGH:log`` and ``KEY=A,B,C`` into distributions of
+    Optuna by setting: of whole numbers if both bounds are.
 
     Raises:
         HRI30Error: another form, or a repeated name; or Optuna is not installed.
@@ -72,16 +70,13 @@ def search(config: str, space: Sequence[str], trials: int, out: str,
     share the folder share the search.
 
     Args:
-        config (str): Path of the config.
         space (Sequence[str]): See :func:`parse_space`.
         trials (int): How many in all; a repeated call makes up for those that failed.
-        out (str): The folder.
         options (Sequence[str]): Settings of all trials, as for ``--cfg-options``.
         seed (int): Of the proposals.
 
     Returns:
-        dict: ``trial``, ``top1`` (too high: these clips choose it) and ``settings``, the
-        best.
+        dict: The best ``trial``, its ``settings``, and ``top1``, which is too high.
 
     Raises:
         HRI30Error: an invalid argument, another search in the folder, or no complete trial.
@@ -151,13 +146,10 @@ class _Reporter(Hook):
 
 def run_trial(config: str, space: dict, trials: int, out: Path, options: Sequence[str],
               warmup: int, seed: int) -> str | None:
-    """Trains one trial, with the parsed arguments of :func:`search`.
+    """Trains one trial, with the parsed arguments of :func:`search`; returns a line on it.
 
-    Returns:
-        str | None: A line on it; None if there are enough trials.
-
-    Raises:
-        HRI30Error: a signal, or it failed, and none before it ended well.
+    Returns None if there are enough trials. Raises an HRI30Error for a signal, or if it
+    failed and none before it ended well.
     """
     with FileLock(out / 'search.lock'):
         study = _open_study(out, seed, warmup)
@@ -182,7 +174,7 @@ def run_trial(config: str, space: dict, trials: int, out: Path, options: Sequenc
 
 
 def plot_search(study, path: Path) -> None:
-    """Draws the trials in their order, and how much each setting matters."""
+    """Draws the trials in order, and how much each setting matters."""
     figure = Figure(figsize=(12, 4), layout='constrained')
     history, weights = figure.subplots(1, 2)
     for state, marker in ((TrialState.PRUNED, 'x'), (TrialState.COMPLETE, 'o')):

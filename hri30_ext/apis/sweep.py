@@ -1,6 +1,5 @@
 """Comparing settings with the same seeds on the same clips."""
 
-import json
 import re
 import statistics
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from ..errors import HRI30Error
 from ..evaluation.results import Results
 from ..transforms.flip import mirrored_labels
 from ..utils.curves import plot_runs, read_curves
-from ..utils.fileio import atomic_write_text, check_writable
+from ..utils.fileio import atomic_write_json, check_writable
 from ..utils.text import format_table
 from .runs import Run, complete
 
@@ -39,17 +38,15 @@ def parse_arms(arms: Sequence[str]) -> dict[str, list[str]]:
 def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: str,
           options: Sequence[str] = (), target: float | None = None,
           slurm: dict | None = None) -> list[dict]:
-    """Trains and tests every arm with every seed.
-
-    Complete runs are not repeated, so that an interrupted sweep resumes.
+    """Trains and tests every arm with every seed; an interrupted call resumes.
 
     Args:
         config (str): Path of the config.
         arms (dict[str, list[str]]): Settings as for ``--cfg-options``, by name.
             ``{seed}`` in a value becomes the seed.
         seeds (Sequence[int]): Of weights, order and augmentation.
-        out (str): Folder of the results: ``<arm>/seed<seed>/`` is a work folder.
-        options (Sequence[str]): Settings of all arms.
+        out (str): Gets a work folder ``<arm>/seed<seed>/`` for each.
+        options (Sequence[str]): Settings of all runs, as for ``--cfg-options``.
         target (float, optional): A validation accuracy in [0, 1]; rows tell after how
             many epochs and minutes it was reached.
         slurm (dict, optional): See :func:`.runs.complete`.
@@ -61,7 +58,7 @@ def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: st
         ``target_minutes`` (None if not reached).
 
     Raises:
-        HRI30Error: A run failed.
+        HRI30Error: A user's mistake, or a run failed.
     """
     out = check_writable(out)
     runs = {Run(f'{name}, seed {seed}', out / name / f'seed{seed}', tuple(
@@ -69,17 +66,13 @@ def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: st
         for setting in (*options, *settings, f'seed={seed}'))): (name, seed)
         for name, settings in arms.items() for seed in seeds}
     rows, curves = [], {}
-
-    def summarize(run: Run) -> None:
-        history = read_curves(run.folder / 'training_curves.csv')
+    for run in complete(config, runs, slurm):
+        history = curves[run.name] = read_curves(run.folder / 'training_curves.csv')
         name, seed = runs[run]
-        curves[run.name] = history
         rows.append(dict(arm=name, seed=seed, **_summarize(history, run.folder, target)))
         print(f'{run.name}: top-1 {rows[-1]["top1"]:.3f}, '
               f'{rows[-1]["minutes"]:.1f} minutes', flush=True)
-
-    complete(config, list(runs), summarize, slurm)
-    atomic_write_text(out / 'sweep.json', json.dumps(rows, indent=1))
+    atomic_write_json(out / 'sweep.json', rows, indent=1)
     plot_runs(out / 'curves.png', curves)
     return rows
 
@@ -98,14 +91,8 @@ def _summarize(history: list[dict], folder: Path, target: float | None) -> dict:
 
 
 def format_sweep(rows: Sequence[dict], target: float | None = None) -> str:
-    """Formats mean and sample standard deviation over the seeds of each arm.
-
-    Args:
-        rows (Sequence[dict]): Of :func:`sweep`.
-        target (float, optional): Of :func:`sweep`.
-
-    Returns:
-        str: A table, without deviations for a single seed.
+    """Formats the rows of :func:`sweep` as a table: mean and sample standard deviation over
+    the seeds of each arm, without deviations for a single seed.
     """
     columns = [('top1', 'top-1', 3), ('mirrored_top1', 'top-1, left/right', 3),
                ('epochs', 'epochs', 1), ('minutes', 'minutes', 2)]

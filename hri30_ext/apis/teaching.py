@@ -79,20 +79,13 @@ def forget(model: Sequence[str], name: str, out: str, options: dict | None = Non
 
 
 class Teacher:
-    """Adds classes to a model while it is served.
+    """Adds classes to a model while it is served; arguments are those of :func:`teach`.
 
-    Args:
-        model (Sequence[str]): A checkpoint, or a config and its checkpoint.
-        out (str): A new folder; gets a folder with a checkpoint for each taught class, 1/,
-            2/ and so on.
-        threads (int, optional): CPU threads; by default, one a core.
+    ``out`` gets a folder for each taught class, 1/, 2/ and so on.
 
     Attributes:
         recognizer (Recognizer): The model with all classes so far; its streams know the
             length of their window.
-
-    Raises:
-        HRI30Error: See :func:`teach`.
     """
 
     def __init__(self, model: Sequence[str], out: str, threads: int | None = None) -> None:
@@ -112,18 +105,10 @@ class Teacher:
         return self._trained.recognizer.info.preprocessing
 
     def add(self, name: str, clips: Sequence[np.ndarray], force: bool = False) -> str:
-        """Adds a class, and replaces :attr:`recognizer`.
+        """Adds a class, replaces :attr:`recognizer`, and returns what :func:`teach` prints.
 
-        Args:
-            name (str): The new class.
-            clips (Sequence[np.ndarray]): The view of each, (1, T, H, W, 3) uint8 RGB.
-            force (bool): See :func:`teach`.
-
-        Returns:
-            str: What :func:`teach` prints.
-
-        Raises:
-            HRI30Error: See :func:`teach`; nothing changes then.
+        Clips are the view of each, (1, T, H, W, 3) uint8 RGB. Errors are those of
+        :func:`teach`; nothing changes then.
         """
         _check_count(name, clips)
         said: list[str] = []
@@ -150,12 +135,12 @@ class _Trained:
                  ) -> None:
         if out is not None and any(check_writable(out).iterdir()):
             raise HRI30Error(f'{out}: is not empty.\nChoose another --out.')
-        config, self.checkpoint = model[0], model[-1]
+        self.config, self.checkpoint, self._cached = model[0], model[-1], None
         if len(model) == 1:
-            config, options = find_config_of(self.checkpoint, options)
-        self.config, self.options, self._cached = config, dict(options or {}), None
+            self.config, options = find_config_of(self.checkpoint, options)
+        self.options = options or {}
         # One view: the mean of the scores of several is that of no features.
-        self.recognizer = Recognizer(config, self.checkpoint, options={
+        self.recognizer = Recognizer(self.config, self.checkpoint, options={
             **self.options, 'precision': 'fp32', 'test_clips': 1, 'test_flip': False})
         self.classes = list(self.recognizer.classes)
         head = self.recognizer.backend.recognizer.cls_head
@@ -165,8 +150,8 @@ class _Trained:
         if not layers:
             raise self._not_linear()
         self.name, self.layer = layers[-1]
-        self.weight_KC, self.bias_K = (tensor.detach().cpu().numpy() for tensor in (
-            self.layer.weight, self.layer.bias))
+        self.weight_KC = self.layer.weight.detach().cpu().numpy()
+        self.bias_K = self.layer.bias.detach().cpu().numpy()
         taught = load_from_local(self.checkpoint).get(TAUGHT) or {}
         width = self.layer.in_features
         if not isinstance(taught, dict) or any(
@@ -186,7 +171,7 @@ class _Trained:
     def add(self, name: str, clips: Sequence, out: str, head: str = 'logistic',
             force: bool = False, report: Callable[[str], object] = print
             ) -> tuple[str, str]:
-        """Writes the model with one more class, see :func:`teach`; clips as in describe."""
+        """Writes the model with one more class, see :func:`teach` and :meth:`describe`."""
         name = canonical_name(name)
         if name in self.classes:
             raise HRI30Error(f'{name}: is already a class of {self.checkpoint}.\nChoose '
@@ -201,7 +186,7 @@ class _Trained:
         features_NC = np.concatenate([train_NC, *taught.values()])
         labels_N = np.append(train_N, [classes.index(known) for known, rows_NC
                                        in taught.items() for _ in rows_NC])
-        K = len(self.classes)
+        K = len(self.classes)  # the label of the new class
         if head == 'prototypes':
             weight_KC, bias_K = fit_prototypes(features_NC, labels_N, classes)
         else:
@@ -232,26 +217,21 @@ class _Trained:
         Returns:
             np.ndarray: (N, C) float32; NaN where a file cannot be read.
         """
-        rows, scores, read = [], [], []
-        predict = self.recognizer.predict_files
-        if isinstance(clips[0], np.ndarray):
-            def predict(clips):
-                return zip(clips, self.recognizer.predict_views(clips), strict=True)
+        rows = []
+        found = (self.recognizer.predict_views(clips) if isinstance(clips[0], np.ndarray)
+                 else (one for _, one in self.recognizer.predict_files(clips)))
         with self.layer.register_forward_pre_hook(
                 lambda _, inputs: rows.append(inputs[0].flatten(0, -2).cpu().numpy())):
-            for _, found in tqdm(predict(clips), 'Features of clips', len(clips),
-                                 leave=False):
-                read.append(not isinstance(found, HRI30Error))
-                if read[-1]:
-                    scores.append(found.scores)
+            found = [*tqdm(found, 'Features of clips', len(clips), leave=False)]
         features_NC = np.full((len(clips), self.layer.in_features), np.nan, np.float32)
-        if scores:
+        read = [hasattr(one, 'scores') for one in found]  # else an HRI30Error
+        if any(read):
             # A model of frames has a row a frame, and the mean of their logits.
-            found_NRC = np.concatenate(rows)
-            found_NRC = found_NRC.reshape(len(scores), -1, found_NRC.shape[-1])
-            features_NC[read] = found_NRC.mean(1)
-            own_NK = softmax(self.logits(features_NC[read]), axis=1)
-            if not np.allclose(own_NK, scores, atol=1e-3):
+            rows_NRC = np.concatenate(rows).reshape(sum(read), -1, self.layer.in_features)
+            features_NC[read] = rows_NRC.mean(1)
+            scores_NK = [one.scores for one in found if hasattr(one, 'scores')]
+            if not np.allclose(softmax(self.logits(features_NC[read]), axis=1), scores_NK,
+                               atol=1e-3):
                 raise self._not_linear()
         return features_NC
 

@@ -13,8 +13,6 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from rich.console import Console
-from rich.table import Table
 
 from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..checkpoints import list_checkpoints
@@ -39,14 +37,15 @@ from ..hardware import unwrap
 from ..models.views import TestTimeViews, clips_at_once
 from ..synthetic import read_test_groups
 from ..transforms.flip import mirrored_classes, mirrored_labels
-from ..transforms.views import check_num_views
 from ..utils.fileio import check_writable
+from ..utils.text import format_table
 from .common import (
     check_environment,
     describe_data,
     describe_device,
     drop_pretrained,
     explain_out_of_memory,
+    format_metrics,
     write_result_folder,
 )
 
@@ -104,13 +103,9 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
 
 def prepare(config: str, checkpoint: str, options: dict | None = None,
             launcher: str = 'none') -> Config:
-    """Reads a config for testing a checkpoint; arguments are those of :func:`test`.
+    """Reads a config for testing a checkpoint, without the parts that only training needs.
 
-    Returns:
-        Config: Without the parts that only training needs.
-
-    Raises:
-        HRI30Error: a mistake of the user's.
+    Arguments and errors are those of :func:`test`.
     """
     cfg = load_config(config, options)
     path = Path(checkpoint).expanduser()
@@ -142,26 +137,19 @@ def prepare(config: str, checkpoint: str, options: dict | None = None,
 
 
 def _check_views(cfg: Config) -> None:
-    """Refuses views that the config cannot provide.
-
-    Raises:
-        HRI30Error: an invalid number of views, one that does not reach the pipeline, or a
-            flip whose scores cannot be mapped back.
+    """Refuses a number of views that does not reach the pipeline, and a flip whose scores
+    cannot be mapped back.
     """
-    clips, flip = cfg.get('test_clips', 1), cfg.get('test_flip', False)
-    check_num_views(clips)
-    sampler = _sampler(cfg)
+    clips, sampler = cfg.get('test_clips', 1), _sampler(cfg)
     if clips != 1 and sampler.get('num_clips', 1) != clips:
         raise HRI30Error(
             f'test_clips={clips}: does not reach the test pipeline, whose frames '
             f'{sampler.get("type", "no step")} chooses.\nExpected '
             "dict(type='UniformViews', ..., num_clips='${test_clips}') there, as in "
             'configs/_base_/datasets/hri30.py.')
-    if not isinstance(flip, bool | None):
-        raise HRI30Error(f'test_flip={flip!r}: expected True or False.')
     # A mirrored clip of such a class shows an action that has no score.
-    alone = sorted(mirrored_labels(cfg.classes)[1]) if flip else []
-    if alone:
+    alone = sorted(mirrored_labels(cfg.classes)[1])
+    if cfg.get('test_flip') and alone:
         raise HRI30Error(
             'test_flip=True: classes whose mirror image is no class:\n'
             f'{first_cases([cfg.classes[label] for label in alone])}\nExpected the '
@@ -191,28 +179,17 @@ class Stopwatch(Hook):
 
 @dataclass(frozen=True)
 class TestedSplit:
-    """The outcome of :func:`run_split`.
+    """The outcome of :func:`run_split`."""
 
-    Args:
-        metrics (dict): In all processes.
-        results (Results, optional): In the main process.
-        model (nn.Module): The recognizer, without wrapper.
-        seconds (float): From before the first batch to after the last.
-    """
-
-    metrics: dict
-    results: Results | None
-    model: torch.nn.Module
-    seconds: float
+    metrics: dict  # in all processes
+    results: Results | None  # in the main process
+    model: torch.nn.Module  # the recognizer, without wrapper
+    seconds: float  # from before the first batch to after the last
 
 
 def run_split(cfg: Config, split: str, logs: Path) -> TestedSplit:
-    """Scores one split, with all views that the config sets, in one pass.
-
-    Args:
-        cfg (Config): Of :func:`prepare`.
-        split (str): ``val`` or ``test``.
-        logs (Path): Folder of the log.
+    """Scores ``val`` or ``test``, with all views that the config of :func:`prepare` sets,
+    in one pass.
     """
     cfg = copy.deepcopy(cfg)
     cfg.work_dir = str(logs)
@@ -241,9 +218,8 @@ def run_split(cfg: Config, split: str, logs: Path) -> TestedSplit:
     one_thread = _one_thread() if cfg.get('deterministic') else contextlib.nullcontext()
     with one_thread, explain_out_of_memory(cfg, 'test_dataloader'):
         metrics = runner.test()
-    metric = next(metric for metric in runner.test_evaluator.metrics
-                  if isinstance(metric, HRI30Metric))
-    results = metric.scored
+    results = next(metric.scored for metric in runner.test_evaluator.metrics
+                   if isinstance(metric, HRI30Metric))
     if results is not None:
         groups = read_test_groups(cfg.data_root) if split == 'test' else {}
         results = replace(
@@ -316,9 +292,7 @@ def _print_summary(cfg: Config, tested: dict[str, TestedSplit], out: Path) -> No
             _print_classes(split, one.results)
     print(f'\nData: {describe_data(cfg)}')
     for split, one in tested.items():
-        line = '  '.join(f'{name} {value:.4f}' for name, value in one.metrics.items()
-                         if not name.startswith('num_'))
-        print(f'{split}: {one.metrics["num_videos"]} clips  {line or "labels not known"}')
+        print(f'{split}: {one.metrics["num_videos"]} clips  {format_metrics(one.metrics)}')
         for file in sorted((out / split).glob('*.*')):
             print(f'  {file}')
     for split, one in tested.items():
@@ -330,29 +304,24 @@ def _print_classes(split: str, results: Results) -> None:
     """Prints the figures of the classes that occur, the worst first."""
     scores = ClassScores.of(results)
     wrong_KK = scores.matrix_KK * (1 - np.eye(len(results.classes), dtype=int))
-    table = Table('class', 'recall', 'F1', 'clips', 'taken for', box=None, pad_edge=False,
-                  title=f'\n{split}: classes, the worst first', title_justify='left')
+    table = [['class', 'recall', 'F1', 'clips', 'taken for']]
     for k in np.argsort(scores.recall_K, kind='stable'):
         if scores.clips_K[k]:
             other = wrong_KK[k].argmax()
-            table.add_row(results.classes[k], f'{scores.recall_K[k]:.3f}',
+            table.append([results.classes[k], f'{scores.recall_K[k]:.3f}',
                           f'{scores.f1_K[k]:.3f}', str(scores.clips_K[k]),
                           f'{results.classes[other]} ({wrong_KK[k, other]})'
-                          if wrong_KK[k].any() else '')
-    # A file gets whole lines.
-    console = Console(markup=False, highlight=False)
-    console.width = console.width if console.is_terminal else 200
-    console.print(table)
+                          if wrong_KK[k].any() else ''])
+    print(f'\n{split}: classes, the worst first\n{format_table(table)}')
 
 
 def _describe_failed(cfg: Config, split: str, results: Results, folder: Path) -> str:
     """Names the clips that could not be read, and what to do."""
     failed = results.failed
+    cases = first_cases([f'{video}: {reason}' for video, reason in failed.items()], 20)
     text = (f'\n{split}: {len(failed)} of {len(failed) + len(results.videos)} clips could '
-            'not be read:\n')
-    text += first_cases([f'{video}: {reason}' for video, reason in failed.items()],
-                        limit=20)
-    text += f'\nAll are marked {FAILED} in {folder / "predictions.csv"}.'
+            f'not be read:\n{cases}\n'
+            f'All are marked {FAILED} in {folder / "predictions.csv"}.')
     if split == 'test' and cfg.get('failed_class') is None:
         text += (f' No {SUBMISSION} was written, because it needs a class for every clip.\n'
                  'Replace the clips and test again, or choose a class for them: '

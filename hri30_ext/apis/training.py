@@ -17,27 +17,11 @@ from ..datasets.paper import trains_on_all
 from ..doctor.leaks import check_leaks, load_test_split
 from ..engine import EpochLineHook, HRI30Runner, SkippedVideosHook, distributed
 from ..engine.data_parallel import draw_apart, scale_learning_rate, use_processes
-from ..engine.recovery import (
-    find_newest,
-    list_saved,
-    lock_folder,
-    refuse_to_overwrite,
-)
+from ..engine.recovery import find_newest, list_saved, lock_folder, refuse_to_overwrite
 from ..errors import HRI30Error
 from ..names import command
-from ..utils.fileio import (
-    DiskFull,
-    atomic_path,
-    check_writable,
-    disk_full,
-    ran_out_of_disk,
-)
-from .common import (
-    check_environment,
-    describe_data,
-    drop_pretrained,
-    explain_out_of_memory,
-)
+from ..utils.fileio import DiskFull, atomic_path, check_writable, disk_full, ran_out_of_disk
+from .common import check_environment, describe_data, drop_pretrained, explain_out_of_memory
 from .distilling import load_teacher
 from .overview import describe_training
 
@@ -52,8 +36,8 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
         config (str): Path of the config.
         work_dir (str, optional): Folder of checkpoints and logs; by default
             ``work_dirs/<name of the config>`` in the clone.
-        resume (str | bool): A checkpoint to resume from, or True for the last
-            one in ``work_dir``.
+        resume (str | bool): A checkpoint to resume from, or True for the last one in
+            ``work_dir``.
         options (dict, optional): As parsed from ``--cfg-options``.
         launcher (str): ``pytorch`` if this is one of several processes.
         overwrite (bool): Whether to delete the checkpoints of an earlier training in
@@ -107,7 +91,8 @@ def _train(cfg: Config, resume: str | bool, hooks: Sequence[Hook]) -> Path | Non
         runner.register_hook(lines)
     if scaling:
         runner.logger.info(scaling)
-    distributed.on_main(_check_leaks, runner, cfg, splits)
+    distributed.on_main(lambda: check_leaks(
+        {**splits, **load_test_split(cfg)}, cfg, runner.logger.info, runner.logger.warning))
     draw_apart(runner.seed)
     if not cfg.resume:
         distributed.on_main(_delete_earlier, cfg)
@@ -127,14 +112,8 @@ def _delete_earlier(cfg: Config) -> None:
 
 @contextlib.contextmanager
 def explain_full_disk(work_dir: str) -> Iterator[None]:
-    """Turns a full disk into a message that names the checkpoint to resume from.
-
-    Args:
-        work_dir (str): The work folder.
-
-    Raises:
-        HRI30Error: the disk was full in the block: for a checkpoint, the curves, the log
-            or the scalars.
+    """Turns a full disk, for whichever file of the work folder, into an HRI30Error that
+    names the checkpoint to resume from.
     """
     try:
         yield
@@ -153,9 +132,8 @@ def explain_full_disk(work_dir: str) -> Iterator[None]:
 
 
 def keep_validation_clips(cfg: Config) -> None:
-    """Lets the clip cache, if it is on, store the validation clips.
-
-    The pipeline is that of a test, which reads each clip once and stores none.
+    """Lets the clip cache store the validation clips: their pipeline is that of a test,
+    which reads each clip once and stores none.
     """
     for step in cfg.val_dataloader.dataset.pipeline:
         if step['type'] == 'ClipInit':
@@ -165,24 +143,20 @@ def keep_validation_clips(cfg: Config) -> None:
 def _set_resume(cfg: Config, resume: str | bool) -> list[str]:
     """Translates ``--resume`` for mmengine, which takes it from two fields.
 
-    Returns:
-        list[str]: Newer checkpoints that are damaged, a sentence for each.
+    Returns a sentence for each newer checkpoint that is damaged.
     """
-    if not resume:
-        cfg.resume = False
-        return []
-    damaged = []
+    cfg.resume, damaged = bool(resume), []
     if resume is True:
         resume, damaged = find_newest(cfg.work_dir)
-    cfg.resume, cfg.load_from = True, str(Path(resume).expanduser().resolve())
+    if resume:
+        cfg.load_from = str(Path(resume).expanduser().resolve())
     return damaged
 
 
 def _save_config(unresolved: Config, cfg: Config) -> None:
     """Saves the config beside the checkpoints, with its options and its references.
 
-    mmengine's own dump is resolved: in it, ``--cfg-options data_root=PATH`` or
-    HRI30_ROOT would change the setting, but no loader.
+    In mmengine's own dump, which is resolved, ``--cfg-options`` would change no loader.
     """
     with atomic_path(Path(cfg.work_dir) / Path(cfg.filename).name) as temporary:
         unresolved.dump(temporary)
@@ -190,22 +164,9 @@ def _save_config(unresolved: Config, cfg: Config) -> None:
 
 def _load_splits(runner) -> dict[str, list[dict]]:
     """Builds the loops and returns the clips of both splits."""
-    runner._train_loop = runner.build_train_loop(runner._train_loop)
-    loops = [runner._train_loop]
-    if runner._val_loop is not None:
-        runner._val_loop = runner.build_val_loop(runner._val_loop)
-        loops.append(runner._val_loop)
-    splits = {}
-    for loop in loops:
-        dataset = loop.dataloader.dataset
-        splits[dataset.subset] = list_clips(dataset)
-    return splits
-
-
-def _check_leaks(runner, cfg: Config, splits: dict[str, list[dict]]) -> None:
-    """Ends a training on clips that stand in two splits, before the first epoch."""
-    check_leaks({**splits, **load_test_split(cfg)}, cfg, runner.logger.info,
-                runner.logger.warning)
+    datasets = [loop.dataloader.dataset for loop in (runner.train_loop, runner.val_loop)
+                if loop is not None]
+    return {dataset.subset: list_clips(dataset) for dataset in datasets}
 
 
 def _print_summary(runner, cfg: Config, is_new: bool) -> Path:

@@ -1,18 +1,13 @@
 """What several views of a clip gain at test time, and what they cost."""
 
-import json
 from collections.abc import Sequence
 
 from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..errors import HRI30Error
 from ..evaluation.writers import write_results
 from ..transforms.flip import mirrored_labels
-from ..transforms.views import check_num_views
-from ..utils.fileio import atomic_write_text, check_writable
+from ..utils.fileio import atomic_write_json, check_writable
 from .testing import prepare, run_split
-
-#: The file of the table.
-VIEWS = 'views.json'
 
 
 def compare_views(config: str, checkpoint: str, out: str, split: str = 'val',
@@ -21,13 +16,11 @@ def compare_views(config: str, checkpoint: str, out: str, split: str = 'val',
     """Tests a checkpoint with each number of views, without and with a flip.
 
     Args:
-        config (str): Path of the config.
-        checkpoint (str): Its weights.
+        config, checkpoint, options: See :func:`.testing.test`.
         out (str): Gets ``views.json``, and a result folder ``<clips>[-flip]/<split>/``
             for each row.
         split (str): ``val``, or ``test`` if its labels are known.
         clips (Sequence[int]): Numbers of views. One view is always measured first.
-        options (dict, optional): As parsed from ``--cfg-options``.
 
     Returns:
         list[dict]: Rows of ``clips``, ``flip``, ``views``, ``top1`` and ``mean_class`` in
@@ -37,17 +30,14 @@ def compare_views(config: str, checkpoint: str, out: str, split: str = 'val',
     Raises:
         HRI30Error: a mistake of the user's, or clips without labels.
     """
-    for number in clips:
-        check_num_views(number)
     out = check_writable(out)
-    options = dict(options or {})
     cfg = prepare(config, checkpoint, options)
     flips = [False] if mirrored_labels(cfg.classes)[1] else [False, True]
     rows: list[dict] = []
     for number in sorted({1, *clips}):
         for flip in flips:
             cfg = prepare(config, checkpoint,
-                          {**options, 'test_clips': number, 'test_flip': flip})
+                          {**(options or {}), 'test_clips': number, 'test_flip': flip})
             folder = out / f'{number}{"-flip" if flip else ""}' / split
             tested = run_split(cfg, split, folder / 'logs')
             metrics = write_results(folder, tested.results)
@@ -59,7 +49,7 @@ def compare_views(config: str, checkpoint: str, out: str, split: str = 'val',
                 clips=number, flip=flip, views=number * (1 + flip), top1=metrics['top1'],
                 mean_class=metrics['mean_class'], seconds=seconds,
                 cost=seconds / (rows[0]['seconds'] if rows else seconds)))
-    atomic_write_text(out / VIEWS, json.dumps(rows, indent=1) + '\n')
+    atomic_write_json(out / 'views.json', rows, indent=1)
     return rows
 
 

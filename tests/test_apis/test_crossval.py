@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from conftest import CLASSES, DEMO_CONFIG, run_tool
+from conftest import CLASSES, DEMO_CONFIG, as_arguments, run_tool
 
 from hri30_ext.apis import runs as runs_module
 from hri30_ext.apis.crossval import crossval, format_crossval, group_interval
@@ -83,26 +83,20 @@ def test_an_interrupted_call_resumes_with_the_fold_that_failed(
 
 def test_interval_is_over_groups_not_clips():
     """Two groups, all right or all wrong: other groups could give 0 or 1."""
-    results = Results([f'{i:02}' for i in range(20)], np.eye(2)[[0] * 20], ['X', 'Y'],
-                      [0] * 10 + [1] * 10, [1] * 10 + [2] * 10)
-    assert group_interval([results]) == [0, 1]
-
-
-def test_seeds_that_could_not_read_the_same_clips():
     whole = Results([f'{i:02}' for i in range(20)], np.eye(2)[[0] * 20], ['X', 'Y'],
                     [0] * 10 + [1] * 10, [1] * 10 + [2] * 10)
+    assert group_interval([whole]) == [0, 1]
+    # Of seeds that could not read the same clips.
     seeds = [whole.without({'00': 'hung'}), whole.without({'19': 'hung'})]
     assert group_interval(seeds) == [0, 1]
 
 
 @pytest.mark.slow
-def test_tool_trains_every_fold(clips_root, options, tmp_path):
-    settings = [f'{key}={",".join(value) if key == "classes" else value}'.replace(' ', '')
-                for key, value in {**options, 'max_epochs': 1}.items()
-                if key not in ('data_root', 'split.val_groups')]
-    arguments = ['analysis/crossval.py', DEMO_CONFIG, '--folds', 2, '--out', tmp_path / 'o',
-                 '--cfg-options', f'data_root={clips_root}', *settings]
-    result = run_tool(*arguments, cwd=tmp_path)
+def test_tool_trains_every_fold(options, tmp_path):
+    del options['split.val_groups']
+    settings = as_arguments({**options, 'max_epochs': 1})
+    result = run_tool('analysis/crossval.py', DEMO_CONFIG, '--folds', 2, '--out',
+                      tmp_path / 'o', *settings, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert 'whole groups' in result.stdout and '2 x 1' in result.stdout
     report = json.loads((tmp_path / 'o' / 'crossval.json').read_text())
@@ -111,6 +105,5 @@ def test_tool_trains_every_fold(clips_root, options, tmp_path):
     assert len(whole.videos) == 9 and set(whole.groups_N) == {1, 2, 3}
     assert os.path.isfile(whole.filenames[0])
     result = run_tool('analysis/crossval.py', DEMO_CONFIG, '--folds', 9, '--out',
-                      tmp_path / 'p', '--cfg-options', f'data_root={clips_root}',
-                      *settings, cwd=tmp_path)
+                      tmp_path / 'p', *settings, cwd=tmp_path)
     assert result.returncode == 2 and 'folds=9: expected 2 to 3' in result.stderr

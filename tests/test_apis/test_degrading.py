@@ -5,14 +5,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
-from conftest import DEMO_CONFIG
-from mmaction.registry import MODELS
+from conftest import DEMO_CONFIG, random_checkpoint
 
 from hri30_ext.apis import degrading
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis.recognizer import Recognizer
-from hri30_ext.config import load_config
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.corruptions import CORRUPTIONS, format_robustness
 from hri30_ext.evaluation.early import SHARES, format_early
@@ -22,10 +19,7 @@ from hri30_ext.video.decode import Video
 
 @pytest.fixture
 def checkpoint(options, tmp_path):
-    cfg = load_config(DEMO_CONFIG, {**options, 'load_from': None})
-    torch.manual_seed(0)
-    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'r.pth')
-    return str(tmp_path / 'r.pth')
+    return random_checkpoint(DEMO_CONFIG, options, tmp_path / 'random.pth')
 
 
 def test_unchanged_clips_have_the_scores_of_a_test(checkpoint, options, tmp_path,

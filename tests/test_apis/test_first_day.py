@@ -158,24 +158,6 @@ def test_settings_are_listed_without_warnings(tmp_path):
 # ---- Testing ----------------------------------------------------------------------------
 
 
-def test_classes_are_printed_the_worst_first(settings, work, tmp_path, capfd):
-    run_test(DEMO_CONFIG, str(work / 'best.safetensors'), 'val', str(tmp_path), settings)
-    out = capfd.readouterr().out
-    table = out.split('classes, the worst first')[1].split('Data:')[0].strip().splitlines()
-    assert table[0].split() == ['class', 'recall', 'F1', 'clips', 'taken', 'for']
-    recalls = [float(line.split()[1]) for line in table[1:]]
-    assert len(recalls) == 3 and recalls == sorted(recalls)
-
-
-def test_test_clips_alone_skip_the_validation(settings, clips_root, work, tmp_path, capfd):
-    (tmp_path / 'test').symlink_to(clips_root / 'test_set')
-    found = run_test(DEMO_CONFIG, str(work / 'best.safetensors'), out=str(tmp_path / 'out'),
-                     options={**settings, 'data_root': str(tmp_path)})
-    assert found.keys() == {'test'}
-    assert f'val: skipped, because {tmp_path} has no training clips' in capfd.readouterr(
-        ).out
-
-
 def test_missing_checkpoint_names_what_there_is(work):
     with pytest.raises(HRI30Error, match='This folder has:\n') as error:
         run_test(DEMO_CONFIG, str(work / 'best_top1_epoch_9.pth'))

@@ -3,12 +3,12 @@
 import csv
 import json
 import shutil
-from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 import torch
+from brightness import make_recognizer
 from conftest import CLASSES, DEMO_CONFIG, run_tool
 from mmaction.registry import MODELS
 
@@ -18,11 +18,9 @@ from hri30_ext.apis.recognizer import Recognizer, find_config_of
 from hri30_ext.checkpoints import META_KEY, Essentials, save_safetensors
 from hri30_ext.config import load_config
 from hri30_ext.deploy.runtime.certainty import ClassSets, OpenSet
-from hri30_ext.deploy.runtime.recognizer import ClipRecognizer
 from hri30_ext.deploy.runtime.video_io import FileSource
 from hri30_ext.errors import HRI30Error
 from hri30_ext.synthetic.video import write_video
-from hri30_ext.video.preprocessing import Preprocessing, Resize
 
 
 @pytest.fixture
@@ -123,16 +121,7 @@ def test_a_camera_prints_actions(tmp_path, monkeypatch, capsys):
     write_video(np.broadcast_to(frames, (90, 32, 48, 3)), tmp_path / 'c.avi')
     monkeypatch.setattr(predicting.video_io, 'open_source',
                         lambda camera: FileSource([tmp_path / 'c.avi']))
-    info = SimpleNamespace(classes=('dark', 'bright'), window_seconds=0.5, temperature=None,
-                           sets=None, open_set=None,
-                           preprocessing=Preprocessing(4, 1, 'uniform', (Resize(16, 8),)))
-
-    def brightness(clips_NTHWC):
-        bright_N = clips_NTHWC.mean(axis=(1, 2, 3, 4), dtype=np.float32) / 255
-        return np.stack([1 - bright_N, bright_N], axis=1)
-
-    brightness.splittable = False
-    predicting.watch(ClipRecognizer(info, brightness), '0', str(tmp_path / 'w.mp4'))
+    predicting.watch(make_recognizer(), '0', str(tmp_path / 'w.mp4'))
     lines = capsys.readouterr().out.split()
     assert lines[2::4] == ['dark', 'bright'] and float(lines[0]) < 1 < float(lines[4])
     assert (tmp_path / 'w.mp4').stat().st_size > 1000
@@ -154,18 +143,11 @@ def test_sets_and_unknown_clips_are_written(tmp_path, capsys):
     for name, value in (('a', 255), ('c', 150)):
         write_video(np.full((8, 32, 48, 3), value, np.uint8), tmp_path / f'{name}.avi')
     (tmp_path / 'b.avi').write_text('no video')
-    info = SimpleNamespace(
-        classes=('dark', 'bright'), window_seconds=0.5, temperature=None,
-        sets=ClassSets(.7, .1, 20), open_set=OpenSet(5., .05, 20, ((9., -9), (-9, 9))),
-        preprocessing=Preprocessing(4, 1, 'uniform', (Resize(16, 8),)))
-
-    def brightness(clips_NTHWC):
-        bright_N = clips_NTHWC.mean(axis=(1, 2, 3, 4), dtype=np.float32) / 255
-        return np.stack([1 - bright_N, bright_N], axis=1)
-
+    recognizer = make_recognizer(sets=ClassSets(.7, .1, 20), open_set=OpenSet(
+        5., .05, 20, ((9., -9), (-9, 9))))
     table, rows = tmp_path / 'p.csv', tmp_path / 'p.json'
     found = find_clips([str(tmp_path)])
-    predicting.predict(ClipRecognizer(info, brightness), found, 2, str(table), str(rows))
+    predicting.predict(recognizer, found, 2, str(table), str(rows))
     out = capsys.readouterr().out.splitlines()
     assert out[1].endswith('90 %: bright') and 'unknown  90 %: bright, dark' in out[3]
     with open(table, newline='') as file:

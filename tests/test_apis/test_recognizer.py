@@ -2,42 +2,19 @@
 
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-import torch
-from conftest import DEMO_CONFIG, PRIMITIVE
-from mmaction.registry import MODELS
-from mmengine.registry import init_default_scope
+from brightness import make_recognizer
+from conftest import DEMO_CONFIG, PRIMITIVE, random_checkpoint
 
 from hri30_ext.apis.recognizer import Prediction, Recognizer
 from hri30_ext.apis.testing import prepare, run_split
-from hri30_ext.config import PROJECT_ROOT, load_config
-from hri30_ext.deploy.runtime.recognizer import ClipRecognizer
+from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.errors import HRI30Error
-from hri30_ext.video.preprocessing import Preprocessing, Resize
 
 LSTM = str(next((PROJECT_ROOT / 'configs' / 'cnn_lstm').glob('*.py')))
-INFO = SimpleNamespace(
-    classes=('dark', 'bright'), temperature=None, sets=None, open_set=None,
-    window_seconds=1.0,
-    preprocessing=Preprocessing(4, 1, 'uniform', (Resize(16, 8), )))
-
-
-class Brightness:
-    """Says how bright views are; remembers how many came at once."""
-
-    splittable = False
-
-    def __init__(self):
-        self.batches = []
-
-    def __call__(self, clips_NTHWC):
-        self.batches.append(len(clips_NTHWC))
-        bright_N = clips_NTHWC.astype(np.float32).mean(axis=(1, 2, 3, 4)) / 255
-        return np.stack([1 - bright_N, bright_N], axis=1)
 
 
 def clip_of(brightness, frames=9):
@@ -52,17 +29,6 @@ def write_clip(path, brightness, frames=9):
     return path
 
 
-def random_checkpoint(config, options, path):
-    cfg = load_config(config, {**options, 'load_from': None})
-    cfg.model.backbone.pretrained = None
-    torch.manual_seed(0)
-    init_default_scope('mmaction')
-    model = MODELS.build(cfg.model)
-    torch.save(dict(state_dict=model.state_dict(),
-                    meta=dict(dataset_meta=dict(classes=cfg.classes))), path)
-    return str(path)
-
-
 def test_top_names_in_order():
     found = Prediction(('a', 'b', 'c', 'd'), np.array([.1, .4, .1, .4], np.float32))
     assert (found.class_name, found.label) == ('b', 1)
@@ -71,7 +37,7 @@ def test_top_names_in_order():
 
 
 def test_one_for_one_and_a_list_for_a_list(tmp_path):
-    recognizer = ClipRecognizer(INFO, Brightness())
+    recognizer = make_recognizer()
     path = write_clip(tmp_path / 'clip ü.avi', 204)
     one = recognizer.predict(path)
     assert one.class_name == 'bright' and one.score == pytest.approx(0.8, abs=0.01)
@@ -85,14 +51,11 @@ def test_one_for_one_and_a_list_for_a_list(tmp_path):
 
 
 def test_batches_are_filled_across_clips():
-    preprocessing = Preprocessing(4, 3, 'uniform', (Resize(16, 8), ))
-    info = SimpleNamespace(**{**vars(INFO), 'preprocessing': preprocessing})
-    backend = Brightness()
-    recognizer = ClipRecognizer(info, backend)
+    recognizer = make_recognizer(views=3)
     recognizer.batch_size = 4
     values = [0, 50, 100, 150, 200]
     found = recognizer.predict([clip_of(value) for value in values])
-    assert backend.batches == [4, 4, 4, 3]  # 5 clips of 3 views
+    assert recognizer.backend.batches == [4, 4, 4, 3]  # 5 clips of 3 views
     np.testing.assert_allclose([item.scores[1] for item in found],
                                np.array(values) / 255, atol=1e-6)
 
@@ -103,7 +66,7 @@ def test_views_are_averaged_and_a_mirrored_clip_is_mapped_back():
                   for half in np.split(clips_NTHWC, 2, axis=3)]
         return np.stack(halves, axis=1).astype(np.float32)
 
-    recognizer = ClipRecognizer(INFO, side)
+    recognizer = make_recognizer(side)
     clip = clip_of(0)
     clip[:, :, :10] = 102
     np.testing.assert_allclose(recognizer.predict(clip).scores, [0.4, 0], atol=0.02)
@@ -123,14 +86,14 @@ def test_views_are_averaged_and_a_mirrored_clip_is_mapped_back():
     ([clip_of(0), None], 'found NoneType'),
 ])
 def test_mistakes_are_told_before_any_work(clip, words):
-    backend = Brightness()
+    recognizer = make_recognizer()
     with pytest.raises(HRI30Error, match=words):
-        ClipRecognizer(INFO, backend).predict(clip)
-    assert not backend.batches
+        recognizer.predict(clip)
+    assert not recognizer.backend.batches
 
 
 def test_files_that_are_no_whole_video(tmp_path):
-    recognizer = ClipRecognizer(INFO, Brightness())
+    recognizer = make_recognizer()
     (tmp_path / 'text.avi').write_text('no video ' * 100)
     (tmp_path / 'empty.mp4').touch()
     for name in ('text.avi', 'empty.mp4'):
@@ -149,7 +112,7 @@ def test_a_folder_is_its_videos(tmp_path):
     for name, brightness in (('b.avi', 204), ('a.avi', 51)):
         write_clip(tmp_path / name, brightness)
     (tmp_path / 'notes.txt').touch()
-    found = ClipRecognizer(INFO, Brightness()).predict(tmp_path)
+    found = make_recognizer().predict(tmp_path)
     assert [(one.class_name, one.clip) for one in found] == [
         ('dark', str(tmp_path / 'a.avi')), ('bright', str(tmp_path / 'b.avi'))]
 
@@ -159,13 +122,7 @@ def test_a_header_that_counts_wrong_is_not_believed(tmp_path):
     cut = tmp_path / 'cut.avi'
     data = whole.read_bytes()
     cut.write_bytes(data[:len(data) // 2])
-    recognizer = ClipRecognizer(INFO, Brightness())
-    assert recognizer.predict(cut).scores[1] == pytest.approx(100 / 255, abs=0.01)
-
-
-def test_another_backend_for_a_checkpoint_names_the_export():
-    with pytest.raises(HRI30Error, match='export.py'):
-        Recognizer('config.py', 'weights.pth', backend='onnx')
+    assert make_recognizer().predict(cut).scores[1] == pytest.approx(100 / 255, abs=0.01)
 
 
 def test_needs_no_torch():

@@ -10,7 +10,6 @@ from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.compare import compare_folders
 from hri30_ext.evaluation.results import Results
 from hri30_ext.names import HRI30_CLASSES
-from hri30_ext.synthetic import write_dataset
 
 UCF = [f'Walking/v_Walking_g{group:02}_c01.avi' for group in range(1, 15)]
 CID = [f'train_set/CID27_SID{group:02}_VID01.avi' for group in range(1, 11)]
@@ -45,6 +44,8 @@ def test_table_of_three_splits(faked, name_clips, tmp_path):
     assert ('| 2 | 4 | 50.00 | 50.00 to 50.00, over groups | 100.00 | 83.49 / 99.84 |\n'
             ) in block
     assert 'No mean: the test side of split 2 lies within' in block
+    folders = [tmp_path / 'o' / f'split{i}' / 'test' for i in (1, 2, 3)]
+    assert '(3) x, test' in compare_folders(*folders)
     assert report == reproduce(DEMO_CONFIG, str(tmp_path / 'o'), options)
     assert len(faked) == 3  # complete splits are not repeated
     with pytest.raises(HRI30Error, match='holds a run with other settings'):
@@ -58,20 +59,3 @@ def test_the_released_layout_gives_what_it_has(faked, name_clips, tmp_path):
     first, second, _ = report['splits']
     assert 'labels are hidden' in first['note'] and 'top1' not in first
     assert 'cannot be had from the released layout' in second['note']
-
-
-@pytest.mark.slow
-def test_three_trainings_side_by_side(tmp_path, monkeypatch):
-    # In this process; that the queue starts others is another test.
-    monkeypatch.setattr(runs_module, 'run_queue', lambda function, jobs: (
-        function(*job) for job in jobs))
-    write_dataset(tmp_path / 'd', train_groups=2, test_groups=4, clips=1, size=(96, 64),
-                  classes=(1, 2), layout='ucf', progress=False)
-    report = reproduce(DEMO_CONFIG, str(tmp_path / 'o'), [
-        f'data_root={tmp_path / "d"}', 'num_frames=4', 'input_size=(32,32)',
-        'batch_size=4', 'max_epochs=1', 'precision=fp32', 'report=False', 'num_workers=0',
-        f'cache_dir={tmp_path / "c"}'])
-    assert [row['clips'] for row in report['splits']] == [8, 6, 10]
-    assert report['data'].endswith('says nothing about HRI30)')
-    text = compare_folders(*(tmp_path / 'o' / f'split{i}' / 'test' for i in (1, 2, 3)))
-    assert '(3) embedded data' in text and 'paper split 3, test' in text

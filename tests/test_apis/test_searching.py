@@ -4,7 +4,7 @@ import math
 from types import SimpleNamespace
 
 import pytest
-from conftest import DEMO_CONFIG, run_tool
+from conftest import DEMO_CONFIG, as_arguments, run_tool
 
 from hri30_ext.apis import searching
 from hri30_ext.config import load_config
@@ -104,14 +104,12 @@ def test_without_optuna(monkeypatch):
 
 
 @pytest.mark.slow
-def test_tool_from_a_space_to_a_config(clips_root, options, tmp_path):
-    settings = [f'{key}={",".join(value) if key == "classes" else value}'.replace(' ', '')
-                for key, value in options.items() if key != 'data_root']
+def test_tool_from_a_space_to_a_config(options, tmp_path):
     done = run_tool('analysis/search.py', DEMO_CONFIG, '--space', 'lr=1e-4:1e-2:log',
                     'flip=None,label_aware', '--trials', 1, '--out', tmp_path / 'out',
-                    '--cfg-options', f'data_root={clips_root}', *settings, 'report=False',
-                    'max_epochs=1', cwd=tmp_path)
+                    *as_arguments({**options, 'report': False, 'max_epochs': 1}),
+                    cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert 'Best: trial ' in done.stdout and done.stdout.count(': top-1 ') == 1
     cfg = load_config(str(tmp_path / 'out' / 'best.py'))
-    assert 1e-4 <= cfg.lr <= 1e-2 and cfg.data_root == str(clips_root)
+    assert 1e-4 <= cfg.lr <= 1e-2 and cfg.data_root == options['data_root']

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import DEMO_CONFIG, run_tool
+from conftest import DEMO_CONFIG, as_arguments, run_tool
 
 from hri30_ext.apis import runs as runs_module
 from hri30_ext.apis.sweep import format_sweep, parse_arms, sweep
@@ -84,13 +84,10 @@ def test_curves_of_runs_are_compared(tmp_path):
 
 
 @pytest.mark.slow
-def test_tools_from_settings_to_table_and_picture(clips_root, options, tmp_path):
-    settings = [f'{key}={",".join(value) if key == "classes" else value}'.replace(' ', '')
-                for key, value in options.items() if key != 'data_root']
-    result = run_tool(
-        'analysis/sweep.py', DEMO_CONFIG, '--arm', 'noflip: flip=None', '--seeds', 1, 2,
-        '--out', tmp_path, '--target', 0, '--cfg-options', f'data_root={clips_root}',
-        *settings, cwd=tmp_path)
+def test_tools_from_settings_to_table_and_picture(options, tmp_path):
+    result = run_tool('analysis/sweep.py', DEMO_CONFIG, '--arm', 'noflip: flip=None',
+                      '--seeds', 1, 2, '--out', tmp_path, '--target', 0,
+                      *as_arguments(options), cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert 'noflip' in result.stdout and 'epochs to 0' in result.stdout
     assert (tmp_path / 'noflip' / 'seed2' / 'val' / 'scores.npz').is_file()

@@ -4,15 +4,13 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
-from conftest import CLASSES, DEMO_CONFIG, run_tool
+from conftest import CLASSES, DEMO_CONFIG, random_checkpoint, run_tool
 from mmaction.registry import MODELS
 from sklearn.linear_model import LogisticRegression
 
 from hri30_ext.apis import Recognizer, teaching
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis.teaching import fit_prototypes, fit_row, forget, teach
-from hri30_ext.checkpoints import Essentials
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.errors import HRI30Error
 from hri30_ext.synthetic import write_dataset
@@ -31,22 +29,11 @@ def new_clips(tmp_path_factory):
     return sorted(map(str, (root / 'train_set').iterdir()))
 
 
-def make_checkpoint(config, options, path):
-    cfg = load_config(config, {**options, 'load_from': None})
-    torch.manual_seed(0)
-    model = MODELS.build(cfg.model)
-    torch.nn.init.normal_(model.cls_head.fc_cls.weight)
-    meta = dict(dataset_meta=dict(classes=cfg.classes),
-                hri30=Essentials.from_config(cfg).to_dict())
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
-    return str(path)
-
-
 @pytest.mark.parametrize('config, extra', [(DEMO_CONFIG, {}), (PROBE, SMALL)])
 def test_a_class_is_added_and_taken_back(config, extra, options, new_clips, clips_root,
                                          tmp_path, monkeypatch, capsys):
     options = {**options, **extra}
-    checkpoint = make_checkpoint(config, options, tmp_path / 'model.pth')
+    checkpoint = random_checkpoint(config, options, tmp_path / 'model.pth', std=1)
     taught = teach([config, checkpoint], 'Wave', new_clips, str(tmp_path / 'taught'),
                    force=True, options=options)
     said = capsys.readouterr().out
@@ -78,7 +65,8 @@ def test_a_class_is_added_and_taken_back(config, extra, options, new_clips, clip
 
 
 def test_what_is_refused(options, new_clips, clips_root, tmp_path, monkeypatch):
-    model = [DEMO_CONFIG, make_checkpoint(DEMO_CONFIG, options, tmp_path / 'model.pth')]
+    checkpoint = random_checkpoint(DEMO_CONFIG, options, tmp_path / 'model.pth', std=1)
+    model = [DEMO_CONFIG, checkpoint]
     broken = tmp_path / 'broken.avi'
     broken.write_bytes(b'no video')
 
@@ -144,7 +132,7 @@ def test_the_nearest_mean_direction_has_the_highest_score():
 def test_the_tool_takes_a_checkpoint_alone(options, new_clips, tmp_path):
     root = tmp_path / 'data ü'
     shutil.copytree(options['data_root'], root)
-    make_checkpoint(DEMO_CONFIG, options, tmp_path / 'model.pth')
+    random_checkpoint(DEMO_CONFIG, options, tmp_path / 'model.pth', std=1)
     result = run_tool('analysis/teach.py', 'model.pth', '--add', 'Wave', *new_clips,
                       '--out', 'taught', '--force', '--cfg-options',
                       'split.val_groups=1', cwd=tmp_path, HRI30_ROOT=str(root))

@@ -2,18 +2,14 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import CLASSES, DEMO_CONFIG, run_tool
+from conftest import CLASSES, DEMO_CONFIG, as_arguments, run_tool
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
-from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.errors import HRI30Error
 from hri30_ext.utils.curves import CURVES, read_curves
 
@@ -21,17 +17,12 @@ RESULTS = {'predictions.csv', 'scores.npz', 'metrics.json', 'per_class.csv',
            'confusion_matrix.png', 'analysis.json', 'report.html'}
 
 
-def as_arguments(options):
-    return ['--cfg-options', *(f'{key}={",".join(value) if key == "classes" else value}'
-                               for key, value in options.items())]
-
-
 @pytest.fixture(scope='module')
 def trained(clips_root, tmp_path_factory):
     """A checkpoint of two epochs, made by tools/train.py from another folder."""
     work_dir = tmp_path_factory.mktemp('work') / 'a run'
     options = {'data_root': clips_root.name, 'classes': CLASSES, 'num_frames': 4,
-               'input_size': '(32,32)', 'batch_size': 4, 'num_workers': 1,
+               'input_size': (32, 32), 'batch_size': 4, 'num_workers': 1,
                'max_epochs': 2, 'split.val_groups': 1, 'cache_dir': work_dir / 'cache'}
     result = run_tool('train.py', DEMO_CONFIG, '--work-dir', work_dir, '--device', 'cpu',
                       *as_arguments(options), cwd=clips_root.parent)
@@ -48,6 +39,9 @@ def test_training_ends_with_the_best_checkpoint_and_what_to_do_next(trained, cli
     assert 'epoch 2/2  loss ' in result.stdout and 'val 3 clips' in result.stdout
     meta = torch.load(best, weights_only=True)['meta']
     assert list(meta['dataset_meta']['classes']) == CLASSES
+    points = read_curves(work_dir / 'training_curves.csv')
+    assert [point['epoch'] for point in points] == [1, 2]
+    assert all(set(point) == {*CURVES, 'lr'} for point in points)
     scalars = [json.loads(line) for line in
                next(work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()]
     assert {'top1', 'loss', 'macro_f1'} <= {key for line in scalars for key in line}
@@ -62,7 +56,11 @@ def test_one_command_gives_metrics_and_predictions(trained, clips_root, options,
     calibration = json.loads(best.with_suffix('.calibration.json').read_text())
     assert calibration['temperature'] > 0 and calibration['clips'] == 3
     assert calibration['sets'] is calibration['open_set'] is None
-    said = capsys.readouterr().err
+    printed, said = capsys.readouterr()
+    head, *rows = [line.split() for line in printed.split(
+        'val: classes, the worst first\n')[1].splitlines()[:4]]
+    assert head == ['class', 'recall', 'F1', 'clips', 'taken', 'for']
+    assert rows == sorted(rows, key=lambda row: float(row[1]))
     assert 'no sets of classes: 3 validation clips: a certainty of 0.9 needs 9 or' in said
     assert 'no unknown actions: 3 classes have fewer than two validation clips' in said
     analysis = json.loads((tmp_path / 'test' / 'analysis.json').read_text())
@@ -90,14 +88,15 @@ def test_one_command_gives_metrics_and_predictions(trained, clips_root, options,
 
 
 def test_unlabelled_clips_get_predictions_and_no_metrics(
-        trained, clips_root, options, tmp_path):
+        trained, clips_root, options, tmp_path, capsys):
     root = tmp_path / 'hidden'
     (root / 'test').mkdir(parents=True)
     source = clips_root / 'test_set' / 'testvideo001.avi'
     (root / 'test' / 'any name.avi').symlink_to(source)
     best = next(trained[0].glob('best_top1_epoch_*.pth'))
-    metrics = run_test(DEMO_CONFIG, str(best), split='test', out=str(tmp_path),
+    metrics = run_test(DEMO_CONFIG, str(best), out=str(tmp_path),
                        options={**options, 'data_root': str(root)})
+    assert f'val: skipped, because {root} has no training clips' in capsys.readouterr().out
     assert metrics == {'test': {'num_videos': 1}}
     assert {file.name for file in (tmp_path / 'test').iterdir() if file.is_file()} == {
         'predictions.csv', 'scores.npz', 'test_set_labels.csv', 'report.html'}
@@ -114,25 +113,6 @@ def test_mmaction2_as_a_client_gives_the_same_class(trained, clips_root, options
             result = inference_recognizer(
                 model, str(clips_root / 'test_set' / video))
             np.testing.assert_allclose(result.pred_score.numpy(), scores, atol=1e-4)
-
-
-def test_resuming_goes_on_with_epochs_and_curves(options, tmp_path):
-    train(DEMO_CONFIG, work_dir=str(tmp_path), options={**options, 'max_epochs': 1})
-    train(DEMO_CONFIG, work_dir=str(tmp_path), options=options, resume=True)
-    assert torch.load(tmp_path / 'epoch_2.pth', weights_only=True)['meta']['epoch'] == 2
-    points = read_curves(tmp_path / 'training_curves.csv')
-    assert [point['epoch'] for point in points] == [1, 2]
-    assert all(set(point) == {*CURVES, 'lr'} for point in points)
-
-
-def test_same_seed_gives_the_same_weights(options, tmp_path):
-    weights = []
-    for name in 'ab':
-        train(DEMO_CONFIG, work_dir=str(tmp_path / name),
-              options={**options, 'max_epochs': 1})
-        weights.append(torch.load(tmp_path / name / 'epoch_1.pth',
-                                  weights_only=True)['state_dict'])
-    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
 @pytest.mark.parametrize('change, message', [
@@ -154,14 +134,11 @@ def test_folder_that_cannot_be_written(options, tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(HRI30Error, match='cannot be written'):
         train(DEMO_CONFIG, work_dir=str(tmp_path / 'file' / 'run'), options=options)
-    with pytest.raises(HRI30Error, match='no such checkpoint'):
-        run_test(DEMO_CONFIG, str(tmp_path / 'absent.pth'), options=options)
 
 
 @pytest.mark.parametrize('name, arguments', [
     ('train.py', ['nope.py']),
     ('train.py', [DEMO_CONFIG, '--device', 'tpu']),
-    ('train.py', [DEMO_CONFIG, '--cfg-options', 'batch_size']),
     ('test.py', [DEMO_CONFIG, 'absent.pth']),
 ])
 def test_mistakes_are_one_message_and_status_2(name, arguments, tmp_path):
@@ -178,15 +155,8 @@ def test_broken_clip_is_named_without_a_traceback(trained, clips_root, tmp_path)
     result = run_tool(
         'test.py', DEMO_CONFIG, best, '--split', 'test', '--out', tmp_path,
         *as_arguments({'data_root': root, 'classes': CLASSES, 'num_frames': 4,
-                       'input_size': '(32,32)', 'num_workers': 1}), cwd=tmp_path)
+                       'input_size': (32, 32), 'num_workers': 1}), cwd=tmp_path)
     assert result.returncode == 3  # it has its row, and no score
     assert 'broken.avi: cannot be decoded' in result.stdout
+    assert result.stdout.rstrip().endswith('--cfg-options failed_class=NAME')
     assert 'Traceback' not in result.stdout + result.stderr
-
-
-def test_help_answers_without_the_stack(tmp_path):
-    for name in ('train.py', 'test.py'):
-        result = subprocess.run([sys.executable, '-S', PROJECT_ROOT / 'tools' / name,
-                                 '--help'], capture_output=True, text=True, timeout=10,
-                                env={**os.environ, 'PYTHONPATH': str(PROJECT_ROOT)})
-        assert result.returncode == 0 and 'CONFIG' in result.stdout

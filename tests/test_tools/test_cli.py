@@ -48,19 +48,14 @@ def test_options_are_not_abbreviated(capsys):
     assert error.startswith('error: unrecognized arguments: --dev cpu\nusage: a tool')
 
 
-@pytest.mark.parametrize('arguments, expected', [
-    ([], None), (['--slurm'], {}),
-    (['--slurm', 'slurm_partition=gpu', 'timeout_min=60'],
-     {'slurm_partition': 'gpu', 'timeout_min': 60})])
-def test_slurm_parameters(arguments, expected):
+def test_slurm_parameters(capsys):
     parser = cli.Parser()
     cli.add_slurm_argument(parser)
-    assert parser.parse_args(arguments).slurm == expected
-
-
-def test_wrong_slurm_parameters(capsys):
-    parser = cli.Parser()
-    cli.add_slurm_argument(parser)
+    for arguments, expected in (
+            ([], None), (['--slurm'], {}),
+            (['--slurm', 'slurm_partition=gpu', 'timeout_min=60'],
+             {'slurm_partition': 'gpu', 'timeout_min': 60})):
+        assert parser.parse_args(arguments).slurm == expected
     with pytest.raises(SystemExit):
         parser.parse_args(['--slurm', 'gpu'])
     assert '--slurm gpu: expected KEY=VALUE' in capsys.readouterr().err

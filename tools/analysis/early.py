@@ -9,12 +9,10 @@ cli.add_measured_arguments(parser, 'early')
 
 
 def main(args) -> None:
-    cli.choose_device(args.device)
     from hri30_ext.apis.degrading import measure_early
-    from hri30_ext.config import parse_options
     from hri30_ext.evaluation.early import format_early
     found = measure_early(args.config, args.checkpoint, args.split, args.out,
-                          options=parse_options(args.cfg_options))
+                          options=args.options)
     print(f'{found["data"]}: {found["clips"]} clips\n\n{format_early(found)}')
 
 

@@ -20,11 +20,9 @@ cli.add_runtime_arguments(parser)
 def main(args) -> None:
     if args.cfg_options and not args.config:
         cli.fail('--cfg-options: there is no config to change; add --config C.')
-    cli.choose_device(args.device)
     from hri30_ext.apis import report
-    from hri30_ext.config import parse_options
     path = report(args.folder, args.config, args.checkpoint,
-                  options=parse_options(args.cfg_options),
+                  options=args.options,
                   training_folder=args.training_folder, explain=args.explain)
     print(f'Report: {path}')
 

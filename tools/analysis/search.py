@@ -1,36 +1,29 @@
-"""Searches settings: trains with those that the trials before make promising."""
-
-import argparse
+"""Search the settings with the best validation accuracy of the last epoch, with Optuna. A
+repeated command goes on; machines that share the folder share the search.
+"""
 
 from hri30_ext import cli
 
-
-def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(
-        description='Search the settings with the best validation accuracy of the last '
-                    'epoch, with Optuna. A repeated command goes on; machines that share '
-                    'the folder share the search.')
-    parser.add_argument('config', metavar='CONFIG')
-    parser.add_argument('--space', nargs='+', required=True, metavar='KEY=VALUES',
-                        help='such as lr=1e-4:1e-2:log batch_size=8:32 decay=cosine,step')
-    parser.add_argument('--trials', type=int, default=30, metavar='N',
-                        help='in all; default: %(default)s')
-    parser.add_argument('--out', required=True, metavar='D',
-                        help='gets search.journal, search.png, best.py and the trials')
-    parser.add_argument('--seed', type=int, default=0, help='of the proposals')
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
-                        dest='options', help='settings of all trials')
-    return parser.parse_args()
+parser = cli.Parser(__doc__)
+parser.add_argument('config', metavar='CONFIG')
+parser.add_argument('--space', nargs='+', required=True, metavar='KEY=VALUES',
+                    help='such as lr=1e-4:1e-2:log batch_size=8:32 decay=cosine,step')
+parser.add_argument('--trials', type=int, default=30, metavar='N',
+                    help='in all; default: %(default)s')
+parser.add_argument('--out', required=True, metavar='D',
+                    help='gets search.journal, search.png, best.py and the trials')
+parser.add_argument('--seed', type=int, default=0, help='of the proposals')
+cli.add_options_argument(parser, 'settings of all trials')
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     from hri30_ext.apis.searching import search
-    best = search(**vars(args))
+    best = search(args.config, args.space, args.trials, args.out, args.cfg_options,
+                  args.seed)
     print(f'\nBest: trial {best["trial"]}, validation top-1 {best["top1"]:.4f}, which is '
           f'too high: these clips chose it.\nConfig: {args.out}/best.py; picture: '
           f'{args.out}/search.png')
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run(main, parser)

@@ -21,20 +21,16 @@ parser.add_argument('--head', choices=('logistic', 'prototypes'), default='logis
 parser.add_argument('--force', action='store_true',
                     help='also if the old classes lose more than two points')
 parser.add_argument('--device', metavar='cpu|cuda[:N]')
-parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
-                    help='such as data_root=PATH')
+cli.add_options_argument(parser, 'such as data_root=PATH')
 
 
 def main(args) -> None:
     if len(args.model) > 2:
         cli.fail('expected a checkpoint, or a config and its checkpoint.')
-    cli.choose_device(args.device)
     from hri30_ext.apis.teaching import forget, teach
-    from hri30_ext.config import parse_options
-    options = parse_options(args.cfg_options)
-    model = (forget(args.model, args.remove, args.out, options) if args.remove else
+    model = (forget(args.model, args.remove, args.out, args.options) if args.remove else
              teach(args.model, args.add[0], args.add[1:], args.out, args.head, args.force,
-                   options))
+                   args.options))
     print(f'To test:     bash tools/test.sh {shlex.join(model)}\n'
           f'To predict:  bash tools/predict.sh {shlex.join(model)} CLIP...')
 

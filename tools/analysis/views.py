@@ -18,11 +18,9 @@ parser.add_argument('--out', required=True, metavar='D',
 
 
 def main(args) -> None:
-    cli.choose_device(args.device)
     from hri30_ext.apis.views import compare_views, format_views
-    from hri30_ext.config import parse_options
     rows = compare_views(args.config, args.checkpoint, args.out, split=args.split,
-                         clips=args.clips, options=parse_options(args.cfg_options))
+                         clips=args.clips, options=args.options)
     print(f'\n{format_views(rows)}\n\nRows: {Path(args.out) / "views.json"}')
 
 

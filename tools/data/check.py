@@ -1,42 +1,41 @@
-"""Examines a data folder before a training: every clip to its end, names, labels."""
+"""Look for what is wrong with a data folder. Every clip is decoded from end to end, in a
+process of its own that may crash or hang; names, annotations and copies are checked.
+"""
 
-import argparse
 import sys
 
 from hri30_ext import cli
 
+parser = cli.Parser(
+    __doc__, epilog='Exits with 0 where the data are clean, 1 where there are warnings, 3 '
+                    'where there are errors (training or testing would stop, lose clips or '
+                    'learn what is wrong), 2 where the call itself is wrong, such as no '
+                    'such folder. After --fix, with the state that training then sees; '
+                    'after --undo, with 0.')
+parser.add_argument('root', metavar='DATA_ROOT')
+parser.add_argument('--json', metavar='FILE',
+                    help='write all findings, and the properties of each clip')
+parser.add_argument('--fix', action='store_true',
+                    help='list broken and missing training clips in '
+                         'DATA_ROOT/annotations/leave_out.csv, which training leaves out; '
+                         'nothing is moved or edited')
+parser.add_argument('--undo', action='store_true',
+                    help='delete the list, and move back what version 0.4 moved into '
+                         'DATA_ROOT/set_aside')
+parser.add_argument('--workers', type=int, metavar='N',
+                    help='clips that are read at once; default: one a core')
+parser.add_argument('--seconds', type=float, default=30, metavar='S',
+                    help='time limit for each clip, doubled when a clip that hung is read '
+                         'again; default: %(default)s')
+parser.add_argument('--classes', nargs='+', metavar='NAME',
+                    help="class names of other data; default: HRI30's")
+parser.add_argument('--no-near', action='store_true',
+                    help='do not look for changed copies of clips')
+parser.add_argument('--cases', type=int, default=5, metavar='N',
+                    help='cases of each kind to print, 0 for all; default: %(default)s')
 
-def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(
-        description='Look for what is wrong with a data folder. Every clip is decoded from '
-                    'end to end, in a process of its own that may crash or hang; names, '
-                    'annotations and copies are checked.',
-        epilog='Exits with 0 where the data are clean, 1 where there are warnings, 3 where '
-               'there are errors (training or testing would stop, lose clips or learn what '
-               'is wrong), 2 where the call itself is wrong, such as no such folder. After '
-               '--fix, with the state that training then sees; after --undo, with 0.')
-    parser.add_argument('root', metavar='DATA_ROOT')
-    parser.add_argument('--json', metavar='FILE',
-                        help='write all findings, and the properties of each clip')
-    parser.add_argument('--fix', action='store_true',
-                        help='list broken and missing training clips in '
-                             'DATA_ROOT/annotations/leave_out.csv, which training leaves '
-                             'out; nothing is moved or edited')
-    parser.add_argument('--undo', action='store_true',
-                        help='delete the list, and move back what version 0.4 moved into '
-                             'DATA_ROOT/set_aside')
-    parser.add_argument('--workers', type=int, metavar='N',
-                        help='clips that are read at once; default: one a core')
-    parser.add_argument('--seconds', type=float, default=30, metavar='S',
-                        help='time limit for each clip, doubled when a clip that hung is '
-                             'read again; default: %(default)s')
-    parser.add_argument('--classes', nargs='+', metavar='NAME',
-                        help="class names of other data; default: HRI30's")
-    parser.add_argument('--no-near', action='store_true',
-                        help='do not look for changed copies of clips')
-    parser.add_argument('--cases', type=int, default=5, metavar='N',
-                        help='cases of each kind to print, 0 for all; default: %(default)s')
-    args = parser.parse_args()
+
+def main(args) -> None:
     if args.workers is not None and args.workers < 1:
         parser.error(f'--workers is {args.workers}: expected 1 or more')
     if not args.seconds > 0:
@@ -45,11 +44,6 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'--cases is {args.cases}: expected 0 or more')
     if args.undo and (args.fix or args.json):
         parser.error('--undo goes with neither --fix nor --json')
-    return args
-
-
-def main() -> None:
-    args = parse_args()
     from hri30_ext import doctor
     from hri30_ext.doctor.leaks import CACHE_DIR, STORE
     from hri30_ext.names import HRI30_CLASSES
@@ -72,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run(main, parser)

@@ -1,22 +1,18 @@
-"""Converts weights of PyTorchVideo's SlowOnly to those that load_from takes."""
+"""Convert SLOW_8x8_R50.pyth of PyTorchVideo for load_from; docs/models.md says which mean
+and deviation go with it.
+"""
 
 from hri30_ext import cli
 
-
-def parse_args():
-    parser = cli.Parser(
-        description='Convert SLOW_8x8_R50.pyth of PyTorchVideo for load_from; '
-                    'docs/models.md says which mean and deviation go with it.')
-    parser.add_argument('source', metavar='SOURCE.pyth')
-    parser.add_argument('target', metavar='TARGET.safetensors')
-    return parser.parse_args()
+parser = cli.Parser(__doc__)
+parser.add_argument('source', metavar='SOURCE.pyth')
+parser.add_argument('target', metavar='TARGET.safetensors')
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     from hri30_ext.checkpoints.converting import convert_slowonly
     print(f'{args.target}: {convert_slowonly(args.source, args.target)} tensors')
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run(main, parser)

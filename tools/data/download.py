@@ -1,26 +1,20 @@
-"""Downloads HRI30 from Zenodo, unpacks it and checks it."""
+"""Download the files of the record of HRI30 with their checksums, unpack them, lay the
+clips out and check every one. An interrupted call continues.
+"""
 
-import argparse
 import sys
 
 from hri30_ext import cli
 
-
-def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(
-        description='Download the files of the record of HRI30 with their checksums, unpack '
-                    'them, lay the clips out and check every one. An interrupted call '
-                    'continues.',
-        epilog='Exits as tools/data/check.py does, and with 2 where the data cannot be had.')
-    parser.add_argument('--root', default='data/hri30', metavar='D',
-                        help='data folder; default: %(default)s')
-    parser.add_argument('--record', metavar='URL', help="description of the record in the "
-                        "form of Zenodo's API; default: that of HRI30")
-    return parser.parse_args()
+parser = cli.Parser(__doc__, epilog='Exits as tools/data/check.py does, and with 2 where '
+                                    'the data cannot be had.')
+parser.add_argument('--root', default='data/hri30', metavar='D',
+                    help='data folder; default: %(default)s')
+parser.add_argument('--record', metavar='URL', help="description of the record in the form "
+                    "of Zenodo's API; default: that of HRI30")
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     from hri30_ext import doctor
     from hri30_ext.apis.downloading import ARCHIVES, RECORD, download
     from hri30_ext.doctor.leaks import CACHE_DIR, STORE
@@ -35,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run(main, parser)

@@ -1,24 +1,17 @@
-"""Writes the three splits of the HRI30 paper as lists in UCF-101's form."""
-
-import argparse
+"""Write classInd.txt and trainlist01.txt to testlist03.txt: the splits of the HRI30 paper,
+which hold out the first 4, 3 and 5 of 14 groups. They are a rule, so that no data is
+needed; split.type=paper applies the same rule without lists.
+"""
 
 from hri30_ext import cli
 
-
-def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(
-        description='Write classInd.txt and trainlist01.txt to testlist03.txt: the splits of '
-                    'the HRI30 paper, which hold out the first 4, 3 and 5 of 14 groups. They '
-                    'are a rule, so that no data is needed; split.type=paper applies the '
-                    'same rule without lists.')
-    parser.add_argument('--paper', action='store_true', required=True,
-                        help="the paper's splits")
-    parser.add_argument('--out', required=True, metavar='D')
-    return parser.parse_args()
+parser = cli.Parser(__doc__)
+parser.add_argument('--paper', action='store_true', required=True,
+                    help="the paper's splits")
+parser.add_argument('--out', required=True, metavar='D')
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     from hri30_ext.datasets.paper import write_paper_lists
     for number, counts in write_paper_lists(args.out).items():
         print(f'split {number}: {counts["train"]:,} clips train, {counts["test"]:,} test')
@@ -27,4 +20,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run(main, parser)

@@ -25,12 +25,10 @@ parser.add_argument('--calibration-clips', type=int, default=128, metavar='N',
 
 
 def main(args) -> None:
-    cli.choose_device(args.device)
     import hri30_ext.modules  # noqa: F401  (first: it fixes what the others import)
     from hri30_ext.apis.exporting import export
-    from hri30_ext.config import parse_options
     info = export(args.config, args.checkpoint, args.format, args.precision, args.out,
-                  options=parse_options(args.cfg_options),
+                  options=args.options,
                   device='cuda' if (args.device or '').startswith('cuda') else 'cpu',
                   calibration_clips=args.calibration_clips)
     print(f'Exported: {args.out} ({info.format} {info.precision}, {len(info.classes)} '
