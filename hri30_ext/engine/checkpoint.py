@@ -1,6 +1,5 @@
 """The checkpoint hook, which saves an epoch after its validation, and early stopping."""
 
-import bisect
 import os
 import re
 import shutil
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from mmaction.registry import HOOKS
 from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.runner.checkpoint import weights_to_cpu
 
@@ -21,95 +21,96 @@ from ..checkpoints import (
 from ..errors import HRI30Error
 from ..utils.background import later, wait
 from ..utils.fileio import atomic_path, atomic_write_text
-from .loops import WITHIN_EPOCH, ResumableTrainLoop
+from .loops import WITHIN_EPOCH, ResumableTrainLoop, is_validated
 
 #: Metrics of :class:`~hri30_ext.evaluation.HRI30Metric` that can choose the best one.
-_BY_METRIC = dict(top1='greater', top5='greater', mean_class='greater',
-                  macro_precision='greater', macro_recall='greater', macro_f1='greater',
-                  loss='less')
+_GREATER = ['top1', 'top5', 'mean_class', 'macro_precision', 'macro_recall', 'macro_f1']
+_LESS = ['loss']
+
+
+class _SeesNoFiles(LocalBackend):
+    """Keeps mmengine from removing checkpoints, which it does before it writes new ones."""
+
+    def isfile(self, filepath) -> bool:
+        return False
+
+    isdir = isfile
 
 
 @HOOKS.register_module()
 class ValidatedCheckpointHook(CheckpointHook):
     """Saves an epoch's checkpoint after its validation instead of before.
 
-    mmengine saves before it, so that the checkpoint to resume from lacks what the
-    validation decides: the best score and the counter of early stopping. An epoch without
-    validation is saved at its end.
+    So the checkpoint to resume from has what the validation decides: the best score and the
+    counter of early stopping. An epoch without validation is saved at its end.
 
-    mmengine also removes the old checkpoint before it writes the new one, and takes the
-    paths of those that it removes from the checkpoint that it resumes. Here the new one is
-    on the disk first, and only files with the names that this hook gives are removed, in
-    the folder that it writes to.
+    The new checkpoint is on the disk before old ones are removed, and only files with the
+    names that this hook gives, in the folder that it writes to, are removed. mmengine
+    removes first, and whatever the checkpoint that it resumes names. A thread writes and
+    removes the files of an epoch while the next one runs.
 
     Checkpoints hold plain data, which ``torch.load(weights_only=True)`` reads, and in
     ``meta`` the :class:`~hri30_ext.checkpoints.Essentials` of the model. The best one has a
     second name, ``best.pth``, and its weights are also written as ``best.safetensors``
     (``best_METRIC`` with several metrics).
 
-    A thread writes and removes the files of an epoch while the next one runs.
-
     Args:
-        save_best (str | list[str], optional): As in mmengine. For this project's
-            metrics the rule is known.
+        save_best (str | list[str], optional): Metrics, whose rule is known.
         snapshot_interval (int, optional): Keeps the checkpoint of every so many
-            epochs as ``snapshot_epoch_N.pth``.
-
-    The others are those of :class:`mmengine.hooks.CheckpointHook`, with
-    ``by_epoch=True``.
+            epochs as ``snapshot_epoch_N.pth``. The others are those of
+            :class:`mmengine.hooks.CheckpointHook`, with ``by_epoch=True``.
 
     Raises:
         HRI30Error: ``save_best`` is not among the metrics.
     """
 
-    def __init__(self, *args, save_best=None, rule=None,
+    def __init__(self, *args, save_best: str | list[str] | None = None,
                  snapshot_interval: int | None = None, **kwargs) -> None:
-        names = [save_best] if isinstance(save_best, str) else list(save_best or [])
-        unknown = [name for name in names if name not in _BY_METRIC]
-        if unknown and rule is None:
-            raise HRI30Error(f'save_best={unknown[0]!r}: not a metric of the validation.\n'
-                             f'Expected one of: {", ".join(_BY_METRIC)}.')
-        if rule is None and names:
-            rule = [_BY_METRIC[name] for name in names]
-        super().__init__(*args, save_best=save_best, rule=rule, **kwargs)
+        for name in [save_best] if isinstance(save_best, str) else save_best or ():
+            if name not in _GREATER + _LESS and 'rule' not in kwargs:
+                raise HRI30Error(f'save_best={name!r}: not a metric of the validation.\n'
+                                 f'Expected one of: {", ".join(_GREATER + _LESS)}.')
+        super().__init__(*args, save_best=save_best, greater_keys=_GREATER,
+                         less_keys=_LESS, **kwargs)
         self.snapshot_interval = snapshot_interval
         self._epochs: list[int] = []  # whose checkpoints are kept
         self._superseded: list[str] = []  # names of best ones, until an epoch is saved
 
-    # ---- Hooks --------------------------------------------------------------------------
-
     def before_train(self, runner) -> None:
-        """Finds the checkpoints of the run that is resumed."""
         info = runner.message_hub.runtime_info
+        # What a checkpoint that is resumed says of others.
         claimed = {key: info.pop(key) for key in list(info)
                    if key in ('keep_ckpt_ids', 'last_ckpt') or key.startswith('best_ckpt')}
         super().before_train(runner)
+        self.file_backend = _SeesNoFiles()
+        folder = Path(self.out_dir)
         if is_main_process():
-            remove_leftovers(self.out_dir)
+            remove_leftovers(folder)
         epochs = claimed.get('keep_ckpt_ids')
         if runner._resume and isinstance(epochs, list) and (
-                Path(runner._load_from).parent == Path(self.out_dir)):
+                Path(runner._load_from).parent == folder):
             self._epochs = sorted({epoch for epoch in epochs
                                    if type(epoch) is int and 0 < epoch <= runner.epoch})
-        for suffix, metric in self._best_metrics():
+        metrics = self.key_indicators if self.save_best else []
+        for metric in metrics:
+            suffix = '' if len(metrics) == 1 else f'_{metric}'
             path = claimed.get(f'best_ckpt{suffix}')
             if path is None:
                 continue
             name = Path(str(path)).name
-            if self._is_best_name(metric, name) and (Path(self.out_dir) / name).is_file():
-                self._set_best(runner, suffix, metric, str(Path(self.out_dir) / name))
+            before, after = f'best_{metric}_{self.filename_tmpl}'.split('{}')
+            if (folder / name).is_file() and re.fullmatch(
+                    rf'{re.escape(before)}\d+{re.escape(after)}', name):
+                runner.message_hub.update_info(f'best_ckpt{suffix}', str(folder / name))
             else:
                 info.pop(f'best_score{suffix}', None)
                 runner.logger.warning(
-                    f'The best checkpoint so far is not in {self.out_dir}, and was named '
+                    f'The best checkpoint so far is not in {folder}, and was named '
                     f'{str(path)[:200]!r}. It is kept, and the search for the best '
                     'starts over.')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Makes plain data of what mmengine saves, and adds the essentials.
-
-        Hooks of a higher priority have added theirs.
-        """
+        """Makes plain data of what mmengine saves, and adds the essentials."""
         checkpoint['message_hub'] = write_message_hub(checkpoint['message_hub'])
         for state in checkpoint.get('param_schedulers', []):
             # A schedule that is resumed has its own functions, from the config.
@@ -123,7 +124,7 @@ class ValidatedCheckpointHook(CheckpointHook):
 
     def after_train_epoch(self, runner) -> None:
         """Saves an epoch that no validation follows."""
-        if not _is_validated(runner, runner.epoch + 1):
+        if not is_validated(runner, runner.epoch + 1):
             wait()
             self._save_epoch(runner, runner.epoch + 1)
 
@@ -133,20 +134,16 @@ class ValidatedCheckpointHook(CheckpointHook):
         # With a path here, mmengine saves the epoch each time the best one changes.
         self.last_ckpt = None
         if metrics:
-            before = {suffix: self._hide_best(suffix, metric)
-                      for suffix, metric in self._best_metrics()}
+            info = runner.message_hub.runtime_info
+            before = dict(info)
             super().after_val_epoch(runner, metrics)
-            for suffix, metric in self._best_metrics():
-                now = self._hide_best(suffix, metric)
-                if now and before[suffix] and now != before[suffix]:
-                    self._superseded.append(Path(before[suffix]).name)
-                if now and is_main_process():
-                    later(_name_best, Path(now), f'best{suffix}')
-                if now or before[suffix]:
-                    self._set_best(runner, suffix, metric, now or before[suffix])
+            for key in [key for key in info if key.startswith('best_ckpt')
+                        and info[key] != before.get(key)]:
+                if key in before:
+                    self._superseded.append(Path(before[key]).name)
+                if is_main_process():
+                    later(_name_best, Path(info[key]), key.replace('_ckpt', ''))
         self._save_epoch(runner, runner.epoch)
-
-    # ---- Saving and removing ------------------------------------------------------------
 
     def _save_epoch(self, runner, epoch: int) -> None:
         meta = dict(epoch=epoch, iter=runner.iter)
@@ -170,8 +167,7 @@ class ValidatedCheckpointHook(CheckpointHook):
             save_param_scheduler=self.save_param_scheduler, meta=meta, **self.args)
         if isinstance(runner.train_loop, ResumableTrainLoop):
             runner.train_loop.note_saved(path)
-        old = [*self._superseded]
-        self._superseded = []
+        old, self._superseded = self._superseded, []
         if self.max_keep_ckpts > 0:
             old += map(self.filename_tmpl.format, self._epochs[:-self.max_keep_ckpts])
             self._epochs = self._epochs[-self.max_keep_ckpts:]
@@ -180,33 +176,6 @@ class ValidatedCheckpointHook(CheckpointHook):
                   self.last_ckpt, True)
             for name in (WITHIN_EPOCH, *old):
                 later(Path.unlink, Path(self.out_dir) / name, True)
-
-    # ---- The best -----------------------------------------------------------------------
-
-    def _best_metrics(self) -> list[tuple[str, str]]:
-        """Returns each metric with the suffix of mmengine's entries for it."""
-        metrics = self.key_indicators if self.save_best else []
-        return [('' if len(metrics) == 1 else f'_{metric}', metric) for metric in metrics]
-
-    def _is_best_name(self, metric: str, name: str) -> bool:
-        before, after = f'best_{metric}_{self.filename_tmpl}'.split('{}')
-        return re.fullmatch(rf'{re.escape(before)}\d+{re.escape(after)}', name) is not None
-
-    def _set_best(self, runner, suffix: str, metric: str, path: str) -> None:
-        runner.message_hub.update_info(f'best_ckpt{suffix}', path)
-        if suffix:
-            self.best_ckpt_path_dict[metric] = path
-        else:
-            self.best_ckpt_path = path
-
-    def _hide_best(self, suffix: str, metric: str) -> str | None:
-        """Returns the best checkpoint and hides it from mmengine, which would remove it."""
-        if suffix:
-            path = self.best_ckpt_path_dict.get(metric)
-            self.best_ckpt_path_dict[metric] = None
-        else:
-            path, self.best_ckpt_path = self.best_ckpt_path, None
-        return path
 
 
 def _name_best(path: Path, name: str) -> None:
@@ -230,23 +199,12 @@ def remove_leftovers(folder: str | Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _is_validated(runner, epoch: int) -> bool:
-    """Whether the training loop validates after an epoch, counted from 1."""
-    loop = runner.train_loop
-    # The loop decides so once the epoch is over.
-    interval = loop.dynamic_intervals[
-        bisect.bisect(loop.dynamic_milestones, epoch + 1) - 1]
-    return runner.val_loop is not None and epoch >= loop.val_begin and (
-        epoch % interval == 0 or epoch == runner.max_epochs)
-
-
 @HOOKS.register_module()
 class ResumableEarlyStoppingHook(EarlyStoppingHook):
     """mmengine's early stopping, with a counter that is saved and resumed.
 
-    In mmengine the counter and the best value are plain attributes: each resume resets the
-    patience. Arguments are those of :class:`mmengine.hooks.EarlyStoppingHook`, whose
-    default ``min_delta`` of 0.1 would stop almost at once on an accuracy.
+    Arguments are those of :class:`mmengine.hooks.EarlyStoppingHook`, whose default
+    ``min_delta`` of 0.1 would stop almost at once on an accuracy.
     """
 
     # Before the checkpoint hook (VERY_LOW), which saves what is decided here.
@@ -254,16 +212,14 @@ class ResumableEarlyStoppingHook(EarlyStoppingHook):
     _STATE = ('wait_count', 'best_score')
 
     def before_run(self, runner) -> None:
-        """Does nothing: a run that only tests has no training loop to check."""
+        pass  # a run that only tests has no training loop to check
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Adds the counter, and whether the training was stopped."""
         state = {name: float(getattr(self, name)) for name in self._STATE}
         checkpoint['early_stopping'] = dict(
             state, monitor=self.monitor, stopped=bool(runner.train_loop.stop_training))
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Restores the counter of a training that is resumed."""
         state = checkpoint.get('early_stopping')
         if not runner._resume or not state or state['monitor'] != self.monitor:
             return

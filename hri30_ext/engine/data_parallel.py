@@ -32,8 +32,7 @@ class GlobalMeanDataParallel(MMDistributedDataParallel):
 
     Args:
         module (torch.nn.Module): A recognizer.
-        device_ids (list[int], optional): The GPU. Ignored on the CPU, where mmengine passes
-            it and torch refuses it.
+        device_ids (list[int], optional): The GPU.
         channels_last (bool): Whether to store weights in channels-last layout. Gradients
             are reduced in the layout that weights have here.
         **kwargs: Of :class:`torch.nn.parallel.DistributedDataParallel`.
@@ -46,7 +45,7 @@ class GlobalMeanDataParallel(MMDistributedDataParallel):
     def __init__(self, module: torch.nn.Module, device_ids: Sequence[int] | None = None,
                  channels_last: bool = False, **kwargs) -> None:
         if next(module.parameters()).device.type == 'cpu':
-            device_ids = None
+            device_ids = None  # mmengine passes it, and torch would refuse it
         if channels_last:
             to_channels_last(module)
         with warnings.catch_warnings():
@@ -57,10 +56,6 @@ class GlobalMeanDataParallel(MMDistributedDataParallel):
 
     def train_step(self, data: dict, optim_wrapper) -> dict[str, torch.Tensor]:
         """Takes one step on the clips of all processes.
-
-        Args:
-            data (dict): ``inputs`` and ``data_samples`` of the clips of this process.
-            optim_wrapper (mmengine.optim.OptimWrapper): Of the module's parameters.
 
         Returns:
             dict[str, torch.Tensor]: Scalars to log, equal on all ranks.
@@ -81,7 +76,7 @@ class GlobalMeanDataParallel(MMDistributedDataParallel):
         reduction.wait()
         # Exactly 1 if all processes have the same weight.
         loss_factor, other_factor = (own * get_world_size() / total).tolist()
-        losses = {name: _multiply(value, loss_factor if 'loss' in name else other_factor)
+        losses = {name: value * (loss_factor if 'loss' in name else other_factor)
                   for name, value in losses.items()}
         loss, logged = self.module.parse_losses(losses)
         optim_wrapper.update_params(loss)  # gradients are averaged over the processes
@@ -89,12 +84,7 @@ class GlobalMeanDataParallel(MMDistributedDataParallel):
 
 
 def loss_weight(head: torch.nn.Module, samples: Sequence[ActionDataSample]) -> float:
-    """Returns what the loss of a head divides by: clips, or the weights of their classes.
-
-    Args:
-        head (torch.nn.Module): With ``loss_cls``.
-        samples (Sequence[ActionDataSample]): Clips with ``gt_label``.
-    """
+    """Returns what the loss divides by: clips, or the weights of their classes."""
     weights_K = getattr(head.loss_cls, 'class_weight', None)
     if weights_K is None or not samples:
         return float(len(samples))
@@ -115,10 +105,6 @@ def _without_last(data: dict) -> dict:
     return dict(data, inputs=inputs, data_samples=data['data_samples'][:-1])
 
 
-def _multiply(value: torch.Tensor | list[torch.Tensor], factor: float):
-    return [item * factor for item in value] if isinstance(value, list) else value * factor
-
-
 def _means(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Averages scalars over the processes, in one message."""
     stacked = torch.stack([value.detach().double() for value in values.values()])
@@ -137,7 +123,6 @@ class RepeatedClipHook(Hook):
     """
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Sets ``repeats`` of the model before its step."""
         loader = runner.train_loop.dataloader
         clips = loader.batch_sampler.sampler
         last = (len(clips) - 1) // loader.batch_sampler.batch_size
@@ -150,20 +135,14 @@ def ends_with_repeated(clips: int, rank: int, processes: int) -> bool:
     """Returns whether the clips of a rank in an epoch end with a repeated one.
 
     Rank r gets the clips r, r + processes, ... of an epoch's order.
-
-    >>> [ends_with_repeated(7, rank, processes=3) for rank in range(3)]
-    [False, True, True]
     """
     return 0 < clips % processes <= rank
 
 
 def use_processes(cfg: Config) -> None:
-    """Adds the model wrapper and the hook of data-parallel training to a config.
+    """Adds the model wrapper and the hook of data-parallel training to a resolved config.
 
     Changes nothing unless :func:`hri30_ext.engine.distributed.start` joined processes.
-
-    Args:
-        cfg (Config): Resolved.
 
     Raises:
         HRI30Error: ``sync_bn`` without CUDA.
@@ -187,9 +166,6 @@ def use_processes(cfg: Config) -> None:
 
 def scale_learning_rate(cfg: Config) -> str | None:
     """Scales ``lr`` from ``base_batch_size`` to the clips of a step if ``scale_lr`` is set.
-
-    SGD's in proportion (arXiv 1706.02677), Adam's and AdamW's by the square root (arXiv
-    2205.10287).
 
     Args:
         cfg (Config): Resolved; the optimizer's ``lr`` is changed.
@@ -215,9 +191,8 @@ def scale_learning_rate(cfg: Config) -> str | None:
 def lr_factor(growth: float, optimizer: str) -> float:
     """Returns the factor of the learning rate for a batch that is ``growth`` times as big.
 
-    Args:
-        growth (float): Above 0.
-        optimizer (str): Its type.
+    SGD's grows in proportion (arXiv 1706.02677), Adam's and AdamW's by the square root
+    (arXiv 2205.10287).
     """
     return growth ** (0.5 if 'Adam' in optimizer else 1)
 

@@ -16,8 +16,8 @@ from torch.nn import functional
 from ..hardware import unwrap
 from ..utils.fileio import atomic_write_text
 from ..utils.reading import read_json
-from .features import CachedFeatures, FeatureCacheHook
-from .tokens import CachedTokens, digest
+from .features import FeatureCacheHook
+from .tokens import CachedFeatures, CachedTokens, digest
 
 
 class DistillHook(Hook):
@@ -27,15 +27,14 @@ class DistillHook(Hook):
     ``L`` is the loss of the labels, and both sides of the divergence are softmaxes of
     logits divided by the temperature.
 
-    The teacher sees the very clips that the student sees, so that crops, flips and colours
-    need no mapping: ``num_frames`` of the student's frames, each from the middle of an
-    equal part of the clip (some twice while ``progressive_size`` gives fewer), resized and
-    normalised as the teacher needs them. Views of cached features are scored once; beside
-    cached tokens, the scores are kept on the disk.
+    The teacher sees the clips that the student sees, mixed ones (``blending``) included:
+    ``num_frames`` of the student's frames, each from the middle of an equal part of the
+    clip (some twice while ``progressive_size`` gives fewer), resized and normalised as the
+    teacher needs them. Views of cached features are scored once; beside cached tokens, the
+    scores are kept on the disk.
 
-    Label smoothing is part of ``L`` alone. Where clips are mixed (``blending`` of the data
-    preprocessor), the teacher scores the mixed clip. Class weights weigh both parts of the
-    loss of a clip, by its label. No state dict, optimizer or checkpoint has the teacher.
+    Label smoothing is part of ``L`` alone. Class weights weigh both parts of the loss of a
+    clip, by its label. No state dict, optimizer or checkpoint has the teacher.
 
     Args:
         teacher (nn.Module): A recognizer; it stays in evaluation mode.
@@ -59,17 +58,14 @@ class DistillHook(Hook):
         self._logits_NK: torch.Tensor | None = None  # of the batch
 
     def before_train(self, runner) -> None:
-        """Joins the steps of the model."""
         model = unwrap(runner.model)
         self.teacher.to(next(model.parameters()).device)
         model.register_forward_pre_hook(self._score_batch, with_kwargs=True)
         model.cls_head.loss_cls.register_forward_hook(self._add_divergence)
 
     def before_train_epoch(self, runner) -> None:
-        """Scores the views whose features are served, once."""
         dataset = runner.train_loop.dataloader.dataset
-        if isinstance(dataset, CachedFeatures | CachedTokens) and (
-                dataset.teacher_RK is None):
+        if isinstance(dataset, CachedFeatures) and dataset.teacher_RK is None:
             dataset.teacher_RK = self._score_views(runner, dataset)
 
     # ---- Scores -------------------------------------------------------------------------

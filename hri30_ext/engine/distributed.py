@@ -24,9 +24,6 @@ from ..errors import HRI30Error
 
 T = TypeVar('T')
 
-#: Seconds without an answer after which another process counts as lost.
-PEER_TIMEOUT = 600
-
 # Parts of the messages of gloo, NCCL and the store when a process is gone.
 _LOST = ('connection closed by peer', 'connection reset', 'broken pipe', 'socket closed',
          'connection was closed', 'connection refused', 'remote process', 'no route to',
@@ -39,21 +36,14 @@ _calls_on_main = itertools.count()
 
 
 class PeerLost(HRI30Error):
-    """Another process, or the host it ran on, is gone.
+    """Another process, or the host it ran on, is gone."""
 
-    Attributes:
-        exit_code (int): 75, EX_TEMPFAIL of sysexits.h. tools/_launch.py looks for another
-            process that failed first.
-    """
-
+    # EX_TEMPFAIL of sysexits.h. tools/_launch.py looks for a process that failed first.
     exit_code = 75
 
 
-def start(launcher: str, timeout: float = PEER_TIMEOUT) -> None:
-    """Joins the processes of a run; mmengine then finds them initialized.
-
-    mmengine's own initialization calls ``torch.cuda.set_device`` and uses NCCL, which both
-    need CUDA.
+def start(launcher: str, timeout: float = 600) -> None:
+    """Joins the processes of a run; mmengine, whose own way needs CUDA, finds them joined.
 
     Args:
         launcher (str): ``none``, or ``pytorch`` for the environment variables of torchrun
@@ -61,15 +51,12 @@ def start(launcher: str, timeout: float = PEER_TIMEOUT) -> None:
         timeout (float): Seconds that processes wait for each other, here and later.
 
     Raises:
-        HRI30Error: Unknown launcher, more processes than GPUs, or some did not join.
+        HRI30Error: There are more processes than GPUs, or some did not join.
     """
     global _control
     if launcher == 'none' or dist.is_initialized():
         return
-    if launcher != 'pytorch':
-        raise HRI30Error(f'--launcher {launcher}: expected none or pytorch.\nOn a Slurm '
-                         'cluster use tools/slurm_train.sh.')
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = torch.cuda.device_count()
     try:
         rank, size, local_rank = (
             int(os.environ[name]) for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'))
@@ -111,8 +98,7 @@ def start_fake(processes: int) -> None:
         HRI30Error: this torch does not have its private module for that.
     """
     global _control
-    try:
-        # Adds the backend.
+    try:  # adds the backend
         importlib.import_module('torch.testing._internal.distributed.fake_pg')
     except ImportError as error:
         raise HRI30Error(
@@ -137,23 +123,15 @@ def _interface_to(address: str) -> str | None:
 
 
 def control_group() -> dist.ProcessGroup:
-    """Returns the gloo group of all processes, for small tensors on the CPU.
-
-    If mmengine has joined the processes, as mmaction2's own tools do, the first call
-    creates the group; all processes must make it at the same point.
-    """
+    """Returns the gloo group of all processes, for small tensors on the CPU."""
     global _control
-    if _control is None:
+    if _control is None:  # mmaction2's own tools have joined the processes
         _control = dist.new_group(backend='gloo')
     return _control
 
 
 def max_over_ranks(flag: int) -> int:
-    """Returns the maximum of a flag over all processes.
-
-    Every process must call this at the same point, such as once an iteration. A signal may
-    have reached only one of them.
-    """
+    """Returns the maximum of a flag over all processes, which all must call this."""
     if get_dist_info()[1] == 1:
         return flag
     largest = torch.tensor([flag])
@@ -163,8 +141,6 @@ def max_over_ranks(flag: int) -> int:
 
 def on_main(function: Callable[..., T], *args) -> T | None:
     """Calls a function on rank 0 alone; the other ranks wait, however long it takes.
-
-    A collective operation would time out if the function takes long.
 
     Returns:
         What the function returned on rank 0, None on other ranks.
@@ -176,6 +152,7 @@ def on_main(function: Callable[..., T], *args) -> T | None:
     if size == 1:
         return function(*args)
     key = f'on_main/{next(_calls_on_main)}'
+    # A collective operation would time out.
     store = dist.distributed_c10d._get_default_store()
     if rank == 0:
         outcome = 'failed'

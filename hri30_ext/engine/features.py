@@ -7,8 +7,10 @@ views), C channels.
 import copy
 import math
 import time
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmaction.registry import HOOKS
@@ -25,7 +27,7 @@ from ..models.encoders import FrozenEncoder
 from ..utils.progress import refresh_seconds
 from .fine_tuning import UnfreezeHook
 from .resolution import ProgressiveSizeHook
-from .tokens import CachedTokens, make_key
+from .tokens import CachedFeatures, CachedTokens, make_key
 
 #: By the type of a head: its first layer, a pooling to one value per channel, which has no
 #: effect when the head applies it again; None where features are vectors already.
@@ -41,9 +43,7 @@ class _Draws(Dataset):
     """
 
     def __init__(self, dataset, indices: Sequence[int], seed: int) -> None:
-        self.dataset = dataset
-        self.indices = indices
-        self.seed = seed
+        self.dataset, self.indices, self.seed = dataset, indices, seed
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -56,47 +56,8 @@ class _Draws(Dataset):
             return self.dataset[clip]
 
 
-class CachedFeatures(Dataset):
-    """Features of clips, in memory.
-
-    Args:
-        items (list[dict]): For each draw and clip, ``inputs``, a tuple of tensors (R, C, 1,
-            ...) float32, and ``data_samples``.
-        num_clips (int): N.
-        metainfo (dict): Of the dataset.
-
-    Attributes:
-        draw (int): The draw that is served.
-        teacher_RK (torch.Tensor, optional): As :class:`CachedTokens` has it.
-    """
-
-    def __init__(self, items: list[dict], num_clips: int, metainfo: dict) -> None:
-        self.items = items
-        self.num_clips = num_clips
-        self.metainfo = metainfo
-        self.draw = 0
-        self.teacher_RK: torch.Tensor | None = None
-
-    def __len__(self) -> int:
-        return self.num_clips
-
-    def __getitem__(self, index: int) -> dict:
-        row = self.draw * self.num_clips + index
-        if self.teacher_RK is not None:
-            self.items[row]['data_samples'].set_field(self.teacher_RK[row], 'teacher')
-        return self.items[row]
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory of the features."""
-        return sum(tensor.nbytes for item in self.items for tensor in item['inputs'])
-
-
 def collate_features(items: Sequence[dict]) -> dict:
-    """Concatenates the features of clips, as a backbone returns them.
-
-    Args:
-        items (Sequence[dict]): From :class:`CachedFeatures`.
+    """Concatenates N items of :class:`CachedFeatures`, as a backbone returns features.
 
     Returns:
         dict: ``inputs``, a tuple of tensors (N * R, C, 1, ...), and ``data_samples``, a
@@ -111,11 +72,10 @@ def collate_features(items: Sequence[dict]) -> dict:
 class FeatureCacheHook(Hook):
     """Computes the features of each clip once for all epochs that train only the head.
 
-    In these epochs (all of ``strategy='frozen_backbone'``, the first of ``progressive`` and
-    ``stagewise``) the backbone would compute the same features again and again. Each clip
-    is decoded once, before the first of them; then the head is trained and validated from
-    memory, with the order, batches, losses and checkpoints of a training without the cache.
-    Once another part learns, clips are read again.
+    These are all of ``strategy='frozen_backbone'``, and the first of ``progressive`` and
+    ``stagewise``. Each clip is decoded once, before the first of them; then the head is
+    trained and validated from memory, with the order, batches, losses and checkpoints of a
+    training without the cache. Once another part learns, clips are read again.
 
     **This fixes the augmentation**: the head sees each training clip as validation does
     (``augmented_views=0``), or in that many draws of the training pipeline, one per epoch.
@@ -127,7 +87,7 @@ class FeatureCacheHook(Hook):
 
     Args:
         augmented_views (int): Draws of the training pipeline for each clip; epoch ``e``
-            uses draw ``e % augmented_views``. Defaults to 0: one view without augmentation.
+            uses draw ``e % augmented_views``. 0: one view without augmentation.
         folder (str, optional): For tokens; by default ``features`` in the work folder.
 
     Raises:
@@ -151,10 +111,7 @@ class FeatureCacheHook(Hook):
         self._keywords: dict[bool, dict] = {}
         self._is_tuple = False
 
-    # ---- Hooks --------------------------------------------------------------------------
-
     def before_train(self, runner) -> None:
-        """Refuses what cannot be cached, before anything is computed."""
         self._unfreeze = next(
             (hook for hook in runner.hooks if isinstance(hook, UnfreezeHook)), None)
         backbone = unwrap(runner.model).backbone
@@ -182,7 +139,6 @@ class FeatureCacheHook(Hook):
             _check_model(unwrap(runner.model))
 
     def before_train_epoch(self, runner) -> None:
-        """Serves features if only the head learns, otherwise clips."""
         if not self._trains_only_head(runner.epoch):
             self.after_train(runner)
             self._cached = []  # no later epoch needs them
@@ -194,7 +150,6 @@ class FeatureCacheHook(Hook):
         self._cached[0].dataset.draw = runner.epoch % max(1, self.augmented_views)
 
     def after_train(self, runner) -> None:
-        """Serves clips, with the model and the loops as they were."""
         for loop, loader in zip(_loops(runner), self._real):
             loop.dataloader = loader
         if self._real:
@@ -228,7 +183,7 @@ class FeatureCacheHook(Hook):
 
     def _compute(self, runner) -> list[DataLoader]:
         started = time.monotonic()
-        cached = []
+        cached: list[CachedFeatures] = []
         for loop in _loops(runner):
             training = loop is runner.train_loop
             dataset = loop.dataloader.dataset
@@ -240,10 +195,8 @@ class FeatureCacheHook(Hook):
             context = (runner.optim_wrapper.optim_context(runner.model) if training
                        else autocast(enabled=getattr(loop, 'fp16', False)))
             with context:
-                describe = (self._describe_tokens if isinstance(
-                    unwrap(runner.model).backbone, FrozenEncoder) else self._describe)
-                cached.append(describe(runner, loop.dataloader, dataset, training))
-        is_stored = all(getattr(one, 'was_stored', False) for one in cached)
+                cached.append(self._describe(runner, loop.dataloader, dataset, training))
+        is_stored = all(one.was_stored for one in cached)
         runner.logger.info(
             f'Features of {" and ".join(f"{len(one)} clips" for one in cached)}'
             f' ({"training, validation" if len(cached) > 1 else "training"}; '
@@ -257,28 +210,21 @@ class FeatureCacheHook(Hook):
                            collate_fn=collate_features, generator=torch.Generator())
                 for one, loop in zip(cached, _loops(runner), strict=True)]
 
-    def _describe(self, runner, loader: DataLoader, dataset,
-                  training: bool) -> CachedFeatures:
-        """Runs the backbone on all clips."""
-        return CachedFeatures(
-            self.map_views(runner, loader, dataset, training, runner.seed), len(dataset),
-            getattr(dataset, 'metainfo', {}))
-
     def map_views(self, runner, loader: DataLoader, dataset, training: bool, seed: int,
                   function: Callable | None = None) -> list:
         """Returns features, or what a function gives of batches, for each draw and clip."""
-        indices, total = self._share(dataset, training)
-        items = [item for batch in self._batches(runner, loader, dataset, training, indices,
-                                                 seed, function) for item in batch]
-        merged = {}
-        for one in all_gather_object(dict(zip(indices, items, strict=True))):
-            merged.update(one)
-        return [merged[index] for index in range(total)]
+        own = dict(self._views(runner, loader, dataset, training, seed, function))
+        merged = ChainMap(*all_gather_object(own))
+        return [merged[index] for index in range(self._count(dataset, training))]
 
-    def _describe_tokens(self, runner, loader: DataLoader, dataset,
-                         training: bool) -> CachedTokens:
-        """Reads the tokens of all clips, or encodes them."""
+    def _describe(self, runner, loader: DataLoader, dataset,
+                  training: bool) -> CachedFeatures:
+        """Runs the backbone on all clips, or reads the tokens of an earlier training."""
         encoder = unwrap(runner.model).backbone
+        if not isinstance(encoder, FrozenEncoder):
+            return CachedFeatures(
+                self.map_views(runner, loader, dataset, training, runner.seed),
+                len(dataset), dataset.metainfo)
         augmented = training and self.augmented_views
         pipeline = runner.cfg[
             'train_dataloader' if augmented else 'val_dataloader'].dataset.pipeline
@@ -286,28 +232,27 @@ class FeatureCacheHook(Hook):
             f'{"train" if training else "val"}.bf16')
         cached = CachedTokens(
             path, make_key(encoder, dataset, pipeline, self.augmented_views * training),
-            len(dataset), getattr(dataset, 'metainfo', {}))
+            len(dataset), dataset.metainfo)
         self._keywords = {False: dict(loss_aux={}), True: {}}
-        if cached.rows is None:
-            indices, total = self._share(dataset, training)
+        if not cached.was_stored:
+            total = self._count(dataset, training)
             shape = (1 if training else runner.cfg.get('test_clips', 1), encoder.num_steps,
                      1 + encoder.grid[0] * encoder.grid[1], encoder.embed_dims)
             runner.logger.info(f'Tokens of {total} views: '
                                f'{2 * total * math.prod(shape) / 1e9:.2f} GB in {path}')
             # One seed for all trainings, so that they can share the draws.
-            cached.write(indices, total, shape, self._batches(
-                runner, loader, dataset, training, indices, 0))
+            cached.write(total, shape, self._views(runner, loader, dataset, training, 0))
         return cached
 
-    def _share(self, dataset, training: bool) -> tuple[range, int]:
-        """Returns the draws that this process computes, and the number of all."""
-        (rank, processes) = get_dist_info()
-        total = len(dataset) * (max(1, self.augmented_views) if training else 1)
-        return range(total)[rank::processes], total
+    def _count(self, dataset, training: bool) -> int:
+        return len(dataset) * (max(1, self.augmented_views) if training else 1)
 
-    def _batches(self, runner, loader: DataLoader, dataset, training: bool, indices: range,
-                 seed: int, function: Callable | None = None) -> Iterator[list]:
-        """Yields features, or what a function gives, with the model in evaluation mode."""
+    def _views(self, runner, loader: DataLoader, dataset, training: bool, seed: int,
+               function: Callable | None = None) -> Iterator[tuple[int, Any]]:
+        """Yields number and features, or what a function gives, of this process's draws."""
+        rank, processes = get_dist_info()
+        indices = range(rank, self._count(dataset, training), processes)
+        numbers = iter(indices)
         model = unwrap(runner.model)
         mode = model.training
         model.eval()
@@ -319,8 +264,10 @@ class FeatureCacheHook(Hook):
                 worker_init_fn=loader.worker_init_fn)
             for batch in tqdm(batches, 'Features of clips', unit='batch', leave=False,
                               mininterval=refresh_seconds(), disable=not is_main_process()):
-                yield (function(batch) if function
-                       else self._describe_batch(model, batch, training))
+                items = (function(batch) if function
+                         else self._describe_batch(model, batch, training))
+                for item in items:
+                    yield next(numbers), item
         model.train(mode)
 
     def _describe_batch(self, model, batch: dict, training: bool) -> list[dict]:
@@ -351,11 +298,7 @@ def _loops(runner) -> list:
 
 
 def _check_model(model) -> None:
-    """Refuses a model whose head does not start with the backbone's pooled features.
-
-    Raises:
-        HRI30Error: a neck, fully convolutional testing, or an unknown head.
-    """
+    """Refuses a model whose head does not start with the backbone's pooled features."""
     head = type(model.cls_head).__name__
     reason = None
     if model.with_neck:

@@ -1,6 +1,7 @@
 """Which parts of a model learn, when, and at which learning rate."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -18,8 +19,8 @@ _NO_DECAY = re.compile(r'(cls|class)_?(token|embedding)|pos_?embed|rel_pos|'
 
 
 def _covers(part: str, name: str) -> bool:
-    """Returns whether a parameter belongs to a part, by whole components of its name."""
-    return name == part or name.startswith(f'{part}.')
+    """Whether a parameter or part belongs to a part, by whole components of its name."""
+    return f'{name}.'.startswith(f'{part}.')
 
 
 def _check_parts(parts: Iterable[str], names: Sequence[str], setting: str) -> None:
@@ -33,22 +34,16 @@ def _check_parts(parts: Iterable[str], names: Sequence[str], setting: str) -> No
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class PartwiseOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Builds one parameter group for each part of the model.
+    """Builds one parameter group for each part of the model, so that logs show its rate.
 
-    mmengine's constructor makes a group of every parameter. Here, parameters of a part
-    with the same options share a group, so that logs can show the rate of each part.
-
-    ``paramwise_cfg`` takes everything that mmengine's does, and
-
-    - ``part_lr_mult`` (dict, optional): factors of the learning rate by the start of
-      parameter names, such as ``{'backbone': 0.1}``; the longest match wins.
-
-    AdamW decays no norms, biases, class tokens and position tables, as in the recipes of
-    MViT, Video Swin and VideoMAE.
+    ``paramwise_cfg`` takes everything that mmengine's does, and ``part_lr_mult``: factors
+    of the learning rate by the start of parameter names, such as ``{'backbone': 0.1}``; the
+    longest match wins. AdamW decays no norms, biases, class tokens and position tables, as
+    in the recipes of MViT, Video Swin and VideoMAE.
 
     Each group has a ``name``: the part (a key of ``part_lr_mult``, otherwise the first
     component of the parameters' names), with ``.no_decay`` if it has no weight decay and
-    others have, and a number if several have the same name.
+    others have, and a number if there is a group of that name already.
 
     Raises:
         HRI30Error: a part names no parameter.
@@ -62,7 +57,6 @@ class PartwiseOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         self.paramwise_cfg = {'custom_keys': {}, **self.paramwise_cfg}
 
     def add_params(self, params, module, prefix='', is_dcn_module=None) -> None:
-        """Adds the groups of ``module``; arguments are mmengine's."""
         if prefix:
             # mmengine warns of each parameter that was frozen when the model was built.
             if not any(parameter.requires_grad for parameter in module.parameters()):
@@ -76,35 +70,22 @@ class PartwiseOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         groups: dict[tuple, dict] = {}
         for group in single:
             name = names[id(group['params'][0])]
-            part, factor = self._part(name)
+            part = max((part for part in self.part_lr_mult if _covers(part, name)),
+                       key=len, default=name.split('.')[0])
             group = {'lr': self.base_lr, 'weight_decay': self.base_wd, **group}
             if self.optimizer_cfg['type'] == 'AdamW' and (
                     group['params'][0].ndim <= 1 or _NO_DECAY.search(name)):
                 group['weight_decay'] = 0.
-            group['lr'] *= factor
+            group['lr'] *= self.part_lr_mult.get(part, 1.)
             extra = sorted((key, value) for key, value in group.items() if key != 'params')
             merged = groups.setdefault((part, str(extra)), {**group, 'params': []})
             merged['params'] += group['params']
+        counts: Counter[str] = Counter()
         for (part, _), group in groups.items():
-            group['name'] = part if group['weight_decay'] or not self.base_wd else (
-                f'{part}.no_decay')
-        _number_repeated(groups.values())
+            name = part if group['weight_decay'] or not self.base_wd else f'{part}.no_decay'
+            counts[name] += 1
+            group['name'] = name if counts[name] == 1 else f'{name}.{counts[name]}'
         params.extend(groups.values())
-
-    def _part(self, name: str) -> tuple[str, float]:
-        fitting = [part for part in self.part_lr_mult if _covers(part, name)]
-        if not fitting:
-            return name.split('.')[0], 1.0
-        part = max(fitting, key=len)
-        return part, self.part_lr_mult[part]
-
-
-def _number_repeated(groups: Iterable[dict]) -> None:
-    groups = list(groups)
-    names = [group['name'] for group in groups]
-    for i, group in enumerate(groups):
-        if names.count(names[i]) > 1:
-            group['name'] += f'.{names[:i + 1].count(names[i])}'
 
 
 @HOOKS.register_module()
@@ -117,19 +98,14 @@ class UnfreezeHook(Hook):
     and skips those without gradients, weight decay included.
 
     Args:
-        schedule (list[dict]): ``dict(begin=E, parts=[...])``: from epoch ``E`` on (the
-            first is 0), parameters whose names start with one of ``parts`` learn too.
-            ``backbone.layer1`` does not match ``backbone.layer10``.
+        schedule (list[dict]): Such as ``[dict(begin=0, parts=['cls_head']),
+            dict(begin=10, parts=['backbone.layer4'])]``: from epoch ``begin`` on (the first
+            is 0), parameters whose names start with one of ``parts``, by whole components,
+            learn too.
 
     Raises:
         HRI30Error: a schedule of another form, no part to train in the first epoch, or a
             part that names no parameter.
-
-    Example:
-        >>> hook = dict(type='UnfreezeHook', schedule=[
-        ...     dict(begin=0, parts=['cls_head']),
-        ...     dict(begin=10, parts=['backbone.layer4']),
-        ...     dict(begin=20, parts=['backbone'])])
     """
 
     def __init__(self, schedule: Sequence[dict]) -> None:
@@ -151,17 +127,13 @@ class UnfreezeHook(Hook):
                 for part in step['parts']]
 
     def before_train(self, runner) -> None:
-        """Checks the names before the first epoch."""
         names = [name for name, _ in unwrap(runner.model).named_parameters()]
         _check_parts((part for step in self.schedule for part in step['parts']), names,
                      'UnfreezeHook')
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Freezes and unfreezes at the first batch of an epoch, or of its resumed rest.
-
-        Before the epoch, ``model.train()`` of the training loop would undo it.
-        """
-        if batch_idx > 0 and self._epoch == runner.epoch:
+        """Freezes and unfreezes at the first batch: the training loop sets all to train."""
+        if self._epoch == runner.epoch:
             return
         self._epoch = runner.epoch
         model = unwrap(runner.model)
@@ -177,12 +149,11 @@ class FrozenBatchNormHook(Hook):
     """Keeps the loaded statistics of every BatchNorm; its factors and offsets learn.
 
     The scores of a clip in training are then independent of the other clips in the batch:
-    batches can be small, and any number of processes computes the same. It requires
-    pre-trained weights.
+    batches can be small, and any number of processes computes the same.
     """
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Sets them to evaluation mode, after the training loop has set all to training."""
+        # Each time: the training loop sets all modules to training mode.
         for module in runner.model.modules():
             if isinstance(module, _BatchNorm) and module.training:
                 module.eval()
@@ -205,22 +176,19 @@ def describe_trained(model: torch.nn.Module) -> str:
         str: Such as ``trains cls_head (61,470 of 31,696,030 parameters); frozen:
         backbone``.
     """
-    learns: dict[str, set] = {}
-    count = total = 0
-    for name, parameter in model.named_parameters():
-        # Two components distinguish the stages of a backbone.
-        for depth in (1, 2):
-            learns.setdefault('.'.join(name.split('.')[:depth]), set()).add(
-                parameter.requires_grad)
-        total += parameter.numel()
-        count += parameter.numel() * parameter.requires_grad
-
-    def parts(wanted):
-        # A part of one kind includes all parts within it.
-        whole = [part for part, kinds in learns.items() if kinds == {wanted}]
-        return [part for part in whole if part.split('.')[0] == part
-                or part.split('.')[0] not in whole]
-
-    frozen = ', '.join(parts(False))
-    return (f'trains {", ".join(parts(True))} ({count:,} of {total:,} parameters)'
+    parameters = dict(model.named_parameters())
+    # A part and, where only some of its parameters learn, those within it: two components
+    # of a name distinguish the stages of a backbone.
+    parts: dict[bool, list[str]] = {True: [], False: []}
+    for depth in (1, 2):
+        for part in dict.fromkeys('.'.join(name.split('.')[:depth]) for name in parameters):
+            learns = {one.requires_grad for name, one in parameters.items()
+                      if _covers(part, name)}
+            if len(learns) == 1 and not any(_covers(whole, part)
+                                            for whole in parts[True] + parts[False]):
+                parts[learns.pop()].append(part)
+    count = sum(one.numel() for one in parameters.values() if one.requires_grad)
+    total = sum(one.numel() for one in parameters.values())
+    frozen = ', '.join(sorted(parts[False]))
+    return (f'trains {", ".join(sorted(parts[True]))} ({count:,} of {total:,} parameters)'
             + (f'; frozen, BatchNorm included: {frozen}' if frozen else ''))

@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections import Counter
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from mmaction.registry import HOOKS
@@ -16,7 +16,7 @@ from ..datasets.hri30 import list_clips
 from ..errors import HRI30Error
 from ..hardware import unwrap
 from ..utils.background import later
-from ..utils.curves import plot_training_curves, read_curves, write_curves
+from ..utils.curves import plot_training_curves, write_curves
 
 
 @HOOKS.register_module()
@@ -27,7 +27,6 @@ class ChannelsLastHook(Hook):
     """
 
     def before_run(self, runner) -> None:
-        """Converts the model once, before its first step."""
         to_channels_last(runner.model)
 
 
@@ -38,6 +37,15 @@ def to_channels_last(model: torch.nn.Module) -> None:
         memory_format = formats.get(parameter.dim())
         if memory_format:  # module.to() takes one format for all, and converts buffers too
             parameter.data = parameter.data.to(memory_format=memory_format)
+
+
+class _Curves(msgspec.Struct):
+    """The curves of a training, as checkpoints hold them."""
+
+    history: list[dict[str, int | float]] = []  # a row an epoch
+    steps: dict[str, int] = {}  # of the epoch, by scalar
+    rates: dict[str, float] = {}
+    minutes: float = 0
 
 
 @HOOKS.register_module()
@@ -54,64 +62,45 @@ class CurvesHook(Hook):
     priority = 'LOW'
 
     def __init__(self) -> None:
-        self._steps: Counter[str] = Counter()  # of the epoch, by scalar
-        self._rates: dict[str, float] = {}
-        self._history: list[dict] = []
+        self._curves = _Curves()
         self._started = 0.0
         self._drawn_at = -math.inf  # of time.monotonic()
-        self._resumed: dict | None = None
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Adds the curves, and the values of the current epoch."""
-        checkpoint['curves'] = dict(history=self._history, steps=dict(self._steps),
-                                    rates=self._rates, minutes=self._minutes())
+        self._curves.minutes = self._minutes()
+        checkpoint['curves'] = msgspec.structs.asdict(self._curves)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Loads the curves when a training resumes."""
-        if runner._resume:
-            self._resumed = checkpoint.get('curves')
-            if self._resumed:
-                _check_curves(self._resumed)
+        if runner._resume and checkpoint.get('curves'):
+            self._curves = msgspec.convert(checkpoint['curves'], _Curves)
+            if not all('epoch' in point for point in self._curves.history):
+                raise KeyError('epoch')
 
     def before_train(self, runner) -> None:
-        """Continues the curves of the resumed training."""
-        path = Path(runner.work_dir) / 'training_curves.csv'
-        minutes = 0
-        if self._resumed:
-            self._history = list(self._resumed['history'])
-            self._steps = Counter(self._resumed.get('steps', {}))
-            self._rates = self._resumed['rates']
-            minutes = self._resumed['minutes']
-            if self._history:  # a killed run may not have written them
-                self.after_val(runner)
-        elif runner.epoch and path.is_file():  # a checkpoint without curves
-            self._history = [point for point in read_curves(path)
-                             if point['epoch'] <= runner.epoch]
-            minutes = self._history[-1].get('minutes', 0) if self._history else 0
-        self._started = time.monotonic() - 60 * minutes
+        self._started = time.monotonic() - 60 * self._curves.minutes
+        if self._curves.history:  # a killed run may not have written them
+            self.after_val(runner)
 
     def _minutes(self) -> float:
         return round((time.monotonic() - self._started) / 60, 4)
 
     def before_train_epoch(self, runner) -> None:
-        """Starts the means of an epoch, unless its rest is resumed."""
         if not getattr(runner.train_loop, 'resumes_within_epoch', False):
-            self._steps.clear()
+            self._curves.steps = {}
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Keeps the learning rates; an epoch shows its last ones."""
-        self._rates = learning_rates(runner.optim_wrapper)
+        self._curves.rates = learning_rates(runner.optim_wrapper)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Counts the values of the epoch, which mmengine's message hub has."""
-        self._steps.update(key for key in ('loss', 'top1_acc') if key in (outputs or ()))
+        for key in ('loss', 'top1_acc'):
+            if key in (outputs or ()):
+                self._curves.steps[key] = self._curves.steps.get(key, 0) + 1
 
     def after_val_epoch(self, runner, metrics=None) -> None:
-        """Adds a row."""
         self._add_row(runner, runner.epoch, metrics)
 
     def after_train_epoch(self, runner) -> None:
-        """Adds a row, and draws, where nothing is validated."""
         if runner.val_loop is None:
             self._add_row(runner, runner.epoch + 1, None)
             self.after_val(runner)
@@ -119,46 +108,32 @@ class CurvesHook(Hook):
     def _add_row(self, runner, epoch: int, metrics: dict | None) -> None:
         point = {'epoch': epoch}
         for name, key in (('loss', 'loss'), ('top1', 'top1_acc')):
-            if self._steps[key]:
-                point[f'train_{name}'] = mean_of_last(runner, key, self._steps[key])
+            if key in self._curves.steps:
+                point[f'train_{name}'] = mean_of_last(runner, key, self._curves.steps[key])
             if metrics and name in metrics:
                 point[f'val_{name}'] = float(metrics[name])
-        point.update(self._rates, minutes=self._minutes())
-        self._history.append(point)
+        self._curves.history.append({**point, **self._curves.rates,
+                                     'minutes': self._minutes()})
 
     @master_only
     def after_val(self, runner) -> None:
         """Writes and draws: after the checkpoint, so that a failure costs no weights."""
-        later(write_curves, Path(runner.work_dir) / 'training_curves.csv', self._history)
+        later(write_curves, Path(runner.work_dir) / 'training_curves.csv',
+              self._curves.history)
         if time.monotonic() - self._drawn_at >= 30:
-            self._draw(runner)
+            self.after_train(runner)
 
     @master_only
     def after_train(self, runner) -> None:
-        """Draws the last epochs too."""
-        if self._history:
-            self._draw(runner)
-
-    def _draw(self, runner) -> None:
-        later(plot_training_curves, Path(runner.work_dir) / 'training_curves.png',
-              self._history, Path(runner.cfg.filename).stem)
-        self._drawn_at = time.monotonic()
+        if self._curves.history:
+            later(plot_training_curves, Path(runner.work_dir) / 'training_curves.png',
+                  self._curves.history, Path(runner.cfg.filename).stem)
+            self._drawn_at = time.monotonic()
 
 
 def mean_of_last(runner, name: str, steps: int) -> float:
     """Returns the mean of what the last training steps returned."""
     return float(runner.message_hub.get_scalar(f'train/{name}').mean(steps))
-
-
-def _check_curves(curves: dict) -> None:
-    """Raises a TypeError or KeyError where curves in a checkpoint have another form."""
-    lists = [curves.get('steps', {}).values(), curves['rates'].values(),
-             [curves['minutes']],
-             *(point.values() for point in curves['history']),
-             [point['epoch'] for point in curves['history']]]
-    for number in (number for numbers in lists for number in numbers):
-        if not isinstance(number, int | float):
-            raise TypeError(f'curves with a {type(number).__name__}')
 
 
 @HOOKS.register_module()
@@ -170,7 +145,6 @@ class LearningRatesHook(RuntimeInfoHook):
     """
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Updates iteration and learning rates."""
         runner.message_hub.update_info('iter', runner.iter)
         for name, rate in learning_rates(runner.optim_wrapper).items():
             runner.message_hub.update_scalar(f'train/{name}', rate)
@@ -203,7 +177,6 @@ class ClassWeightsHook(Hook):
     """
 
     def before_train(self, runner) -> None:
-        """Sets the weights of the head's loss."""
         dataset = runner.train_dataloader.dataset
         labels_N = np.array([clip['label'] for clip in list_clips(dataset)])
         weights_K = balanced_weights(labels_N, len(dataset.classes))
@@ -219,14 +192,14 @@ class ClassWeightsHook(Hook):
 
 
 def balanced_weights(labels_N: np.ndarray, num_classes: int) -> np.ndarray:
-    """Computes scikit-learn's balanced class weights.
+    """Computes scikit-learn's balanced weights of K classes; 1 for those without clips.
 
     Args:
         labels_N (np.ndarray): Labels in [0, K), shape (N, ).
         num_classes (int): K.
 
     Returns:
-        np.ndarray: float64, shape (K, ); 1 for classes that do not occur.
+        np.ndarray: float64, shape (K, ).
     """
     weights_K = np.ones(num_classes)
     occurring = np.unique(labels_N)

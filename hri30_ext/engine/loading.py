@@ -49,10 +49,7 @@ def stack_clips(items: Sequence[dict]) -> dict:
 
 
 def prefetch(batches: Iterable[dict], device: torch.device) -> Iterator[dict]:
-    """Copies each batch to a GPU while the step before is computed there.
-
-    The host runs ahead of the GPU: when it asks for a batch, the GPU still computes the
-    step before, and the copy takes a stream of its own.
+    """Copies a batch to a GPU, in a stream of its own, while the step before is computed.
 
     Args:
         batches (Iterable[dict]): From :func:`stack_clips`, in pinned memory.

@@ -1,5 +1,6 @@
 """A training loop that can stop at any batch and resume bit for bit."""
 
+import bisect
 import contextlib
 import functools
 import itertools
@@ -31,8 +32,8 @@ from .skipped import SkippedVideosHook
 #: The checkpoint within an epoch, in the work folder.
 WITHIN_EPOCH = 'within_epoch.pth'
 
-#: What comes next after N complete epochs, in this order: the validation of the Nth, the
-#: next epoch, or the rest of its batches.
+#: What follows N complete epochs, in this order: the validation of the Nth, the next epoch,
+#: or the rest of its batches.
 STAGES = ('validation', 'epoch', 'batches')
 
 # Flags for max_over_ranks(): the largest wins. The number of a signal is added to the last.
@@ -40,42 +41,27 @@ _CONTINUE, _SAVE, _STOP = 0, 1, 2
 
 
 class Progress(msgspec.Struct):
-    """The position of a training, as checkpoints hold it.
+    """The position of a training, as checkpoints hold it."""
 
-    Attributes:
-        run (str): The same in all checkpoints of a training, resumed or not.
-        stage (str): One of :data:`STAGES`.
-        clips (int): Clips of the epoch that were seen, in all processes.
-        randomness (list): States of the random number generators, one per process.
-        gradients (dict): Accumulated for the next step, by parameter name.
-        buffers (list): Per process, the buffers that differ between processes, by name.
-    """
-
-    run: str
-    stage: Literal['validation', 'epoch', 'batches']
-    clips: Annotated[int, msgspec.Meta(ge=0)]
-    randomness: list
-    gradients: dict
-    buffers: list = []
+    run: str  # the same in all checkpoints of a training, resumed or not
+    stage: Literal[STAGES]
+    clips: Annotated[int, msgspec.Meta(ge=0)]  # seen of the epoch, in all processes
+    randomness: list  # states of the random number generators, one per process
+    gradients: dict  # accumulated for the next step, by parameter name
+    buffers: list = []  # per process, those that differ between processes, by name
 
 
 def count_batches(loader, batch: int) -> int:
-    """Counts the batches of an epoch with ``batch`` clips each."""
+    """Returns the number of batches of an epoch with ``batch`` clips each."""
     clips = len(loader.batch_sampler.sampler)
     return clips // batch if loader.drop_last else math.ceil(clips / batch)
 
 
 @contextlib.contextmanager
 def explain_other_form(filename: str) -> Iterator[None]:
-    """Names the checkpoint in errors about the form of its content.
+    """Raises an HRI30Error with the checkpoint's name where a part of it has another form.
 
     A checkpoint has many parts, and its author may have stored anything in them.
-
-    Args:
-        filename (str): The checkpoint that is used within.
-
-    Raises:
-        HRI30Error: a part has another type or shape, or is missing.
     """
     try:
         yield
@@ -88,15 +74,14 @@ def explain_other_form(filename: str) -> Iterator[None]:
             'the same model and optimizer; use another.') from error
 
 
-class _SkipFirst:
-    """A sampler without its first clips."""
-
-    def __init__(self, sampler, skip: int) -> None:
-        self.sampler = sampler
-        self.skip = skip
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.islice(self.sampler, self.skip, None)
+def is_validated(runner, epoch: int) -> bool:
+    """Returns whether a validation follows an epoch, counted from 1."""
+    loop = runner.train_loop
+    # mmengine updates loop.val_interval only after the hooks of the epoch.
+    interval = loop.dynamic_intervals[
+        bisect.bisect(loop.dynamic_milestones, epoch + 1) - 1]
+    return runner.val_loop is not None and epoch >= loop.val_begin and (
+        epoch % interval == 0 or epoch == runner.max_epochs)
 
 
 class _StopValidation(BaseException):
@@ -125,33 +110,26 @@ class _LoopHook(Hook):
 class ResumableTrainLoop(EpochBasedTrainLoop):
     """mmengine's training by epochs, with checkpoints that hold the complete state.
 
-    mmengine saves neither the random number generators, nor the position in the epoch, nor
-    accumulated gradients. Here a resumed training ends with the same weights as one that
-    was never stopped, on the CPU with the same settings, seed, threads and versions. This
-    requires clips that depend only on seed, epoch and index, as from datasets with
-    ``set_epoch``.
+    They have the random number generators, the position in the epoch and accumulated
+    gradients too. A resumed training ends with the same weights as one that was never
+    stopped, on the CPU with the same settings, seed, threads and versions, if clips depend
+    only on seed, epoch and index, as from datasets with ``set_epoch(seed, epoch)``.
 
     - Every ``save_minutes``, ``within_epoch.pth`` is saved; the next checkpoint of an epoch
       replaces it.
     - Files are written in a thread (:mod:`hri30_ext.utils.background`), whose error ends
       the training at the next batch.
-    - SIGTERM, SIGUSR1, SIGHUP and SIGINT (Ctrl-C): the current batch completes, everything
-      is saved, and :class:`~hri30_ext.errors.Interrupted` ends the run. A validation stops
-      and runs again after resuming. A second signal ends the run at once.
+    - At a signal (:class:`~hri30_ext.engine.signals.StopRequest`) the current batch
+      completes and everything is saved. A validation stops and runs again after resuming.
     - A resumed epoch starts after the clips that were seen, without decoding them again.
       The number of processes, the batch size and the number of epochs may change: learning
       rates are then those of a complete training with the new settings. If batches do not
       fit, less than one batch of clips is seen twice.
-    - Datasets with ``set_epoch(seed, epoch)`` are told each epoch.
 
     Args:
-        runner (Runner): mmengine's.
-        dataloader (DataLoader | dict): The training clips.
-        max_epochs (int): Epochs of the training.
         save_minutes (float, optional): None: within an epoch, save only on a signal.
-            Defaults to 10.
-
-    The others are those of :class:`mmengine.runner.EpochBasedTrainLoop`.
+            Defaults to 10. The others are those of
+            :class:`mmengine.runner.EpochBasedTrainLoop`.
 
     Attributes:
         batch_sizes (list[int]): Clips of a batch in each process, by epoch; they differ
@@ -163,6 +141,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         Interrupted: a signal came.
     """
 
+    # Stage, clips, and states of the generators (None: as they are).
+    _END_OF_EPOCH = ('epoch', 0, None)
+
     def __init__(self, runner, dataloader, max_epochs: int,
                  save_minutes: float | None = 10, **kwargs) -> None:
         super().__init__(runner, dataloader, max_epochs, **kwargs)
@@ -172,10 +153,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self.progress: Progress | None = None
         self._run = uuid.uuid4().hex
         self._resumed: Progress | None = None  # until the position is restored
-        self._position: tuple[str, int, dict] | None = None  # of a save within an epoch
+        self._position = self._END_OF_EPOCH  # of the checkpoint that is saved
         self._request = StopRequest(self._stop_before_the_first_batch)
         self._is_idle = True  # no batch was trained in this process
-        self._is_moved = False  # resumed with other batches
         self._is_dirty = False  # trained since the last checkpoint
         self._saved: str | None = None
         self._saved_at = time.monotonic()
@@ -194,14 +174,10 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     @property
     def seen_batches(self) -> int:
-        """Batches of the current epoch that a resumed training has seen."""
+        """The number of batches that a resumed training has seen of its epoch."""
         if not self.resumes_within_epoch or self._epoch >= self._max_epochs:
             return 0
         return self._resumed.clips // (self.batch_sizes[self._epoch] * get_world_size())
-
-    def move_to(self, iteration: int) -> None:
-        """Sets the iteration of a training that resumes with other batches."""
-        self._iter, self._is_moved = iteration, True
 
     # ---- Training -----------------------------------------------------------------------
 
@@ -211,7 +187,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             self._prepare_loaders()
             self.runner.call_hook('before_train')
             if self._resumed:
-                with self._explain():
+                with explain_other_form(self._saved):
                     self._restore_gradients(self._resumed.gradients)
                     self._restore_buffers(self._resumed.buffers)
             self._saved_at = time.monotonic()
@@ -240,33 +216,28 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         batch_sampler = self.dataloader.batch_sampler
         sampler, batch = batch_sampler.sampler, batch_sampler.batch_size
         first = self._count_seen(batch * get_world_size()) if resumes else 0
-        batch_sampler.sampler = _SkipFirst(sampler, first * batch)
-        try:
-            device = next(self.runner.model.parameters()).device
-            batches = prefetch(iter(self.dataloader), device)
-            if resumes:
-                self._restore_randomness()
-            for index in itertools.count(first):
-                # Before the batch: loading it in this process may draw numbers too.
-                states = randomness.get_states()
-                data_batch = next(batches, None)
-                batch_sampler.sampler = sampler  # the iterator has its own by now
-                if data_batch is None:
-                    break
-                self._save_or_stop('batches', index * batch * get_world_size(), states)
-                self._is_idle = False
-                self.run_iter(index, data_batch)
-                self._is_dirty = True
-        finally:
-            batch_sampler.sampler = sampler
+        batch_sampler.sampler = list(sampler)[first * batch:]
+        device = next(self.runner.model.parameters()).device
+        batches = prefetch(iter(self.dataloader), device)
+        if resumes:
+            self._restore_randomness()
+        for index in itertools.count(first):
+            # Before the batch: loading it in this process may draw numbers too.
+            states = randomness.get_states()
+            data_batch = next(batches, None)
+            batch_sampler.sampler = sampler  # the iterator has its own by now
+            if data_batch is None:
+                break
+            self._save_or_stop('batches', index * batch * get_world_size(), states)
+            self._is_idle = False
+            self.run_iter(index, data_batch)
+            self._is_dirty = True
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
     def _validate(self) -> None:
         runner = self.runner
-        self._decide_current_val_interval()
-        if runner.val_loop is None or self._epoch < self.val_begin or (
-                self._epoch % self.val_interval and self._epoch != self._max_epochs):
+        if not is_validated(runner, self._epoch):
             return
         # All processes must agree at the same batches; one may have a batch less.
         self._interruptible_batches = -max_over_ranks(-len(runner.val_loop.dataloader))
@@ -275,8 +246,6 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             runner.val_loop.run()
         except _StopValidation:
             for hook in runner.hooks:
-                if isinstance(hook, SkippedVideosHook):
-                    hook.undo_validation()
                 if isinstance(hook, EMAHook):  # the model holds the averaged weights
                     hook.after_val_epoch(runner)
             self._save_or_stop('validation', states=states)
@@ -289,44 +258,29 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             raise _StopValidation
 
     def _prepare_loaders(self) -> None:
-        """Leaves signals to this process, and its random numbers to the model.
-
-        A loader draws a seed whenever it starts its processes: once per run where they are
-        persistent, and once more after resuming.
-        """
+        """Leaves signals to this process, and its random numbers to the model."""
         for loop in (self, self.runner.val_loop):
             if loop is not None:
                 loader = loop.dataloader
+                # It draws a seed whenever it starts its processes, also after resuming.
                 loader.generator = torch.Generator().manual_seed(self.runner.seed)
                 loader.worker_init_fn = functools.partial(
                     leave_signals_to_parent, loader.worker_init_fn)
 
     # ---- Saving -------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def add_progress(self) -> Iterator[None]:
-        """Adds the position to checkpoints that are saved within.
-
-        All processes must call it.
-        """
-        stage, clips, states = self._position or ('epoch', 0, None)
+    def gather_progress(self) -> Progress:
+        """Returns the position, from all processes; all must call it."""
+        stage, clips, states = self._position
         for hook in self.runner.hooks:
             if isinstance(hook, SkippedVideosHook):
                 hook.gather(self.runner)
-        self.progress = Progress(
+        return Progress(
             self._run, stage, clips, all_gather_object(states or randomness.get_states()),
             self._gather_gradients(), self._gather_buffers() if stage == 'batches' else [])
-        try:
-            yield
-        finally:
-            self.progress = None
 
     def note_saved(self, path: Path | str) -> None:
-        """Notes that a checkpoint holds everything that was trained.
-
-        Args:
-            path (Path | str): The checkpoint.
-        """
+        """Notes that a checkpoint holds everything that was trained."""
         self._saved = str(path)
         self._saved_at = time.monotonic()
         self._is_dirty = False
@@ -342,12 +296,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         if self._is_dirty:
             background.wait()
             self._position = (stage, clips, states)
-            try:
-                self.runner.save_checkpoint(
-                    self.runner.work_dir, WITHIN_EPOCH,
-                    meta=dict(epoch=self._epoch, iter=self._iter))
-            finally:
-                self._position = None
+            self.runner.save_checkpoint(self.runner.work_dir, WITHIN_EPOCH,
+                                        meta=dict(epoch=self._epoch, iter=self._iter))
+            self._position = self._END_OF_EPOCH
             self.note_saved(Path(self.runner.work_dir) / WITHIN_EPOCH)
         self._saved_at = time.monotonic()
         if flag > _STOP:
@@ -364,10 +315,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         return gradients
 
     def _gather_buffers(self) -> list[dict[str, torch.Tensor]]:
-        """Returns the buffers that differ between processes, such as BatchNorm's.
-
-        They differ only within an epoch; the checkpoint has those of the first process.
-        """
+        """Returns the buffers that differ between processes, such as BatchNorm's."""
         if get_world_size() == 1:
             return []
         everyone = all_gather_object({
@@ -380,10 +328,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     # ---- Stopping -----------------------------------------------------------------------
 
     def _stop_before_the_first_batch(self, number: int) -> None:
-        """Stops at once while nothing would be saved; the signal's handler calls it.
-
-        With several processes, each would have to know that the others stop too.
-        """
+        """Stops at once while nothing would be saved; the signal's handler calls it."""
+        # Several processes stop together, at a batch.
         if self._is_idle and get_world_size() == 1:
             self._stop(number)
 
@@ -406,26 +352,15 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     # ---- Resuming -----------------------------------------------------------------------
 
     def load_progress(self, progress: dict | None) -> None:
-        """Takes the position from a checkpoint, to restore it when the training starts.
-
-        Args:
-            progress (dict, optional): A :class:`Progress`; None in other checkpoints.
-
-        Raises:
-            HRI30Error: it has another form.
-        """
+        """Takes the :class:`Progress` of a checkpoint, to restore it in :meth:`run`."""
         self._saved = self.runner._load_from
         if progress is None:
             self.runner.logger.warning(
                 f'{self._saved}: was not saved by {type(self).__name__}. The training '
                 'resumes with the next epoch and other random numbers.')
             return
-        with self._explain():
-            self._resumed = msgspec.convert(progress, Progress)  # ValueError
+        self._resumed = msgspec.convert(progress, Progress)  # the runner explains errors
         self._run = self._resumed.run
-
-    def _explain(self) -> contextlib.AbstractContextManager:
-        return explain_other_form(self._saved)
 
     def _restore_randomness(self) -> None:
         """Restores the random number generators, the last part of a position."""
@@ -438,14 +373,12 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 f'{get_world_size()} now. Dropout draws other numbers than without the '
                 'stop.')
             return
-        with self._explain():
+        with explain_other_form(self._saved):
             randomness.set_states(states[get_rank()])
 
     def _restore_gradients(self, gradients: dict) -> None:
-        """Restores the gradients that wait for the next step."""
         wrapper = self.runner.optim_wrapper
-        is_pending = wrapper.inner_count % wrapper._accumulative_counts
-        if self._is_moved and not is_pending:
+        if wrapper.inner_count % wrapper._accumulative_counts == 0:
             if gradients:
                 self.runner.logger.warning(
                     f'{self._saved}: its accumulated gradients are dropped: with these '
@@ -457,13 +390,12 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             assert gradient.shape == parameter.shape, f'gradient of {name}'
             # In the layout of the parameter, as from autograd.
             parameter.grad = torch.empty_like(parameter).copy_(gradient)
-        if is_pending and not gradients:
+        if not gradients:
             self.runner.logger.warning(
                 f'{self._saved}: lacks accumulated gradients; the next step has fewer '
                 'clips.')
 
     def _restore_buffers(self, buffers: list) -> None:
-        """Restores the buffers of each process."""
         if len(buffers) != get_world_size():
             return  # all keep those of the first process
         own = dict(unwrap(self.runner.model).named_buffers())
@@ -472,11 +404,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             own[name].copy_(saved)
 
     def _count_seen(self, clips: int) -> int:
-        """Counts the batches of the epoch that were seen.
-
-        Args:
-            clips (int): Clips of a batch in all processes.
-        """
+        """Returns how many batches of ``clips`` were seen of the epoch."""
         batches, rest = divmod(self._resumed.clips, clips)
         self.runner.logger.info(
             f'Resuming in epoch {self._epoch + 1} after {batches} of '

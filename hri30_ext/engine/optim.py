@@ -18,7 +18,6 @@ class BF16OptimWrapper(OptimWrapper):
 
     @contextlib.contextmanager
     def optim_context(self, model: torch.nn.Module) -> Iterator[None]:
-        """Runs the forward pass of ``model`` under autocast."""
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield

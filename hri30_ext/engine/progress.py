@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from ..utils.progress import refresh_seconds, time_left
 from .hooks import learning_rates, mean_of_last
+from .loops import is_validated
 
 #: How lines of mmengine begin that the line of an epoch replaces.
 _REPLACED = ('Epoch(train)', 'Epoch(val)', 'The best checkpoint with',
@@ -28,61 +29,55 @@ class EpochLineHook(Hook):
         self.clips = 0
         self._steps = 0
         self._bar: tqdm | None = None
-        self._line = ''  # of an epoch whose validation is due
+        self._line = ''  # without the validation
 
     def before_run(self, runner) -> None:
-        """Keeps mmengine's lines off the terminal."""
         for handler in runner.logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(self._make_room)
 
     def _make_room(self, record: logging.LogRecord) -> bool:
+        """Keeps mmengine's lines off the terminal, and the bar out of the others."""
         keep = not record.getMessage().startswith(_REPLACED)
         if keep and self._bar is not None:
             self._bar.clear()
         return keep
 
     def before_train(self, runner) -> None:
-        """Starts the clock."""
         self._started = time.monotonic()
 
     def before_train_epoch(self, runner) -> None:
-        """Starts the figures of an epoch."""
-        self._print()  # of an epoch without validation
         self._steps, self._epoch_started = 0, time.monotonic()
         self._clips_before = self.clips
         self._open_bar(f'epoch {runner.epoch + 1}', len(runner.train_dataloader))
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Keeps the learning rate; an epoch shows its last one."""
         self._rate = max(learning_rates(runner.optim_wrapper).values())
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Counts the clips of a batch."""
         self._steps += 1
         self.clips += len(data_batch['data_samples']) * get_world_size()
         self._bar.update()
 
     def after_train_epoch(self, runner) -> None:
-        """Makes the first half of the line."""
         self._bar.close()
         rate = (self.clips - self._clips_before) / (time.monotonic() - self._epoch_started)
         loss = mean_of_last(runner, 'loss', self._steps)
         self._line = (f'epoch {runner.epoch + 1}/{runner.max_epochs}  '
                       f'loss {loss:.3f}  lr {self._rate:.2g}  '
                       f'{rate:,.{1 if rate >= 10 else 2}f} clips/s')
+        if not is_validated(runner, runner.epoch + 1):
+            print(self._line, flush=True)
 
     def before_val_epoch(self, runner) -> None:
-        """Starts the bar of a validation."""
         self._open_bar('validation', len(runner.val_dataloader))
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Moves the bar of a validation."""
         self._bar.update()
 
     def after_val_epoch(self, runner, metrics=None) -> None:
-        """Prints the line; a validation that was due when a run resumes has its half."""
         self._bar.close()
+        # A validation that was due when a run resumes has no epoch before it.
         line = [self._line or f'epoch {runner.epoch}/{runner.max_epochs}']
         line += [f'val {name} {metrics[name]:.3f}' for name in ('top1', 'loss')
                  if name in (metrics or ())]
@@ -93,18 +88,8 @@ class EpochLineHook(Hook):
         if epochs and self.clips:
             seconds = (time.monotonic() - self._started) / self.clips
             line.append(time_left(seconds * epochs * len(runner.train_dataloader.dataset)))
-        self._line = '  '.join(line)
-        self._print()
-
-    def after_train(self, runner) -> None:
-        """Prints what is left."""
-        self._print()
+        print('  '.join(line), flush=True)
 
     def _open_bar(self, name: str, batches: int) -> None:
         self._bar = tqdm(desc=name, total=batches, unit='batch', leave=False,
                          disable=None, mininterval=refresh_seconds())
-
-    def _print(self) -> None:
-        if self._line:
-            print(self._line, flush=True)
-        self._line = ''

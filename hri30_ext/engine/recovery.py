@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import os
 import re
 from pathlib import Path
@@ -21,8 +22,6 @@ _SAVED = re.compile(r'(within_epoch|(snapshot_|best_\w+_)?epoch_\d+|best(_\w+)?)
 
 def lock_folder(folder: str | Path) -> filelock.AcquireReturnProxy:
     """Keeps other trainings out of a work folder until the returned context ends.
-
-    The lock ends with the process, however that ends.
 
     Raises:
         HRI30Error: another training has the lock.
@@ -47,11 +46,7 @@ def list_saved(folder: str | Path) -> list[Path]:
 
 
 def refuse_to_overwrite(folder: str | Path) -> None:
-    """Refuses a work folder that holds checkpoints.
-
-    Raises:
-        HRI30Error: it does.
-    """
+    """Raises an HRI30Error if a work folder holds checkpoints."""
     saved = [path.name for path in list_saved(folder) if path.suffix == '.pth']
     if saved:
         more = f' and {len(saved) - 3} more' if saved[3:] else ''
@@ -62,21 +57,16 @@ def refuse_to_overwrite(folder: str | Path) -> None:
 
 
 class _Progress(NamedTuple):
-    """What a checkpoint says of its training: its id, and how far it was."""
-
     run: str | None
     position: tuple[float, int, int]  # epochs, index in STAGES, clips of the next epoch
 
 
 def find_newest(folder: str | Path) -> tuple[Path, list[str]]:
-    """Finds the checkpoint that is furthest in the last training of a folder.
+    """Finds the checkpoint that is furthest in the last training of a work folder.
 
     Candidates are read and checked, whatever ``last_checkpoint`` says. A folder may hold
     checkpoints of an earlier training that went further. The last training is the one that
     wrote the newest file.
-
-    Args:
-        folder (str | Path): A work folder.
 
     Returns:
         tuple[Path, list[str]]: The checkpoint, and a sentence for each damaged one.
@@ -107,22 +97,17 @@ def find_newest(folder: str | Path) -> tuple[Path, list[str]]:
         raise HRI30Error(f'{folder}: none of its {len(files)} checkpoints can be read:\n'
                          f'{first_cases(damaged)}\nCopy them here again, or omit --resume '
                          'to start over.')
-    best: tuple[tuple, Path] | None = None
-    # From the highest epoch in a name, so that few files are read.
-    for path in sorted(files, key=_named_epoch, reverse=True):
-        if best and best[0] >= (_named_epoch(path), STAGES.index('epoch'), 0):
-            break
-        progress = read(path)
-        if progress and progress.run == newest.run and (
-                not best or progress.position > best[0]):
-            best = progress.position, path
-    return best[1], [f'Not resumed from {reason}' for reason in damaged]
+    # From the highest epoch in a name, so that few files are read. The first may be within
+    # an epoch, and not further than the second.
+    of_run = (path for path in sorted(files, key=_named_epoch, reverse=True)
+              if (progress := read(path)) and progress.run == newest.run)
+    best = max(itertools.islice(of_run, 2), key=lambda path: read(path).position)
+    return best, [f'Not resumed from {reason}' for reason in damaged]
 
 
 def _named_epoch(path: Path) -> float:
-    """Returns the epoch in a checkpoint's name; one within an epoch may be of any."""
     name = _EPOCH.fullmatch(path.name)
-    return int(name[1]) if name else float('inf')
+    return int(name[1]) if name else float('inf')  # within an epoch, of any
 
 
 def _read_progress(path: Path) -> _Progress:

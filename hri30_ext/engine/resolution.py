@@ -7,50 +7,39 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from mmaction.datasets.transforms import UniformSample
 from mmaction.models.recognizers import Recognizer2D
 from mmaction.registry import HOOKS
+from mmcv.transforms import BaseTransform
 from mmengine.hooks import Hook
 
 from ..errors import HRI30Error
 from ..hardware import unwrap
 from .data_parallel import lr_factor
 from .loops import count_batches
-from .schedules import advance_schedules
+from .schedules import advance_schedules, count_steps
 
 #: Widths and heights are multiples of it, in pixels.
 DIVISOR = 8
 
 
 class ClipSize(NamedTuple):
-    """The clips of an epoch.
+    """The clips of an epoch."""
 
-    Attributes:
-        width (int): W, pixels.
-        height (int): H, pixels.
-        frames (int): T.
-        batch (int): N, on each GPU.
-        lr_factor (float): Of the learning rate; 1 for full clips.
-    """
-
-    width: int
-    height: int
+    width: int  # pixels
+    height: int  # pixels
     frames: int
-    batch: int
-    lr_factor: float
+    batch: int  # clips, on each GPU
+    lr_factor: float  # of the learning rate; 1 for full clips
 
     def __str__(self) -> str:
         return (f'clips of {self.frames} frames of {self.width} x {self.height}, batches '
                 f'of {self.batch}, learning rate x {self.lr_factor:.3g}')
 
 
-class SharedUniformSample(UniformSample):
+class SharedUniformSample(BaseTransform):
     """A sampling step with a number of frames that running processes share.
-
-    Args:
-        step (UniformSample): The step; what it does stays the same.
 
     Attributes:
         clip_len_T (torch.Tensor): The number of frames, (1, ) int64 in shared memory.
@@ -59,30 +48,15 @@ class SharedUniformSample(UniformSample):
     def __init__(self, step: UniformSample) -> None:
         self.step = step
         self.clip_len_T = torch.tensor([step.clip_len]).share_memory_()
-        super().__init__(step.clip_len, step.num_clips, step.test_mode)
 
-    def _get_sample_clips(self, num_frames: int) -> np.ndarray:
-        self.step.clip_len = self.clip_len
-        return self.step._get_sample_clips(num_frames)
-
-    @property
-    def clip_len(self) -> int:
-        """Frames of a clip."""
-        return int(self.clip_len_T)
-
-    @clip_len.setter
-    def clip_len(self, frames: int) -> None:
-        self.clip_len_T.fill_(frames)
+    def transform(self, results: dict) -> dict:
+        """Samples that many frames."""
+        self.step.clip_len = int(self.clip_len_T)
+        return self.step.transform(results)
 
 
 def find_resizable(dataset) -> list:
-    """Finds the steps of a dataset's pipeline whose output size can change.
-
-    Args:
-        dataset: With a ``pipeline``.
-
-    Returns:
-        list: Transforms with ``scale_WH``, a tensor in shared memory.
+    """Finds the steps of a dataset's pipeline that have ``scale_WH`` in shared memory.
 
     Raises:
         HRI30Error: there is none.
@@ -105,9 +79,8 @@ def share_clip_len(dataset) -> list[SharedUniformSample]:
         HRI30Error: there is no such step.
     """
     steps = dataset.pipeline.transforms
-    for i, step in enumerate(steps):
-        if isinstance(step, UniformSample) and not isinstance(step, SharedUniformSample):
-            steps[i] = SharedUniformSample(step)
+    steps[:] = [SharedUniformSample(step) if isinstance(step, UniformSample) else step
+                for step in steps]
     found = [step for step in steps if isinstance(step, SharedUniformSample)]
     if not found:
         raise HRI30Error(
@@ -124,35 +97,26 @@ class ProgressiveSizeHook(Hook):
 
     The long cycle of multigrid training (arXiv 1912.00998): early epochs see fewer pixels,
     and fewer frames if the schedule says so. The batch grows as the clip shrinks, so that
-    it fills the same memory. The learning rate grows with the batch: linearly (arXiv
-    1706.02677), with Adam and AdamW by the square root (arXiv 2205.10287). Validation
-    always sees full clips.
+    it fills the same memory, and the learning rate grows with the batch
+    (:func:`~hri30_ext.engine.data_parallel.lr_factor`). Validation sees full clips.
 
     Everything follows from the epoch, so that a resumed run needs no replay. The optimizer
-    state holds the learning rate of full clips.
-
-    Larger batches make epochs of fewer steps. Schedules that mmengine has converted to
-    steps (``convert_to_iter_based``) count those of full clips: here they advance by more
-    than one per step, and are at the same point at the end of every epoch. If the size
-    changes within an accumulated step, the step has clips of both sizes.
+    state holds the learning rate of full clips. Schedules by steps count those of full
+    clips: they advance by more than one per step, and are at the same point at the end of
+    every epoch. If the size changes within an accumulated step, it has clips of both sizes.
 
     Args:
-        schedule (list[dict]): ``dict(begin=E, scale=S)``, with an optional
-            ``num_frames=F``: from epoch ``E`` on (the first is 0), width and height are
-            ``S`` times those of ``input_size``, in (0, 1]. A fractional ``E``, such as 0.4,
-            is a share of all epochs. ``F`` is a number of frames or a share of
-            ``num_frames``. The last entry is full size.
+        schedule (list[dict]): Such as ``[dict(begin=0, scale=0.5, num_frames=0.5),
+            dict(begin=0.7, scale=1)]``: from epoch ``begin`` on (the first is 0; a
+            fraction is a share of all epochs), width and height are ``scale`` times those
+            of ``input_size``, in (0, 1]. ``num_frames``, optional, is a number of frames or
+            a share of all. The last entry is full size.
         input_size (tuple[int, int]): Width and height of full clips in pixels.
         num_frames (int): Frames of full clips.
 
     Raises:
         HRI30Error: a schedule of another form, a pipeline without ``CropResize``, or a
             model that does not accept such clips.
-
-    Example:
-        >>> hook = dict(type='ProgressiveSizeHook', input_size=(224, 224), num_frames=8,
-        ...     schedule=[dict(begin=0, scale=0.5, num_frames=0.5),
-        ...               dict(begin=0.35, scale=0.71), dict(begin=0.7, scale=1)])
     """
 
     # Sets the learning rate before it is logged (VERY_HIGH), and resets it before
@@ -165,7 +129,7 @@ class ProgressiveSizeHook(Hook):
         self.num_frames = num_frames
         self.schedule = [self._check_step(dict(step)) for step in schedule]
         last = self.schedule[-1] if self.schedule else 'missing'
-        if last == 'missing' or (last['scale'], last['num_frames']) != (1, num_frames):
+        if not self.schedule or (last['scale'], last['num_frames']) != (1, num_frames):
             raise HRI30Error(
                 f'progressive_size: the last entry of the schedule is {last}, expected '
                 'full clips, which validation and testing see.\nAdd dict(begin=0.7, '
@@ -194,11 +158,9 @@ class ProgressiveSizeHook(Hook):
 
     def size_of(self, epoch: int, max_epochs: int, batch: int, optimizer: str = 'SGD',
                 clips: int | None = None) -> ClipSize:
-        """Computes the size of the clips of an epoch.
+        """Computes the size of the clips of an epoch, counted from 0.
 
         Args:
-            epoch (int): Counted from 0.
-            max_epochs (int): Epochs of the training.
             batch (int): Clips of a batch at full size.
             optimizer (str): Its type.
             clips (int, optional): Clips of an epoch on each GPU, which limit the batch.
@@ -231,10 +193,7 @@ class ProgressiveSizeHook(Hook):
                 '0.35 and 0.7, or raise max_epochs.')
         return begins
 
-    # ---- Before the first epoch ---------------------------------------------------------
-
     def before_run(self, runner) -> None:
-        """Checks the pipeline, and tells the training loop the number of steps."""
         loop = runner.train_loop
         if loop is None:  # a run that only tests
             return
@@ -253,11 +212,8 @@ class ProgressiveSizeHook(Hook):
         loop._max_iters = sum(count_batches(loader, size) for size in loop.batch_sizes)
 
     def before_train(self, runner) -> None:
-        """Tries a clip of each size, so that no training fails in the middle."""
         for size in dict.fromkeys(self._sizes):
             try_size(unwrap(runner.model), size)
-
-    # ---- Each epoch ---------------------------------------------------------------------
 
     def before_train_epoch(self, runner) -> None:
         """Sets size, frames and batch of the epoch, in all loading processes."""
@@ -265,7 +221,7 @@ class ProgressiveSizeHook(Hook):
         for step in self._resizable:
             step.scale_WH.copy_(torch.tensor([size.width, size.height]))
         for step in self._samplers:
-            step.clip_len = size.frames
+            step.clip_len_T.fill_(size.frames)
         # The loader is immutable; it asks its batch sampler in each epoch.
         runner.train_dataloader.batch_sampler.batch_size = size.batch
         if size != self._size:
@@ -273,23 +229,22 @@ class ProgressiveSizeHook(Hook):
             runner.logger.info(f'Epoch {runner.epoch + 1}: {size}')
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Scales the learning rates of a step."""
         groups = runner.optim_wrapper.optimizer.param_groups
         self._rates = [group['lr'] for group in groups]
         for group in groups:
             group['lr'] *= self._size.lr_factor
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Resets the learning rates, and advances their schedules."""
         for group, rate in zip(runner.optim_wrapper.optimizer.param_groups, self._rates,
                                strict=True):
             group['lr'] = rate
-        advance_schedules(runner.param_schedulers or (), batch_idx,
-                          len(runner.train_loop.dataloader), self._full_length)
+        steps = count_steps(batch_idx, len(runner.train_dataloader), self._full_length)
+        # ParamSchedulerHook advances them by one.
+        advance_schedules(runner.param_schedulers or (), by_epoch=False, steps=steps - 1)
 
 
 def try_size(model: torch.nn.Module, size: ClipSize) -> None:
-    """Runs a model once on a blank clip.
+    """Runs a model once on a blank clip, so that no training fails in the middle.
 
     Raises:
         HRI30Error: it does not accept clips of that size.

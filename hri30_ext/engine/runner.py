@@ -1,6 +1,5 @@
 """mmengine's runner, with checked checkpoints and a readable console."""
 
-import contextlib
 import functools
 import logging
 import os
@@ -35,7 +34,7 @@ def _is_for_console(record: logging.LogRecord) -> bool:
 
 
 class _ConsoleFormatter(logging.Formatter):
-    """Shows a message as it is; the log file has the time."""
+    """Leaves the time out, which the log file has."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
@@ -44,10 +43,7 @@ class _ConsoleFormatter(logging.Formatter):
 
 
 def _end_on_full_disk(handler: logging.FileHandler, record: logging.LogRecord) -> None:
-    """Ends the run if its log cannot be written: no checkpoint could be either.
-
-    Python would print a traceback for each line, and continue.
-    """
+    """Ends the run if its log cannot be written: no checkpoint could be either."""
     error = sys.exc_info()[1]
     if ran_out_of_disk(error):
         raise disk_full(handler.baseFilename) from error
@@ -74,10 +70,7 @@ class HRI30Runner(Runner):
                          + str(dtype or torch.float32).removeprefix('torch.'))
 
     def _maybe_compile(self, target: str) -> None:
-        """Compiles backbone and head in place; mmengine's compiles the optimizer's step.
-
-        The modules keep their names and weights.
-        """
+        """Compiles backbone and head in place; mmengine's compiles the optimizer's step."""
         if self.cfg.get('compile'):
             model = unwrap(self.model)
             model.backbone.compile()
@@ -85,7 +78,6 @@ class HRI30Runner(Runner):
             self.logger.info('Backbone and head are compiled: first steps take minutes')
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """Builds the logger, with a readable console."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
@@ -96,21 +88,15 @@ class HRI30Runner(Runner):
         return logger
 
     def set_randomness(self, seed, diff_rank_seed=False, deterministic=False) -> None:
-        """Sets the seed of all generators, and deterministic operations on request.
-
-        In mmengine, an operation without a deterministic form ends the training. Here
-        torch warns and names it.
-        """
+        """Sets the seed of all generators, and deterministic operations on request."""
         if deterministic:  # cuBLAS reads it when it starts, with the first product
             os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         super().set_randomness(seed, diff_rank_seed, deterministic)
+        # mmengine's call ends a training at an operation without a deterministic form.
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
-        """Resumes a training.
-
-        With settings that give other batches, learning rates are those of a complete
-        training with these settings.
+        """Resumes a training, whose settings may give other batches now.
 
         Raises:
             HRI30Error: the checkpoint has another model, other classes or another
@@ -126,19 +112,17 @@ class HRI30Runner(Runner):
     def save_checkpoint(self, *args, save_optimizer: bool = True, **kwargs) -> None:
         """Saves a checkpoint; one with the optimizer also holds the position.
 
-        All processes must call it. Args are those of
-        :meth:`mmengine.runner.Runner.save_checkpoint`.
+        All processes must call it. Arguments are mmengine's.
         """
         loop = self.train_loop
-        with (loop.add_progress() if save_optimizer and isinstance(
-                loop, ResumableTrainLoop) else contextlib.nullcontext()):
-            super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
+        if save_optimizer and isinstance(loop, ResumableTrainLoop):
+            loop.progress = loop.gather_progress()
+        super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
+        loop.progress = None
 
     def load_checkpoint(self, filename, map_location='cpu', strict=False,
                         revise_keys=((r'^module.', ''),)):
-        """Loads weights after comparing them with the model.
-
-        Args and returns are those of :meth:`mmengine.runner.Runner.load_checkpoint`.
+        """Loads weights after comparing them with the model; arguments are mmengine's.
 
         Raises:
             HRI30Error: the checkpoint has another model, other classes or another form.
@@ -217,9 +201,8 @@ def fit_weights(checkpoint: dict, model, filename: str, new_head_allowed: bool,
         model (torch.nn.Module): The model to load into.
         filename (str): For messages.
         new_head_allowed (bool): Whether the head may be missing or have another size, as
-            in fine-tuning.
-        classes (Sequence[str], optional): Compared with the classes in the checkpoint.
-            Where a new head is allowed, it gets the rows of classes that both name.
+            in fine-tuning. It gets the rows of classes that both name.
+        classes (Sequence[str], optional): Those of the model.
 
     Returns:
         str: One line that says what is loaded.

@@ -9,28 +9,27 @@ import warnings
 from .loops import ResumableTrainLoop
 
 
-def advance_schedules(schedulers, batch: int, batches: int, full_batches: int) -> None:
-    """Advances schedules that count steps of full clips, by all but the last step.
-
-    Args:
-        schedulers (list): mmengine's.
-        batch (int): Index of the batch in its epoch.
-        batches (int): Batches of this epoch.
-        full_batches (int): Batches of an epoch of full clips.
-    """
-    steps = (batch + 1) * full_batches // batches - batch * full_batches // batches
+def advance_schedules(schedulers, by_epoch: bool, steps: int = 1) -> None:
+    """Advances those of mmengine's schedules that count epochs, or batches."""
     for scheduler in schedulers:
-        if not scheduler.by_epoch:
-            for _ in range(steps - 1):  # ParamSchedulerHook adds the last
+        if scheduler.by_epoch == by_epoch:
+            for _ in range(steps):
                 scheduler.step()
 
 
-class InitialSchedules:
-    """The schedules and learning rates of a new training, before it loads a checkpoint.
+def count_steps(batch: int, batches: int, full_batches: int) -> int:
+    """Returns how many steps of full clips a batch of an epoch counts for.
 
     Args:
-        runner (Runner): mmengine's, with its optimizer and schedules built.
+        batch (int): Index of the batch.
+        batches (int): Batches of this epoch.
+        full_batches (int): Batches of an epoch of full clips.
     """
+    return (batch + 1) * full_batches // batches - batch * full_batches // batches
+
+
+class InitialSchedules:
+    """The schedules and learning rates of a new training, before it loads a checkpoint."""
 
     def __init__(self, runner) -> None:
         self.runner = runner
@@ -57,7 +56,7 @@ class InitialSchedules:
         iteration = sum(loop.epoch_batches[:loop.epoch]) + loop.seen_batches
         if before == now and iteration == loop.iter:
             return
-        loop.move_to(iteration)
+        loop._iter = iteration
         if any(getattr(scheduler, 'need_val_args', False) for scheduler in
                self._schedulers):
             rates = 'its learning rates follow the validation, and stay as they are'
@@ -71,7 +70,6 @@ class InitialSchedules:
             f'{now[0]} and {now[1]}. It resumes after batch {iteration}; {rates}')
 
     def _replay(self) -> None:
-        """Advances the schedules from the start to the current batch."""
         loop = self.runner.train_loop
         for group, rates in zip(self.runner.optim_wrapper.param_groups, self._rates,
                                 strict=True):
@@ -81,19 +79,12 @@ class InitialSchedules:
         with warnings.catch_warnings():
             # That the optimizer has not stepped before its schedules.
             warnings.simplefilter('ignore', UserWarning)
-            for length in loop.epoch_batches[:loop.epoch]:
-                self._replay_batches(length, length)
-                self._step(by_epoch=True)
-            if loop.seen_batches:
-                self._replay_batches(loop.seen_batches, loop.epoch_batches[loop.epoch])
-
-    def _replay_batches(self, count: int, length: int) -> None:
-        for batch in range(count):
-            advance_schedules(self._schedulers, batch, length,
-                              self.runner.train_loop.full_batches)
-            self._step(by_epoch=False)
-
-    def _step(self, by_epoch: bool) -> None:
-        for scheduler in self._schedulers:
-            if scheduler.by_epoch == by_epoch:
-                scheduler.step()
+            for epoch, length in enumerate(loop.epoch_batches[:loop.epoch + 1]):
+                is_over = epoch < loop.epoch
+                for batch in range(length if is_over else loop.seen_batches):
+                    steps = count_steps(batch, length, loop.full_batches)
+                    # In the order of a training, so that rates are rounded alike.
+                    advance_schedules(self._schedulers, by_epoch=False, steps=steps - 1)
+                    advance_schedules(self._schedulers, by_epoch=False)
+                if is_over:
+                    advance_schedules(self._schedulers, by_epoch=True)

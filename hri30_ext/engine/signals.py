@@ -11,21 +11,19 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 class StopRequest:
-    """Notes the first signal that asks to stop; a second one ends the process.
+    """Within this context, notes the first signal that asks to stop; a second one kills.
 
-    A context manager: outside of it, the previous handlers are active. Signals that were
-    ignored, as under nohup, stay ignored. Has no effect outside of the main thread, the
-    only one that can have handlers.
+    Signals that were ignored, as under nohup, stay ignored. Has no effect outside of the
+    main thread, the only one that can have handlers.
 
     Args:
-        on_signal (Callable): The handler calls it with the number of the first signal; it
-            may raise.
+        on_signal (Callable): Is called with the number of the first signal; may raise.
 
     Attributes:
         number (int): Number of the signal, 0 before one came.
     """
 
-    def __init__(self, on_signal: Callable[[int], None] = lambda number: None) -> None:
+    def __init__(self, on_signal: Callable[[int], None]) -> None:
         self.number = 0
         self._asked_at = 0.0
         self._on_signal = on_signal
@@ -41,7 +39,6 @@ class StopRequest:
     def __exit__(self, *exception) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        self._previous = {}
 
     def _handle(self, number: int, frame) -> None:
         if self.number:

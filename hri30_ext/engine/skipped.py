@@ -55,51 +55,38 @@ class SkippedVideosHook(Hook):
         self.max_skipped = max_skipped
         self._all: dict[str, _Clip] = {}  # by file; of all processes, up to the last gather
         self._own: dict[str, _Clip] = {}  # of this process, since then
-        self._before_validation: dict[str, _Clip] = {}
+        self._validated: dict[str, _Clip] = {}  # of the validation that runs
         self._named: set[str] = set()
 
     @property
     def clips(self) -> dict[str, _Clip]:
-        """The known clips, by file."""
-        return _merge(self._all, self._own)
-
-    # ---- Collecting ---------------------------------------------------------------------
+        return _merge(_merge(self._all, self._own), self._validated)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Collects the clips that were replaced in a batch."""
         for sample in data_batch['data_samples']:
             for video, filename, reason in sample.get('skipped', ()):
-                self._add(filename, _Clip(video, reason, 1, True))
+                self._own = _merge(self._own, {filename: _Clip(video, reason, 1, True)})
         # With several processes, the others would wait for this one.
         if self._name_new(runner) and runner.world_size == 1:
             self._check(runner)
 
     def before_val_epoch(self, runner) -> None:
-        """Remembers the clips before the validation."""
-        self._before_validation = self._own
-
-    def undo_validation(self) -> None:
-        """Forgets the clips of a validation that stops and will run again."""
-        self._own = self._before_validation
+        self._validated = {}
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Collects the clips of a batch without a score."""
-        for sample in data_batch['data_samples']:
-            if 'failed' in sample:
-                self._add(sample.filename, _Clip(sample.video_id, sample.failed, 1, False))
+        self._validated.update({
+            sample.filename: _Clip(sample.video_id, sample.failed, 1, False)
+            for sample in data_batch['data_samples'] if 'failed' in sample})
         self._name_new(runner)
 
     def after_train_epoch(self, runner) -> None:
-        """Combines the processes' lists, and ends the training if there are too many."""
         self.gather(runner)
         self._check(runner)
 
     def after_val_epoch(self, runner, metrics=None) -> None:
-        """Combines the processes' lists."""
+        # Only now: a validation that stops runs again.
+        self._own, self._validated = _merge(self._own, self._validated), {}
         self.gather(runner)
-
-    def _add(self, filename: str, clip: _Clip) -> None:
-        self._own = _merge(self._own, {filename: clip})
 
     def gather(self, runner) -> None:
         """Combines the processes' lists; all processes must call it."""
@@ -108,8 +95,6 @@ class SkippedVideosHook(Hook):
         self._own = {}
         self._name_new(runner)
         self._write(runner)
-
-    # ---- Reporting ----------------------------------------------------------------------
 
     def _name_new(self, runner) -> bool:
         """Logs new clips; returns whether there are any."""
@@ -126,19 +111,18 @@ class SkippedVideosHook(Hook):
         return bool(new)
 
     def _write(self, runner) -> None:
-        clips = self.clips
-        if clips and is_main_process():
+        if self.clips and is_main_process():
             atomic_write_text(Path(runner.work_dir) / SKIPPED, format_csv(
                 ('Video', 'File', 'Reason', 'Times'),
                 [(clip.video, filename, clip.reason, clip.times)
-                 for filename, clip in sorted(clips.items())]))
+                 for filename, clip in sorted(self.clips.items())]))
 
     def _check(self, runner) -> None:
+        """Ends the training if too many clips are listed."""
         skipped = [(name, clip) for name, clip in self.clips.items() if clip.training]
         total = len(runner.train_dataloader.dataset)
         if len(skipped) <= self.max_skipped * total:
             return
-        self._write(runner)
         filename, clip = skipped[0]
         raise TooManySkipped(
             f'{len(skipped)} of {total} training clips could not be read, more than '
@@ -156,25 +140,17 @@ class SkippedVideosHook(Hook):
         return (f'{" and ".join(parts)} could not be read: '
                 f'{Path(runner.work_dir) / SKIPPED}' if parts else '')
 
-    # ---- Starting, resuming, ending -----------------------------------------------------
-
     def before_train(self, runner) -> None:
         """Replaces the list of an earlier training by that of the resumed one."""
         if is_main_process():
             (Path(runner.work_dir) / SKIPPED).unlink(missing_ok=True)
             self._write(runner)
 
-    def after_train(self, runner) -> None:
-        """Writes the final numbers."""
-        self._write(runner)
-
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Adds the list."""
         checkpoint['skipped_videos'] = {
-            filename: list(clip) for filename, clip in self.clips.items()}
+            filename: list(clip) for filename, clip in self._all.items()}
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Loads the list when a training resumes."""
         if runner._resume:
             self._all = {filename: _Clip(*clip) for filename, clip
                          in checkpoint.get('skipped_videos', {}).items()}

@@ -1,14 +1,17 @@
-"""Tokens of clips on the disk, for this training and for others on the same backbone.
+"""What a cache holds: features in memory, or tokens on the disk for later trainings too.
 
-Shapes: R views of a clip (1 in training), S time steps, P patches, D channels.
+Shapes: N clips, R rows of features of a clip (its frames in 2D recognizers, otherwise its
+views), C channels; of tokens S time steps, P patches, D channels.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections import ChainMap
+from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from mmaction.structures import ActionDataSample
@@ -24,48 +27,82 @@ from ..utils.reading import read_json
 _PLACES = ('cache', 'cache_dir', 'keep')
 
 
-class CachedTokens(Dataset):
-    """Tokens of clips in a file of bfloat16, beside a JSON file that describes it.
+class CachedFeatures(Dataset):
+    """Features of clips, in memory.
 
     Args:
-        path (Path): The file; the description has the suffix ``.json``.
-        key (dict): What the tokens depend on, of :func:`make_key`.
-        num_clips (int): Clips of a draw; draw ``d`` of clip ``c`` is row
+        items (list[dict]): For each draw and clip, ``inputs``, a tuple of tensors (R, C, 1,
+            ...) float32, and ``data_samples``. Draw ``d`` of clip ``c`` is item
             ``d * num_clips + c``.
+        num_clips (int): N.
         metainfo (dict): Of the dataset.
 
     Attributes:
         draw (int): The draw that is served.
-        was_stored (bool): Whether the tokens were there before.
-        teacher_RK (torch.Tensor, optional): Logits of a teacher for each row, which data
+        teacher_RK (torch.Tensor, optional): Logits of a teacher for each item, which data
             samples then have as ``teacher``.
-
-    Raises:
-        HRI30Error: there are tokens that depend on something else.
+        was_stored (bool): Whether they were on the disk before.
     """
 
-    def __init__(self, path: Path, key: dict, num_clips: int, metainfo: dict) -> None:
-        self.path, self.key, self.num_clips, self.metainfo = path, key, num_clips, metainfo
+    was_stored = False
+
+    def __init__(self, items: list[dict], num_clips: int, metainfo: dict) -> None:
+        self.items, self.num_clips, self.metainfo = items, num_clips, metainfo
         self.draw = 0
         self.teacher_RK: torch.Tensor | None = None
-        self.rows: list[dict] | None = None
-        if self._record.is_file():
-            record = read_json(self._record, 'the description of cached tokens')
-            self._check_key(record)
-            self._open(record)
-        self.was_stored = self.rows is not None
 
     def __len__(self) -> int:
         return self.num_clips
 
     def __getitem__(self, index: int) -> dict:
         row = self.draw * self.num_clips + index
-        tokens = torch.from_numpy(self._tokens[row]).view(torch.bfloat16)
-        sample = ActionDataSample(metainfo=self.rows[row]['info'])
+        item = self._item(row)
         if self.teacher_RK is not None:
-            sample.set_field(self.teacher_RK[row], 'teacher')
+            item['data_samples'].set_field(self.teacher_RK[row], 'teacher')
+        return item
+
+    def _item(self, row: int) -> dict:
+        return self.items[row]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the features."""
+        return sum(tensor.nbytes for item in self.items for tensor in item['inputs'])
+
+
+class _Record(msgspec.Struct):
+    """The description of a file of tokens."""
+
+    key: dict
+    shape: list[int]  # of a row
+    rows: list[dict]
+
+
+class CachedTokens(CachedFeatures):
+    """Tokens of clips in a file of bfloat16, beside a JSON file that describes it.
+
+    Args:
+        path (Path): The file; the description has the suffix ``.json``.
+        key (dict): What the tokens depend on, of :func:`make_key`.
+        num_clips, metainfo: As for :class:`CachedFeatures`.
+
+    Raises:
+        HRI30Error: there are tokens that depend on something else.
+    """
+
+    def __init__(self, path: Path, key: dict, num_clips: int, metainfo: dict) -> None:
+        super().__init__([], num_clips, metainfo)
+        self.path, self.key = path, key
+        self.was_stored = self._record.is_file()
+        if self.was_stored:
+            self._open(read_json(self._record, 'the description of cached tokens',
+                                 schema=_Record))
+
+    def _item(self, row: int) -> dict:
+        tokens = torch.from_numpy(self._tokens[row]).view(torch.bfloat16)
+        sample = ActionDataSample(metainfo=self.items[row]['info'])
         return dict(inputs=(tokens, ),
-                    data_samples=sample.set_gt_label(self.rows[row]['label']))
+                    data_samples=sample.set_gt_label(self.items[row]['label']))
 
     @property
     def num_bytes(self) -> int:
@@ -76,9 +113,8 @@ class CachedTokens(Dataset):
     def _record(self) -> Path:
         return self.path.with_suffix('.json')
 
-    def _check_key(self, record) -> None:
-        found = record.get('key') if isinstance(record, dict) else None
-        found = found if isinstance(found, dict) else {}
+    def _open(self, record: _Record) -> None:
+        found = record.key
         other = [f'{name}: {found.get(name)} in the file, {self.key[name]} now'
                  for name in self.key if found.get(name) != self.key[name]]
         if other:
@@ -86,9 +122,7 @@ class CachedTokens(Dataset):
                 f'{self.path}: holds other tokens:\n' + '\n'.join(
                     f'  {line}' for line in other) + '\nExpected those of this config: '
                 'name another features_dir, or remove this file and its .json.')
-
-    def _open(self, record: Mapping) -> None:
-        shape = len(record['rows']), *record['shape']
+        shape = len(record.rows), *record.shape
         try:
             # Copy on write: torch wants arrays that it could write to.
             self._tokens = np.memmap(self.path, np.int16, 'c', shape=shape)
@@ -97,18 +131,17 @@ class CachedTokens(Dataset):
         except (OSError, ValueError) as error:
             raise HRI30Error(f'{self.path}: not the tokens that {self._record.name} '
                              f'describes ({error}).\nRemove both.') from error
-        self.rows = record['rows']
+        self.items = record.rows
 
-    def write(self, indices: range, total: int, shape: tuple[int, ...],
-              batches: Iterable[list[dict]]) -> None:
+    def write(self, total: int, shape: tuple[int, ...],
+              views: Iterable[tuple[int, dict]]) -> None:
         """Writes the tokens; all processes call it, on one file system.
 
         Args:
-            indices (range): Rows that this process computes.
             total (int): Rows of the file.
             shape (tuple[int, ...]): Of a row, (R, S, 1 + P, D).
-            batches (Iterable[list[dict]]): The rows in order, as a
-                :class:`~.features.CachedFeatures` has them.
+            views (Iterable[tuple[int, dict]]): Number and content of the rows of this
+                process, as :class:`CachedFeatures` has them.
         """
         unfinished = self.path.with_suffix('.part')
         size = 2 * total * int(np.prod(shape))
@@ -120,40 +153,27 @@ class CachedTokens(Dataset):
                     os.posix_fallocate(file.fileno(), 0, size)
             barrier()
             tokens = np.memmap(unfinished, np.int16, 'r+', shape=(total, *shape))
-            own, numbers = {}, iter(indices)
-            for batch in batches:
-                for item in batch:
-                    number, sample = next(numbers), item['data_samples']
-                    tokens[number] = item['inputs'][0].bfloat16().view(torch.int16).numpy()
-                    own[number] = dict(info=sample.metainfo, label=int(sample.gt_label))
+            own = {}
+            for number, item in views:
+                sample = item['data_samples']
+                tokens[number] = item['inputs'][0].bfloat16().view(torch.int16).numpy()
+                own[number] = dict(info=sample.metainfo, label=int(sample.gt_label))
             tokens.flush()
         except OSError as error:
             raise disk_full(self.path, size) if ran_out_of_disk(error) else HRI30Error(
                 f'{self.path}: cannot be written ({error.strerror}).\nName another '
                 'features_dir.') from error
-        rows = {number: row for part in all_gather_object(own)
-                for number, row in part.items()}
-        record = dict(key=self.key, shape=list(shape),
-                      rows=[rows[number] for number in range(total)])
+        rows = ChainMap(*all_gather_object(own))
+        record = _Record(self.key, list(shape), [rows[i] for i in range(total)])
         if is_main_process():
             unfinished.replace(self.path)
-            atomic_write_text(self._record, json.dumps(record))
+            atomic_write_text(self._record, json.dumps(msgspec.structs.asdict(record)))
         barrier()
         self._open(record)
 
 
 def make_key(encoder: torch.nn.Module, dataset, pipeline: list[dict], views: int) -> dict:
-    """Lists what tokens depend on.
-
-    Args:
-        encoder (nn.Module): The backbone.
-        dataset: Its clips.
-        pipeline (list[dict]): The steps before the backbone, as the config has them.
-        views (int): Draws of each clip.
-
-    Returns:
-        dict: Plain data.
-    """
+    """Lists what tokens depend on, ``views`` draws of each clip included, as plain data."""
     weights = hashlib.sha256()
     for tensor in encoder.state_dict().values():
         weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -110,3 +110,8 @@ def test_full_disk_in_the_thread_is_the_error_of_the_training(
     assert second.startswith(f'{tmp_path / "epoch_1.pth"} is whole')
     assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_1.pth')
     assert not (tmp_path / 'epoch_3.pth').exists()
+    assert not list(tmp_path.glob('.*.pth'))
+    # As it says: after some room was made, it goes on.
+    monkeypatch.setattr(torch, 'save', save)
+    train(DEMO_CONFIG, work_dir=str(tmp_path), resume=True, options=options)
+    assert load(tmp_path / 'epoch_2.pth')['meta']['epoch'] == 2

@@ -151,7 +151,7 @@ def test_curves_are_drawn_every_30_seconds_and_at_the_end(monkeypatch, tmp_path)
         work_dir=str(tmp_path), cfg=SimpleNamespace(filename='config.py'))
     monkeypatch.setattr(hooks, 'time', SimpleNamespace(monotonic=now))
     for epoch in range(1, 4):  # at 100, 120 and 131 seconds
-        hook._history.append(dict(epoch=epoch))
+        hook._curves.history.append(dict(epoch=epoch))
         hook.after_val(runner)
     hook.after_train(runner)
     assert drawn == [1, 3, 3]

@@ -1,18 +1,26 @@
-"""A small run of tests/nightly/stress/two_hosts.py: two network namespaces."""
+"""Small runs of tests/nightly/stress/kill.py and two_hosts.py."""
 
 import subprocess
 import sys
 
 import pytest
-
-from hri30_ext.config import PROJECT_ROOT
+from conftest import PROJECT_ROOT
 
 sys.path.append(str(PROJECT_ROOT / 'tests' / 'nightly' / 'stress'))
 
 import two_hosts
+from kill import stress
+
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.slow
+def test_two_killed_trainings_come_to_the_same(tmp_path):
+    said = []
+    assert stress(tmp_path / 'out', kills=2, jobs=1, epochs=4, seed=3,
+                  say=said.append), said
+    assert '2 of 2 equal to the uninterrupted training, bit for bit; 2 kills' in said[-1]
+
+
 def test_two_hosts_agree_and_miss_each_other(tmp_path):
     if not two_hosts.can_run():
         pytest.skip('needs root and iproute2, to make network namespaces')
