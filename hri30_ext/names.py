@@ -142,9 +142,15 @@ def parse_clip_name(stem: str, classes: Sequence[str]) -> ClipName:
     return name
 
 
-def is_clip_name(stem: str) -> bool:
-    """Returns whether a file name without its ending has the form of a clip of HRI30."""
-    return bool(_UCF_NAME.fullmatch(stem) or _NAME.fullmatch(stem))
+def is_clip_name(stem: str, classes: Sequence[str] | None = None) -> bool:
+    """Returns whether a file name without its ending has the form of a clip of HRI30, and
+    is of one of the classes if they are given."""
+    if classes is None:
+        return bool(_UCF_NAME.fullmatch(stem) or _NAME.fullmatch(stem))
+    try:
+        return bool(parse_clip_name(stem, classes))
+    except HRI30Error:
+        return False
 
 
 def name_part(path: str, start: float, end: float) -> str:

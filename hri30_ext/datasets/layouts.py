@@ -18,7 +18,14 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from ..errors import HRI30Error, first_cases
-from ..names import VIDEO_SUFFIXES, canonical_name, is_clip_name, name_part, split_part
+from ..names import (
+    HRI30_CLASSES,
+    VIDEO_SUFFIXES,
+    canonical_name,
+    is_clip_name,
+    name_part,
+    split_part,
+)
 from ..utils.reading import open_text, read_classes, read_json, read_text
 from ..utils.text import unescape_cell
 from ..video.decode import ClipError, Video
@@ -34,6 +41,9 @@ _COLUMNS = dict(
     subject=('subject', 'person'), split=('split', 'subset'), start=('start', ),
     end=('end', ))
 _TABLES = ('.csv', '.tsv', '.parquet')
+#: Lists of published data sets, in the data folder or in a folder of it.
+_LISTS = ('trainlist01.txt', '*_test_split1.txt', '*train_list*.txt', 'train.json',
+          '*-train.csv')
 _CLASS_FILES = ('classes.txt', 'classInd.txt', 'labels.json', '*-labels.json',
                 '*-labels.csv')
 _NO_CLASSES = ('annotations', *_SUBSETS, 'train_set', 'test_set', 'videos')
@@ -61,7 +71,7 @@ def find_videos(folder: Path, recursive: bool = True) -> list[Path]:
 
 def find_annotation(root: Path) -> str:
     """Finds out how the labels of a data folder are given: ``names``, ``folders``, or the
-    path of a table, relative to the folder.
+    path of a table or list, or the pattern of HMDB-51's, relative to the folder.
 
     Raises:
         HRI30Error: several tables.
@@ -69,7 +79,15 @@ def find_annotation(root: Path) -> str:
     if any((root / name).is_dir() for name in ('train_set', 'test_set')):
         return NAMES  # without a walk through HRI30's clips
     videos = find_videos(root)
-    if not videos or any(is_clip_name(file.stem) for file in videos):
+    # The clips of UCF-101 are named as those of HRI30, with other classes.
+    if not videos or any(is_clip_name(file.stem, HRI30_CLASSES) for file in videos):
+        return NAMES
+    for pattern in _LISTS:
+        found = sorted([*root.glob(pattern), *root.glob(f'*/{pattern}')])
+        if found:
+            path = found[0].relative_to(root)
+            return str(path.parent / pattern if len(found) > 1 else path)
+    if any(is_clip_name(file.stem) for file in videos):
         return NAMES
     tables = [path for folder in ('', 'train/') for name in ('metadata', 'train', '*')
               for suffix in _TABLES for path in sorted(root.glob(f'{folder}{name}{suffix}'))

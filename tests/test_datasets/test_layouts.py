@@ -140,11 +140,13 @@ SPLIT = [('a1', 'A', -1, 'train'), ('a2', 'A', -1, 'train'), ('b1', 'B', -1, 'tr
 
 
 @pytest.mark.parametrize('annotation, clips, texts, expected', [
-    ('trainlist01.txt', ('A/v1.avi', 'A/v2.avi', 'B/v3.avi', 'B/v4.avi', 'B/v5.avi'),
-     dict(trainlist01_DOT_txt='A/v1.avi 1\nA/v2.avi 1\nB/v3.avi 2\nB/v4.avi 2\n',
-          testlist01_DOT_txt='B/v5.avi\n', classInd_DOT_txt='1 A\n2 B\n'),
-     [('v1', 'A', -1, 'train'), ('v2', 'A', -1, 'train'), ('v3', 'B', -1, 'train'),
-      ('v4', 'B', -1, 'train'), ('v5', 'B', -1, 'test')]),
+    ('trainlist01.txt', tuple(f'{k}/v_{k}_g{g}_c1.avi' for k, g in (
+        'A1', 'A2', 'B3', 'B4', 'B5')),
+     dict(trainlist01_DOT_txt=''.join(f'{k}/v_{k}_g{g}_c1.avi {i}\n' for k, g, i in (
+         'A11', 'A21', 'B32', 'B42')),
+          testlist01_DOT_txt='B/v_B_g5_c1.avi\n', classInd_DOT_txt='1 A\n2 B\n'),
+     [(f'v_{k}_g{g}_c1', k, -1, 'test' if g == '5' else 'train')
+      for k, g in ('A1', 'A2', 'B3', 'B4', 'B5')]),
     ('splits/*_test_split1.txt', ('wave/x.avi', 'wave/y.avi', 'wave/z.avi', 'run/x.avi',
                                   'run/y.avi'),
      dict(splits__wave_test_split1_DOT_txt='x.avi 1\ny.avi 1\nz.avi 0\n',
@@ -166,6 +168,7 @@ SPLIT = [('a1', 'A', -1, 'train'), ('a2', 'A', -1, 'train'), ('b1', 'B', -1, 'tr
       ('a2', 'A x', -1, 'train')])], ids=['ucf', 'hmdb', 'kinetics', 'something', 'jester'])
 def test_lists_of_known_data_sets(make, annotation, clips, texts, expected):
     root = make(*clips, **texts)
+    assert find_annotation(root) == annotation
     layout = read_layout(root, annotation, find_classes(root, annotation))
     assert summary(layout) == expected
 
