@@ -307,7 +307,7 @@ def find_config(path: str) -> Path:
     known = [str(file.relative_to(PROJECT_ROOT))
              for file in sorted((PROJECT_ROOT / 'configs').glob('*/*.py'))
              if file.parent.name != '_base_']
-    known = difflib.get_close_matches(path, known, len(known), cutoff=0)
+    known = difflib.get_close_matches(str(path), known, len(known), cutoff=0)
     raise HRI30Error(f'{path}: no such config.\nConfigs with similar names:\n'
                      + first_cases(known, limit=8))
 

@@ -74,6 +74,8 @@ def _check_request(folders: list[Path], fit_folders: list[Path], weights: str,
         if twice:
             raise HRI30Error(f'folders that are named twice:\n{first_cases(twice)}\n'
                              'Expected each model once.')
+    if weights not in ('equal', 'fitted'):
+        raise HRI30Error(f'weights={weights!r}: expected equal or fitted.')
     if weights == 'fitted' and len(fit_folders) != len(folders):
         raise HRI30Error(f'--fit-on: {len(fit_folders)} folders for {len(folders)} '
                          'models.\nExpected the validation folder of each model, in the '

@@ -148,8 +148,8 @@ def _check_views(cfg: Config) -> None:
             "dict(type='UniformViews', ..., num_clips='${test_clips}') there, as in "
             'configs/_base_/datasets/hri30.py.')
     # A mirrored clip of such a class shows an action that has no score.
-    alone = sorted(mirrored_labels(cfg.classes)[1])
-    if cfg.get('test_flip') and alone:
+    alone = sorted(mirrored_labels(cfg.classes)[1]) if cfg.get('test_flip') else []
+    if alone:
         raise HRI30Error(
             'test_flip=True: classes whose mirror image is no class:\n'
             f'{first_cases([cfg.classes[label] for label in alone])}\nExpected the '

@@ -56,7 +56,8 @@ def start(launcher: str, timeout: float = 600) -> None:
     global _control
     if launcher == 'none' or dist.is_initialized():
         return
-    gpus = torch.cuda.device_count()
+    # NVML counts the GPUs of a driver that is too old, too.
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     try:
         rank, size, local_rank = (
             int(os.environ[name]) for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'))

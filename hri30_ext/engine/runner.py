@@ -115,10 +115,12 @@ class HRI30Runner(Runner):
         All processes must call it. Arguments are mmengine's.
         """
         loop = self.train_loop
-        if save_optimizer and isinstance(loop, ResumableTrainLoop):
+        is_resumable = save_optimizer and isinstance(loop, ResumableTrainLoop)
+        if is_resumable:
             loop.progress = loop.gather_progress()
         super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
-        loop.progress = None
+        if is_resumable:
+            loop.progress = None
 
     def load_checkpoint(self, filename, map_location='cpu', strict=False,
                         revise_keys=((r'^module.', ''),)):

@@ -24,9 +24,11 @@ def compare_runs(folders: Sequence[str | Path], out: str | Path) -> str:
     common = Path(os.path.commonpath([path.parent for path in paths]))
     runs = {str(path.relative_to(common)): read_curves(path / 'training_curves.csv')
             for path in paths}
-    if empty := [name for name, history in runs.items() if not history]:
-        raise HRI30Error(f'{common / empty[0]}/training_curves.csv: has no row yet; there '
-                         'is one after the first validation.')
+    if empty := [name for name, history in runs.items()
+                 if not any('val_top1' in point for point in history)]:
+        raise HRI30Error(f'{common / empty[0]}/training_curves.csv: has no row of a '
+                         'validation yet.\nExpected a training that validates, after its '
+                         'first validation.')
     plot_runs(out, runs)
     table = [('run', 'epochs', 'minutes', 'best top-1', 'lowest loss')]
     for name, history in runs.items():

@@ -60,17 +60,6 @@ class UniformViews(UniformSample):
         return self.choose(num_frames, self.clip_len, self.num_clips)
 
 
-def check_num_views(num_clips: int) -> None:
-    """Validates a number of views.
-
-    Raises:
-        HRI30Error: not a whole number, 1 or more.
-    """
-    if type(num_clips) is not int or num_clips < 1:
-        raise HRI30Error(f'test_clips={num_clips!r}: expected the number of views of a '
-                         'clip, 1 or more, such as test_clips=3.')
-
-
 @TRANSFORMS.register_module()
 class FrameOrder(BaseTransform):
     """Removes the motion from the sampled frames, or reverses it.

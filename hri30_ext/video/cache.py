@@ -101,8 +101,9 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return None, 0
 
     def _frame_bytes(self) -> int:
-        return 3 * math.prod(self.shape) if self.jpeg_sizes is None else sum(
-            self.jpeg_sizes)
+        if self.jpeg_sizes is None:
+            return 3 * math.prod(self.shape)
+        return sum(self.jpeg_sizes) if len(self.jpeg_sizes) == self.shape[0] else -1
 
     @property
     def stamp(self) -> tuple[str, str, int, int]:

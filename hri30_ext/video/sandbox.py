@@ -243,6 +243,8 @@ class IsolatedProcess:
         length, = _LENGTH.unpack(self._read(_LENGTH.size, deadline))
         if length > _MAX_HEADER:
             raise _BadAnswer('too long a message')
+        # What is ready is read late, too: this process may have been stopped (Ctrl-Z).
+        deadline = max(deadline, time.monotonic() + _GRACE_SECONDS)
         text = self._read(length, deadline).tobytes()
         try:
             # Not msgspec's own reader, which refuses names that are not UTF-8.
@@ -266,6 +268,8 @@ class IsolatedProcess:
             if not count:
                 raise EOFError
             rest = rest[count:]
+            if rest and time.monotonic() > deadline:  # bytes that trickle
+                raise TimeoutError
         return content
 
 
@@ -373,10 +377,10 @@ def main() -> None:
         # Kills this process wherever it is, within a library and without its caller too.
         signal.setitimer(signal.ITIMER_REAL, request['seconds'] + _GRACE_SECONDS)
         answer, arrays = _answer(request, data)
+        signal.setitimer(signal.ITIMER_REAL, 0)  # the caller may be stopped (Ctrl-Z)
         _send(connection, answer, arrays)
         if 'out_of_memory' in answer:
             break
-        signal.setitimer(signal.ITIMER_REAL, 0)
     # Without cleaning up: a damaged file may have left libraries in any state.
     os._exit(0)
 

@@ -11,10 +11,10 @@ parser = cli.Parser(__doc__, epilog='Fingerprints of the clips are stored, which
                                     'training start faster.')
 parser.add_argument('config', metavar='CONFIG', help='a file in configs/')
 cli.add_options_argument(parser, 'such as data_root=PATH split.type=random')
+parser.set_defaults(device='cpu')
 
 
 def main(args) -> None:
-    cli.choose_device('cpu')
     from hri30_ext.config import load_config
     from hri30_ext.doctor.leaks import check_config
     leaks = check_config(load_config(args.config, args.options))

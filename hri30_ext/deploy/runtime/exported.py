@@ -79,7 +79,9 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         if self.precision not in FORMATS[self.format]:
             raise ValueError(f'precision={self.precision!r} of format {self.format}, '
                              f'expected one of {", ".join(FORMATS[self.format])}')
-        if self.hints != FORMATS[self.format][self.precision]:
+        hints = {name: hint for name, hint in self.hints.items()
+                 if (self.format, name) != ('onnx', 'provider')}  # what load() found
+        if hints != FORMATS[self.format][self.precision]:
             raise ValueError(f'hints: {self.hints} are not those of {self.format} '
                              f'{self.precision}, {FORMATS[self.format][self.precision]}')
         if set(self.files) not in ({WHOLE}, {WHOLE, FRAME_STAGE, CLIP_STAGE}):

@@ -15,7 +15,7 @@ from ...video.resize import resize
 _SIDE = 640  # longest side, pixels
 _TICK = Fraction(1, 1000)  # of the time stamps in a WebM, seconds
 # Threads of libvpx wait for each other by spinning, which a busy machine pays for.
-_OPTIONS = {'deadline': 'realtime', 'cpu-used': '8', 'threads': '1', 'crf': '8', 'b': '8M'}
+_OPTIONS = {'deadline': 'realtime', 'cpu-used': '16', 'threads': '1', 'crf': '8', 'b': '8M'}
 
 
 def read_preview(filename: str, limits: Mapping, max_bytes: int
@@ -43,6 +43,9 @@ def read_preview(filename: str, limits: Mapping, max_bytes: int
             tick = max(tick + 1, round((time - begin) / _TICK))
             frame = av.VideoFrame.from_ndarray(resize(image_HWC, width, height), 'rgb24')
             frame.pts, frame.time_base = tick, _TICK
+            container.mux(stream.encode(frame))
+        if not number:  # a browser ends a single frame before it plays
+            frame.pts += max(1, round(1 / rate / _TICK))
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     if file.tell() > max_bytes:

@@ -121,9 +121,16 @@ function showVideo(video, owner, label) {
     if (owner.length) timeline.draw(mediaTime);
     owner.sending = owner.stream?.send(owner.length ? mediaTime : now / 1000, video);
     await owner.sending;
-    video.requestVideoFrameCallback(take);
+    next();
   };
-  video.requestVideoFrameCallback(take);
+  const next = () => { // a hidden tab shows no frames: one a second keeps a camera's stream open
+    const id = video.requestVideoFrameCallback((...shown) => { clearTimeout(late); take(...shown); });
+    const late = owner.length === null && setTimeout(() => {
+      video.cancelVideoFrameCallback(id);
+      take(performance.now(), {});
+    }, 1000);
+  };
+  next();
 }
 
 // Two lanes of blocks, the times below them, and the list of actions.
