@@ -314,6 +314,7 @@ def test_what_onnx_cannot_express_is_refused_by_name(tmp_path):
         _trace_small(_foundation('MeanProbe', name='test_vit4'), tmp_path / 'model.onnx')
 
 
+@pytest.mark.slow
 def test_tool(trained, tmp_path):
     options = [f'{key}={value}' for key, value in trained.options.items()
                if key not in ('classes', 'input_size')]

@@ -35,6 +35,7 @@ def model(options, tmp_path):
     return str(tmp_path / 'small.py'), str(tmp_path / 'model.pth')
 
 
+@pytest.mark.slow
 def test_a_taught_class_is_recognized(model, clips_root, tmp_path):
     write_dataset(tmp_path / 'new', train_groups=3, test_groups=1, clips=1, size=(96, 64),
                   classes=(17,), progress=False)

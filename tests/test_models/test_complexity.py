@@ -111,6 +111,7 @@ def test_rows_are_as_measured(name):
     assert f'{measured.flops / 1e9:.2f}G' == ROWS[name]['Metadata']['FLOPs']
 
 
+@pytest.mark.slow
 def test_tool_prints_a_table(tmp_path):
     row = ROWS['x3d_k400-pretrained-s_1xb16-uniform13-100e_hri30-rgb']
     done = run_tool('analysis/complexity.py', row['Config'], cwd=tmp_path)

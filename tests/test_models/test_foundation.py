@@ -280,6 +280,7 @@ def test_videomae_positions_are_interpolated():
 # ---- Cached tokens ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_tokens_are_encoded_once_and_others_refused(options, tmp_path, monkeypatch):
     read, prepare = [], HRI30Dataset.prepare_data
     monkeypatch.setattr(HRI30Dataset, 'prepare_data', lambda self, index: (
