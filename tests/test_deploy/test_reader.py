@@ -44,7 +44,8 @@ def validation_files(trained):
 
 
 @pytest.mark.parametrize('runtime, other', [
-    ('openvino', 'onnx'), ('onnxruntime', 'openvino')])
+    ('openvino', 'onnx'),
+    pytest.param('onnxruntime', 'openvino', marks=pytest.mark.slow)])
 def test_without_torch(runtime, other, trained, validation_clips, request, tmp_path):
     folder = request.getfixturevalue(f'{runtime.removesuffix("runtime")}_folder')
     files = validation_files(trained)
