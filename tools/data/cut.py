@@ -1,8 +1,8 @@
 """Cut the parts that a table names out of long recordings, into class folders.
 
 Clips have exactly the frames from start to before end, without sound: copied where the
-first one is a keyframe, else encoded with little loss. Training reads parts without cutting,
-too.
+first one is a keyframe, else encoded with little loss. Training also reads parts without
+cutting.
 """
 
 import sys
