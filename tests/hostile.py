@@ -385,7 +385,7 @@ def _laughs() -> bytes:
 
 
 def _copies() -> bytes:
-    """A text of a megabyte, of which ten thousand copies are made as bytes."""
+    """A text of a megabyte that is copied ten thousand times as bytes."""
     program = Program().string('latin1')
     encoding = program.keep()
     text = program.string('x' * 2**20).keep()
@@ -507,8 +507,8 @@ RUN_CODE = {
 }
 
 TAKE_ALL = {
-    # Four terabytes: of numbers, four bytes of which are there; of a tensor on four bytes,
-    # which torch would enlarge; of a tensor every number of which is the same one.
+    # Four terabytes: of numbers, with four bytes stored; of a tensor on four bytes, which
+    # torch would enlarge; of a tensor that repeats one number.
     'claimed storage': _pickled(_tensor, 2**40, 1, 1),
     'claimed tensor': _pickled(_tensor, 1, 2**40, 1),
     'folded tensor': _pickled(_tensor, 1, 2**40, 0),

@@ -64,7 +64,7 @@ def damage_packets(path, target, first):
 
 @pytest.mark.parametrize('codec', ['mpeg4', 'mjpeg'])
 def test_pixels_are_those_of_opencv_and_decord(tmp_path, codec):
-    """Not at 96 x 64, of which decord2 3.4.0 returns four channels."""
+    """Not at 96 x 64, where decord2 3.4.0 returns four channels."""
     path = str(tmp_path / 'clip.avi')
     write_video(render_clip('PickUpDrill', 1, 1, size=(112, 72))[:20], path, codec)
     video = Video(path)
