@@ -241,7 +241,9 @@ class FeatureCacheHook(Hook):
             runner.logger.info(f'Tokens of {total} views: '
                                f'{2 * total * math.prod(shape) / 1e9:.2f} GB in {path}')
             # One seed for all trainings, so that they can share the draws.
-            cached.write(total, shape, self._views(runner, loader, dataset, training, 0))
+            with encoder.folded():
+                cached.write(total, shape,
+                             self._views(runner, loader, dataset, training, 0))
         return cached
 
     def _count(self, dataset, training: bool) -> int:

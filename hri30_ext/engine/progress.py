@@ -30,6 +30,7 @@ class EpochLineHook(Hook):
         self._steps = 0
         self._bar: tqdm | None = None
         self._line = ''  # without the validation
+        self._started = 0.0
 
     def before_run(self, runner) -> None:
         for handler in runner.logger.handlers:
@@ -43,11 +44,10 @@ class EpochLineHook(Hook):
             self._bar.clear()
         return keep
 
-    def before_train(self, runner) -> None:
-        self._started = time.monotonic()
-
     def before_train_epoch(self, runner) -> None:
         self._steps, self._epoch_started = 0, time.monotonic()
+        # Features are computed once, before the first epoch: they say nothing of the rest.
+        self._started = self._started or self._epoch_started
         self._clips_before = self.clips
         self._open_bar(f'epoch {runner.epoch + 1}', len(runner.train_dataloader))
 
