@@ -45,7 +45,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         server, is_file = self.server, self.path.startswith('/files/')
-        content = server.files[self.path[7:]] if is_file else server.describe()
+        content = server.files.get(self.path[7:]) if is_file else server.describe()
+        if content is None:
+            self.send_error(404)
+            return
         start = int(self.headers.get('Range', 'bytes=0-')[6:-1])
         server.requests.append((self.path, start))
         fault = server.faults.pop(0) if is_file and server.faults else {}

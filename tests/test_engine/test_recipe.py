@@ -159,6 +159,7 @@ def test_bf16_trains_and_fp16_says_what_it_needs(options, tmp_path, monkeypatch)
         run(tmp_path / 'fp16', options, precision='fp16')
 
 
+@pytest.mark.slow
 def test_deterministic_gives_the_same_numbers_twice(options, tmp_path):
     options = {**options, 'deterministic': True, 'seed': 5, 'num_workers': 1,
                'color_jitter.brightness': .2}

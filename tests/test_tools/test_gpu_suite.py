@@ -28,6 +28,7 @@ def test_help(name):
     subprocess.run(['bash', '-n', str(FOLDER / name)], check=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_without_cuda_all_are_skipped(tmp_path):
     text = run('--out', tmp_path, CUDA_VISIBLE_DEVICES='')
     assert '10 skipped' in text and 'needs CUDA' in text and 'passed' not in text
