@@ -203,7 +203,8 @@ def main() -> int:
                       size=(96, 64), classes=(1, 2, 3), progress=False)
         options = {'load_from': None, 'data_root': f'{folder}/data', 'clip_cache': None,
                    'classes': list(HRI30_CLASSES[:3]), 'num_workers': 0,
-                   'precision': 'fp32', **parse_options(args.cfg_options)}
+                   'precision': 'fp32', 'split.val_groups': 1,
+                   **parse_options(args.cfg_options)}
         for name in args.models:
             side = 112 if ',' in name else 64
             size = dict(input_size=(side, side)) if args.small else {}
