@@ -160,7 +160,8 @@ class Decoder(Clip):
         return frames
 
     def _container(self):
-        return av.open(self._path, options=OPTIONS)
+        # Absolute: what stands before a colon would name a protocol.
+        return av.open(os.path.abspath(self._path), options=OPTIONS)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[tuple]:
@@ -192,7 +193,10 @@ class Decoder(Clip):
                 'max_pixels': str(2 * self.limits.max_pixels + 2**16)}
             stream.thread_type = 'AUTO' if self.threads > 1 else 'SLICE'
             stream.thread_count = self.threads
-            frames = self._until_damage(container.decode(stream))
+            frames = container.decode(stream)
+            if has_guessed_times(container, stream):
+                frames = _renumber(frames)
+            frames = self._until_damage(frames)
             first = next(frames, None)
             if first is None:
                 raise self._error(self._damage or 'no frame of it can be decoded',
@@ -220,19 +224,26 @@ class Decoder(Clip):
 
     def _seek(self, container, stream) -> None:
         """Goes to a keyframe before the part."""
+        rate = frame_rate(stream) or 10
         # AVI files announce 0, where reordered frames begin later.
         first = next(container.demux(stream)).pts
         self._begin = max(first or 0, stream.start_time or 0) * stream.time_base
         length = float(stream.duration * stream.time_base if stream.duration
-                       else (container.duration or 0) / av.time_base)
+                       else (container.duration or math.inf) / av.time_base)
         start, end = self._part
         # MPEG has neither an exact length nor an index of keyframes.
         is_vague = container.format.name in ('mpeg', 'mpegts')
-        if not start < end <= length + (1 if is_vague else 1 / (frame_rate(stream) or 10)):
+        if not start < end <= length + (1 if is_vague else 1 / rate):
             raise self._error(f'the part from {start:g} to {end:g} s is not within the '
                               f'{length:.2f} s of the recording', 'outside')
-        start += self._begin - 10 * is_vague
-        container.seek(int(start / stream.time_base), stream=stream)
+        start += self._begin
+        if is_vague:
+            start -= 10
+        elif stream.codec_context.has_b_frames or container.format.name == 'avi':
+            # The index may have times of decoding: a keyframe is decoded up to 16 frames
+            # before it is shown.
+            start -= 16 / rate
+        container.seek(max(0, int(start / stream.time_base)), stream=stream)
 
     def _compare(self, time: int | None, of) -> int:
         """Returns -1, 0 or 1 for a time before, within or after the part."""
@@ -291,6 +302,25 @@ def _deinterlace(frames: Iterator[av.VideoFrame], stream) -> Iterator[av.VideoFr
                 yield graph.pull()
             except (av.BlockingIOError, av.EOFError):
                 break
+
+
+def has_guessed_times(container, stream) -> bool:
+    """Whether frames have the times at which they are decoded. AVI files have no times, and
+    FFmpeg computes those of H.264 and HEVC as if they were stored in order.
+    """
+    codec = stream.codec_context
+    return (container.format.name == 'avi' and codec.name in ('h264', 'hevc')
+            and codec.has_b_frames)
+
+
+def _renumber(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Gives frames, which begin with a keyframe, ascending times; each takes a unit."""
+    first = None
+    for number, frame in enumerate(frames):
+        if first is None:
+            first = frame.pts or 0
+        frame.pts = first + number
+        yield frame
 
 
 def upright(image_HWC: np.ndarray, matrix: bytes | None) -> np.ndarray:
