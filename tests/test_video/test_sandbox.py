@@ -95,6 +95,8 @@ def test_what_hangs_is_ended(process, call):
 def test_memory_is_bounded():
     with IsolatedProcess(memory_bytes=2**30) as process:
         assert process.call(f'{F}take_memory', 1000)[0] == 1000
+        # Where a job allows less than what it gives up to.
+        process.call('hri30_ext.video.sandbox:_limit_process', 2**31, 0)
         with pytest.raises(ProcessDied, match='1 GiB of memory') as caught:
             process.call(f'{F}take_memory', 2**31)
         assert caught.value.kind == 'memory' and works(process)
