@@ -206,8 +206,7 @@ def _render_all(jobs, workers, progress):
             run = stack.enter_context(
                 ProcessPoolExecutor(workers, context, _start_worker)).map
         for _ in tqdm(run(_render_one, jobs), 'rendering', len(jobs), unit='clip',
-                      mininterval=refresh_seconds(terminal=1),
-                      disable=not (progress and jobs)):
+                      mininterval=refresh_seconds(), disable=not (progress and jobs)):
             pass
 
 

@@ -188,13 +188,10 @@ class ClipCache:
 
     def __init__(self, folder: str | Path, short_side: int | None = 256,
                  form: str = 'memmap') -> None:
-        for name, value, is_valid, expected in (
-                ('cache_dir', folder, folder, 'a folder'),
-                ('form', form, form in FORMS, f'one of {", ".join(FORMS)}'),
-                ('short_side', short_side, short_side is None or short_side > 0,
-                 'pixels or None')):
-            if not is_valid:
-                raise HRI30Error(f'clip cache: {name}={value!r}, expected {expected}.')
+        if not folder or form not in FORMS or short_side is not None and short_side < 1:
+            raise HRI30Error(f'clip cache: cache_dir={folder!r}, {form=}, {short_side=}: '
+                             f'expected a folder, one of {", ".join(FORMS)}, and pixels or '
+                             'None.')
         self.folder = os.path.abspath(os.path.expanduser(folder))
         self.short_side, self.form = short_side, form
         self.parameters = f'{_VERSION} {form} {short_side or "as-is"}'
@@ -259,16 +256,15 @@ def _open(file: str | Path, path: str, stamp: tuple) -> CachedClip | None:
 
 def estimate_size(cache: ClipCache, filenames: Sequence[str]) -> int:
     """Estimates how many bytes the entries of clips will take, from a few of them."""
-    chosen = np.linspace(0, len(filenames) - 1, min(_SAMPLED_CLIPS, len(filenames)))
-    sizes = []
-    for i in np.unique(chosen.astype(int)):
+    count, sizes = len(filenames), []
+    for i in np.linspace(0, count - 1, min(_SAMPLED_CLIPS, count), dtype=int):
         with contextlib.suppress(ClipError):  # reported when it is cached
             video = Video(filenames[i], cache.short_side)
             positions = np.linspace(0, len(video) - 1, _SAMPLED_FRAMES, dtype=int)
             parts = cache.encode(video.read(positions))
             nbytes = sum(memoryview(part).nbytes for part in parts)
             sizes.append(_PAGE + len(video) * nbytes / _SAMPLED_FRAMES)
-    return round(np.mean(sizes) * len(filenames)) if sizes else 0
+    return round(np.mean(sizes) * count) if sizes else 0
 
 
 def cache_clips(cache: ClipCache, filenames: Sequence[str], workers: int | None = None,

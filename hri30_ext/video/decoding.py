@@ -132,7 +132,12 @@ class Decoder(Clip):
             image = self._to_rgb(frame)
             image = image if prepare is None else prepare(image)
             if frames_NHWC is None:
-                self._check_bytes(len(positions), image)
+                if len(positions) * image.nbytes > self.limits.max_bytes:
+                    height, width, _ = image.shape
+                    raise self._error(
+                        f'{len(positions)} frames of {width} x {height} pixels take more '
+                        f'than {self.limits.max_bytes / 2**30:.3g} GiB; cut it, or make it '
+                        'smaller', 'too_long')
                 frames_NHWC = np.empty((len(positions), *image.shape), np.uint8)
             # The last frame may stand for several positions.
             end = bisect_right(positions, position)
@@ -193,10 +198,8 @@ class Decoder(Clip):
                 'max_pixels': str(2 * self.limits.max_pixels + 2**16)}
             stream.thread_type = 'AUTO' if self.threads > 1 else 'SLICE'
             stream.thread_count = self.threads
-            frames = container.decode(stream)
-            if has_guessed_times(container, stream):
-                frames = _renumber(frames)
-            frames = self._until_damage(frames)
+            frames = self._until_damage(container.decode(stream),
+                                        has_guessed_times(container, stream))
             first = next(frames, None)
             if first is None:
                 raise self._error(self._damage or 'no frame of it can be decoded',
@@ -205,11 +208,14 @@ class Decoder(Clip):
             frames = chain([first], frames)
             yield from (_deinterlace(frames, stream) if first.interlaced_frame else frames)
 
-    def _until_damage(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-        self._damage = ''
+    def _until_damage(self, frames: Iterator[av.VideoFrame], renumber: bool
+                      ) -> Iterator[av.VideoFrame]:
+        self._damage, last = '', None
         try:
             for frame in frames:
                 self._check_pixels(frame)  # a stream may grow on the way
+                if renumber:  # from a keyframe, which is shown and stored first
+                    frame.pts = last = (frame.pts or 0) if last is None else last + 1
                 where = self._compare(frame.pts, frame)
                 if where > 0:
                     return
@@ -259,13 +265,6 @@ class Decoder(Clip):
             raise self._error(f'frames of {width} x {height} pixels: expected at most '
                               f'{most:,} pixels', 'frame_too_large')
 
-    def _check_bytes(self, count: int, image_HWC: np.ndarray) -> None:
-        height, width, _ = image_HWC.shape
-        if count * image_HWC.nbytes > self.limits.max_bytes:
-            raise self._error(f'{count} frames of {width} x {height} pixels take more than '
-                              f'{self.limits.max_bytes / 2**30:.3g} GiB; cut it, or make '
-                              'it smaller', 'too_long')
-
     def _error(self, reason: str, code: str = 'damaged') -> ClipError:
         return ClipError(self.filename, reason, code)
 
@@ -311,16 +310,6 @@ def has_guessed_times(container, stream) -> bool:
     codec = stream.codec_context
     return (container.format.name == 'avi' and codec.name in ('h264', 'hevc')
             and codec.has_b_frames)
-
-
-def _renumber(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """Gives frames, which begin with a keyframe, ascending times; each takes a unit."""
-    first = None
-    for number, frame in enumerate(frames):
-        if first is None:
-            first = frame.pts or 0
-        frame.pts = first + number
-        yield frame
 
 
 def upright(image_HWC: np.ndarray, matrix: bytes | None) -> np.ndarray:
