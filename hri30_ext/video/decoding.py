@@ -104,8 +104,7 @@ class Decoder(Clip):
         most, times, count = self.limits.max_frames, [], 0
         with self._open() as (container, stream):
             for packet in islice(container.demux(stream), 2 * most + 2):
-                where = self._compare(packet.dts, stream)
-                if where > 0:
+                if self._compare(packet.dts, stream) > 0:
                     break
                 if packet.size and not packet.is_discard and not self._compare(
                         packet.pts, stream):
@@ -242,13 +241,9 @@ class Decoder(Clip):
         if not start < end <= length + (1 if is_vague else 1 / rate):
             raise self._error(f'the part from {start:g} to {end:g} s is not within the '
                               f'{length:.2f} s of the recording', 'outside')
-        start += self._begin
-        if is_vague:
-            start -= 10
-        elif stream.codec_context.has_b_frames or container.format.name == 'avi':
-            # The index may have times of decoding: a keyframe is decoded up to 16 frames
-            # before it is shown.
-            start -= 16 / rate
+        # The index may have times of decoding, up to 16 frames before a keyframe is shown.
+        may_reorder = stream.codec_context.has_b_frames or container.format.name == 'avi'
+        start += self._begin - (10 if is_vague else 16 / rate if may_reorder else 0)
         container.seek(max(0, int(start / stream.time_base)), stream=stream)
 
     def _compare(self, time: int | None, of) -> int:

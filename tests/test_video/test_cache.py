@@ -219,15 +219,6 @@ def test_full_disk_leaves_nothing(clips, cache):
     assert cache.open(clips[0]) is None and cache.open(clips[1]) is not None
 
 
-def test_interrupted_writing_leaves_nothing(clips, cache, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-    monkeypatch.setattr(module.os, 'replace', interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        cache.add(clips[0])
-    assert files(cache) == []
-
-
 def test_clip_stays_as_it_is_while_others_write_it(clips, cache):
     first = cache.add(clips[0])
     expected = first.read_all()
