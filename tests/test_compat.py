@@ -15,7 +15,7 @@ from mmaction.models.heads import I3DHead
 from mmaction.registry import DATASETS, MODELS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
-from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from mmengine.runner import checkpoint as mm_checkpoint
 from mmengine.runner import load_checkpoint
@@ -138,19 +138,6 @@ def test_missing_package_is_an_error_and_not_half_an_import(monkeypatch):
     monkeypatch.setitem(sys.modules, 'mmaction.utils', None)
     with pytest.raises(HRI30Error, match=r'imported: .*mmaction.utils(?s:.*)setup'):
         import_mmaction()
-
-
-def test_mmengine_checkpoint_loads_as_weights_only(tmp_path):
-    path = tmp_path / 'epoch_1.pth'
-    history = HistoryBuffer([1.0, 2.0], [1, 1])
-    torch.save({'state_dict': {}, 'message_hub': {
-        'log_scalars': {'train/loss': history, 'empty': HistoryBuffer()},
-        'runtime_info': {'best': np.float64(0.5), 'seed': np.int64(3)}}}, path)
-    loaded = mm_checkpoint._load_checkpoint(str(path))['message_hub']
-    assert loaded['log_scalars']['train/loss'].mean() == 1.5
-    assert loaded['log_scalars']['train/loss'].statistics('max') == 2
-    assert len(loaded['log_scalars']['empty'].data[0]) == 0
-    assert loaded['runtime_info'] == {'best': 0.5, 'seed': 3}
 
 
 def test_download_without_a_network_names_the_file_and_its_place(tmp_path):

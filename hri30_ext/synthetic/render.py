@@ -23,10 +23,9 @@ _COLUMNS, _FRAMES = 2, 6
 
 def class_id(label):
     """Returns the 1-based id of a class given by id or by name, or raises a ValueError."""
-    if isinstance(label, str):
-        if canonical_name(label) in HRI30_CLASSES:
-            return HRI30_CLASSES.index(canonical_name(label)) + 1
-    elif 1 <= label <= len(HRI30_CLASSES):
+    if canonical_name(label) in HRI30_CLASSES:
+        return HRI30_CLASSES.index(canonical_name(label)) + 1
+    if str(label).isdecimal() and 1 <= int(label) <= len(HRI30_CLASSES):
         return int(label)
     raise ValueError(f'no class {label!r}: expected an id from 1 to {len(HRI30_CLASSES)} '
                      'or one of the names in hri30_ext.names.HRI30_CLASSES')

@@ -2,9 +2,10 @@
 
 import contextlib
 import itertools
-import os
+import multiprocessing
 import shutil
 import signal
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from ..errors import HRI30Error
 from ..names import HRI30_CLASSES, ClipName, released_name
 from ..utils.fileio import atomic_write_json, atomic_write_text
-from ..utils.parallel import FEW, process_pool
+from ..utils.parallel import available_cores
 from ..utils.progress import refresh_seconds
 from ..utils.reading import read_json
 from .groups import DRAWING_SIZE
@@ -193,16 +194,19 @@ def _claim(root, options, overwrite):
 
 
 def _render_all(jobs, workers, progress):
-    few = FEW if workers is None else 2
-    workers = workers or os.cpu_count()
+    few = 2 if workers else 16  # these are done sooner without starting processes
+    workers = workers or available_cores()
     with contextlib.ExitStack() as stack:
         run = map
         if workers > 1 and len(jobs) >= few:
-            # Its map cancels what has not begun, if it is interrupted.
-            run = stack.enter_context(process_pool(workers, _start_worker)).map
+            # Forked from a server: a fork of this process would copy locks that threads of
+            # torch may hold. The map cancels what has not begun, if it is interrupted.
+            context = multiprocessing.get_context('forkserver')
+            context.set_forkserver_preload(['hri30_ext.synthetic'])
+            run = stack.enter_context(
+                ProcessPoolExecutor(workers, context, _start_worker)).map
         for _ in tqdm(run(_render_one, jobs), 'rendering', len(jobs), unit='clip',
-                      mininterval=refresh_seconds(terminal=1),
-                      disable=not (progress and jobs)):
+                      mininterval=refresh_seconds(), disable=not (progress and jobs)):
             pass
 
 

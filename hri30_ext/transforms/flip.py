@@ -7,7 +7,8 @@ from mmaction.datasets.transforms import Flip
 from mmaction.registry import TRANSFORMS
 
 _SIDES = (
-    'left right', 'links rechts', 'linker rechter', 'linke rechte', 'gauche droite',
+    'left right', 'links rechts', 'linker rechter', 'linke rechte', 'linken rechten',
+    'linkem rechtem', 'linkes rechtes', 'gauche droit', 'gauche droite',
     'izquierda derecha', 'izquierdo derecho', 'sinistra destra', 'sinistro destro',
     'esquerda direita', 'esquerdo direito', 'vänster höger', 'venstre højre', 'lewo prawo',
     'vlevo vpravo', 'слева справа', 'влево вправо', 'налево направо', '左 右',
@@ -62,7 +63,9 @@ def mirrored_labels(classes: Sequence[str]) -> tuple[dict[int, int], set[int]]:
             pairs[label] = position[mirrored]
         else:
             alone.add(label)
-    return pairs, alone
+    # Where a side has two words, 'droit' and 'droite', one of the two finds the other.
+    pairs |= {other: label for label, other in pairs.items()}
+    return pairs, alone - pairs.keys()
 
 
 def mirrored_classes(classes: Sequence[str]) -> list[int]:

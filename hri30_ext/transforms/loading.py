@@ -7,7 +7,7 @@ from torch.utils.data import get_worker_info
 
 from ..utils.parallel import available_cores
 from ..video.cache import ClipCache
-from ..video.decode import Clip, Video, time_limit
+from ..video.decode import Clip, ClipError, Video, time_limit
 from ..video.resize import shrunk_size
 
 
@@ -66,9 +66,14 @@ class ClipInit(BaseTransform):
     def _open(self, filename: str) -> Clip:
         if self.cache and (reader := self.cache.open(filename)):
             return reader
-        threads = 1 if get_worker_info() else available_cores()
+        # More take more address space than the decoding process has for large frames.
+        threads = 1 if get_worker_info() else min(16, available_cores())
         if self.cache and self.keep:
-            return self.cache.add(filename, threads)
+            try:
+                return self.cache.add(filename, threads)
+            except ClipError as error:
+                if error.code != 'too_long':
+                    raise  # of a longer clip, a few frames can be read
         return Video(filename, self.short_side, threads)
 
 

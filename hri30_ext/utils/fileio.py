@@ -69,6 +69,9 @@ def atomic_path(path: str | Path, durable: bool = False,
     """
     path = Path(path)
     try:
+        # Also devices that stand for another file: root would replace /dev/stdout.
+        if path.parent == Path('/dev') or path.exists() and not path.is_file():
+            raise HRI30Error(f'{path}: cannot be written: not a file.\nName another one.')
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
             dir=path.parent, prefix=f'.{path.stem}-', suffix=path.suffix)

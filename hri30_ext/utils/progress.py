@@ -3,14 +3,11 @@
 import sys
 
 
-def refresh_seconds(terminal: float = .5) -> float:
-    """Returns the minimum time between two updates of a progress bar.
-
-    Args:
-        terminal (float): Seconds on a terminal. A log file, which keeps every line, has
-            one update in 10 seconds.
+def refresh_seconds() -> float:
+    """Returns the minimum time between two updates of a progress bar: half a second on a
+    terminal, 10 seconds in a log file, which keeps every line.
     """
-    return terminal if sys.stderr.isatty() else 10
+    return .5 if sys.stderr.isatty() else 10
 
 
 def time_left(seconds: float) -> str:

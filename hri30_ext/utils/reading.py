@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO, TypeVar
+from typing import Annotated, BinaryIO, TextIO, TypeVar
 
 import msgspec
 import numpy as np
@@ -20,6 +20,7 @@ from ..errors import HRI30Error
 from .text import printable
 
 T = TypeVar('T')
+_Digits = Annotated[str, msgspec.Meta(pattern=r'^\s*\d+\s*$')]
 
 #: Limit for a list or table; one of 10^6 clips has 60 MB.
 MAX_TEXT_BYTES = 256 << 20
@@ -104,15 +105,18 @@ def read_classes(path: str | Path) -> list[str]:
     """
     expected = 'class names, one a line in the order of the ids'
     if Path(path).suffix == '.json':
-        ids = read_json(path, expected, schema=dict[str, int | str])
-        return sorted(ids, key=lambda name: int(ids[name]))
-    lines = [line.strip() for line in read_text(path, expected).splitlines()]
-    lines = [line for line in lines if line]
-    if lines and all(re.match(r'\d+[\s,]+\S', line) for line in lines):
-        lines = [re.sub(r'^\d+[\s,]+', '', line) for line in lines]
-    if not lines:
+        ids = read_json(path, expected, schema=dict[str, int | _Digits])
+        names = sorted(ids, key=lambda name: int(ids[name]))
+    else:
+        lines = map(str.strip, read_text(path, expected).splitlines())
+        names = [line for line in lines if line]
+        numbered = [re.fullmatch(r'(\d+)[\s,]+(\S.*)', name) for name in names]
+        if all(numbered):
+            numbered.sort(key=lambda match: int(match[1]))
+            names = [match[2] for match in numbered]
+    if not names:
         raise HRI30Error(f'{path}: empty.\nExpected {expected}.')
-    return lines
+    return names
 
 
 def read_arrays(path: str | Path, expected: str,

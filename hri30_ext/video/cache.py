@@ -64,6 +64,11 @@ _ADVICE = ('Free some space, choose another folder (cache_dir), use the small jp
 
 _SAMPLED_CLIPS, _SAMPLED_FRAMES = 8, 3
 
+# Of JPEGs: with colours at half the width, errors of 1.3 grey levels on average on rendered
+# clips, and of more than 10 for one pixel in a hundred; 95 with colours at half width and
+# height is no better, and larger.
+_QUALITY = 90
+
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -119,9 +124,11 @@ def _round_up(length: int) -> int:
 def _stamp(parameters: str, filename: str | Path) -> tuple[str, str, int, int]:
     """Returns :attr:`Header.stamp` for a clip; raises OSError where it is absent."""
     path = os.path.abspath(filename)
-    stat = os.stat(split_part(path)[0])
+    recording, part = split_part(path)
+    stat = os.stat(recording)
+    # Parts could begin at a wrong frame before 0.7.2: a nanosecond tells their entries.
     return (parameters, os.fsencode(path).decode('latin-1'), stat.st_size,
-            stat.st_mtime_ns)
+            stat.st_mtime_ns + (part is not None))
 
 
 class CachedClip(Clip):
@@ -174,29 +181,22 @@ class ClipCache:
             :class:`~hri30_ext.video.decode.Video` and is fast; or ``jpeg``, which takes
             about a twentieth of the disk and a third of a millisecond a frame, and changes
             pixels by less than 2 grey levels on average.
-        quality (int): Of JPEGs, 1 to 100. At 90, with colours at half the width, 1.3 grey
-            levels on average on rendered clips, and more than 10 for one pixel in a
-            hundred; 95 with colours at half width and height is no better, and larger.
 
     Raises:
         HRI30Error: no folder, an unknown form, or a number out of its range.
     """
 
     def __init__(self, folder: str | Path, short_side: int | None = 256,
-                 form: str = 'memmap', quality: int = 90) -> None:
-        for name, value, is_valid, expected in (
-                ('cache_dir', folder, folder, 'a folder'),
-                ('form', form, form in FORMS, f'one of {", ".join(FORMS)}'),
-                ('short_side', short_side, short_side is None or short_side > 0,
-                 'pixels or None'),
-                ('quality', quality, 1 <= quality <= 100, '1 to 100')):
-            if not is_valid:
-                raise HRI30Error(f'clip cache: {name}={value!r}, expected {expected}.')
+                 form: str = 'memmap') -> None:
+        if not folder or form not in FORMS or short_side is not None and short_side < 1:
+            raise HRI30Error(f'clip cache: cache_dir={folder!r}, {form=}, {short_side=}: '
+                             f'expected a folder, one of {", ".join(FORMS)}, and pixels or '
+                             'None.')
         self.folder = os.path.abspath(os.path.expanduser(folder))
-        self.short_side, self.form, self.quality = short_side, form, quality
+        self.short_side, self.form = short_side, form
         self.parameters = f'{_VERSION} {form} {short_side or "as-is"}'
         if form == 'jpeg':
-            self.parameters += f' q{quality}'
+            self.parameters += f' q{_QUALITY}'
 
     def entry(self, filename: str | Path) -> str:
         """Returns the path of a clip's entry, which may not exist yet."""
@@ -239,7 +239,7 @@ class ClipCache:
         """Returns the parts of an entry: all frames, or a JPEG each."""
         if self.form == 'memmap':  # one write, which gives larger pages to map
             return [frames_THWC.data]
-        return [encode_jpeg(frame, self.quality) for frame in frames_THWC]
+        return [encode_jpeg(frame, _QUALITY) for frame in frames_THWC]
 
 
 def _open(file: str | Path, path: str, stamp: tuple) -> CachedClip | None:
@@ -256,16 +256,15 @@ def _open(file: str | Path, path: str, stamp: tuple) -> CachedClip | None:
 
 def estimate_size(cache: ClipCache, filenames: Sequence[str]) -> int:
     """Estimates how many bytes the entries of clips will take, from a few of them."""
-    chosen = np.linspace(0, len(filenames) - 1, min(_SAMPLED_CLIPS, len(filenames)))
-    sizes = []
-    for i in np.unique(chosen.astype(int)):
+    count, sizes = len(filenames), []
+    for i in np.linspace(0, count - 1, min(_SAMPLED_CLIPS, count), dtype=int):
         with contextlib.suppress(ClipError):  # reported when it is cached
             video = Video(filenames[i], cache.short_side)
             positions = np.linspace(0, len(video) - 1, _SAMPLED_FRAMES, dtype=int)
             parts = cache.encode(video.read(positions))
             nbytes = sum(memoryview(part).nbytes for part in parts)
             sizes.append(_PAGE + len(video) * nbytes / _SAMPLED_FRAMES)
-    return round(np.mean(sizes) * len(filenames)) if sizes else 0
+    return round(np.mean(sizes) * count) if sizes else 0
 
 
 def cache_clips(cache: ClipCache, filenames: Sequence[str], workers: int | None = None,
@@ -329,7 +328,7 @@ def list_entries(folder: str | Path) -> Iterator[Entry]:
     """Yields the entries of a folder, of any parameters; none where it is absent."""
     for path in sorted(Path(folder).glob('*.clip')):
         if _ENTRY_NAME.fullmatch(path.name):
-            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            with contextlib.suppress(OSError):  # removed meanwhile, or somebody else's
                 yield _describe(path)
 
 
@@ -382,6 +381,8 @@ def prune(cache: ClipCache, all_parameters: bool = False) -> tuple[int, int]:
             if (_LEFTOVER_NAME.fullmatch(path.name)
                     and time.time() - stat.st_mtime > _LEFTOVER_SECONDS):
                 unused.append((path, stat.st_size))
+    if unused:
+        check_writable(cache.folder)
     for path, _ in unused:
         path.unlink(missing_ok=True)
     return len(unused), sum(nbytes for _, nbytes in unused)

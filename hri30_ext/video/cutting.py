@@ -12,7 +12,7 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
-from .decoding import DAMAGE, Decoder
+from .decoding import DAMAGE, Decoder, has_guessed_times
 from .preprocessing import FRAME_RATE
 
 #: Containers into which packets are copied, by ending; what else is cut is encoded.
@@ -55,6 +55,8 @@ class _Part(Decoder):
         file, first, ended = io.BytesIO(), None, False
         try:
             with self._open() as (source, stream), av.open(file, 'w', container) as clip:
+                if has_guessed_times(source, stream):
+                    return None
                 copied = clip.add_stream_from_template(stream, opaque=True)
                 copied.codec_context.framerate = self._rate
                 for packet in source.demux(stream):

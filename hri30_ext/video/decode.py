@@ -46,7 +46,10 @@ class ClipError(HRI30Error):
 
 
 class Clip:
-    """Frames by position: of a file, of the cache, or decoded in this process."""
+    """Frames by position: of a file, of the cache, or decoded in this process.
+
+    ``_read`` of a subclass reads those at different positions, ascending.
+    """
 
     filename: str
     total_frames: int
@@ -83,10 +86,6 @@ class Clip:
     def read_all(self) -> np.ndarray:
         """Reads every frame, (T, H, W, 3) uint8 RGB; raises what :meth:`read` does."""
         return self.read(range(self.total_frames))
-
-    def _read(self, positions: list[int]) -> np.ndarray:
-        """Reads frames at different positions, ascending."""
-        raise NotImplementedError
 
 
 class Video(Clip):

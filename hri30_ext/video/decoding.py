@@ -104,8 +104,7 @@ class Decoder(Clip):
         most, times, count = self.limits.max_frames, [], 0
         with self._open() as (container, stream):
             for packet in islice(container.demux(stream), 2 * most + 2):
-                where = self._compare(packet.dts, stream)
-                if where > 0:
+                if self._compare(packet.dts, stream) > 0:
                     break
                 if packet.size and not packet.is_discard and not self._compare(
                         packet.pts, stream):
@@ -132,7 +131,12 @@ class Decoder(Clip):
             image = self._to_rgb(frame)
             image = image if prepare is None else prepare(image)
             if frames_NHWC is None:
-                self._check_bytes(len(positions), image)
+                if len(positions) * image.nbytes > self.limits.max_bytes:
+                    height, width, _ = image.shape
+                    raise self._error(
+                        f'{len(positions)} frames of {width} x {height} pixels take more '
+                        f'than {self.limits.max_bytes / 2**30:.3g} GiB; cut it, or make it '
+                        'smaller', 'too_long')
                 frames_NHWC = np.empty((len(positions), *image.shape), np.uint8)
             # The last frame may stand for several positions.
             end = bisect_right(positions, position)
@@ -160,7 +164,8 @@ class Decoder(Clip):
         return frames
 
     def _container(self):
-        return av.open(self._path, options=OPTIONS)
+        # Absolute: what stands before a colon would name a protocol.
+        return av.open(os.path.abspath(self._path), options=OPTIONS)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[tuple]:
@@ -192,7 +197,8 @@ class Decoder(Clip):
                 'max_pixels': str(2 * self.limits.max_pixels + 2**16)}
             stream.thread_type = 'AUTO' if self.threads > 1 else 'SLICE'
             stream.thread_count = self.threads
-            frames = self._until_damage(container.decode(stream))
+            frames = self._until_damage(container.decode(stream),
+                                        has_guessed_times(container, stream))
             first = next(frames, None)
             if first is None:
                 raise self._error(self._damage or 'no frame of it can be decoded',
@@ -201,11 +207,14 @@ class Decoder(Clip):
             frames = chain([first], frames)
             yield from (_deinterlace(frames, stream) if first.interlaced_frame else frames)
 
-    def _until_damage(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-        self._damage = ''
+    def _until_damage(self, frames: Iterator[av.VideoFrame], renumber: bool
+                      ) -> Iterator[av.VideoFrame]:
+        self._damage, last = '', None
         try:
             for frame in frames:
                 self._check_pixels(frame)  # a stream may grow on the way
+                if renumber:  # from a keyframe, which is shown and stored first
+                    frame.pts = last = (frame.pts or 0) if last is None else last + 1
                 where = self._compare(frame.pts, frame)
                 if where > 0:
                     return
@@ -220,19 +229,22 @@ class Decoder(Clip):
 
     def _seek(self, container, stream) -> None:
         """Goes to a keyframe before the part."""
+        rate = frame_rate(stream) or 10
         # AVI files announce 0, where reordered frames begin later.
         first = next(container.demux(stream)).pts
         self._begin = max(first or 0, stream.start_time or 0) * stream.time_base
         length = float(stream.duration * stream.time_base if stream.duration
-                       else (container.duration or 0) / av.time_base)
+                       else (container.duration or math.inf) / av.time_base)
         start, end = self._part
         # MPEG has neither an exact length nor an index of keyframes.
         is_vague = container.format.name in ('mpeg', 'mpegts')
-        if not start < end <= length + (1 if is_vague else 1 / (frame_rate(stream) or 10)):
+        if not start < end <= length + (1 if is_vague else 1 / rate):
             raise self._error(f'the part from {start:g} to {end:g} s is not within the '
                               f'{length:.2f} s of the recording', 'outside')
-        start += self._begin - 10 * is_vague
-        container.seek(int(start / stream.time_base), stream=stream)
+        # The index may have times of decoding, up to 16 frames before a keyframe is shown.
+        may_reorder = stream.codec_context.has_b_frames or container.format.name == 'avi'
+        start += self._begin - (10 if is_vague else 16 / rate if may_reorder else 0)
+        container.seek(max(0, int(start / stream.time_base)), stream=stream)
 
     def _compare(self, time: int | None, of) -> int:
         """Returns -1, 0 or 1 for a time before, within or after the part."""
@@ -247,13 +259,6 @@ class Decoder(Clip):
         if width * height > most:
             raise self._error(f'frames of {width} x {height} pixels: expected at most '
                               f'{most:,} pixels', 'frame_too_large')
-
-    def _check_bytes(self, count: int, image_HWC: np.ndarray) -> None:
-        height, width, _ = image_HWC.shape
-        if count * image_HWC.nbytes > self.limits.max_bytes:
-            raise self._error(f'{count} frames of {width} x {height} pixels take more than '
-                              f'{self.limits.max_bytes / 2**30:.3g} GiB; cut it, or make '
-                              'it smaller', 'too_long')
 
     def _error(self, reason: str, code: str = 'damaged') -> ClipError:
         return ClipError(self.filename, reason, code)
@@ -291,6 +296,15 @@ def _deinterlace(frames: Iterator[av.VideoFrame], stream) -> Iterator[av.VideoFr
                 yield graph.pull()
             except (av.BlockingIOError, av.EOFError):
                 break
+
+
+def has_guessed_times(container, stream) -> bool:
+    """Whether frames have the times at which they are decoded. AVI files have no times, and
+    FFmpeg computes those of H.264 and HEVC as if they were stored in order.
+    """
+    codec = stream.codec_context
+    return (container.format.name == 'avi' and codec.name in ('h264', 'hevc')
+            and codec.has_b_frames)
 
 
 def upright(image_HWC: np.ndarray, matrix: bytes | None) -> np.ndarray:

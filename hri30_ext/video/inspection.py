@@ -125,6 +125,8 @@ def _decode(container, facts: Facts, messages: list) -> Iterator[av.VideoFrame]:
     if not container.streams.video:
         raise ValueError('it has no video')
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise ValueError('its codec is not known')
     if stream.width * stream.height > MAX_PIXELS:
         raise ValueError(f'frames of {stream.width} x {stream.height} pixels')
     context = stream.codec_context

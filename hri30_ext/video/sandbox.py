@@ -347,6 +347,9 @@ def _limit_process(memory_bytes: int, cpu_seconds: int) -> None:
     for limit, value in ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CORE, 0),
                          (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CPU, cpu_seconds)):
         if value or limit != resource.RLIMIT_CPU:
+            # A job may have a lower one, which cannot be raised; -1 is none.
+            most = resource.getrlimit(limit)[1]
+            value = value if most < 0 else min(value, most)
             resource.setrlimit(limit, (value, value))
 
 

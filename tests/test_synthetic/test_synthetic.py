@@ -4,7 +4,6 @@ import runpy
 import sys
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -68,10 +67,10 @@ def test_clip_is_a_function_of_its_arguments():
 
 
 def test_classes_by_name_and_unknown_ones():
-    assert np.array_equal(
-        render_clip('NoCollaborativeWithDrilll', 1, 1, size=SMALL),  # as released
-        render_clip(18, 1, 1, size=SMALL))
-    for label in (0, 31, 'Running'):
+    for label in ('NoCollaborativeWithDrilll', '18'):  # as released, as an argument
+        assert np.array_equal(render_clip(label, 1, 1, size=SMALL),
+                              render_clip(18, 1, 1, size=SMALL))
+    for label in (0, 31, '0', 'Running'):
         with pytest.raises(ValueError, match=f'no class {label!r}: expected an id'):
             render_clip(label, 1, 1)
 
@@ -162,25 +161,12 @@ def test_codecs_decode(tmp_path, codec):
     for name in ('a.avi', 'b.avi'):
         write_video(frames, tmp_path / name, codec)
     assert hashes(tmp_path)['a.avi'] == hashes(tmp_path)['b.avi']
-    assert not list(tmp_path.glob('*.part'))
     decoded = decord.VideoReader(str(tmp_path / 'a.avi'))
     assert len(decoded) == len(frames)
     middle = decoded[len(frames) // 2].asnumpy()
     assert middle.shape == frames.shape[1:]
     error = np.abs(middle.astype(int) - frames[len(frames) // 2])
     assert error.mean() < 8
-
-
-def test_dv_is_interlaced(tmp_path):
-    frames = render_clip(16, 1, 1, fields=True)
-    assert not np.array_equal(frames, render_clip(16, 1, 1))
-    write_video(frames, tmp_path / 'a.avi', 'dv')
-    with av.open(str(tmp_path / 'a.avi')) as container:
-        stream = container.streams.video[0]
-        frame = next(container.decode(stream))
-        assert stream.codec_context.name == 'dvvideo'
-        assert frame.interlaced_frame
-        assert frame.format.name == 'yuv411p'
 
 
 @pytest.mark.parametrize('codec, size, message', (
@@ -282,7 +268,6 @@ def test_foreign_marker_is_left_alone(tmp_path):
 @pytest.mark.parametrize('options, message', (
     (dict(train_groups=0), 'train_groups is 0: expected 1 to 999'),
     (dict(seed=-1), 'seed is -1: expected 0 or more'),
-    (dict(codec='dv'), 'DV holds frames of 720x480 only'),
     (dict(classes=('Dancing', )), "no class 'Dancing'"),
 ))
 def test_impossible_options(tmp_path, options, message):

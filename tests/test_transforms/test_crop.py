@@ -52,12 +52,6 @@ def test_area_and_position_are_spread_evenly():
     assert (drawn[:, 0] / (1 - drawn[:, 2])).mean() == pytest.approx(0.5, abs=0.05)
 
 
-def test_mapped_frames_that_cannot_be_written_are_read(frames):
-    for frame in frames:
-        frame.flags.writeable = False
-    assert CropResize((8, 8)).transform(dict(imgs=frames))['imgs'].flags.writeable
-
-
 def test_scale_is_shared_with_loading_processes():
     step = CropResize((20, 10))
     assert step.scale_WH.is_shared()

@@ -34,7 +34,7 @@ def test_mirror_pairs_of_hri30():
     ('NachLinksDrehen', 'NachRechtsDrehen'), ('tourner_à_gauche', 'tourner_à_droite'),
     ('BRAZO IZQUIERDO', 'BRAZO DERECHO'), ('向左转', '向右转'),
     ('Rechtsanwalt', 'Rechtsanwalt'), ('Повернуть налево', 'Повернуть направо'),
-    ('maladroite', 'maladroite'),
+    ('maladroite', 'maladroite'), ('mit linkem Arm', 'mit rechtem Arm'),
 ])
 def test_sides_are_words_of_the_name(name, mirrored):
     assert mirrored_name(name) == mirrored
@@ -45,6 +45,8 @@ def test_any_class_list():
     assert mirrored_labels(['Stop', 'PassRight', 'Wave', 'PassLeft']) == (
         {1: 3, 3: 1}, set())
     assert mirrored_labels(['Wave', 'PointLeft']) == ({}, {1})
+    assert mirrored_labels(['BrasDroit', 'BrasGauche', 'MainDroite']) == (
+        {0: 1, 1: 0}, {2})
     assert mirrored_labels([]) == ({}, set())
 
 

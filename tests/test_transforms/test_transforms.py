@@ -1,10 +1,10 @@
-import cv2
 import numpy as np
 import pytest
 
 from hri30_ext.errors import HRI30Error
 from hri30_ext.transforms import ClipDecode, ClipInit, FrameOrder
-from hri30_ext.video.cache import CachedClip
+from hri30_ext.video.cache import CachedClip, ClipCache
+from hri30_ext.video.decode import ClipError, Video
 
 
 @pytest.fixture
@@ -23,28 +23,26 @@ def read(filename, indices, **arguments):
 
 @pytest.mark.parametrize('cache', [None, 'memmap', 'jpeg'])
 def test_frames_are_those_of_the_clip(clip, tmp_path, cache):
-    capture = cv2.VideoCapture(str(clip))
-    decoded = [frame[..., ::-1] for _, frame in iter(capture.read, (False, None))]
-    indices = [20, 3, 3, len(decoded) - 1]
-    expected = np.stack([decoded[index] for index in indices])
+    video = Video(clip, 32)
+    indices = [20, 3, 3, len(video) - 1]
     for _ in range(2):  # kept, and read again
-        total, frames = read(clip, indices, short_side=256, cache=cache,
+        total, frames = read(clip, indices, short_side=32, cache=cache,
                              cache_dir=str(tmp_path / 'cache'))
-        assert total == len(decoded) and frames.dtype == np.uint8
-        error = np.abs(frames.astype(int) - expected)
+        assert total == len(video) and frames.dtype == np.uint8
+        assert frames.shape == (4, 32, 48, 3)
+        error = np.abs(frames.astype(int) - video.read(indices))
         assert error.mean() < 4 if cache == 'jpeg' else error.max() == 0
     assert bool(cache) == (tmp_path / 'cache').is_dir()
 
 
-@pytest.mark.parametrize('cache', [None, 'memmap'])
-def test_large_frames_are_scaled_down_with_their_aspect_ratio(clip, tmp_path, cache):
-    _, frames = read(clip, [0, 5], short_side=32, cache=cache,
-                     cache_dir=str(tmp_path / 'c'))
-    assert frames.shape == (2, 32, 48, 3)
-    _, whole = read(clip, [0, 5], short_side=None)
-    # A mean over 2 x 2 pixels, by another way.
-    blocks = whole.reshape(2, 32, 2, 48, 2, 3).mean(axis=(2, 4))
-    assert np.abs(frames - blocks).mean() < 6
+def test_clip_that_is_too_long_for_the_cache_is_decoded_each_time(clip, tmp_path,
+                                                                  monkeypatch):
+    def too_long(*_):
+        raise ClipError(str(clip), '9,999 frames take more than 1 GiB', 'too_long')
+    expected = read(clip, [1, 2])[1]
+    monkeypatch.setattr(ClipCache, 'add', too_long)
+    frames = read(clip, [1, 2], cache='jpeg', cache_dir=str(tmp_path))[1]
+    np.testing.assert_array_equal(frames, expected)
 
 
 def test_clip_that_is_seen_once_is_not_kept_but_read_from_the_cache(clip, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from hri30_ext.errors import HRI30Error
 from hri30_ext.utils.fileio import atomic_write_text
-from hri30_ext.utils.reading import read_arrays, read_json
+from hri30_ext.utils.reading import read_arrays, read_classes, read_json
 
 
 def test_replaced_file_keeps_its_permissions_and_a_new_one_follows_the_umask(tmp_path):
@@ -48,6 +48,29 @@ def test_names_in_messages_are_printable(tmp_path):
     with pytest.raises(HRI30Error) as error:
         read_arrays(path, 'scores')
     assert all(line.isprintable() for line in str(error.value).splitlines())
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    (tmp_path / 'folder').mkdir()
+    os.mkfifo(tmp_path / 'pipe')
+    for path in (tmp_path / 'folder', tmp_path / 'pipe', '/dev/stdout'):
+        with pytest.raises(HRI30Error, match='cannot be written: not a file'):
+            atomic_write_text(path, 'text')
+
+
+@pytest.mark.parametrize(('name', 'content', 'classes'), [
+    ('a.txt', 'Wave\n\n Stop here \n', ['Wave', 'Stop here']),
+    ('a.txt', '10, Turn left\n2 Wave\n1\tStop\n', ['Stop', 'Wave', 'Turn left']),
+    ('a.json', '{"Wave": 1, "Stop": "0"}', ['Stop', 'Wave']),
+    ('a.json', '{"Wave": "first"}', 'not readable'), ('a.json', '{}', 'empty'),
+    ('a.txt', '\n', 'empty')])
+def test_classes_are_read_in_the_order_of_their_ids(tmp_path, name, content, classes):
+    (tmp_path / name).write_text(content)
+    if isinstance(classes, list):
+        assert read_classes(tmp_path / name) == classes
+    else:
+        with pytest.raises(HRI30Error, match=f'{name}: {classes}'):
+            read_classes(tmp_path / name)
 
 
 def test_json_is_converted_to_a_schema(tmp_path):

@@ -37,7 +37,8 @@ def recordings(tmp_path_factory):
     """Keyframes at 0, 12 and 24; in the mp4, frames are stored as 0 4 2 1 3 8 6 5 7."""
     folder = tmp_path_factory.mktemp('recordings')
     frames = render_clip(2, 1, 1, size=(96, 64))[:FRAMES]
-    for name, bframes, turned in (('plain.mp4', 0, 90), ('b.mp4', 3, 0), ('b.mkv', 3, 0)):
+    for name, bframes, turned in (('plain.mp4', 0, 90), ('b.mp4', 3, 0), ('b.mkv', 3, 0),
+                                  ('b.avi', 3, 0)):
         write(folder / name, frames, 'libx264', turned=turned, bt709=True, options={
             'x264-params': 'keyint=12:min-keyint=12:scenecut=0:b-adapt=0:'
                            f'bframes={bframes}'})
@@ -49,7 +50,7 @@ def recordings(tmp_path_factory):
     ('plain.mp4', 12, 14, True), ('plain.mp4', 12, 33, True), ('plain.mp4', 11, 14, False),
     ('plain.mp4', 0, FRAMES, True), ('b.mp4', 12, 17, True), ('b.mp4', 12, 15, False),
     ('b.mp4', 24, 36, True), ('b.mp4', 5, 30, False), ('b.mkv', 12, 17, True),
-    ('b.mkv', 13, 16, False)])
+    ('b.mkv', 13, 16, False), ('b.avi', 12, 17, False)])
 def test_clips_have_the_frames_of_their_part(recordings, tmp_path, name, start, end,
                                              copied):
     whole, _, rate, rotation = read(recordings / name)

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -53,22 +52,6 @@ def test_as_the_test_pipeline_of_a_config(config):
     np.testing.assert_array_equal(preprocessing.clip(frames), np.stack(expected)[None])
     assert msgspec.convert(json.loads(json.dumps(preprocessing.to_json())), Preprocessing
                            ) == preprocessing
-
-
-def test_decoded_as_in_training(clips_root):
-    """Frames from another decoder become those of the test pipeline, to the last bit."""
-    cfg = load_config(DEMO_CONFIG, {'clip_cache': None, 'decode_size': 16,
-                                    'input_size': (24, 16)})
-    file = str(next((clips_root / 'train_set').iterdir()))
-    capture, frames = cv2.VideoCapture(file), []
-    while (found := capture.read())[0]:
-        frames.append(found[1][..., ::-1])
-    init_default_scope('mmaction')
-    steps = [step for step in cfg.test_pipeline
-             if step.type not in ('FormatShape', 'PackActionInputs')]
-    expected = np.stack(Compose(steps)(dict(
-        filename=file, start_index=0, modality='RGB'))['imgs'])
-    np.testing.assert_array_equal(Preprocessing.from_config(cfg).clip(frames)[0], expected)
 
 
 @pytest.mark.parametrize('views', [1, 2, 3])

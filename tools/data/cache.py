@@ -14,9 +14,8 @@ parser.add_argument('--form', choices=('memmap', 'jpeg'), default='memmap',
                     help='memmap: raw, about 13 MB a clip; jpeg: about 0.6 MB, slower to '
                          'read; default: %(default)s')
 parser.add_argument('--short-side', type=int, default=256, metavar='PIXELS',
-                    help='larger frames are scaled down to it; default: %(default)s')
-parser.add_argument('--quality', type=int, default=90, metavar='1-100',
-                    help='of jpeg; default: %(default)s')
+                    help='decode_size of the config that will read the cache: larger '
+                         'frames are scaled down to it; default: %(default)s')
 parser.add_argument('--cache-dir', metavar='D', help='default: work_dirs/cache')
 parser.add_argument('--workers', type=int, metavar='N',
                     help='clips at a time; default: one a core')
@@ -24,8 +23,8 @@ parser.add_argument('--prune', action='store_true',
                     help='first remove entries that are damaged, of an earlier version, or '
                          'of clips that are gone or changed')
 parser.add_argument('--all-parameters', action='store_true',
-                    help='with --prune: also remove entries of another --form, '
-                         '--short-side or --quality than these')
+                    help='with --prune: also remove entries of another --form or '
+                         '--short-side than these')
 
 
 def main(args) -> None:
@@ -37,7 +36,7 @@ def main(args) -> None:
     from hri30_ext.doctor.leaks import CACHE_DIR
     from hri30_ext.errors import first_cases
     from hri30_ext.video.cache import ClipCache, cache_clips, describe_folder, prune
-    cache = ClipCache(args.cache_dir or CACHE_DIR, args.short_side, args.form, args.quality)
+    cache = ClipCache(args.cache_dir or CACHE_DIR, args.short_side, args.form)
     if args.prune:
         removed, nbytes = prune(cache, args.all_parameters)
         print(f'removed {removed} files, {nbytes / 1e9:.3f} GB')

@@ -23,7 +23,8 @@ parser.add_argument('--test-groups', type=int, default=4, metavar='N',
                     help='other groups, of test clips (default: %(default)s)')
 parser.add_argument('--clips', type=int, default=2, metavar='N',
                     help='clips of each class and group (default: %(default)s)')
-parser.add_argument('--classes', nargs='+', metavar='NAME', help='default: all 30')
+parser.add_argument('--classes', nargs='+', metavar='CLASS',
+                    help='names or ids, 1 to 30; default: all')
 parser.add_argument('--layout', choices=('released', 'scripts', 'ucf'), default='released',
                     help='scripts: train/ and test/video_001.avi; ucf: videos/<Class>/'
                          'v_<Class>_g01_c01.avi, test groups first (default: %(default)s)')
