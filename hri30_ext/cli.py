@@ -53,7 +53,7 @@ def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
 def add_trained_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that name what was trained, and where to run it."""
     parser.add_argument('config', metavar='CONFIG', help='the config that was trained')
-    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='its .pth file')
+    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='.pth or .safetensors')
     add_runtime_arguments(parser)
 
 

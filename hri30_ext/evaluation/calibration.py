@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from sklearn.metrics import log_loss
 
 from ..deploy.runtime.certainty import (
     ClassSets,
@@ -63,7 +62,8 @@ def negative_log_likelihood(scores_NK: np.ndarray, labels_N: np.ndarray) -> floa
     >>> round(negative_log_likelihood(np.array([[.5, .5], [.25, .75]]), [0, 1]), 4)
     0.4904
     """
-    return float(log_loss(labels_N, normalise(scores_NK), labels=range(len(scores_NK[0]))))
+    true_N = normalise(scores_NK)[np.arange(len(labels_N)), labels_N]
+    return float(np.log(1 / np.maximum(true_N, np.finfo(np.float64).eps)).mean())
 
 
 def reliability_bins(scores_NK: np.ndarray, labels_N: np.ndarray,

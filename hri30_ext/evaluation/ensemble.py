@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import softmax
 
 from .calibration import normalise
 from .compare import check_same_clips
@@ -31,7 +29,7 @@ def fuse(results: Sequence[Results], weights_M: Sequence[float]) -> Results:
 
 def fit_weights(results: Sequence[Results]) -> np.ndarray:
     """Finds the weights, (M, ), with the lowest negative log-likelihood of the average of
-    results of the same labelled validation clips: positive, with the sum 1.
+    results of the same labelled validation clips: from 0, with the sum 1.
 
     Raises:
         HRI30Error: no labels, or other clips, classes or labels.
@@ -43,15 +41,8 @@ def fit_weights(results: Sequence[Results]) -> np.ndarray:
     # The likelihood of the average depends on the true class alone.
     true_NM = np.stack([np.maximum(normalise(one.scores_NK)[rows_N, labels_N], _EPS)
                         for one in results], axis=1)
-
-    def loss(logits_M):
-        weights_M = softmax(logits_M)
-        mean_N = true_NM @ weights_M
-        slope_M = -(true_NM / mean_N[:, None]).mean(axis=0)
-        return -np.log(mean_N).mean(), weights_M * (slope_M - weights_M @ slope_M)
-
-    # Bounded: the logit of a model that adds nothing would run to minus infinity.
-    count = len(results)
-    found = minimize(loss, np.zeros(count), jac=True, method='L-BFGS-B',
-                     bounds=[(-10, 10)] * count, options=dict(ftol=1e-12, gtol=1e-8))
-    return softmax(found.x)
+    weights_M = np.full(len(results), 1 / len(results))
+    for _ in range(2000):
+        # Expectation maximisation: the share of each model in the probability of a clip.
+        weights_M = (weights_M * true_NM / (true_NM @ weights_M)[:, None]).mean(axis=0)
+    return weights_M

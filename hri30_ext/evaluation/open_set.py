@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from ..errors import HRI30Error
-from .calibration import load_calibration
+from .calibration import calibration_path, load_calibration
 from .results import Results
 
 
@@ -17,8 +17,9 @@ def measure_unknown(checkpoint: str, known: str, unknown: str) -> str:
     """
     calibration = load_calibration(checkpoint)
     if calibration is None or calibration.open_set is None:
-        raise HRI30Error(f'{checkpoint}: nothing beside it tells unknown actions.\nTest '
-                         'its validation clips: tools/test.sh CONFIG CHECKPOINT')
+        raise HRI30Error(f'{calibration_path(checkpoint)}: missing, or without a threshold '
+                         'for unknown actions.\nTest the validation clips, 19 or more and '
+                         'two of each class: bash tools/test.sh CONFIG CHECKPOINT')
     both, open_set = [Results.load(known), Results.load(unknown)], calibration.open_set
     for one in both:
         if not one.videos or len(one.classes) != len(open_set.prototypes):

@@ -31,7 +31,8 @@ class Results:
     videos: Sequence[str]
     scores_NK: np.ndarray  # class probabilities, float32
     classes: Sequence[str]  # names
-    labels_N: np.ndarray | None = None  # in [0, K), int64; None if they are not known
+    #: In [0, K), int64; None if they are not known, or there are no clips.
+    labels_N: np.ndarray | None = None
     #: Groups of recordings (SID), int64; -1 where not known, as for test clips of HRI30.
     groups_N: np.ndarray | None = None
     #: Path of each clip when it was tested; empty where not known.
@@ -58,18 +59,22 @@ class Results:
         if scores_NK.shape != (count, len(classes)):
             fail(f'scores of shape {scores_NK.shape}, expected ({count}, {len(classes)}), '
                  'clips by classes.')
-        if not np.isfinite(scores_NK).all():
-            fail('some scores are not finite numbers.')
+        unsound = np.flatnonzero(~np.isfinite(scores_NK).all(axis=1))
+        if len(unsound):
+            fail(f'the scores of {len(unsound)} of {count} clips are not finite numbers:\n'
+                 f'{first_cases(videos[i] for i in unsound)}\nThe model diverged: train it '
+                 'with a lower lr, with warm-up, or with precision=fp32.')
         labels_N = self.labels_N
         if labels_N is not None:
-            labels_N = np.array(sort('labels', labels_N), np.int64)
+            labels_N = np.array(sort('labels', labels_N), np.int64).reshape(count)
             last = len(classes) - 1
             if count and not 0 <= labels_N.min() <= labels_N.max() <= last:
                 fail(f'labels {labels_N.min()} to {labels_N.max()}, expected 0 to {last}.')
         groups = [-1] * count if self.groups_N is None else self.groups_N
         vars(self).update(
             videos=sort('videos', videos), scores_NK=scores_NK[order], classes=classes,
-            labels_N=labels_N, groups_N=np.array(sort('groups', groups), np.int64),
+            labels_N=labels_N if count else None,
+            groups_N=np.array(sort('groups', groups), np.int64).reshape(count),
             filenames=list(map(str, sort('filenames', self.filenames or [''] * count))),
             failed={str(video): str(self.failed[video]) for video in sorted(self.failed)})
         twice = sorted({a for a, b in pairwise(self.videos) if a == b}
@@ -79,7 +84,7 @@ class Results:
 
     def require_labels(self) -> None:
         """Raises an HRI30Error if there are no clips, or none with labels."""
-        if self.labels_N is None or not len(self.labels_N):
+        if self.labels_N is None:
             raise HRI30Error(f'{self.source}: no labelled clips.\nExpected results of the '
                              'validation, or of test clips with '
                              'annotations/test_set_labels.csv.')
@@ -158,7 +163,7 @@ class Results:
                 videos, found['scores'], found['classes'].tolist(), found.get('labels'),
                 found.get('groups'), filenames, str(found.get('data', '')),
                 dict(zip(*failed, strict=True)), source=str(path))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise HRI30Error(f'{path}: not the scores of tools/test.sh '
                              f'({str(error)[:200]}).\nTest again to replace it.') from error
         if need_labels:

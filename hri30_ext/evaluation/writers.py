@@ -48,6 +48,7 @@ def write_results(out_dir: str | Path, results: Results, analysis: dict | None =
         _write_submission(out_dir / SUBMISSION, results, failed_class)
     elif submission:
         (out_dir / SUBMISSION).unlink(missing_ok=True)
+    (out_dir / 'report.html').unlink(missing_ok=True)  # the caller writes another
     if results.labels_N is None:
         for name in _OF_LABELLED:
             (out_dir / name).unlink(missing_ok=True)
@@ -106,7 +107,7 @@ def _plot_confusion_matrix(path: Path, matrix_KK: np.ndarray, classes: Sequence[
                            title: str) -> None:
     """Draws counts, with true classes in rows, into a PNG file: colour is the share of a
     true class, text the count."""
-    side = max(5.0, 0.36 * len(classes) + 4.2)
+    side = min(max(5.0, 0.36 * len(classes) + 4.2), 60)  # inches: 400 classes fit
     figure = Figure(figsize=(side, side), layout='constrained')
     axes = figure.add_subplot()
     shares_KK = matrix_KK / np.maximum(matrix_KK.sum(axis=1, keepdims=True), 1)

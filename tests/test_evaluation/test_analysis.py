@@ -9,7 +9,6 @@ from scipy.stats import bootstrap as scipy_bootstrap
 from sklearn.metrics import f1_score, recall_score
 
 from hri30_ext.datasets import HRI30_CLASSES
-from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.analysis import (
     KINDS,
     _class_counts,
@@ -21,7 +20,6 @@ from hri30_ext.evaluation.analysis import (
 from hri30_ext.evaluation.calibration import Calibration
 from hri30_ext.evaluation.metrics import HRI30Metric
 from hri30_ext.evaluation.results import Results
-from hri30_ext.evaluation.writers import write_results
 
 
 def make_results(labels, predicted, groups=None, classes=HRI30_CLASSES):
@@ -96,8 +94,6 @@ def test_by_hand():
 def test_what_is_not_there_has_no_figures():
     assert analyze(make_results([0, 1], [0, 0], classes=['A', 'B']))['kinds'] == []
     assert analyze(make_results([0, 0], [0, 0]))['kinds'][1]['mean_class'] is None
-    with pytest.raises(HRI30Error, match='no labelled clips'):
-        analyze(Results(['a'], [[1, 0]], ['X', 'Y']))
 
 
 @pytest.mark.parametrize('absent', [(), (0, 7, 29)])
@@ -138,12 +134,11 @@ def test_groups_are_drawn_whole():
     assert analyze(one_group)['intervals']['top1'][0] > .35
 
 
-def test_written_and_repeated(tmp_path):
+def test_plain_values_that_are_the_same_each_time():
     results = make_random()
     analysis = analyze(results, Calibration(1., ''))
     assert analysis == analyze(results, Calibration(1., ''))
-    write_results(tmp_path, results, analysis)
-    assert json.loads((tmp_path / 'analysis.json').read_text()) == analysis
+    assert json.loads(json.dumps(analysis)) == analysis
     calibration = analysis['calibration']
     assert calibration['nll'] == pytest.approx(calibration['nll_scaled'], rel=1e-6)
     assert len(calibration['bins']) == 15

@@ -40,9 +40,16 @@ def test_agrees_with_scikit_learn_where_classes_are_absent():
         sk.f1_score(labels, predicted, average='macro', zero_division=0))
 
 
+def test_of_equal_scores_the_first_class_is_the_prediction():
+    # As in predictions.csv and in the confusion matrix; five of eight classes are chosen.
+    metrics = HRI30Metric.calculate(np.full((8, 8), 1 / 8), np.arange(8))
+    assert metrics['top1'] == metrics['mean_class'] == 1 / 8 and metrics['top5'] == 5 / 8
+
+
 def test_certain_and_wrong_is_a_finite_loss():
     metrics = HRI30Metric.calculate(np.array([[1., 0.], [0., 1.]]), np.array([1, 1]))
     assert np.isfinite(metrics['loss']) and metrics['loss'] > 5
+    assert HRI30Metric.calculate(np.ones((2, 1)), np.array([0, 0]))['loss'] == 0
 
 
 def evaluate(*batches, labels=LABELS, failed=(), **options):

@@ -41,7 +41,7 @@ def test_version_04_dropped_the_ending(tmp_path):
     (dict(labels_N=[0, 1]), '2 labels of 3 videos'),
     (dict(labels_N=[0, 1, 2]), 'labels 0 to 2, expected 0 to 1'),
     (dict(scores_NK=SCORES[:2]), 'scores of shape'),
-    (dict(scores_NK=SCORES * np.nan), 'not finite'),
+    (dict(scores_NK=SCORES * [[1], [np.nan], [1]]), r'1 of 3 clips are not [\s\S]*  b\n'),
 ])
 def test_contradictions_are_named(changes, message):
     with pytest.raises(HRI30Error, match=message):
@@ -58,9 +58,12 @@ def test_other_files_are_named(tmp_path):
         Results.load(tmp_path)
     with pytest.raises(HRI30Error, match='the scores of tools'):
         Results.load(tmp_path / 'val')
-    np.savez(tmp_path / 'val' / 'scores.npz', x=1)
-    with pytest.raises(HRI30Error, match='the scores of tools'):
-        Results.load(tmp_path / 'val')
+    table = dict(videos=['a', 'b', 'c'], scores=SCORES, classes=['X', 'Y'])
+    for arrays in (dict(x=1), dict(table, labels=np.zeros((3, 2), int)),
+                   dict(table, groups=[2**63] * 3)):
+        np.savez(tmp_path / 'val' / 'scores.npz', **arrays)
+        with pytest.raises(HRI30Error, match='the scores of tools'):
+            Results.load(tmp_path / 'val')
 
 
 def test_clips_that_could_not_be_read_are_kept_apart(tmp_path):
@@ -73,9 +76,9 @@ def test_clips_that_could_not_be_read_are_kept_apart(tmp_path):
     with np.load(tmp_path / 'scores.npz', allow_pickle=False) as arrays:
         assert arrays['failed_videos'].tolist() == ['b', 'z ü']
         assert arrays['failed_reasons'].dtype.kind == 'U'
-    nothing = Results([], np.zeros((0, 2)), ['X', 'Y'], failed=failed)
+    nothing = found.without({'a': 'gone', 'c': 'gone'})  # no labels without clips
     nothing.save(tmp_path / 'scores.npz')
-    assert Results.load(tmp_path).failed == found.failed
+    assert Results.load(tmp_path).failed == nothing.failed and nothing.labels_N is None
     with pytest.raises(HRI30Error, match='there twice'):
         Results(['b'], [[1, 0]], ['X', 'Y'], failed=failed)
 

@@ -77,6 +77,7 @@ def test_nothing_stays_that_is_of_other_scores(tmp_path):
     write_results(tmp_path, results, dict(errors={}))
     assert (tmp_path / 'metrics.json').is_file()
     assert (tmp_path / 'analysis.json').is_file()
+    (tmp_path / 'report.html').touch()
     nothing = Results([], np.zeros((0, 2)), ['A', 'B'], failed={'a': 'gone'})
     assert write_results(tmp_path, nothing) == dict(num_videos=0, num_failed=1)
     assert sorted(file.name for file in tmp_path.iterdir()) == [

@@ -8,7 +8,7 @@ parser = cli.Parser(__doc__)
 parser.add_argument('folder', metavar='RESULT_FOLDER',
                     help='of tools/test.sh, such as work_dirs/RUN/val')
 parser.add_argument('--config', metavar='C', help='the config that was tested')
-parser.add_argument('--checkpoint', metavar='P', help='its .pth file')
+parser.add_argument('--checkpoint', metavar='P', help='.pth or .safetensors')
 parser.add_argument('--training-folder', metavar='D',
                     help='has training_curves.csv; default the folder of the checkpoint, '
                          'or the one above RESULT_FOLDER')
