@@ -5,6 +5,7 @@ import contextlib
 import functools
 import itertools
 import math
+import os
 import signal
 import time
 import uuid
@@ -43,7 +44,7 @@ _CONTINUE, _SAVE, _STOP = 0, 1, 2
 class Progress(msgspec.Struct):
     """The position of a training, as checkpoints hold it."""
 
-    run: str  # the same in all checkpoints of a training, resumed or not
+    run: str  # the same in all checkpoints of a training that are not of another branch
     stage: Literal[STAGES]
     clips: Annotated[int, msgspec.Meta(ge=0)]  # seen of the epoch, in all processes
     randomness: list  # states of the random number generators, one per process
@@ -53,8 +54,9 @@ class Progress(msgspec.Struct):
 
 def count_batches(loader, batch: int) -> int:
     """Returns the number of batches of an epoch with ``batch`` clips each."""
-    clips = len(loader.batch_sampler.sampler)
-    return clips // batch if loader.drop_last else math.ceil(clips / batch)
+    sampler = loader.batch_sampler
+    clips = len(sampler.sampler) / batch
+    return math.floor(clips) if sampler.drop_last else math.ceil(clips)
 
 
 @contextlib.contextmanager
@@ -100,7 +102,7 @@ class _LoopHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if runner._resume:
-            self.loop.load_progress(checkpoint.get('progress'))
+            self.loop.load_progress(checkpoint.get('progress'), checkpoint['meta']['epoch'])
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         self.loop.stop_validation_on_signal(batch_idx)
@@ -154,7 +156,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._run = uuid.uuid4().hex
         self._resumed: Progress | None = None  # until the position is restored
         self._position = self._END_OF_EPOCH  # of the checkpoint that is saved
-        self._request = StopRequest(self._stop_before_the_first_batch)
+        self._request = StopRequest(self._on_signal)
         self._is_idle = True  # no batch was trained in this process
         self._is_dirty = False  # trained since the last checkpoint
         self._saved: str | None = None
@@ -174,10 +176,13 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     @property
     def seen_batches(self) -> int:
-        """The number of batches that a resumed training has seen of its epoch."""
+        """The number of batches that a resumed training has seen of its epoch; if clips are
+        gone since, all but one of those that there are now."""
         if not self.resumes_within_epoch or self._epoch >= self._max_epochs:
             return 0
-        return self._resumed.clips // (self.batch_sizes[self._epoch] * get_world_size())
+        batch = self.batch_sizes[self._epoch]
+        return min(self._resumed.clips // (batch * get_world_size()),
+                   count_batches(self.dataloader, batch) - 1)
 
     # ---- Training -----------------------------------------------------------------------
 
@@ -327,11 +332,16 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     # ---- Stopping -----------------------------------------------------------------------
 
-    def _stop_before_the_first_batch(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         """Stops at once while nothing would be saved; the signal's handler calls it."""
         # Several processes stop together, at a batch.
         if self._is_idle and get_world_size() == 1:
             self._stop(number)
+        if get_rank() == 0:
+            # Not by print(), which this may interrupt; and the terminal may be closed.
+            with contextlib.suppress(OSError):
+                os.write(2, b'\nSaves and ends after this batch. A second signal ends at '
+                            b'once, without saving.\n')
 
     def _stop(self, number: int, stage: str = '', clips: int = 0) -> None:
         self.runner.visualizer.close()
@@ -351,7 +361,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     # ---- Resuming -----------------------------------------------------------------------
 
-    def load_progress(self, progress: dict | None) -> None:
+    def load_progress(self, progress: dict | None, epoch: int) -> None:
         """Takes the :class:`Progress` of a checkpoint, to restore it in :meth:`run`."""
         self._saved = self.runner._load_from
         if progress is None:
@@ -360,7 +370,10 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 'resumes with the next epoch and other random numbers.')
             return
         self._resumed = msgspec.convert(progress, Progress)  # the runner explains errors
-        self._run = self._resumed.run
+        # Where it went further before, what is saved from here on is of another run.
+        numbers = [path.stem[6:] for path in Path(self.runner.work_dir).glob('epoch_*.pth')]
+        if all(int(number) <= epoch for number in numbers if number.isdecimal()):
+            self._run = self._resumed.run
 
     def _restore_randomness(self) -> None:
         """Restores the random number generators, the last part of a position."""
@@ -405,7 +418,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     def _count_seen(self, clips: int) -> int:
         """Returns how many batches of ``clips`` were seen of the epoch."""
-        batches, rest = divmod(self._resumed.clips, clips)
+        batches = self.seen_batches
+        rest = self._resumed.clips - batches * clips
         self.runner.logger.info(
             f'Resuming in epoch {self._epoch + 1} after {batches} of '
             f'{len(self.dataloader)} batches')

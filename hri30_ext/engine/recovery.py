@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import math
 import os
 import re
 from pathlib import Path
@@ -24,7 +25,7 @@ def lock_folder(folder: str | Path) -> filelock.AcquireReturnProxy:
     """Keeps other trainings out of a work folder until the returned context ends.
 
     Raises:
-        HRI30Error: another training has the lock.
+        HRI30Error: another training has the lock, or the file cannot be locked.
     """
     path = Path(folder) / 'training.lock'
     try:
@@ -34,6 +35,10 @@ def lock_folder(folder: str | Path) -> filelock.AcquireReturnProxy:
             f'{folder}: another training uses this folder: '
             f'{path.read_text(encoding="utf-8") or "it has just begun"}.\nWait until '
             'it ends, or choose another --work-dir.') from error
+    except OSError as error:  # of another user, or a file system without locks
+        raise HRI30Error(
+            f'{path}: cannot be locked ({error.strerror or error}).\nRemove it if no '
+            'training runs here, or choose another --work-dir.') from error
     with contextlib.suppress(OSError):  # a full disk
         path.write_text(f'process {os.getpid()} on {os.uname().nodename}',
                         encoding='utf-8')
@@ -99,15 +104,12 @@ def find_newest(folder: str | Path) -> tuple[Path, list[str]]:
                          'to start over.')
     # From the highest epoch in a name, so that few files are read. The first may be within
     # an epoch, and not further than the second.
-    of_run = (path for path in sorted(files, key=_named_epoch, reverse=True)
+    files.sort(reverse=True, key=lambda path: (
+        int(name[1]) if (name := _EPOCH.fullmatch(path.name)) else math.inf))
+    of_run = (path for path in files
               if (progress := read(path)) and progress.run == newest.run)
     best = max(itertools.islice(of_run, 2), key=lambda path: read(path).position)
     return best, [f'Not resumed from {reason}' for reason in damaged]
-
-
-def _named_epoch(path: Path) -> float:
-    name = _EPOCH.fullmatch(path.name)
-    return int(name[1]) if name else float('inf')  # within an epoch, of any
 
 
 def _read_progress(path: Path) -> _Progress:
