@@ -91,9 +91,8 @@ class ValidatedCheckpointHook(CheckpointHook):
             if path is None:
                 continue
             name = Path(str(path)).name
-            before, after = f'best_{metric}_{self.filename_tmpl}'.split('{}')
-            if (folder / name).is_file() and re.fullmatch(
-                    rf'{re.escape(before)}\d+{re.escape(after)}', name) and isinstance(
+            form = re.escape(f'best_{metric}_{self.filename_tmpl}').replace(r'\{\}', r'\d+')
+            if (folder / name).is_file() and re.fullmatch(form, name) and isinstance(
                     info.get(f'best_score{suffix}'), int | float):
                 runner.message_hub.update_info(f'best_ckpt{suffix}', str(folder / name))
             else:

@@ -54,9 +54,8 @@ class Progress(msgspec.Struct):
 
 def count_batches(loader, batch: int) -> int:
     """Returns the number of batches of an epoch with ``batch`` clips each."""
-    sampler = loader.batch_sampler
-    clips = len(sampler.sampler) / batch
-    return math.floor(clips) if sampler.drop_last else math.ceil(clips)
+    clips, drop_last = len(loader.batch_sampler.sampler), loader.batch_sampler.drop_last
+    return clips // batch if drop_last else math.ceil(clips / batch)
 
 
 @contextlib.contextmanager
@@ -105,7 +104,9 @@ class _LoopHook(Hook):
             self.loop.load_progress(checkpoint.get('progress'), checkpoint['meta']['epoch'])
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self.loop.stop_validation_on_signal(batch_idx)
+        if batch_idx < self.loop.interruptible_batches and (
+                max_over_ranks(self.loop.request.number)):
+            raise _StopValidation
 
 
 @LOOPS.register_module()
@@ -138,6 +139,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             with :class:`~hri30_ext.engine.ProgressiveSizeHook`.
         full_batches (int): Batches of an epoch with the batch size of the config.
         progress (Progress, optional): Set while a checkpoint is saved.
+        request (StopRequest): Whether a signal came.
+        interruptible_batches (int): Of the validation that runs; else 0.
 
     Raises:
         Interrupted: a signal came.
@@ -156,12 +159,12 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._run = uuid.uuid4().hex
         self._resumed: Progress | None = None  # until the position is restored
         self._position = self._END_OF_EPOCH  # of the checkpoint that is saved
-        self._request = StopRequest(self._on_signal)
+        self.request = StopRequest(self._on_signal)
         self._is_idle = True  # no batch was trained in this process
         self._is_dirty = False  # trained since the last checkpoint
         self._saved: str | None = None
         self._saved_at = time.monotonic()
-        self._interruptible_batches = 0  # of the validation that runs
+        self.interruptible_batches = 0
         runner.register_hook(_LoopHook(self))
 
     @property
@@ -188,7 +191,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     def run(self) -> torch.nn.Module:
         """Trains from the current position."""
-        with self._request, background.Background():
+        with self.request, background.Background():
             self._prepare_loaders()
             self.runner.call_hook('before_train')
             if self._resumed:
@@ -245,7 +248,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         if not is_validated(runner, self._epoch):
             return
         # All processes must agree at the same batches; one may have a batch less.
-        self._interruptible_batches = -max_over_ranks(-len(runner.val_loop.dataloader))
+        self.interruptible_batches = -max_over_ranks(-len(runner.val_loop.dataloader))
         states = randomness.get_states()
         try:
             runner.val_loop.run()
@@ -255,12 +258,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                     hook.after_val_epoch(runner)
             self._save_or_stop('validation', states=states)
         finally:
-            self._interruptible_batches = 0
-
-    def stop_validation_on_signal(self, batch_idx: int) -> None:
-        """Stops the validation of this training if a signal came."""
-        if batch_idx < self._interruptible_batches and max_over_ranks(self._request.number):
-            raise _StopValidation
+            self.interruptible_batches = 0
 
     def _prepare_loaders(self) -> None:
         """Leaves signals to this process, and its random numbers to the model."""
@@ -293,7 +291,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     def _save_or_stop(self, stage: str, clips: int = 0, states: dict | None = None) -> None:
         """Saves when it is time, and saves and stops if a signal came."""
         background.wait(until_done=False)
-        number = self._request.number
+        number = self.request.number
         is_time = time.monotonic() - self._saved_at >= 60 * self.save_minutes
         flag = max_over_ranks(_STOP + number if number else _SAVE if is_time else _CONTINUE)
         if flag == _CONTINUE:

@@ -7,7 +7,6 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 import filelock
 
@@ -61,11 +60,6 @@ def refuse_to_overwrite(folder: str | Path) -> None:
             'them and start over.')
 
 
-class _Progress(NamedTuple):
-    run: str | None
-    position: tuple[float, int, int]  # epochs, index in STAGES, clips of the next epoch
-
-
 def find_newest(folder: str | Path) -> tuple[Path, list[str]]:
     """Finds the checkpoint that is furthest in the last training of a work folder.
 
@@ -89,12 +83,19 @@ def find_newest(folder: str | Path) -> tuple[Path, list[str]]:
     damaged: list[str] = []
 
     @functools.cache
-    def read(path: Path) -> _Progress | None:
+    def read(path: Path) -> tuple[str | None, tuple[int, int, int]] | None:
+        """Returns the run; and epochs, index in STAGES, clips of the next epoch."""
         try:
-            return _read_progress(path)
+            checkpoint = load_from_local(str(path))
+            progress = checkpoint.get('progress') or {}
+            return progress.get('run'), (
+                int(checkpoint['meta']['epoch']),
+                STAGES.index(progress.get('stage', 'epoch')), int(progress.get('clips', 0)))
         except HRI30Error as error:
             damaged.append(str(error).split('\n', 1)[0])
-            return None
+        except (KeyError, TypeError, ValueError, AttributeError):
+            damaged.append(f'{path}: does not say how far the training was.')
+        return None
 
     by_time = sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True)
     newest = next(filter(None, map(read, by_time)), None)
@@ -106,18 +107,6 @@ def find_newest(folder: str | Path) -> tuple[Path, list[str]]:
     # an epoch, and not further than the second.
     files.sort(reverse=True, key=lambda path: (
         int(name[1]) if (name := _EPOCH.fullmatch(path.name)) else math.inf))
-    of_run = (path for path in files
-              if (progress := read(path)) and progress.run == newest.run)
-    best = max(itertools.islice(of_run, 2), key=lambda path: read(path).position)
+    of_run = (path for path in files if read(path) and read(path)[0] == newest[0])
+    best = max(itertools.islice(of_run, 2), key=lambda path: read(path)[1])
     return best, [f'Not resumed from {reason}' for reason in damaged]
-
-
-def _read_progress(path: Path) -> _Progress:
-    checkpoint = load_from_local(str(path))
-    progress = checkpoint.get('progress') or {}
-    try:
-        return _Progress(progress.get('run'), (
-            int(checkpoint['meta']['epoch']), STAGES.index(progress.get('stage', 'epoch')),
-            int(progress.get('clips', 0))))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise HRI30Error(f'{path}: does not say how far the training was.') from error

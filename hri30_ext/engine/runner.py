@@ -106,14 +106,15 @@ class HRI30Runner(Runner):
             HRI30Error: the checkpoint has another model, other classes or another
                 optimizer, or is not of a training.
         """
-        is_resumable = isinstance(self.train_loop, ResumableTrainLoop)
+        # Schedules that follow the validation cannot run again.
+        is_replayed = isinstance(self.train_loop, ResumableTrainLoop) and not any(
+            getattr(one, 'need_val_args', False) for one in self.param_schedulers or ())
         initial = schedules.read_settings(self)
         with explain_other_form(filename):
-            super().resume(filename, **kwargs, resume_param_scheduler=(
-                not is_resumable or schedules.follow_validation(self)))
+            super().resume(filename, **kwargs, resume_param_scheduler=not is_replayed)
             _check_optimizer(self.optim_wrapper.optimizer, filename)
             match_layouts(self.optim_wrapper.optimizer)
-            if is_resumable:
+            if is_replayed:
                 schedules.adapt(self, initial)
             # Drawn from the seed of the checkpoint, also if the config has another or none.
             self.train_dataloader.batch_sampler.sampler.seed = self.seed

@@ -27,12 +27,6 @@ def count_steps(batch: int, batches: int, full_batches: int) -> int:
     return (batch + 1) * full_batches // batches - batch * full_batches // batches
 
 
-def follow_validation(runner) -> bool:
-    """Returns whether schedules depend on the validation, so that they cannot run again."""
-    return any(getattr(scheduler, 'need_val_args', False)
-               for scheduler in runner.param_schedulers or ())
-
-
 def read_settings(runner) -> list[dict]:
     """Returns the settings of each parameter group, with its current learning rate."""
     return [{name: value for name, value in group.items() if name != 'params'}
@@ -45,8 +39,7 @@ def adapt(runner, initial: list[dict]) -> None:
     If these are the settings of the checkpoint's training, it resumes bit for bit.
 
     Args:
-        runner (HRI30Runner): With what it resumes, but for its schedules, unless they
-            follow the validation.
+        runner (HRI30Runner): With what it resumes, but for its schedules.
         initial (list[dict]): What :func:`read_settings` returned before.
     """
     loop = runner.train_loop
@@ -55,20 +48,18 @@ def adapt(runner, initial: list[dict]) -> None:
     had = info.get('max_epochs'), info.get('max_iters')
     before = had, loop.iter, read_settings(runner)
     loop._iter = sum(loop.epoch_batches[:loop.epoch]) + loop.seen_batches
-    rates = 'its learning rates follow the validation, and stay as they are'
-    if not follow_validation(runner):
-        for group, settings in zip(runner.optim_wrapper.param_groups, initial, strict=True):
-            group.update(settings)
-        _replay(loop, runner.param_schedulers or ())
-        largest = max(group['lr'] for group in runner.optim_wrapper.param_groups)
-        rates = ('its learning rates are those of a complete training with these '
-                 f'settings, {largest:.3g} the largest')
+    for group, settings in zip(runner.optim_wrapper.param_groups, initial, strict=True):
+        group.update(settings)
+    _replay(loop, runner.param_schedulers or ())
+    largest = max(group['lr'] for group in runner.optim_wrapper.param_groups)
     has = loop.max_epochs, loop.max_iters
     if before != (has, loop.iter, read_settings(runner)):
         runner.logger.info(
             ('The optimizer or its schedule has other settings now' if had == has else
              f'The training had {had[0]} epochs and {had[1]} batches, and now has {has[0]} '
-             f'and {has[1]}') + f'. It resumes after batch {loop.iter}; {rates}')
+             f'and {has[1]}') + f'. It resumes after batch {loop.iter}; its learning rates '
+            'are those of a complete training with these settings, '
+            f'{largest:.3g} the largest')
 
 
 def _replay(loop, schedulers) -> None:
