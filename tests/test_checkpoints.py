@@ -11,12 +11,11 @@ from conftest import CLASSES, DEMO_CONFIG
 from mmaction.apis import init_recognizer
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim.scheduler import OneCycleLR
-from mmengine.runner import checkpoint as mm_checkpoint
 from same_training import assert_same
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
-from hri30_ext.apis.recognizer import Recognizer
+from hri30_ext.apis.recognizer import Recognizer, find_config_of
 from hri30_ext.checkpoints import (
     Essentials,
     load_from_local,
@@ -26,7 +25,6 @@ from hri30_ext.checkpoints import (
 )
 from hri30_ext.checkpoints.essentials import read_message_hub
 from hri30_ext.config import load_config
-from hri30_ext.deploy.torch_backend import build_recognizer
 from hri30_ext.engine import ValidatedCheckpointHook
 from hri30_ext.errors import HRI30Error
 
@@ -62,11 +60,13 @@ def test_best_weights_are_written_as_safetensors_too(trained):
     assert best.samefile(folder / 'best.pth')
     weights = folder / 'best.safetensors'
     assert weights.stat().st_mode == best.stat().st_mode
-    assert_same(dict(sorted(load_from_local(str(weights))['state_dict'].items())),
-                dict(sorted(torch.load(best, weights_only=True)['state_dict'].items())))
+    cfg, expected = load_config(DEMO_CONFIG, options), torch.load(best, weights_only=True)
+    for found in (load_from_local(str(weights))['state_dict'],
+                  init_recognizer(cfg, str(weights), device='cpu').state_dict()):
+        assert_same(dict(sorted(found.items())), dict(sorted(
+            expected['state_dict'].items())))
     essentials = read_essentials(weights)
-    assert essentials == read_essentials(best)
-    assert essentials == Essentials.from_config(load_config(DEMO_CONFIG, options))
+    assert essentials == read_essentials(best) == Essentials.from_config(cfg)
     assert (essentials.algorithm, essentials.classes, essentials.num_frames,
             essentials.input_size, essentials.sampling) == (
         'slowonly_scratch-r18_1xb16-uniform8-50e_embedded-rgb', CLASSES, 4, [32, 32],
@@ -74,26 +74,14 @@ def test_best_weights_are_written_as_safetensors_too(trained):
     assert str(folder) not in json.dumps(essentials.to_dict())
 
 
-LOADERS = {
-    'CheckpointLoader': lambda path, cfg: (
-        mm_checkpoint.CheckpointLoader.load_checkpoint(path)['state_dict']),
-    # Exports, recognizers, streams and the maps of the report.
-    'build_recognizer': lambda path, cfg: build_recognizer(cfg, path).state_dict(),
-    'init_recognizer of mmaction2': lambda path, cfg: init_recognizer(
-        cfg, path, device='cpu').state_dict(),
-}
-
-
-@pytest.mark.parametrize('name', list(LOADERS))
-def test_every_loader_takes_safetensors(name, trained):
-    folder, options = trained
-    best, = folder.glob('best_top1_epoch_*.pth')
-    found = LOADERS[name](str(folder / 'best.safetensors'),
-                          load_config(DEMO_CONFIG, options))
-    expected = torch.load(best, weights_only=True)['state_dict']
-    assert found.keys() == expected.keys()
-    for key, value in expected.items():
-        assert torch.equal(found[key], value), key
+def test_record_of_the_sampling_and_of_a_config_with_another_name(options, tmp_path):
+    cfg = load_config(DEMO_CONFIG, {**options, 'sampling': 'mmaction2'})
+    save_safetensors({}, tmp_path / 'a.safetensors', Essentials.from_config(cfg))
+    config, settings = find_config_of(tmp_path / 'a.safetensors')
+    assert config == DEMO_CONFIG and settings['sampling'] == 'mmaction2'
+    (tmp_path / 'my config.py').write_text(f'_base_ = {DEMO_CONFIG!r}\n')
+    cfg = load_config(str(tmp_path / 'my config.py'), options)
+    assert Essentials.from_config(cfg).algorithm == 'my_config'
 
 
 @pytest.mark.slow
@@ -117,8 +105,23 @@ def test_safetensors_of_others_are_loaded(tmp_path):
     save_safetensors({'a': weight.t(), 'b': weight}, tmp_path / 'a.safetensors', None)
     found = load_from_local(str(tmp_path / 'a.safetensors'))
     assert torch.equal(found['state_dict']['a'], weight.t()) and found['meta'] == {}
-    with pytest.raises(HRI30Error, match='does not say which model'):
-        read_essentials(tmp_path / 'a.safetensors')
+    torch.save({'meta': [1]}, tmp_path / 'b.pth')
+    for name in ('a.safetensors', 'b.pth'):
+        with pytest.raises(HRI30Error, match='does not say which model'):
+            read_essentials(tmp_path / name)
+
+
+@pytest.mark.parametrize('error', [
+    PermissionError('Permission denied'), MemoryError('no'),
+    torch.OutOfMemoryError('CUDA out of memory.')])
+def test_whole_file_is_not_called_damaged(error, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise error
+
+    torch.save({}, tmp_path / 'a.pth')
+    monkeypatch.setattr(torch, 'load', fail)
+    with pytest.raises(HRI30Error, match=f'cannot be loaded .{type(error).__name__}: '):
+        load_from_local(str(tmp_path / 'a.pth'))
 
 
 def header(text: bytes) -> bytes:

@@ -118,6 +118,8 @@ def find_config_of(checkpoint: str | Path, options: dict | None = None
     if said.algorithm in files:
         settings = {name: getattr(said, name) for name in (
             'classes', 'num_frames', 'input_size', 'decode_size', 'input_format')}
+        if said.sampling == 'UniformSample':
+            settings['sampling'] = 'mmaction2'
         built = Essentials.from_config(load_config(files[said.algorithm], settings))
         different = [name for name in said.__struct_fields__
                      if name != 'data' and getattr(said, name) != getattr(built, name)]

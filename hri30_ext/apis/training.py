@@ -105,8 +105,9 @@ def _train(cfg: Config, resume: str | bool, hooks: Sequence[Hook]) -> Path | Non
 
 def _delete_earlier(cfg: Config) -> None:
     """Deletes what an earlier training saved: its best could be taken for the new one."""
+    kept = Path(cfg.load_from or '').expanduser().resolve()
     for path in list_saved(cfg.work_dir):
-        if str(path) != cfg.load_from:
+        if path != kept:
             path.unlink()
 
 

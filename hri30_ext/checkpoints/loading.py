@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from ..errors import HRI30Error, first_cases
+from ..errors import HRI30Error, first_cases, ran_out_of_memory
 from ..utils.text import printable
 from .archive import check_checkpoint
 from .essentials import META_KEY, Essentials, read_message_hub
@@ -115,8 +115,8 @@ def read_essentials(filename: str | Path) -> Essentials:
     Raises:
         HRI30Error: the file cannot be read, or has no valid record.
     """
-    record = (load_from_local(str(filename)).get('meta') or {}).get(META_KEY)
-    if record is None:
+    meta = load_from_local(str(filename)).get('meta')
+    if not isinstance(meta, dict) or (record := meta.get(META_KEY)) is None:
         raise HRI30Error(f'{filename}: does not say which model it is of.\nExpected a '
                          'checkpoint of this project; name its config as well.')
     try:
@@ -141,6 +141,10 @@ def _explain(filename: str, error: Exception) -> HRI30Error:
             f'{filename}: refused, since it holds {text[:200]}, which this program does '
             'not read.\nExpected tensors and plain data, as mmengine and torch.save write '
             'them by default. Load it where it was made, and save its state_dict alone.')
+    if isinstance(error, PermissionError) or ran_out_of_memory(error):
+        return HRI30Error(
+            f'{filename}: cannot be loaded ({type(error).__name__}: {text[:160]}).\n'
+            'Expected the right to read it, and memory for it on the device.')
     size = os.path.getsize(filename) if os.path.isfile(filename) else 0
     return HRI30Error(
         f'{filename}: not a readable checkpoint ({size:,} bytes; {type(error).__name__}: '

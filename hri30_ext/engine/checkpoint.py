@@ -4,20 +4,15 @@ import os
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import torch
 from mmaction.registry import HOOKS
 from mmengine.dist import is_main_process
-from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.runner.checkpoint import weights_to_cpu
 
-from ..checkpoints import (
-    META_KEY,
-    Essentials,
-    load_from_local,
-    save_safetensors,
-    write_message_hub,
-)
+from ..checkpoints import META_KEY, Essentials, save_safetensors, write_message_hub
 from ..errors import HRI30Error
 from ..utils.background import later, wait
 from ..utils.fileio import atomic_path, atomic_write_text
@@ -28,13 +23,11 @@ _GREATER = ['top1', 'top5', 'mean_class', 'macro_precision', 'macro_recall', 'ma
 _LESS = ['loss']
 
 
-class _SeesNoFiles(LocalBackend):
-    """Keeps mmengine from removing checkpoints, which it does before it writes new ones."""
-
-    def isfile(self, filepath) -> bool:
-        return False
-
-    isdir = isfile
+def _check_metrics(names: list[str], rule: str | list[str] | None, setting: str) -> None:
+    for name in names:
+        if name not in _GREATER + _LESS and not rule:
+            raise HRI30Error(f'{setting}={name!r}: not a metric of the validation.\n'
+                             f'Expected one of: {", ".join(_GREATER + _LESS)}.')
 
 
 @HOOKS.register_module()
@@ -66,10 +59,8 @@ class ValidatedCheckpointHook(CheckpointHook):
 
     def __init__(self, *args, save_best: str | list[str] | None = None,
                  snapshot_interval: int | None = None, **kwargs) -> None:
-        for name in [save_best] if isinstance(save_best, str) else save_best or ():
-            if name not in _GREATER + _LESS and 'rule' not in kwargs:
-                raise HRI30Error(f'save_best={name!r}: not a metric of the validation.\n'
-                                 f'Expected one of: {", ".join(_GREATER + _LESS)}.')
+        names = [save_best] if isinstance(save_best, str) else save_best or []
+        _check_metrics(names, kwargs.get('rule'), 'save_best')
         super().__init__(*args, save_best=save_best, greater_keys=_GREATER,
                          less_keys=_LESS, **kwargs)
         self.snapshot_interval = snapshot_interval
@@ -82,7 +73,9 @@ class ValidatedCheckpointHook(CheckpointHook):
         claimed = {key: info.pop(key) for key in list(info)
                    if key in ('keep_ckpt_ids', 'last_ckpt') or key.startswith('best_ckpt')}
         super().before_train(runner)
-        self.file_backend = _SeesNoFiles()
+        # It sees no files, which mmengine would remove before it writes new ones.
+        self.file_backend = SimpleNamespace(
+            join_path=os.path.join, isfile=lambda path: False, isdir=lambda path: False)
         folder = Path(self.out_dir)
         if is_main_process():
             remove_leftovers(folder)
@@ -98,9 +91,9 @@ class ValidatedCheckpointHook(CheckpointHook):
             if path is None:
                 continue
             name = Path(str(path)).name
-            before, after = f'best_{metric}_{self.filename_tmpl}'.split('{}')
-            if (folder / name).is_file() and re.fullmatch(
-                    rf'{re.escape(before)}\d+{re.escape(after)}', name):
+            form = re.escape(f'best_{metric}_{self.filename_tmpl}').replace(r'\{\}', r'\d+')
+            if (folder / name).is_file() and re.fullmatch(form, name) and isinstance(
+                    info.get(f'best_score{suffix}'), int | float):
                 runner.message_hub.update_info(f'best_ckpt{suffix}', str(folder / name))
             else:
                 info.pop(f'best_score{suffix}', None)
@@ -186,7 +179,8 @@ def _name_best(path: Path, name: str) -> None:
             os.link(path, temporary)
         except OSError:  # a file system without links
             shutil.copyfile(path, temporary)
-    checkpoint = load_from_local(str(path))
+    # Mapped, not read. A copy handed over would wait beside those of both checkpoints.
+    checkpoint = torch.load(path, weights_only=True, mmap=True)
     save_safetensors(checkpoint['state_dict'], path.with_name(f'{name}.safetensors'),
                      checkpoint['meta'].get(META_KEY))
 
@@ -205,11 +199,19 @@ class ResumableEarlyStoppingHook(EarlyStoppingHook):
 
     Arguments are those of :class:`mmengine.hooks.EarlyStoppingHook`, whose default
     ``min_delta`` of 0.1 would stop almost at once on an accuracy.
+
+    Raises:
+        HRI30Error: ``monitor`` is not among the metrics, and has no ``rule``.
     """
 
     # Before the checkpoint hook (VERY_LOW), which saves what is decided here.
     priority = 'LOW'
     _STATE = ('wait_count', 'best_score')
+    _default_greater_keys, _default_less_keys = _GREATER, _LESS
+
+    def __init__(self, monitor: str, rule: str | None = None, **kwargs) -> None:
+        _check_metrics([monitor], rule, 'early_stopping.monitor')
+        super().__init__(monitor, rule, **kwargs)
 
     def before_run(self, runner) -> None:
         pass  # a run that only tests has no training loop to check

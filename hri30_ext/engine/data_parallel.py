@@ -80,7 +80,12 @@ class GlobalMeanDataParallel(MMDistributedDataParallel):
                   for name, value in losses.items()}
         loss, logged = self.module.parse_losses(losses)
         optim_wrapper.update_params(loss)  # gradients are averaged over the processes
-        return _means(logged)
+        # All values in one message.
+        means = torch.stack([value.detach().double() for value in logged.values()])
+        dist.all_reduce(means)
+        means /= get_world_size()
+        return {name: mean.to(value.dtype)
+                for (name, value), mean in zip(logged.items(), means, strict=True)}
 
 
 def loss_weight(head: torch.nn.Module, samples: Sequence[ActionDataSample]) -> float:
@@ -103,15 +108,6 @@ def _without_last(data: dict) -> dict:
     else:
         inputs = inputs[:-1]
     return dict(data, inputs=inputs, data_samples=data['data_samples'][:-1])
-
-
-def _means(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Averages scalars over the processes, in one message."""
-    stacked = torch.stack([value.detach().double() for value in values.values()])
-    dist.all_reduce(stacked)
-    stacked /= get_world_size()
-    return {name: mean.to(value.dtype)
-            for (name, value), mean in zip(values.items(), stacked, strict=True)}
 
 
 @HOOKS.register_module()

@@ -50,10 +50,7 @@ class _Draws(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         draw, clip = divmod(self.indices[index], len(self.dataset))
-        if hasattr(self.dataset, 'draw'):
-            return self.dataset.draw(clip, self.seed, draw)
-        with seeded(self.seed, draw, clip):
-            return self.dataset[clip]
+        return self.dataset.draw(clip, self.seed, draw)
 
 
 def collate_features(items: Sequence[dict]) -> dict:

@@ -1,7 +1,7 @@
 """Which parts of a model learn, when, and at which learning rate."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -176,19 +176,18 @@ def describe_trained(model: torch.nn.Module) -> str:
         str: Such as ``trains cls_head (61,470 of 31,696,030 parameters); frozen:
         backbone``.
     """
-    parameters = dict(model.named_parameters())
+    learns = defaultdict(set)  # by part
+    counts: Counter[bool] = Counter()
+    for name, one in model.named_parameters():
+        names = name.split('.')
+        learns[names[0]].add(one.requires_grad)
+        learns['.'.join(names[:2])].add(one.requires_grad)
+        counts[one.requires_grad] += one.numel()
     # A part and, where only some of its parameters learn, those within it: two components
     # of a name distinguish the stages of a backbone.
-    parts: dict[bool, list[str]] = {True: [], False: []}
-    for depth in (1, 2):
-        for part in dict.fromkeys('.'.join(name.split('.')[:depth]) for name in parameters):
-            learns = {one.requires_grad for name, one in parameters.items()
-                      if _covers(part, name)}
-            if len(learns) == 1 and not any(_covers(whole, part)
-                                            for whole in parts[True] + parts[False]):
-                parts[learns.pop()].append(part)
-    count = sum(one.numel() for one in parameters.values() if one.requires_grad)
-    total = sum(one.numel() for one in parameters.values())
-    frozen = ', '.join(sorted(parts[False]))
-    return (f'trains {", ".join(sorted(parts[True]))} ({count:,} of {total:,} parameters)'
+    trained, frozen = (', '.join(sorted(
+        part for part, states in learns.items() if states == {state} and (
+            '.' not in part or len(learns[part.split('.')[0]]) == 2)))
+        for state in (True, False))
+    return (f'trains {trained} ({counts[True]:,} of {counts.total():,} parameters)'
             + (f'; frozen, BatchNorm included: {frozen}' if frozen else ''))

@@ -52,10 +52,10 @@ class _Curves(msgspec.Struct):
 class CurvesHook(Hook):
     """Draws loss and accuracy of training and validation, and learning rates.
 
-    After each validation, or epoch without one, ``training_curves.csv`` in the work folder
-    gets a row (with the minutes since the training began, without the pauses between
-    resumed runs). ``training_curves.png`` is drawn every 30 seconds at most, and at the
-    end. A resumed run continues the rows that its checkpoint holds.
+    After each validation, or each epoch if there are none, ``training_curves.csv`` in the
+    work folder gets a row (with the minutes since the training began, without the pauses
+    between resumed runs). ``training_curves.png`` is drawn every 30 seconds at most, and at
+    the end. A resumed run continues the rows that its checkpoint holds.
     """
 
     # Before CheckpointHook (VERY_LOW), which saves the new row too.
@@ -169,8 +169,8 @@ class ClassWeightsHook(Hook):
     """Weights the loss of each class inversely to its training clips.
 
     The weights are scikit-learn's 'balanced' ones, ``N / (K * clips of the class)`` for the
-    K classes that occur. They follow from the training split, so that a resumed run has
-    the same.
+    K classes that occur, and 1 for others. They follow from the training split, so that a
+    resumed run has the same.
 
     Raises:
         HRI30Error: the loss of the head has no class weights.
@@ -179,7 +179,9 @@ class ClassWeightsHook(Hook):
     def before_train(self, runner) -> None:
         dataset = runner.train_dataloader.dataset
         labels_N = np.array([clip['label'] for clip in list_clips(dataset)])
-        weights_K = balanced_weights(labels_N, len(dataset.classes))
+        weights_K, occurring = np.ones(len(dataset.classes)), np.unique(labels_N)
+        weights_K[occurring] = compute_class_weight(
+            'balanced', classes=occurring, y=labels_N)
         loss = unwrap(runner.model).cls_head.loss_cls
         if not hasattr(loss, 'class_weight'):
             raise HRI30Error(f'class_weights: {type(loss).__name__} takes none.\n'
@@ -189,20 +191,3 @@ class ClassWeightsHook(Hook):
             'Class weights from the training split: '
             f'{weights_K.min():.3f} ({dataset.classes[weights_K.argmin()]}) to '
             f'{weights_K.max():.3f} ({dataset.classes[weights_K.argmax()]})')
-
-
-def balanced_weights(labels_N: np.ndarray, num_classes: int) -> np.ndarray:
-    """Computes scikit-learn's balanced weights of K classes; 1 for those without clips.
-
-    Args:
-        labels_N (np.ndarray): Labels in [0, K), shape (N, ).
-        num_classes (int): K.
-
-    Returns:
-        np.ndarray: float64, shape (K, ).
-    """
-    weights_K = np.ones(num_classes)
-    occurring = np.unique(labels_N)
-    weights_K[occurring] = compute_class_weight(
-        'balanced', classes=occurring, y=labels_N)
-    return weights_K

@@ -1,6 +1,5 @@
 """Batches: one tensor from the loading process to the device."""
 
-import resource
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -83,9 +82,3 @@ def send(batch: dict, device: torch.device) -> list[torch.Tensor]:
         sample.set_gt_label(label)
     batch['inputs'] = inputs
     return [inputs, labels]
-
-
-def raise_file_limit() -> None:
-    """Raises the number of files that this process may open to what the system allows."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import itertools
 import math
+import os
 import signal
 import time
 import uuid
@@ -43,7 +44,7 @@ _CONTINUE, _SAVE, _STOP = 0, 1, 2
 class Progress(msgspec.Struct):
     """The position of a training, as checkpoints hold it."""
 
-    run: str  # the same in all checkpoints of a training, resumed or not
+    run: str  # the same in all checkpoints of a training that are not of another branch
     stage: Literal[STAGES]
     clips: Annotated[int, msgspec.Meta(ge=0)]  # seen of the epoch, in all processes
     randomness: list  # states of the random number generators, one per process
@@ -53,8 +54,8 @@ class Progress(msgspec.Struct):
 
 def count_batches(loader, batch: int) -> int:
     """Returns the number of batches of an epoch with ``batch`` clips each."""
-    clips = len(loader.batch_sampler.sampler)
-    return clips // batch if loader.drop_last else math.ceil(clips / batch)
+    clips, drop_last = len(loader.batch_sampler.sampler), loader.batch_sampler.drop_last
+    return clips // batch if drop_last else math.ceil(clips / batch)
 
 
 @contextlib.contextmanager
@@ -100,10 +101,12 @@ class _LoopHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if runner._resume:
-            self.loop.load_progress(checkpoint.get('progress'))
+            self.loop.load_progress(checkpoint.get('progress'), checkpoint['meta']['epoch'])
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self.loop.stop_validation_on_signal(batch_idx)
+        if batch_idx < self.loop.interruptible_batches and (
+                max_over_ranks(self.loop.request.number)):
+            raise _StopValidation
 
 
 @LOOPS.register_module()
@@ -136,6 +139,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             with :class:`~hri30_ext.engine.ProgressiveSizeHook`.
         full_batches (int): Batches of an epoch with the batch size of the config.
         progress (Progress, optional): Set while a checkpoint is saved.
+        request (StopRequest): Whether a signal came.
+        interruptible_batches (int): Of the validation that runs; else 0.
 
     Raises:
         Interrupted: a signal came.
@@ -154,12 +159,12 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._run = uuid.uuid4().hex
         self._resumed: Progress | None = None  # until the position is restored
         self._position = self._END_OF_EPOCH  # of the checkpoint that is saved
-        self._request = StopRequest(self._stop_before_the_first_batch)
+        self.request = StopRequest(self._on_signal)
         self._is_idle = True  # no batch was trained in this process
         self._is_dirty = False  # trained since the last checkpoint
         self._saved: str | None = None
         self._saved_at = time.monotonic()
-        self._interruptible_batches = 0  # of the validation that runs
+        self.interruptible_batches = 0
         runner.register_hook(_LoopHook(self))
 
     @property
@@ -174,16 +179,19 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     @property
     def seen_batches(self) -> int:
-        """The number of batches that a resumed training has seen of its epoch."""
+        """The number of batches that a resumed training has seen of its epoch; if clips are
+        gone since, all but one of those that there are now."""
         if not self.resumes_within_epoch or self._epoch >= self._max_epochs:
             return 0
-        return self._resumed.clips // (self.batch_sizes[self._epoch] * get_world_size())
+        batch = self.batch_sizes[self._epoch]
+        return min(self._resumed.clips // (batch * get_world_size()),
+                   count_batches(self.dataloader, batch) - 1)
 
     # ---- Training -----------------------------------------------------------------------
 
     def run(self) -> torch.nn.Module:
         """Trains from the current position."""
-        with self._request, background.Background():
+        with self.request, background.Background():
             self._prepare_loaders()
             self.runner.call_hook('before_train')
             if self._resumed:
@@ -240,7 +248,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         if not is_validated(runner, self._epoch):
             return
         # All processes must agree at the same batches; one may have a batch less.
-        self._interruptible_batches = -max_over_ranks(-len(runner.val_loop.dataloader))
+        self.interruptible_batches = -max_over_ranks(-len(runner.val_loop.dataloader))
         states = randomness.get_states()
         try:
             runner.val_loop.run()
@@ -250,12 +258,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                     hook.after_val_epoch(runner)
             self._save_or_stop('validation', states=states)
         finally:
-            self._interruptible_batches = 0
-
-    def stop_validation_on_signal(self, batch_idx: int) -> None:
-        """Stops the validation of this training if a signal came."""
-        if batch_idx < self._interruptible_batches and max_over_ranks(self._request.number):
-            raise _StopValidation
+            self.interruptible_batches = 0
 
     def _prepare_loaders(self) -> None:
         """Leaves signals to this process, and its random numbers to the model."""
@@ -288,7 +291,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     def _save_or_stop(self, stage: str, clips: int = 0, states: dict | None = None) -> None:
         """Saves when it is time, and saves and stops if a signal came."""
         background.wait(until_done=False)
-        number = self._request.number
+        number = self.request.number
         is_time = time.monotonic() - self._saved_at >= 60 * self.save_minutes
         flag = max_over_ranks(_STOP + number if number else _SAVE if is_time else _CONTINUE)
         if flag == _CONTINUE:
@@ -327,11 +330,16 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     # ---- Stopping -----------------------------------------------------------------------
 
-    def _stop_before_the_first_batch(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         """Stops at once while nothing would be saved; the signal's handler calls it."""
         # Several processes stop together, at a batch.
         if self._is_idle and get_world_size() == 1:
             self._stop(number)
+        if get_rank() == 0:
+            # Not by print(), which this may interrupt; and the terminal may be closed.
+            with contextlib.suppress(OSError):
+                os.write(2, b'\nSaves and ends after this batch. A second signal ends at '
+                            b'once, without saving.\n')
 
     def _stop(self, number: int, stage: str = '', clips: int = 0) -> None:
         self.runner.visualizer.close()
@@ -351,7 +359,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     # ---- Resuming -----------------------------------------------------------------------
 
-    def load_progress(self, progress: dict | None) -> None:
+    def load_progress(self, progress: dict | None, epoch: int) -> None:
         """Takes the :class:`Progress` of a checkpoint, to restore it in :meth:`run`."""
         self._saved = self.runner._load_from
         if progress is None:
@@ -360,7 +368,10 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 'resumes with the next epoch and other random numbers.')
             return
         self._resumed = msgspec.convert(progress, Progress)  # the runner explains errors
-        self._run = self._resumed.run
+        # Where it went further before, what is saved from here on is of another run.
+        numbers = [path.stem[6:] for path in Path(self.runner.work_dir).glob('epoch_*.pth')]
+        if all(int(number) <= epoch for number in numbers if number.isdecimal()):
+            self._run = self._resumed.run
 
     def _restore_randomness(self) -> None:
         """Restores the random number generators, the last part of a position."""
@@ -405,7 +416,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     def _count_seen(self, clips: int) -> int:
         """Returns how many batches of ``clips`` were seen of the epoch."""
-        batches, rest = divmod(self._resumed.clips, clips)
+        batches = self.seen_batches
+        rest = self._resumed.clips - batches * clips
         self.runner.logger.info(
             f'Resuming in epoch {self._epoch + 1} after {batches} of '
             f'{len(self.dataloader)} batches')

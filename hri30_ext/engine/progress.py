@@ -11,10 +11,6 @@ from ..utils.progress import refresh_seconds, time_left
 from .hooks import learning_rates, mean_of_last
 from .loops import is_validated
 
-#: How lines of mmengine begin that the line of an epoch replaces.
-_REPLACED = ('Epoch(train)', 'Epoch(val)', 'The best checkpoint with',
-             'Checkpoints will be saved to')
-
 
 class EpochLineHook(Hook):
     """Prints one line for each epoch, and shows a bar within it on a terminal.
@@ -38,11 +34,10 @@ class EpochLineHook(Hook):
                 handler.addFilter(self._make_room)
 
     def _make_room(self, record: logging.LogRecord) -> bool:
-        """Keeps mmengine's lines off the terminal, and the bar out of the others."""
-        keep = not record.getMessage().startswith(_REPLACED)
-        if keep and self._bar is not None:
+        """Keeps the bar out of the lines of the log."""
+        if self._bar is not None:
             self._bar.clear()
-        return keep
+        return True
 
     def before_train_epoch(self, runner) -> None:
         self._steps, self._epoch_started = 0, time.monotonic()

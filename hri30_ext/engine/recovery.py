@@ -3,10 +3,10 @@
 import contextlib
 import functools
 import itertools
+import math
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 import filelock
 
@@ -24,7 +24,7 @@ def lock_folder(folder: str | Path) -> filelock.AcquireReturnProxy:
     """Keeps other trainings out of a work folder until the returned context ends.
 
     Raises:
-        HRI30Error: another training has the lock.
+        HRI30Error: another training has the lock, or the file cannot be locked.
     """
     path = Path(folder) / 'training.lock'
     try:
@@ -34,6 +34,10 @@ def lock_folder(folder: str | Path) -> filelock.AcquireReturnProxy:
             f'{folder}: another training uses this folder: '
             f'{path.read_text(encoding="utf-8") or "it has just begun"}.\nWait until '
             'it ends, or choose another --work-dir.') from error
+    except OSError as error:  # of another user, or a file system without locks
+        raise HRI30Error(
+            f'{path}: cannot be locked ({error.strerror or error}).\nRemove it if no '
+            'training runs here, or choose another --work-dir.') from error
     with contextlib.suppress(OSError):  # a full disk
         path.write_text(f'process {os.getpid()} on {os.uname().nodename}',
                         encoding='utf-8')
@@ -54,11 +58,6 @@ def refuse_to_overwrite(folder: str | Path) -> None:
             f'{folder}: holds checkpoints of a training ({", ".join(saved[:3])}{more}).\n'
             'Use --resume to continue it, another --work-dir, or --overwrite to delete '
             'them and start over.')
-
-
-class _Progress(NamedTuple):
-    run: str | None
-    position: tuple[float, int, int]  # epochs, index in STAGES, clips of the next epoch
 
 
 def find_newest(folder: str | Path) -> tuple[Path, list[str]]:
@@ -84,12 +83,19 @@ def find_newest(folder: str | Path) -> tuple[Path, list[str]]:
     damaged: list[str] = []
 
     @functools.cache
-    def read(path: Path) -> _Progress | None:
+    def read(path: Path) -> tuple[str | None, tuple[int, int, int]] | None:
+        """Returns the run; and epochs, index in STAGES, clips of the next epoch."""
         try:
-            return _read_progress(path)
+            checkpoint = load_from_local(str(path))
+            progress = checkpoint.get('progress') or {}
+            return progress.get('run'), (
+                int(checkpoint['meta']['epoch']),
+                STAGES.index(progress.get('stage', 'epoch')), int(progress.get('clips', 0)))
         except HRI30Error as error:
             damaged.append(str(error).split('\n', 1)[0])
-            return None
+        except (KeyError, TypeError, ValueError, AttributeError):
+            damaged.append(f'{path}: does not say how far the training was.')
+        return None
 
     by_time = sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True)
     newest = next(filter(None, map(read, by_time)), None)
@@ -99,23 +105,8 @@ def find_newest(folder: str | Path) -> tuple[Path, list[str]]:
                          'to start over.')
     # From the highest epoch in a name, so that few files are read. The first may be within
     # an epoch, and not further than the second.
-    of_run = (path for path in sorted(files, key=_named_epoch, reverse=True)
-              if (progress := read(path)) and progress.run == newest.run)
-    best = max(itertools.islice(of_run, 2), key=lambda path: read(path).position)
+    files.sort(reverse=True, key=lambda path: (
+        int(name[1]) if (name := _EPOCH.fullmatch(path.name)) else math.inf))
+    of_run = (path for path in files if read(path) and read(path)[0] == newest[0])
+    best = max(itertools.islice(of_run, 2), key=lambda path: read(path)[1])
     return best, [f'Not resumed from {reason}' for reason in damaged]
-
-
-def _named_epoch(path: Path) -> float:
-    name = _EPOCH.fullmatch(path.name)
-    return int(name[1]) if name else float('inf')  # within an epoch, of any
-
-
-def _read_progress(path: Path) -> _Progress:
-    checkpoint = load_from_local(str(path))
-    progress = checkpoint.get('progress') or {}
-    try:
-        return _Progress(progress.get('run'), (
-            int(checkpoint['meta']['epoch']), STAGES.index(progress.get('stage', 'epoch')),
-            int(progress.get('clips', 0))))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise HRI30Error(f'{path}: does not say how far the training was.') from error

@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import resource
 import sys
 
 import torch
@@ -15,13 +16,14 @@ from ..errors import HRI30Error, first_cases
 from ..hardware import autocast_dtype, unwrap
 from ..models.encoders import FrozenEncoder
 from ..utils.fileio import disk_full, ran_out_of_disk
-from .loading import raise_file_limit
+from . import schedules
 from .loops import ResumableTrainLoop, explain_other_form
-from .schedules import InitialSchedules
 
-#: Messages of mmengine that no user can act on.
+#: Messages of mmengine that no user can act on, or that the line of an epoch replaces.
 _NOISE = ('The prefix is not set', 'FileClient', 'HardDiskBackend',
           'Distributed training is not used', 'Exp name:', 'Loads checkpoint by',
+          'Epoch(train)', 'Epoch(val)', 'The best checkpoint with',
+          'Checkpoints will be saved to',
           # Not so: the training loop restores them, or warns.
           'the gradient of some iterations is lost')
 
@@ -61,7 +63,9 @@ class HRI30Runner(Runner):
     """
 
     def __init__(self, *args, **kwargs) -> None:
-        raise_file_limit()
+        # Loading processes pass open files.
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         super().__init__(*args, **kwargs)
         dtype = autocast_dtype(self.cfg)
         if dtype:  # the loops of validation and testing name none
@@ -95,19 +99,25 @@ class HRI30Runner(Runner):
         # mmengine's call ends a training at an operation without a deterministic form.
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
-    def resume(self, filename: str, *args, **kwargs) -> None:
-        """Resumes a training, whose settings may give other batches now.
+    def resume(self, filename: str, **kwargs) -> None:
+        """Resumes a training, whose settings may be others now.
 
         Raises:
             HRI30Error: the checkpoint has another model, other classes or another
                 optimizer, or is not of a training.
         """
-        schedules = InitialSchedules(self)
+        # Schedules that follow the validation cannot run again.
+        is_replayed = isinstance(self.train_loop, ResumableTrainLoop) and not any(
+            getattr(one, 'need_val_args', False) for one in self.param_schedulers or ())
+        initial = schedules.read_settings(self)
         with explain_other_form(filename):
-            super().resume(filename, *args, **kwargs)
+            super().resume(filename, **kwargs, resume_param_scheduler=not is_replayed)
             _check_optimizer(self.optim_wrapper.optimizer, filename)
             match_layouts(self.optim_wrapper.optimizer)
-            schedules.adapt()
+            if is_replayed:
+                schedules.adapt(self, initial)
+            # Drawn from the seed of the checkpoint, also if the config has another or none.
+            self.train_dataloader.batch_sampler.sampler.seed = self.seed
 
     def save_checkpoint(self, *args, save_optimizer: bool = True, **kwargs) -> None:
         """Saves a checkpoint; one with the optimizer also holds the position.

@@ -1,12 +1,11 @@
-"""Learning rates of a training that resumes with other settings.
+"""Learning rates of a training that resumes, maybe with other settings.
 
-mmengine's schedules load everything from the checkpoint, the length of the training
-included, and would ignore other batches, epochs or processes.
+torch's optimizers and mmengine's schedules load their settings from the checkpoint, the
+length of the training included, and would ignore those of the config. Here, only what the
+optimizer learned is loaded, and the schedules run again up to the position.
 """
 
 import warnings
-
-from .loops import ResumableTrainLoop
 
 
 def advance_schedules(schedulers, by_epoch: bool, steps: int = 1) -> None:
@@ -28,63 +27,51 @@ def count_steps(batch: int, batches: int, full_batches: int) -> int:
     return (batch + 1) * full_batches // batches - batch * full_batches // batches
 
 
-class InitialSchedules:
-    """The schedules and learning rates of a new training, before it loads a checkpoint."""
+def read_settings(runner) -> list[dict]:
+    """Returns the settings of each parameter group, with its current learning rate."""
+    return [{name: value for name, value in group.items() if name != 'params'}
+            for group in runner.optim_wrapper.param_groups]
 
-    def __init__(self, runner) -> None:
-        self.runner = runner
-        self._schedulers = runner.param_schedulers or []
-        self._states = [scheduler.state_dict() for scheduler in self._schedulers]
-        names = {name for scheduler in self._schedulers
-                 for name in (scheduler.param_name, f'initial_{scheduler.param_name}')}
-        self._rates = [{name: group[name] for name in names if name in group}
-                       for group in runner.optim_wrapper.param_groups]
 
-    def adapt(self) -> None:
-        """Moves a resumed training to where a complete one with its settings would be.
+def adapt(runner, initial: list[dict]) -> None:
+    """Moves a resumed training to where a complete one with its settings would be.
 
-        Does nothing if the checkpoint's training has as many epochs and batches: it then
-        resumes bit for bit.
-        """
-        runner, loop = self.runner, self.runner.train_loop
-        if not isinstance(loop, ResumableTrainLoop):
-            return
-        # From the checkpoint; LearningRatesHook replaces them when the training starts.
-        info = runner.message_hub.runtime_info
-        before = info.get('max_epochs'), info.get('max_iters')
-        now = loop.max_epochs, loop.max_iters
-        iteration = sum(loop.epoch_batches[:loop.epoch]) + loop.seen_batches
-        if before == now and iteration == loop.iter:
-            return
-        loop._iter = iteration
-        if any(getattr(scheduler, 'need_val_args', False) for scheduler in
-               self._schedulers):
-            rates = 'its learning rates follow the validation, and stay as they are'
-        else:
-            self._replay()
-            largest = max(group['lr'] for group in runner.optim_wrapper.param_groups)
-            rates = ('its learning rates are those of a complete training with these '
-                     f'settings, {largest:.3g} the largest')
+    If these are the settings of the checkpoint's training, it resumes bit for bit.
+
+    Args:
+        runner (HRI30Runner): With what it resumes, but for its schedules.
+        initial (list[dict]): What :func:`read_settings` returned before.
+    """
+    loop = runner.train_loop
+    # From the checkpoint; LearningRatesHook replaces them when the training starts.
+    info = runner.message_hub.runtime_info
+    had = info.get('max_epochs'), info.get('max_iters')
+    before = had, loop.iter, read_settings(runner)
+    loop._iter = sum(loop.epoch_batches[:loop.epoch]) + loop.seen_batches
+    for group, settings in zip(runner.optim_wrapper.param_groups, initial, strict=True):
+        group.update(settings)
+    _replay(loop, runner.param_schedulers or ())
+    largest = max(group['lr'] for group in runner.optim_wrapper.param_groups)
+    has = loop.max_epochs, loop.max_iters
+    if before != (has, loop.iter, read_settings(runner)):
         runner.logger.info(
-            f'The training had {before[0]} epochs and {before[1]} batches, and now has '
-            f'{now[0]} and {now[1]}. It resumes after batch {iteration}; {rates}')
+            ('The optimizer or its schedule has other settings now' if had == has else
+             f'The training had {had[0]} epochs and {had[1]} batches, and now has {has[0]} '
+             f'and {has[1]}') + f'. It resumes after batch {loop.iter}; its learning rates '
+            'are those of a complete training with these settings, '
+            f'{largest:.3g} the largest')
 
-    def _replay(self) -> None:
-        loop = self.runner.train_loop
-        for group, rates in zip(self.runner.optim_wrapper.param_groups, self._rates,
-                                strict=True):
-            group.update(rates)
-        for scheduler, state in zip(self._schedulers, self._states, strict=True):
-            scheduler.load_state_dict(state)
-        with warnings.catch_warnings():
-            # That the optimizer has not stepped before its schedules.
-            warnings.simplefilter('ignore', UserWarning)
-            for epoch, length in enumerate(loop.epoch_batches[:loop.epoch + 1]):
-                is_over = epoch < loop.epoch
-                for batch in range(length if is_over else loop.seen_batches):
-                    steps = count_steps(batch, length, loop.full_batches)
-                    # In the order of a training, so that rates are rounded alike.
-                    advance_schedules(self._schedulers, by_epoch=False, steps=steps - 1)
-                    advance_schedules(self._schedulers, by_epoch=False)
-                if is_over:
-                    advance_schedules(self._schedulers, by_epoch=True)
+
+def _replay(loop, schedulers) -> None:
+    with warnings.catch_warnings():
+        # That the optimizer has not stepped before its schedules.
+        warnings.simplefilter('ignore', UserWarning)
+        for epoch, length in enumerate(loop.epoch_batches[:loop.epoch + 1]):
+            is_over = epoch < loop.epoch
+            for batch in range(length if is_over else loop.seen_batches):
+                steps = count_steps(batch, length, loop.full_batches)
+                # In the order of a training, so that rates are rounded alike.
+                advance_schedules(schedulers, by_epoch=False, steps=steps - 1)
+                advance_schedules(schedulers, by_epoch=False)
+            if is_over:
+                advance_schedules(schedulers, by_epoch=True)

@@ -4,6 +4,7 @@ Shapes: N clips, R rows of features of a clip (its frames in 2D recognizers, oth
 views), C channels; of tokens S time steps, P patches, D channels.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,17 +12,20 @@ from collections import ChainMap
 from collections.abc import Iterable
 from pathlib import Path
 
+import filelock
 import msgspec
 import numpy as np
 import torch
 from mmaction.structures import ActionDataSample
 from mmengine.dist import all_gather_object, barrier, is_main_process
+from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from ..datasets.hri30 import list_clips
 from ..errors import HRI30Error
 from ..utils.fileio import atomic_write_text, disk_full, ran_out_of_disk
 from ..utils.reading import read_json
+from .distributed import max_over_ranks, on_main
 
 #: Entries of a pipeline that say where pixels are kept, and do not change them.
 _PLACES = ('cache', 'cache_dir', 'keep')
@@ -95,8 +99,7 @@ class CachedTokens(CachedFeatures):
         self.path, self.key = path, key
         self.was_stored = self._record.is_file()
         if self.was_stored:
-            self._open(read_json(self._record, 'the description of cached tokens',
-                                 schema=_Record))
+            self._open()
 
     def _item(self, row: int) -> dict:
         tokens = torch.from_numpy(self._tokens[row]).view(torch.bfloat16)
@@ -113,7 +116,8 @@ class CachedTokens(CachedFeatures):
     def _record(self) -> Path:
         return self.path.with_suffix('.json')
 
-    def _open(self, record: _Record) -> None:
+    def _open(self) -> None:
+        record = read_json(self._record, 'the description of cached tokens', schema=_Record)
         found = record.key
         other = [f'{name}: {found.get(name)} in the file, {self.key[name]} now'
                  for name in self.key if found.get(name) != self.key[name]]
@@ -135,7 +139,9 @@ class CachedTokens(CachedFeatures):
 
     def write(self, total: int, shape: tuple[int, ...],
               views: Iterable[tuple[int, dict]]) -> None:
-        """Writes the tokens; all processes call it, on one file system.
+        """Writes the tokens, if no other training does so meanwhile, which it waits for.
+
+        All processes call it, on one file system.
 
         Args:
             total (int): Rows of the file.
@@ -143,11 +149,31 @@ class CachedTokens(CachedFeatures):
             views (Iterable[tuple[int, dict]]): Number and content of the rows of this
                 process, as :class:`CachedFeatures` has them.
         """
-        unfinished = self.path.with_suffix('.part')
         size = 2 * total * int(np.prod(shape))
         try:
+            with on_main(self._lock) or contextlib.nullcontext():
+                if not max_over_ranks(self._record.is_file()):
+                    self._write(total, shape, views, size)
+                    barrier()
+        except OSError as error:
+            raise disk_full(self.path, size) if ran_out_of_disk(error) else HRI30Error(
+                f'{self.path}: cannot be written ({error.strerror}).\nName another '
+                'features_dir.') from error
+        self._open()
+
+    def _lock(self) -> filelock.AcquireReturnProxy:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.path.with_suffix('.lock'))
+        with contextlib.suppress(filelock.Timeout):
+            return lock.acquire(timeout=0)
+        print_log(f'{self.path}: waits until another training has written it', 'current')
+        return lock.acquire()
+
+    def _write(self, total: int, shape: tuple[int, ...], views: Iterable[tuple[int, dict]],
+               size: int) -> None:
+        unfinished = self.path.with_suffix('.part')
+        try:
             if is_main_process():
-                self.path.parent.mkdir(parents=True, exist_ok=True)
                 with open(unfinished, 'wb') as file:
                     # Not a sparse file, which a full disk would end with a signal.
                     os.posix_fallocate(file.fileno(), 0, size)
@@ -159,17 +185,14 @@ class CachedTokens(CachedFeatures):
                 tokens[number] = item['inputs'][0].bfloat16().view(torch.int16).numpy()
                 own[number] = dict(info=sample.metainfo, label=int(sample.gt_label))
             tokens.flush()
-        except OSError as error:
-            raise disk_full(self.path, size) if ran_out_of_disk(error) else HRI30Error(
-                f'{self.path}: cannot be written ({error.strerror}).\nName another '
-                'features_dir.') from error
-        rows = ChainMap(*all_gather_object(own))
-        record = _Record(self.key, list(shape), [rows[i] for i in range(total)])
-        if is_main_process():
-            unfinished.replace(self.path)
-            atomic_write_text(self._record, json.dumps(msgspec.structs.asdict(record)))
-        barrier()
-        self._open(record)
+            rows = ChainMap(*all_gather_object(own))
+            record = _Record(self.key, list(shape), [rows[i] for i in range(total)])
+            if is_main_process():
+                unfinished.replace(self.path)
+                atomic_write_text(self._record, json.dumps(msgspec.structs.asdict(record)))
+        finally:
+            if is_main_process():
+                unfinished.unlink(missing_ok=True)
 
 
 def make_key(encoder: torch.nn.Module, dataset, pipeline: list[dict], views: int) -> dict:
@@ -179,7 +202,7 @@ def make_key(encoder: torch.nn.Module, dataset, pipeline: list[dict], views: int
         weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     steps = [{name: value for name, value in step.items() if name not in _PLACES}
              for step in pipeline]
-    clips = [[clip['video_id'], Path(clip['filename']).stat().st_size
+    clips = [[clip['video_id'], clip['label'], Path(clip['filename']).stat().st_size
               if Path(clip['filename']).is_file() else 0] for clip in list_clips(dataset)]
     return dict(
         backbone=encoder.name, weights=weights.hexdigest()[:16],

@@ -141,9 +141,6 @@ def test_views_of_cached_tokens_are_scored_once(taught, tmp_path, monkeypatch):
     ({'distill.teacher': 'none.py'}, 'none.py: no such config'),
     ({'distill.checkpoint': DEMO_CONFIG}, 'not a readable checkpoint'),
     ({'num_frames': 2}, 'sees 3 frames of a clip, and the student loads 2.\nSet num_fr'),
-    ({'distill.weight': 1.1}, r'distill.weight=1.1: expected a number from 0 to 1'),
-    ({'distill.temperature': 0}, 'distill.temperature=0: expected a number above 0'),
-    ({'distill.temprature': 2}, 'distill.temprature: the nearest known name is temper'),
 ])
 def test_what_cannot_teach_is_refused(taught, tmp_path, changes, message):
     with pytest.raises(HRI30Error, match=message):

@@ -1,9 +1,14 @@
 """Training the head from memory is training it from clips."""
 
+import itertools
+import threading
+from unittest.mock import MagicMock
+
 import pytest
 import torch
 from conftest import DEMO_CONFIG
 from mmaction.registry import HOOKS, MODELS
+from mmaction.structures import ActionDataSample
 from mmengine.hooks import Hook
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
@@ -15,6 +20,7 @@ from hri30_ext.datasets import HRI30Dataset
 from hri30_ext.engine import FeatureCacheHook
 from hri30_ext.engine.features import _POOLS, CachedFeatures, collate_features
 from hri30_ext.engine.fine_tuning import freeze_all_but
+from hri30_ext.engine.tokens import CachedTokens, make_key
 from hri30_ext.errors import HRI30Error
 
 HOOKS_OF_A_RUN = ['${strategies[strategy].schedule}', '${feature_caches[cache_features]}',
@@ -191,6 +197,55 @@ def test_batches_are_in_the_order_of_the_clips():
     batch = collate_features([cached[1], cached[0]])
     assert batch['data_samples'] == [3, 2]
     assert batch['inputs'][0].tolist() == [[3] * 3] * 2 + [[2] * 3] * 2
+
+
+def open_tokens(folder, labels=(0, 1, 2)):
+    encoder = torch.nn.Linear(1, 1)
+    torch.nn.init.zeros_(encoder.weight)
+    torch.nn.init.zeros_(encoder.bias)
+    vars(encoder).update(name='x', input_size=(8, 8), grid=(1, 1), num_steps=1, tubelet=1)
+    clips = [dict(video_id=str(i), filename='', label=label) for i, label in
+             enumerate(labels)]
+    dataset = MagicMock(get_data_info=clips.__getitem__, __len__=lambda self: len(clips))
+    return CachedTokens(folder / 'new' / 'train.bf16', make_key(encoder, dataset, [], 0),
+                        len(clips), {})
+
+
+def make_views(labels=(0, 1, 2)):
+    for i, label in enumerate(labels):
+        yield i, dict(inputs=[torch.full((1, 1, 2, 4), i)],
+                      data_samples=ActionDataSample().set_gt_label(label))
+
+
+def test_tokens_are_of_the_labels_that_the_clips_have_now(tmp_path):
+    tokens = open_tokens(tmp_path)
+    tokens.write(3, (1, 1, 2, 4), make_views())
+    assert [int(tokens[i]['data_samples'].gt_label) for i in range(3)] == [0, 1, 2]
+    assert open_tokens(tmp_path).was_stored
+    with pytest.raises(HRI30Error, match=r'holds other tokens:\n  clips: '):
+        open_tokens(tmp_path, labels=(0, 2, 1))
+
+
+def test_trainings_that_begin_together_encode_once(tmp_path):
+    first, second = open_tokens(tmp_path), open_tokens(tmp_path)
+    unused = make_views()
+    other = threading.Thread(target=second.write, args=(3, (1, 1, 2, 4), unused))
+
+    def views():
+        other.start()
+        yield from make_views()
+
+    first.write(3, (1, 1, 2, 4), views())
+    other.join(60)
+    assert next(unused)[0] == 0  # as it was
+    assert [item['inputs'][0].flatten()[0].item() for item in second] == [0, 1, 2]
+
+
+def test_nothing_is_left_of_tokens_that_were_not_finished(tmp_path):
+    tokens = open_tokens(tmp_path)
+    with pytest.raises(KeyError):
+        tokens.write(3, (1, 1, 2, 4), itertools.islice(make_views(), 2))
+    assert [path.name for path in (tmp_path / 'new').iterdir()] == ['train.lock']
 
 
 @pytest.mark.parametrize('parts, graph', [

@@ -2,21 +2,23 @@
 
 import json
 import math
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
 from conftest import CLASSES, DEMO_CONFIG, PRIMITIVE
+from mmaction.models.losses import CrossEntropyLoss
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, set_random_seed
-from sklearn.utils.class_weight import compute_sample_weight
 
 from hri30_ext.apis import train
 from hri30_ext.apis.common import describe_device, explain_out_of_memory
 from hri30_ext.config import load_config
-from hri30_ext.engine.hooks import balanced_weights
+from hri30_ext.engine import ClassWeightsHook
 from hri30_ext.errors import HRI30Error
 
 
@@ -111,22 +113,16 @@ def test_label_smoothing_is_torchs():
     assert loss() == pytest.approx(expected.item(), rel=1e-6)
 
 
-def test_class_weights_are_scikit_learns():
-    labels = np.array([0, 0, 0, 1, 1, 4])
-    weights = balanced_weights(labels, 6)
-    np.testing.assert_allclose(weights[labels], compute_sample_weight('balanced', labels))
-    # By hand: 6 clips, 3 classes that occur; 6 / (3 * 3), 6 / (3 * 2), 6 / (3 * 1).
-    np.testing.assert_allclose(weights, [2 / 3, 1, 1, 1, 2, 1])
-
-
-def test_class_weights_of_the_training_split_reach_the_loss(
-        options, tmp_path, capfd):
-    (tmp_path / 'val.txt').write_text('CID01_SID01_VID01\nCID01_SID03_VID01\n')
-    only = {'split.type': 'file', 'split.val_file': str(tmp_path / 'val.txt')}
-    run(tmp_path / 'w', options, class_weights='balanced', max_epochs=1, **only)
-    said = [line for line in capfd.readouterr().out.splitlines() if 'Class weights' in line]
-    # To train: 1 clip of class 1 and 3 of the others; 7 / (3 * 1) and 7 / (3 * 3).
-    assert len(said) == 1 and f'0.778 ({CLASSES[1]}) to 2.333 ({CLASSES[0]})' in said[0]
+def test_class_weights_are_those_of_the_training_split():
+    clips = [dict(label=label) for label in (0, 0, 0, 1, 1, 4)]
+    dataset = MagicMock(classes='ABCDEF', get_data_info=clips.__getitem__,
+                        __len__=lambda self: len(clips))
+    loss = CrossEntropyLoss()
+    ClassWeightsHook().before_train(SimpleNamespace(
+        train_dataloader=SimpleNamespace(dataset=dataset), logger=MagicMock(),
+        model=SimpleNamespace(cls_head=SimpleNamespace(loss_cls=loss))))
+    # 6 clips, 3 classes that occur: 6 / (3 * 3), 6 / (3 * 2), 6 / (3 * 1).
+    assert loss.class_weight.tolist() == pytest.approx([2 / 3, 1, 1, 1, 2, 1])
 
 
 def test_averaged_weights_are_validated_and_saved(options, tmp_path):
@@ -247,12 +243,3 @@ def test_other_errors_keep_their_traceback():
     with (pytest.raises(RuntimeError, match='shape'),
           explain_out_of_memory(cfg, 'train_dataloader')):
         raise RuntimeError('shape mismatch')
-
-
-@pytest.mark.parametrize('setting, value', [
-    ('optimizer', 'rmsprop'), ('decay', 'linear'), ('strategy', 'none'), ('flip', 'yes'),
-    ('precision', 'int8'), ('weight_averaging', 'swa'), ('tracker', 'wandb')])
-def test_unknown_choice_names_the_known_ones(setting, value):
-    with pytest.raises(HRI30Error, match=f"{setting}='{value}': no such choice.\n"
-                                         "Expected one of: [a-z]"):
-        load_config(PRIMITIVE, {setting: value})

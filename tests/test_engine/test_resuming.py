@@ -26,7 +26,7 @@ from hri30_ext.apis import train
 from hri30_ext.apis.training import explain_full_disk
 from hri30_ext.engine import ValidatedCheckpointHook
 from hri30_ext.engine.checkpoint import remove_leftovers
-from hri30_ext.engine.recovery import find_newest
+from hri30_ext.engine.recovery import find_newest, lock_folder
 from hri30_ext.engine.runner import _end_on_full_disk
 from hri30_ext.engine.signals import StopRequest
 from hri30_ext.errors import HRI30Error, Interrupted
@@ -131,12 +131,14 @@ UNFREEZING = {'strategy': 'progressive', 'strategies.progressive.schedule.schedu
     pytest.param({'num_workers': 2, 'precision': 'bf16'}, dict(iteration=4),
                  marks=pytest.mark.slow),
 ], ids=['accumulate', 'validation', 'crash', 'sizes', 'features', 'parts', 'workers'])
-def test_stopped_and_not_stopped_are_the_same(options, tmp_path, changes, stop):
+def test_stopped_and_not_stopped_are_the_same(options, tmp_path, capfd, changes, stop):
     options.update(changes)
     run(tmp_path / 'whole', options)
     run(tmp_path / 'stopped', options, stop)
     assert (tmp_path / 'stopped' / 'within_epoch.pth').is_file()
-    run(tmp_path / 'stopped', options, resume=True)
+    # With the seed of the checkpoint, whatever the config has now.
+    run(tmp_path / 'stopped', {**options, 'seed': None}, resume=True)
+    assert 'with these settings' not in capfd.readouterr().out
     assert_same_training(tmp_path / 'whole' / 'epoch_3.pth',
                          tmp_path / 'stopped' / 'epoch_3.pth')
     # Nothing is left of the stop, nor of what was being written.
@@ -186,7 +188,6 @@ OTHER_FORM = r'does not fit this config \('
     (lambda checkpoint: checkpoint.update(optimizer='x'), 'other.pth: '),
     (change('optimizer', 'state', [1]), 'other.pth: '),
     (change('optimizer', 'param_groups', []), 'other.pth: '),
-    (lambda checkpoint: checkpoint.update(param_schedulers=[5, 5]), 'other.pth: '),
     (change('progress', 'clips', '3'), OTHER_FORM),
     (change('progress', 'stage', 'tomorrow'),
      rf'{OTHER_FORM}ValidationError: .* at `\$\.stage`'),
@@ -228,7 +229,7 @@ def test_message_says_what_is_saved_and_how_to_go_on(options, tmp_path, capfd):
     assert message == (
         f'SIGTERM: all that was trained is saved in {tmp_path / "within_epoch.pth"} '
         '(epoch 2 of 3, 4 clips of it seen).\nResume with the same command and --resume.')
-    capfd.readouterr()
+    assert 'A second signal ends at once' in capfd.readouterr().err
     # With batches that fit less well, a clip is seen twice.
     run(tmp_path, {**options, 'batch_size': 3}, resume=True)
     output = capfd.readouterr().out
@@ -279,7 +280,8 @@ def test_only_heeded_signals_are_noted_and_handlers_are_given_back():
 
 def rates(work):
     """The last learning rates of each epoch, as it used them."""
-    return [point['lr'] for point in load(work / 'epoch_4.pth')['curves']['history']]
+    return [[value for name, value in point.items() if name.endswith('lr')]
+            for point in load(work / 'epoch_4.pth')['curves']['history']]
 
 
 @pytest.mark.parametrize('before, after, stop', [
@@ -287,7 +289,10 @@ def rates(work):
     ({'batch_size': 3}, {}, dict(iteration=3)),
     ({'accumulate': 2}, {'accumulate': 2, 'batch_size': 3}, dict(iteration=5)),
     ({'progressive_size': None}, {'progressive_size': 'size'}, dict(iteration=4)),
-], ids=['epochs', 'batch', 'accumulate', 'sizes'])
+    ({'lr': 0.1, 'decay': 'constant', 'weight_decay': 0.2, 'momentum': 0.5},
+     {'strategy': 'backbone_tenth'}, dict(iteration=4)),
+    ({'warmup_epochs': 4}, {'warmup_epochs': 4, 'decay': 'constant'}, dict(iteration=4)),
+], ids=['epochs', 'batch', 'accumulate', 'sizes', 'optimizer', 'decay'])
 def test_learning_rates_are_those_of_a_whole_training(options, tmp_path, capfd, before,
                                                       after, stop):
     options.update(max_epochs=4, optimizer='sgd')
@@ -298,12 +303,23 @@ def test_learning_rates_are_those_of_a_whole_training(options, tmp_path, capfd, 
     assert 'those of a complete training with these settings' in capfd.readouterr().out
     whole, resumed = rates(tmp_path / 'whole'), rates(tmp_path / 'resumed')
     first = 2 if stop is None else 1
-    assert whole[first:] == resumed[first:] and len(set(whole)) == 4
+    assert whole[first:] == resumed[first:] and len(set(map(tuple, whole))) == 4
     one, other = (load(tmp_path / name / 'epoch_4.pth') for name in ('whole', 'resumed'))
     assert one['meta']['iter'] == other['meta']['iter']
-    for group, same in zip(one['optimizer']['param_groups'],
-                           other['optimizer']['param_groups'], strict=True):
-        assert group['lr'] == same['lr']
+    assert one['optimizer']['param_groups'] == other['optimizer']['param_groups']
+    assert_same(one['param_schedulers'], other['param_schedulers'])
+
+
+def test_clips_may_be_gone(options, tmp_path):
+    """Of six, four were seen of the epoch; and there are four."""
+    names = [f'CID0{i}_SID0{j}_VID01\n' for j in (1, 2, 3) for i in (1, 2, 3)]
+    (tmp_path / 'val.txt').write_text(''.join(names[:3]))
+    options.update({'split.type': 'file', 'split.val_file': str(tmp_path / 'val.txt')})
+    run(tmp_path / 'work', options, dict(iteration=5))
+    (tmp_path / 'val.txt').write_text(''.join(names[:5]))
+    run(tmp_path / 'work', options, resume=True)
+    # Two batches of two, of which one is left.
+    assert load(tmp_path / 'work' / 'epoch_3.pth')['meta']['iter'] == 2 + 2 + 2
 
 
 # ---- Which checkpoint ------------------------------------------------------------------
@@ -342,6 +358,13 @@ def test_earlier_training_in_the_folder_is_not_gone_on_with(tmp_path):
     for name in ('epoch_7.pth', 'epoch_8.pth'):
         os.utime(tmp_path / name, (1, 1))
     assert find_newest(tmp_path) == (first, [])
+
+
+def test_epochs_that_a_resumed_training_left_are_not_gone_on_with(options, tmp_path):
+    run(tmp_path, options)
+    run(tmp_path, options, dict(iteration=7), resume=str(tmp_path / 'epoch_2.pth'))
+    assert (tmp_path / 'epoch_3.pth').is_file()
+    assert find_newest(tmp_path) == (tmp_path / 'within_epoch.pth', [])
 
 
 def test_damaged_one_falls_back_on_the_one_before(tmp_path):
@@ -418,6 +441,26 @@ def test_checkpoint_cannot_have_other_files_removed(tmp_path, best):
     assert all(file.read_text() == 'precious' for file in files)
     assert {path.name for path in work.glob('*epoch_?.pth')} == {
         'epoch_5.pth', 'epoch_6.pth', 'best_top1_epoch_6.pth', 'best_loss_epoch_1.pth'}
+
+
+def test_best_score_that_is_no_number_is_not_compared(tmp_path):
+    (tmp_path / 'best_top1_epoch_3.pth').touch()
+    _, runner = resumed_hook(tmp_path, dict(best_ckpt='best_top1_epoch_3.pth',
+                                            best_score='high'))
+    assert 'best_score' not in runner.message_hub.runtime_info
+
+
+def test_weights_to_start_from_are_not_overwritten(options, work, monkeypatch):
+    monkeypatch.chdir(work.parent)
+    train(DEMO_CONFIG, str(work), overwrite=True, options={
+        **options, 'max_epochs': 1, 'load_from': 'work/epoch_2.pth'})
+    assert load(work / 'epoch_2.pth')['meta']['epoch'] == 2
+
+
+def test_folder_whose_lock_cannot_be_taken(tmp_path):
+    (tmp_path / 'training.lock').mkdir()
+    with pytest.raises(HRI30Error, match='training.lock: cannot be locked'):
+        lock_folder(tmp_path)
 
 
 def test_moved_folder_keeps_its_best(tmp_path):

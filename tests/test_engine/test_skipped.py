@@ -3,6 +3,7 @@
 import csv
 import shutil
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -143,18 +144,9 @@ def test_no_validation_clip_can_be_read(root, options, tmp_path, held_out):
     assert len(rows(tmp_path / 'work')) == 3
 
 
-class FakeRunner:
-    """What the hook asks of a runner."""
-
-    def __init__(self, work_dir, clips, world_size=1):
-        self.work_dir, self.world_size, self._resume = str(work_dir), world_size, False
-        self.lines = []
-        self.logger = self
-        self.train_dataloader = self
-        self.dataset = range(clips)
-
-    def warning(self, line):
-        self.lines.append(line)
+def fake_runner(work_dir, world_size=1):
+    return MagicMock(work_dir=str(work_dir), world_size=world_size,
+                     **{'train_dataloader.dataset': range(100)})
 
 
 def batch(*skipped):
@@ -163,23 +155,24 @@ def batch(*skipped):
 
 
 def test_several_processes_add_up_at_the_end_of_an_epoch(tmp_path, monkeypatch):
-    runner, hook = FakeRunner(tmp_path, 100, world_size=2), SkippedVideosHook(0.01)
+    runner, hook = fake_runner(tmp_path, world_size=2), SkippedVideosHook(0.01)
     hook.after_train_iter(runner, 0, batch([('a', '/a\x1b.avi', 'x')], []))
     other = SkippedVideosHook(0.01)
-    other.after_train_iter(FakeRunner(tmp_path, 100, 2), 0, batch(
+    other.after_train_iter(fake_runner(tmp_path, 2), 0, batch(
         [('a', '/a\x1b.avi', 'y'), ('=b', '/b.avi', 'z')]))
     monkeypatch.setattr('hri30_ext.engine.skipped.all_gather_object',
                         lambda own: [own, other._own])
     with pytest.raises(TooManySkipped, match='2 of 100'):
         hook.after_train_epoch(runner)
-    assert runner.lines == [r'/a\x1b.avi: x Another clip takes its place.',
-                            '/b.avi: z Another clip takes its place.']
+    assert [call.args[0] for call in runner.logger.warning.call_args_list] == [
+        r'/a\x1b.avi: x Another clip takes its place.',
+        '/b.avi: z Another clip takes its place.']
     assert [(row['Reason'], row['Times']) for row in rows(tmp_path)] == [
         ('x', '2'), ('z', '1')]
 
 
 def test_clips_of_a_validation_that_is_left_are_not_counted_twice(tmp_path):
-    runner, hook = FakeRunner(tmp_path, 100), SkippedVideosHook()
+    runner, hook = fake_runner(tmp_path), SkippedVideosHook()
     hook.after_train_iter(runner, 0, batch([('a', 'a.avi', 'x')]))
     failed = dict(data_samples=[ActionDataSample(metainfo=dict(
         video_id='b', filename='b.avi', failed='y'))])
