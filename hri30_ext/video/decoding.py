@@ -23,6 +23,7 @@ from pathlib import Path
 import av
 import msgspec
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import VideoReformatter
 
 from ..names import split_part
@@ -197,7 +198,9 @@ class Decoder(Clip):
             if first is None:
                 raise self._error(self._damage or 'no frame of it can be decoded',
                                   'not_a_video')
-            self._matrix = first.side_data.get('DISPLAYMATRIX')
+            # Not first.side_data: PyAV's frame and its side data refer to each other, so that
+            # the frame stays until Python collects garbage, which takes a hundred clips.
+            self._matrix = SideDataContainer(first).get('DISPLAYMATRIX')
             frames = chain([first], frames)
             yield from (_deinterlace(frames, stream) if first.interlaced_frame else frames)
 
