@@ -358,6 +358,18 @@ def read_views(filename: str, limits: Mapping, preprocessing: Mapping
     return facts, [frames_NHWC.reshape(steps.num_views, -1, *frames_NHWC.shape[1:])]
 
 
+def read_seconds(filename: str) -> float:
+    """Returns the length of a clip by its header, or of a part by its name."""
+    path, part = split_part(filename)
+    if part:
+        return part[1] - part[0]
+    with av.open(path, options=OPTIONS) as container:
+        stream = container.streams.video[0]
+        if stream.frames and stream.average_rate:
+            return float(stream.frames / stream.average_rate)
+        return float(stream.duration * stream.time_base)
+
+
 def read_jpeg(max_pixels: int, data: bytes) -> tuple[None, list[np.ndarray]]:
     """Decodes a JPEG, as :func:`.jpeg.decode_jpeg` does."""
     return None, [decode_jpeg(data, max_pixels)]
