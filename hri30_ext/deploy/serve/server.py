@@ -17,11 +17,7 @@ from .settings import MIB, Settings
 
 
 def import_server() -> None:
-    """Imports the packages of the service.
-
-    Raises:
-        HRI30Error: one is not installed.
-    """
+    """Imports the packages of the service; an HRI30Error names one that is missing."""
     try:
         import fastapi  # noqa: F401
         import hypercorn  # noqa: F401
@@ -116,11 +112,7 @@ def _url(listening: socket.socket) -> str:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Listens on an address.
-
-    Raises:
-        HRI30Error: it is taken, or not of this machine.
-    """
+    """Listens on an address; an HRI30Error: it is taken, or not of this machine."""
     try:
         return socket.create_server((host, port), backlog=128, family=(
             socket.AF_INET6 if ':' in host else socket.AF_INET))

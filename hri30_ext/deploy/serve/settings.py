@@ -49,5 +49,5 @@ class Settings:
     def __post_init__(self) -> None:
         for one in fields(self):
             value = getattr(self, one.name)
-            if not value > 0:
-                raise HRI30Error(f'{one.name}={value}: expected a number above 0.')
+            if not 0 < value < float('inf'):
+                raise HRI30Error(f'{one.name}={value}: expected a finite number above 0.')
