@@ -248,8 +248,11 @@ def _to_openvino(path: Path, precision: str, clips: Sequence[np.ndarray] | None,
     converted = openvino.Core().read_model(path)
     if precision == 'int8':
         converted = _quantize(converted, clips, feed)
-    openvino.save_model(converted, path.with_suffix('.xml'),
-                        compress_to_fp16=precision == 'fp16')
+    try:
+        openvino.save_model(converted, path.with_suffix('.xml'),
+                            compress_to_fp16=precision == 'fp16')
+    except RuntimeError as error:  # it only says "iostream error"
+        raise OSError('the disk may be full') from error
     path.unlink()
 
 

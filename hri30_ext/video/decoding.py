@@ -198,8 +198,8 @@ class Decoder(Clip):
             if first is None:
                 raise self._error(self._damage or 'no frame of it can be decoded',
                                   'not_a_video')
-            # Not first.side_data: PyAV's frame and its side data refer to each other, so that
-            # the frame stays until Python collects garbage, which takes a hundred clips.
+            # Not first.side_data, which refers to the frame and the frame to it: both stay
+            # until Python collects garbage, which takes a hundred clips.
             self._matrix = SideDataContainer(first).get('DISPLAYMATRIX')
             frames = chain([first], frames)
             yield from (_deinterlace(frames, stream) if first.interlaced_frame else frames)

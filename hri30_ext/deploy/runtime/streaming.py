@@ -401,7 +401,7 @@ class Stream:
             return self._backend(np.stack([frame.image for frame in chosen])[None])[0]
         for frame in chosen:
             if frame.features is None:
-                # One by one: OpenVINO keeps buffers for each number of frames that it meets.
+                # One by one: OpenVINO keeps buffers for each number of frames it meets.
                 frame.features = self._backend.frame_features(frame.image[None])[0]
         return self._backend.clip_scores(
             np.stack([frame.features for frame in chosen])[None])[0]
