@@ -348,12 +348,8 @@ def compare(reference_NK: np.ndarray, scores_NK: np.ndarray, labels_N: np.ndarra
 
 
 def why_no_parity(figures: Mapping, clips: int, precision: str) -> str | None:
-    """Returns the reason to refuse an exported model, if there is one.
-
-    Args:
-        figures (Mapping): Of :func:`compare`.
-        clips (int): Number of clips that were compared.
-        precision (str): Of the exported model.
+    """Returns the reason to refuse an exported model of a precision, if there is one:
+    ``figures`` are of :func:`compare` on so many clips.
     """
     if figures['max_difference'] is None:
         return 'its scores are no probabilities'

@@ -463,10 +463,8 @@ class Stream:
         return self._predict_short_clip() + self._reset(self._time, 'file')
 
     def close(self, clip_ended: bool = False) -> list[Event]:
-        """Ends the stream, and with it the action in progress.
-
-        Args:
-            clip_ended (bool): Whether a file ended with it, see :meth:`end_clip`.
+        """Ends the stream, and with it the action in progress; ``clip_ended``: and a file,
+        see :meth:`end_clip`.
         """
         if self._closed:
             return []

@@ -197,11 +197,8 @@ def find_videos(folder: str | Path) -> list[Path]:
 def open_source(target: str, realtime: bool = False, loop: bool = False,
                 **camera) -> Source:
     """Opens the number or device of a camera, a URL, a video file, or a folder of videos,
-    which are played by name; the other arguments are of :class:`FileSource` and
-    :class:`CameraSource`.
-
-    Raises:
-        HRI30Error: it is not there, or cannot be read.
+    which are played by name; an HRI30Error: it is not there, or cannot be read. The other
+    arguments are of :class:`FileSource` and :class:`CameraSource`.
     """
     path = Path(target).expanduser()
     if '://' in target or path.is_char_device():  # /dev/video0, /dev/v4l/by-id/...

@@ -32,10 +32,8 @@ def serve(name: str, load: Callable[[], tuple], host: str, port: int, settings: 
     """Loads a model and serves it until SIGINT or SIGTERM; port 0 is a free one.
 
     ``load`` returns a ``ClipRecognizer`` and, where clients may add classes, what
-    :func:`~.app.create_app` takes for that.
-
-    Raises:
-        HRI30Error: no such model, or the port is taken.
+    :func:`~.app.create_app` takes for that. An HRI30Error: no such model, or the port is
+    taken.
     """
     from .app import create_app
     from .guards import is_loopback
