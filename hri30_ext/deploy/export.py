@@ -12,14 +12,14 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import av
 import msgspec
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from tqdm import tqdm
 
 from .. import modules  # noqa: F401  (first: it fixes what the others import)
@@ -30,8 +30,9 @@ from ..hardware import autocast_dtype
 from ..names import command
 from ..utils.fileio import atomic_write_json, sha256_of
 from ..utils.text import format_table
-from ..video.decode import read_clip
+from ..video.decode import call, read_clip
 from ..video.preprocessing import Preprocessing
+from ..video.sandbox import IsolatedProcess
 from .runtime.backends import CLIP_STAGE, FRAME_STAGE, WHOLE, Backend, import_runtime
 from .runtime.exported import FORMATS, INFO_NAME, SUFFIXES, ModelInfo, load
 from .torch_backend import TorchBackend
@@ -47,8 +48,7 @@ MAX_SHIFT = {'fp16': 0.01, 'bf16': 0.05, 'int8': 0.1}
 
 
 def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
-           out: str | Path, data: str, device: str = 'cpu',
-           calibration_clips: int = 128) -> ModelInfo:
+           out: str | Path, data: str, calibration_clips: int = 128) -> ModelInfo:
     """Exports a checkpoint, and keeps it only if it agrees with the trained model.
 
     Args:
@@ -59,7 +59,6 @@ def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
             :data:`~hri30_ext.deploy.runtime.exported.FORMATS`.
         out (str | Path): The folder; an exported model is replaced as a whole.
         data (str): Names the data, for the record.
-        device (str): Device of the trained model, for the comparison.
         calibration_clips (int): For int8: number of training clips, at most, on which the
             ranges of values are calibrated.
 
@@ -73,7 +72,7 @@ def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
         raise HRI30Error('test_flip=True: an exported model does not see the mirrored '
                          'clip.\nSet test_flip=False.')
     preprocessing = Preprocessing.from_config(cfg)
-    model = TorchBackend(cfg, checkpoint, device)
+    model = TorchBackend(cfg, checkpoint, get_device())
     try:
         info = ModelInfo(
             classes=tuple(cfg.classes), preprocessing=preprocessing, format=format,
@@ -88,15 +87,15 @@ def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
         raise HRI30Error(f'{checkpoint}: {error}.') from error
     calibration = None
     if precision == 'int8':
-        files = [clip['filename']
-                 for clip in list_split(cfg.test_dataloader, subset='train')]
-        chosen = np.linspace(0, len(files) - 1, min(calibration_clips, len(files)))
+        clips = list_split(cfg.test_dataloader, subset='train')
+        chosen = np.linspace(0, len(clips) - 1, min(calibration_clips, len(clips)))
         # Evenly over the sorted list: of all classes and groups. One view of each.
-        calibration = [read_clip(files[i], preprocessing)[:1] for i in tqdm(
-            np.unique(chosen.round().astype(int)), desc='calibration clips')]
+        calibration = [views_VTHWC[:1] for _, views_VTHWC in _read(tqdm(
+            [clips[i] for i in np.unique(chosen.round().astype(int))],
+            desc='calibration clips'), preprocessing)]
     with _built_beside(out) as folder:
         _write_graphs(model, info, folder, calibration)
-        atomic_write_json(folder / INFO_NAME, info.to_json())
+        atomic_write_json(folder / INFO_NAME, msgspec.to_builtins(info))
         tested = copy.copy(model)  # the same weights in the precision of tools/test.sh
         tested.dtype = autocast_dtype(cfg, model.device.type)
         parity, per_clip = _measure_parity(model, tested, load(folder)[1], preprocessing,
@@ -105,9 +104,21 @@ def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
         info = msgspec.structs.replace(info, parity=parity)
         print(format_parity(info), file=sys.stderr)
         _check_parity(info)
-        atomic_write_json(folder / INFO_NAME, info.to_json())
+        atomic_write_json(folder / INFO_NAME, msgspec.to_builtins(info))
         atomic_write_json(folder / 'parity.json', dict(parity, per_clip=per_clip))
     return info
+
+
+def _read(clips: Iterable[Mapping], preprocessing: Preprocessing
+          ) -> Iterator[tuple[Mapping, np.ndarray]]:
+    """Yields clips and their views; names those that cannot be read, and goes on."""
+    for clip in clips:
+        try:
+            views_VTHWC = read_clip(clip['filename'], preprocessing)
+        except HRI30Error as error:
+            print(f'warning: left out: {error}', file=sys.stderr)
+        else:
+            yield clip, views_VTHWC
 
 
 # ---- Before anything is built -----------------------------------------------------------
@@ -159,22 +170,15 @@ def measure_window_seconds(cfg: Config, preprocessing: Preprocessing) -> float |
         print(f'warning: the length of training clips is not known: {error}\nStreams will '
               'need --window-seconds.', file=sys.stderr)
         return None
-    lengths = [*filter(None, (_seconds(clip['filename']) for clip in tqdm(
-        clips, desc='lengths of training clips', leave=False)))]
+    lengths = []
+    with IsolatedProcess() as process:
+        for clip in tqdm(clips, desc='lengths of training clips', leave=False):
+            file = os.path.abspath(clip['filename'])
+            with contextlib.suppress(HRI30Error):  # a broken clip; training reports it
+                lengths.append(call(process, file, 'read_seconds', file)[0])
     if not lengths:
         return None
     return round(max(float(np.median(lengths)), preprocessing.span_seconds), 4)
-
-
-def _seconds(filename: str) -> float | None:
-    try:
-        with av.open(filename) as container:
-            stream = container.streams.video[0]
-            if stream.frames and stream.average_rate:
-                return float(stream.frames / stream.average_rate)
-            return float(stream.duration * stream.time_base)
-    except (av.FFmpegError, IndexError, TypeError, OSError):
-        return None  # a broken clip; training reports it
 
 
 def _versions(format: str, precision: str) -> dict[str, str]:
@@ -244,8 +248,11 @@ def _to_openvino(path: Path, precision: str, clips: Sequence[np.ndarray] | None,
     converted = openvino.Core().read_model(path)
     if precision == 'int8':
         converted = _quantize(converted, clips, feed)
-    openvino.save_model(converted, path.with_suffix('.xml'),
-                        compress_to_fp16=precision == 'fp16')
+    try:
+        openvino.save_model(converted, path.with_suffix('.xml'),
+                            compress_to_fp16=precision == 'fp16')
+    except RuntimeError as error:  # it only says "iostream error"
+        raise OSError('the disk may be full') from error
     path.unlink()
 
 
@@ -266,32 +273,33 @@ def _quantize(model, clips: Sequence[np.ndarray], feed: Callable):
 def _measure_parity(reference: TorchBackend, tested: TorchBackend, exported: Backend,
                     preprocessing: Preprocessing, clips: Sequence[Mapping]
                     ) -> tuple[dict, list[dict]]:
-    """Compares scores on all clips of a split, read as users read them.
+    """Compares scores on the clips of a split, read as users read them.
 
     Returns figures of the whole model, and of the two stages if there are any, against the
     trained model in float32; of the whole model against the trained one as it is tested, if
     that is in another precision; and the first of each clip.
     """
-    if not clips:
-        raise HRI30Error('no validation clips to compare the exported model on.\nExpected '
-                         'labelled clips; see split in the config.')
     models = {'reference': reference, 'whole': exported}
     if tested.dtype:
         models['tested'] = tested
     if exported.splittable:
         models['stages'] = lambda clips_NTHWC: exported.clip_scores(
             np.stack([exported.frame_features(clip) for clip in clips_NTHWC]))
-    rows = {name: [] for name in models}
-    for index, clip in enumerate(tqdm(clips, desc='comparing on validation clips')):
-        views_VTHWC = read_clip(clip['filename'], preprocessing)
+    rows, compared = {name: [] for name in models}, []
+    for clip, views_VTHWC in _read(tqdm(clips, desc='comparing on validation clips'),
+                                   preprocessing):
         # Batches of other sizes than the traced one, as nothing may depend on them.
-        batch = np.concatenate([views_VTHWC] * (1 + 2 * (index % 2)))
+        batch = np.concatenate([views_VTHWC] * (1 + 2 * (len(compared) % 2)))
+        compared.append(clip)
         for name, model in models.items():
             inputs = batch if name in ('whole', 'stages') else views_VTHWC
             rows[name].append(model(inputs).mean(axis=0))
-    labels_N = np.array([int(clip['label']) for clip in clips])
+    if not compared:
+        raise HRI30Error('no validation clips to compare the exported model on.\nExpected '
+                         'labelled clips; see split in the config.')
+    labels_N = np.array([int(clip['label']) for clip in compared])
     scores = {name: np.array(row) for name, row in rows.items()}
-    parity = dict(clips=len(clips), **{
+    parity = dict(clips=len(compared), **{
         name: compare(scores['reference'], scores[name], labels_N)
         for name in ('whole', 'stages') if name in scores})
     if tested.dtype:
@@ -303,8 +311,8 @@ def _measure_parity(reference: TorchBackend, tested: TorchBackend, exported: Bac
         dict(video=str(clip['video_id']), label=int(clip['label']),
              reference=int(a_K.argmax()), exported=int(b_K.argmax()),
              max_difference=float(difference) if np.isfinite(difference) else None)
-        for clip, a_K, b_K, difference in zip(clips, scores['reference'], scores['whole'],
-                                              differences_N)]
+        for clip, a_K, b_K, difference in zip(compared, scores['reference'],
+                                              scores['whole'], differences_N)]
 
 
 def compare(reference_NK: np.ndarray, scores_NK: np.ndarray, labels_N: np.ndarray) -> dict:
@@ -340,12 +348,8 @@ def compare(reference_NK: np.ndarray, scores_NK: np.ndarray, labels_N: np.ndarra
 
 
 def why_no_parity(figures: Mapping, clips: int, precision: str) -> str | None:
-    """Returns the reason to refuse an exported model, if there is one.
-
-    Args:
-        figures (Mapping): Of :func:`compare`.
-        clips (int): Number of clips that were compared.
-        precision (str): Of the exported model.
+    """Returns the reason to refuse an exported model of a precision, if there is one:
+    ``figures`` are of :func:`compare` on so many clips.
     """
     if figures['max_difference'] is None:
         return 'its scores are no probabilities'

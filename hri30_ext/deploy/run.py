@@ -5,6 +5,7 @@ Needs numpy, av, msgspec, and ONNX Runtime or OpenVINO.
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -13,11 +14,7 @@ from .runtime.recognizer import ClipRecognizer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the program.
-
-    Returns:
-        int: 0; 1 if a clip could not be predicted; 2 for another user error.
-    """
+    """Runs the program; returns 0, 3 if clips cannot be read, or 2 for another mistake."""
     parser = argparse.ArgumentParser(
         prog='python -m hri30_ext.deploy.run', allow_abbrev=False,
         description='Predict clips with an exported model; prints JSON.')
@@ -44,8 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             top = [{'class': name, 'score': score} for name, score in found.top(5)]
             results.append({'file': file, 'top5': top, **found.judgement()})
     print(json.dumps(results, indent=2, allow_nan=False))
-    return int(any('error' in result for result in results))
+    return 3 if any('error' in result for result in results) else 0
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     sys.exit(main())

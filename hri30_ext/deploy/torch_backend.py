@@ -166,8 +166,9 @@ class TorchBackend(Backend):
     @torch.inference_mode()
     def run(self, part: str, array: np.ndarray) -> np.ndarray:
         inputs = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-        # TensorFloat-32 rounds to 10 bits, too few for a reference.
-        with torch.backends.cudnn.flags(allow_tf32=False), \
+        # TensorFloat-32 rounds to 10 bits, too few for a reference. flags() disables cuDNN
+        # unless told otherwise.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False), \
                 autocast(self.device.type, self.dtype, enabled=bool(self.dtype)):
             return self.parts[part].to(self.device)(inputs).float().cpu().numpy()
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import HRI30Error
+from ..names import split_part
 from .sandbox import CallFailed, IsolatedProcess, ProcessDied
 
 #: Pixels of a frame: 8K (7680 x 4320) and no more.
@@ -145,13 +146,13 @@ def read_clip(path: str | Path, preprocessing) -> np.ndarray:
 
 
 def check_file(path: str | Path) -> Path:
-    """Returns the path of a file.
+    """Returns the path of a file, or of a part, see :func:`hri30_ext.names.name_part`.
 
     Raises:
         HRI30Error: there is no such file.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
+    if not Path(split_part(str(path))[0]).is_file():
         what = 'is a folder' if path.is_dir() else 'no such file'
         raise HRI30Error(f'{path}: {what}.\nExpected a video.')
     return path

@@ -23,6 +23,7 @@ from pathlib import Path
 import av
 import msgspec
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import VideoReformatter
 
 from ..names import split_part
@@ -203,7 +204,9 @@ class Decoder(Clip):
             if first is None:
                 raise self._error(self._damage or 'no frame of it can be decoded',
                                   'not_a_video')
-            self._matrix = first.side_data.get('DISPLAYMATRIX')
+            # Not first.side_data, which refers to the frame and the frame to it: both stay
+            # until Python collects garbage, which takes a hundred clips.
+            self._matrix = SideDataContainer(first).get('DISPLAYMATRIX')
             frames = chain([first], frames)
             yield from (_deinterlace(frames, stream) if first.interlaced_frame else frames)
 
@@ -367,6 +370,18 @@ def read_views(filename: str, limits: Mapping, preprocessing: Mapping
     facts = dict(frames=decoder.total_frames, width=width, height=height,
                  fps=round(decoder.fps, 3), seconds=round(decoder.seconds, 3))
     return facts, [frames_NHWC.reshape(steps.num_views, -1, *frames_NHWC.shape[1:])]
+
+
+def read_seconds(filename: str) -> float:
+    """Returns the length of a clip by its header, or of a part by its name."""
+    path, part = split_part(filename)
+    if part:
+        return part[1] - part[0]
+    with av.open(path, options=OPTIONS) as container:
+        stream = container.streams.video[0]
+        if stream.frames and stream.average_rate:
+            return float(stream.frames / stream.average_rate)
+        return float(stream.duration * stream.time_base)
 
 
 def read_jpeg(max_pixels: int, data: bytes) -> tuple[None, list[np.ndarray]]:

@@ -32,7 +32,7 @@ def rss_mib(pid: int) -> float:
 
 
 def measure(url: str, clips: list[bytes], clients: int, seconds: float,
-            token: str | None = None, pid: int | None = None, pause: float = .25) -> dict:
+            token: str | None = None, pid: int | None = None) -> dict:
     """Lets clients send one request after the other.
 
     Args:
@@ -42,8 +42,6 @@ def measure(url: str, clips: list[bytes], clients: int, seconds: float,
         seconds (float): For how long.
         token (str, optional): Of the service.
         pid (int, optional): Process of the service, whose memory is sampled each second.
-        pause (float): Seconds that a client waits after 429; less than Retry-After, so
-            that the service stays full.
 
     Returns:
         dict: Counts of answers, latencies and memory; ``errors`` by status, ``failed``: no
@@ -65,7 +63,7 @@ def measure(url: str, clips: list[bytes], clients: int, seconds: float,
                 answers.append((status, retry, time.monotonic() - asked))
                 number += 1
                 if status != 200:
-                    time.sleep(pause)
+                    time.sleep(.25)  # less than Retry-After: the service stays full
 
     with ThreadPoolExecutor(clients) as pool:
         running = [pool.submit(ask, number) for number in range(clients)]

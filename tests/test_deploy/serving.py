@@ -1,9 +1,9 @@
 """A service around a model that needs no computing, for the tests."""
 
 import contextlib
-import json
+import time
+import warnings
 
-import msgspec
 import numpy as np
 
 from hri30_ext.deploy.runtime.exported import ModelInfo
@@ -14,7 +14,12 @@ from hri30_ext.deploy.serve.server import listen, run_in_thread
 from hri30_ext.deploy.serve.settings import Settings
 from hri30_ext.video.preprocessing import Preprocessing, Resize
 
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # which HTTP client it prefers
+    from starlette.testclient import TestClient  # noqa: F401
+
 CLASSES = ('PickUpDrill', 'PutDownDrill', 'WalkForward')
+TOKEN = 'a-token-of-some-length'
 
 
 class FakeRecognizer(ClipRecognizer):
@@ -44,27 +49,6 @@ class FakeRecognizer(ClipRecognizer):
         return scores_NK
 
 
-def write_exported(folder):
-    """Writes a model as if exported: the class is the strongest of red, green and blue."""
-    import onnx
-    from onnx import TensorProto, helper
-
-    folder.mkdir()
-    graph = helper.make_graph([
-        helper.make_node('Cast', ['frames'], ['values'], to=TensorProto.FLOAT),
-        helper.make_node('ReduceMean', ['values', 'axes'], ['means'], keepdims=0),
-        helper.make_node('Softmax', ['means'], ['scores'], axis=-1),
-    ], 'colours', [
-        helper.make_tensor_value_info('frames', TensorProto.UINT8, ['N', 4, 24, 32, 3]),
-    ], [helper.make_tensor_value_info('scores', TensorProto.FLOAT, ['N', 3])], [
-        helper.make_tensor('axes', TensorProto.INT64, [3], [1, 2, 3])])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)],
-                                ir_version=8), folder / 'model.onnx')
-    info = msgspec.structs.replace(FakeRecognizer().info, files={'model': 'model.onnx'})
-    (folder / 'model.json').write_text(json.dumps(info.to_json()))
-    return folder
-
-
 @contextlib.contextmanager
 def running(recognizer=None, token=None, teacher=None, **limits):
     """Yields the address of a service that listens, and its application."""
@@ -72,3 +56,11 @@ def running(recognizer=None, token=None, teacher=None, **limits):
                      teacher=teacher)
     with run_in_thread(app, listen('127.0.0.1', 0)) as (url, _):
         yield url, app
+
+
+def wait_for(condition):
+    """Waits until something is so."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(.01)

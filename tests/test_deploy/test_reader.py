@@ -5,13 +5,11 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.datasets.hri30 import list_split
 from hri30_ext.deploy.run import main
-from hri30_ext.deploy.torch_backend import TorchBackend
 
 # As if nothing but Python and the packages named in docs/deploy.md were installed.
 ALONE = """
@@ -46,21 +44,15 @@ def validation_files(trained):
 @pytest.mark.parametrize('runtime, other', [
     ('openvino', 'onnx'),
     pytest.param('onnxruntime', 'openvino', marks=pytest.mark.slow)])
-def test_without_torch(runtime, other, trained, validation_clips, request, tmp_path):
+def test_without_torch(runtime, other, trained, request, tmp_path):
     folder = request.getfixturevalue(f'{runtime.removesuffix("runtime")}_folder')
     files = validation_files(trained)
     run = run_alone(runtime, folder, *files, '--threads', 1, cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     results = json.loads(run.stdout)
     assert [result['file'] for result in results] == files
-    expected_NK = TorchBackend(load_config(trained.config, trained.options),
-                               trained.checkpoint)(validation_clips)
-    for result, expected_K in zip(results, expected_NK, strict=True):
-        found = {row['class']: row['score'] for row in result['top5']}
-        assert list(found.values()) == sorted(found.values(), reverse=True)
-        # One decoder: from the file to the score, the same.
-        np.testing.assert_allclose(
-            [found[name] for name in trained.options['classes']], expected_K, atol=1e-4)
+    # The scores are compared in test_one_way.py.
+    assert [result['top5'][0]['class'] for result in results] == trained.options['classes']
     run = run_alone(runtime, request.getfixturevalue(f'{other}_folder'), files[0],
                     cwd=tmp_path)
     assert run.returncode == 2 and 'is not installed' in run.stderr
@@ -75,7 +67,7 @@ def test_bad_clips_are_named_and_others_predicted(onnx_folder, trained, tmp_path
     code = main([str(onnx_folder), str(broken), good, str(tmp_path / 'none.avi'), 'rtsp://x',
                  str(tmp_path), '--threads', '1'])
     results = json.loads(capsys.readouterr().out)
-    assert code == 1
+    assert code == 3
     assert ['error' in result for result in results] == [True, False, True, True, True]
     assert 'broken.avi' in results[0]['error'] and 'no such file' in results[2]['error']
     assert len(results[1]['top5']) == 3  # as many as there are classes

@@ -8,7 +8,6 @@ import io
 import json
 import subprocess
 import sys
-import time
 import types
 from configparser import ConfigParser
 from functools import partial
@@ -19,8 +18,10 @@ import numpy as np
 import pytest
 from conftest import run_tool
 from PIL import Image as Picture
+from test_deploy.serving import wait_for
 
 from hri30_ext.config import PROJECT_ROOT
+from hri30_ext.deploy.runtime.streaming import Event, FrameQueue
 from hri30_ext.deploy.runtime.video_io import FileSource
 from hri30_ext.errors import HRI30Error
 
@@ -316,20 +317,13 @@ def node(store, package, monkeypatch):
     del sys.modules['hri30_ros.node']
 
 
-def wait_for(reached):
-    end = time.monotonic() + 60
-    while not reached():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_the_node_lives_through_its_states(node, store, streamed, clip, onnx_folder,
                                            tmp_path):
     assert node.on_configure(None) == 'failure'  # without a model
     assert "model='': Expected" in node.log.pop()
     frames = list(iter(FileSource([clip]).read, None))
     node.parameters.update(EAGER, model=str(onnx_folder), threads=1, queue=len(frames),
-                           predictions=True, stall_seconds=3600)
+                           predictions=True, stall_seconds=3600, provider='cpu')
     assert node.on_configure(None) == node.on_activate(None) == 'success'
     publishers, (subscription, timer) = node.open[:2], node.open[2:]
     timer.tick()
@@ -381,6 +375,18 @@ def test_a_node_that_starts_itself(node, onnx_folder, monkeypatch, works):
     module.spin()
     assert states == [4 if works else 2]
     assert log == [] if works else '/none: no such model' in log[0]
+
+
+def test_an_unknown_action_has_no_classes(node):
+    node._queue = FrameQueue(2, live=True)
+    node._bridge = SimpleNamespace(stream=SimpleNamespace(), push=lambda unknown, *_: (
+        Event('prediction', 0., top=[('Wave', .9)], unknown=unknown.header), []))
+    for unknown in (True, False):
+        node._queue.put((SimpleNamespace(header=unknown), 0.))
+    node._queue.end()
+    node._recognize()
+    assert [[one.class_id for one in message.results]
+            for _, _, message in node.published] == [[], ['Wave']]
 
 
 def test_the_package_is_of_this_version():

@@ -6,15 +6,15 @@ import re
 import shutil
 import time
 
-import cv2
 import msgspec
 import numpy as np
 import pytest
-from test_deploy.serving import CLASSES, FakeRecognizer, running
+from test_deploy.serving import CLASSES, TOKEN, FakeRecognizer, running, wait_for
 
 from hri30_ext.deploy.runtime.certainty import ClassSets, OpenSet
 from hri30_ext.deploy.serve.window import Window
 from hri30_ext.errors import HRI30Error
+from hri30_ext.synthetic.video import write_video
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(
@@ -23,17 +23,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(
 
 # Runs if it is not shown as text.
 HOSTILE = '<img src=x onerror=window.hacked=1><script>window.hacked=1</script>'
-TOKEN = 'a-token-of-some-length'
 
 
 @pytest.fixture(scope='module')
 def clip(tmp_path_factory):
     """A clip of three seconds, which browsers do not play: MPEG-4 in AVI."""
     path = tmp_path_factory.mktemp('clips') / 'a clip ü.avi'
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'XVID'), 30, (96, 64))
-    for k in range(90):
-        writer.write(np.full((64, 96, 3), 2 * k, np.uint8))
-    writer.release()
+    write_video(np.stack([np.full((64, 96, 3), 2 * k, np.uint8) for k in range(90)]), path)
     return path
 
 
@@ -116,8 +112,7 @@ def test_an_uploaded_clip_is_played_and_named(open_page, clip):
     # The last frames that were sent are the bright ones.
     assert page.locator('#picture').evaluate(
         "canvas => canvas.getContext('2d').getImageData(9, 9, 1, 1).data[0]") > 150
-    while app.state.service.streams:
-        time.sleep(.01)
+    wait_for(lambda: not app.state.service.streams)
 
 
 def test_an_unknown_action_is_said_and_is_no_event(open_page, clip):
@@ -136,7 +131,7 @@ def test_an_unknown_action_is_said_and_is_no_event(open_page, clip):
 
 
 def test_keys_are_enough(open_page, clip):
-    page, app = open_page()
+    page, app = open_page(FakeRecognizer(window_seconds=None), max_window_seconds=1)
     page.locator('#file:enabled').wait_for(state='attached')
     page.keyboard.press('Tab')
     assert page.evaluate('document.activeElement.id') == 'file'
@@ -226,8 +221,7 @@ def test_the_camera(open_page):
     assert app.state.service.streams == 1
     page.keyboard.press('Enter')
     page.locator('#camera:focus').wait_for()
-    while app.state.service.streams:
-        time.sleep(.01)
+    wait_for(lambda: not app.state.service.streams)
     assert page.locator('#stop').is_hidden() and page.locator('#alert').is_hidden()
 
 
@@ -290,10 +284,7 @@ def test_the_window_of_a_stream_is_a_page(open_page):
     assert shown and page.locator('#picture').evaluate(
         "canvas => canvas.getContext('2d').getImageData(9, 9, 1, 1).data[1]") > 200
     page.locator('#stop').click()
-    end = time.monotonic() + 20
-    while window.show(image, []):  # a page that was reloaded would come back
-        assert time.monotonic() < end
-        time.sleep(.1)
+    wait_for(lambda: not window.show(image, []))  # a reloaded page would come back
     window.close()
 
 

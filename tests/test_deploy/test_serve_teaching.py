@@ -1,12 +1,10 @@
 """Classes that are added to a model while it is served."""
 
-import warnings
-
 import pytest
 import torch
 from conftest import CLASSES, DEMO_CONFIG
 from mmaction.registry import MODELS
-from test_deploy.serving import FakeRecognizer
+from test_deploy.serving import TOKEN, FakeRecognizer, TestClient
 
 from hri30_ext.apis.teaching import Teacher
 from hri30_ext.config import load_config
@@ -14,12 +12,6 @@ from hri30_ext.deploy.serve.app import create_app
 from hri30_ext.deploy.serve.guards import Access
 from hri30_ext.errors import HRI30Error
 from hri30_ext.synthetic import write_dataset
-
-with warnings.catch_warnings():
-    warnings.simplefilter('ignore')
-    from starlette.testclient import TestClient
-
-TOKEN = 'a-token-of-some-length'
 
 
 @pytest.fixture

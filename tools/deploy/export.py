@@ -28,9 +28,7 @@ def main(args) -> None:
     import hri30_ext.modules  # noqa: F401  (first: it fixes what the others import)
     from hri30_ext.apis.exporting import export
     info = export(args.config, args.checkpoint, args.format, args.precision, args.out,
-                  options=args.options,
-                  device='cuda' if (args.device or '').startswith('cuda') else 'cpu',
-                  calibration_clips=args.calibration_clips)
+                  options=args.options, calibration_clips=args.calibration_clips)
     print(f'Exported: {args.out} ({info.format} {info.precision}, {len(info.classes)} '
           'classes)\nTo predict: ' + shlex.join([
               sys.executable, '-m', 'hri30_ext.deploy.run', os.path.abspath(args.out)])

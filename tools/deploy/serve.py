@@ -41,6 +41,8 @@ for limit in fields(Settings):
 def main(args) -> None:
     if args.teach and args.provider:
         cli.fail('--provider: runs exported folders, and --teach needs a checkpoint.')
+    if args.threads is not None and args.threads < 1:
+        cli.fail(f'--threads {args.threads}: expected 1 or more.')
     from hri30_ext.deploy.serve.server import import_server, serve
     import_server()
     from hri30_ext.deploy.serve.guards import Access, read_token

@@ -14,8 +14,8 @@ parser = cli.Parser(__doc__, epilog='Exit status: 0 at the end of the stream and
 parser.add_argument('--model', required=True, metavar='MODEL',
                     help='an exported folder, or a checkpoint, which needs torch')
 parser.add_argument('--source', required=True, metavar='0|FILE|URL|FOLDER',
-                    help='number of a camera, video, rtsp://..., or a folder of videos '
-                         'that are played one after the other')
+                    help='number or device of a camera, video, rtsp://..., or a folder '
+                         'of videos that are played one after the other')
 parser.add_argument('--realtime', action='store_true',
                     help='play files at their own pace, as a camera; otherwise as fast as '
                          'they are recognized')
@@ -110,19 +110,19 @@ def main(args) -> None:
     lines = JsonLines(sys.stdout)
     source = open_source(args.source, args.realtime, args.loop, retries=args.retries,
                          notify=notify)
+    writer = VideoWriter(args.out, source.fps) if args.out else None
     window = open_window(recognizer, source.name, report) if args.window else None
     hop = f'{args.every} frames' if args.every else f'{stream.hop:.3f} s'
     report(f'{source.name}: {recognizer.info.format} {recognizer.info.precision}, window '
            f'{stream.window_seconds:.2f} s, a prediction every {hop}; Ctrl-C ends')
     timeline = Timeline(stream) if args.timeline else None
     try:
-        summary = Live(stream, source, lines, args.queue, args.seconds,
-                       VideoWriter(args.out, source.fps) if args.out else None,
+        summary = Live(stream, source, lines, args.queue, args.seconds, writer,
                        window.show if window else None, timeline, report).run()
     finally:
         if window:
             window.close()
-        if timeline:
+        if timeline and stream.frames:  # a mistake replaces no file
             timeline.write(args.timeline)
     if args.out:
         report(f'Video: {args.out}')

@@ -61,16 +61,9 @@ class Backend:
         return self.run(CLIP_STAGE, features_NTCHW)
 
 
-def _shape(sizes: Sequence) -> str:
-    return ' x '.join(str(size) if isinstance(size, int) else 'any' for size in sizes)
-
-
 def import_runtime(package: str):
-    """Imports ``onnxruntime`` or ``openvino``, the latter without its telemetry.
-
-    Raises:
-        HRI30Error: it is not installed.
-    """
+    """Imports ``onnxruntime`` or ``openvino``, the latter without its telemetry; an
+    HRI30Error: it is not installed."""
     # Importing openvino would send data, from a fork of this process.
     sys.modules.setdefault('openvino_telemetry', None)
     try:
@@ -93,7 +86,7 @@ class _GraphBackend(Backend):
     package: str
 
     def __init__(self, folder: Path, info) -> None:
-        self.splittable, self._folder, self._info = info.frame_stage, folder, info
+        self.splittable, self._folder, self._info = FRAME_STAGE in info.files, folder, info
         self._graphs = {}
         self._lock = threading.Lock()
         self._runtime = import_runtime(self.package)
@@ -127,8 +120,8 @@ class _GraphBackend(Backend):
                     isinstance(a, int) and b is not None and a != b
                     for a, b in zip(found, expected)):
                 raise HRI30Error(
-                    f'{path}: {verb} arrays of {_shape(found)}, and model.json says '
-                    f'{_shape(expected)}.\nThe files are not of one model; export again.')
+                    f'{path}: {verb} arrays of {tuple(found)}, and model.json says '
+                    f'{expected}.\nThe files are not of one model; export again.')
         return graph
 
 

@@ -24,7 +24,7 @@ def build_engines(folder: str | Path) -> dict[str, float]:
     found = []
     for count in (1, BATCH_SIZE):
         found.append(backend(clips_NTHWC[:count]))
-        if info.frame_stage:
+        if backend.splittable:
             backend.frame_features(clips_NTHWC[:count, 0])
             found.append(backend.clip_scores(np.stack(
                 [backend.frame_features(clip) for clip in clips_NTHWC[:count]])))

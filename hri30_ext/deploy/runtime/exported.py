@@ -101,22 +101,9 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         if not all(text.isprintable() for text in texts):
             raise ValueError('classes, versions, source: expected printable texts')
 
-    @property
-    def frame_stage(self) -> bool:
-        """Whether the stages that see single frames are separate files."""
-        return FRAME_STAGE in self.files
-
-    def to_json(self) -> dict:
-        """Returns the content of ``model.json``."""
-        return msgspec.to_builtins(self)
-
 
 def read_info(folder: str | Path) -> ModelInfo:
-    """Reads and validates the description of an exported folder.
-
-    Raises:
-        HRI30Error: no such folder, or an invalid description.
-    """
+    """Reads the description of an exported folder; an HRI30Error: none, or invalid."""
     return read_json(Path(folder).expanduser() / INFO_NAME,
                      'a folder that tools/deploy/export.py wrote; export the model again, '
                      'or use the version of this program that exported it', _MAX_BYTES,

@@ -35,6 +35,7 @@ from typing import TextIO
 
 import numpy as np
 
+from ...errors import HRI30Error
 from ...utils.fileio import atomic_write_text
 from ...utils.text import format_csv
 from .streaming import UNSURE, Event, FrameQueue, Stream, recognize
@@ -61,11 +62,15 @@ class JsonLines:
             try:
                 self._out.write(json.dumps(content, ensure_ascii=False) + '\n')
                 self._out.flush()
-            except BrokenPipeError:
+            except OSError as error:
                 self.closed = True
                 # Python flushes once more at its end, and would complain.
                 with contextlib.suppress(OSError, ValueError):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())
+                if not isinstance(error, BrokenPipeError):
+                    raise HRI30Error('standard output: cannot be written '
+                                     f'({error.strerror}).\nSend it elsewhere.'
+                                     ) from error
 
 
 class Timeline:
@@ -170,15 +175,16 @@ class Live:
         self._began, self._memory = clock.monotonic(), resident_megabytes()
         self._queue = FrameQueue(self.queue_size, self.source.live)
         try:
-            with _interrupts(lambda: self._stop('interrupted')), contextlib.closing(
-                    recognize(self.source, self.stream, self._queue)) as found:
-                self._use(found)
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(_interrupts(lambda: self._stop('interrupted')))
+                if self.writer:
+                    stack.callback(self.writer.close)
+                self._use(stack.enter_context(contextlib.closing(recognize(
+                    self.source, self.stream, self._queue))))
         except BaseException as error:
             self._ended = 'camera lost' if isinstance(error, CameraLost) else 'error'
             raise
         finally:
-            if self.writer:
-                self.writer.close()
             summary = self._summary()
             self.lines.write(summary)
         if 'reason' in summary:

@@ -115,12 +115,8 @@ class ClipRecognizer:
         """
         if isinstance(clips, str | Path) and Path(clips).expanduser().is_dir():
             clips = find_videos(clips)
-        if isinstance(clips, str | Path | np.ndarray):
+        if isinstance(clips, str | Path | np.ndarray) or not isinstance(clips, Iterable):
             return self.predict([clips])[0]
-        if not isinstance(clips, Iterable):
-            raise HRI30Error(f'predict: found {type(clips).__name__}, expected the path of '
-                             'a video, a uint8 array (frames, height, width, 3), or a list '
-                             'of them.')
         if isinstance(clips, Sequence):  # errors come before the work, not after
             for clip in clips:
                 _check_clip(clip)

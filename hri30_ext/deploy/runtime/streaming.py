@@ -292,8 +292,8 @@ class Stream:
         width, height = self.info.preprocessing.size
         frames_THWC = np.zeros((len(self._offsets_T), height, width, 3), np.uint8)
         if self._reuse:
-            self._backend.clip_scores(self._backend.frame_features(frames_THWC)[None])
-            self._backend.frame_features(frames_THWC[:1])
+            features_1CHW = self._backend.frame_features(frames_THWC[:1])
+            self._backend.clip_scores(features_1CHW.repeat(len(frames_THWC), axis=0)[None])
         else:
             self._backend(frames_THWC[None])
 
@@ -399,12 +399,10 @@ class Stream:
         """Returns class probabilities of a window, (K, )."""
         if not self._reuse:
             return self._backend(np.stack([frame.image for frame in chosen])[None])[0]
-        new = [frame for frame in dict.fromkeys(chosen) if frame.features is None]
-        if new:
-            features = self._backend.frame_features(np.stack([one.image for one in new]))
-            for frame, features_CHW in zip(new, features):
-                # A copy: a slice would keep the features of its neighbours in memory.
-                frame.features = np.array(features_CHW)
+        for frame in chosen:
+            if frame.features is None:
+                # One by one: OpenVINO keeps buffers for each number of frames it meets.
+                frame.features = self._backend.frame_features(frame.image[None])[0]
         return self._backend.clip_scores(
             np.stack([frame.features for frame in chosen])[None])[0]
 
@@ -465,10 +463,8 @@ class Stream:
         return self._predict_short_clip() + self._reset(self._time, 'file')
 
     def close(self, clip_ended: bool = False) -> list[Event]:
-        """Ends the stream, and with it the action in progress.
-
-        Args:
-            clip_ended (bool): Whether a file ended with it, see :meth:`end_clip`.
+        """Ends the stream, and with it the action in progress; ``clip_ended``: and a file,
+        see :meth:`end_clip`.
         """
         if self._closed:
             return []
@@ -503,7 +499,7 @@ class FrameQueue:
     def put(self, frame) -> None:
         with self._changed:
             self._wait(lambda: self.live or len(self._frames) < self.size)
-            if len(self._frames) >= self.size:
+            if self.live and len(self._frames) >= self.size:
                 self._frames.popleft()
                 self.dropped += 1
             self._frames.append(frame)

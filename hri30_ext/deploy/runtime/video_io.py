@@ -140,7 +140,7 @@ class CameraSource(Source):
                  notify: Callable[[str, str], None] = lambda kind, message: None) -> None:
         # Without user name and password: messages are kept in logs.
         super().__init__(f'camera {target}' if isinstance(target, int)
-                         else re.sub(r'(?<=://)[^/@]*@', '', target), live=True)
+                         else re.sub(r'(?<=://)[^/?#]*@', '', target), live=True)
         self._target = f'/dev/video{target}' if isinstance(target, int) else target
         self._retries, self._delay, self._notify = retries, delay, notify
         try:
@@ -152,6 +152,10 @@ class CameraSource(Source):
                 'answers.') from error
         self._set_rate(decoder.fps)
         self._images = decoder.frames()
+
+    def close(self) -> None:
+        super().close()
+        self._images.close()
 
     def _play(self) -> Iterator[Frame]:
         started = None
@@ -192,15 +196,12 @@ def find_videos(folder: str | Path) -> list[Path]:
 
 def open_source(target: str, realtime: bool = False, loop: bool = False,
                 **camera) -> Source:
-    """Opens the number of a camera, a URL, a video file, or a folder of videos, which are
-    played by name; the other arguments are of :class:`FileSource` and
-    :class:`CameraSource`.
-
-    Raises:
-        HRI30Error: it is not there, or cannot be read.
+    """Opens the number or device of a camera, a URL, a video file, or a folder of videos,
+    which are played by name; an HRI30Error: it is not there, or cannot be read. The other
+    arguments are of :class:`FileSource` and :class:`CameraSource`.
     """
     path = Path(target).expanduser()
-    if '://' in target:
+    if '://' in target or path.is_char_device():  # /dev/video0, /dev/v4l/by-id/...
         return CameraSource(target, **camera)
     if target.isdecimal() and not path.exists():
         return CameraSource(int(target), **camera)
@@ -300,15 +301,17 @@ class VideoWriter:
         with self._explained():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._container = av.open(str(self._temporary), 'w')
+        # MPEG-4 has 16 bits for the numerator. Phones film 120000/1001 a second.
+        rate = Fraction(fps).limit_denominator(min(1001, int(65000 / fps)))
         self._stream = self._container.add_stream(
-            'mpeg4', Fraction(fps).limit_denominator(1001), {'qmin': '4', 'qmax': '4'})
+            'mpeg4', rate, {'qmin': '4', 'qmax': '4'})
         self._stream.pix_fmt = 'yuv420p'
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, av.FFmpegError) as error:
             raise HRI30Error(f'{self.path}: cannot be written ({error.strerror or error}).'
                              '\nChoose another folder.') from error
 
@@ -342,5 +345,6 @@ class VideoWriter:
                     self._container.close()
                     self._temporary.replace(self.path)
         finally:
-            self._container.close()
+            with contextlib.suppress(OSError, av.FFmpegError):  # a full disk, told above
+                self._container.close()
             self._temporary.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, StreamingResponse
 
 from ...errors import HRI30Error
+from ...utils.fileio import ran_out_of_disk
 from . import schemas
 from .decoding import decode_clip, explain, preview_clip
 from .guards import Access, Guard, error_response
@@ -70,7 +71,8 @@ _ERRORS = {status: {'model': schemas.Error, 'description': text} for status, tex
     415: 'The body is no form.',
     422: 'The upload cannot be decoded, or its content exceeds a limit.',
     429: 'Too many requests at a time.',
-    504: 'The model took too long.'}.items()}
+    504: 'The model took too long.',
+    507: 'The disk of the service is full.'}.items()}
 _ERRORS[429]['headers'] = {'Retry-After': {'description': 'Seconds.',
                                            'schema': {'type': 'integer'}}}
 _CLIP = {'requestBody': {
@@ -150,6 +152,8 @@ async def _answer(service: Service, request: Request, error: Exception) -> Respo
             status, 'error'))
     elif isinstance(error, HRI30Error):
         status, (code, message) = 422, explain(error)
+    elif ran_out_of_disk(error):
+        status, code, message = 507, 'disk_full', 'The disk of the service is full.'
     elif isinstance(error, RequestValidationError):
         first = error.errors()[0]
         status, code = 422, 'invalid'

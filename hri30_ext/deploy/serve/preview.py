@@ -44,6 +44,8 @@ def read_preview(filename: str, limits: Mapping, max_bytes: int
             frame = av.VideoFrame.from_ndarray(resize(image_HWC, width, height), 'rgb24')
             frame.pts, frame.time_base = tick, _TICK
             container.mux(stream.encode(frame))
+            if file.tell() > max_bytes:
+                break
         if not number:  # a browser ends a single frame before it plays
             frame.pts += max(1, round(1 / rate / _TICK))
             container.mux(stream.encode(frame))

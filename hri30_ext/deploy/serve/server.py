@@ -17,11 +17,7 @@ from .settings import MIB, Settings
 
 
 def import_server() -> None:
-    """Imports the packages of the service.
-
-    Raises:
-        HRI30Error: one is not installed.
-    """
+    """Imports the packages of the service; an HRI30Error names one that is missing."""
     try:
         import fastapi  # noqa: F401
         import hypercorn  # noqa: F401
@@ -36,10 +32,8 @@ def serve(name: str, load: Callable[[], tuple], host: str, port: int, settings: 
     """Loads a model and serves it until SIGINT or SIGTERM; port 0 is a free one.
 
     ``load`` returns a ``ClipRecognizer`` and, where clients may add classes, what
-    :func:`~.app.create_app` takes for that.
-
-    Raises:
-        HRI30Error: no such model, or the port is taken.
+    :func:`~.app.create_app` takes for that. An HRI30Error: no such model, or the port is
+    taken.
     """
     from .app import create_app
     from .guards import is_loopback
@@ -116,11 +110,7 @@ def _url(listening: socket.socket) -> str:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Listens on an address.
-
-    Raises:
-        HRI30Error: it is taken, or not of this machine.
-    """
+    """Listens on an address; an HRI30Error: it is taken, or not of this machine."""
     try:
         return socket.create_server((host, port), backlog=128, family=(
             socket.AF_INET6 if ':' in host else socket.AF_INET))

@@ -13,13 +13,10 @@ def _limit(default: float, text: str):
 
 @dataclass(frozen=True)
 class Settings:
-    """Limits of the service, all above zero.
+    """Limits of the service, all above zero; an HRI30Error names one that is not.
 
     The texts are the help of ``tools/deploy/serve.py``. Sizes are in bytes, times in
     seconds.
-
-    Raises:
-        HRI30Error: a limit is not above zero.
     """
 
     max_upload_bytes: int = _limit(64 * MIB, 'largest upload, bytes')
@@ -49,5 +46,5 @@ class Settings:
     def __post_init__(self) -> None:
         for one in fields(self):
             value = getattr(self, one.name)
-            if not value > 0:
-                raise HRI30Error(f'{one.name}={value}: expected a number above 0.')
+            if not 0 < value < float('inf'):
+                raise HRI30Error(f'{one.name}={value}: expected a finite number above 0.')

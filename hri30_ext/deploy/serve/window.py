@@ -76,10 +76,8 @@ class Window:
         await _Viewer(websocket, service, self).run()
 
     def show(self, image_HWC: np.ndarray, events: list[dict]) -> bool:
-        """Shows a frame, uint8 RGB, and its events.
-
-        Returns:
-            bool: False once all pages that showed the stream were closed or stopped.
+        """Shows a frame, uint8 RGB, and its events; returns False once all pages that
+        showed the stream were closed or stopped.
         """
         if self.viewers:
             self._loop.call_soon_threadsafe(

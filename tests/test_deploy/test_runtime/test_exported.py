@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -16,19 +17,18 @@ INFO = ModelInfo(
     preprocessing=Preprocessing(8, 1, 'uniform', (Resize(32, 24), )),
     format='openvino', precision='bf16', files={'model': 'model.xml'}, window_seconds=1.5,
     hints={'INFERENCE_PRECISION_HINT': 'bf16'}, versions={'torch': '2.13.0'})
-HUGE = dict(INFO.to_json()['preprocessing'], num_frames=1024,
+HUGE = dict(msgspec.to_builtins(INFO)['preprocessing'], num_frames=1024,
             steps=[dict(type='Resize', width=8192, height=8192)])
 
 
 def write(folder, **changes):
-    content = {**INFO.to_json(), **changes}
+    content = {**msgspec.to_builtins(INFO), **changes}
     (folder / 'model.json').write_text(json.dumps(content))
     return folder
 
 
 def test_reads_what_was_written(tmp_path):
     assert read_info(write(tmp_path)) == INFO
-    assert not INFO.frame_stage
 
 
 @pytest.mark.parametrize(('changes', 'message'), [
@@ -79,7 +79,7 @@ def test_other_content_is_refused(changes, message, tmp_path):
 
 @pytest.mark.parametrize('text', [
     b'', b'{', b'[]', b'null', b'\xff\xfe', b'[' * 100_000, b' ' * (5 << 20),
-    json.dumps({**INFO.to_json(), 'window_seconds': float('nan')}).encode()])
+    json.dumps({**msgspec.to_builtins(INFO), 'window_seconds': float('nan')}).encode()])
 def test_what_is_no_json_is_refused(text, tmp_path):
     (tmp_path / 'model.json').write_bytes(text)
     with pytest.raises(HRI30Error, match=r'model\.json: '):

@@ -16,9 +16,10 @@ import pytest
 from conftest import run_tool
 
 from hri30_ext.config import PROJECT_ROOT
-from hri30_ext.deploy.runtime.live import Timeline
+from hri30_ext.deploy.runtime.live import JsonLines, Timeline
 from hri30_ext.deploy.runtime.streaming import Event, StreamSettings
 from hri30_ext.deploy.runtime.video_io import Frame
+from hri30_ext.errors import HRI30Error
 
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
 
@@ -179,7 +180,8 @@ def test_a_camera_that_goes_away(onnx_folder, tmp_path):
     (('--model', 'none'), 'export.py'), (('--queue', '0'), 'expected 1 or more'),
     (('--out', 'out.gif'), '.mp4 or .avi')])
 def test_mistakes_are_told(arguments, words, onnx_folder, clip, tmp_path):
-    result = stream_tool(onnx_folder, clip, *arguments, cwd=tmp_path)
+    result = stream_tool(onnx_folder, clip, '--timeline', 'timeline.csv', *arguments,
+                         cwd=tmp_path)
     assert result.returncode == 2 and words in result.stderr
     assert result.stdout == '' and 'Traceback' not in result.stderr
     assert not os.listdir(tmp_path)
@@ -193,6 +195,14 @@ def test_without_a_display_it_goes_on(onnx_folder, clip, tmp_path):
 
 
 # ---- Its parts ---------------------------------------------------------------------------
+
+
+def test_events_that_cannot_be_written_are_an_error():
+    with open('/dev/full', 'w') as full:
+        lines = JsonLines(full)
+        with pytest.raises(HRI30Error, match='standard output.*No space'):
+            lines.write(dict(event='start'))
+        assert lines.closed and lines.write(dict(event='end')) is None
 
 
 def test_the_timeline_by_hand(tmp_path):

@@ -1,5 +1,7 @@
 """Frames in and out: files, cameras that go away, annotated video."""
 
+import contextlib
+import gc
 import threading
 from fractions import Fraction
 from types import SimpleNamespace
@@ -19,15 +21,14 @@ from hri30_ext.deploy.runtime.video_io import (
     open_source,
 )
 from hri30_ext.errors import HRI30Error
+from hri30_ext.synthetic.video import write_video
 from hri30_ext.video.decode import Video
 
 
-def write_video(path, frames, fps=30, first=0, size=(48, 32)):
+def write_file(path, frames, fps, first=0):
     """Frame i is of brightness ``first`` + 4 i."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), fps, size)
-    for i in range(frames):
-        writer.write(np.full((size[1], size[0], 3), first + 4 * i, np.uint8))
-    writer.release()
+    write_video(np.stack([np.full((32, 48, 3), first + 4 * i, np.uint8)
+                          for i in range(frames)]), path, 'mjpeg', fps)
     return path
 
 
@@ -37,21 +38,17 @@ def read_all(source):
     return frames
 
 
-def values(frames):
-    return [float(np.mean(frame)) for frame in frames]
-
-
 # ---- Files -------------------------------------------------------------------------------
 
 
 def test_files_follow_each_other_at_their_own_rates(tmp_path):
-    first = write_video(tmp_path / 'a ü.avi', 3, fps=10)
-    second = write_video(tmp_path / 'b.avi', 2, fps=25, first=100)
+    first = write_file(tmp_path / 'a ü.avi', 3, fps=10)
+    second = write_file(tmp_path / 'b.avi', 2, fps=25, first=100)
     frames = read_all(open_source(str(tmp_path)))
     np.testing.assert_allclose([frame.time for frame in frames],
                                [0, 0.1, 0.2, 0.3, 0.34], atol=1e-6)
     assert [frame.clip for frame in frames] == [first.name] * 3 + [second.name] * 2
-    np.testing.assert_allclose(values([frame.image for frame in frames]),
+    np.testing.assert_allclose([frame.image.mean() for frame in frames],
                                [0, 4, 8, 100, 104], atol=1.5)
 
 
@@ -90,17 +87,25 @@ def test_frames_of_a_stream_are_those_of_training(tmp_path):
 
 
 def test_a_loop_plays_again_and_time_goes_on(tmp_path):
-    source = FileSource([write_video(tmp_path / 'a.avi', 3, fps=10)], loop=True)
+    source = FileSource([write_file(tmp_path / 'a.avi', 3, fps=10)], loop=True)
     frames = [source.read() for _ in range(7)]
     np.testing.assert_allclose([frame.time for frame in frames], np.arange(7) / 10,
                                atol=1e-6)
     assert [frame.file for frame in frames] == [1, 1, 1, 2, 2, 2, 3]
+    gc.collect()
+    gc.disable()  # PyAV's frames may be garbage that waits for it
+    try:
+        frames = [source.read().file for _ in range(60)]
+        kept = [one for one in gc.get_objects() if type(one) is av.VideoFrame]
+    finally:
+        gc.enable()
+    assert frames[-1] == 23 and len(kept) < 5
     source.stop()
     assert source.read() is None
 
 
 def test_at_its_own_pace_a_file_can_be_stopped_while_it_waits(tmp_path):
-    source = FileSource([write_video(tmp_path / 'slow.avi', 3, fps=1)], realtime=True)
+    source = FileSource([write_file(tmp_path / 'slow.avi', 3, fps=1)], realtime=True)
     assert source.live and source.read().time == 0
     threading.Timer(0.05, source.stop).start()
     assert source.read() is None
@@ -108,7 +113,7 @@ def test_at_its_own_pace_a_file_can_be_stopped_while_it_waits(tmp_path):
 
 @pytest.mark.parametrize('name, words', [
     ('none.avi', 'no such file'), ('text.avi', 'cannot be decoded'),
-    ('folder', 'no videos')])
+    ('folder', 'no videos'), ('/dev/null', 'camera that is connected')])
 def test_sources_that_are_none(name, words, tmp_path):
     (tmp_path / 'text.avi').write_text('no video')
     (tmp_path / 'folder').mkdir()
@@ -128,11 +133,11 @@ def camera_of(monkeypatch, *openings, retries=3):
         if count is None:
             raise HRI30Error(target)
         frames = [(np.zeros((8, 8, 3), np.uint8), None)] * count
-        return SimpleNamespace(fps=0., frames=lambda: iter(frames))
+        return SimpleNamespace(fps=0., frames=lambda: (frame for frame in frames))
 
     monkeypatch.setattr(video_io, 'CameraDecoder', open_camera)
     source = CameraSource(
-        'rtsp://user:secret@camera/1', retries, delay=0,
+        'rtsp://user:an@secret@camera/1', retries, delay=0,
         notify=lambda kind, message: notes.append((kind, message)))
     return source, notes
 
@@ -168,10 +173,12 @@ def test_each_try_waits_twice_as_long(monkeypatch):
 
 
 def test_a_stopped_camera_is_not_tried_again(monkeypatch):
-    source, notes = camera_of(monkeypatch, 1, 1)
+    source, notes = camera_of(monkeypatch, 2, 1)
     assert source.read() is not None
     source.stop()
     assert source.read() is None and notes == []
+    source.close()  # and released
+    assert next(source._images, None) is None
 
 
 # ---- Annotated video ---------------------------------------------------------------------
@@ -228,3 +235,14 @@ def test_a_video_without_frames_is_none(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(HRI30Error, match='cannot be written'):
         VideoWriter(tmp_path / 'file' / 'out.mp4', fps=10)
+
+
+def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path):
+    (tmp_path / '.out-part.avi').symlink_to('/dev/full')
+    images = np.random.default_rng(0).integers(0, 256, (99, 64, 96, 3), np.uint8)
+    # A rate of phones, whose numerator is too large for MPEG-4.
+    with pytest.raises(HRI30Error, match='out.avi: cannot be written .No space'), \
+            contextlib.closing(VideoWriter(tmp_path / 'out.avi', 120e3 / 1001)) as writer:
+        for k, image in enumerate(images):
+            writer.write(image, k / 119)
+    assert not list(tmp_path.iterdir())

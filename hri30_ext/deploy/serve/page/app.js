@@ -321,9 +321,9 @@ class Clip {
     if (this.stream?.open) return;
     this.video.pause();
     this.restart();
-    const window = Math.min(model.window_seconds || this.length, this.length);
-    const short = { window_seconds: window, smoothing: 'none', min_seconds: 0 };
-    const stream = new Stream('/v1/stream', this.length < 2 * window ? short : {});
+    const window = Math.min(model.window_seconds ?? model.limits.max_window_seconds, this.length);
+    const short = this.length < 2 * window && { smoothing: 'none', min_seconds: 0 };
+    const stream = new Stream('/v1/stream', { window_seconds: window, ...short });
     this.stream = stream;
     const ready = await stream.ready;
     if (ready && active === this) this.video.play().catch(fail);

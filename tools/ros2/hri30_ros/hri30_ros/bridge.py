@@ -35,6 +35,7 @@ class Settings(StreamSettings, frozen=True, kw_only=True, forbid_unknown_fields=
     compressed: bool = False  # whether the topic has CompressedImage
     autostart: bool = False  # whether the node configures and activates itself
     threads: Annotated[int, Meta(ge=1)] | None = None  # CPU threads; None: one a core
+    provider: str | None = None  # execution provider of ONNX Runtime; None: the CPU
     queue: Annotated[int, Meta(ge=1)] = 16  # images that may wait
     stall_seconds: Annotated[float, Meta(ge=0.1)] = 2.0  # a topic without images is lost
 
@@ -71,7 +72,8 @@ class Bridge:
 
     def __init__(self, settings: Settings, report: Callable[[str], None]) -> None:
         self._report, self._reported = report, set()
-        self._recognizer = Recognizer.open(settings.model, threads=settings.threads)
+        self._recognizer = Recognizer.open(settings.model, threads=settings.threads,
+                                           provider=settings.provider)
         self._settings = {name: getattr(settings, name)
                           for name in StreamSettings.__struct_fields__}
         self.stream = self._recognizer.stream(**self._settings)

@@ -108,7 +108,7 @@ class RecognizerNode(LifecycleNode):
             if latest:
                 self._results.publish(Classification(header=message.header, results=[
                     ObjectHypothesis(class_id=name, score=score)
-                    for name, score in latest.top]))
+                    for name, score in latest.top if not latest.unknown]))
             self._publish(events)
 
     def _publish(self, events: list[dict]) -> None:
