@@ -317,8 +317,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
 
     Args:
         path (str): Relative to the current folder or to the clone.
-        options (dict, optional): Of :func:`parse_options`; a relative ``data_root`` or
-            ``cache_dir`` is relative to the current folder, one in the config to the clone.
+        options (dict, optional): Of :func:`parse_options`; a relative path in them is
+            relative to the current folder, one in the config to the clone.
 
     Returns:
         Config: Checked, with absolute paths; a :class:`SettingsConfig` where it contains
@@ -351,8 +351,9 @@ def load_config(path: str, options: dict | None = None) -> Config:
         options.setdefault('data_root', os.environ['HRI30_ROOT'])
     changed = {name: value for name, value in options.items()
                if not _equal(_look_inside(values, name), value)}
-    for name in ('data_root', 'cache_dir', 'features_dir'):
-        value = options.get(name, values.get(name))
+    for name in ('data_root', 'cache_dir', 'features_dir', 'split.folder',
+                 'split.train_file', 'split.val_file'):
+        value = options.get(name, _look_inside(values, name))
         if value and not has_references(value) and not isinstance(value, dict | list):
             base = Path.cwd() if name in options else PROJECT_ROOT
             options[name] = _make_absolute(name, str(value), base)  # it may be a number

@@ -25,7 +25,7 @@ def test_settings_reach_loaders_and_head():
         assert loader.dataset.data_root == '/data'
         assert loader.dataset.metainfo.classes == CLASSES
         assert loader.dataset.split.type == 'file'
-        assert loader.dataset.split.val_file == 'v.txt'
+        assert loader.dataset.split.val_file == str(Path('v.txt').resolve())
         assert loader.dataset.pipeline[1].clip_len == 16
         assert loader.batch_size == 3
         assert loader.num_workers == 0 and loader.persistent_workers is False

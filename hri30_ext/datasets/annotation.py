@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import HRI30Error, first_cases
-from ..names import canonical_name, released_name
+from ..names import VIDEO_SUFFIXES, canonical_name, released_name
 from ..utils.fileio import atomic_write_text
 from ..utils.reading import open_text
 
@@ -71,7 +71,9 @@ def _parse(row: list[str]) -> Annotation | None:
     # Python refuses to read numbers of thousands of digits.
     if len(row) != 3 or not re.fullmatch('[0-9]{1,9}', row[2]):
         return None
-    video_id = Path(row[0]).stem if '.' in row[0] else row[0]
+    video_id = row[0]
+    if video_id.lower().endswith(VIDEO_SUFFIXES):
+        video_id = video_id[:video_id.rindex('.')]
     # A quote that is not closed makes one field of several rows.
     if not video_id or not (video_id + row[1]).isprintable():
         return None

@@ -14,9 +14,9 @@ from mmaction.registry import DATASETS
 from mmengine.registry import init_default_scope
 
 from ..errors import HRI30Error, first_cases
-from ..names import HRI30_CLASSES, canonical_name, command, parse_clip_name
+from ..names import HRI30_CLASSES, canonical_name, command, parse_clip_name, split_part
 from .annotation import Annotation, read_annotations
-from .layouts import Layout, find_videos, read_layout
+from .layouts import check_root, find_videos, read_layout
 from .leave_out import LEAVE_OUT, read_leave_out
 from .paper import hold_out_test, is_held_out_by_name
 from .randomness import entropy, seeded
@@ -24,11 +24,11 @@ from .splits import split_clips
 from .unreadable import (
     FIRST,
     LATER,
+    decoder_died,
     explain_unreadable,
     find_reason,
     is_of_one_clip,
     list_substitutes,
-    took_too_long,
 )
 
 SUBSETS = ('train', 'val', 'test')
@@ -115,9 +115,7 @@ class HRI30Dataset(VideoDataset):
     def load_data_list(self) -> list[dict]:
         """Finds and checks the clips of this subset."""
         if self.subset == 'test':
-            return (_load_held_out(self.data_root, self.classes, self.split)
-                    or load_test_clips(self.data_root, self.classes, **self.reading))
-        _warn_of_left_out(self.data_root)
+            return load_test_clips(self.data_root, self.classes, self.split, **self.reading)
         clips = load_labelled_clips(self.data_root, self.classes, **self.reading)
         clips, _ = hold_out_test(clips, self.classes, read_leave_out(self.data_root),
                                  **self.split)
@@ -193,21 +191,12 @@ class HRI30Dataset(VideoDataset):
         except Exception as error:
             if not is_of_one_clip(error):
                 raise
-            if took_too_long(error):  # not again in every epoch
+            if decoder_died(error, 'hung'):  # not again in every epoch
                 self._hung[filename] = error
             return None, error
         if sample is None:
             return None, HRI30Error('the pipeline made no sample of it')
         return sample, None
-
-    # ---- Subsets ------------------------------------------------------------------------
-
-    def _copy_without_annotation(self, memo: dict | None = None) -> 'HRI30Dataset':
-        """Copies for a subset, which has an epoch of its own."""
-        other = super()._copy_without_annotation({} if memo is None else memo)
-        other._position.share_memory_()
-        other._hung = {}
-        return other
 
 
 def _add_facts(sample: dict, **facts) -> dict:
@@ -240,33 +229,11 @@ def class_folders(root: Path) -> list[Path]:
 
 def find_labelled_videos(root: str | Path) -> list[Path]:
     """Lists the videos that have their label in their name, or should have."""
-    root = _check_root(root)
+    root = check_root(root)
     folder = subfolder(root, TRAIN_FOLDERS)
     files = find_videos(folder or root, recursive=folder is not None)
     return sorted([*files, *(file for folder in class_folders(root)
                              for file in find_videos(folder, False))])
-
-
-def _check_root(root: str | Path) -> Path:
-    root = Path(root).expanduser()
-    if not root.is_dir():
-        raise HRI30Error(
-            f'{root}: no such data folder.\nExpected train_set/, test_set/ and '
-            'annotations/ in it (see data/README.md). Set it with '
-            '--cfg-options data_root=PATH or HRI30_ROOT=PATH.')
-    return root
-
-
-def _warn_of_left_out(root: str) -> None:
-    """Says once that clips are left out; Python shows a repeated warning once."""
-    folder = Path(root).expanduser()
-    count = sum((folder / clip).is_file() for clip in read_leave_out(folder)
-                if not clip.startswith(('test_set/', 'test/')))
-    if count:
-        warnings.warn(
-            f'{folder / LEAVE_OUT}: {count} clips are left out of training and validation '
-            f'({command("data/check.py", folder, "--undo")} deletes the list)',
-            stacklevel=2)
 
 
 def _refuse_repeated(clips: list[dict], key: Callable) -> None:
@@ -281,12 +248,6 @@ def _refuse_repeated(clips: list[dict], key: Callable) -> None:
 def reading(cfg: Mapping) -> dict:
     """Returns the settings of a config that say how its clips are read."""
     return {name: cfg.get(name) for name in ('annotation', 'group_pattern', 'columns')}
-
-
-def _read_layout(root: str | Path, classes: Sequence[str], annotation: str | None = None,
-                 **reading) -> Layout | None:
-    return read_layout(_check_root(root), annotation,
-                       [canonical_name(name) for name in classes], **reading)
 
 
 def load_labelled_clips(root: str | Path, classes: Sequence[str],
@@ -307,37 +268,48 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str],
     Raises:
         HRI30Error: see :class:`HRI30Dataset`.
     """
-    root = _check_root(root)
+    root = check_root(root)
     left_out = read_leave_out(root)
-    if layout := _read_layout(root, classes, **reading):
-        return [clip for clip in layout.clips if clip['subset'] != 'test' and not (
-            leave_out and Path(clip['filename']).relative_to(root).as_posix() in left_out)]
+    if layout := read_layout(root, classes=classes, **reading):
+        found = [clip for clip in layout.clips if clip['subset'] != 'test']
+        expected = f'clips that are not of split test in {layout.annotation}'
+    else:
+        found = [dict(filename=str(file)) for file in find_labelled_videos(root)]
+        expected = ('CIDxx_SIDxx_VIDxx.avi in train_set/, train/, train/<class id>/ or the '
+                    'folder itself, or <Class>/v_<Class>_gxx_cxx.avi in videos/ or the '
+                    'folder itself; docs/your_data.md is for other data')
+    # The list may name a part or its whole recording.
+    kept = [clip for clip in found if not leave_out or not left_out.keys() & {
+        Path(name).relative_to(root).as_posix()
+        for name in (clip['filename'], split_part(clip['filename'])[0])}]
+    if not kept:
+        raise HRI30Error(f'{root}: no training clips.\n' + (
+            f'{root / LEAVE_OUT} leaves all {len(found)} out.' if found else
+            f'Expected {expected}.'))
+    if len(kept) < len(found):  # Python shows a repeated warning once
+        warnings.warn(
+            f'{root / LEAVE_OUT}: {len(found) - len(kept)} clips are left out of training '
+            f'and validation ({command("data/check.py", root, "--undo")} deletes the list)',
+            stacklevel=2)
+    if layout:
+        return kept
     classes = [canonical_name(name) for name in classes]
     folder = subfolder(root, TRAIN_FOLDERS)
-    found = find_labelled_videos(root)
-    files = [file for file in found
-             if not leave_out or str(file.relative_to(root)) not in left_out]
-    if not files:
-        raise HRI30Error(
-            f'{folder or root}: no training clips.\n'
-            + (f'{root / LEAVE_OUT} leaves all {len(found)} out.' if found else
-               'Expected CIDxx_SIDxx_VIDxx.avi in train_set/, train/, train/<class id>/ or '
-               'the folder itself, or <Class>/v_<Class>_gxx_cxx.avi in videos/ or the '
-               'folder itself.'))
     clips, wrong, forms = [], [], {}
-    for file in files:
+    for file in (Path(clip['filename']) for clip in kept):
         try:
             name = parse_clip_name(file.stem, classes)
         except HRI30Error as error:
-            wrong.append(f'{file.relative_to(root)}: {str(error).split(": ", 1)[1]}')
+            reason = str(error).removeprefix(f'{file.stem}: ')
+            wrong.append(f'{file.relative_to(root)}: {reason}')
             continue
-        parent, of_class = file.parent.name, classes[name.class_id - 1]
+        parent, of_class = canonical_name(file.parent.name), classes[name.class_id - 1]
         if file.parent in (root, folder):
             parent = of_class
-        if (name.ucf and canonical_name(parent) != of_class
-                or parent.isdigit() and int(parent) != name.class_id):
+        if ((name.ucf or parent in classes) and parent != of_class
+                or parent.isdecimal() and int(parent) != name.class_id):
             wrong.append(f'{file.relative_to(root)}: is in the folder of class '
-                         f'{int(parent) if parent.isdigit() else parent}')
+                         f'{int(parent) if parent.isdecimal() else parent}')
         forms[name.ucf] = file
         clips.append(dict(filename=str(file), video_id=file.stem,
                           label=name.class_id - 1, group=name.group, clip=name.clip,
@@ -348,7 +320,7 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str],
                          'one layout; move the other out of this folder.')
     if wrong:
         raise HRI30Error(
-            f'{folder or root}: {len(wrong)} of {len(files)} names are wrong:\n'
+            f'{folder or root}: {len(wrong)} of {len(kept)} names are wrong:\n'
             f'{first_cases(wrong)}\nExpected CID (class id 1 to {len(classes)}), SID '
             'and VID; or v_, a class, g and c, in the folder of the class. For other data, '
             'set classes to its class names.')
@@ -362,50 +334,50 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str],
 
 def has_training_clips(root: str | Path, classes: Sequence[str], **reading) -> bool:
     """Returns whether there are clips beside those of the test."""
-    if layout := _read_layout(root, classes, **reading):
+    if layout := read_layout(root, classes=classes, **reading):
         return any(clip['subset'] != 'test' for clip in layout.clips)
     return bool(find_labelled_videos(root))
 
 
 def find_test_folder(root: str | Path) -> Path | None:
     """Returns the folder of test clips, or None if there is none."""
-    return subfolder(_check_root(root), TEST_FOLDERS)
+    return subfolder(check_root(root), TEST_FOLDERS)
 
 
-def has_test_clips(root: str | Path, classes: Sequence[str], split: dict, **reading
+class NoTestClips(HRI30Error):
+    """There are no test clips, and no split that holds some out."""
+
+
+def has_test_clips(root: str | Path, classes: Sequence[str], split: Mapping, **reading
                    ) -> bool:
-    """Returns whether there are test clips, or the split holds them out."""
-    if layout := _read_layout(root, classes, **reading):
-        return any(clip['subset'] == 'test' for clip in layout.clips)
-    return (find_test_folder(root) is not None
-            or _load_held_out(root, classes, split) is not None)
+    """Returns whether there are test clips; arguments of :func:`load_test_clips`."""
+    with contextlib.suppress(NoTestClips):
+        return bool(load_test_clips(root, classes, split, **reading))
+    return False
 
 
-def _load_held_out(root: str | Path, classes: Sequence[str], split: dict
-                   ) -> list[dict] | None:
-    """Returns the labelled clips that a split tests on; no test clip is left out."""
-    if not is_held_out_by_name(split):
-        return None
-    return hold_out_test(load_labelled_clips(root, classes, leave_out=False), classes,
-                         read_leave_out(root), **split)[1]
+def load_test_clips(root: str | Path, classes: Sequence[str], split: Mapping | None = None,
+                    **reading) -> list[dict]:
+    """Finds the test clips, with labels if they are known, sorted by name.
 
-
-def load_test_clips(root: str | Path, classes: Sequence[str], **reading) -> list[dict]:
-    """Finds the test clips, with labels if there is an annotation file, sorted by name.
-
-    Args and raised errors are those of :func:`load_labelled_clips`. No test clip is left
-    out: the list only excuses rows of clips that do not exist.
+    These are the labelled clips that ``split`` holds out, or those of the test folder. None
+    is left out: the list only excuses rows of clips that do not exist. Args and raised
+    errors are those of :func:`load_labelled_clips`.
     """
-    if layout := _read_layout(root, classes, **reading):
+    if is_held_out_by_name(split or {}):
+        labelled = load_labelled_clips(root, classes, False, **reading)
+        if held_out := hold_out_test(labelled, classes, read_leave_out(root), **split)[1]:
+            return held_out
+    if layout := read_layout(root, classes=classes, **reading):
         found = [clip for clip in layout.clips if clip['subset'] == 'test']
         if not found:
-            raise HRI30Error(f'{root}: no test clips.\nExpected some of split test in '
+            raise NoTestClips(f'{root}: no test clips.\nExpected some of split test in '
                              f'{layout.annotation}, or a folder test/.')
         return sorted(found, key=itemgetter('video_id'))
     folder = find_test_folder(root)
     files = find_videos(folder) if folder else []
     if not files:
-        raise HRI30Error(f'{root}: no test clips.\nExpected videos of any name in '
+        raise NoTestClips(f'{root}: no test clips.\nExpected videos of any name in '
                          'test_set/ or test/.')
     times = Counter(file.stem for file in files)
     clips = [dict(filename=str(file), label=-1, group=-1, clip=-1, video_id=(
@@ -440,7 +412,8 @@ def _match_annotation(path: Path, clips: list[dict], classes: Sequence[str],
         f'({rows[name].class_name})'
         for name in sorted(rows.keys() & names.keys())
         if names[name]['label'] not in (-1, rows[name].class_id - 1)]
-    excused = {key(PurePosixPath(clip).stem) for clip in left_out}
+    excused = {key(name) for path in map(PurePosixPath, left_out)
+               for name in (path.stem, str(PurePosixPath(*path.parts[1:-1], path.stem)))}
     missing = [f'{rows[name].video_id}: annotated, and no such clip'
                for name in sorted(rows.keys() - names.keys() - excused)]
     surplus = [f'{names[name]["video_id"]}: a clip without annotation'

@@ -6,15 +6,15 @@ clips as :func:`~hri30_ext.datasets.hri30.load_labelled_clips` returns them.
 
 import csv
 import difflib
-import functools
 import importlib.util
 import math
 import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
 from ..errors import HRI30Error, first_cases
@@ -61,12 +61,31 @@ class Row:
     file: Path | None = None
 
 
+def check_root(root: str | Path) -> Path:
+    """Returns the path of a data folder; refuses one that is not there or unreadable."""
+    root = Path(root).expanduser()
+    try:
+        next(root.iterdir(), None)
+    except OSError as error:
+        raise HRI30Error(
+            f'{root}: no such data folder, or it cannot be listed ({error.strerror}).\n'
+            'Expected train_set/, test_set/ and annotations/ in it (see data/README.md). '
+            'Set it with --cfg-options data_root=PATH or HRI30_ROOT=PATH.') from error
+    return root
+
+
 def find_videos(folder: Path, recursive: bool = True) -> list[Path]:
     """Lists the videos of a folder, sorted."""
-    files = folder.rglob('*') if recursive else folder.glob('*')
-    return sorted(file for file in files
+    return sorted(file for file in folder.glob('**/*' if recursive else '*')
                   if file.suffix.lower() in VIDEO_SUFFIXES
                   and not file.name.startswith('.') and file.is_file())
+
+
+def _find_all_videos(root: Path) -> list[Path]:
+    """Lists the videos of a data folder, and of folders that are linked into it."""
+    linked = [path for path in root.iterdir() if path.is_symlink() and path.is_dir()
+              and not path.name.startswith('.')]
+    return sorted(file for folder in (root, *linked) for file in find_videos(folder))
 
 
 def find_annotation(root: Path) -> str:
@@ -78,7 +97,7 @@ def find_annotation(root: Path) -> str:
     """
     if any((root / name).is_dir() for name in ('train_set', 'test_set')):
         return NAMES  # without a walk through HRI30's clips
-    videos = find_videos(root)
+    videos = _find_all_videos(root)
     # The clips of UCF-101 are named as those of HRI30, with other classes.
     if not videos or any(is_clip_name(file.stem, HRI30_CLASSES) for file in videos):
         return NAMES
@@ -123,20 +142,20 @@ def _read_folders(root: Path) -> list[Row]:
         if not files:
             empty.append(folder)
         rows += [Row(str(file), file.relative_to(root).as_posix(), folder.name,
-                     '' if file.parent == folder else file.parent.name, subset)
+                     '' if file.parent == folder else file.parent.name, subset, file=file)
                  for file in files]
     if empty or not rows:
         raise HRI30Error(f'{root}: {len(empty)} class folders have no clips:\n'
                          f'{first_cases(empty)}\nExpected <class>/*.mp4, or '
                          '{train,val,test}/<class>/*.mp4; remove empty folders.')
     known = {row.path for row in rows}
-    for file in find_videos(root):
+    for file in _find_all_videos(root):
         path = file.relative_to(root)
         if path.as_posix() not in known:
             if _SUBSETS.get(path.parts[0]) != 'test':
                 raise HRI30Error(f'{file}: is in no class folder.\nExpected every clip in '
                                  'the folder of its class; move it.')
-            rows.append(Row(str(file), path.as_posix(), split='test'))
+            rows.append(Row(str(file), path.as_posix(), split='test', file=file))
     return rows
 
 
@@ -221,8 +240,11 @@ def _read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
 def _read_table(path: Path, table: Iterator[tuple[int, list[str]]],
                 columns: Sequence[str] | None) -> Iterator[Row]:
     line, first = next(table, (0, []))
-    known = {name: column for column, names in _COLUMNS.items() for name in names}
-    header = [known.get(cell.lower(), '') for cell in first]
+    cells = [cell.lower() for cell in first]
+    header = [''] * len(cells)
+    for column, names in _COLUMNS.items():  # of several, the first of these names
+        if found := [name for name in names if name in cells]:
+            header[cells.index(found[0])] = column
     is_list = not any(header) and len(first) <= 2  # Jester: path;label, no header
     if columns or is_list:
         header = list(columns or ('path', 'label')[:len(first)])
@@ -231,12 +253,13 @@ def _read_table(path: Path, table: Iterator[tuple[int, list[str]]],
             table = chain([(line, first)], table)
     for column in ('path', 'label'):
         if column not in header and not (is_list and column == 'label'):
-            near = difflib.get_close_matches(column, [cell.lower() for cell in first], 1)
+            near = difflib.get_close_matches(column, cells, 1)
             raise HRI30Error(
                 f'{path}, line {line}: no column {column}; found {", ".join(first)[:200]}'
                 f'{f" (nearest: {near[0]})" if near else ""}.\nExpected one of '
                 f'{", ".join(_COLUMNS[column])}; rename it, or name all columns in order: '
-                "columns=['path','label',...].")
+                "columns=['path','label',...]; or set annotation=folders where this is no "
+                'list of the clips.')
     for line, cells in table:
         where = f'{path}, line {line}'
         if len(cells) != len(header):
@@ -269,29 +292,33 @@ def _read_part(where: str, row: dict[str, str]) -> tuple[float, float] | None:
 
 
 def find_files(root: Path, rows: Iterable[Row]) -> None:
-    """Fills in the file of each row."""
-    index = defaultdict(list)
-    for file in find_videos(root):
-        path = file.relative_to(root)
-        for key in {path.as_posix(), path.with_suffix('').as_posix(), path.name, path.stem}:
-            index[key].append(file)
+    """Fills in the file of each row, by its path or, if that is unique, the end of it."""
+    whole, ends = defaultdict(list), defaultdict(list)
+    for file in _find_all_videos(root):
+        path = str(file.relative_to(root))
+        for key in (path, os.path.splitext(path)[0]):
+            whole[key].append(file)
+            while '/' in key:
+                key = key.partition('/')[2]
+                ends[key].append(file)
     missing = []
     for row in rows:
         base = Path(row.where.rpartition(',')[0]).parent
-        near = os.path.relpath(os.path.normpath(base / row.path), root)
-        inside = os.path.relpath(os.path.normpath(root / row.path), root)
-        if inside.startswith('..') and near.startswith('..'):
+        places = [os.path.relpath(os.path.normpath(folder / row.path), root)
+                  for folder in (base, root)]  # near the list, and in the data folder
+        if all(place.startswith('..') for place in places):
             raise HRI30Error(f'{row.where}: {row.path} is outside of {root}.\nExpected a '
                              'path within the data folder; set data_root to one that holds '
                              'all clips.')
-        found = index.get(near) or index.get(inside) or []
+        found = next(filter(None, (index.get(place) for index in (whole, ends)
+                                   for place in places)), [])
         if len(found) > 1:
             raise HRI30Error(f'{row.where}: {row.path} can be {len(found)} files:\n'
                              f'{first_cases(found)}\nExpected a path from {root}.')
         if found:
             row.file = found[0]
         else:
-            what = ('a folder; make a video of its pictures' if (root / inside).is_dir()
+            what = ('a folder; make a video of its pictures' if (root / places[1]).is_dir()
                     else 'no such clip')
             missing.append(f'{row.where}: {row.path}: {what}')
     if missing:
@@ -329,7 +356,9 @@ def refuse_outside(parts: Iterable[tuple[str, str]]) -> None:
 
 
 def find_classes(root: Path, annotation: str) -> list[str] | None:
-    """Reads the names of classes from a file beside the annotation, if there is one."""
+    """Reads the names of classes from a file beside the annotation, if there is one; an
+    empty annotation is the one that is found."""
+    annotation = annotation or find_annotation(root)
     for folder in dict.fromkeys([(root / annotation).parent, root]):
         for pattern in _CLASS_FILES:
             for path in sorted(folder.glob(pattern)):
@@ -346,7 +375,8 @@ def number_labels(rows: Sequence[Row], classes: Sequence[str] | None
             row.label = canonical_name(row.label)
             first.setdefault(row.label, row.where)
     known = set(classes or ())
-    ids = [text for text in first if text.isdecimal() and text not in known]
+    # Longer numbers are names: a class for each number below them would be too many.
+    ids = [text for text in first if re.fullmatch('[0-9]{1,5}', text) and text not in known]
     names = [text for text in first if text not in ids]
     if ids and names:
         raise HRI30Error(f'{first[ids[0]]}: the label is the number {ids[0]}; '
@@ -362,16 +392,16 @@ def number_labels(rows: Sequence[Row], classes: Sequence[str] | None
                     f'{len(classes)} classes ({", ".join(classes)[:200]}); set classes.')
         classes = list(classes or sorted(names))
         return classes, {name: label for label, name in enumerate(classes)}, ''
-    numbers = sorted(map(int, ids))
-    base = 0 if numbers[0] == 0 else 1
+    lowest, highest = min(ids, key=int), max(ids, key=int)
+    base = 0 if int(lowest) == 0 else 1
     if classes is None:
-        classes = [str(number) for number in range(base, numbers[-1] + 1)]
-    elif base and numbers[-1] < len(classes):
-        raise HRI30Error(f'{first[ids[0]]}: ids {numbers[0]} to {numbers[-1]} of '
+        classes = [str(number) for number in range(base, int(highest) + 1)]
+    elif base and int(highest) < len(classes):
+        raise HRI30Error(f'{first[ids[0]]}: ids {lowest} to {highest} of '
                          f'{len(classes)} classes can start at 0 or at 1.\nExpected 0 or '
                          f'{len(classes)} among them; write names instead.')
-    if numbers[-1] >= len(classes) + base:
-        raise HRI30Error(f'{first[str(numbers[-1])]}: id {numbers[-1]}, expected {base} to '
+    if int(highest) >= len(classes) + base:
+        raise HRI30Error(f'{first[highest]}: id {highest}, expected {base} to '
                          f'{len(classes) - 1 + base}; set classes.')
     return list(classes), {text: int(text) - base for text in ids}, (
         f'ids of classes start at {base}: {base} is {classes[0]}')
@@ -452,7 +482,7 @@ def read_layout(root: str | Path, annotation: str | None = None,
     Raises:
         HRI30Error: files, labels, paths or groups that are wrong.
     """
-    root = Path(root).expanduser()
+    root, classes = check_root(root), classes and list(map(canonical_name, classes))
     annotation = annotation or find_annotation(root)
     for name, value, layouts in (('group_pattern', group_pattern, (NAMES, )),
                                  ('columns', columns, (NAMES, FOLDERS))):
@@ -461,30 +491,8 @@ def read_layout(root: str | Path, annotation: str | None = None,
                              f'annotation={annotation}.\nRemove it, or set annotation.')
     if annotation == NAMES:
         return None
-    layout = _read_once(root, annotation, classes and tuple(classes), group_pattern,
-                        columns and tuple(columns), tuple(_state_of(root, annotation)))
-    return replace(layout, clips=[dict(clip) for clip in layout.clips])
-
-
-def _state_of(root: Path, annotation: str) -> Iterator[tuple]:
-    """Yields what changes if clips are added or removed, or a list is edited."""
-    for path in chain(root.rglob('*'), (root / annotation).parent.glob('*')):
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            yield (str(path), )
-        elif path.exists():
-            stat = path.stat()
-            yield str(path), stat.st_mtime_ns, stat.st_size
-
-
-@functools.lru_cache(maxsize=2)
-def _read_once(root: Path, annotation: str, classes: Sequence[str] | None,
-               group_pattern: str | None, columns: Sequence[str] | None, state: tuple
-               ) -> Layout:
-    """Reads a folder once for training, validation and test, while its state is one."""
     if annotation == FOLDERS:
         rows = _read_folders(root)
-        for row in rows:
-            row.file = root / row.path
     else:
         rows = read_rows(root, annotation, columns)
         find_files(root, rows)
@@ -495,21 +503,35 @@ def _read_once(root: Path, annotation: str, classes: Sequence[str] | None,
         for row, folder in zip(rows, folders, strict=True):
             row.label = folder  # UCF-101: only the lists for training have labels
     names, labels, note = number_labels(rows, classes)
-    unlabelled = [row for row in rows if not row.label and row.split != 'test']
-    if unlabelled:
-        raise HRI30Error(f'{unlabelled[0].where}: {unlabelled[0].path} has no label.\n'
-                         'Expected one for all but test clips.')
-    counts = Counter(row.label for row in rows if row.split != 'test')
-    alone = [label for label in counts if counts[label] < 2]
-    if alone:
+    _refuse_unlabelled(root, rows)
+    groups = _number_groups(rows)
+    clips = _make_clips(root, rows, labels, groups)
+    notes = [note, f'groups from {source}' if source else
+             'no groups: a random split of near-copies reads too high']
+    return Layout(annotation, clips, names, groups, [text for text in notes if text])
+
+
+def _refuse_unlabelled(root: Path, rows: Sequence[Row]) -> None:
+    """Refuses rows without a label, and classes that cannot be divided."""
+    trained = [row for row in rows if row.split != 'test']
+    for row in trained:
+        if not row.label:
+            raise HRI30Error(f'{row.where}: {row.path} has no label.\nExpected one for all '
+                             'but test clips.')
+    counts = Counter(row.label for row in trained)
+    if alone := [label for label in counts if counts[label] < 2]:
         raise HRI30Error(f'{root}: {len(alone)} classes have one clip:\n'
                          f'{first_cases(alone)}\nExpected two or more: one to train and '
                          'one to validate with.')
-    groups = _number_groups(rows)
-    stems = Counter(row.file.stem for row in rows)
+
+
+def _make_clips(root: Path, rows: Sequence[Row], labels: dict[str, int],
+                groups: dict[str, int]) -> list[dict]:
+    # Without case, as clips of different splits are compared.
+    stems = Counter(row.file.stem.casefold() for row in rows)
     clips = []
     for i, row in enumerate(rows):
-        path = row.file if stems[row.file.stem] == 1 or row.part else (
+        path = row.file if stems[row.file.stem.casefold()] == 1 or row.part else (
             row.file.relative_to(root))
         video_id = path.stem if path is row.file else path.with_suffix('').as_posix()
         filename = str(row.file)
@@ -519,7 +541,4 @@ def _read_once(root: Path, annotation: str, classes: Sequence[str] | None,
         clips.append(dict(
             filename=filename, video_id=video_id, label=labels.get(row.label, -1),
             group=groups.get(row.group, -1), clip=i, subset=row.split, where=row.where))
-    clips.sort(key=lambda clip: (clip['label'], clip['group'], clip['filename']))
-    notes = [note, f'groups from {source}' if source else
-             'no groups: a random split of near-copies reads too high']
-    return Layout(annotation, clips, names, groups, [text for text in notes if text])
+    return sorted(clips, key=itemgetter('label', 'group', 'filename'))

@@ -21,20 +21,29 @@ SPLIT_TYPES = ('group', 'random', 'file', 'paper', 'lists', 'given')
 def shuffled(items: Sequence, seed: int | str) -> list:
     """Returns the items in an order that depends on the seed and their names only."""
     return sorted(items, key=lambda item: hashlib.sha256(
-        f'{seed}:{item}'.encode()).digest())
+        f'{seed}:{item}'.encode(errors='surrogateescape')).digest())
+
+
+def _list_groups(clips):
+    """Returns the groups of recordings, ascending; fewer than two cannot be divided."""
+    groups = sorted({clip['group'] for clip in clips})
+    if len(groups) < 2:
+        raise HRI30Error(
+            f'The clips have {"no groups" if groups == [-1] else "one group"} of '
+            'recordings, expected two or more.\nSet group_pattern, add a column group, or '
+            'set split.type=random, which reads too high where clips are near-copies.')
+    return groups
 
 
 def _split_by_group(clips, val_groups, seed, number='group', least=1):
+    if least:
+        _list_groups(clips)
     # The same recordings by either number of a group, see ClipName.paper_group.
     groups = {clip[number]: clip['group'] for clip in clips}
     is_count = isinstance(val_groups, int)
     held_out = {groups[group] for group in shuffled(sorted(groups), seed)[:val_groups]
                 } if is_count else set(val_groups)
     groups = sorted(groups.values())
-    if groups == [-1]:
-        raise HRI30Error('split.type=group: the clips have no groups.\nSet group_pattern, '
-                         'add a column group, or set split.type=random, which reads too '
-                         'high where clips are near-copies.')
     if (not held_out < set(groups) or len(held_out) < least
             or is_count and val_groups < least):
         raise HRI30Error(
@@ -49,8 +58,10 @@ def _split_at_random(clips, val_ratio, seed):
     by_class = defaultdict(list)
     for clip in clips:
         by_class[clip['label']].append(clip['video_id'])
-    val = {video_id for video_ids in by_class.values() for video_id in
-           shuffled(video_ids, seed)[:round(val_ratio * len(video_ids))]}
+    val = set()
+    for video_ids in by_class.values():
+        count = round(val_ratio * len(video_ids))
+        val.update(shuffled(video_ids, seed)[:max(count, len(video_ids) > 1)])
     if not 0 < len(val) < len(clips):
         raise HRI30Error(f'split.val_ratio={val_ratio}: leaves no clip for validation or '
                          'for training (the largest class has '
@@ -92,11 +103,12 @@ def _split_by_file(clips, train_file, val_file):
 
 def _read_list(path, known):
     path = Path(path).expanduser()
-    lines = read_text(path, 'a list of clips, one name a line').splitlines()
+    lines = map(str.strip, read_text(path, 'a list of clips, one name a line').split('\n'))
     # A row of an annotation file or a path is accepted like a bare name.
-    paths = [Path(line.split(',')[0].strip()) for line in lines if line.strip()]
-    names = {next((name for name in (str(path), path.name, str(path.parent / path.stem))
-                   if name in known), path.stem) for path in paths}
+    paths = {line: Path(line.split(',')[0].strip()) for line in lines if line}
+    names = {next((name for name in (line, str(path), path.name,
+                                     str(path.parent / path.stem)) if name in known),
+                  path.stem) for line, path in paths.items()}
     unknown = sorted(names - known)
     if unknown:
         raise HRI30Error(f'{path}: {len(unknown)} names fit no clip:\n'
@@ -155,7 +167,7 @@ def group_folds(clips: Sequence[dict], folds: int | None, seed: int) -> list[lis
     Raises:
         HRI30Error: more folds than groups, or fewer than 2.
     """
-    groups = sorted({clip['group'] for clip in clips})
+    groups = _list_groups(clips)
     folds = len(groups) if folds is None else folds
     if not 2 <= folds <= len(groups):
         raise HRI30Error(f'folds={folds}: expected 2 to {len(groups)}, the number of '

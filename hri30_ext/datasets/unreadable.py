@@ -26,19 +26,15 @@ def is_of_one_clip(error: Exception) -> bool:
 
     A mistake in a config looks the same as a damaged clip, but it fails with every clip.
     """
-    if ran_out_of_memory(error) or ran_out_of_disk(error) or _died(error, 'start'):
+    if ran_out_of_memory(error) or ran_out_of_disk(error) or decoder_died(error, 'start'):
         return False
     if isinstance(error, HRI30Error):
         return error.exit_code == HRI30Error.exit_code  # no signal, no lost process
     return 'DataLoader worker' not in str(error)
 
 
-def took_too_long(error: Exception) -> bool:
-    """Returns whether a clip hung, so that another attempt would take as long."""
-    return _died(error, 'hung')
-
-
-def _died(error: BaseException | None, kind: str) -> bool:
+def decoder_died(error: BaseException | None, kind: str) -> bool:
+    """Returns whether an error is, or comes from, a :class:`ProcessDied` of this kind."""
     while error is not None:
         if isinstance(error, ProcessDied) and error.kind == kind:
             return True

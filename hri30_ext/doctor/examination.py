@@ -1,8 +1,8 @@
 """Examines a whole data folder, and formats the result as a table and as JSON."""
 
-import contextlib
 import textwrap
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -108,8 +108,7 @@ def examine(root: str | Path, classes: Sequence[str] = HRI30_CLASSES,
         fingerprints = FingerprintStore(store)
         for path, clip in clips.items():
             fingerprints.add(tree.root / path, clip)
-        with contextlib.suppress(HRI30Error):  # without them, only a training is slower
-            fingerprints.save()
+        fingerprints.save()
     findings = tree.findings + check_clips(tree.clips, names, clips, near)
     return apply_list(Examination([], findings, tree, clips, classes, took))
 
@@ -147,7 +146,9 @@ def _check_loading(found: Examination) -> Iterator[Finding]:
                                 ('test', load_test_clips, tree.test_folder)):
         if tree.of(split):
             try:
-                load(tree.root, found.classes, annotation=NAMES)
+                with warnings.catch_warnings():  # of clips that are left out
+                    warnings.simplefilter('ignore')
+                    load(tree.root, found.classes, annotation=NAMES)
             except HRI30Error as error:
                 yield Finding.of('refused', folder or '.',
                                  ' '.join(str(error).split())[:300])

@@ -36,6 +36,8 @@ from .reading import Inspected, inspect_clips
 #: (the clip's mean frame) hashes are worse: where little moves, they hash encoder noise.
 NEAR_BITS = 18
 
+_BLOCK = 1024  # frames of a clip that are compared at once: long ones take gigabytes
+
 
 class Fingerprint(msgspec.Struct):
     """What is compared of a clip, and the size and time of the file it was made from."""
@@ -105,10 +107,14 @@ class FingerprintStore:
         return {path: found[path] for path in found if path not in problems}, problems
 
     def save(self) -> None:
-        """Writes the file, without clips that are gone."""
+        """Writes the file, without clips that are gone.
+
+        If it cannot be written, the next comparison decodes the clips again.
+        """
         kept = {path: clip for path, clip in self.clips.items() if os.path.exists(path)}
         # json, unlike msgspec, writes names that are not UTF-8.
-        atomic_write_json(self.path, msgspec.to_builtins(_Stored(2, kept)), None)
+        with contextlib.suppress(HRI30Error):
+            atomic_write_json(self.path, msgspec.to_builtins(_Stored(2, kept)), None)
 
 
 def _status(path: str | Path) -> tuple[int, int]:
@@ -133,12 +139,18 @@ def near_distance(a: bytes, b: bytes) -> int:
     >>> near_distance(clip, clip[2 * 32:]), near_distance(clip, backwards)
     (0, 2)
     """
-    distances = _distances(_signs(a), _signs(b))
-    shift = max(distances.shape) // 4
-    diagonals = (distances.diagonal(offset) for offset in range(-shift, shift + 1))
+    a_FB, b_FB = _signs(a), _signs(b)
+    lengths = len(a_FB), len(b_FB)
+    shift = max(lengths) // 4
     # A shift that leaves few frames to compare would fit by chance.
-    least = 0.6 * min(distances.shape)
-    return int(min(diagonal.max() for diagonal in diagonals if len(diagonal) >= least))
+    worst = {offset: 0 for offset in range(-shift, shift + 1) if (
+        min(lengths[0], lengths[1] - offset) - max(0, -offset) >= .6 * min(lengths))}
+    for first in range(0, len(a_FB), _BLOCK):
+        distances = _distances(a_FB[first:first + _BLOCK], b_FB)
+        for offset in worst:
+            worst[offset] = max(worst[offset],
+                                distances.diagonal(first + offset).max(initial=0))
+    return int(min(worst.values()))
 
 
 def _signs(hashes: bytes) -> np.ndarray:
@@ -154,25 +166,24 @@ def _distances(a_FB: np.ndarray, b_FB: np.ndarray) -> np.ndarray:
 
 def near_pairs(a: Mapping[str, bytes], b: Mapping[str, bytes]
                ) -> list[tuple[int, str, str]]:
-    """Finds copies in hashes of the frames of clips; those without hashes are ignored.
+    """Finds copies in hashes of the frames of clips; those without hashes, and a clip and
+    itself, are ignored.
 
     Returns:
         list: Distances in bits, and the keys in a and in b, nearest first.
     """
     a, b = ({key: hashes for key, hashes in side.items() if hashes} for side in (a, b))
-    if not a or not b:
+    if not a:
         return []
-    keys_a, keys_b, b_FB = list(a), list(b), _signs(b''.join(b.values()))
-    starts = np.cumsum([0, *(len(hashes) * 8 // HASH_SIDE**2 for hashes in b.values())])
-    pairs = []
-    for first in range(0, len(keys_a), 256):  # limits the memory
-        some = keys_a[first:first + 256]
+    keys_a, pairs = list(a), []
+    middle_NB = _signs(b''.join(hashes[len(hashes) // 64 * 32:][:32]
+                                for hashes in a.values()))
+    for key_b, hashes in b.items():
         # The middle frame excludes nearly all other clips quickly.
-        middle_NB = np.stack([signs_TB[len(signs_TB) // 2]
-                              for signs_TB in (_signs(a[key]) for key in some)])
-        nearest = np.minimum.reduceat(_distances(middle_NB, b_FB), starts[:-1], axis=1)
-        for i, j in np.argwhere(nearest <= NEAR_BITS):
-            distance = near_distance(a[some[i]], b[keys_b[j]])
-            if distance <= NEAR_BITS:
-                pairs.append((distance, some[i], keys_b[j]))
+        nearest_N = _distances(middle_NB, _signs(hashes)).min(axis=1)
+        for i in np.flatnonzero(nearest_N <= NEAR_BITS):
+            if keys_a[i] != key_b:
+                distance = near_distance(a[keys_a[i]], hashes)
+                if distance <= NEAR_BITS:
+                    pairs.append((distance, keys_a[i], key_b))
     return sorted(pairs)

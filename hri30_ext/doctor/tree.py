@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ..datasets.hri30 import TEST_FOLDERS, TRAIN_FOLDERS, class_folders
+from ..datasets.layouts import check_root
 from ..errors import HRI30Error
 from ..names import VIDEO_SUFFIXES
 from .findings import WARNING, Finding
@@ -53,10 +54,7 @@ def read_tree(root: str | Path) -> Tree:
     Raises:
         HRI30Error: it is not a folder, or holds no clips.
     """
-    root = Path(root).expanduser().resolve()
-    if not root.is_dir():
-        raise HRI30Error(f'{root}: no such data folder.\nExpected train_set/, test_set/ '
-                         'and annotations/ in it; see data/README.md.')
+    root = check_root(root).resolve()
     train, test = ([name for name in names if (root / name).is_dir()]
                    for names in (TRAIN_FOLDERS, TEST_FOLDERS))
     tree = Tree(root, (*train, '')[0], (*test, None)[0])
@@ -73,7 +71,7 @@ def read_tree(root: str | Path) -> Tree:
         raise HRI30Error(
             f'{root}: no clips.\nExpected CIDxx_SIDxx_VIDxx.avi in train_set/, train/, '
             'train/<class id>/ or the folder itself, or videos of any name in test_set/ or '
-            'test/.')
+            'test/. For other data, use tools/data/new_dataset.py; see docs/your_data.md.')
     # As in predictions, test clips of one name have their folder before it.
     count = Counter(clip.stem for clip in tree.of('test'))
     for position, clip in enumerate(tree.clips):

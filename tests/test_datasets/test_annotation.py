@@ -42,6 +42,12 @@ def test_forms_that_are_accepted(tmp_path, text):
         Annotation('A', 'Walking', 27)]
 
 
+def test_only_the_ending_of_a_video_is_taken_off(tmp_path):
+    rows = read_annotations(write(tmp_path, 'a/x.AVI,Walking,27\n1.5 s,Walking,27\n'),
+                            HRI30_CLASSES)
+    assert [row.video_id for row in rows] == ['a/x', '1.5 s']
+
+
 @pytest.mark.parametrize('text, message', [
     ('A,WalkingWithObject,29\nB,WalkingWithDrill,28\n',
      'WalkingWithObject has id 29, expected 28'),  # the swap of sorted class lists

@@ -2,7 +2,7 @@ import pytest
 from mmengine.registry import init_default_scope
 
 from hri30_ext.datasets import HRI30_CLASSES, HRI30Dataset
-from hri30_ext.datasets.hri30 import load_labelled_clips, load_test_clips
+from hri30_ext.datasets.hri30 import has_test_clips, load_labelled_clips, load_test_clips
 from hri30_ext.datasets.leave_out import write_leave_out
 from hri30_ext.errors import HRI30Error
 from hri30_ext.names import ClipName, parse_clip_name
@@ -62,6 +62,7 @@ def test_layouts(name_clips, names):
     (['train_set/holiday.avi'], 'expected CIDxx_SIDxx_VIDxx'),
     (['train/1/CID02_SID01_VID01.avi'], 'is in the folder of class 1'),
     (['Walking/v_PickUpDrill_g01_c01.avi'], 'is in the folder of class Walking'),
+    (['train/Walking/CID02_SID01_VID01.avi'], 'is in the folder of class Walking'),
     (['train_set/CID27_SID01_VID01.avi', 'Walking/v_Walking_g05_c01.avi'],
      'clips of both layouts, .*CID27_SID01_VID01.avi and .*v_Walking_g05_c01.avi'),
     (['videos/Walking/v_Walking_g05_c01.avi', 'Walking/v_Walking_g05_c01.avi'],
@@ -77,6 +78,8 @@ def test_wrong_folders(name_clips, names, message):
 
 
 def test_test_clips_have_any_name_and_equal_ones_keep_their_folder(name_clips):
+    root = name_clips('test_set/notes.txt')
+    assert not has_test_clips(root, HRI30_CLASSES, {})
     root = name_clips('test_set/a/x.avi', 'test_set/b/x.avi', 'test_set/b/y.avi',
                       'test_set/=1+1 ü.MP4')
     clips = load_test_clips(root, HRI30_CLASSES)
@@ -104,7 +107,7 @@ def test_listed_clips_are_left_out(name_clips):
     assert [clip['video_id'] for clip in clips] == ['CID01_SID02_VID01']
     assert [clip['video_id'] for clip in load_test_clips(root, HRI30_CLASSES)] == ['a']
     with (pytest.warns(UserWarning, match='leave_out.csv: 2 clips are left out of'),
-          pytest.raises(HRI30Error, match='cannot hold that out of 1 groups')):
+          pytest.raises(HRI30Error, match='have one group of recordings')):
         HRI30Dataset(str(root), [], split=dict(val_groups=[2]))
     write_leave_out(root, {f'train_set/{name}.avi': 'x' for name in (
         'CID01_SID01_VID01', 'CID01_SID02_VID01', 'wrong name')})
@@ -134,9 +137,11 @@ def test_test_labels_are_read_where_there_are_any(name_clips):
     labels = root / 'annotations/test_set_labels.csv'
     labels.write_text('testvideo001,WalkingWithDrill,29\n')
     assert load_test_clips(root, HRI30_CLASSES)[0]['label'] == 28
-    labels.write_text('testvideo001,Walking,27\ntestvideo002,Walking,27\n')
-    with pytest.raises(HRI30Error, match='testvideo002: annotated, and no such clip'):
+    labels.write_text('testvideo001,Walking,27\nb/gone,Walking,27\n')
+    with pytest.raises(HRI30Error, match='b/gone: annotated, and no such clip'):
         load_test_clips(root, HRI30_CLASSES)
+    write_leave_out(root, {'test/b/gone.avi': 'missing'})
+    assert load_test_clips(root, HRI30_CLASSES)[0]['label'] == 26
 
 
 def test_dataset_serves_samples_of_other_classes(clips_root):

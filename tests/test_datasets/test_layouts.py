@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from hri30_ext.datasets import HRI30Dataset, layouts
+from hri30_ext.datasets import HRI30Dataset
 from hri30_ext.datasets.hri30 import load_labelled_clips
 from hri30_ext.datasets.layouts import find_annotation, find_classes, read_layout
+from hri30_ext.datasets.leave_out import write_leave_out
 from hri30_ext.datasets.splits import split_clips
 from hri30_ext.doctor.leaks import find_leaks, propose_groups
 from hri30_ext.errors import HRI30Error
@@ -55,14 +56,16 @@ def test_class_folders_are_found_with_the_folder_above_as_the_group(make):
 
 
 def test_folders_of_splits_are_the_given_split(make):
-    root = make('train/A/1.mp4', 'train/B/2.mp4', 'val/A/3.mp4', 'val/B/4.mp4',
+    root = make('train/A/a.mp4', 'train/B/2.mp4', 'val/A/A.mp4', 'val/B/4.mp4',
                 'test/A/5.mp4', 'test/B/6.webm')
     subsets = {}
     for subset in ('train', 'val', 'test'):
         dataset = HRI30Dataset(str(root), [], subset, dict(type='given'),
                                dict(classes=['A', 'B']), lazy_init=True)
         subsets[subset] = [clip['video_id'] for clip in dataset.load_data_list()]
-    assert subsets == dict(train=['1', '2'], val=['3', '4'], test=['5', '6'])
+    # Names are compared without case.
+    assert subsets == dict(train=['train/A/a', '2'], val=['val/A/A', '4'],
+                           test=['5', '6'])
 
 
 def test_group_pattern_and_none(make):
@@ -82,8 +85,9 @@ def test_group_pattern_and_none(make):
 
 
 @pytest.mark.parametrize('name, text', [
-    ('t_DOT_csv', 'path,label,subject,split\nclips/a1.mp4,A,7,train\nclips/a2.mp4,A,8,val\n'
-                  'clips/b1.mp4,B,7,train\nclips/b2.mp4,B,8,validation\n'),
+    ('t_DOT_csv', 'path,class,id,subject,split\nclips/a1.mp4,A,1,7,train\n'
+                  'clips/a2.mp4,A,2,8,val\nclips/b1.mp4,B,3,7,train\n'
+                  'clips/b2.mp4,B,4,8,validation\n'),
     ('t_DOT_tsv', 'File_Name\tCLASS\tgroup\tsubset\na1\tA\t7\ttrain\na2\tA\t8\tdev\n'
                   'b1\tB\t7\ttraining\nb2\tB\t8\tval\n'),
     ('clips__metadata_DOT_csv', 'file_name,label,group,split\na1.mp4,A,07,train\n'
@@ -120,19 +124,38 @@ def test_parquet(make):
         ('b2', 'B', 8, '')]
 
 
-def test_a_folder_is_read_again_only_if_it_changed(make, monkeypatch):
-    read, calls = layouts.find_files, []
-    monkeypatch.setattr(layouts, 'find_files', lambda *a: (calls.append(a), read(*a)))
-    root = make(*CLIPS, t_DOT_csv='path,label\na1,A\na2,A\nb1,B\nb2,B\n')
-    first = read_layout(root)
-    first.clips[0]['label'] = 99  # of the caller
-    assert read_layout(root).clips[0]['label'] == 0 and len(calls) == 1
-    with open(root / 't.csv', 'a') as file:
-        file.write('c1,B\n')
-    with pytest.raises(HRI30Error, match='c1: no such clip'):
+def test_paths_are_whole_or_the_end_of_one_file(make):
+    table = 'path,label\n1.mp4,A\nb/1,A\nB/2.mp4,B\n3,B\n'
+    root = make('1.mp4', 'b/1.mp4', 'videos/B/2.mp4', 'videos/B/3.mp4', t_DOT_csv=table)
+    assert [clip['filename'].removeprefix(f'{root}/') for clip in read_layout(root).clips
+            ] == ['1.mp4', 'b/1.mp4', 'videos/B/2.mp4', 'videos/B/3.mp4']
+    make('videos/b/1.mp4', 'more/B/2.mp4')
+    with pytest.raises(HRI30Error, match='line 4: B/2.mp4 can be 2 files'):
         read_layout(root)
-    (root / 'clips' / 'c1.mp4').touch()
-    assert len(read_layout(root).clips) == 5
+
+
+def test_folders_that_are_linked_into_the_data_folder(make):
+    root = make('far/A/1.mp4', 'far/A/2.mp4', 'far/B/3.mp4', 'far/B/4.mp4', 'own/x',
+                'listed/x').joinpath('own')
+    for name in 'AB':
+        (root / name).symlink_to(root.parent / 'far' / name)
+    assert [clip['video_id'] for clip in read_layout(root).clips] == ['1', '2', '3', '4']
+    root = root.with_name('listed')
+    (root / 'clips').symlink_to(root.parent / 'far')
+    (root / 't.csv').write_text('path,label\nclips/A/1.mp4,A\n2,A\n')
+    assert [clip['video_id'] for clip in read_layout(root).clips] == ['1', '2']
+
+
+def test_data_without_training_clips(make):
+    root = make('test/A/1.mp4', 'test/B/2.mp4')
+    with pytest.raises(HRI30Error, match='no training clips.\nExpected clips that are not'):
+        load_labelled_clips(root, ['A', 'B'])
+    make('train/A/3.mp4', 'train/A/4.mp4')
+    write_leave_out(root, {'train/A/3.mp4': 'dark'})
+    assert [clip['video_id'] for clip in load_labelled_clips(root, ['A', 'B'])] == ['4']
+    write_leave_out(root, {f'train/A/{i}.mp4': 'dark' for i in (3, 4)})
+    with pytest.raises(HRI30Error, match='leave_out.csv leaves all 2 out'):
+        load_labelled_clips(root, ['A', 'B'])
 
 
 SPLIT = [('a1', 'A', -1, 'train'), ('a2', 'A', -1, 'train'), ('b1', 'B', -1, 'train'),
@@ -162,14 +185,16 @@ SPLIT = [('a1', 'A', -1, 'train'), ('a2', 'A', -1, 'train'), ('b1', 'B', -1, 'tr
          for name in ('a1', 'a2', 'b1', 'b2')]),
         labels_DOT_json='{"Moving b": "0", "Moving a": "1"}'),
      [(*one[:1], f'Moving {one[0][0]}', *one[2:]) for one in SPLIT[2:] + SPLIT[:2]]),
-    ('j-train.csv', CLIPS, {'j-train_DOT_csv': 'a1;A x\na2;A x\nb1;B\nb2;B\n',
-                            'j-labels_DOT_csv': 'B\nA x\n'},
+    ('j/j-train.csv', CLIPS, {'j__j-train_DOT_csv': 'a1;A x\na2;A x\nb1;B\nb2;B\n',
+                              'j__j-labels_DOT_csv': 'B\nA x\n'},
      [('b1', 'B', -1, 'train'), ('b2', 'B', -1, 'train'), ('a1', 'A x', -1, 'train'),
       ('a2', 'A x', -1, 'train')])], ids=['ucf', 'hmdb', 'kinetics', 'something', 'jester'])
 def test_lists_of_known_data_sets(make, annotation, clips, texts, expected):
     root = make(*clips, **texts)
     assert find_annotation(root) == annotation
-    layout = read_layout(root, annotation, find_classes(root, annotation))
+    classes = find_classes(root, '')
+    assert classes == find_classes(root, annotation)
+    layout = read_layout(root, annotation, classes)
     assert summary(layout) == expected
 
 
@@ -201,6 +226,7 @@ HEAD = 'path,label\na1,A\na2,A\nb1,B\n'
     ('path,label,start,end\na1,A,,1\n', 'line 2: start none'),
     ('path,label,group\na1,A,1\na2,A,\n', 'line 3: a2 has no group'),
     ('path,label\na1,1\na2,1\nb1,2\nb2,2\n', 'can start at 0 or at 1'),
+    ('path,label\na1,1\na2,1\nb1,09\nb2,09\n', 'id 09, expected 1 to 3'),
     ('path,label\na1,Aa\na2,Aa\n', 'Aa is no class; nearest: A')])
 def test_a_wrong_table_is_a_message(make, text, expected):
     classes = ['A', 'B', 'C'] if ',1\n' in text or 'Aa' in text else None

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from hri30_ext.datasets.splits import group_folds, random_folds, split_clips, write_list
+from hri30_ext.datasets.splits import group_folds, random_folds, split_clips
 from hri30_ext.errors import HRI30Error
 
 CLIPS = [dict(video_id=f'CID{c:02}_SID{s:02}_VID{v:02}', label=c - 1, group=s, clip=v)
@@ -38,17 +38,21 @@ def test_choice_of_groups_is_the_same_everywhere():
 def test_random_is_stratified_and_warns_that_it_leaks():
     with pytest.warns(UserWarning, match='leaks'):
         train, val = split_clips(CLIPS, type='random', val_ratio=0.1)
+        # Where a class has few clips, one of them validates, but not its only one.
+        few = split_clips([CLIPS[0], CLIPS[-1], {**CLIPS[-2], 'video_id': '\udcff'}],
+                          type='random')[1]
     assert Counter(clip['label'] for clip in val) == {0: 7, 1: 7, 2: 7}
     assert not ids(train) & ids(val) and ids(train) | ids(val) == ids(CLIPS)
+    assert [clip['label'] for clip in few] == [2]
 
 
 def test_file_of_names_with_folders(tmp_path):
     clips = [dict(video_id=f'{folder}/{name}', group=1, label=0)
-             for folder in 'ab' for name in ('one', 'two')]
+             for folder in 'ab' for name in ('one', 'left, right')]
     val_file = tmp_path / 'val.txt'
-    val_file.write_text('a/one\nb/two.mp4\n')
+    val_file.write_text('a/one.mp4\nb/left, right\n')
     _, val = split_clips(clips, type='file', val_file=val_file)
-    assert [clip['video_id'] for clip in val] == ['a/one', 'b/two']
+    assert [clip['video_id'] for clip in val] == ['a/one', 'b/left, right']
 
 
 def test_file(tmp_path):
@@ -73,7 +77,6 @@ def test_file(tmp_path):
     (dict(val_groups=list(range(1, 11))), 'a list of some of the groups'),
     (dict(val_groups=[]), 'a list of some of the groups'),
     (dict(type='random', val_ratio=1), 'or for training'),
-    (dict(type='random', val_ratio=0.001), 'leaves no clip for validation'),
     (dict(type='file'), 'expected split.val_file=PATH'),
     (dict(type='file', val_file='absent.txt'), 'absent.txt'),
     (dict(type='person'), 'expected one of group, random, file'),
@@ -108,7 +111,9 @@ def test_impossible_folds_are_refused(divide, folds):
         divide(CLIPS, folds, 1)
 
 
-def test_a_list_is_what_a_split_reads(tmp_path):
-    names = group_folds(CLIPS, 5, 1)[0]
-    path = write_list(tmp_path / 'lists' / 'val.txt', names)
-    assert ids(split_clips(CLIPS, type='file', val_file=str(path))[1]) == set(names)
+@pytest.mark.parametrize('group, found', [(-1, 'no groups'), (3, 'one group')])
+def test_fewer_than_two_groups_cannot_be_divided(group, found):
+    clips = [{**clip, 'group': group} for clip in CLIPS]
+    for divide in (split_clips, lambda clips: group_folds(clips, None, 1)):
+        with pytest.raises(HRI30Error, match=f'have {found} .*\nSet group_pattern'):
+            divide(clips)

@@ -118,13 +118,6 @@ def test_list_follows_the_data_and_keeps_what_others_wrote(root):
     assert read_leave_out(root).keys() == {MISSING, LINK, EVIL, mine, BAD_TEST}
 
 
-def test_list_of_all_clips(root):
-    clips = [f'train_set/{name}' for name in os.listdir(root / 'train_set')]
-    write_leave_out(root, dict.fromkeys(clips, 'all'))
-    with pytest.raises(HRI30Error, match=r'leave_out\.csv leaves all 8 out'):
-        load_labelled_clips(root, CLASSES)
-
-
 @pytest.mark.parametrize('content', [b'', b'train_set/a.avi\n', b'clip,reason\na,b,c\n',
                                      b'clip,reason\n,\n', b'clip,reason\n"a\n'])
 def test_file_that_is_not_a_list(root, content):

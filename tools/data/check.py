@@ -38,8 +38,8 @@ parser.add_argument('--cases', type=int, default=5, metavar='N',
 def main(args) -> None:
     if args.workers is not None and args.workers < 1:
         parser.error(f'--workers is {args.workers}: expected 1 or more')
-    if not args.seconds > 0:
-        parser.error(f'--seconds is {args.seconds}: expected more than 0')
+    if not 0 < args.seconds < 1e6:
+        parser.error(f'--seconds is {args.seconds}: expected more than 0, less than 1e6')
     if args.cases < 0:
         parser.error(f'--cases is {args.cases}: expected 0 or more')
     if args.undo and (args.fix or args.json):
