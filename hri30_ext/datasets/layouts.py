@@ -190,13 +190,12 @@ def _read_file(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
 
 def _read_parquet(path: Path) -> Iterator[tuple[int, list[str]]]:
     if importlib.util.find_spec('pyarrow') is None:
-        raise HRI30Error(f'{path}: reading Parquet needs the package pyarrow, which is not '
-                         'installed.\nInstall it (.venv/bin/python -m pip install pyarrow),'
-                         ' or save the table as CSV.')
+        raise HRI30Error(f'{path}: pyarrow of the extra parquet, which reads it, is not '
+                         'installed.\nRun bash tools/setup.sh, or save the table as CSV.')
     import pyarrow.parquet
     try:
         table = pyarrow.parquet.read_table(path)
-    except (OSError, ValueError) as error:
+    except (OSError, pyarrow.ArrowException) as error:
         raise HRI30Error(f'{path}: not readable ({error}).\nExpected a Parquet table.'
                          ) from error
     yield 1, table.column_names
