@@ -327,8 +327,10 @@ def refuse_outside(parts: Iterable[tuple[str, str]]) -> None:
                                  'the recording.') from error
 
 
-def find_classes(root: Path, annotation: str) -> list[str] | None:
-    """Reads the names of classes from a file beside the annotation, if there is one."""
+def find_classes(root: Path, annotation: str | None) -> list[str] | None:
+    """Reads the names of classes from a file beside the annotation, or the one that
+    :func:`find_annotation` finds, if there is one."""
+    annotation = annotation or find_annotation(root)
     for folder in dict.fromkeys([(root / annotation).parent, root]):
         for pattern in _CLASS_FILES:
             for path in sorted(folder.glob(pattern)):
