@@ -69,7 +69,7 @@ def new_dataset(root: str, name: str, base: str | None = None,
     if not data.is_dir():
         raise HRI30Error(f'{data}: no such folder.\nExpected class folders or a table.')
     names = (read_classes(classes) if classes else
-             None if annotation == FOLDERS else find_classes(data, annotation or ''))
+             None if annotation == FOLDERS else find_classes(data, annotation))
     layout = read_layout(data, annotation, names, group_pattern, columns)
     if layout is None:
         raise HRI30Error(f'{data}: clips are named as HRI30 names them, or there are none.'

@@ -209,13 +209,12 @@ def _read_file(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
 
 def _read_parquet(path: Path) -> Iterator[tuple[int, list[str]]]:
     if importlib.util.find_spec('pyarrow') is None:
-        raise HRI30Error(f'{path}: reading Parquet needs the package pyarrow, which is not '
-                         'installed.\nInstall it (.venv/bin/python -m pip install pyarrow),'
-                         ' or save the table as CSV.')
+        raise HRI30Error(f'{path}: pyarrow of the extra parquet, which reads it, is not '
+                         'installed.\nRun bash tools/setup.sh, or save the table as CSV.')
     import pyarrow.parquet
     try:
         table = pyarrow.parquet.read_table(path)
-    except (OSError, ValueError) as error:
+    except (OSError, pyarrow.ArrowException) as error:
         raise HRI30Error(f'{path}: not readable ({error}).\nExpected a Parquet table.'
                          ) from error
     yield 1, table.column_names
@@ -355,9 +354,9 @@ def refuse_outside(parts: Iterable[tuple[str, str]]) -> None:
                                  'the recording.') from error
 
 
-def find_classes(root: Path, annotation: str) -> list[str] | None:
-    """Reads the names of classes from a file beside the annotation, if there is one; an
-    empty annotation is the one that is found."""
+def find_classes(root: Path, annotation: str | None) -> list[str] | None:
+    """Reads the names of classes from a file beside the annotation, or the one that
+    :func:`find_annotation` finds, if there is one."""
     annotation = annotation or find_annotation(root)
     for folder in dict.fromkeys([(root / annotation).parent, root]):
         for pattern in _CLASS_FILES:

@@ -198,9 +198,10 @@ class TimmFrames(FrozenEncoder):
 
     Any name that timm knows, such as ``vit_base_patch14_dinov2.lvd142m``,
     ``vit_base_patch16_dinov3.lvd1689m`` (DINOv3 has a licence of its own),
-    ``vit_base_patch16_clip_224.openai``, ``vit_base_patch16_siglip_224.v2_webli``,
-    ``eva02_base_patch14_224.mim_in22k`` or ``tf_efficientnet_lite0.in1k``. Position tables
-    are interpolated to the grid of the frames.
+    ``vit_base_patch16_clip_quickgelu_224.openai``,
+    ``vit_base_patch16_siglip_224.v2_webli``, ``eva02_base_patch14_224.mim_in22k`` or
+    ``tf_efficientnet_lite0.in1k``. Position tables are interpolated to the grid of the
+    frames.
 
     Args:
         adapter (dict, optional): An adapter that every block of a ViT gets; it learns, and
@@ -339,7 +340,9 @@ class HFVideo(FrozenEncoder):
         if any(name.startswith(f'{prefix}embeddings.') for name in weights):
             weights = {name.removeprefix(prefix): tensor
                        for name, tensor in weights.items() if name.startswith(prefix)}
-        return weights
+        # VideoMAE is published with the names of transformers 4.
+        return {name if name in own else name.replace('.q_bias', '.query.bias').replace(
+            '.v_bias', '.value.bias'): tensor for name, tensor in weights.items()}
 
 
 def _fold(parent: nn.Module) -> None:

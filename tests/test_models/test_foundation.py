@@ -316,6 +316,26 @@ def test_videomae_positions_are_interpolated():
     assert other(torch.randn(1, 3, 4, 32, 64)).shape == (1, 2, 9, 16)
 
 
+def test_videomae_loads_the_names_that_its_weights_are_published_with():
+    import transformers
+    config = dict(hidden_size=16, num_attention_heads=2, num_hidden_layers=1,
+                  intermediate_size=16, image_size=32, num_frames=4, use_mean_pooling=False)
+    source = transformers.VideoMAEForPreTraining(transformers.VideoMAEConfig(
+        **config, decoder_num_hidden_layers=1)).state_dict()
+    published = {name.replace('.query.bias', '.q_bias').replace('.value.bias', '.v_bias'):
+                 torch.randn_like(tensor) for name, tensor in source.items()}
+    assert sum(name.endswith('_bias') for name in published) == 4  # of two blocks
+    encoder = MODELS.build(dict(
+        type='HFVideo', name='x', architecture='VideoMAEModel', pretrained=None,
+        input_size=(32, 32), num_frames=4, config=config))
+    state = encoder.convert(published, 'x')
+    attention = 'encoder.layer.0.attention.attention.'
+    for new, old in (('query.bias', 'q_bias'), ('value.bias', 'v_bias'),
+                     ('key.weight', 'key.weight')):
+        assert torch.equal(state[f'model.{attention}{new}'],
+                           published[f'videomae.{attention}{old}'])
+
+
 # ---- Cached tokens ----------------------------------------------------------------------
 
 

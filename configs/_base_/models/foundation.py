@@ -27,7 +27,8 @@ backbones = {
     'dinov2-vitb14': dict(**_frames, name='vit_base_patch14_dinov2.lvd142m'),
     'dinov2-vits14': dict(**_frames, name='vit_small_patch14_dinov2.lvd142m'),
     'dinov3-vitb16': dict(**_frames, name='vit_base_patch16_dinov3.lvd1689m'),
-    'clip-vitb16': dict(**_frames, name='vit_base_patch16_clip_224.openai'),
+    # quickgelu: the activation that OpenAI trained with; without it, timm takes another.
+    'clip-vitb16': dict(**_frames, name='vit_base_patch16_clip_quickgelu_224.openai'),
     'siglip2-vitb16': dict(**_frames, name='vit_base_patch16_siglip_224.v2_webli'),
     'eva02-vitb14': dict(**_frames, name='eva02_base_patch14_224.mim_in22k'),
     'efficientnet-lite0': {
