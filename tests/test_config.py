@@ -157,9 +157,9 @@ def test_missing_config_names_those_that_are_there():
 
 def test_parse_options():
     assert parse_options(['a.b=1', 'classes=A,B', 'v=[1]', 'root=/my, clips', 'n=None',
-                          'size=(1, 2)']) == {
+                          'size=(1, 2)', "x=/it's (a) copy/b"]) == {
         'a.b': 1, 'classes': ['A', 'B'], 'v': [1], 'root': '/my, clips', 'n': None,
-        'size': (1, 2)}
+        'size': (1, 2), 'x': "/it's (a) copy/b"}
     with pytest.raises(HRI30Error, match='expected KEY=VALUE'):
         parse_options(['batch_size'])
 
