@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -45,8 +46,6 @@ def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
     add_options_argument(parser, 'settings that override HRI30_ROOT and the config, such '
                                  'as data_root=PATH batch_size=8 split.val_groups=[1]')
     parser.add_argument('--launcher', choices=('none', 'pytorch'), default='none',
-                        help=argparse.SUPPRESS)
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
                         help=argparse.SUPPRESS)
 
 
@@ -148,8 +147,10 @@ def _parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     if 'cfg_options' in args:
         if getattr(args, 'deterministic', False):
             args.cfg_options.append('deterministic=True')
-        from .config import parse_options
-        args.options = parse_options(args.cfg_options)
+        args.options = {}
+        if args.cfg_options:
+            from .config import parse_options
+            args.options = parse_options(args.cfg_options)
     return args
 
 
@@ -170,6 +171,9 @@ def run(main: Callable, parser: argparse.ArgumentParser | None = None) -> None:
     except Interrupted as error:
         print(f'\ninterrupted: {error}', file=sys.stderr)
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of the output ended, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except HRI30Error as error:
         # A worker process wraps the message in its traceback.
         fail(str(error).rsplit(f'{type(error).__name__}: ', 1)[-1].strip(),

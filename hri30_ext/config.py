@@ -37,7 +37,13 @@ from .names import HRI30_CLASSES, PROJECT_ROOT, canonical_name
 from .settings import SETTINGS, TABLES, check_names, check_values, known_entries
 from .utils.reading import read_classes
 
+#: Settings that are paths.
+PATHS = ('data_root', 'cache_dir', 'features_dir', 'split.folder', 'split.train_file',
+         'split.val_file')
+
 _MAX_OPTION = 10_000  # characters; mmengine parses lists in quadratic time
+# Values that are no list, tuple or quoted text: with a slash, or with spaces alone.
+_TEXT = re.compile(r'(?![\[({\'"]).*[/\\].*|[^\[\](){}\'"]*\s[^\[\](){}\'"]*', re.DOTALL)
 
 _REFERENCE = re.compile(r'\$\{(?P<name>\w+)(?:\[(?P<choice>\w+)\])?(?:\.(?P<entry>\w+))?\}')
 
@@ -351,8 +357,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         options.setdefault('data_root', os.environ['HRI30_ROOT'])
     changed = {name: value for name, value in options.items()
                if not _equal(_look_inside(values, name), value)}
-    for name in ('data_root', 'cache_dir', 'features_dir', 'split.folder',
-                 'split.train_file', 'split.val_file'):
+    for name in PATHS:
         value = options.get(name, _look_inside(values, name))
         if value and not has_references(value) and not isinstance(value, dict | list):
             base = Path.cwd() if name in options else PROJECT_ROOT
@@ -393,8 +398,9 @@ def _make_absolute(name: str, value: str, base: Path) -> str:
 def parse_options(pairs: list[str]) -> dict:
     """Parses ``--cfg-options`` as mmengine does, but keeps paths whole.
 
-    mmengine's ``DictAction`` drops every space and splits at commas; a value with
-    a slash or a space and without brackets or quotes is kept as it is.
+    mmengine's ``DictAction`` drops every space and splits at commas. A value with a slash
+    that does not begin with a bracket or a quote is kept as it is, as is one with a space
+    and without brackets or quotes.
 
     Raises:
         HRI30Error: an item without ``=``, or a value that cannot be parsed.
@@ -409,7 +415,7 @@ def parse_options(pairs: list[str]) -> dict:
         if len(pair) > _MAX_OPTION:
             raise HRI30Error(f'--cfg-options {pair[:60]}...: {len(pair):,} characters, '
                              f'expected {_MAX_OPTION:,} at most.\nWrite it into a config.')
-        if re.search(r'[/\\\s]', value) and not re.search(r'[\[\](){}\'"]', value):
+        if _TEXT.fullmatch(value):
             options[key] = value
             continue
         try:

@@ -1,4 +1,4 @@
-"""A job for the tests of the queue: tells when and with which GPU it ran."""
+"""Jobs for the tests of the queue."""
 
 import os
 import time
@@ -14,3 +14,9 @@ def tell(name: str) -> tuple:
         raise ValueError(name)
     gpu = os.environ.get('CUDA_VISIBLE_DEVICES')
     return name, gpu, start, time.monotonic(), os.getpid()
+
+
+def hang(folder: str) -> None:
+    """Never ends; a folder has the number of its process."""
+    os.mkdir(f'{folder}/{os.getpid()}')
+    time.sleep(10_000)

@@ -35,8 +35,10 @@ ensure_venv() { bash "$ROOT/tools/setup.sh" >&2; }
 launch() { "$PY" "$ROOT/tools/_launch.py" "$ROOT/tools/$1" "${@:2}"; }
 
 run_program() {
-    # Help needs no environment.
-    if wants_help "$@"; then PYTHONPATH="$ROOT" exec python3 "$ROOT/tools/$1.py" --help; fi
+    # Help needs no environment, unless python3 is too old.
+    local python=python3
+    [[ ! -x "$PY" ]] || python="$PY"
+    if wants_help "$@"; then PYTHONPATH="$ROOT" exec "$python" "$ROOT/tools/$1.py" --help; fi
     ensure_venv
     exec "$PY" "$ROOT/tools/_launch.py" "$ROOT/tools/$1.py" "${@:2}"
 }

@@ -21,6 +21,9 @@ parser.add_argument('--top', type=int, default=3, metavar='K',
                     help='classes to print; default: %(default)s')
 parser.add_argument('--device', metavar='cpu|cuda[:N]',
                     help='where a checkpoint runs; by default CUDA if available')
+parser.add_argument('--provider', metavar='P',
+                    help='where an exported folder runs, of ONNX Runtime: cuda, tensorrt, '
+                         'coreml or directml')
 
 
 def main(args) -> None:
@@ -37,7 +40,7 @@ def main(args) -> None:
     from hri30_ext.apis import Recognizer
     from hri30_ext.apis.predicting import find_clips, predict, watch
     clips = {} if camera else find_clips(sources)  # before the model is loaded
-    recognizer = Recognizer.open(*model)
+    recognizer = Recognizer.open(*model, provider=args.provider)
     if camera:
         watch(recognizer, sources[0], args.save)
     elif predict(recognizer, clips, args.top, args.csv, args.json, args.save):

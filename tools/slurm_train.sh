@@ -27,7 +27,8 @@ submit() {
     NNODES="$(number NNODES 1)"
     CPUS="$(number CPUS 8)"
     ensure_venv
-    HRI30_WORK_DIR="$("$PY" "$ROOT/tools/train.py" "$@" --print-work-dir)"
+    # This host may have no GPU.
+    HRI30_WORK_DIR="$("$PY" "$ROOT/tools/train.py" "$@" --print-work-dir --device cpu)"
     mkdir -p -- "$HRI30_WORK_DIR"
     [[ -z "${SBATCH_OPTIONS:-}" ]] || mapfile -t options < <(xargs printf '%s\n' <<<"$SBATCH_OPTIONS")
     export GPUS HRI30_WORK_DIR HRI30_CLONE="$ROOT"

@@ -1,10 +1,5 @@
 # CNN-LSTM R50 (after arXiv 1411.4389) from ImageNet: 8 frames, read in order.
-_base_ = [
-    '../_base_/models/cnn_lstm_r50.py',
-    '../_base_/datasets/hri30.py',
-    '../_base_/schedules/schedule_100e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/cnn_lstm_r50.py', '../_base_/recipe.py']
 
 input_format = 'NCHW'
 start = 'none'  # no video weights of it are published

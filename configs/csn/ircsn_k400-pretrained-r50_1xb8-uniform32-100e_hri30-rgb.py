@@ -1,10 +1,5 @@
 # ir-CSN R50 (arXiv 1904.02811) from IG65M, then Kinetics-400: 32 frames.
-_base_ = [
-    '../_base_/models/ircsn_r50.py',
-    '../_base_/datasets/hri30.py',
-    '../_base_/schedules/schedule_100e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/ircsn_r50.py', '../_base_/recipe.py']
 
 num_frames = 32
 batch_size = base_batch_size = 8

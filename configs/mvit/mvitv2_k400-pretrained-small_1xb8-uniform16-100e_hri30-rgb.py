@@ -1,10 +1,5 @@
 # MViTv2-S (arXiv 2112.01526) from Kinetics-400: 16 frames.
-_base_ = [
-    '../_base_/models/mvit_small.py',
-    '../_base_/datasets/hri30.py',
-    '../_base_/schedules/schedule_100e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/mvit_small.py', '../_base_/recipe.py']
 
 num_frames = 16
 batch_size = base_batch_size = 8

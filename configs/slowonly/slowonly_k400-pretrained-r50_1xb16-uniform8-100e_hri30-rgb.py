@@ -1,10 +1,5 @@
 # The primitive: SlowOnly R50 from Kinetics-400, 8 frames over the whole clip.
-_base_ = [
-    '../_base_/models/slowonly_r50.py',
-    '../_base_/datasets/hri30.py',
-    '../_base_/schedules/schedule_100e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/slowonly_r50.py', '../_base_/recipe.py']
 
 # Downloaded on first use; a path of the same file serves as well.
 starts = dict(

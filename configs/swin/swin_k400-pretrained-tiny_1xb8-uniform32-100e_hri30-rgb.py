@@ -1,10 +1,5 @@
 # Video Swin-T (arXiv 2106.13230) from Kinetics-400: 32 frames.
-_base_ = [
-    '../_base_/models/swin_tiny.py',
-    '../_base_/datasets/hri30.py',
-    '../_base_/schedules/schedule_100e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/swin_tiny.py', '../_base_/recipe.py']
 
 num_frames = 32
 batch_size = base_batch_size = 8

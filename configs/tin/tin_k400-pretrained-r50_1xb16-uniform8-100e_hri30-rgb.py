@@ -1,10 +1,5 @@
 # TIN R50 (arXiv 2001.06499) from Kinetics-400: 8 frames, channels shifted as is learnt.
-_base_ = [
-    '../_base_/models/tin_r50.py',
-    '../_base_/datasets/hri30.py',
-    '../_base_/schedules/schedule_100e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/tin_r50.py', '../_base_/recipe.py']
 
 input_format = 'NCHW'
 starts = dict(

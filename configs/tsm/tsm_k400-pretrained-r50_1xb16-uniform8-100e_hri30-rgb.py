@@ -1,10 +1,5 @@
 # TSM R50 (arXiv 1811.08383) from Kinetics-400: 8 frames, channels shifted between them.
-_base_ = [
-    '../_base_/models/tsm_r50.py',
-    '../_base_/datasets/hri30.py',
-    '../_base_/schedules/schedule_100e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/tsm_r50.py', '../_base_/recipe.py']
 
 input_format = 'NCHW'
 starts = dict(

@@ -1,10 +1,5 @@
 # TSN R50 (arXiv 1608.00859) from Kinetics-400: the mean of 8 frames, no order among them.
-_base_ = [
-    '../_base_/models/tsn_r50.py',
-    '../_base_/datasets/hri30.py',
-    '../_base_/schedules/schedule_100e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/tsn_r50.py', '../_base_/recipe.py']
 
 input_format = 'NCHW'
 starts = dict(

@@ -1,10 +1,5 @@
 # UniFormerV2-B/16 (arXiv 2211.09552) from CLIP, Kinetics-710, then Kinetics-400: 8 frames.
-_base_ = [
-    '../_base_/models/uniformerv2_base.py',
-    '../_base_/datasets/hri30.py',
-    '../_base_/schedules/schedule_100e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/uniformerv2_base.py', '../_base_/recipe.py']
 
 batch_size = base_batch_size = 8
 optimizer = 'adamw'

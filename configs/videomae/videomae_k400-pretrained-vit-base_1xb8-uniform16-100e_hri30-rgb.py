@@ -1,10 +1,5 @@
 # VideoMAE ViT-B (arXiv 2203.12602), pre-trained and fine-tuned on Kinetics-400: 16 frames.
-_base_ = [
-    '../_base_/models/videomae_vit_base.py',
-    '../_base_/datasets/hri30.py',
-    '../_base_/schedules/schedule_100e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/videomae_vit_base.py', '../_base_/recipe.py']
 
 num_frames = 16
 batch_size = base_batch_size = 8

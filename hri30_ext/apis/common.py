@@ -33,7 +33,7 @@ def describe_data(cfg: Config) -> str:
     root, split = Path(cfg.data_root), cfg.get('split') or {}
     protocol = ''
     if is_held_out_by_name(split):
-        protocol = f', {split["type"]} split {split["number"]}'
+        protocol = f', {split["type"]} split {split.get("number", 1)}'
         if protocol == ', paper split 3' and not any(
                 file.name.startswith('v_') for file in find_labelled_videos(root)):
             protocol += f' ({PARTIAL})'

@@ -45,19 +45,20 @@ def crossval(config: str, folds: int | None, seeds: Sequence[int], out: str,
     clips = load_labelled_clips(cfg.data_root, cfg.classes, **reading(cfg))
     out = check_writable(out)
     protocols = {'groups': group_folds, **({'random': random_folds} if random else {})}
-    folds = folds or len(group_folds(clips, None, 0))
+    folds = len(group_folds(clips, None, 0)) if folds is None else folds
     runs: dict[Run, tuple] = {}
     for protocol, divide in protocols.items():
         for seed in seeds:
             for i, names in enumerate(divide(clips, folds, seed), 1):
                 folder = out / protocol / f'seed{seed}' / f'fold{i}'
-                held_out = write_list(folder / 'held_out.txt', names)
-                runs[Run(f'{protocol}, seed {seed}, fold {i} of {folds}', folder, (
+                # Its name is among the settings: another number of folds is another run.
+                held_out = write_list(folder / f'held_out_of_{folds}.txt', names)
+                runs[Run(f'{protocol}, seed {seed}, fold {i} of {folds}', config, folder, (
                     *options, *_NOTHING_CHOSEN, f'seed={seed}', 'split.type=file',
                     f'split.val_file={held_out}', 'split.train_file=None'))] = (
                         protocol, seed)
     results: dict[tuple, list[Results]] = {}
-    for run in complete(config, runs, slurm):
+    for run in complete(runs, slurm):
         fold = Results.load(run.folder / 'val', need_labels=True)
         results.setdefault(runs[run], []).append(fold)
         print(f'{run.name}: top-1 {_accuracy(fold):.3f} of {len(fold.videos)} clips',

@@ -13,7 +13,6 @@ import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -207,8 +206,11 @@ def _unpack(path: Path, staging: Path, counts: Counter) -> None:
                         raise ValueError(f'unpacks to more than {_MOST_TIMES} times its '
                                          'size')
             counts[target.split('/')[0]] += 1
-    except (ValueError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError,
-            RuntimeError) as error:
+    except HRI30Error:
+        raise
+    except Exception as error:  # decompressors raise many kinds
+        if ran_out_of_disk(error):
+            raise
         raise HRI30Error(f'{path}: cannot be unpacked ({error}).\nExpected an archive of '
                          'clips, without a password. Nothing was laid out.') from error
 
@@ -237,12 +239,9 @@ def _members(path: Path) -> Iterator[tuple[str, bool, bool, Callable]]:
             raise HRI30Error(f'{path}: rar and 7z need libarchive ({error}).\nInstall it '
                              '(Debian, Ubuntu: apt install libarchive13) and run '
                              'tools/setup.sh, or unpack the file yourself.') from error
-        try:
-            with libarchive.file_reader(str(path)) as archive:
-                for entry in archive:
-                    yield entry.pathname, entry.isdir, entry.isreg, entry.get_blocks
-        except libarchive.ArchiveError as error:
-            raise RuntimeError(error) from error
+        with libarchive.file_reader(str(path)) as archive:
+            for entry in archive:
+                yield entry.pathname, entry.isdir, entry.isreg, entry.get_blocks
 
 
 def _place(file: PurePosixPath) -> str | None:

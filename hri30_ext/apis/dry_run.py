@@ -90,10 +90,11 @@ def dry_run(config: str, options: dict | None = None) -> str:
     processes = math.prod(int(os.environ.get(name) or 1) for name in ('GPUS', 'NNODES'))
     if processes > 1:
         distributed.start_fake(processes)
-    options.update(num_workers=0, clip_cache=None, leak_check=None)
+    options.update(num_workers=0, clip_cache=None, leak_check=None, cache_features=None)
     if '://' in str(cfg.get('load_from')):
         options['load_from'] = None
-    options.update({f'model.backbone.{name}': None for name in ('pretrained', 'init_cfg')
+    backbone = f'backbones.{cfg.backbone}' if 'backbones' in cfg else 'model.backbone'
+    options.update({f'{backbone}.{name}': None for name in ('pretrained', 'init_cfg')
                     if cfg.model.backbone.get(name)})
     if not torch.cuda.is_available() and cfg.get('sync_bn'):
         options['sync_bn'] = None  # needs CUDA, and as much memory

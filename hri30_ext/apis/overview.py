@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import modules  # noqa: F401  (first: it mends what the others import)
-from ..config import PROJECT_ROOT, load_config
+from ..config import load_config
 from ..hardware import unwrap
 from ..names import command
 from ..settings import list_settings
@@ -16,8 +16,8 @@ from ..transforms.flip import mirrored_labels
 from ..video.cache import list_entries
 from .common import describe_data, describe_device
 
-_DEFAULTS = (PROJECT_ROOT / 'configs' / 'slowonly' /
-             'slowonly_k400-pretrained-r50_1xb16-uniform8-100e_hri30-rgb.py')
+#: The config that all others are compared with.
+PRIMITIVE = 'configs/slowonly/slowonly_k400-pretrained-r50_1xb16-uniform8-100e_hri30-rgb.py'
 
 
 def print_settings(config: str | None = None) -> None:
@@ -25,7 +25,7 @@ def print_settings(config: str | None = None) -> None:
     table = Table('setting', 'default', 'values', 'meaning', box=None, pad_edge=False)
     for column in table.columns:
         column.overflow = 'fold'
-    for row in list_settings(load_config(config or str(_DEFAULTS)).unresolved):
+    for row in list_settings(load_config(config or PRIMITIVE).unresolved):
         unit = f' ({row.unit})' if row.unit else ''
         table.add_row(row.name, row.default, row.kind + unit, row.description)
     Console(markup=False, highlight=False).print(table)
@@ -44,7 +44,7 @@ def describe_training(cfg: Config, runner, splits: Mapping[str, Sequence[dict]],
     """
     rows = [
         ('data', describe_data(cfg)),
-        ('split', f'{cfg.split.type}: ' + ', '.join(
+        ('split', f'{cfg.split.get("type", "group")}: ' + ', '.join(
             f'{name} {_describe_clips(clips)}' for name, clips in splits.items())),
         ('model', _describe_model(cfg, runner)),
         ('start', _describe_start(cfg)),
@@ -117,7 +117,7 @@ def _describe_optimizer(cfg: Config) -> str:
 def _describe_schedule(cfg: Config) -> str:
     stopping = cfg.early_stopping
     return (f'{cfg.max_epochs} epochs, {cfg.warmup_epochs} of warm-up, {cfg.decay} decay, '
-            + (f'ends after {stopping.patience} epochs without a better '
+            + (f'ends after {stopping.get("patience", 5)} epochs without a better '
                f'{stopping.monitor}' if stopping else 'no early stopping'))
 
 

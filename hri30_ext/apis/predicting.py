@@ -16,7 +16,7 @@ from ..deploy.runtime.live import Live
 from ..deploy.runtime.recognizer import ClipRecognizer, Prediction
 from ..deploy.runtime.streaming import Event
 from ..errors import HRI30Error
-from ..utils.fileio import atomic_write_json, atomic_write_text
+from ..utils.fileio import atomic_write_json, atomic_write_text, check_writable
 from ..utils.text import printable
 from ..video.preprocessing import FRAME_RATE
 
@@ -54,6 +54,8 @@ def predict(recognizer: ClipRecognizer, clips: dict[str, str], top: int = 3,
             what :meth:`Prediction.judgement` returns, or ``error``.
         save (str, optional): The clips with their predictions, ``.mp4`` or ``.avi``.
     """
+    for file in filter(None, (csv, json)):  # before the work, not after it
+        check_writable(Path(file).parent)
     wide = max(map(len, map(printable, ('clip', *clips.values()))))
     action = max(map(len, ('action', *recognizer.classes)))
     found, failed, rows, begin = {}, {}, [], time.monotonic()

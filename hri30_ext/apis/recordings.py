@@ -34,14 +34,14 @@ def cut_table(table: str, root: str | None, out: str, overwrite: bool = False,
         out (str): Gets ``<label>/<recording>_<start>-<end>.<ending>``, with folders of the
             recording as ``<folder>_``, and ``clips.csv`` with path, label, group (by
             default the recording) and split.
-        overwrite (bool): Whether to replace clips.
+        overwrite (bool): Whether to replace clips and ``clips.csv``.
         report (Callable): Gets lines of text.
 
     Returns:
         int: Number of clips that cannot be read, which are left out.
 
     Raises:
-        HRI30Error: a wrong table, or clips that exist; nothing is written then.
+        HRI30Error: a wrong table, or files that exist; nothing is written then.
     """
     path, folder = Path(table).expanduser().absolute(), Path(out).expanduser().absolute()
     data = Path(root).expanduser().resolve() if root else path.parent.resolve()
@@ -53,8 +53,10 @@ def cut_table(table: str, root: str | None, out: str, overwrite: bool = False,
     clips = _name_clips(data, rows, [names[labels[row.label]] for row in rows], folder)
     exist = [file for clip, row in clips.items() for ending in ('.mp4', row.file.suffix)
              if (file := clip.with_name(clip.name + ending.lower())).exists()]
+    listing = folder / 'clips.csv'  # of other recordings, perhaps
+    exist += [listing] * listing.exists()
     if exist and not overwrite:
-        raise HRI30Error(f'{folder}: {len(exist)} clips exist:\n{first_cases(exist)}\n'
+        raise HRI30Error(f'{folder}: {len(exist)} files exist:\n{first_cases(exist)}\n'
                          'Choose another --out, or add --overwrite.')
     listed, copied, failed = [], 0, []
     with IsolatedProcess() as process:
@@ -72,7 +74,7 @@ def cut_table(table: str, root: str | None, out: str, overwrite: bool = False,
             copied += is_copy
             listed.append((clip.relative_to(folder).as_posix(), clip.parent.name,
                            row.group or row.file.relative_to(data).as_posix(), row.split))
-    atomic_write_text(folder / 'clips.csv', format_csv(
+    atomic_write_text(listing, format_csv(
         ('path', 'label', 'group', 'split'), listed))
     report(f'{folder}: {len(listed)} clips, {copied} copied and {len(listed) - copied} '
            're-encoded; without sound')

@@ -46,10 +46,10 @@ def reproduce(config: str, out: str, options: Sequence[str] = (),
         except UnavailableSplit as error:
             splits.append(dict(number=number, clips=0, note=str(error).split('\n')[0]))
             continue
-        runs[Run(f'split {number}', out / f'split{number}', (
+        runs[Run(f'split {number}', config, out / f'split{number}', (
             *options, 'split.type=paper', f'split.number={number}', 'split.val_groups=0'),
             'test')] = number
-    for run in complete(config, runs, slurm):
+    for run in complete(runs, slurm):
         splits.append(_summarize(runs[run], run.folder / 'test'))
         print(f'{run.name} is complete: {run.folder / "test" / "report.html"}', flush=True)
     words = ['.venv/bin/python', 'tools/analysis/reproduce.py', config, '--out', str(out)]

@@ -24,12 +24,14 @@ class Run:
 
     Args:
         name (str): For messages.
+        config (str): Path of the config.
         folder (Path): The work folder; results go to ``<folder>/<subset>``.
         settings (tuple[str, ...]): As for ``--cfg-options``.
         subset (str): ``val`` or ``test``: what is scored.
     """
 
     name: str
+    config: str
     folder: Path
     settings: tuple[str, ...]
     subset: str = 'val'
@@ -41,25 +43,28 @@ class Run:
         """Returns whether the run is complete.
 
         Raises:
-            HRI30Error: The folder holds a run with other settings.
+            HRI30Error: The folder holds a run of another config or with other settings.
         """
         file = self.folder / 'run.json'
         if not file.is_file():
             return False
         record = json.loads(file.read_text(encoding='utf-8'))
-        if record['settings'] != list(self.settings):
+        if record['settings'] not in (self._asked, self._asked[1:]):  # the latter: 0.7.1
             raise HRI30Error(f'{self.folder}: holds a run with other settings:\n  '
                              f'{" ".join(record["settings"])}\nExpected\n  '
-                             f'{" ".join(self.settings)}\nChoose another --out.')
+                             f'{" ".join(self._asked)}\nChoose another --out.')
         return record['done']
 
     def record(self, done: bool) -> None:
-        """Writes ``run.json``: the settings, and whether the run is complete."""
-        atomic_write_json(self.folder / 'run.json', dict(settings=self.settings, done=done))
+        """Writes ``run.json``: config, settings, and whether the run is complete."""
+        atomic_write_json(self.folder / 'run.json', dict(settings=self._asked, done=done))
+
+    @property
+    def _asked(self) -> list[str]:
+        return [Path(self.config).name, *self.settings]
 
 
-def complete(config: str, runs: Collection[Run], slurm: dict | None = None
-             ) -> Iterator[Run]:
+def complete(runs: Collection[Run], slurm: dict | None = None) -> Iterator[Run]:
     """Trains and tests the runs that are not complete yet.
 
     Locally one run at a time uses each GPU, and a machine without GPUs does one at a time.
@@ -67,7 +72,6 @@ def complete(config: str, runs: Collection[Run], slurm: dict | None = None
     the last one will be.
 
     Args:
-        config (str): Path of the config.
         runs (Collection[Run]): What to do.
         slurm (dict, optional): Submits every run as a job to Slurm, with these parameters
             of ``submitit.AutoExecutor``, such as ``slurm_partition`` and ``timeout_min``.
@@ -76,11 +80,11 @@ def complete(config: str, runs: Collection[Run], slurm: dict | None = None
         Run: Each, in their order, once it is complete.
 
     Raises:
-        HRI30Error: A run failed, or a folder holds a run with other settings.
+        HRI30Error: A run failed, or a folder holds another run.
     """
     pending = [run for run in runs if not run.is_done()]
-    jobs = [(config, run) for run in pending]
-    results = run_queue(train_and_test, jobs) if slurm is None else _submit(jobs, slurm)
+    results = (_submit(pending, slurm) if slurm is not None else
+               run_queue(train_and_test, [(run, ) for run in pending]))
     print(f'{len(runs) - len(pending)} of {len(runs)} runs are done already', flush=True)
     started, left = time.monotonic(), len(pending)
     for run in runs:
@@ -95,7 +99,7 @@ def complete(config: str, runs: Collection[Run], slurm: dict | None = None
                 f', {time_left(seconds)}, until {end}' if left else ''), flush=True)
 
 
-def train_and_test(config: str, run: Run, **others) -> dict:
+def train_and_test(run: Run, **others) -> dict:
     """Trains and tests in this process, with output to ``run.log``.
 
     Other arguments are those of :func:`.training.train`. Returns the metrics of the run's
@@ -109,8 +113,9 @@ def train_and_test(config: str, run: Run, **others) -> dict:
     try:
         with _output_to(log):
             resume = last.is_file() or (run.folder / 'within_epoch.pth').is_file()
-            train(config, str(run.folder), resume, options, overwrite=not resume, **others)
-            metrics = test(config, last.read_text(encoding='utf-8'), run.subset,
+            train(run.config, str(run.folder), resume, options, overwrite=not resume,
+                  **others)
+            metrics = test(run.config, last.read_text(encoding='utf-8'), run.subset,
                            str(run.folder), options)[run.subset]
     except (HRI30Error, Interrupted) as error:
         raise HRI30Error(f'{run.name}: {error}\nThe whole log is {log}') from error
@@ -139,21 +144,21 @@ def _output_to(file: Path) -> Iterator[None]:
             os.close(original)
 
 
-def _submit(jobs: Sequence[tuple[str, Run]], parameters: dict) -> Iterator[dict]:
-    """Submits jobs to Slurm and yields their results; one that timed out is requeued."""
+def _submit(runs: Sequence[Run], parameters: dict) -> Iterator[dict]:
+    """Submits runs to Slurm and yields their results; one that timed out is requeued."""
     import submitit
 
     class Job(submitit.helpers.Checkpointable):
-        def __call__(self, config: str, run: Run) -> dict:
-            return train_and_test(config, run)
+        def __call__(self, run: Run) -> dict:
+            return train_and_test(run)
 
     parameters = dict(parameters)
-    folder = Path(os.path.commonpath([run.folder.parent for _, run in jobs]), 'slurm')
+    folder = Path(os.path.commonpath([run.folder.parent for run in runs]), 'slurm')
     try:
         executor = submitit.AutoExecutor(folder, parameters.pop('cluster', 'slurm'))
         executor.update_parameters(
             **{'name': 'hri30', 'gpus_per_node': 1, 'cpus_per_task': 8, **parameters})
-        submitted = [executor.submit(Job(), *job) for job in jobs]
+        submitted = [executor.submit(Job(), run) for run in runs]
         for job in submitted:
             yield job.result()
     except (AssertionError, NameError, RuntimeError) as error:  # what submitit raises

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
-from ..config import find_config, load_config, parse_options
+from ..config import PATHS, find_config, load_config, parse_options
 from ..errors import HRI30Error, Interrupted
 from ..utils.curves import save_figure
 from ..utils.fileio import atomic_write_text, check_writable
@@ -102,9 +102,8 @@ def search(config: str, space: Sequence[str], trials: int, out: str,
     best = study.best_trial
     variant = Config({'_base_': os.path.relpath(find_config(config), out)})
     variant.merge_from_dict({
-        key: str(Path(value).expanduser().absolute())
-        if key in ('data_root', 'cache_dir') else value for key, value in parse_options(
-            [*options, *_settings(best)]).items()})
+        key: str(Path(value).expanduser().absolute()) if key in PATHS and value else value
+        for key, value in parse_options([*options, *_settings(best)]).items()})
     atomic_write_text(out / 'best.py', (
         f'# Best of {len(study.trials)} trials by the validation clips, top-1 '
         f'{best.value:.4f}, which is too high.\n{variant.pretty_text}\n'))
@@ -156,18 +155,19 @@ def run_trial(config: str, space: dict, trials: int, out: Path, options: Sequenc
         if _count(study) >= trials:
             return None
         trial = study.ask(space)
-    run = Run(f'trial {trial.number}', out / f'trial{trial.number:03}',
+    run = Run(f'trial {trial.number}', config, out / f'trial{trial.number:03}',
               (*options, *_settings(trial)))
     try:
-        top1 = train_and_test(config, run, hooks=[_Reporter(trial)])['top1']
+        top1 = train_and_test(run, hooks=[_Reporter(trial)])['top1']
         study.tell(trial, top1)
         outcome = f'top-1 {top1:.4f}'
     except optuna.TrialPruned as error:
         study.tell(trial, state=TrialState.PRUNED)
         outcome = str(error)
-    except HRI30Error as error:
+    except BaseException as error:
         study.tell(trial, state=TrialState.FAIL)
-        if isinstance(error.__cause__, Interrupted) or not _count(study):
+        if (not isinstance(error, HRI30Error) or not _count(study)
+                or isinstance(error.__cause__, Interrupted)):
             raise
         outcome = f'failed: {error}'
     return f'{run.name}: {" ".join(_settings(trial))}: {outcome}'

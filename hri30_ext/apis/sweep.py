@@ -61,12 +61,12 @@ def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: st
         HRI30Error: A user's mistake, or a run failed.
     """
     out = check_writable(out)
-    runs = {Run(f'{name}, seed {seed}', out / name / f'seed{seed}', tuple(
+    runs = {Run(f'{name}, seed {seed}', config, out / name / f'seed{seed}', tuple(
         setting.replace('{seed}', str(seed))
         for setting in (*options, *settings, f'seed={seed}'))): (name, seed)
         for name, settings in arms.items() for seed in seeds}
     rows, curves = [], {}
-    for run in complete(config, runs, slurm):
+    for run in complete(runs, slurm):
         history = curves[run.name] = read_curves(run.folder / 'training_curves.csv')
         name, seed = runs[run]
         rows.append(dict(arm=name, seed=seed, **_summarize(history, run.folder, target)))
@@ -82,7 +82,7 @@ def _summarize(history: list[dict], folder: Path, target: float | None) -> dict:
     right_N = results.predicted_N == results.labels_N
     mirrored_N = np.isin(results.labels_N, list(mirrored_labels(results.classes)[0]))
     reached = next((point for point in history
-                    if target is not None and point['val_top1'] >= target), {})
+                    if target is not None and point.get('val_top1', -1) >= target), {})
     return dict(
         top1=float(right_N.mean()),
         mirrored_top1=float(right_N[mirrored_N].mean()) if mirrored_N.any() else None,

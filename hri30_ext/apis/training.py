@@ -52,6 +52,9 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
             or ``overwrite``, or another training that uses it.
     """
     cfg = load_config(config, options)
+    if 'peer_timeout' not in cfg:  # such as one of mmaction2
+        raise HRI30Error(f'{cfg.filename}: lacks the settings of this project.\nExpected '
+                         'configs/_base_/recipe.py among its bases.')
     check_environment(cfg)
     cfg.launcher = launcher
     distributed.start(launcher, cfg.peer_timeout)
@@ -95,7 +98,7 @@ def _train(cfg: Config, resume: str | bool, hooks: Sequence[Hook]) -> Path | Non
         {**splits, **load_test_split(cfg)}, cfg, runner.logger.info, runner.logger.warning))
     draw_apart(runner.seed)
     if not cfg.resume:
-        distributed.on_main(_delete_earlier, cfg)
+        runner.register_hook(_DeleteEarlier())
     with explain_full_disk(cfg.work_dir), explain_out_of_memory(cfg, 'train_dataloader'):
         runner.train()
     if not is_main_process():
@@ -103,12 +106,18 @@ def _train(cfg: Config, resume: str | bool, hooks: Sequence[Hook]) -> Path | Non
     return _print_summary(runner, cfg, is_new=lines.clips > 0)
 
 
-def _delete_earlier(cfg: Config) -> None:
-    """Deletes what an earlier training saved: its best could be taken for the new one."""
-    kept = Path(cfg.load_from or '').expanduser().resolve()
-    for path in list_saved(cfg.work_dir):
-        if path != kept:
-            path.unlink()
+class _DeleteEarlier(Hook):
+    """Deletes what an earlier training saved: its best could be taken for the new one.
+
+    The weights to start from are loaded by then; a wrong name of them costs nothing.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train(self, runner) -> None:
+        start = Path(runner.cfg.load_from or '').expanduser().resolve()
+        distributed.on_main(lambda: [path.unlink() for path in list_saved(runner.work_dir)
+                                     if path.resolve() != start])
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from ..errors import HRI30Error
 from ..evaluation.writers import write_results
 from ..transforms.flip import mirrored_labels
 from ..utils.fileio import atomic_write_json, check_writable
+from ..utils.text import format_table
 from .testing import prepare, run_split
 
 
@@ -55,8 +56,8 @@ def compare_views(config: str, checkpoint: str, out: str, split: str = 'val',
 
 def format_views(rows: Sequence[dict]) -> str:
     """Formats the rows of :func:`compare_views` as a table."""
-    lines = ['clips  flip  views  top-1  mean class  seconds a clip  relative']
-    lines += [f'{row["clips"]:5}  {"yes" if row["flip"] else "no":4}  {row["views"]:5}  '
-              f'{row["top1"]:.3f}  {row["mean_class"]:10.3f}  {row["seconds"]:14.3f}  '
-              f'{row["cost"]:8.2f}' for row in rows]
-    return '\n'.join(lines)
+    return format_table([
+        ['clips', 'flip', 'views', 'top-1', 'mean class', 'seconds a clip', 'relative'],
+        *([str(row['clips']), 'yes' if row['flip'] else 'no', str(row['views']),
+           f'{row["top1"]:.3f}', f'{row["mean_class"]:.3f}', f'{row["seconds"]:.3f}',
+           f'{row["cost"]:.2f}'] for row in rows)])

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from conftest import CLASSES, DEMO_CONFIG, as_arguments, run_tool
+from conftest import CLASSES, DEMO_CONFIG, PRIMITIVE, as_arguments, run_tool
 
 from hri30_ext.apis import runs as runs_module
 from hri30_ext.apis.crossval import crossval, format_crossval, group_interval
@@ -18,9 +18,9 @@ def faked(monkeypatch):
     """Stands in for training: right in the random split, wrong for class 1 by group."""
     called = []
 
-    def fake(config, run):
+    def fake(run):
         called.append(run)
-        names = (run.folder / 'held_out.txt').read_text().split()
+        names = (run.folder / 'held_out_of_3.txt').read_text().split()
         labels = np.array([int(name[3:5]) - 1 for name in names])
         predicted = labels if 'random' in run.name else np.maximum(labels, 1)
         (run.folder / 'val').mkdir(exist_ok=True)
@@ -45,7 +45,7 @@ def test_each_group_is_held_out_once(faked, clips_root, tmp_path):
     assert len(faked) == 2 * 2 * 3  # protocols, seeds, folds
     for run in faked:
         assert 'early_stopping=None' in run.settings and 'save_best=None' in run.settings
-        assert f'split.val_file={run.folder / "held_out.txt"}' in run.settings
+        assert f'split.val_file={run.folder / "held_out_of_3.txt"}' in run.settings
     by_group = report['protocols']['groups']
     assert by_group['top1'] == pytest.approx([2 / 3] * 6)
     assert by_group['interval'] == pytest.approx([2 / 3, 2 / 3])
@@ -61,6 +61,11 @@ def test_each_group_is_held_out_once(faked, clips_root, tmp_path):
     again = crossval(DEMO_CONFIG, None, [1, 2], str(tmp_path), options_of(clips_root),
                      random=True)
     assert len(faked) == 12 and again == report
+    other = 'holds a run with other settings'
+    for config, folds, words in ((DEMO_CONFIG, 2, other), (PRIMITIVE, None, other),
+                                 (DEMO_CONFIG, 9, 'folds=9: expected 2 to 3')):
+        with pytest.raises(HRI30Error, match=words):
+            crossval(config, folds, [1], str(tmp_path), options_of(clips_root))
 
 
 def test_an_interrupted_call_resumes_with_the_fold_that_failed(
@@ -94,9 +99,9 @@ def test_interval_is_over_groups_not_clips():
 @pytest.mark.slow
 def test_tool_trains_every_fold(options, tmp_path):
     del options['split.val_groups']
-    settings = as_arguments({**options, 'max_epochs': 1})
     result = run_tool('analysis/crossval.py', DEMO_CONFIG, '--folds', 2, '--out',
-                      tmp_path / 'o', *settings, cwd=tmp_path)
+                      tmp_path / 'o', *as_arguments({**options, 'max_epochs': 1}),
+                      cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert 'whole groups' in result.stdout and '2 x 1' in result.stdout
     report = json.loads((tmp_path / 'o' / 'crossval.json').read_text())
@@ -104,6 +109,3 @@ def test_tool_trains_every_fold(options, tmp_path):
     whole = Results.load(tmp_path / 'o' / 'groups' / 'seed1', need_labels=True)
     assert len(whole.videos) == 9 and set(whole.groups_N) == {1, 2, 3}
     assert os.path.isfile(whole.filenames[0])
-    result = run_tool('analysis/crossval.py', DEMO_CONFIG, '--folds', 9, '--out',
-                      tmp_path / 'p', *settings, cwd=tmp_path)
-    assert result.returncode == 2 and 'folds=9: expected 2 to 3' in result.stderr

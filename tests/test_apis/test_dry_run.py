@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import DEMO_CONFIG, PROJECT_ROOT, run_tool
 
-from hri30_ext.apis.dry_run import _Done, _Measure
+from hri30_ext.apis.dry_run import _Done, _Measure, dry_run
 from hri30_ext.engine import distributed
 from hri30_ext.errors import HRI30Error
 
@@ -28,6 +28,13 @@ def test_one_step_of_three_processes(options, tmp_path):
     assert rows['parameters'] == rows['gradients'] == rows['optimizer state'] != '0.000 GB'
     assert rows['saved activations'] != '0.000 GB'
     assert not any(tmp_path.iterdir())
+
+
+def test_a_frozen_model_takes_a_step_without_its_weights_and_keeps_no_tokens(
+        options, tmp_path):
+    config = next((PROJECT_ROOT / 'configs' / 'foundation').glob('conv_efficientnet*.py'))
+    text = dry_run(str(config), {**options, 'features_dir': str(tmp_path / 'tokens')})
+    assert '4 in each of 1 processes' in text and not (tmp_path / 'tokens').exists()
 
 
 def test_activations_grow_with_the_batch_and_weights_do_not():

@@ -78,6 +78,11 @@ def test_overwriting_leaves_nothing_of_the_earlier_training(settings, tmp_path):
     for name in ('best_top1_epoch_43.pth', 'best_top1_epoch_43.calibration.json',
                  'epoch_50.pth', 'within_epoch.pth', 'best.safetensors'):
         (tmp_path / name).touch()
+    before = files(tmp_path)
+    with pytest.raises(HRI30Error, match='no such checkpoint'):
+        train(DEMO_CONFIG, str(tmp_path), overwrite=True,
+              options={**settings, 'load_from': '/absent.pth'})
+    assert files(tmp_path) == before
     train(DEMO_CONFIG, str(tmp_path), options={**settings, 'max_epochs': 1}, overwrite=True)
     assert files(tmp_path).keys() == {'mine.pth', 'best.pth', 'epoch_1.pth',
                                      'best_top1_epoch_1.pth'}
@@ -147,7 +152,7 @@ def test_table_of_classes_without_a_partner():
 
 
 def test_settings_are_listed_without_warnings(tmp_path):
-    done = run_tool('train.py', DEMO_CONFIG, '--help-settings', cwd=tmp_path, COLUMNS='250')
+    done = run_tool('train.py', '--help-settings', DEMO_CONFIG, cwd=tmp_path, COLUMNS='250')
     assert done.returncode == 0 and not done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].split() == ['setting', 'default', 'values', 'meaning']

@@ -131,7 +131,8 @@ def test_a_camera_prints_actions(tmp_path, monkeypatch, capsys):
     (['none.pth', 'clips'], 'none.pth: no such model'),
     (['best.safetensors', 'none'], 'none: no such file or folder'),
     (['config.py', 'clips'], 'expected a video, a folder or 0 after'),
-    (['best.safetensors', '0', '--csv', 'p.csv'], 'stream.py writes its events')])
+    (['best.safetensors', '0', '--csv', 'p.csv'], 'stream.py writes its events'),
+    (['clips/a.avi', 'clips', '--provider', 'cuda'], 'runs exported folders')])
 def test_mistakes(arguments, words, clips, tmp_path):
     done = run_tool('predict.py', *arguments, cwd=tmp_path)
     assert done.returncode == 2 and words in done.stderr
@@ -147,6 +148,9 @@ def test_sets_and_unknown_clips_are_written(tmp_path, capsys):
         5., .05, 20, ((9., -9), (-9, 9))))
     table, rows = tmp_path / 'p.csv', tmp_path / 'p.json'
     found = find_clips([str(tmp_path)])
+    with pytest.raises(HRI30Error, match='b.avi: cannot be written'):  # before the work
+        predicting.predict(recognizer, found, csv=str(tmp_path / 'b.avi' / 'p.csv'))
+    assert not recognizer.backend.batches
     predicting.predict(recognizer, found, 2, str(table), str(rows))
     out = capsys.readouterr().out.splitlines()
     assert out[1].endswith('90 %: bright') and 'unknown  90 %: bright, dark' in out[3]

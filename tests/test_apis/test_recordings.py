@@ -54,7 +54,7 @@ def test_a_table_becomes_class_folders_with_recordings_as_groups(recordings, tab
     assert [len(Video(out / row['path'])) for row in rows] == [15, 12, 12, 21]
     layout = read_layout(out)
     assert layout.classes == ['Point', 'Wave'] and len(layout.groups) == 2
-    with pytest.raises(HRI30Error, match=r'(?s)4 clips exist:.*--overwrite'):
+    with pytest.raises(HRI30Error, match=r'(?s)5 files exist:.*--overwrite'):
         cut()
     assert cut(overwrite=True) == 0
 

@@ -20,7 +20,7 @@ def faked(monkeypatch):
     """Stands in for training: half of four clips of two groups are right."""
     called = []
 
-    def fake(config, run):
+    def fake(run):
         called.append(run)
         (run.folder / 'test').mkdir(exist_ok=True, parents=True)
         Results(list('abcd'), np.eye(30)[[26, 26, 0, 0]], HRI30_CLASSES,

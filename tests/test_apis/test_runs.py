@@ -2,13 +2,18 @@
 
 import os
 import re
+import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 from queued_job import tell
 
 from hri30_ext.apis import gpu_queue, testing, training
 from hri30_ext.apis.gpu_queue import run_queue
 from hri30_ext.apis.runs import Run, complete, train_and_test
+from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.errors import HRI30Error, Interrupted
 
 
@@ -39,6 +44,21 @@ def test_no_job_begins_after_one_failed(monkeypatch, name, error):
     assert list(results) == []
 
 
+def test_a_job_ends_with_its_parent(tmp_path):
+    code = ('import queued_job\nfrom hri30_ext.apis import gpu_queue\n'
+            'gpu_queue.visible_gpus = lambda: []\n'
+            f'list(gpu_queue.run_queue(queued_job.hang, [({str(tmp_path)!r}, )]))')
+    parent = subprocess.Popen([sys.executable, '-c', code], env={
+        **os.environ, 'PYTHONPATH': f'{PROJECT_ROOT}:{PROJECT_ROOT / "tests"}'})
+    while not (started := [*tmp_path.iterdir()]):
+        time.sleep(.02)
+    job = psutil.Process(int(started[0].name))
+    parent.kill()
+    parent.wait()
+    while job.is_running() and job.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(.02)
+
+
 @pytest.fixture
 def trained(monkeypatch):
     """Stands in for training and testing; returns the arguments of each call."""
@@ -65,34 +85,37 @@ def trained(monkeypatch):
 
 
 def test_last_checkpoint_is_tested(trained, tmp_path, capfd):
-    run = Run('a run', tmp_path / 'run', ('seed=1',))
-    assert train_and_test('c.py', run) == {'top1': .5, 'num_failed': 2}
+    run = Run('a run', 'c.py', tmp_path / 'run', ('seed=1',))
+    assert train_and_test(run) == {'top1': .5, 'num_failed': 2}
     assert trained == [('train', {'seed': 1}, False), (
         'test', f'{run.folder}/epoch_2.pth', 'val', str(run.folder))]
     assert run.is_done()
     assert (run.folder / 'run.log').read_text() == 'what a tool prints\n'
     log = run.folder / 'run.log'
     assert capfd.readouterr().out == f'a run: 2 clips could not be read; see {log}\n'
-    with pytest.raises(HRI30Error, match='a run with other settings'):
-        Run('a run', run.folder, ('seed=2',)).is_done()
+    for other in (Run('a run', 'c.py', run.folder, ('seed=2',)),
+                  Run('a run', 'd.py', run.folder, ('seed=1',))):
+        with pytest.raises(HRI30Error, match='other settings:\n  c.py seed=1\nExpected'):
+            other.is_done()
 
 
 @pytest.mark.parametrize('lr, message', [(1, 'a run: lr=1: diverges'),
                                          (2, 'a run: SIGTERM: saved')])
 def test_a_run_that_did_not_end_resumes(trained, tmp_path, lr, message):
-    run = Run('a run', tmp_path, (f'lr={lr}',))
+    run = Run('a run', 'c.py', tmp_path, (f'lr={lr}',))
     for resume in (False, True):
         with pytest.raises(HRI30Error, match=f'{message}\nThe whole log is '):
-            train_and_test('c.py', run)
+            train_and_test(run)
         assert trained[-1] == ('train', {'lr': lr}, resume) and not run.is_done()
 
 
 def test_slurm_gets_a_job_for_each_run(trained, tmp_path, capfd):
     """With submitit's executor that runs jobs in this process."""
-    runs = [Run(f'run {i}', tmp_path / 'a' / str(i), (f'seed={i}',)) for i in range(3)]
+    runs = [Run(f'run {i}', 'c.py', tmp_path / 'a' / str(i), (f'seed={i}',))
+            for i in range(3)]
     runs[1].record(done=True)
     debug = {'cluster': 'debug', 'timeout_min': 5}
-    assert [*complete('c.py', runs, debug)] == runs
+    assert [*complete(runs, debug)] == runs
     assert [call[1] for call in trained if call[0] == 'train'] == [{'seed': 0}, {'seed': 2}]
     lines = [line for line in capfd.readouterr().out.splitlines() if 'done' in line]
     assert lines[::2] == ['1 of 3 runs are done already', '3 of 3 runs are done']
@@ -102,4 +125,4 @@ def test_slurm_gets_a_job_for_each_run(trained, tmp_path, capfd):
     for slurm, message in (({**debug, 'timeout_min': 'x'}, 'timeout_min'),
                            ({**debug, 'nodess': 1}, 'nodess'), ({}, '')):  # no cluster here
         with pytest.raises(HRI30Error, match=f'Slurm: .*{message}'):
-            list(complete('c.py', [Run('b', tmp_path / 'b', ())], slurm))
+            list(complete([Run('b', 'c.py', tmp_path / 'b', ())], slurm))

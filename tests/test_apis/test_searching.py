@@ -21,7 +21,7 @@ def trained(monkeypatch):
     """Stands in for training: the nearer lr is to 1e-3 the better, and step is worse."""
     runs = []
 
-    def fake(config, run, hooks):
+    def fake(run, hooks):
         runs.append(run)
         values = searching.parse_options(list(run.settings))
         right = 1 - abs(math.log10(values['lr']) + 3) - 0.1 * (values['decay'] == 'step')
@@ -82,7 +82,7 @@ def test_a_search_is_kept_and_goes_on(trained, tmp_path, capsys):
 
 
 def test_a_signal_and_the_first_failure_end_a_search(trained, monkeypatch, tmp_path):
-    def fail(config, run, hooks):
+    def fail(run, hooks):
         raise HRI30Error('it ended') from cause
 
     arguments = DEMO_CONFIG, SPACE, 3, str(tmp_path / 'out'), OPTIONS

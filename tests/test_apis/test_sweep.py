@@ -22,7 +22,7 @@ def runs(monkeypatch):
     """Stands in for training: two of four clips are right, one of the two to the left."""
     called = []
 
-    def fake(config, run):
+    def fake(run):
         called.append((run.folder.parent.name, run.folder.name, list(run.settings)))
         (run.folder / 'val').mkdir(parents=True)
         write_curves(run.folder / 'training_curves.csv', HISTORY)

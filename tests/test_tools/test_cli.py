@@ -48,6 +48,14 @@ def test_options_are_not_abbreviated(capsys):
     assert error.startswith('error: unrecognized arguments: --dev cpu\nusage: a tool')
 
 
+def test_a_reader_that_ends_is_no_traceback():
+    code = 'from hri30_ext import cli; cli.run(lambda: [print(i) for i in range(10**5)])'
+    with subprocess.Popen([sys.executable, '-c', code], cwd=PROJECT_ROOT, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == '' and process.wait() == 141
+
+
 def test_slurm_parameters(capsys):
     parser = cli.Parser()
     cli.add_slurm_argument(parser)

@@ -14,7 +14,7 @@ parser.add_argument('--random', action='store_true',
 
 
 def main(args) -> None:
-    if args.folds != 'all' and not args.folds.isdigit():
+    if args.folds != 'all' and not args.folds.isdecimal():
         parser.error(f'--folds {args.folds}: expected a number or all')
     from hri30_ext.apis.crossval import crossval, format_crossval
     report = crossval(args.config, None if args.folds == 'all' else int(args.folds),

@@ -1,10 +1,6 @@
 # A frozen model that was trained on images or videos, with a probe on its tokens or
 # adapters in its blocks: the whole recipe.
-_base_ = [
-    '../datasets/hri30.py',
-    '../schedules/schedule_100e.py',
-    '../default_runtime.py',
-]
+_base_ = '../recipe.py'
 
 # ---- Frequently modified: a variant or --cfg-options sets these, nothing else ----
 backbone = 'dinov2-vitb14'  # a name in backbones
