@@ -178,6 +178,9 @@ def run(main: Callable, parser: argparse.ArgumentParser | None = None) -> None:
         # A worker process wraps the message in its traceback.
         fail(str(error).rsplit(f'{type(error).__name__}: ', 1)[-1].strip(),
              error.exit_code)
+    except PermissionError as error:
+        fail(f'{error.filename or "a file"}: {error.strerror}.\nExpected a file or folder '
+             'that you may use; change its rights, or name another.', HRI30Error.exit_code)
     except Exception:
         if 'TORCHELASTIC_ERROR_FILE' not in os.environ:
             raise

@@ -226,14 +226,10 @@ def _read_one_each(layout: Layout) -> Iterator[np.ndarray]:
 def _format_config(source: Path, root: Path, layout: Layout, group_pattern: str | None,
                    columns: list[str] | None, flip: str, target: Path) -> str:
     subsets = {clip['subset'] for clip in layout.clips}
-    clips = [clip for clip in layout.clips if clip['subset'] != 'test']
-    groups = {clip['group'] for clip in clips}
-    most = max(Counter(clip['label'] for clip in clips).values(), default=0)
+    groups = {clip['group'] for clip in layout.clips if clip['subset'] != 'test'}
     split = ("type='given'" if {'train', 'val'} <= subsets else
              f"type='group', val_groups={max(1, round(len(groups) / 5))}"
              if len(groups) > 1 else "type='random'")
-    if 'random' in split and 1 < most < 6:  # a tenth would be no clip
-        split += f', val_ratio={1 / most:.2f}'
     base = os.path.relpath(source, target.parent.resolve())
     epochs = []
     if source.name == Path(FROZEN).name:  # its epochs are for 87 batches

@@ -44,8 +44,7 @@ def test_it_says_what_it_found_and_refuses_a_clip_in_two_classes(folders, tmp_pa
     assert len(config.read_text().splitlines()) == 11
     with pytest.raises(HRI30Error, match='exists'):
         make()
-    split = load_config(str(make(overwrite=True))).split
-    assert (split.type, split.val_ratio) == ('random', .33)  # one of three clips a class
+    assert load_config(str(make(overwrite=True))).split.type == 'random'
     shutil.copy(folders / 'Stop' / 's01_x.avi', folders / 'TurnLeft' / 's09_x.avi')
     before = config.read_text()
     with pytest.raises(HRI30Error, match=r'(?s)1 clips are in two classes:.*s09'):

@@ -56,6 +56,13 @@ def test_a_reader_that_ends_is_no_traceback():
         assert process.stderr.read() == '' and process.wait() == 141
 
 
+def test_a_file_of_somebody_else_is_no_traceback(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.run(lambda: (_ for _ in ()).throw(PermissionError(13, 'Permission denied', 'x')))
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith('error: x: Permission denied.')
+
+
 def test_slurm_parameters(capsys):
     parser = cli.Parser()
     cli.add_slurm_argument(parser)
