@@ -126,7 +126,7 @@ def _stamp(parameters: str, filename: str | Path) -> tuple[str, str, int, int]:
     path = os.path.abspath(filename)
     recording, part = split_part(path)
     stat = os.stat(recording)
-    # Parts could begin at a wrong frame before 0.7.2: a nanosecond tells their entries.
+    # Parts could begin at a wrong frame before 0.8.0: a nanosecond tells their entries.
     return (parameters, os.fsencode(path).decode('latin-1'), stat.st_size,
             stat.st_mtime_ns + (part is not None))
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_a_reader_that_ends_is_no_traceback():
 
 def test_a_file_of_somebody_else_is_no_traceback(capsys):
     with pytest.raises(SystemExit) as end:
-        cli.run(lambda: (_ for _ in ()).throw(PermissionError(13, 'Permission denied', 'x')))
+        cli.run(Mock(side_effect=PermissionError(13, 'Permission denied', 'x')))
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith('error: x: Permission denied.')
 
