@@ -67,10 +67,10 @@ def add_measured_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 def add_runs_arguments(parser: argparse.ArgumentParser, seeds: list[int]) -> None:
     """Adds the arguments of many trainings of a config."""
-    parser.add_argument('config', metavar='CONFIG')
+    parser.add_argument('config', metavar='CONFIG', help='a file in configs/')
     parser.add_argument('--seeds', type=int, nargs='+', default=seeds,
                         help='default: %(default)s')
-    parser.add_argument('--out', required=True, metavar='D')
+    parser.add_argument('--out', required=True, metavar='D', help='folder of the runs')
     add_slurm_argument(parser)
     add_options_argument(parser, 'settings of all runs')
 

@@ -5,6 +5,7 @@ Everywhere, ``scores_NK`` are class probabilities, (N, K), and ``labels_N`` the 
 in [0, K), (N, ), of N clips and K classes.
 """
 
+import glob
 from math import ceil
 from pathlib import Path
 from typing import Annotated
@@ -202,26 +203,30 @@ def save_calibration(checkpoint: str | Path, temperature: float, clips: int, dat
 def load_calibration(checkpoint: str | Path) -> Calibration | None:
     """Reads the calibration of a checkpoint, None if none was saved.
 
-    If the checkpoint is gone, it is not checked against it.
+    If the checkpoint is gone, it is not checked against it. ``best.pth`` is another name
+    of ``best_METRIC_epoch_N.pth`` and has its calibration if it has none of its own.
 
     Raises:
         HRI30Error: the file holds something else, a value out of range, or the calibration
             of another checkpoint of this name.
     """
-    path = calibration_path(checkpoint)
-    if not path.is_file():
-        return None
-    remedy = 'remove it, or test the validation clips again to replace it'
-    content = read_json(path, f'the temperature of a checkpoint; {remedy}',
-                        schema=Calibration)
+    own = calibration_path(checkpoint)
     checkpoint = Path(checkpoint).expanduser()
+    others = own.parent.glob(f'{glob.escape(checkpoint.stem)}_*.calibration.json')
+    files = [own] if own.is_file() else sorted(others) if checkpoint.is_file() else []
     # NAME.pth and NAME.safetensors have the same weights.
     forms = {checkpoint, *map(checkpoint.with_suffix, ('.pth', '.safetensors'))}
-    if checkpoint.is_file() and content.checkpoint_sha256 not in map(
-            sha256_of, filter(Path.is_file, forms)):
-        raise HRI30Error(f'{path}: was fitted for another checkpoint than the '
+    digests = {sha256_of(form) for form in forms if files and form.is_file()}
+    remedy = 'remove it, or test the validation clips again to replace it'
+    for path in files:
+        content = read_json(path, f'the temperature of a checkpoint; {remedy}',
+                            schema=Calibration)
+        if not checkpoint.is_file() or content.checkpoint_sha256 in digests:
+            return content
+    if own in files:
+        raise HRI30Error(f'{own}: was fitted for another checkpoint than the '
                          f'{checkpoint.name} beside it.\n{remedy.capitalize()}.')
-    return content
+    return None
 
 
 def load_certainty(checkpoint: str | Path) -> dict:

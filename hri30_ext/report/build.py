@@ -92,6 +92,8 @@ def write_report(folder: str | Path, results: Results, analysis: dict | None = N
         sections=[(name, title) for name, title, shown in (
             *((name.lower(), name, labelled) for name in (
                 'Figures', 'Classes', 'Confusion', 'Breakdown', 'Calibration')),
+            ('sets', 'Sets and unknown', labelled and any(
+                analysis['certainty'].get(key) for key in ('sets', 'open_set'))),
             ('predictions', 'Predictions', not labelled),
             ('robustness', 'Robustness', robustness), ('early', 'Early recognition', early),
             ('training', 'Training', True),

@@ -2,13 +2,16 @@
 
 import functools
 import os
+import re
 import textwrap
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw
 
 from ..names import HRI30_CLASSES, canonical_name
 from ..utils.fileio import atomic_path
+from ..utils.text import font
 from .actions import Planner
 from .drawing import Bench, Canvas, Figure, Robot, draw_background
 from .groups import DRAWING_SIZE, make_group
@@ -127,22 +130,21 @@ def write_sheet(path, classes, clips):
     height = round(width * 2 / 3)
     rows = -(-len(classes) // _COLUMNS)
     sheet = np.full((rows * (height + _GAP), _WIDTH, 3), 255, np.uint8)
+    texts = []
     for index, (name, frames) in enumerate(zip(classes, clips, strict=True)):
         left, top = index // rows * cell, index % rows * (height + _GAP)
-        _write_name(sheet, name, index + 1, left + 4, top + 16)
+        # A name in capitals and small letters in lines of whole words.
+        words = re.sub(r'(?<=[^\W\d_A-Z])(?=[A-Z])', ' ', f'{index + 1} {name}')
+        texts.append(((left + 4, top + 4), textwrap.fill(words, 20)))
         shown = np.linspace(0, len(frames) - 1, _FRAMES).round().astype(int)
         for k, frame in enumerate(frames[shown]):
             x = left + _NAME_WIDTH + k * (width + _GAP)
             sheet[top:top + height, x:x + width] = cv2.resize(
                 frame, (width, height), interpolation=cv2.INTER_AREA)
+    picture = Image.fromarray(sheet)
+    for place, text in texts:
+        ImageDraw.Draw(picture).text(place, text, (20, 20, 20), font(13))
+    sheet = np.asarray(picture)
     _, data = cv2.imencode(extension, sheet[..., ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 9))
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
-
-
-def _write_name(sheet, name, number, x, y):
-    """Writes a class name in lines of whole words."""
-    words = ''.join(f' {c}' if c.isupper() else c for c in f'{number}{name}')
-    for i, line in enumerate(textwrap.wrap(words, 20)):
-        cv2.putText(sheet, line, (x, y + 17 * i), cv2.FONT_HERSHEY_SIMPLEX, 0.42,
-                    (20, 20, 20), 1, cv2.LINE_AA)

@@ -1,7 +1,11 @@
-"""Makes names that others chose safe for terminals and tables."""
+"""Makes names that others chose safe for terminals and tables, and readable in pictures."""
 
+import contextlib
+import functools
+import importlib.util
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 # Spreadsheets take these beginnings for a formula, also in full width, and also after
 # spaces and invisible characters.
@@ -84,3 +88,17 @@ def format_table(table: Sequence[Sequence[str]]) -> str:
     return '\n'.join('  '.join(cell.ljust(width) for cell, width
                                in zip(line, widths, strict=True)).rstrip()
                      for line in table)
+
+
+@functools.lru_cache(maxsize=64)
+def font(size: int):
+    """Returns a font of Pillow: DejaVu Sans, from matplotlib or the system, or Pillow's
+    own, which has ASCII alone.
+    """
+    from PIL import ImageFont
+    name, size = 'DejaVuSans.ttf', max(1, size)
+    if found := importlib.util.find_spec('matplotlib'):
+        name = str(Path(found.origin).parent / 'mpl-data/fonts/ttf' / name)
+    with contextlib.suppress(OSError):
+        return ImageFont.truetype(name, size)
+    return ImageFont.load_default(size)

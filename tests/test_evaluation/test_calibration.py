@@ -79,6 +79,11 @@ def test_kept_beside_the_checkpoint(tmp_path):
     same = checkpoint.with_suffix('.safetensors')
     same.write_bytes(b'the same weights')
     assert load_calibration(same).temperature == 1.5
+    best = tmp_path / 'best.pth'
+    best.write_bytes(b'weights')  # another name of it
+    assert load_calibration(best).temperature == 1.5
+    best.write_bytes(b'a better one')
+    assert load_calibration(best) is None
     checkpoint.write_bytes(b'trained again')
     with pytest.raises(HRI30Error, match='another checkpoint'):
         load_calibration(checkpoint)

@@ -10,7 +10,7 @@ parser.add_argument('config', metavar='CONFIG', nargs='?',
                     help="default: the paper's recipe",
                     default='configs/slowonly/slowonly_k400-pretrained-r50_1xb16-8x4x1-'
                             '256px-paper-100e_hri30-rgb.py')
-parser.add_argument('--out', required=True, metavar='D')
+parser.add_argument('--out', required=True, metavar='D', help='folder of the runs')
 cli.add_slurm_argument(parser)
 cli.add_options_argument(parser, 'settings of all splits')
 

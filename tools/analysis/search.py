@@ -5,7 +5,7 @@ repeated command goes on; machines that share the folder share the search.
 from hri30_ext import cli
 
 parser = cli.Parser(__doc__)
-parser.add_argument('config', metavar='CONFIG')
+parser.add_argument('config', metavar='CONFIG', help='a file in configs/')
 parser.add_argument('--space', nargs='+', required=True, metavar='KEY=VALUES',
                     help='such as lr=1e-4:1e-2:log batch_size=8:32 decay=cosine,step')
 parser.add_argument('--trials', type=int, default=30, metavar='N',

@@ -8,7 +8,7 @@ from hri30_ext import cli
 parser = cli.Parser(__doc__)
 parser.add_argument('--paper', action='store_true', required=True,
                     help="the paper's splits")
-parser.add_argument('--out', required=True, metavar='D')
+parser.add_argument('--out', required=True, metavar='D', help='folder of the lists')
 
 
 def main(args) -> None:

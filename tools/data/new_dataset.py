@@ -6,7 +6,7 @@ from hri30_ext import cli
 
 parser = cli.Parser(__doc__, epilog='docs/your_data.md lists the layouts. Nothing is '
                                     'written if the data cannot be read as they are.')
-parser.add_argument('root', metavar='ROOT')
+parser.add_argument('root', metavar='ROOT', help='the folder of the clips')
 parser.add_argument('--name', required=True, metavar='NAME', help='such as mydata')
 parser.add_argument('--base', metavar='CONFIG', help='the config to start from; default: '
                     'SlowOnly R50 from Kinetics-400 with a GPU, else a probe on a frozen '

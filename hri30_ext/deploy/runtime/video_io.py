@@ -9,7 +9,6 @@ import threading
 import time as clock
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from functools import lru_cache
 from itertools import count, cycle
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ import numpy as np
 from ...errors import HRI30Error
 from ...names import VIDEO_SUFFIXES
 from ...utils.parallel import available_cores
+from ...utils.text import font
 from ...video.decode import check_file
 from ...video.decoding import CameraDecoder, Decoder
 from ...video.preprocessing import FRAME_RATE
@@ -190,7 +190,8 @@ def find_videos(folder: str | Path) -> list[Path]:
                    and not path.name.startswith('.'))
     if not found:
         raise HRI30Error(f'{folder}: no videos.\nExpected files that end with '
-                         f'{", ".join(VIDEO_SUFFIXES)}.')
+                         f'{", ".join(VIDEO_SUFFIXES)}. Folders in it are not searched; '
+                         'name them, such as FOLDER/*.')
     return found
 
 
@@ -242,8 +243,8 @@ def annotate(image_HWC: np.ndarray, latest, dropped: int = 0, note: str = '') ->
               anchor: str = 'lm') -> None:
         """Writes text around a height, smaller where it has no room."""
         size = round(size * unit)
-        length = _font(size).getlength(text)
-        draw.text((x, middle), text, colour, _font(int(size * min(1, room / length))),
+        length = font(size).getlength(text)
+        draw.text((x, middle), text, colour, font(int(size * min(1, room / length))),
                   anchor)
 
     shade(0, width, bar)
@@ -272,12 +273,6 @@ def annotate(image_HWC: np.ndarray, latest, dropped: int = 0, note: str = '') ->
                 draw.rectangle((begin, middle - half, begin + end, middle + half), fill)
         write(f'{100 * score:.0f} %', right, middle, 14, _WHITE, width, 'rm')
     return np.asarray(picture)
-
-
-@lru_cache(maxsize=64)
-def _font(size: int):
-    from PIL import ImageFont
-    return ImageFont.load_default(max(1, size))
 
 
 class VideoWriter:
