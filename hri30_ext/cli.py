@@ -178,10 +178,10 @@ def run(main: Callable, parser: argparse.ArgumentParser | None = None) -> None:
         # A worker process wraps the message in its traceback.
         fail(str(error).rsplit(f'{type(error).__name__}: ', 1)[-1].strip(),
              error.exit_code)
-    except PermissionError as error:
-        fail(f'{error.filename or "a file"}: {error.strerror}.\nExpected a file or folder '
-             'that you may use; change its rights, or name another.', HRI30Error.exit_code)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, PermissionError) and error.filename:
+            fail(f'{error.filename}: {error.strerror}.\nExpected a file or folder that you '
+                 'may use; change its rights, or name another.', HRI30Error.exit_code)
         if 'TORCHELASTIC_ERROR_FILE' not in os.environ:
             raise
         fail(f'rank {os.environ["RANK"]} of {os.environ["WORLD_SIZE"]}:\n'

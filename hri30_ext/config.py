@@ -358,6 +358,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
     changed = {name: value for name, value in options.items()
                if not _equal(_look_inside(values, name), value)}
     for name in PATHS:
+        if isinstance(options.get(name.split('.')[0]), Mapping):
+            continue  # a whole split counts as it is given
         value = options.get(name, _look_inside(values, name))
         if value and not has_references(value) and not isinstance(value, dict | list):
             base = Path.cwd() if name in options else PROJECT_ROOT

@@ -16,7 +16,12 @@ from ..deploy.runtime.live import Live
 from ..deploy.runtime.recognizer import ClipRecognizer, Prediction
 from ..deploy.runtime.streaming import Event
 from ..errors import HRI30Error
-from ..utils.fileio import atomic_write_json, atomic_write_text, check_writable
+from ..utils.fileio import (
+    atomic_write_json,
+    atomic_write_text,
+    check_writable,
+    refuse_no_file,
+)
 from ..utils.text import printable
 from ..video.preprocessing import FRAME_RATE
 
@@ -56,6 +61,7 @@ def predict(recognizer: ClipRecognizer, clips: dict[str, str], top: int = 3,
     """
     for file in filter(None, (csv, json)):  # before the work, not after it
         check_writable(Path(file).parent)
+        refuse_no_file(file)
     wide = max(map(len, map(printable, ('clip', *clips.values()))))
     action = max(map(len, ('action', *recognizer.classes)))
     found, failed, rows, begin = {}, {}, [], time.monotonic()

@@ -71,9 +71,8 @@ def _parse(row: list[str]) -> Annotation | None:
     # Python refuses to read numbers of thousands of digits.
     if len(row) != 3 or not re.fullmatch('[0-9]{1,9}', row[2]):
         return None
-    video_id = row[0]
-    if video_id.lower().endswith(VIDEO_SUFFIXES):
-        video_id = video_id[:video_id.rindex('.')]
+    is_file = row[0].lower().endswith(VIDEO_SUFFIXES)
+    video_id = Path(row[0]).stem if is_file else row[0]
     # A quote that is not closed makes one field of several rows.
     if not video_id or not (video_id + row[1]).isprintable():
         return None

@@ -198,6 +198,13 @@ class HRI30Dataset(VideoDataset):
             return None, HRI30Error('the pipeline made no sample of it')
         return sample, None
 
+    def _copy_without_annotation(self, memo: dict | None = None) -> 'HRI30Dataset':
+        """Copies for a subset, which has an epoch of its own."""
+        other = super()._copy_without_annotation({} if memo is None else memo)
+        other._position.share_memory_()
+        other._hung = {}
+        return other
+
 
 def _add_facts(sample: dict, **facts) -> dict:
     """Adds facts to a sample, in its data sample if the pipeline packed one."""

@@ -82,9 +82,11 @@ def find_videos(folder: Path, recursive: bool = True) -> list[Path]:
 
 
 def _find_all_videos(root: Path) -> list[Path]:
-    """Lists the videos of a data folder, and of folders that are linked into it."""
+    """Lists the videos of a data folder, and of others that are linked into it."""
+    base = root.resolve()
     linked = [path for path in root.iterdir() if path.is_symlink() and path.is_dir()
-              and not path.name.startswith('.')]
+              and not path.name.startswith('.') and not base.is_relative_to(path.resolve())
+              and not path.resolve().is_relative_to(base)]
     return sorted(file for folder in (root, *linked) for file in find_videos(folder))
 
 
@@ -97,7 +99,7 @@ def find_annotation(root: Path) -> str:
     """
     if any((root / name).is_dir() for name in ('train_set', 'test_set')):
         return NAMES  # without a walk through HRI30's clips
-    videos = _find_all_videos(root)
+    videos = find_videos(root) or _find_all_videos(root)
     # The clips of UCF-101 are named as those of HRI30, with other classes.
     if not videos or any(is_clip_name(file.stem, HRI30_CLASSES) for file in videos):
         return NAMES
@@ -152,7 +154,10 @@ def _read_folders(root: Path) -> list[Row]:
     for file in _find_all_videos(root):
         path = file.relative_to(root)
         if path.as_posix() not in known:
-            if _SUBSETS.get(path.parts[0]) != 'test':
+            is_test = _SUBSETS.get(path.parts[0]) == 'test'
+            if not is_test and (root / path.parts[0]).is_symlink():
+                continue  # recordings, for instance
+            if not is_test:
                 raise HRI30Error(f'{file}: is in no class folder.\nExpected every clip in '
                                  'the folder of its class; move it.')
             rows.append(Row(str(file), path.as_posix(), split='test', file=file))
@@ -374,8 +379,9 @@ def number_labels(rows: Sequence[Row], classes: Sequence[str] | None
             row.label = canonical_name(row.label)
             first.setdefault(row.label, row.where)
     known = set(classes or ())
-    # Longer numbers are names: a class for each number below them would be too many.
-    ids = [text for text in first if re.fullmatch('[0-9]{1,5}', text) and text not in known]
+    ids = [text for text in first if text.isdecimal() and text not in known]
+    if any(len(text) > 5 for text in ids):  # names: ids would make too many classes
+        ids = []
     names = [text for text in first if text not in ids]
     if ids and names:
         raise HRI30Error(f'{first[ids[0]]}: the label is the number {ids[0]}; '

@@ -6,6 +6,7 @@ stream a library may change.
 """
 
 import hashlib
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
@@ -103,12 +104,14 @@ def _split_by_file(clips, train_file, val_file):
 
 def _read_list(path, known):
     path = Path(path).expanduser()
-    lines = map(str.strip, read_text(path, 'a list of clips, one name a line').split('\n'))
-    # A row of an annotation file or a path is accepted like a bare name.
-    paths = {line: Path(line.split(',')[0].strip()) for line in lines if line}
-    names = {next((name for name in (line, str(path), path.name,
-                                     str(path.parent / path.stem)) if name in known),
-                  path.stem) for line, path in paths.items()}
+    lines = re.split('[\r\n]+', read_text(path, 'a list of clips, one name a line'))
+    names = set()
+    for line in filter(None, map(str.strip, lines)):
+        # A path or a row of an annotation file is accepted like a bare name.
+        paths = Path(line), Path(line.split(',')[0].strip())
+        names.add(next((name for path in paths for name in (
+            str(path), path.name, str(path.parent / path.stem), path.stem)
+            if name in known), paths[-1].stem))
     unknown = sorted(names - known)
     if unknown:
         raise HRI30Error(f'{path}: {len(unknown)} names fit no clip:\n'

@@ -93,6 +93,9 @@ def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
         calibration = [views_VTHWC[:1] for _, views_VTHWC in _read(tqdm(
             [clips[i] for i in np.unique(chosen.round().astype(int))],
             desc='calibration clips'), preprocessing)]
+        if not calibration:
+            raise HRI30Error('no training clip can be read to calibrate int8 on.\nExpected '
+                             'the training clips; see data_root and split in the config.')
     with _built_beside(out) as folder:
         _write_graphs(model, info, folder, calibration)
         atomic_write_json(folder / INFO_NAME, msgspec.to_builtins(info))
@@ -176,6 +179,7 @@ def measure_window_seconds(cfg: Config, preprocessing: Preprocessing) -> float |
             file = os.path.abspath(clip['filename'])
             with contextlib.suppress(HRI30Error):  # a broken clip; training reports it
                 lengths.append(call(process, file, 'read_seconds', file)[0])
+    lengths = [*filter(None, lengths)]
     if not lengths:
         return None
     return round(max(float(np.median(lengths)), preprocessing.span_seconds), 4)

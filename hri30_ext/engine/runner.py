@@ -106,15 +106,14 @@ class HRI30Runner(Runner):
             HRI30Error: the checkpoint has another model, other classes or another
                 optimizer, or is not of a training.
         """
-        # Schedules that follow the validation cannot run again.
-        is_replayed = isinstance(self.train_loop, ResumableTrainLoop) and not any(
-            getattr(one, 'need_val_args', False) for one in self.param_schedulers or ())
+        is_ours = isinstance(self.train_loop, ResumableTrainLoop)
+        is_replayed = is_ours and schedules.can_replay(self)
         initial = schedules.read_settings(self)
         with explain_other_form(filename):
             super().resume(filename, **kwargs, resume_param_scheduler=not is_replayed)
             _check_optimizer(self.optim_wrapper.optimizer, filename)
             match_layouts(self.optim_wrapper.optimizer)
-            if is_replayed:
+            if is_ours:
                 schedules.adapt(self, initial)
             # Drawn from the seed of the checkpoint, also if the config has another or none.
             self.train_dataloader.batch_sampler.sampler.seed = self.seed

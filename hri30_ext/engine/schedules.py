@@ -33,6 +33,12 @@ def read_settings(runner) -> list[dict]:
             for group in runner.optim_wrapper.param_groups]
 
 
+def can_replay(runner) -> bool:
+    """Whether no schedule follows the validation; such a one cannot run again."""
+    return not any(getattr(one, 'need_val_args', False)
+                   for one in runner.param_schedulers or ())
+
+
 def adapt(runner, initial: list[dict]) -> None:
     """Moves a resumed training to where a complete one with its settings would be.
 
@@ -48,18 +54,20 @@ def adapt(runner, initial: list[dict]) -> None:
     had = info.get('max_epochs'), info.get('max_iters')
     before = had, loop.iter, read_settings(runner)
     loop._iter = sum(loop.epoch_batches[:loop.epoch]) + loop.seen_batches
-    for group, settings in zip(runner.optim_wrapper.param_groups, initial, strict=True):
-        group.update(settings)
-    _replay(loop, runner.param_schedulers or ())
-    largest = max(group['lr'] for group in runner.optim_wrapper.param_groups)
+    rates = 'its learning rates follow the validation, and stay as they are'
+    if can_replay(runner):
+        groups = runner.optim_wrapper.param_groups
+        for group, settings in zip(groups, initial, strict=True):
+            group.update(settings)
+        _replay(loop, runner.param_schedulers or ())
+        rates = ('its learning rates are those of a complete training with these settings, '
+                 f'{max(group["lr"] for group in groups):.3g} the largest')
     has = loop.max_epochs, loop.max_iters
     if before != (has, loop.iter, read_settings(runner)):
         runner.logger.info(
-            ('The optimizer or its schedule has other settings now' if had == has else
-             f'The training had {had[0]} epochs and {had[1]} batches, and now has {has[0]} '
-             f'and {has[1]}') + f'. It resumes after batch {loop.iter}; its learning rates '
-            'are those of a complete training with these settings, '
-            f'{largest:.3g} the largest')
+            ('The checkpoint has other settings of optimizer and schedule' if had == has
+             else f'The training had {had[0]} epochs and {had[1]} batches, and now has '
+             f'{has[0]} and {has[1]}') + f'. It resumes after batch {loop.iter}; {rates}')
 
 
 def _replay(loop, schedulers) -> None:

@@ -97,7 +97,8 @@ class CachedTokens(CachedFeatures):
     def __init__(self, path: Path, key: dict, num_clips: int, metainfo: dict) -> None:
         super().__init__([], num_clips, metainfo)
         self.path, self.key = path, key
-        self.was_stored = self._record.is_file()
+        # Alike in all processes, where another training ends its encoding now.
+        self.was_stored = bool(max_over_ranks(self._record.is_file()))
         if self.was_stored:
             self._open()
 

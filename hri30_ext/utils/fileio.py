@@ -49,6 +49,14 @@ def disk_full(path: str | Path, needed: int | None = None) -> DiskFull:
                     f'({free:,.1f} MiB are free{size}).')
 
 
+def refuse_no_file(path: str | Path) -> None:
+    """Raises an HRI30Error if a folder or a device is where a file is to be written."""
+    # Also devices that stand for another file: root would replace /dev/stdout.
+    path = Path(path)
+    if path.parent == Path('/dev') or path.exists() and not path.is_file():
+        raise HRI30Error(f'{path}: cannot be written: not a file.\nName another one.')
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | Path, durable: bool = False,
                 needed: int | None = None) -> Iterator[Path]:
@@ -69,9 +77,7 @@ def atomic_path(path: str | Path, durable: bool = False,
     """
     path = Path(path)
     try:
-        # Also devices that stand for another file: root would replace /dev/stdout.
-        if path.parent == Path('/dev') or path.exists() and not path.is_file():
-            raise HRI30Error(f'{path}: cannot be written: not a file.\nName another one.')
+        refuse_no_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
             dir=path.parent, prefix=f'.{path.stem}-', suffix=path.suffix)

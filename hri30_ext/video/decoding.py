@@ -15,6 +15,7 @@ import contextlib
 import math
 import os
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import chain, islice
@@ -198,8 +199,9 @@ class Decoder(Clip):
                 'max_pixels': str(2 * self.limits.max_pixels + 2**16)}
             stream.thread_type = 'AUTO' if self.threads > 1 else 'SLICE'
             stream.thread_count = self.threads
-            frames = self._until_damage(container.decode(stream),
-                                        has_guessed_times(container, stream))
+            decode = _decode_with_times if has_guessed_times(container, stream) else (
+                av.container.InputContainer.decode)
+            frames = self._until_damage(decode(container, stream))
             first = next(frames, None)
             if first is None:
                 raise self._error(self._damage or 'no frame of it can be decoded',
@@ -210,14 +212,11 @@ class Decoder(Clip):
             frames = chain([first], frames)
             yield from (_deinterlace(frames, stream) if first.interlaced_frame else frames)
 
-    def _until_damage(self, frames: Iterator[av.VideoFrame], renumber: bool
-                      ) -> Iterator[av.VideoFrame]:
-        self._damage, last = '', None
+    def _until_damage(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        self._damage = ''
         try:
             for frame in frames:
                 self._check_pixels(frame)  # a stream may grow on the way
-                if renumber:  # from a keyframe, which is shown and stored first
-                    frame.pts = last = (frame.pts or 0) if last is None else last + 1
                 where = self._compare(frame.pts, frame)
                 if where > 0:
                     return
@@ -308,6 +307,37 @@ def has_guessed_times(container, stream) -> bool:
     codec = stream.codec_context
     return (container.format.name == 'avi' and codec.name in ('h264', 'hevc')
             and codec.has_b_frames)
+
+
+def _decode_with_times(container, stream) -> Iterator[av.VideoFrame]:
+    """Yields frames with the times at which they are shown, where times are guessed.
+
+    Guessed times ascend in the order of the file, so that the nth frame that is shown has
+    the nth of them.
+    """
+    times: deque[int | None] = deque()
+
+    def decode() -> Iterator[av.VideoFrame]:
+        for packet in container.demux(stream):
+            if packet.size:
+                times.append(packet.pts)
+            yield from packet.decode()
+
+    frames, head, damage = decode(), [], None
+    try:
+        for frame in islice(frames, 18):  # more than codecs reorder by
+            head.append(frame)
+    except DAMAGE as error:
+        damage = error
+    later = min((frame.pts for frame in head[1:] if frame.pts is not None), default=0)
+    # After seeking, frames that need those before the keyframe are not decoded.
+    while len(times) > 1 and (times[1] or later) < later:
+        times.popleft()
+    for frame in chain(head, frames):
+        frame.pts = times.popleft() if times else None
+        yield frame
+    if damage:
+        raise damage
 
 
 def upright(image_HWC: np.ndarray, matrix: bytes | None) -> np.ndarray:

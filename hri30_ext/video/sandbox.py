@@ -175,7 +175,8 @@ class IsolatedProcess:
         self.start()
         request = dict(function=function, arguments=arguments, seconds=seconds,
                        bytes=len(data))
-        answer, arrays = self._exchange(function, seconds, request, [data])
+        # Nothing after the request: the process may have answered and ended by then.
+        answer, arrays = self._exchange(function, seconds, request, [data] if data else [])
         if answer.out_of_memory:
             self.close()
             raise ProcessDied(f'took more than {self.memory_bytes / 2**30:.3g} GiB of '

@@ -45,7 +45,7 @@ def test_forms_that_are_accepted(tmp_path, text):
 def test_only_the_ending_of_a_video_is_taken_off(tmp_path):
     rows = read_annotations(write(tmp_path, 'a/x.AVI,Walking,27\n1.5 s,Walking,27\n'),
                             HRI30_CLASSES)
-    assert [row.video_id for row in rows] == ['a/x', '1.5 s']
+    assert [row.video_id for row in rows] == ['x', '1.5 s']
 
 
 @pytest.mark.parametrize('text, message', [

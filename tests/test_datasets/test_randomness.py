@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import CLASSES
-from mmengine.dataset import ConcatDataset
+from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
@@ -74,7 +74,6 @@ def test_seed_and_epoch_matter(dataset):
     assert len(set(found)) == 24
     dataset.set_epoch(0, 1)
     assert samples(dataset, [0, 1, 2, 3, 4, 5]) == found[6:12]
-    assert ConcatDataset([dataset, dataset])[6] == dataset[0]
 
 
 def test_without_an_epoch_transforms_draw_as_ever(dataset):
@@ -93,6 +92,19 @@ def test_loading_processes_that_live_on_see_the_epoch(dataset):
     for epoch in range(3):
         dataset.set_epoch(0, epoch)
         assert found[epoch] == samples(dataset, list(range(6)))
+
+
+def test_subsets_and_wrapped_datasets(dataset):
+    subset = dataset.get_subset([2, 4])
+    dataset.set_epoch(0, 0)
+    subset.set_epoch(0, 1)  # its own
+    assert dataset[0] != subset[0]
+    assert subset._position.is_shared()
+    dataset.set_epoch(0, 1)
+    assert dataset[0] == subset[0]
+    assert ConcatDataset([dataset, subset])[6] == subset[0]
+    # Which repeats a clip within an epoch, with what is random drawn again: it sets none.
+    assert not hasattr(RepeatDataset(dataset, 2), 'set_epoch')
 
 
 def test_draws_of_a_clip_differ_and_are_reproducible(dataset):

@@ -310,6 +310,15 @@ def test_learning_rates_are_those_of_a_whole_training(options, tmp_path, capfd, 
     assert_same(one['param_schedulers'], other['param_schedulers'])
 
 
+def test_rates_that_follow_the_validation_stay(options, tmp_path, capfd):
+    options['param_scheduler'] = [
+        dict(type='ReduceOnPlateauLR', monitor='top1', by_epoch=True)]
+    run(tmp_path, {**options, 'max_epochs': 1})
+    run(tmp_path, {**options, 'max_epochs': 2, 'batch_size': 3}, resume=True)
+    assert 'follow the validation, and stay' in capfd.readouterr().out
+    assert load(tmp_path / 'epoch_2.pth')['meta']['iter'] == 2 + 2  # of three clips of six
+
+
 def test_clips_may_be_gone(options, tmp_path):
     """Of six, four were seen of the epoch; and there are four."""
     names = [f'CID0{i}_SID0{j}_VID01\n' for j in (1, 2, 3) for i in (1, 2, 3)]

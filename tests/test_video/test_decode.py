@@ -146,9 +146,12 @@ def test_frames_are_turned_upright(tmp_path, degrees, mirrored):
 
 
 @pytest.mark.parametrize(('name', 'codec'), [
-    ('b.mpg', 'mpeg2video'), ('b.avi', 'mpeg4'), ('b.mp4', 'mpeg4'), ('h.avi', 'libx264')])
+    ('b.mpg', 'mpeg2video'), ('b.avi', 'mpeg4'), ('b.mp4', 'mpeg4'), ('h.avi', 'libx264'),
+    ('open.avi', 'libx264')])
 def test_parts_where_frames_are_stored_out_of_order(tmp_path, name, codec):
-    write(tmp_path / name, draw(60, (96, 64), 0), codec, options={'bf': '2', 'g': '12'})
+    options = ({'x264-params': 'keyint=12:min-keyint=12:scenecut=0:b-adapt=0:bframes=2:'
+                'open-gop=1'} if name == 'open.avi' else {'bf': '2', 'g': '12'})
+    write(tmp_path / name, draw(60, (96, 64), 0), codec, options=options)
     whole = Decoder(tmp_path / name).read_all()
     # Keyframes are shown as 12 and 24, and stored before 10 and 22.
     for first, end in ((0, 12), (10, 22), (11, 12), (15, 27), (24, 30), (50, 60)):

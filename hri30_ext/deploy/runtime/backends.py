@@ -225,6 +225,11 @@ class OpenVINOBackend(_GraphBackend):
             for port in (graph.inputs[0], graph.outputs[0]))
         return taken, given
 
+    def frame_features(self, frames_MHWC: np.ndarray) -> np.ndarray:
+        # One by one: OpenVINO keeps buffers for each number of frames that it meets.
+        return np.concatenate([*map(super().frame_features, np.split(
+            frames_MHWC, len(frames_MHWC)))])
+
     def _infer(self, graph, array: np.ndarray) -> np.ndarray:
         # A copy: the next call overwrites the runtime's own buffer.
         return np.array(graph(array)[0])

@@ -399,10 +399,12 @@ class Stream:
         """Returns class probabilities of a window, (K, )."""
         if not self._reuse:
             return self._backend(np.stack([frame.image for frame in chosen])[None])[0]
-        for frame in chosen:
-            if frame.features is None:
-                # One by one: OpenVINO keeps buffers for each number of frames it meets.
-                frame.features = self._backend.frame_features(frame.image[None])[0]
+        new = [frame for frame in dict.fromkeys(chosen) if frame.features is None]
+        if new:
+            features = self._backend.frame_features(np.stack([one.image for one in new]))
+            for frame, features_CHW in zip(new, features):
+                # A copy: a slice would keep the features of its neighbours in memory.
+                frame.features = np.array(features_CHW)
         return self._backend.clip_scores(
             np.stack([frame.features for frame in chosen])[None])[0]
 

@@ -190,8 +190,8 @@ def find_videos(folder: str | Path) -> list[Path]:
                    and not path.name.startswith('.'))
     if not found:
         raise HRI30Error(f'{folder}: no videos.\nExpected files that end with '
-                         f'{", ".join(VIDEO_SUFFIXES)}. Folders in it are not searched; '
-                         'name them, such as FOLDER/*.')
+                         f'{", ".join(VIDEO_SUFFIXES)}. Folders in it are not '
+                         'searched.')
     return found
 
 

@@ -46,8 +46,7 @@ class Clips:
         return self._scores(clips_NTHWC.mean(axis=(2, 3, 4)))
 
     def frame_features(self, frames_MHWC):
-        assert len(frames_MHWC) == 1  # a runtime keeps buffers for each size of a batch
-        self.frames += 1
+        self.frames += len(frames_MHWC)
         return frames_MHWC.mean(axis=(1, 2, 3))[:, None, None, None].astype(np.float32)
 
     def clip_scores(self, features_NTCHW):
