@@ -48,6 +48,7 @@ def kinds(found, *severities):
                    if not severities or finding.severity in severities})
 
 
+@pytest.mark.slow
 def test_clean_data_and_every_planted_fault(tmp_path):
     whole = tmp_path / 'whole'
     write_dataset(whole, 2, 1, 2, size=(96, 64), workers=1, progress=False)

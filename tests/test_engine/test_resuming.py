@@ -287,8 +287,10 @@ def rates(work):
 @pytest.mark.parametrize('before, after, stop', [
     ({'max_epochs': 2}, {}, None),
     ({'batch_size': 3}, {}, dict(iteration=3)),
-    ({'accumulate': 2}, {'accumulate': 2, 'batch_size': 3}, dict(iteration=5)),
-    ({'progressive_size': None}, {'progressive_size': 'size'}, dict(iteration=4)),
+    pytest.param({'accumulate': 2}, {'accumulate': 2, 'batch_size': 3}, dict(iteration=5),
+                 marks=pytest.mark.slow),
+    pytest.param({'progressive_size': None}, {'progressive_size': 'size'},
+                 dict(iteration=4), marks=pytest.mark.slow),
     ({'lr': 0.1, 'decay': 'constant', 'weight_decay': 0.2, 'momentum': 0.5},
      {'strategy': 'backbone_tenth'}, dict(iteration=4)),
     ({'warmup_epochs': 4}, {'warmup_epochs': 4, 'decay': 'constant'}, dict(iteration=4)),
