@@ -16,8 +16,8 @@ def run_queue(function: Callable, jobs: Sequence[tuple]) -> Iterator:
     """Calls a function for each job, in a new process with a GPU of its own.
 
     The function can be pickled; it and its module see only the one GPU. Jobs are its
-    arguments, the first of which names the job in messages. If this process ends, however
-    that happens, jobs that run get a SIGTERM.
+    arguments; the first names the job in messages. If this process ends, however that
+    happens, jobs that run get a SIGTERM.
 
     Yields:
         What the function returns, in the order of the jobs. If a call raises, jobs that

@@ -45,7 +45,7 @@ def adapt(runner, initial: list[dict]) -> None:
     If these are the settings of the checkpoint's training, it resumes bit for bit.
 
     Args:
-        runner (HRI30Runner): With what it resumes, but for its schedules.
+        runner (HRI30Runner): Resumed, except for its schedules.
         initial (list[dict]): What :func:`read_settings` returned before.
     """
     loop = runner.train_loop

@@ -96,7 +96,7 @@ class FrozenEncoder(nn.Module):
         """Encodes faster within the context: BatchNorm becomes part of the convolutions.
 
         With channels last, EfficientNet-Lite0 takes half of the time on a CPU. Tokens are
-        equal but for rounding; a model where they are not stays as it is.
+        equal up to rounding; a model where they are not stays as it is.
         """
         whole = self.model
         if not any(isinstance(part, nn.BatchNorm2d) for part in whole.modules()):

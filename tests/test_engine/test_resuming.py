@@ -329,7 +329,7 @@ def test_clips_may_be_gone(options, tmp_path):
     run(tmp_path / 'work', options, dict(iteration=5))
     (tmp_path / 'val.txt').write_text(''.join(names[:5]))
     run(tmp_path / 'work', options, resume=True)
-    # Two batches of two, of which one is left.
+    # Two batches of two; one is left.
     assert load(tmp_path / 'work' / 'epoch_3.pth')['meta']['iter'] == 2 + 2 + 2
 
 
