@@ -154,13 +154,11 @@ def _read_folders(root: Path) -> list[Row]:
     for file in _find_all_videos(root):
         path = file.relative_to(root)
         if path.as_posix() not in known:
-            is_test = _SUBSETS.get(path.parts[0]) == 'test'
-            if not is_test and (root / path.parts[0]).is_symlink():
-                continue  # recordings, for instance
-            if not is_test:
+            if _SUBSETS.get(path.parts[0]) == 'test':
+                rows.append(Row(str(file), path.as_posix(), split='test', file=file))
+            elif not (root / path.parts[0]).is_symlink():  # a link may be to recordings
                 raise HRI30Error(f'{file}: is in no class folder.\nExpected every clip in '
                                  'the folder of its class; move it.')
-            rows.append(Row(str(file), path.as_posix(), split='test', file=file))
     return rows
 
 
