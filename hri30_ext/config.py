@@ -1,9 +1,9 @@
-"""Configs whose settings live at the top, in one place, and can be changed until the end.
+"""Configs whose settings live at the top, in one place.
 
 A config names its settings at the top (``num_frames = 8``) and refers to them where they
 are used (``clip_len='${num_frames}'``). A reference is replaced by the value that it names,
-after inheritance and ``--cfg-options``, so that a changed setting reaches the loaders and
-the head:
+once, after inheritance and ``--cfg-options``, so that a changed setting reaches the loaders
+and the head. A setting that is changed later is refused when a run starts.
 
 - ``'${a}'``: the setting ``a``.
 - ``'${table[a]}'``: the entry of ``table``, a top-level dict, that the setting ``a`` names:
@@ -31,10 +31,11 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
 
+from . import compat
 from .errors import HRI30Error, first_cases
 from .hardware import best_precision, default_clip_cache, default_num_workers
 from .names import HRI30_CLASSES, PROJECT_ROOT, canonical_name
-from .settings import SETTINGS, TABLES, check_names, check_values, known_entries
+from .settings import SETTINGS, check_names, check_values, known_entries
 from .utils.reading import read_classes
 
 #: Settings that are paths.
@@ -67,6 +68,12 @@ def _list_references(value) -> list[re.Match]:
 def has_references(value) -> bool:
     """Returns whether a config, or a part of one, contains references."""
     return bool(_list_references(value))
+
+
+def _list_referenced(value) -> set[str]:
+    """Returns the top-level names that the references of a config name."""
+    return {match[group] for match in _list_references(value)
+            for group in ('name', 'choice') if match[group]}
 
 
 def _look_up(reference: re.Match, settings: Mapping, path: str):
@@ -113,39 +120,6 @@ def _replace(value, settings: Mapping, path: str = '', within: tuple = ()):
         return type(value)(replaced for item, replaced in items
                            if replaced is not None or not _match(item))
     return value
-
-
-def _restore(new, old, raw, settings: Mapping):
-    """Returns ``raw``, with references, where ``new`` is ``old``, what it resolved to."""
-    if _equal(new, old):
-        return raw
-    while match := _match(raw):
-        raw = _look_up(match, settings, '')
-    if all(isinstance(value, Mapping) for value in (new, old, raw)):
-        return {key: _restore(item, old[key], raw[key], settings)
-                if key in old and key in raw else item for key, item in new.items()}
-    if all(isinstance(value, list | tuple) for value in (new, old, raw)):
-        raw = [item for item in raw
-               if not _match(item) or _replace(item, settings) is not None]
-        if len(new) == len(old):
-            items = [_restore(*three, settings)
-                     for three in zip(new, old, raw, strict=True)]
-        else:
-            items = [next((was for was, before in zip(raw, old, strict=True)
-                           if _equal(item, before)), item) for item in new]
-        return type(new)(items)
-    return new
-
-
-def _equal(one, other) -> bool:
-    # Much quicker than ConfigDict's comparison.
-    if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(
-            _equal(dict.__getitem__(one, key), dict.__getitem__(other, key)) for key in one)
-    if isinstance(one, list | tuple):
-        return type(one) is type(other) and len(one) == len(other) and all(
-            map(_equal, one, other))
-    return one is other or type(one) is type(other) and one == other
 
 
 # ---- Resolving --------------------------------------------------------------------------
@@ -217,85 +191,59 @@ def _set_up_optimizer(settings: dict) -> None:
         settings['optimizers'] = table
 
 
-class SettingsConfig(Config):
-    """A config with references, whose settings can be changed at any time.
+def resolve(source: Mapping) -> dict:
+    """Replaces the references of a config and checks its settings.
 
-    It reads as the config without references. Whenever a setting has changed, by
-    assignment, by :meth:`merge_from_dict` or within a dict or list, all references are
-    replaced again on the next access, which raises the errors of :func:`load_config`;
-    other changes stay. ``Config.fromfile`` returns one for a file that contains references,
-    see :func:`hri30_ext.compat.resolve_settings_on_loading`.
+    Args:
+        source (Mapping): A whole config, bases merged, with references.
+
+    Returns:
+        dict: The config without references; shares nothing with ``source``.
+
+    Raises:
+        HRI30Error: an unknown setting, a wrong value, a reference that names no setting, or
+            settings that contradict each other.
     """
+    settings = _derive(source)
+    derived = {name: settings[name] for name in ('classes', 'num_workers', 'optimizers')
+               if name in source}
+    resolved = _replace({**source, **derived}, settings)
+    check_values(resolved)
+    check_names(resolved, _list_referenced(source))
+    return resolved
 
-    # Not resolved yet while _resolved is None; _before is what _resolved was at first.
-    _raw = _resolved = _before = None
-    _imported_names = frozenset()  # mmengine would look it up among the settings
 
-    @property
-    def _cfg_dict(self) -> ConfigDict:
-        if self._resolved is None:
-            self._set(self._raw)
-        elif any(not _equal(self._resolved.get(name), self._before.get(name))
-                 for name in self._watched):
-            self._set(self._fold())
-        return self._resolved
+def unresolved(cfg: Config) -> Config:
+    """Returns a copy of a config with its references, as :meth:`Config.dump` can write it.
 
-    @_cfg_dict.setter
-    def _cfg_dict(self, value: ConfigDict) -> None:
-        self.__dict__['_raw' if self._raw is None else '_resolved'] = value
+    The copy of a config without references is equal to it.
+    """
+    copied = copy.deepcopy(cfg)
+    object.__setattr__(copied, '_cfg_dict',
+                       ConfigDict(vars(copied).pop('_source', copied._cfg_dict)))
+    return copied
 
-    def _set(self, raw: Mapping) -> None:
-        """Replaces the references of a config and checks its settings."""
-        settings = _derive(raw)
-        derived = {name: settings[name] for name in ('classes', 'num_workers', 'optimizers')
-                   if name in raw}
-        resolved = _replace({**raw, **derived}, settings)
-        referenced = {match[group] for match in _list_references(raw)
-                      for group in ('name', 'choice') if match[group]}
-        check_values(resolved)
-        check_names(resolved, referenced)
-        self.__dict__.update(
-            _raw=ConfigDict(raw), _resolved=ConfigDict(resolved),
-            _before=ConfigDict(copy.deepcopy(resolved)),
-            _watched=referenced | {name for name in (*SETTINGS, *TABLES) if name in raw})
 
-    def _fold(self) -> dict:
-        """Returns the config with references and all changes since they were replaced."""
-        if self._resolved is None:
-            return self._raw
-        return _restore(self._resolved, self._before, self._raw, _derive(self._raw))
+def refuse_late_changes(cfg: Config) -> None:
+    """Refuses settings that were changed after a config was loaded.
 
-    @property
-    def unresolved(self) -> Config:
-        """The config with its references, which :meth:`mmengine.Config.dump` can write."""
-        cfg = Config(filename=self.filename, cfg_text=self.text)
-        object.__setattr__(cfg, '_cfg_dict', ConfigDict(copy.deepcopy(self._fold())))
-        return cfg
+    The parts of the config that refer to a setting have its former value.
 
-    def merge_from_dict(self, options: dict, allow_list_keys: bool = True) -> None:
-        """Changes settings and other parts, as mmengine's; references are kept.
-
-        Raises:
-            HRI30Error: a name that does not fit the config.
-        """
-        cfg = self.unresolved
-        try:
-            cfg.merge_from_dict(options, allow_list_keys)
-        except Exception as error:
-            raise HRI30Error(
-                f'--cfg-options: {type(error).__name__}: {error}.\n'
-                'Expected key=value pairs that fit '
-                f'{Path(self.filename or "the config").name}.') from error
-        if self._resolved is None:
-            self.__dict__['_raw'] = cfg._cfg_dict
-        else:
-            self._set(cfg._cfg_dict)
-
-    def __getstate__(self) -> dict:
-        return self.__dict__
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
+    Raises:
+        HRI30Error: names the changed settings.
+    """
+    source = vars(cfg).get('_source')
+    if source is None:
+        return
+    resolved = resolve(source)
+    changed = [name for name in sorted(_list_referenced(source))
+               if cfg.get(name) != resolved.get(name)]
+    if changed:
+        raise HRI30Error(
+            f'{cfg.filename or "config"}: changed after it was loaded: '
+            f'{", ".join(changed)}.\nThe parts that refer to these settings would not '
+            'follow. Set them in the file, with --cfg-options of tools/train.sh, or with '
+            'hri30_ext.config.load_config(path, options).')
 
 
 # ---- Loading ----------------------------------------------------------------------------
@@ -327,13 +275,15 @@ def load_config(path: str, options: dict | None = None) -> Config:
             relative to the current folder, one in the config to the clone.
 
     Returns:
-        Config: Checked, with absolute paths; a :class:`SettingsConfig` where it contains
-        references. Its attribute ``changed`` has the options that differ from the file.
+        Config: Checked, with absolute paths and without references; :func:`unresolved`
+        returns it with them. Its attribute ``changed`` has the options that differ from
+        the file.
 
     Raises:
         HRI30Error: no such config, a syntax error in it, an unknown setting, a wrong value,
             a reference that names no setting, or settings that contradict each other.
     """
+    compat.apply()
     file = find_config(path)
     try:
         cfg = Config.fromfile(str(file))
@@ -346,30 +296,41 @@ def load_config(path: str, options: dict | None = None) -> Config:
             f'({type(error).__name__}: {error}).\n'
             'Expected an mmengine config in Python; see configs/slowonly for '
             'one to start from.') from error
-    if not isinstance(cfg, SettingsConfig) and has_references(cfg._cfg_dict):
-        cfg = SettingsConfig(cfg._cfg_dict, filename=file)  # no module of ours is imported
-    values = cfg._raw if isinstance(cfg, SettingsConfig) else cfg
-    if 'model' not in values:
+    source = unresolved(cfg)
+    if 'model' not in source:
         raise HRI30Error(f'{file}: not a complete config: it has no model.\nChoose one '
                          'outside of configs/_base_.')
     options = dict(options or {})
     if os.environ.get('HRI30_ROOT'):
         options.setdefault('data_root', os.environ['HRI30_ROOT'])
     changed = {name: value for name, value in options.items()
-               if not _equal(_look_inside(values, name), value)}
+               if _look_inside(source._cfg_dict, name) != value}
     for name in PATHS:
         if isinstance(options.get(name.split('.')[0]), Mapping):
             continue  # a whole split counts as it is given
-        value = options.get(name, _look_inside(values, name))
+        value = options.get(name, _look_inside(source._cfg_dict, name))
         if value and not has_references(value) and not isinstance(value, dict | list):
             base = Path.cwd() if name in options else PROJECT_ROOT
             options[name] = _make_absolute(name, str(value), base)  # it may be a number
-    _refuse_parts_of_text(values, options)
-    cfg.merge_from_dict(options)
-    if isinstance(cfg, SettingsConfig):
-        cfg._cfg_dict  # noqa: B018  (checks the settings)
+    _refuse_parts_of_text(source._cfg_dict, options)
+    merge_options(source, options)
+    cfg = Config(source._cfg_dict, cfg.text, file)
     object.__setattr__(cfg, 'changed', changed)  # not a setting
     return cfg
+
+
+def merge_options(source: Config, options: dict) -> None:
+    """Merges options into a config with references.
+
+    Raises:
+        HRI30Error: a name that does not fit the config.
+    """
+    try:
+        source.merge_from_dict(options)
+    except Exception as error:
+        raise HRI30Error(
+            f'--cfg-options: {type(error).__name__}: {error}.\nExpected key=value pairs '
+            f'that fit {Path(source.filename or "the config").name}.') from error
 
 
 def _refuse_parts_of_text(values, options: Mapping) -> None:

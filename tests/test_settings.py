@@ -1,5 +1,6 @@
 """The schema: what it accepts, refuses and lists."""
 
+import copy
 import functools
 import string
 
@@ -8,7 +9,7 @@ from conftest import PRIMITIVE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hri30_ext.config import SettingsConfig, load_config, parse_options
+from hri30_ext.config import load_config, merge_options, parse_options, resolve, unresolved
 from hri30_ext.errors import HRI30Error
 from hri30_ext.settings import SETTINGS, TABLES, accepted_arguments, list_settings
 
@@ -16,7 +17,7 @@ from hri30_ext.settings import SETTINGS, TABLES, accepted_arguments, list_settin
 @functools.cache
 def raw():
     """The unresolved default config."""
-    return load_config(PRIMITIVE).unresolved
+    return unresolved(load_config(PRIMITIVE))
 
 
 def load(option):
@@ -129,10 +130,10 @@ VALUES = st.recursive(
 @given(st.dictionaries(st.sampled_from([*SETTINGS, *sorted(TABLES), 'classes']), VALUES,
                        min_size=1, max_size=2))
 def test_no_value_of_a_setting_is_a_traceback(options):
-    cfg = SettingsConfig(raw().to_dict())
+    cfg = copy.deepcopy(raw())
     try:
-        cfg.merge_from_dict(options)
-        assert '${' not in str(cfg.model)
+        merge_options(cfg, options)
+        assert '${' not in str(resolve(cfg._cfg_dict)['model'])
     except HRI30Error as error:
         assert str(error).strip()
 

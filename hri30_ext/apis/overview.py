@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import modules  # noqa: F401  (first: it mends what the others import)
-from ..config import load_config
+from ..config import load_config, unresolved
 from ..hardware import unwrap
 from ..names import command
 from ..settings import list_settings
@@ -25,7 +25,7 @@ def print_settings(config: str | None = None) -> None:
     table = Table('setting', 'default', 'values', 'meaning', box=None, pad_edge=False)
     for column in table.columns:
         column.overflow = 'fold'
-    for row in list_settings(load_config(config or PRIMITIVE).unresolved):
+    for row in list_settings(unresolved(load_config(config or PRIMITIVE))):
         unit = f' ({row.unit})' if row.unit else ''
         table.add_row(row.name, row.default, row.kind + unit, row.description)
     Console(markup=False, highlight=False).print(table)

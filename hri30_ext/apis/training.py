@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from .. import modules  # noqa: F401  (first: it mends what the others import)
-from ..config import PROJECT_ROOT, load_config
+from ..config import PROJECT_ROOT, load_config, unresolved
 from ..datasets.hri30 import list_clips
 from ..datasets.paper import trains_on_all
 from ..doctor.leaks import check_leaks, load_test_split
@@ -69,7 +69,7 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
 
 
 def _train(cfg: Config, resume: str | bool, hooks: Sequence[Hook]) -> Path | None:
-    unresolved, changed = cfg.unresolved, cfg.changed
+    source, changed = unresolved(cfg), cfg.changed
     damaged = _set_resume(cfg, resume)
     if cfg.get('load_from'):
         drop_pretrained(cfg)
@@ -82,7 +82,7 @@ def _train(cfg: Config, resume: str | bool, hooks: Sequence[Hook]) -> Path | Non
     runner = HRI30Runner.from_cfg(cfg)
     for hook in hooks:
         runner.register_hook(hook)
-    distributed.on_main(_save_config, unresolved, cfg)
+    distributed.on_main(_save_config, source, cfg)
     for sentence in damaged:
         runner.logger.warning(f'{sentence}. Resuming from {cfg.load_from}')
     splits = _load_splits(runner)
@@ -163,13 +163,13 @@ def _set_resume(cfg: Config, resume: str | bool) -> list[str]:
     return damaged
 
 
-def _save_config(unresolved: Config, cfg: Config) -> None:
+def _save_config(source: Config, cfg: Config) -> None:
     """Saves the config beside the checkpoints, with its options and its references.
 
     In mmengine's own dump, which is resolved, ``--cfg-options`` would change no loader.
     """
     with atomic_path(Path(cfg.work_dir) / Path(cfg.filename).name) as temporary:
-        unresolved.dump(temporary)
+        source.dump(temporary)
 
 
 def _load_splits(runner) -> dict[str, list[dict]]:

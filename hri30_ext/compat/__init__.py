@@ -320,25 +320,35 @@ def keep_windows_whole_numbers() -> None:
 
 
 def resolve_settings_on_loading() -> None:
-    """Makes ``Config.fromfile`` fill in this project's settings.
+    """Makes a ``Config`` fill in this project's settings when it is created.
 
     Why: in mmengine's config inheritance a changed top-level variable, such as
     ``num_frames``, silently does not reach the pipelines of the base. Here they
     refer to it (``'${num_frames}'``, see :mod:`hri30_ext.config`); programs that read a
     config on their own, such as mmaction2's ``init_recognizer``, must get the values. A
-    config without such references is left as it is.
+    runner refuses a config whose settings were changed since.
     Until: mmengine has references that are resolved after inheritance.
     """
     from mmengine.config import Config
+    from mmengine.runner import Runner
 
-    from ..config import SettingsConfig, has_references
+    from ..config import has_references, refuse_late_changes, resolve
 
-    def new(cls, cfg_dict=None, *args, **kwargs):
-        # Within fromfile, whose custom_imports may have imported this module just now.
-        has_settings = cls is Config and has_references(cfg_dict)
-        return object.__new__(SettingsConfig if has_settings else cls)
+    original, from_cfg = Config.__init__, Runner.from_cfg.__func__
 
-    Config.__new__ = staticmethod(new)
+    @functools.wraps(original)
+    def initialize(self, cfg_dict=None, *args, **kwargs):
+        source = cfg_dict if has_references(cfg_dict) else None
+        original(self, cfg_dict if source is None else resolve(source), *args, **kwargs)
+        if source is not None:
+            object.__setattr__(self, '_source', source)  # for unresolved()
+
+    def check_and_build(cls, cfg):
+        refuse_late_changes(cfg)
+        return from_cfg(cls, cfg)
+
+    Config.__init__ = initialize
+    Runner.from_cfg = classmethod(check_and_build)
 
 
 def format_configs_once() -> None:

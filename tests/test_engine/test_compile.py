@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 
 from hri30_ext import config, hardware
 from hri30_ext.apis import train
-from hri30_ext.config import load_config
+from hri30_ext.config import load_config, unresolved
 
 
 @pytest.mark.slow
@@ -48,5 +48,5 @@ def test_a_gpu_gets_a_cache_where_there_is_room(device, free, stored, form, tmp_
         (folder / 'a.clip').touch()
     cfg = load_config(PRIMITIVE, {'cache_dir': str(folder)})
     assert cfg.train_pipeline[0].cache == form
-    assert cfg.unresolved.clip_cache == 'auto'
+    assert unresolved(cfg).clip_cache == 'auto'
     assert config.default_clip_cache(None) is None
