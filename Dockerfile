@@ -23,7 +23,7 @@ RUN apt-get update \
 USER hri30
 WORKDIR /hri30
 # What the environment is made from comes first: it is kept while only code changes.
-COPY --chown=hri30 setup.cfg pyproject.toml requirements.lock ./
+COPY --chown=hri30 setup.cfg pyproject.toml requirements.lock requirements-dev.lock ./
 COPY --chown=hri30 tools/setup.sh tools/_common.sh tools/
 COPY --chown=hri30 hri30_ext hri30_ext
 RUN PIP_EXTRA_INDEX_URL="${TORCH_INDEX}" PIP_NO_CACHE_DIR=1 bash tools/setup.sh

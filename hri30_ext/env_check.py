@@ -1,8 +1,8 @@
 """Checks the environment in ``.venv``; tools/setup.sh runs this file by its path.
 
-    env_check.py packages   # whether torch and the packages of requirements.lock are there
-    env_check.py torch      # whether a torch is there that setup.cfg allows
-    env_check.py check      # imports, device, a forward pass; 3: failed, 4: rebuild .venv
+    env_check.py packages LOCK  # whether torch and the packages of a lock are there
+    env_check.py torch          # whether a torch is there that setup.cfg allows
+    env_check.py check          # imports, device, a forward pass; 3: failed, 4: rebuild
 """
 
 import configparser
@@ -148,7 +148,7 @@ if __name__ == '__main__':
         sys.exit(check())
     required = {'torch': read_setup_cfg()['torch']}
     if sys.argv[1] == 'packages':
-        required |= read_requirements((ROOT / 'requirements.lock').read_text('utf-8'))
+        required |= read_requirements(Path(sys.argv[2]).read_text('utf-8'))
         required |= read_requirements('hri30-ext')
     differences = find_differences(required)
     print('; '.join(differences[:3]))

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 
@@ -19,6 +20,7 @@ from mmengine.registry import init_default_scope
 
 import hri30_ext.modules  # noqa: F401
 from hri30_ext.checkpoints import Essentials
+from hri30_ext.cli.__main__ import main as command_line
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.datasets import HRI30_CLASSES
 from hri30_ext.synthetic import write_dataset
@@ -30,17 +32,28 @@ mmengine.config.config.FormatCode = lambda text, **_: (text, False)
 # Run by their own commands: tests/nightly/run.py, tests/benchmark/run.py, pytest tests/gpu.
 collect_ignore = ['benchmark', 'gpu', 'nightly']
 CLASSES = list(HRI30_CLASSES[:3])
+#: The command line.
+HRI30 = [sys.executable, '-m', 'hri30_ext.cli']
 DEMO_CONFIG = str(next((PROJECT_ROOT / 'configs' / 'demo').glob('*.py')))
 PRIMITIVE = str(PROJECT_ROOT / 'configs' / 'slowonly' /
                 'slowonly_k400-pretrained-r50_1xb16-uniform8-100e_hri30-rgb.py')
 
 
-def run_tool(name, *arguments, cwd, **environment):
-    """Runs a Python program of tools/ with these environment variables."""
+def run_tool(verb, *arguments, cwd, **environment):
+    """Runs a verb of hri30 with these environment variables."""
     return subprocess.run(
-        [sys.executable, str(PROJECT_ROOT / 'tools' / name), *map(str, arguments)],
-        capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment},
-        timeout=300)
+        [*HRI30, verb, *map(str, arguments)], capture_output=True, text=True, cwd=cwd,
+        env={**os.environ, **environment}, timeout=300)
+
+
+def call_hri30(*arguments):
+    """Runs a verb of hri30 in this process; returns its exit status."""
+    with mock.patch.object(sys, 'argv', ['hri30', *map(str, arguments)]):
+        try:
+            command_line()
+        except SystemExit as ended:
+            return ended.code or 0
+    return 0
 
 
 def as_arguments(options):

@@ -60,7 +60,7 @@ def test_scores_are_the_same(tmp_path):
     source, x = SlowOnly(), torch.randn(1, 3, 4, 64, 64)
     expected = source(x)
     torch.save(dict(model_state=source.weights), tmp_path / 'a.pyth')
-    done = run_tool('data/convert_weights.py', tmp_path / 'a.pyth',
+    done = run_tool('convert-weights', tmp_path / 'a.pyth',
                     tmp_path / 'b.safetensors', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     init_default_scope('mmaction')

@@ -15,6 +15,7 @@ from conftest import DEMO_CONFIG, PRIMITIVE
 from mmengine.config import Config
 
 from hri30_ext.apis import train
+from hri30_ext.cli.__main__ import load
 from hri30_ext.config import PROJECT_ROOT, load_config, parse_options
 from hri30_ext.errors import HRI30Error
 from hri30_ext.settings import list_settings
@@ -26,9 +27,9 @@ NAMES = [str(page.relative_to(PROJECT_ROOT)) for page in PAGES]
 #: Environment variables that may stand before a command.
 VARIABLES = {'GPUS', 'NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT', 'SBATCH_OPTIONS',
              'HRI30_ROOT', 'PYTHON', 'PYTHONPATH', 'MMACTION2_SOURCE'}
-#: The Python program whose parser reads the arguments of a shell script.
-PROGRAMS = {'train.sh': 'tools/train.py', 'slurm_train.sh': 'tools/train.py',
-            'test.sh': 'tools/test.py', 'predict.sh': 'tools/predict.py'}
+#: The verb of hri30 that reads the arguments of a shell script.
+PROGRAMS = {'train.sh': 'train', 'slurm_train.sh': 'train', 'test.sh': 'test',
+            'predict.sh': 'predict'}
 #: What stands for a config; the last is written by a command before.
 PLACEHOLDER = re.compile(r'[A-Z_]+$|configs/custom/')
 NOTEBOOK = PROJECT_ROOT / 'docs' / 'your_data.ipynb'
@@ -83,7 +84,8 @@ def find_commands(text):
         commands += block.replace('\\\n', ' ').splitlines()
     inline = re.findall(r'`([^`\n]+)`', without_code(text))
     commands += [code for code in inline if re.match(
-        r'(\w+=\S* )*(bash tools/\S+|\.venv/bin/python \S+|tests/\S+\.py) ?', code)]
+        r'(\w+=\S* )*(bash tools/\S+|\.venv/bin/\w+ \S+|tests/\S+\.py) ?',
+        code)]
     return [command.strip() for command in commands if command.strip()]
 
 
@@ -128,6 +130,40 @@ def parse(program, arguments):
     return parsed.value.args[0]
 
 
+def parse_command(words):
+    """Parses a command; returns its arguments, or None for one without a parser here."""
+    if words[0] == 'bash':
+        script = PROJECT_ROOT / words[1]
+        assert script.is_file()
+        if script.name in PROGRAMS:
+            return parse_verb(PROGRAMS[script.name], words[2:])
+        options = script.read_text(encoding='utf-8')
+        assert all(word in options for word in words[2:] if word.startswith('--'))
+        return None
+    if words[0] in ('.venv/bin/hri30', 'hri30'):
+        return parse_verb(words[1], words[2:])
+    if words[0].startswith('tests/'):
+        program, arguments = words[0], words[1:]
+        if not arguments or 'TARGET' in arguments:
+            assert (PROJECT_ROOT / program).is_file()
+            return None
+        arguments += ['--out', 'D'] if 'stress' in program and (
+            'two_hosts' not in program and '--out' not in arguments) else []
+        return parse(program, arguments)
+    assert words[0] in ('.venv/bin/python', 'python3')
+    if words[1] == 'tests/test_readme.py' or words[-1] == '--help':
+        return None
+    if words[1] == '-m':
+        return parse(f'-m {words[2]}', words[3:])
+    return parse(words[1], words[2:])
+
+
+def parse_verb(verb, arguments):
+    parser = load(verb).parser
+    known = arguments in (['--help'], ['--help-settings'])
+    return None if known else parser.parse_args(arguments)
+
+
 @pytest.mark.parametrize('page, command', COMMANDS)
 def test_command_parses(page, command):
     words = shlex.split(command, comments=True)
@@ -135,29 +171,7 @@ def test_command_parses(page, command):
         assert words.pop(0).partition('=')[0] in VARIABLES
     if words[0] in ('curl', 'docker') or words[1:4] == ['-m', 'pip', 'install']:
         return
-    if words[0] == 'bash':
-        script = PROJECT_ROOT / words[1]
-        assert script.is_file()
-        if script.name in ('demo.sh', 'check.sh', 'setup.sh'):
-            options = script.read_text(encoding='utf-8')
-            assert all(word in options for word in words[2:] if word.startswith('--'))
-            return
-        program, arguments = PROGRAMS[script.name], words[2:]
-    elif words[0].startswith('tests/'):
-        program, arguments = words[0], words[1:]
-        if not arguments or 'TARGET' in arguments:
-            assert (PROJECT_ROOT / program).is_file()
-            return
-        arguments += ['--out', 'D'] if 'stress' in program and (
-            'two_hosts' not in program and '--out' not in arguments) else []
-    else:
-        assert words[0] in ('.venv/bin/python', 'python3')
-        module = words[1] == '-m'
-        program = f'-m {words[2]}' if module else words[1]
-        arguments = words[3 if module else 2:]
-    if arguments in (['--help'], ['--help-settings']) or program == 'tests/test_readme.py':
-        return
-    args = parse(program, arguments)
+    args = parse_command(words)
     config, found = getattr(args, 'config', None), [PRIMITIVE]
     if isinstance(config, str) and not PLACEHOLDER.match(config):
         found = glob(config, root_dir=PROJECT_ROOT)

@@ -8,12 +8,13 @@
 # usage FILE              prints the comment at the top of FILE, for --help
 # wants_help ARGS..       true if --help or -h is among ARGS
 # die MESSAGE [STATUS]    prints "error: MESSAGE" to stderr and exits with STATUS (1)
-# ensure_venv             sets the environment up if needed, with output to stderr
-# launch PROGRAM ARGS..   runs tools/PROGRAM in the processes that GPUS and NNODES name
-# run_program NAME ARGS.. for the last line of NAME.sh: sets up, and becomes NAME.py
+# ensure_venv [--dev]     sets the environment up if needed, with output to stderr
+# HRI30                   the command line of its environment
+# run_verb VERB ARGS..    for the last line of VERB.sh: sets up, and becomes hri30 VERB
 
 ROOT="$(cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 PY="$ROOT/.venv/bin/python"
+HRI30="$ROOT/.venv/bin/hri30"
 
 usage() { sed -n -e '1d' -e '/^#/!q' -e 's/^# \{0,1\}//p' -- "$1"; }
 
@@ -30,15 +31,15 @@ die() {
     exit "${2:-1}"
 }
 
-ensure_venv() { bash "$ROOT/tools/setup.sh" >&2; }
+ensure_venv() { bash "$ROOT/tools/setup.sh" "$@" >&2; }
 
-launch() { "$PY" "$ROOT/tools/_launch.py" "$ROOT/tools/$1" "${@:2}"; }
-
-run_program() {
+run_verb() {
     # Help needs no environment, unless python3 is too old.
     local python=python3
     [[ ! -x "$PY" ]] || python="$PY"
-    if wants_help "$@"; then PYTHONPATH="$ROOT" exec "$python" "$ROOT/tools/$1.py" --help; fi
+    if wants_help "$@"; then
+        PYTHONPATH="$ROOT" exec "$python" -m hri30_ext.cli "$1" --help
+    fi
     ensure_venv
-    exec "$PY" "$ROOT/tools/_launch.py" "$ROOT/tools/$1.py" "${@:2}"
+    exec "$HRI30" "$@"
 }

@@ -24,7 +24,7 @@ for arg in "$@"; do
     if [[ "$arg" == --all ]]; then chosen=(); else arguments+=("$arg"); fi
 done
 
-ensure_venv
+ensure_venv --dev
 
 # ruff, import-linter and pytest find their settings in the clone.
 cd -- "$ROOT"

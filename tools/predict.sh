@@ -3,4 +3,4 @@
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/_common.sh"
 unset GPUS NNODES # of a training; one process predicts
-run_program predict "$@"
+run_verb predict "$@"

@@ -2,9 +2,11 @@
 # Creates the environment of this clone in .venv, with the versions of requirements.lock,
 # and checks it with one forward pass.
 #
-# Usage: [PYTHON=python3.12] bash tools/setup.sh [--check]
+# Usage: [PYTHON=python3.12] bash tools/setup.sh [--check] [--dev]
 #
 #   --check   check an environment again that is already set up
+#   --dev     add the packages that only the tests need, of requirements-dev.lock; they stay
+#             until the environment is rebuilt
 #   PYTHON    the Python to use, 3.10 to 3.13; by default python3, or the newest of
 #             python3.13 to python3.10 on the PATH
 #
@@ -21,7 +23,8 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/_common.sh"
 
 TORCH=2.13.0 TORCHVISION=0.28.0 # a pair
 VENV="$ROOT/.venv"
-STAMP="$VENV/.hri30-setup" # what a complete environment was made from
+STAMP="$VENV/.hri30-setup" # what a complete environment was made from: root, lock, hash
+LOCK=requirements.lock     # or requirements-dev.lock, which has the same packages and more
 
 say() { printf 'setup: %s\n' "$*"; }
 
@@ -29,8 +32,8 @@ say() { printf 'setup: %s\n' "$*"; }
 env_check() { "$PY" -I "$ROOT/hri30_ext/env_check.py" "$@"; }
 
 fingerprint() {
-    printf '%s\ntorch %s\n' "$ROOT" "$TORCH"
-    cat -- "$ROOT"/{setup.cfg,pyproject.toml,requirements.lock} | sha256sum
+    printf '%s\n%s\ntorch %s\n' "$ROOT" "$LOCK" "$TORCH"
+    cat -- "$ROOT"/{setup.cfg,pyproject.toml,"$LOCK"} | sha256sum
 }
 
 # Sets BASE and BASE_VERSION to the Python to build on.
@@ -50,6 +53,9 @@ print(platform.python_version(), getattr(sys, "_base_executable", sys.executable
 # Sets STATE to ready, update or rebuild, and REASON.
 examine() {
     local version
+    if [[ "$(sed -n 2p -- "$STAMP" 2>/dev/null)" == requirements-dev.lock ]]; then
+        LOCK=requirements-dev.lock
+    fi
     STATE=rebuild REASON=''
     if ! version="$("$PY" -I -c 'import pip, platform; print(platform.python_version())' 2>/dev/null)"; then
         [[ ! -e "$VENV" ]] || REASON='its Python or pip does not run'
@@ -61,7 +67,7 @@ examine() {
         REASON='it was made for another folder'
     elif STATE=update && [[ "$(<"$STAMP")" != "$(fingerprint)" ]]; then
         REASON='the list of packages changed'
-    elif REASON="$(env_check packages)"; then
+    elif REASON="$(env_check packages "$ROOT/$LOCK")"; then
         STATE=ready
     fi
 }
@@ -100,7 +106,7 @@ install() {
     env_check torch >/dev/null || pip_install "torch==$TORCH" "torchvision==$TORCHVISION"
     "$PY" -I -c 'import torchvision' 2>/dev/null ||
         pip_install "torch==$("$PY" -I -c 'import torch; print(torch.__version__)')" torchvision
-    locked_install -r "$ROOT/requirements.lock"
+    locked_install -r "$ROOT/$LOCK"
     locked_install --no-build-isolation -e "$ROOT"
 }
 
@@ -110,16 +116,20 @@ check() {
     case "$status" in
     0) fingerprint >"$STAMP" && return ;;
     4) rm -f -- "$STAMP" ;;             # a package is broken: rebuild
-    *) printf '%s\n' "$ROOT" >"$STAMP" ;; # complete, but not checked
+    *) printf '%s\n%s\n' "$ROOT" "$LOCK" >"$STAMP" ;; # complete, but not checked
     esac
     die "the environment did not pass its checks (status $status); run bash tools/setup.sh again when that is fixed"
 }
 
-case "$*" in
-'' | --check) ;;
--h | --help) usage "${BASH_SOURCE[0]}" && exit ;;
-*) usage "${BASH_SOURCE[0]}" >&2 && die "unknown option: $*" 2 ;;
-esac
+recheck=''
+for arg in "$@"; do
+    case "$arg" in
+    --check) recheck=yes ;;
+    --dev) LOCK=requirements-dev.lock ;;
+    -h | --help) usage "${BASH_SOURCE[0]}" && exit ;;
+    *) usage "${BASH_SOURCE[0]}" >&2 && die "unknown option: $arg" 2 ;;
+    esac
+done
 
 BASE='' BASE_VERSION=''
 [[ -z "${PYTHON:-}" ]] || choose_python
@@ -140,5 +150,5 @@ update) say "updating .venv: $REASON" ;;
 rebuild) build ;;
 esac
 if [[ "$STATE" != ready ]]; then install; fi
-if [[ "$STATE" != ready || "$*" == --check ]]; then check; fi
+if [[ "$STATE" != ready || -n "$recheck" ]]; then check; fi
 say "ready: $VENV ($("$PY" -V))"

@@ -28,7 +28,7 @@ submit() {
     CPUS="$(number CPUS 8)"
     ensure_venv
     # This host may have no GPU.
-    HRI30_WORK_DIR="$("$PY" "$ROOT/tools/train.py" "$@" --print-work-dir --device cpu)"
+    HRI30_WORK_DIR="$("$HRI30" train "$@" --print-work-dir --device cpu)"
     mkdir -p -- "$HRI30_WORK_DIR"
     [[ -z "${SBATCH_OPTIONS:-}" ]] || mapfile -t options < <(xargs printf '%s\n' <<<"$SBATCH_OPTIONS")
     export GPUS HRI30_WORK_DIR HRI30_CLONE="$ROOT"
@@ -51,8 +51,8 @@ run() { # on the first node
         resume=(--resume)
     fi
     # shellcheck disable=SC2016  # srun sets SLURM_NODEID
-    srun --kill-on-bad-exit=0 bash -c 'NODE_RANK="$SLURM_NODEID" exec "$@"' launch "$PY" \
-        "$ROOT/tools/_launch.py" "$ROOT/tools/train.py" "$@" "${resume[@]}" || status=$?
+    srun --kill-on-bad-exit=0 bash -c 'NODE_RANK="$SLURM_NODEID" exec "$@"' launch "$HRI30" \
+        train "$@" "${resume[@]}" || status=$?
     if ((status == 138)); then exec scontrol requeue "$SLURM_JOB_ID"; fi # saved at SIGUSR1
     if ((status == 0)); then rm -f -- "$mark"; fi
     exit "$status"

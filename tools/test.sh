@@ -2,4 +2,4 @@
 # Tests a checkpoint: bash tools/test.sh CONFIG CHECKPOINT [options]; --help lists them.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/_common.sh"
-run_program test "$@"
+run_verb test "$@"

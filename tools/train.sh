@@ -2,4 +2,4 @@
 # Trains a config: bash tools/train.sh CONFIG [options]; --help lists them.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/_common.sh"
-run_program train "$@"
+run_verb train "$@"

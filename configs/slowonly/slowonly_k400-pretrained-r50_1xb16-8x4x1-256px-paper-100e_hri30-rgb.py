@@ -1,5 +1,5 @@
 # The SlowOnly of the HRI30 paper on its splits, as far as the paper describes it.
-# docs/protocol.md lists what it leaves open; tools/analysis/reproduce.py runs all splits.
+# docs/protocol.md lists what it leaves open; hri30 reproduce runs all splits.
 _base_ = 'slowonly_k400-pretrained-r50_1xb16-8x4x1-256px-100e_hri30-rgb.py'
 
 split = dict(type='paper', number=1, val_groups=0)  # nothing is chosen: the last epoch

@@ -1,4 +1,4 @@
-"""The functions that the programs in ``tools/`` call.
+"""The functions that the command line calls.
 
 Names are imported on first use: an exported model runs with neither torch nor MMAction2
 installed.

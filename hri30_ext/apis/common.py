@@ -40,7 +40,7 @@ def describe_data(cfg: Config) -> str:
     mark = root / EMBEDDED_MARK
     if mark.is_file():
         settings = read_json(mark, 'the settings of rendered data; render it again with '
-                             'tools/data/make_embedded.py').get('options')
+                             'hri30 embedded').get('options')
         seed = settings.get('seed', '?') if isinstance(settings, dict) else '?'
         return (f'embedded data (rendered, seed {str(seed)[:20]}; says nothing about HRI30)'
                 + protocol)

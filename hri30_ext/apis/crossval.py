@@ -22,8 +22,7 @@ _NOTHING_CHOSEN = ('early_stopping=None', 'save_best=None')
 
 
 def crossval(config: str, folds: int | None, seeds: Sequence[int], out: str,
-             options: Sequence[str] = (), random: bool = False,
-             slurm: dict | None = None) -> dict:
+             options: Sequence[str] = (), random: bool = False) -> dict:
     """Trains on all folds but one and scores that one, for every fold and seed.
 
     The checkpoint of the last epoch is scored; clips of the held-out fold neither stop the
@@ -34,7 +33,7 @@ def crossval(config: str, folds: int | None, seeds: Sequence[int], out: str,
         out (str): Gets ``<protocol>/seed<S>/fold<F>/``, work folders with the list of
             held-out clips, and ``<protocol>/seed<S>/``, the result folder of all folds.
         random (bool): Whether to add a random split of the same clips, which leaks.
-        config, seeds, options, slurm: See :func:`.sweep.sweep`; seeds are of folds too.
+        config, seeds, options: See :func:`.sweep.sweep`; seeds are of folds too.
 
     Returns:
         dict: ``data``, ``folds``, ``seeds`` and ``protocols``. For the protocols ``groups``
@@ -58,7 +57,7 @@ def crossval(config: str, folds: int | None, seeds: Sequence[int], out: str,
                     f'split.val_file={held_out}', 'split.train_file=None'))] = (
                         protocol, seed)
     results: dict[tuple, list[Results]] = {}
-    for run in complete(runs, slurm):
+    for run in complete(runs):
         fold = Results.load(run.folder / 'val', need_labels=True)
         results.setdefault(runs[run], []).append(fold)
         print(f'{run.name}: top-1 {_accuracy(fold):.3f} of {len(fold.videos)} clips',

@@ -78,7 +78,7 @@ def score_changed(recognizer: Recognizer, split: str, changes: Sequence[Change]
               f'{first_cases(failed)}', file=sys.stderr)
     if not read:
         raise HRI30Error(f'{cfg.data_root}: none of the clips of {split} can be read.\n'
-                         'Check them with tools/data/check.py.')
+                         'Check them with hri30 check.')
     labels_N, frames_N, fps_N = map(np.array, zip(*read, strict=True))
     return ChangedScores(f'{describe_data(cfg)}, {split}', np.reshape(
         scores, (len(read), len(changes), -1)), labels_N, frames_N, fps_N)

@@ -70,7 +70,7 @@ def download(root: str | Path, record: str = RECORD) -> Counter:
     found = [root / name for name in TRAIN_FOLDERS + TEST_FOLDERS if (root / name).exists()]
     if found := found or class_folders(root):
         raise HRI30Error(f'{found[0]}: exists already.\nExpected '
-                         'a folder without clips; check this one with tools/data/check.py '
+                         'a folder without clips; check this one with hri30 check '
                          f'{root}, or choose another --root.')
     staging, counts = root / '.unpacking', Counter()
     try:

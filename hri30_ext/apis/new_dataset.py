@@ -237,7 +237,7 @@ def _format_config(source: Path, root: Path, layout: Layout, group_pattern: str 
         epochs = [f'max_epochs = {min(100, max(8, 700 // batches))}  # about 700 batches']
     return '\n'.join([
         f'# {target.stem}: {len(layout.clips)} clips of {len(layout.classes)} classes; '
-        'written by tools/data/new_dataset.py.',
+        'written by hri30 new-dataset.',
         f'_base_ = {base!r}', '', f'data_root = {str(root)!r}',
         f'annotation = {layout.annotation!r}', f'group_pattern = {group_pattern!r}',
         f'columns = {columns!r}', f'classes = {layout.classes!r}',

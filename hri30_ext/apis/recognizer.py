@@ -78,7 +78,7 @@ class Recognizer(ClipRecognizer):
         """
         if not (path := Path(model[0]).expanduser()).exists() and len(model) == 1:
             raise HRI30Error(f'{model[0]}: no such model.\nExpected a folder that '
-                             'tools/deploy/export.py wrote, a checkpoint or the work '
+                             'hri30 export wrote, a checkpoint or the work '
                              'folder of a training, or a config and its checkpoint.')
         best = path / 'best.safetensors'
         if best.is_file() and not (path / INFO_NAME).exists():

@@ -21,8 +21,7 @@ _NO_MEAN = ('No mean: the test side of split 2 lies within that of split 1, and 
             'within that of split 3, so the same clips would count up to three times.')
 
 
-def reproduce(config: str, out: str, options: Sequence[str] = (),
-              slurm: dict | None = None) -> dict:
+def reproduce(config: str, out: str, options: Sequence[str] = ()) -> dict:
     """Trains on the whole training side of each of the paper's splits and tests it.
 
     Nothing is chosen: the last epoch is tested. Complete splits are not repeated, and an
@@ -49,10 +48,10 @@ def reproduce(config: str, out: str, options: Sequence[str] = (),
         runs[Run(f'split {number}', config, out / f'split{number}', (
             *options, 'split.type=paper', f'split.number={number}', 'split.val_groups=0'),
             'test')] = number
-    for run in complete(runs, slurm):
+    for run in complete(runs):
         splits.append(_summarize(runs[run], run.folder / 'test'))
         print(f'{run.name} is complete: {run.folder / "test" / "report.html"}', flush=True)
-    words = ['.venv/bin/python', 'tools/analysis/reproduce.py', config, '--out', str(out)]
+    words = ['.venv/bin/hri30', 'reproduce', config, '--out', str(out)]
     words += ['--cfg-options', *options] if options else []
     report = dict(
         data=describe_data(cfg).split(', paper split')[0], config=Path(config).stem,

@@ -2,10 +2,13 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +16,6 @@ from ..config import parse_options
 from ..errors import HRI30Error, Interrupted
 from ..utils.fileio import atomic_write_json
 from ..utils.progress import time_left
-from .gpu_queue import run_queue
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Run:
         if not file.is_file():
             return False
         record = json.loads(file.read_text(encoding='utf-8'))
-        if record['settings'] not in (self._asked, self._asked[1:]):  # the latter: 0.7.1
+        if record['settings'] != self._asked:
             raise HRI30Error(f'{self.folder}: holds a run with other settings:\n  '
                              f'{" ".join(record["settings"])}\nExpected\n  '
                              f'{" ".join(self._asked)}\nChoose another --out.')
@@ -64,17 +66,15 @@ class Run:
         return [Path(self.config).name, *self.settings]
 
 
-def complete(runs: Collection[Run], slurm: dict | None = None) -> Iterator[Run]:
+def complete(runs: Collection[Run]) -> Iterator[Run]:
     """Trains and tests the runs that are not complete yet.
 
-    Locally one run at a time uses each GPU, and a machine without GPUs does one at a time.
-    An interrupted run resumes from its last checkpoint. Prints how many are done, and when
-    the last one will be.
+    They run one after the other, each in a process of its own, and an interrupted run
+    resumes from its last checkpoint. Prints how many are done, and when the last one will
+    be.
 
     Args:
         runs (Collection[Run]): What to do.
-        slurm (dict, optional): Submits every run as a job to Slurm, with these parameters
-            of ``submitit.AutoExecutor``, such as ``slurm_partition`` and ``timeout_min``.
 
     Yields:
         Run: Each, in their order, once it is complete.
@@ -83,13 +83,11 @@ def complete(runs: Collection[Run], slurm: dict | None = None) -> Iterator[Run]:
         HRI30Error: A run failed, or a folder holds another run.
     """
     pending = [run for run in runs if not run.is_done()]
-    results = (_submit(pending, slurm) if slurm is not None else
-               run_queue(train_and_test, [(run, ) for run in pending]))
     print(f'{len(runs) - len(pending)} of {len(runs)} runs are done already', flush=True)
     started, left = time.monotonic(), len(pending)
     for run in runs:
         if run in pending:
-            next(results)
+            _in_a_process(train_and_test, run)
         yield run
         if run in pending:
             left -= 1
@@ -97,6 +95,16 @@ def complete(runs: Collection[Run], slurm: dict | None = None) -> Iterator[Run]:
             end = time.strftime('%a %H:%M', time.localtime(time.time() + seconds))
             print(f'{len(runs) - left} of {len(runs)} runs are done' + (
                 f', {time_left(seconds)}, until {end}' if left else ''), flush=True)
+
+
+def _in_a_process(function: Callable, run: Run) -> object:
+    """Calls a function in a new process, which frees all memory when it ends."""
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
+            return pool.submit(function, run).result()
+    except BrokenProcessPool as error:
+        raise HRI30Error(f'{run}: its process was killed, probably because memory ran '
+                         'out.\nThe same command resumes it.') from error
 
 
 def train_and_test(run: Run, **others) -> dict:
@@ -142,24 +150,3 @@ def _output_to(file: Path) -> Iterator[None]:
             stream.flush()
             os.dup2(original, number)
             os.close(original)
-
-
-def _submit(runs: Sequence[Run], parameters: dict) -> Iterator[dict]:
-    """Submits runs to Slurm and yields their results; one that timed out is requeued."""
-    import submitit
-
-    class Job(submitit.helpers.Checkpointable):
-        def __call__(self, run: Run) -> dict:
-            return train_and_test(run)
-
-    parameters = dict(parameters)
-    folder = Path(os.path.commonpath([run.folder.parent for run in runs]), 'slurm')
-    try:
-        executor = submitit.AutoExecutor(folder, parameters.pop('cluster', 'slurm'))
-        executor.update_parameters(
-            **{'name': 'hri30', 'gpus_per_node': 1, 'cpus_per_task': 8, **parameters})
-        submitted = [executor.submit(Job(), run) for run in runs]
-        for job in submitted:
-            yield job.result()
-    except (AssertionError, NameError, RuntimeError) as error:  # what submitit raises
-        raise HRI30Error(f'Slurm: {error}\nThe logs of the jobs are in {folder}') from error

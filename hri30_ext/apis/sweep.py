@@ -36,8 +36,7 @@ def parse_arms(arms: Sequence[str]) -> dict[str, list[str]]:
 
 
 def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: str,
-          options: Sequence[str] = (), target: float | None = None,
-          slurm: dict | None = None) -> list[dict]:
+          options: Sequence[str] = (), target: float | None = None) -> list[dict]:
     """Trains and tests every arm with every seed; an interrupted call resumes.
 
     Args:
@@ -49,7 +48,6 @@ def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: st
         options (Sequence[str]): Settings of all runs, as for ``--cfg-options``.
         target (float, optional): A validation accuracy in [0, 1]; rows tell after how
             many epochs and minutes it was reached.
-        slurm (dict, optional): See :func:`.runs.complete`.
 
     Returns:
         list[dict]: One row for each run: ``arm``, ``seed``, ``top1`` of the last epoch's
@@ -66,7 +64,7 @@ def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: st
         for setting in (*options, *settings, f'seed={seed}'))): (name, seed)
         for name, settings in arms.items() for seed in seeds}
     rows, curves = [], {}
-    for run in complete(runs, slurm):
+    for run in complete(runs):
         history = curves[run.name] = read_curves(run.folder / 'training_curves.csv')
         name, seed = runs[run]
         rows.append(dict(arm=name, seed=seed, **_summarize(history, run.folder, target)))

@@ -1,7 +1,7 @@
 """The list of clips that training and validation leave out.
 
 ``DATA_ROOT/annotations/leave_out.csv`` has a header and one row a clip, which
-``tools/data/check.py --fix`` writes and anyone may edit::
+``hri30 check --fix`` writes and anyone may edit::
 
     clip,reason
     train_set/CID01_SID01_VID01.avi,"truncated: 20,112 of 40,960 bytes, 14 of 30 frames"

@@ -69,4 +69,4 @@ def explain_unreadable(skipped: list[tuple[str, str, str]]) -> HRI30Error:
     return HRI30Error(
         f'{len(cases)} training clips in a row could not be read:\n{first_cases(cases)}\n'
         'Expected a few at most. If the reason is the same for every clip, correct the '
-        'setting or the disk that it names; tools/data/check.py finds damaged clips.')
+        'setting or the disk that it names; hri30 check finds damaged clips.')

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog='python -m hri30_ext.deploy.run', allow_abbrev=False,
         description='Predict clips with an exported model; prints JSON.')
     parser.add_argument('folder', metavar='FOLDER',
-                        help='an exported model, of tools/deploy/export.py')
+                        help='an exported model, of hri30 export')
     parser.add_argument('clips', metavar='CLIP', nargs='+', help='a video file')
     parser.add_argument('--threads', type=int, metavar='N',
                         help='CPU threads; default: one a core')

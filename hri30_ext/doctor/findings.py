@@ -23,7 +23,7 @@ KINDS = {
     'other_file': (INFO, 'It does no harm.'),
     # Names and labels
     'foreign_names': (ERROR, 'These are not HRI30 names: docs/your_data.md and '
-                      'tools/data/new_dataset.py are for other data.'),
+                      'hri30 new-dataset are for other data.'),
     'malformed_name': (ERROR, 'Rename it to CID<class id>_SID<group>_VID<clip>.'),
     'wrong_folder': (ERROR, 'Move the clip to the folder of its class, or rename it.'),
     'same_name': (ERROR, 'Keep one file for each clip.'),

@@ -71,7 +71,7 @@ def read_tree(root: str | Path) -> Tree:
         raise HRI30Error(
             f'{root}: no clips.\nExpected CIDxx_SIDxx_VIDxx.avi in train_set/, train/, '
             'train/<class id>/ or the folder itself, or videos of any name in test_set/ or '
-            'test/. For other data, use tools/data/new_dataset.py; see docs/your_data.md.')
+            'test/. For other data, use hri30 new-dataset; see docs/your_data.md.')
     # As in predictions, test clips of one name have their folder before it.
     count = Counter(clip.stem for clip in tree.of('test'))
     for position, clip in enumerate(tree.clips):

@@ -6,13 +6,12 @@ import math
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
-from conftest import DEMO_CONFIG, PRIMITIVE
+from conftest import DEMO_CONFIG, HRI30, PRIMITIVE
 from mmaction.registry import MODELS
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
@@ -23,7 +22,7 @@ from gpu.conftest import DEVICE, FAKE
 from hri30_ext.apis import Recognizer, train
 from hri30_ext.apis.common import explain_out_of_memory
 from hri30_ext.apis.exporting import export
-from hri30_ext.config import PROJECT_ROOT, load_config
+from hri30_ext.config import load_config
 from hri30_ext.datasets.hri30 import find_labelled_videos
 from hri30_ext.deploy.runtime.recognizer import ClipRecognizer
 from hri30_ext.errors import HRI30Error, Interrupted
@@ -93,8 +92,7 @@ def launch(folder, options, gpus):
     """Trains in processes of their own; returns the training loss of the first epoch."""
     pairs = [f'{name}={str(value).replace(", ", ",")}' for name, value in options.items()]
     done = subprocess.run(
-        [sys.executable, *(str(PROJECT_ROOT / 'tools' / name) for name in (
-            '_launch.py', 'train.py')), DEMO_CONFIG, '--work-dir', str(folder),
+        [*HRI30, 'train', DEMO_CONFIG, '--work-dir', str(folder),
          '--cfg-options', *pairs], env={**os.environ, 'GPUS': str(gpus or '')},
         capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -99,7 +99,7 @@ def test_interval_is_over_groups_not_clips():
 @pytest.mark.slow
 def test_tool_trains_every_fold(options, tmp_path):
     del options['split.val_groups']
-    result = run_tool('analysis/crossval.py', DEMO_CONFIG, '--folds', 2, '--out',
+    result = run_tool('crossval', DEMO_CONFIG, '--folds', 2, '--out',
                       tmp_path / 'o', *as_arguments({**options, 'max_epochs': 1}),
                       cwd=tmp_path)
     assert result.returncode == 0, result.stderr

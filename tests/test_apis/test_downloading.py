@@ -194,7 +194,7 @@ def test_tool_downloads_and_checks(server, clips_root, tmp_path):
     server.files = {'train.zip': zipped({
         f'train/{path.name}': path.read_bytes()
         for path in (clips_root / 'train_set').iterdir()})}
-    result = run_tool('data/download.py', '--root', tmp_path / 'd', '--record',
+    result = run_tool('download', '--root', tmp_path / 'd', '--record',
                       server.record, cwd=tmp_path)
     assert result.returncode in (0, 1), result.stderr
     assert '9 files train_set' in result.stdout and '0 errors' in result.stdout

@@ -2,12 +2,13 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 
 import pytest
 import torch
-from conftest import CLASSES, DEMO_CONFIG, PRIMITIVE, run_tool
+from conftest import CLASSES, DEMO_CONFIG, HRI30, PRIMITIVE, run_tool
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
@@ -61,8 +62,8 @@ def test_complete_training_names_the_command_that_continues(settings, work, capf
     line = out.strip().splitlines()[-1].strip()
     assert line.endswith('--resume --cfg-options max_epochs=4')
     # The program that the script runs, as the shell divides the line.
-    program = line.replace(f'bash {PROJECT_ROOT}/tools/train.sh', sys.executable + ' '
-                              + str(PROJECT_ROOT / 'tools' / 'train.py'))
+    program = line.replace(f'bash {PROJECT_ROOT}/tools/train.sh',
+                           f'{shlex.join(HRI30)} train')
     done = subprocess.run(program, shell=True, capture_output=True, text=True, cwd='/',
                           env={**os.environ, 'CUDA_VISIBLE_DEVICES': ''})
     assert done.returncode == 0, done.stderr
@@ -152,7 +153,7 @@ def test_table_of_classes_without_a_partner():
 
 
 def test_settings_are_listed_without_warnings(tmp_path):
-    done = run_tool('train.py', '--help-settings', DEMO_CONFIG, cwd=tmp_path, COLUMNS='250')
+    done = run_tool('train', '--help-settings', DEMO_CONFIG, cwd=tmp_path, COLUMNS='250')
     assert done.returncode == 0 and not done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].split() == ['setting', 'default', 'values', 'meaning']

@@ -87,7 +87,7 @@ def test_files_folders_and_patterns(name_clips):
 
 
 def test_table_files_and_video(checkpoint, clips, tmp_path):
-    done = run_tool('predict.py', checkpoint, clips, '--csv', 'p.csv', '--json', 'p.json',
+    done = run_tool('predict', checkpoint, clips, '--csv', 'p.csv', '--json', 'p.json',
                     '--save', 'p.mp4', '--top', 2, '--device', 'cpu', cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     head, *rows, failed = done.stdout.splitlines()
@@ -131,10 +131,10 @@ def test_a_camera_prints_actions(tmp_path, monkeypatch, capsys):
     (['none.pth', 'clips'], 'none.pth: no such model'),
     (['best.safetensors', 'none'], 'none: no such file or folder'),
     (['config.py', 'clips'], 'expected a video, a folder or 0 after'),
-    (['best.safetensors', '0', '--csv', 'p.csv'], 'stream.py writes its events'),
+    (['best.safetensors', '0', '--csv', 'p.csv'], 'hri30 stream writes its events'),
     (['clips/a.avi', 'clips', '--provider', 'cuda'], 'runs exported folders')])
 def test_mistakes(arguments, words, clips, tmp_path):
-    done = run_tool('predict.py', *arguments, cwd=tmp_path)
+    done = run_tool('predict', *arguments, cwd=tmp_path)
     assert done.returncode == 2 and words in done.stderr
     assert 'Traceback' not in done.stderr
 

@@ -1,62 +1,13 @@
-"""Many trainings: how many run at once, where, and what is done when one fails."""
+"""Many trainings: in which order they run, and what is done when one fails."""
 
 import os
-import re
-import subprocess
-import sys
-import time
+import signal
 
-import psutil
 import pytest
-from queued_job import tell
 
-from hri30_ext.apis import gpu_queue, testing, training
-from hri30_ext.apis.gpu_queue import run_queue
+from hri30_ext.apis import runs, testing, training
 from hri30_ext.apis.runs import Run, complete, train_and_test
-from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.errors import HRI30Error, Interrupted
-
-
-@pytest.mark.parametrize('gpus, expected', [
-    ('4,6', {'4', '6'}), ('', {None}), ('GPU-a, GPU-b', {'GPU-a', 'GPU-b'})])
-def test_one_job_at_a_time_on_each_gpu(monkeypatch, gpus, expected):
-    names = gpus.split(',') if gpus else []
-    monkeypatch.setattr('torch.cuda.device_count', lambda: len(names))
-    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', gpus)
-    if not gpus:
-        monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
-    jobs = list(run_queue(tell, [(f'job {i}',) for i in range(2 * len(expected) + 1)]))
-    assert [job[0] for job in jobs] == [f'job {i}' for i in range(len(jobs))]
-    assert {job[1] for job in jobs} == expected
-    assert len({job[4] for job in jobs} | {os.getpid()}) == len(jobs) + 1
-    for gpu in expected:
-        times = sorted(job[2:4] for job in jobs if job[1] == gpu)
-        assert all(end <= start for (_, end), (start, _) in zip(times, times[1:]))
-
-
-@pytest.mark.parametrize('name, error', [('wrong', ValueError), ('killed', HRI30Error)])
-def test_no_job_begins_after_one_failed(monkeypatch, name, error):
-    monkeypatch.setattr(gpu_queue, 'visible_gpus', lambda: [])
-    results = run_queue(tell, [('first',), (name,), ('third',)])
-    assert next(results)[0] == 'first'
-    with pytest.raises(error, match=name):
-        next(results)
-    assert list(results) == []
-
-
-def test_a_job_ends_with_its_parent(tmp_path):
-    code = ('import queued_job\nfrom hri30_ext.apis import gpu_queue\n'
-            'gpu_queue.visible_gpus = lambda: []\n'
-            f'list(gpu_queue.run_queue(queued_job.hang, [({str(tmp_path)!r}, )]))')
-    parent = subprocess.Popen([sys.executable, '-c', code], env={
-        **os.environ, 'PYTHONPATH': f'{PROJECT_ROOT}:{PROJECT_ROOT / "tests"}'})
-    while not (started := [*tmp_path.iterdir()]):
-        time.sleep(.02)
-    job = psutil.Process(int(started[0].name))
-    parent.kill()
-    parent.wait()
-    while job.is_running() and job.status() != psutil.STATUS_ZOMBIE:
-        time.sleep(.02)
 
 
 @pytest.fixture
@@ -109,20 +60,22 @@ def test_a_run_that_did_not_end_resumes(trained, tmp_path, lr, message):
         assert trained[-1] == ('train', {'lr': lr}, resume) and not run.is_done()
 
 
-def test_slurm_gets_a_job_for_each_run(trained, tmp_path, capfd):
-    """With submitit's executor that runs jobs in this process."""
-    runs = [Run(f'run {i}', 'c.py', tmp_path / 'a' / str(i), (f'seed={i}',))
-            for i in range(3)]
-    runs[1].record(done=True)
-    debug = {'cluster': 'debug', 'timeout_min': 5}
-    assert [*complete(runs, debug)] == runs
+def killed(run):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_runs_that_are_not_complete_run_in_their_order(trained, monkeypatch, tmp_path,
+                                                       capsys):
+    all_runs = [Run(f'run {i}', 'c.py', tmp_path / 'a' / str(i), (f'seed={i}',))
+                for i in range(3)]
+    all_runs[1].record(done=True)
+    monkeypatch.setattr(runs, '_in_a_process', lambda function, run: function(run))
+    assert [*complete(all_runs)] == all_runs
     assert [call[1] for call in trained if call[0] == 'train'] == [{'seed': 0}, {'seed': 2}]
-    lines = [line for line in capfd.readouterr().out.splitlines() if 'done' in line]
-    assert lines[::2] == ['1 of 3 runs are done already', '3 of 3 runs are done']
-    assert re.fullmatch(r'2 of 3 runs are done, about 1 min left, until \w+ \d\d:\d\d',
-                        lines[1])
-    assert (tmp_path / 'a' / 'slurm').is_dir()
-    for slurm, message in (({**debug, 'timeout_min': 'x'}, 'timeout_min'),
-                           ({**debug, 'nodess': 1}, 'nodess'), ({}, '')):  # no cluster here
-        with pytest.raises(HRI30Error, match=f'Slurm: .*{message}'):
-            list(complete([Run('b', 'c.py', tmp_path / 'b', ())], slurm))
+    lines = [line for line in capsys.readouterr().out.splitlines() if 'done' in line]
+    assert [line[0] for line in lines] == ['1', '2', '3']
+
+
+def test_a_killed_run_is_named(tmp_path):
+    with pytest.raises(HRI30Error, match='a run: .*killed'):
+        runs._in_a_process(killed, Run('a run', 'c.py', tmp_path, ()))

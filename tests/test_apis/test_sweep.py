@@ -85,16 +85,16 @@ def test_curves_of_runs_are_compared(tmp_path):
 
 @pytest.mark.slow
 def test_tools_from_settings_to_table_and_picture(options, tmp_path):
-    result = run_tool('analysis/sweep.py', DEMO_CONFIG, '--arm', 'noflip: flip=None',
+    result = run_tool('sweep', DEMO_CONFIG, '--arm', 'noflip: flip=None',
                       '--seeds', 1, 2, '--out', tmp_path, '--target', 0,
                       *as_arguments(options), cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert 'noflip' in result.stdout and 'epochs to 0' in result.stdout
     assert (tmp_path / 'noflip' / 'seed2' / 'val' / 'scores.npz').is_file()
-    result = run_tool('analysis/plot_curves.py', tmp_path / 'noflip' / 'seed1',
+    result = run_tool('curves', tmp_path / 'noflip' / 'seed1',
                       tmp_path / 'noflip' / 'seed2', cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / 'training_curves.png').is_file() and 'seed2' in result.stdout
-    result = run_tool('analysis/sweep.py', DEMO_CONFIG, '--arm', 'x: flip=nope', '--out',
+    result = run_tool('sweep', DEMO_CONFIG, '--arm', 'x: flip=nope', '--out',
                       tmp_path / 'b', cwd=tmp_path)
     assert result.returncode == 2 and "flip='nope': no such choice" in result.stderr

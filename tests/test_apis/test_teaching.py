@@ -133,7 +133,7 @@ def test_the_tool_takes_a_checkpoint_alone(options, new_clips, tmp_path):
     root = tmp_path / 'data ü'
     shutil.copytree(options['data_root'], root)
     random_checkpoint(DEMO_CONFIG, options, tmp_path / 'model.pth', std=1)
-    result = run_tool('analysis/teach.py', 'model.pth', '--add', 'Wave', *new_clips,
+    result = run_tool('teach', 'model.pth', '--add', 'Wave', *new_clips,
                       '--out', 'taught', '--force', '--cfg-options',
                       'split.val_groups=1', cwd=tmp_path, HRI30_ROOT=str(root))
     assert result.returncode == 0, result.stderr

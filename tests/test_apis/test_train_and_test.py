@@ -19,12 +19,12 @@ RESULTS = {'predictions.csv', 'scores.npz', 'metrics.json', 'per_class.csv',
 
 @pytest.fixture(scope='module')
 def trained(clips_root, tmp_path_factory):
-    """A checkpoint of two epochs, made by tools/train.py from another folder."""
+    """A checkpoint of two epochs, made by hri30 train from another folder."""
     work_dir = tmp_path_factory.mktemp('work') / 'a run'
     options = {'data_root': clips_root.name, 'classes': CLASSES, 'num_frames': 4,
                'input_size': (32, 32), 'batch_size': 4, 'num_workers': 1,
                'max_epochs': 2, 'split.val_groups': 1, 'cache_dir': work_dir / 'cache'}
-    result = run_tool('train.py', DEMO_CONFIG, '--work-dir', work_dir, '--device', 'cpu',
+    result = run_tool('train', DEMO_CONFIG, '--work-dir', work_dir, '--device', 'cpu',
                       *as_arguments(options), cwd=clips_root.parent)
     assert result.returncode == 0, result.stdout + result.stderr
     return work_dir, result
@@ -148,7 +148,7 @@ def test_broken_clip_is_named_without_a_traceback(trained, clips_root, tmp_path)
     (root / 'test' / 'broken.avi').write_bytes(b'RIFF' + bytes(100))
     best = next(trained[0].glob('best_top1_epoch_*.pth'))
     result = run_tool(
-        'test.py', DEMO_CONFIG, best, '--split', 'test', '--out', tmp_path,
+        'test', DEMO_CONFIG, best, '--split', 'test', '--out', tmp_path,
         *as_arguments({'data_root': root, 'classes': CLASSES, 'num_frames': 4,
                        'input_size': (32, 32), 'num_workers': 1}), cwd=tmp_path)
     assert result.returncode == 3  # it has its row, and no score

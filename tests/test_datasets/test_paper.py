@@ -183,7 +183,7 @@ def test_an_alphabetical_class_index_is_refused(lists):
 
 
 def test_tool_writes_lists_that_are_read(tmp_path):
-    result = run_tool('data/make_splits.py', '--paper', '--out', tmp_path / 'l',
+    result = run_tool('splits', '--paper', '--out', tmp_path / 'l',
                       cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert 'split 3: 1,889 clips train, 1,049 test' in result.stdout

@@ -337,7 +337,7 @@ def test_tool(trained, tmp_path):
     options = [f'{key}={value}' for key, value in trained.options.items()
                if key not in ('classes', 'input_size')]
     options += [f'classes={",".join(CLASSES)}', 'input_size=(48,32)']
-    run = run_tool('deploy/export.py', trained.config, trained.checkpoint, '--format',
+    run = run_tool('export', trained.config, trained.checkpoint, '--format',
                    'onnx', '--out', tmp_path / 'out', '--device', 'cpu', '--cfg-options',
                    *options, cwd=tmp_path)
     assert run.returncode == 0, run.stderr

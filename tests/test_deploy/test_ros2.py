@@ -109,7 +109,7 @@ def without_latency(event, begin=0):
 def streamed(clip, onnx_folder, tmp_path_factory):
     """Events of stream.py on the clip, frame by frame."""
     result = run_tool(
-        'deploy/stream.py', '--model', onnx_folder, '--source', clip, '--predictions',
+        'stream', '--model', onnx_folder, '--source', clip, '--predictions',
         '--threads', 1, '--threshold', EAGER['enter'], '--leave', EAGER['leave'],
         '--min-seconds', 0, '--window-seconds', EAGER['window_seconds'],
         '--hop', EAGER['hop'], cwd=tmp_path_factory.mktemp('streamed'))

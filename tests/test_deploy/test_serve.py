@@ -22,7 +22,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from conftest import PROJECT_ROOT, run_tool
+from conftest import HRI30, PROJECT_ROOT, run_tool
 from nightly.service_load import measure
 from starlette.websockets import WebSocketDisconnect
 from test_deploy.serving import (
@@ -659,8 +659,8 @@ def test_it_keeps_to_its_own_description(clip):
 @pytest.mark.slow
 def test_the_tool_serves_until_it_is_interrupted(onnx_folder, clip, tmp_path):
     process = subprocess.Popen(
-        [sys.executable, str(PROJECT_ROOT / 'tools' / 'deploy' / 'serve.py'),
-         '--model', str(onnx_folder), '--port', '0', '--max-requests', '2'],
+        [*HRI30, 'serve', '--model', str(onnx_folder), '--port', '0',
+         '--max-requests', '2'],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, 'HRI30_TOKEN': TOKEN})
     try:
@@ -703,7 +703,7 @@ def test_mistakes_are_named(onnx_folder, tmp_path):
                 (model, {'HRI30_TOKEN': 'ü' * 20}, 'HRI30_TOKEN'),
                 (model, {'PYTHONPATH': str(without)},
                  'not installed.\nRun bash ')):
-            done = run_tool('deploy/serve.py', '--port', 0, *arguments, cwd=tmp_path,
+            done = run_tool('serve', '--port', 0, *arguments, cwd=tmp_path,
                             **environment)
             assert done.returncode == 2 and message in done.stderr, done.stderr
             assert 'Traceback' not in done.stderr

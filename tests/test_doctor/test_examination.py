@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import shutil
 import sys
 from collections import Counter
@@ -10,10 +9,9 @@ from collections import Counter
 import numpy as np
 import pytest
 from bad_decoder import MARKS
-from conftest import CLASSES
+from conftest import CLASSES, call_hri30
 from faults import FAULTS, KINDS, Garden
 
-from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.datasets import HRI30_CLASSES
 from hri30_ext.datasets.leave_out import LEAVE_OUT, read_leave_out
 from hri30_ext.doctor import KINDS as ALL_KINDS
@@ -31,16 +29,6 @@ def root(clips_root, tmp_path):
     """A copy of three classes, three groups and some test clips, to change."""
     shutil.copytree(clips_root, tmp_path / 'data')
     return tmp_path / 'data'
-
-
-def run_check(monkeypatch, *arguments):
-    """Runs tools/data/check.py in this process; returns its exit code."""
-    monkeypatch.setattr(sys, 'argv', ['check.py', *map(str, arguments)])
-    try:
-        runpy.run_path(str(PROJECT_ROOT / 'tools/data/check.py'), run_name='__main__')
-    except SystemExit as ended:
-        return ended.code
-    return 0
 
 
 def kinds(found, *severities):
@@ -197,7 +185,7 @@ def test_clip_that_ended_its_process_is_read_once_more(root):
 
 def test_process_that_cannot_be_started_is_no_fault_of_a_clip(root, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'executable', str(root / 'no python'))
-    assert run_check(monkeypatch, root, '--classes', *CLASSES, '--fix') == 2
+    assert call_hri30('check', root, '--classes', *CLASSES, '--fix') == 2
     said = capsys.readouterr()
     assert 'could not be started' in said.err and 'fault of the machine' in said.err
     assert 'CID01' not in said.out and not (root / LEAVE_OUT).exists()
@@ -205,13 +193,13 @@ def test_process_that_cannot_be_started_is_no_fault_of_a_clip(root, monkeypatch,
 
 def test_exit_codes_and_json(root, tmp_path, monkeypatch, capsys):
     common = [root, '--classes', *CLASSES, '--workers', 2]
-    assert run_check(monkeypatch, *common) == 0
+    assert call_hri30('check', *common) == 0
     assert 'The data are clean.' in capsys.readouterr().out
     (root / 'stray.avi').write_bytes(b'')
-    assert run_check(monkeypatch, *common) == 1
+    assert call_hri30('check', *common) == 1
     target = root / 'train_set' / 'CID01_SID01_VID01.avi'
     target.write_bytes(b'')
-    assert run_check(monkeypatch, *common, '--json', tmp_path / 'found.json') == 3
+    assert call_hri30('check', *common, '--json', tmp_path / 'found.json') == 3
     assert 'CID01_SID01_VID01.avi' in capsys.readouterr().out
     found = json.loads((tmp_path / 'found.json').read_text())
     assert found['version'] == 1 and found['exit_code'] == 3
@@ -222,17 +210,17 @@ def test_exit_codes_and_json(root, tmp_path, monkeypatch, capsys):
     clip = found['clips']['train_set/CID01_SID02_VID01.avi']
     assert clip['split'] == 'train' and clip['codec'] == 'mpeg4'
     assert clip['width'] == 96 and clip['seconds'] == round(clip['frames'] / 30, 3)
-    assert run_check(monkeypatch, *common, '--fix') == 1  # the stray clip is left
+    assert call_hri30('check', *common, '--fix') == 1  # the stray clip is left
     assert 'leaves out 1 clips' in capsys.readouterr().out
     assert read_leave_out(root) == {
         'train_set/CID01_SID01_VID01.avi': 'empty: it has no bytes'}
-    assert run_check(monkeypatch, *common) == 1
-    assert run_check(monkeypatch, root, '--undo') == 0
+    assert call_hri30('check', *common) == 1
+    assert call_hri30('check', root, '--undo') == 0
     assert 'Deleted' in capsys.readouterr().out and not (root / LEAVE_OUT).exists()
-    assert run_check(monkeypatch, root, '--undo') == 2
-    assert run_check(monkeypatch, tmp_path / 'none') == 2
+    assert call_hri30('check', root, '--undo') == 2
+    assert call_hri30('check', tmp_path / 'none') == 2
     assert 'error: ' in capsys.readouterr().err
-    assert run_check(monkeypatch, root, '--workers', 0) == 2
+    assert call_hri30('check', root, '--workers', 0) == 2
 
 
 def test_names_cannot_drive_the_terminal_and_survive_json(root):

@@ -181,7 +181,7 @@ def test_the_tool_prints_a_table(root, options, tmp_path):
                  f'classes={",".join(CLASSES)}', f'cache_dir={tmp_path / "cache"}',
                  'split.val_groups=1']
     shutil.copy(root / 'train_set' / 'CID01_SID01_VID01.avi', root / 'test_set' / 'a.avi')
-    result = run_tool('data/check_leaks.py', *arguments, cwd=tmp_path)
+    result = run_tool('leaks', *arguments, cwd=tmp_path)
     assert result.returncode == 1, result.stderr
     assert 'same content       1 pairs' in result.stdout
     assert 'test_set/a.avi' in result.stdout

@@ -16,7 +16,6 @@ from mmengine.registry import FUNCTIONS, init_default_scope
 from torch.utils.data import DataLoader
 
 from hri30_ext import config, hardware
-from hri30_ext.apis.gpu_queue import run_queue
 from hri30_ext.config import load_config
 from hri30_ext.engine import CurvesHook, HRI30Runner, LearningRatesHook, hooks
 from hri30_ext.engine.loading import send
@@ -136,11 +135,6 @@ def test_loading_processes_share_the_cores(monkeypatch, options, cores, processe
     cfg = load_config(DEMO_CONFIG, {**options, 'num_workers': None})
     assert cfg.train_dataloader.num_workers == cfg.val_dataloader.num_workers == workers
     assert cfg.train_dataloader.pin_memory and cfg.val_dataloader.pin_memory
-
-
-def test_parallel_trainings_share_the_cores(monkeypatch):
-    monkeypatch.setattr('hri30_ext.apis.gpu_queue.visible_gpus', lambda: ['0', '1'])
-    assert list(run_queue(os.getenv, [('LOCAL_WORLD_SIZE', )])) == ['2']
 
 
 def test_curves_are_drawn_every_30_seconds_and_at_the_end(monkeypatch, tmp_path):

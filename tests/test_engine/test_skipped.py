@@ -204,7 +204,7 @@ def test_exit_statuses(clips_root, tmp_path):
         for video in videos[:count]:
             video.write_bytes(video.read_bytes()[:1000])
         work_dir = tmp_path / f'{count} broken'
-        result = run_tool('train.py', DEMO_CONFIG, '--work-dir', work_dir, *arguments,
+        result = run_tool('train', DEMO_CONFIG, '--work-dir', work_dir, *arguments,
                           cwd=tmp_path)
         assert result.returncode == status, result.stdout + result.stderr
         assert 'Traceback' not in result.stderr

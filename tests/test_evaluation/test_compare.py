@@ -109,7 +109,7 @@ def test_differences_are_named(changes, message):
 def test_folders(tmp_path):
     for name, predicted in (('A', wrong_at(1)), ('B', LABELS)):
         make_results(predicted).save(tmp_path / name / 'scores.npz')
-    ran = run_tool('analysis/compare.py', 'A', 'B', '--json', 'ab.json', cwd=tmp_path)
+    ran = run_tool('compare', 'A', 'B', '--json', 'ab.json', cwd=tmp_path)
     assert ran.returncode == 0 and 'B - A  +0.0500' in ran.stdout
     written = json.loads((tmp_path / 'ab.json').read_text())
     assert written['difference'] == pytest.approx(.05)

@@ -74,7 +74,7 @@ def test_equal_weights_of_labelled_clips(folders):
 
 
 def test_weights_fitted_on_validation_clips_for_test_clips(folders):
-    ran = run_tool('analysis/ensemble.py', 'A/test', 'B/test', '--out', 'AB', '--weights',
+    ran = run_tool('ensemble', 'A/test', 'B/test', '--out', 'AB', '--weights',
                    'fitted', '--fit-on', 'A/val', 'B/val', cwd=folders)
     assert ran.returncode == 0, ran.stderr
     assert 'fitted on 60 validation clips' in ran.stdout

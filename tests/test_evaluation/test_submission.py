@@ -126,7 +126,7 @@ def test_the_tool(root, tmp_path):
     path = tmp_path / 'submission.csv'
     rows = [ROWS[0], ROWS[2], ROWS[1], *ROWS[3:]]
     path.write_text(''.join(f'{row}\n' for row in rows))
-    ran = run_tool('analysis/check_submission.py', path, '--root', root, cwd=tmp_path)
+    ran = run_tool('submission', path, '--root', root, cwd=tmp_path)
     assert ran.returncode == 1 and not ran.stderr
     assert ('warning: Rows that are not sorted by name:\n  line 2: testvideo003, where '
             'testvideo002 comes in order\n') in ran.stdout

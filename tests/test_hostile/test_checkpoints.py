@@ -126,7 +126,7 @@ def test_command_line_refuses(clips_root, tmp_path):
     path, mark = tmp_path / 'hostile.pth', tmp_path / 'mark'
     RUN_CODE['poisoned HistoryBuffer'](path, mark)
     result = run_tool(
-        'test.py', DEMO_CONFIG, path, '--cfg-options', f'data_root={clips_root}',
+        'test', DEMO_CONFIG, path, '--cfg-options', f'data_root={clips_root}',
         'split.val_groups=1', f'classes={",".join(CLASSES)}', f'cache_dir={tmp_path}',
         cwd=tmp_path)
     assert result.returncode == 2, result.stdout + result.stderr

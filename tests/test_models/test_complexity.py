@@ -114,7 +114,7 @@ def test_rows_are_as_measured(name):
 @pytest.mark.slow
 def test_tool_prints_a_table(tmp_path):
     row = ROWS['x3d_k400-pretrained-s_1xb16-uniform13-100e_hri30-rgb']
-    done = run_tool('analysis/complexity.py', row['Config'], cwd=tmp_path)
+    done = run_tool('complexity', row['Config'], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     header, line = done.stdout.splitlines()
     assert header.split() == ['parameters', 'multiply-adds', 'input', 'config']

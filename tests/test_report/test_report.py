@@ -223,7 +223,7 @@ def test_no_clips_at_all_and_a_name_that_is_not_utf8(tmp_path):
 @pytest.mark.slow
 def test_the_tool_writes_it(tmp_path):
     folder = write(tmp_path / 'val').parent
-    result = run_tool('analysis/report.py', folder, '--no-explain', cwd=tmp_path)
+    result = run_tool('report', folder, '--no-explain', cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (folder / 'report.html').is_file() and 'report.html' in result.stdout
 

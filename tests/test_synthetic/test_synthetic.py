@@ -1,11 +1,9 @@
 import hashlib
 import json
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import call_hri30
 
 from hri30_ext.errors import HRI30Error
 from hri30_ext.names import HRI30_CLASSES
@@ -22,7 +20,6 @@ from hri30_ext.synthetic.groups import DRAWING_SIZE, make_group
 from hri30_ext.synthetic.motion import ease
 
 SMALL = (180, 120)
-TOOL = Path(__file__).parents[2] / 'tools/data/make_embedded.py'
 DIRECTIONS = [name for name in HRI30_CLASSES
               if name.startswith('Move') and 'Drill' in name]
 
@@ -281,14 +278,10 @@ def test_impossible_options(tmp_path, options, message):
     (['{folder}/new', '--codec', 'dv', '--size', '180x120'], 'DV holds frames'),
     (['--preview', '{folder}/sheet.txt'], 'cannot write a picture as'),
 ))
-def test_command_line_errors_are_one_line(tmp_path, monkeypatch, capsys,
-                                          arguments, message):
+def test_command_line_errors_are_one_line(tmp_path, capsys, arguments, message):
     (tmp_path / 'mine.txt').write_text('kept')
-    monkeypatch.setattr(sys, 'argv', ['make_embedded.py'] + [
-        argument.format(folder=tmp_path) for argument in arguments])
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_path(str(TOOL), run_name='__main__')
-    assert stopped.value.code == 2
+    assert call_hri30('embedded', *(argument.format(folder=tmp_path)
+                                    for argument in arguments)) == 2
     error = capsys.readouterr().err
     assert error.startswith('error: ' + message.format(folder=tmp_path))
     assert len(error.splitlines()) == 1

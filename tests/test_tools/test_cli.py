@@ -1,42 +1,65 @@
-"""The programs in tools/: their help, and the parser that they share."""
+"""The verbs of hri30: their help, and what they share."""
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from conftest import call_hri30
 
 from hri30_ext import cli
+from hri30_ext.cli.__main__ import VERBS, describe
 from hri30_ext.config import PROJECT_ROOT
 
-PROGRAMS = sorted(str(path.relative_to(PROJECT_ROOT)) for path in
-                  (PROJECT_ROOT / 'tools').rglob('*.py') if path.name != '_launch.py'
-                  and PROJECT_ROOT / 'tools' / 'ros2' not in path.parents)
-#: Asks a program for help, and tells which parser it has and whether it imports torch.
+#: Asks a verb for help, and tells whether that imports what is not needed for it.
 ASK = """
-import runpy, sys
-from hri30_ext import cli
-parsers, init = [], cli.Parser.__init__
-cli.Parser.__init__ = lambda self, *args, **kwargs: (
-    init(self, *args, **kwargs), parsers.append(self))[0]
-sys.argv = [sys.argv[1], '--help']
+import sys
+from hri30_ext.cli.__main__ import main
+sys.argv = ['hri30', *sys.argv[1:], '--help']
 try:
-    runpy.run_path(sys.argv[0], run_name='__main__')
-except SystemExit as end:
-    assert not end.code and parsers
+    main()
+finally:
     assert not {'torch', 'mmengine', 'cv2', 'numpy'} & sys.modules.keys()
-else:
-    raise AssertionError('no help')
 """
 
 
-@pytest.mark.parametrize('program', PROGRAMS)
-def test_help_is_quick_and_parsers_are_alike(program, tmp_path):
-    done = subprocess.run([sys.executable, '-c', ASK, str(PROJECT_ROOT / program)],
-                          capture_output=True, text=True, cwd=tmp_path)
+@pytest.mark.parametrize('verb', [[], *([verb] for verb in VERBS)],
+                         ids=lambda verb: ''.join(verb))
+def test_help_needs_only_the_standard_library(verb, tmp_path):
+    done = subprocess.run([sys.executable, '-c', ASK, *verb], capture_output=True,
+                          text=True, cwd=tmp_path, env={**os.environ, 'COLUMNS': '90'})
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith('usage: ')
+    assert done.stdout.startswith(f'usage: hri30 {"".join(verb) or "VERB"} ')
+
+
+def test_the_help_of_all_verbs_is_one_screen():
+    lines = describe().splitlines()
+    assert len(lines) <= 45 and max(map(len, lines)) <= 80
+    modules = {path.stem for path in Path(cli.__file__).parent.glob('[a-z]*.py')}
+    assert modules == {verb.replace('-', '_') for verb in VERBS}
+
+
+def test_an_unknown_verb_is_refused_with_the_nearest(capsys):
+    assert call_hri30('tran') == 2
+    assert 'train' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('option, launched', [([], True), (['--dry-run'], False),
+                                              (['--launcher', 'pytorch'], False)])
+def test_several_processes_are_started_by_the_launcher(monkeypatch, option, launched):
+    monkeypatch.setenv('GPUS', '2')
+    started = Mock(side_effect=SystemExit)
+    monkeypatch.setattr(os, 'execv', started)
+    monkeypatch.setattr('hri30_ext.cli.__main__.run', Mock())
+    call_hri30('train', 'config.py', *option)
+    assert started.called is launched
+    if launched:
+        program, arguments = started.call_args.args
+        assert Path(arguments[1]) == PROJECT_ROOT / 'tools' / '_launch.py'
+        assert Path(arguments[2]).name == 'hri30'
+        assert arguments[3:] == ['train', 'config.py']
 
 
 def test_options_are_not_abbreviated(capsys):
@@ -62,19 +85,6 @@ def test_a_file_of_somebody_else_is_no_traceback(capsys):
         cli.run(Mock(side_effect=PermissionError(13, 'Permission denied', 'x')))
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith('error: x: Permission denied.')
-
-
-def test_slurm_parameters(capsys):
-    parser = cli.Parser()
-    cli.add_slurm_argument(parser)
-    for arguments, expected in (
-            ([], None), (['--slurm'], {}),
-            (['--slurm', 'slurm_partition=gpu', 'timeout_min=60'],
-             {'slurm_partition': 'gpu', 'timeout_min': 60})):
-        assert parser.parse_args(arguments).slurm == expected
-    with pytest.raises(SystemExit):
-        parser.parse_args(['--slurm', 'gpu'])
-    assert '--slurm gpu: expected KEY=VALUE' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('device', 'visible', 'expected'), [

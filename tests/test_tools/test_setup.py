@@ -1,6 +1,7 @@
 """tools/setup.sh and the lock, without installing anything."""
 
 import fcntl
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -23,8 +24,9 @@ EXCLUDED = {'torch', 'torchvision', 'opencv-python', 'opencv-contrib-python', 'd
 def clone(tmp_path):
     """A clone with the files that a set-up reads, in a folder with an awkward name."""
     clone = tmp_path / 'prüf stand'
-    for name in ('setup.cfg', 'pyproject.toml', 'requirements.lock', 'tools/setup.sh',
-                 'tools/check.sh', 'tools/_common.sh', 'hri30_ext/env_check.py'):
+    for name in ('setup.cfg', 'pyproject.toml', 'requirements.lock',
+                 'requirements-dev.lock', 'tools/setup.sh', 'tools/check.sh',
+                 'tools/_common.sh', 'hri30_ext/env_check.py'):
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, clone / name)
     return clone
@@ -139,7 +141,8 @@ esac""")
         done = bash(clone / 'tools' / 'setup.sh', *arguments, PYTHON=str(base),
                     PATH=f'{tmp_path / "bin"}:{os.environ["PATH"]}')
         return done, re.findall(r'pip install .*?(torch==\S+|-[re] ).*$|'
-                                r'env_check.py (packages|check)$', log.read_text(), re.M)
+                                r'env_check.py (packages|check)\b.*$', log.read_text(),
+                                re.M)
 
     return set_up
 
@@ -163,9 +166,20 @@ def test_a_set_up_from_nothing_and_again(environment, clone):
     done, commands = environment()
     assert commands == [*INSTALLED[1:], CHECK] and 'the list of packages' in done.stdout
     done, commands = environment(answer=(
-        'case "$*" in *packages) echo numpy missing; exit 1 ;; esac'))
+        'case "$*" in *packages*) echo numpy missing; exit 1 ;; esac'))
     assert commands == [PACKAGES, PACKAGES, *INSTALLED[1:], CHECK]
     assert 'updating .venv: numpy missing' in done.stdout
+
+
+def test_the_two_sets_do_not_undo_each_other(environment, clone):
+    stamp = clone / '.venv' / '.hri30-setup'
+    environment(answer=NO_TORCH)
+    assert 'requirements.lock' in stamp.read_text()
+    _, commands = environment('--dev')
+    assert commands == [*INSTALLED[1:], CHECK]
+    assert 'requirements-dev.lock' in stamp.read_text()
+    for arguments in ([], ['--dev']):
+        assert environment(*arguments)[1] == [PACKAGES]
 
 
 @pytest.mark.parametrize('status, stage, commands', [
@@ -213,11 +227,14 @@ def normalize(name):
     return re.sub('[-_.]+', '-', name).lower()
 
 
-def test_the_lock_has_what_setup_cfg_names():
+def read_lock(name):
+    requirements = env_check.read_requirements((ROOT / name).read_text())
+    return {normalize(name): specifier for name, specifier in requirements.items()}
+
+
+def test_the_locks_have_what_setup_cfg_names():
     """Names and ranges of all extras, after the exclusions of pyproject.toml."""
-    lock = (ROOT / 'requirements.lock').read_text()
-    locked = {normalize(name): specifier for name, specifier
-              in env_check.read_requirements(lock).items()}
+    locked = read_lock('requirements-dev.lock')
     named = {normalize(name): specifier for name, specifier
              in env_check.read_setup_cfg().items()}
     assert named.keys() - locked.keys() == {'torch', 'torchvision'}
@@ -226,10 +243,45 @@ def test_the_lock_has_what_setup_cfg_names():
         assert version.startswith('==') and version[2:] in named[name], (name, version)
     assert not EXCLUDED & locked.keys()
     assert not any(name.startswith(('nvidia', 'cuda', 'triton')) for name in locked)
-    assert not re.search('://|index', lock)
     excluded = re.search(r'exclude-dependencies = \[(.*?)\]',
                          (ROOT / 'pyproject.toml').read_text(), re.S)[1]
     assert set(re.findall('"(.*?)"', excluded)) == EXCLUDED
+    for name in ('requirements.lock', 'requirements-dev.lock'):
+        assert not re.search('://|index', (ROOT / name).read_text())
+
+
+def test_what_users_run_is_part_of_what_the_tests_need():
+    users, tests = read_lock('requirements.lock'), read_lock('requirements-dev.lock')
+    assert users.items() < tests.items()
+    assert not {'pytest', 'playwright', 'schemathesis', 'bandit'} & users.keys()
+
+
+#: Imports every module of the package where the named packages are missing.
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in missing:
+            raise ModuleNotFoundError(name, name=name)
+missing = set(sys.argv[1:])
+sys.meta_path.insert(0, Missing())
+import hri30_ext.modules
+for module in pkgutil.walk_packages(hri30_ext.__path__, 'hri30_ext.'):
+    if not module.name.endswith('__main__'):
+        importlib.import_module(module.name)
+"""
+
+
+@pytest.mark.slow
+def test_the_package_imports_without_what_only_the_tests_need():
+    dev = read_lock('requirements-dev.lock').keys() - read_lock('requirements.lock').keys()
+    distributions = importlib.metadata.packages_distributions()
+    missing = [name for name, packages in distributions.items()
+               if all(normalize(package) in dev for package in packages)]
+    assert {'pytest', 'playwright', 'hypothesis'} < set(missing)
+    done = subprocess.run([sys.executable, '-c', IMPORT_ALL, *missing],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_torch_is_pinned_within_its_range():

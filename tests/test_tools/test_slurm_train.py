@@ -20,9 +20,13 @@ RECORD = ('#!/bin/bash\n{ printf "%s\\n" "${0##*/}" "$@"; for name in '
 def clone(tmp_path):
     """A clone whose environment is that of the tests."""
     clone = tmp_path / 'a clone'
-    shutil.copytree(PROJECT_ROOT / 'tools', clone / 'tools')
+    for name in ('tools', 'hri30_ext'):
+        shutil.copytree(PROJECT_ROOT / name, clone / name)
     (clone / '.venv' / 'bin').mkdir(parents=True)
     (clone / '.venv' / 'bin' / 'python').symlink_to(sys.executable)
+    program = clone / '.venv' / 'bin' / 'hri30'
+    program.write_text(f'#!/bin/bash\nexec {sys.executable} -m hri30_ext.cli "$@"\n')
+    program.chmod(0o755)
     (clone / 'tools' / 'setup.sh').write_text('')
     return clone
 
@@ -45,7 +49,7 @@ def slurm(clone, tmp_path):
         done = subprocess.run(
             ['bash', clone / 'tools' / 'slurm_train.sh', *map(str, arguments)],
             capture_output=True, text=True, timeout=60, cwd=tmp_path,
-            env={**os.environ, **unset, 'RECORD': str(record), 'PYTHONPATH': PROJECT_ROOT,
+            env={**os.environ, **unset, 'RECORD': str(record), 'PYTHONPATH': clone,
                  'PATH': f'{folder}:{os.environ["PATH"]}', **environment})
         return done.returncode, record.read_text().splitlines(), done.stderr
 
@@ -85,9 +89,8 @@ def test_the_default_work_folder(slurm, clone):
 def test_the_job_starts_one_launcher_on_each_node(slurm, clone, job):
     status, record, error = slurm(DEMO_CONFIG, '--work-dir=x', **job)
     assert status == 0 and record[0] == 'srun', error
-    program = record.index(str(clone / 'tools' / '_launch.py'))
-    assert record[program + 1:program + 4] == [
-        str(clone / 'tools' / 'train.py'), DEMO_CONFIG, '--work-dir=x']
+    program = record.index(str(clone / '.venv' / 'bin' / 'hri30'))
+    assert record[program + 1:program + 4] == ['train', DEMO_CONFIG, '--work-dir=x']
     assert record[-6:-2] == ['GPUS=8', 'NNODES=2', 'MASTER_ADDR=node7', 'PORT=21234']
     command = record[record.index('-c') + 1]
     done = subprocess.run(['bash', '-c', command, 'launch', 'printenv', 'NODE_RANK'],

@@ -2,7 +2,6 @@
 
 import os
 import resource
-import runpy
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import call_hri30
 
 from hri30_ext.apis.caching import find_clips
-from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.errors import HRI30Error
 from hri30_ext.names import name_part, split_part
 from hri30_ext.synthetic import render_clip, write_video
@@ -336,14 +335,7 @@ def tool(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
-        monkeypatch.setattr('sys.argv', ['cache.py', *arguments])
-        try:
-            runpy.run_path(str(PROJECT_ROOT / 'tools' / 'data' / 'cache.py'),
-                           run_name='__main__')
-            code = 0
-        except SystemExit as error:
-            code = error.code
-        return code, *capsys.readouterr()
+        return call_hri30('cache', *arguments), *capsys.readouterr()
     return run
 
 

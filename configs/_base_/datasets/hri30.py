@@ -24,7 +24,7 @@ num_workers = None  # decoding processes; None: all cores but one; no GPU: none
 # Decode each clip once: 'memmap' (fastest, 13 MB a clip), 'jpeg', None, or 'auto': jpeg
 # with a GPU if the disk has room, else None.
 clip_cache = 'auto'
-cache_dir = 'work_dirs/cache'  # where; tools/data/cache.py fills it beforehand
+cache_dir = 'work_dirs/cache'  # where; hri30 cache fills it beforehand
 
 leak_check = True  # no clip in two splits; 'exact', 'names' or None compare less
 

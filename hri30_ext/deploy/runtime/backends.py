@@ -106,7 +106,7 @@ class _GraphBackend(Backend):
             lines = [line.strip() for line in str(error).splitlines()]
             reason = next((line for line in reversed(lines) if line), repr(error))
             raise HRI30Error(f'{path}: cannot be run ({reason[:200]}).\nExpected a graph '
-                             'that tools/deploy/export.py wrote, whole; export or copy the '
+                             'that hri30 export wrote, whole; export or copy the '
                              'folder again.') from error
         width, height = self._info.preprocessing.size
         frames = self._info.preprocessing.num_frames

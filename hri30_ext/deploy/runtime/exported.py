@@ -105,7 +105,7 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 def read_info(folder: str | Path) -> ModelInfo:
     """Reads the description of an exported folder; an HRI30Error: none, or invalid."""
     return read_json(Path(folder).expanduser() / INFO_NAME,
-                     'a folder that tools/deploy/export.py wrote; export the model again, '
+                     'a folder that hri30 export wrote; export the model again, '
                      'or use the version of this program that exported it', _MAX_BYTES,
                      ModelInfo)
 
@@ -115,7 +115,7 @@ def load(folder: str | Path, threads: int | None = None, provider: str | None = 
     """Loads an exported model.
 
     Args:
-        folder (str | Path): The folder that tools/deploy/export.py wrote.
+        folder (str | Path): The folder that hri30 export wrote.
         threads (int, optional): CPU threads; None: one a core.
         provider (str, optional): Execution provider of ONNX Runtime, one of
             :data:`~.backends.PROVIDERS`; None: the CPU.

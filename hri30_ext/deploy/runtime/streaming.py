@@ -29,7 +29,7 @@ windows passes the stages of the model without temporal kernels once.
 ``dropped``    frames dropped so far because they came faster than they were used
 ============== ==========================================================================
 
-``tools/deploy/stream.py`` adds ``{"event": "camera", "state": "lost" | "retry" | "back",
+``hri30 stream`` adds ``{"event": "camera", "state": "lost" | "retry" | "back",
 "message": ...}`` and, as the last line, ``{"event": "summary", ...}``: see
 :mod:`~hri30_ext.deploy.runtime.live`.
 

@@ -15,7 +15,7 @@ def _limit(default: float, text: str):
 class Settings:
     """Limits of the service, all above zero; an HRI30Error names one that is not.
 
-    The texts are the help of ``tools/deploy/serve.py``. Sizes are in bytes, times in
+    The texts are the help of ``hri30 serve``. Sizes are in bytes, times in
     seconds.
     """
 

@@ -75,7 +75,7 @@ def start(folder: Path, data: Path, epochs: int) -> subprocess.Popen:
         **{'split.val_groups': 1, 'early_stopping.patience': epochs})
     with open(folder / 'output.txt', 'a', encoding='utf-8') as output:
         return subprocess.Popen(
-            [sys.executable, str(ROOT / 'tools' / 'train.py'), str(CONFIG), '--work-dir',
+            [sys.executable, '-m', 'hri30_ext.cli', 'train', str(CONFIG), '--work-dir',
              str(folder), '--device', 'cpu', *(['--resume'] if saved else []),
              '--cfg-options', *(f'{key}={value}' for key, value in settings.items())],
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,

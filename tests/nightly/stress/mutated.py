@@ -3,8 +3,8 @@
     python tests/nightly/stress/mutated.py --videos 2000 --out work_dirs/mutated
 
 Small clips in MPEG-4, motion JPEG, H.264 and DV are damaged at random by ``fuzz/mutate.py``
-and stored next to intact ones. ``tools/train.py`` trains one epoch on them and validates,
-``tools/test.py`` tests all of them. This exits with 1 unless
+and stored next to intact ones. ``hri30 train`` trains one epoch on them and validates,
+``hri30 test`` tests all of them. This exits with 1 unless
 
 - no clip ends either run: training exits with 0, testing with 3 (clips failed)
 - the clips that an independent check cannot read are exactly those that are listed, each
@@ -93,8 +93,8 @@ def run(*command: str, log: Path, environment: dict) -> tuple[int, float]:
     with open(log, 'w', encoding='utf-8') as file:
         try:
             code = subprocess.run(
-                [sys.executable, *map(str, command)], stdout=file, stderr=file, cwd=ROOT,
-                env=environment, timeout=3600, check=False).returncode
+                [sys.executable, '-m', 'hri30_ext.cli', *map(str, command)], stdout=file,
+                stderr=file, cwd=ROOT, env=environment, timeout=3600).returncode
         except subprocess.TimeoutExpired:
             code = -1
     return code, time.monotonic() - started
@@ -129,13 +129,13 @@ def main() -> None:
     environment.pop('HRI30_ROOT', None)
     wrong = []
 
-    code, seconds = run(ROOT / 'tools' / 'train.py', config, '--work-dir', out / 'run',
+    code, seconds = run('train', config, '--work-dir', out / 'run',
                         *options, 'max_epochs=1', 'warmup_epochs=0', 'report=False',
                         log=out / 'train.log', environment=environment)
     print(f'training: exit {code}, {seconds:.0f} s, {out / "train.log"}', flush=True)
     if code != 0:
         wrong.append(f'training ended with {code}, expected 0')
-    code, seconds = run(ROOT / 'tools' / 'test.py', config, out / 'run' / 'epoch_1.pth',
+    code, seconds = run('test', config, out / 'run' / 'epoch_1.pth',
                         '--split', 'test', '--out', out / 'result', *options,
                         'report=False', log=out / 'test.log', environment=environment)
     print(f'testing: exit {code}, {seconds:.0f} s, {out / "test.log"}', flush=True)

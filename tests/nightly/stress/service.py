@@ -56,8 +56,8 @@ def start(model: Path, log: Path) -> tuple[subprocess.Popen, str]:
         port = free.getsockname()[1]
     with open(log, 'w', encoding='utf-8') as file:
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / 'tools' / 'deploy' / 'serve.py'), '--model',
-             str(model), '--port', str(port)], stdout=file, stderr=file)
+            [sys.executable, '-m', 'hri30_ext.cli', 'serve', '--model', str(model),
+             '--port', str(port)], stdout=file, stderr=file)
     url = f'http://127.0.0.1:{port}'
     for _ in range(600):
         try:

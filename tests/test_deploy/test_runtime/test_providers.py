@@ -75,6 +75,6 @@ def test_engines_are_kept_by_weights(claimed, onnx_folder, tmp_path):
 
 
 def test_tool_says_what_to_install(onnx_folder, tmp_path):
-    run = run_tool('deploy/build_engines.py', onnx_folder, cwd=tmp_path)
+    run = run_tool('build_engines', onnx_folder, cwd=tmp_path)
     assert run.returncode == 2 and 'onnxruntime-gpu tensorrt' in run.stderr
     assert 'Traceback' not in run.stderr

@@ -1,11 +1,10 @@
-"""tools/deploy/stream.py: from a source to events, video and summary."""
+"""hri30 stream: from a source to events, video and summary."""
 
 import json
 import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -13,7 +12,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from conftest import run_tool
+from conftest import HRI30, run_tool
 
 from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.deploy.runtime.live import JsonLines, Timeline
@@ -29,13 +28,13 @@ ALWAYS = ('--threshold', 0.2, '--min-seconds', 0)
 
 
 def stream_tool(model, source, *arguments, cwd, **environment):
-    return run_tool('deploy/stream.py', '--model', model, '--source', source, *arguments,
+    return run_tool('stream', '--model', model, '--source', source, *arguments,
                     cwd=cwd, **environment)
 
 
 def start_tool(model, source, *arguments, cwd):
     return subprocess.Popen(
-        [sys.executable, TOOL, '--model', model, '--source', source, *map(str, arguments)],
+        [*HRI30, 'stream', '--model', model, '--source', source, *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd)
 
 
@@ -177,7 +176,7 @@ def test_a_camera_that_goes_away(onnx_folder, tmp_path):
 
 
 @pytest.mark.parametrize('arguments, words', [
-    (('--model', 'none'), 'export.py'), (('--queue', '0'), 'expected 1 or more'),
+    (('--model', 'none'), 'hri30 export'), (('--queue', '0'), 'expected 1 or more'),
     (('--out', 'out.gif'), '.mp4 or .avi')])
 def test_mistakes_are_told(arguments, words, onnx_folder, clip, tmp_path):
     result = stream_tool(onnx_folder, clip, '--timeline', 'timeline.csv', *arguments,

@@ -17,7 +17,7 @@ const MAX_BUFFERED = 2 ** 20; // bytes that wait in the browser; further frames 
 const NOTHING = $('empty').textContent;
 const PANELS = ['screen', 'now', 'clip', 'seen'].map((id) => [id, $(id).cloneNode(true)]); // as they begin
 
-// tools/deploy/stream.py --window opens the page with its token behind a #.
+// hri30 stream --window opens the page with its token behind a #.
 let token = location.hash.slice(1) || null;
 let model = null; // the answer of /v1/model
 let active = null; // the Clip or Live that is shown
@@ -357,7 +357,7 @@ class Clip {
   }
 }
 
-// ---- A camera of the browser, and the source of tools/deploy/stream.py ----------------------
+// ---- A camera of the browser, and the source of hri30 stream ----------------------
 
 class Live {
   length = null;

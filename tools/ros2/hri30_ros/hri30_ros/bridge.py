@@ -83,7 +83,7 @@ class Bridge:
              ) -> tuple[Event | None, list[dict]]:
         """Adds a message; one that cannot be used is reported and skipped.
 
-        Returns the prediction that it caused, and events as ``tools/deploy/stream.py``
+        Returns the prediction that it caused, and events as ``hri30 stream``
         writes them, at times of ``header.stamp``. For the rest, see ``Stream.push``.
         """
         before, stamp = self.stream.latest, message.header.stamp

@@ -1,0 +1,36 @@
+"""Export a checkpoint to run without torch.
+
+Writes a folder for ONNX Runtime or OpenVINO, and compares it with the trained model on the
+validation clips; an export that differs too much is not kept.
+"""
+
+import os
+import shlex
+import sys
+
+from .. import cli
+
+parser = cli.Parser(__doc__, epilog='To predict with it: python -m hri30_ext.deploy.run '
+                                    'FOLDER CLIP...')
+cli.add_trained_arguments(parser)
+parser.add_argument('--format', default='openvino', metavar='onnx|openvino',
+                    help='default: %(default)s')
+parser.add_argument('--precision', default='fp32', metavar='P',
+                    help='onnx: fp32, int8; openvino: fp32, fp16 (weights), bf16, int8; '
+                         'default: %(default)s')
+parser.add_argument('--out', required=True, metavar='FOLDER',
+                    help='a new folder, or an exported one, which is replaced')
+parser.add_argument('--calibration-clips', type=int, default=128, metavar='N',
+                    help='training clips to calibrate int8 on, at most; default: '
+                         '%(default)s')
+
+
+def main(args) -> None:
+    from .. import modules  # noqa: F401  (first: it fixes what the others import)
+    from ..apis.exporting import export
+    info = export(args.config, args.checkpoint, args.format, args.precision, args.out,
+                  options=args.options, calibration_clips=args.calibration_clips)
+    print(f'Exported: {args.out} ({info.format} {info.precision}, {len(info.classes)} '
+          'classes)\nTo predict: ' + shlex.join([
+              sys.executable, '-m', 'hri30_ext.deploy.run', os.path.abspath(args.out)])
+          + ' CLIP...')

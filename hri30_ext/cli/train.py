@@ -1,0 +1,53 @@
+"""Train a config."""
+
+import argparse
+from pathlib import Path
+
+from .. import cli
+from ..names import PROJECT_ROOT
+
+
+class _HelpSettings(argparse.Action):
+    """Lists the settings and ends the program."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        from ..apis.overview import print_settings
+        print_settings(values or namespace.config)
+        parser.exit()
+
+
+parser = cli.Parser(
+    __doc__,
+    epilog='GPUS=N NNODES=M NODE_RANK=.. MASTER_ADDR=.. PORT=.. before the command train '
+           'in several processes.')
+parser.add_argument('config', metavar='CONFIG', help='a file in configs/')
+parser.add_argument('--work-dir', metavar='D',
+                    help='for checkpoints and logs; default work_dirs/<CONFIG>')
+parser.add_argument('--resume', nargs='?', const=True, default=False, metavar='CKPT',
+                    help='go on from CKPT, or from the last checkpoint in the work folder')
+parser.add_argument('--overwrite', action='store_true',
+                    help='delete the checkpoints of an earlier training in the work '
+                         'folder, and start over')
+parser.add_argument('--help-settings', nargs='?', metavar='CONFIG', action=_HelpSettings,
+                    help='list all settings, with the defaults of CONFIG')
+parser.add_argument('--deterministic', action='store_true',
+                    help='the same numbers twice on the same machine, slower')
+parser.add_argument('--dry-run', action='store_true',
+                    help='take one step of rank 0 of GPUS x NNODES, without the others, '
+                         'and estimate the memory')
+parser.add_argument('--print-work-dir', action='store_true', help=argparse.SUPPRESS)
+cli.add_runtime_arguments(parser)
+
+
+def main(args) -> None:
+    if args.print_work_dir:  # for tools/slurm_train.sh
+        default = PROJECT_ROOT / 'work_dirs' / Path(args.config).stem
+        print(Path(args.work_dir or default).absolute())
+        return
+    if args.dry_run:
+        from ..apis.dry_run import dry_run
+        print(f'\n{dry_run(args.config, args.options)}')
+        return
+    from ..apis import train
+    train(args.config, args.work_dir, args.resume, args.options, args.launcher,
+          args.overwrite)
