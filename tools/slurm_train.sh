@@ -48,7 +48,7 @@ run() { # on the first node
         touch -- "$mark"
     elif [[ -n "$(find "$HRI30_WORK_DIR" -maxdepth 1 -newer "$mark" \( -name 'epoch_*.pth' \
         -o -name within_epoch.pth \) -print -quit)" ]]; then
-        resume=(--resume)
+        resume=(--resume "$HRI30_WORK_DIR")
     fi
     # shellcheck disable=SC2016  # srun sets SLURM_NODEID
     srun --kill-on-bad-exit=0 bash -c 'NODE_RANK="$SLURM_NODEID" exec "$@"' launch "$HRI30" \

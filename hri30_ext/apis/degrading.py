@@ -20,6 +20,7 @@ from ..utils.fileio import atomic_write_json, check_writable
 from ..video.decode import ClipError, Video
 from ..video.preprocessing import FRAME_RATE
 from .common import describe_data
+from .lineage import compare_clips
 from .recognizer import Recognizer
 
 #: From ``frames`` of a clip, (T, H, W, 3) uint8 RGB, and a ``seed`` to those to predict.
@@ -51,10 +52,12 @@ def score_changed(recognizer: Recognizer, split: str, changes: Sequence[Change]
     """Scores the clips of a split under each change, whose seed is the number of the clip.
 
     Clips that cannot be read are named on stderr and left out. Raises an HRI30Error if
-    there are none with labels, or none that can be read.
+    there are none with labels, none that can be read, or some that the model was trained
+    on.
     """
     cfg = recognizer.cfg
     clips = list_split(cfg.test_dataloader, subset=split)
+    compare_clips(cfg, {split: clips})
     if not clips or min(clip['label'] for clip in clips) < 0:
         raise HRI30Error(f'{cfg.data_root}: no labelled clips of {split}.\nExpected some; '
                          'see --split, and split in the config.')

@@ -122,7 +122,8 @@ def find_config_of(checkpoint: str | Path, options: dict | None = None
             settings['sampling'] = 'mmaction2'
         built = Essentials.from_config(load_config(files[said.algorithm], settings))
         different = [name for name in said.__struct_fields__
-                     if name != 'data' and getattr(said, name) != getattr(built, name)]
+                     if name not in ('data', 'trained_on')
+                     and getattr(said, name) != getattr(built, name)]
     if different:
         raise HRI30Error(
             f'{checkpoint}: is of {said.algorithm}, and no config in configs/ has its '

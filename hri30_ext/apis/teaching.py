@@ -18,14 +18,16 @@ from tqdm import tqdm
 
 from ..checkpoints import META_KEY, Essentials, load_from_local, save_safetensors
 from ..config import load_config
+from ..datasets.digests import digest_clips
 from ..datasets.hri30 import list_split
 from ..errors import HRI30Error, first_cases
 from ..evaluation.calibration import fit_temperature
 from ..names import canonical_name
 from ..utils.fileio import atomic_path, check_writable, sha256_of
 from ..video.preprocessing import Preprocessing
+from .lineage import compare_clips, find_config, read_record
 from .predicting import find_clips
-from .recognizer import Recognizer, find_config_of
+from .recognizer import Recognizer
 
 #: How far the accuracy of the old classes may fall, of 1.
 MAX_FALL = 0.02
@@ -58,7 +60,8 @@ def teach(model: Sequence[str], name: str, clips: Sequence[str], out: str,
 
     Raises:
         HRI30Error: clips or a model that do not allow it, no training or validation clips,
-            or a larger fall. Nothing is written then but the cache of features.
+            validation clips that the model was trained on, or a larger fall. Nothing is
+            written then but the cache of features.
     """
     files = list(find_clips(clips)) if clips else []
     _check_count(name, files)
@@ -137,7 +140,7 @@ class _Trained:
             raise HRI30Error(f'{out}: is not empty.\nChoose another --out.')
         self.config, self.checkpoint, self._cached = model[0], model[-1], None
         if len(model) == 1:
-            self.config, options = find_config_of(self.checkpoint, options)
+            self.config, options = find_config(self.checkpoint, options)
         self.options = options or {}
         # One view: the mean of the scores of several is that of no features.
         self.recognizer = Recognizer(self.config, self.checkpoint, options={
@@ -152,7 +155,9 @@ class _Trained:
         self.name, self.layer = layers[-1]
         self.weight_KC = self.layer.weight.detach().cpu().numpy()
         self.bias_K = self.layer.bias.detach().cpu().numpy()
-        taught = load_from_local(self.checkpoint).get(TAUGHT) or {}
+        loaded = load_from_local(self.checkpoint)
+        self.record = read_record(loaded, self.checkpoint)
+        taught = loaded.get(TAUGHT) or {}
         width = self.layer.in_features
         if not isinstance(taught, dict) or any(
                 not isinstance(rows, torch.Tensor) or rows.ndim != 2
@@ -182,6 +187,11 @@ class _Trained:
             raise HRI30Error(f'{name}: {len(unread)} of {len(clips)} clips cannot be read:'
                              f'\n{first_cases(unread)}\nReplace them, or leave them out.')
         (train_NC, train_N), (val_NC, val_N) = self.describe_data()
+        if isinstance(clips[0], str):  # others cannot be validated with later
+            new = set(digest_clips(clips, self.recognizer.cfg.get('cache_dir')).values())
+            self.record = msgspec.structs.replace(
+                self.record, train=sorted(new.union(self.record.train)),
+                val=sorted(set(self.record.val) - new))
         classes, taught = [*self.classes, name], {**self.taught, name: new_NC}
         features_NC = np.concatenate([train_NC, *taught.values()])
         labels_N = np.append(train_N, [classes.index(known) for known, rows_NC
@@ -243,6 +253,8 @@ class _Trained:
         except HRI30Error as error:
             raise HRI30Error(f'{error}\nTeaching takes the training and validation clips '
                              'of the old classes: --cfg-options data_root=PATH') from error
+        _, self.record = compare_clips(self.recognizer.cfg,
+                                       dict(train=clips[0], val=clips[1]))
         files = [clip['filename'] for part in clips for clip in part]
         path = self._cache(self.checkpoint, files)
         try:
@@ -277,7 +289,8 @@ class _Trained:
                 array.astype(np.float32))
         meta = dict(dataset_meta=dict(classes=classes))
         if essentials := Essentials.from_config(cfg):
-            meta[META_KEY] = essentials.to_dict()
+            meta[META_KEY] = msgspec.structs.replace(
+                essentials, trained_on=self.record).to_dict()
         config = Path(out) / Path(cfg.filename).name
         checkpoint = Path(out) / 'taught.pth'
         with atomic_path(config) as temporary:

@@ -48,10 +48,11 @@ from .common import (
     format_metrics,
     write_result_folder,
 )
+from .lineage import compare_tested, find_config
 
 
 @distributed.explain_lost_peer()
-def test(config: str, checkpoint: str, split: str = 'all', out: str | None = None,
+def test(config: str | None, checkpoint: str, split: str = 'all', out: str | None = None,
          options: dict | None = None, launcher: str = 'none') -> dict[str, dict]:
     """Tests a checkpoint and writes a result folder for each split.
 
@@ -59,7 +60,8 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
     among the options, any number of processes gives the same bytes.
 
     Args:
-        config (str): Path of the config.
+        config (str, optional): Path of the config; None for that in the folder of the
+            checkpoint, or else the one in ``configs/`` that it says it is of.
         checkpoint (str): Its weights.
         split (str): ``val``, ``test``, or ``all``: each that there are clips for.
         out (str, optional): Gets ``val/`` and ``test/``; by default the
@@ -72,8 +74,10 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
         some could not, with their number, ``num_failed``.
 
     Raises:
-        HRI30Error: a mistake of the user's.
+        HRI30Error: a mistake of the user's, or clips that the model was trained on.
     """
+    if config is None:
+        config, options = find_config(checkpoint, options)
     cfg = prepare(config, checkpoint, options, launcher)
     distributed.start(launcher, cfg.peer_timeout)
     use_processes(cfg)
@@ -90,12 +94,14 @@ def test(config: str, checkpoint: str, split: str = 'all', out: str | None = Non
                 print(f'val: skipped, because {cfg.data_root} has no training clips')
         if has_test:
             splits.append('test')
+    is_own = distributed.on_main(compare_tested, cfg, *splits)
     tested: dict[str, TestedSplit] = {}
     calibration = None
     for name in splits:  # the validation first: it fits the calibration
         tested[name] = run_split(cfg, name, out / name / 'logs')
         calibration = distributed.on_main(
-            _write_split, cfg, checkpoint, name, out / name, tested[name], calibration)
+            _write_split, cfg, checkpoint, name, out / name, tested[name], calibration,
+            is_own)
     if is_main_process():
         _print_summary(cfg, tested, out)
     return {name: one.metrics for name, one in tested.items()}
@@ -249,18 +255,23 @@ def _one_thread() -> Iterator[None]:
 
 
 def _write_split(cfg: Config, checkpoint: str, split: str, folder: Path,
-                 tested: TestedSplit, calibration: Calibration | None
-                 ) -> Calibration | None:
+                 tested: TestedSplit, calibration: Calibration | None,
+                 is_own: bool) -> Calibration | None:
     """Writes a result folder; returns the calibration for the splits that follow.
 
-    It is fitted on the validation clips and saved beside the checkpoint, for a later test.
+    It is fitted on the validation clips and saved beside the checkpoint, for a later test,
+    if they are those of the training (``is_own``).
     """
     results = tested.results
     if results.labels_N is not None:
         try:
             calibration = (
                 _calibrate(checkpoint, results, cfg.get('certainty', .9))
-                if split == 'val' else calibration or load_calibration(checkpoint))
+                if split == 'val' and is_own
+                else calibration or load_calibration(checkpoint))
+            if split == 'val' and not is_own:
+                print('No calibration is fitted: these are not the validation clips of '
+                      'the training')
         except HRI30Error as error:  # the scores are as good without
             print(f'warning: no calibration: {error}', file=sys.stderr)
     write_result_folder(

@@ -12,9 +12,8 @@ from mmengine.hooks import Hook
 
 from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..config import PROJECT_ROOT, load_config, unresolved
-from ..datasets.hri30 import list_clips
 from ..datasets.paper import trains_on_all
-from ..doctor.leaks import check_leaks, load_test_split
+from ..doctor.leaks import check_leaks, load_splits
 from ..engine import EpochLineHook, HRI30Runner, SkippedVideosHook, distributed
 from ..engine.data_parallel import draw_apart, scale_learning_rate, use_processes
 from ..engine.recovery import find_newest, list_saved, lock_folder, refuse_to_overwrite
@@ -23,21 +22,25 @@ from ..names import command
 from ..utils.fileio import DiskFull, atomic_path, check_writable, disk_full, ran_out_of_disk
 from .common import check_environment, describe_data, drop_pretrained, explain_out_of_memory
 from .distilling import load_teacher
+from .lineage import RecordHook, compare_clips, find_config_beside
 from .overview import describe_training
 
 
 @distributed.explain_lost_peer()
-def train(config: str, work_dir: str | None = None, resume: str | bool = False,
-          options: dict | None = None, launcher: str = 'none',
-          overwrite: bool = False, hooks: Sequence[Hook] = ()) -> Path | None:
+def train(config: str | None = None, work_dir: str | None = None,
+          resume: str | bool = False, options: dict | None = None,
+          launcher: str = 'none', overwrite: bool = False, hooks: Sequence[Hook] = ()
+          ) -> Path | None:
     """Trains a config.
 
     Args:
-        config (str): Path of the config.
-        work_dir (str, optional): Folder of checkpoints and logs; by default
-            ``work_dirs/<name of the config>`` in the clone.
+        config (str, optional): Path of the config. Left out, ``resume`` names a work folder
+            or a checkpoint in it, whose config it is.
+        work_dir (str, optional): Folder of checkpoints and logs; by default that of
+            ``resume`` without ``config``, else ``work_dirs/<name of the config>`` in the
+            clone.
         resume (str | bool): A checkpoint to resume from, or True for the last one in
-            ``work_dir``.
+            ``work_dir``, or a work folder, for the last one there.
         options (dict, optional): As parsed from ``--cfg-options``.
         launcher (str): ``pytorch`` if this is one of several processes.
         overwrite (bool): Whether to delete the checkpoints of an earlier training in
@@ -49,8 +52,10 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
 
     Raises:
         HRI30Error: a mistake of the user's, checkpoints in ``work_dir`` without ``resume``
-            or ``overwrite``, or another training that uses it.
+            or ``overwrite``, another training that uses it, or validation or test clips
+            that the model was trained on before.
     """
+    config, work_dir, resume = find_settings(config, work_dir, resume)
     cfg = load_config(config, options)
     if 'peer_timeout' not in cfg:  # such as one of mmaction2
         raise HRI30Error(f'{cfg.filename}: lacks the settings of this project.\nExpected '
@@ -71,6 +76,9 @@ def train(config: str, work_dir: str | None = None, resume: str | bool = False,
 def _train(cfg: Config, resume: str | bool, hooks: Sequence[Hook]) -> Path | None:
     source, changed = unresolved(cfg), cfg.changed
     damaged = _set_resume(cfg, resume)
+    splits = distributed.on_main(load_splits, cfg)
+    # Before the work folder's config is replaced.
+    _, record = distributed.on_main(compare_clips, cfg, splits) or (None, None)
     if cfg.get('load_from'):
         drop_pretrained(cfg)
     if trains_on_all(cfg.get('split', {})):
@@ -85,17 +93,17 @@ def _train(cfg: Config, resume: str | bool, hooks: Sequence[Hook]) -> Path | Non
     distributed.on_main(_save_config, source, cfg)
     for sentence in damaged:
         runner.logger.warning(f'{sentence}. Resuming from {cfg.load_from}')
-    splits = _load_splits(runner)
     lines = EpochLineHook()
     if is_main_process():
-        overview = describe_training(cfg, runner, splits, changed)
+        runner.register_hook(RecordHook(record))
+        overview = describe_training(cfg, runner, {
+            name: splits[name] for name in ('train', 'val') if name in splits}, changed)
         print(overview, flush=True)  # too long for the console of the log
         runner.logger.info(f'\n{overview}')
         runner.register_hook(lines)
     if scaling:
         runner.logger.info(scaling)
-    distributed.on_main(lambda: check_leaks(
-        {**splits, **load_test_split(cfg)}, cfg, runner.logger.info, runner.logger.warning))
+    distributed.on_main(check_leaks, splits, cfg, runner.logger.info, runner.logger.warning)
     draw_apart(runner.seed)
     if not cfg.resume:
         runner.register_hook(_DeleteEarlier())
@@ -150,6 +158,26 @@ def keep_validation_clips(cfg: Config) -> None:
             step['keep'] = True
 
 
+def find_settings(config: str | None, work_dir: str | None, resume: str | bool
+                   ) -> tuple[str, str | None, str | bool]:
+    """Completes the arguments of :func:`train` from the work folder that is resumed."""
+    path = Path(resume if isinstance(resume, str) else '').expanduser()
+    if isinstance(resume, str) and path.is_dir() and path.resolve() == Path(
+            work_dir or resume).expanduser().resolve():
+        work_dir, resume = resume, True
+    if config is not None:
+        return config, work_dir, resume
+    if not resume or resume is True and work_dir is None:
+        raise HRI30Error('No config.\nExpected CONFIG, or --resume WORK_DIR to continue a '
+                         'training with the config in its work folder.')
+    checkpoint = find_newest(work_dir)[0] if resume is True else path
+    config = find_config_beside(checkpoint)
+    if config is None:
+        raise HRI30Error(f'{checkpoint.parent}: the config of {checkpoint.name} is not '
+                         'there.\nName it: CONFIG --resume WORK_DIR.')
+    return config, work_dir or str(checkpoint.parent), resume
+
+
 def _set_resume(cfg: Config, resume: str | bool) -> list[str]:
     """Translates ``--resume`` for mmengine, which takes it from two fields.
 
@@ -172,13 +200,6 @@ def _save_config(source: Config, cfg: Config) -> None:
         source.dump(temporary)
 
 
-def _load_splits(runner) -> dict[str, list[dict]]:
-    """Builds the loops and returns the clips of both splits."""
-    datasets = [loop.dataloader.dataset for loop in (runner.train_loop, runner.val_loop)
-                if loop is not None]
-    return {dataset.subset: list_clips(dataset) for dataset in datasets}
-
-
 def _print_summary(runner, cfg: Config, is_new: bool) -> Path:
     info = runner.message_hub.runtime_info
     # One metric to choose by: best_ckpt; several: best_ckpt_NAME.
@@ -186,18 +207,16 @@ def _print_summary(runner, cfg: Config, is_new: bool) -> Path:
     checkpoint = Path(best or info.get('last_ckpt') or cfg.load_from)
     score = (f' (validation {cfg.default_hooks.checkpoint.save_best} '
              f'{info["best_score"]:.4f})' if 'best_score' in info else '')
-    # The config as it was trained, with its options.
-    config = Path(cfg.work_dir) / Path(cfg.filename).name
     print(f'\nBest checkpoint{score}: {checkpoint}\n'
           f'Curves: {Path(cfg.work_dir) / "training_curves.png"}\n'
           f'Data: {describe_data(cfg)}\n'
           'Test it, and predict the test clips, with:\n'
-          f'  {command("test.sh", config, checkpoint)}')
+          f'  {command("test.sh", checkpoint)}')
     if not is_new and runner.epoch >= runner.max_epochs:
         print(f'This training was complete already: {runner.epoch} of {runner.max_epochs} '
               'epochs. For twice as many:\n  ' + _launched(command(
-                  'train.sh', config, '--work-dir', cfg.work_dir, '--resume',
-                  '--cfg-options', f'max_epochs={2 * runner.max_epochs}')))
+                  'train.sh', '--resume', cfg.work_dir, '--cfg-options',
+                  f'max_epochs={2 * runner.max_epochs}')))
     for hook in runner.hooks:
         if isinstance(hook, SkippedVideosHook) and hook.summary(runner):
             print(hook.summary(runner))

@@ -8,6 +8,7 @@ from ..evaluation.writers import write_results
 from ..transforms.flip import mirrored_labels
 from ..utils.fileio import atomic_write_json, check_writable
 from ..utils.text import format_table
+from .lineage import compare_tested
 from .testing import prepare, run_split
 
 
@@ -33,6 +34,7 @@ def compare_views(config: str, checkpoint: str, out: str, split: str = 'val',
     """
     out = check_writable(out)
     cfg = prepare(config, checkpoint, options)
+    compare_tested(cfg, split)
     flips = [False] if mirrored_labels(cfg.classes)[1] else [False, True]
     rows: list[dict] = []
     for number in sorted({1, *clips}):

@@ -10,8 +10,14 @@ the device; besides, at most 1,000,000 operations and 50,000 calls of torch's un
 integers, whose hashes differ.
 """
 
-from .essentials import META_KEY, Essentials, save_safetensors, write_message_hub
+from .essentials import (
+    META_KEY,
+    Essentials,
+    TrainedOn,
+    save_safetensors,
+    write_message_hub,
+)
 from .loading import download, list_checkpoints, load_from_local, read_essentials
 
-__all__ = ['META_KEY', 'Essentials', 'download', 'list_checkpoints', 'load_from_local',
-           'read_essentials', 'save_safetensors', 'write_message_hub']
+__all__ = ['META_KEY', 'Essentials', 'TrainedOn', 'download', 'list_checkpoints',
+           'load_from_local', 'read_essentials', 'save_safetensors', 'write_message_hub']

@@ -23,6 +23,25 @@ META_KEY = 'hri30'
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 _Size = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 _Channels = Annotated[list[float], msgspec.Meta(max_length=4)]
+_Digests = Annotated[list[Annotated[str, msgspec.Meta(pattern='^[0-9a-f]{16}$')]],
+                     msgspec.Meta(max_length=10_000_000)]
+
+
+class TrainedOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The clips that weights depend on, by digests of their content.
+
+    Digests are those of :func:`~hri30_ext.datasets.digests.digest_clips`, sorted.
+
+    Attributes:
+        groups (list[int]): Groups of recordings of the training clips, ascending.
+        train (list[str]): Digests of the training clips, and of those of all models that
+            this one was fine-tuned from.
+        val (list[str]): Digests of the clips that chose the best checkpoint.
+    """
+
+    groups: Annotated[list[int], msgspec.Meta(max_length=10_000_000)]
+    train: _Digests
+    val: _Digests
 
 
 class Essentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,6 +61,7 @@ class Essentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         mean (list[float]): Subtracted from each channel, RGB in [0, 255].
         std (list[float]): Divides each channel.
         data (str): Name of the folder with the data that it was trained on.
+        trained_on (TrainedOn, optional): The clips; of a training that saved it.
     """
 
     algorithm: Annotated[str, msgspec.Meta(pattern=r'^[\w.-]{1,200}$')]
@@ -55,6 +75,7 @@ class Essentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     mean: _Channels = []
     std: _Channels = []
     data: Annotated[str, msgspec.Meta(max_length=200)] = ''
+    trained_on: TrainedOn | None = None
 
     @classmethod
     def from_config(cls, cfg) -> 'Essentials | None':

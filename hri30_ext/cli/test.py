@@ -12,7 +12,11 @@ parser = cli.Parser(
     epilog='More views of every clip: --cfg-options test_clips=3 test_flip=True. '
            'GPUS=N NNODES=M NODE_RANK=.. MASTER_ADDR=.. PORT=.. before the command share '
            'the clips among processes.')
-cli.add_trained_arguments(parser)
+parser.add_argument('config', metavar='CONFIG', nargs='?',
+                    help='the config that was trained; left out: that in the folder of the '
+                         'checkpoint, with the settings of the training')
+parser.add_argument('checkpoint', metavar='CHECKPOINT', help='.pth or .safetensors')
+cli.add_runtime_arguments(parser)
 parser.add_argument('--split', choices=('val', 'test', 'all'), default='all',
                     help='all: val, and test where there are test clips (default)')
 parser.add_argument('--out', metavar='D',

@@ -20,11 +20,14 @@ parser = cli.Parser(
     __doc__,
     epilog='GPUS=N NNODES=M NODE_RANK=.. MASTER_ADDR=.. PORT=.. before the command train '
            'in several processes.')
-parser.add_argument('config', metavar='CONFIG', help='a file in configs/')
+parser.add_argument('config', metavar='CONFIG', nargs='?',
+                    help='a file in configs/; left out with --resume: that of the work '
+                         'folder, with its settings')
 parser.add_argument('--work-dir', metavar='D',
                     help='for checkpoints and logs; default work_dirs/<CONFIG>')
 parser.add_argument('--resume', nargs='?', const=True, default=False, metavar='CKPT',
-                    help='go on from CKPT, or from the last checkpoint in the work folder')
+                    help='go on from a checkpoint, from the last one in a work folder, or '
+                         'from the last one in that of --work-dir')
 parser.add_argument('--overwrite', action='store_true',
                     help='delete the checkpoints of an earlier training in the work '
                          'folder, and start over')
@@ -40,9 +43,15 @@ cli.add_runtime_arguments(parser)
 
 
 def main(args) -> None:
+    if args.config is None and (args.dry_run or not args.resume):
+        parser.error('expected CONFIG, or --resume WORK_DIR')
     if args.print_work_dir:  # for tools/slurm_train.sh
-        default = PROJECT_ROOT / 'work_dirs' / Path(args.config).stem
-        print(Path(args.work_dir or default).absolute())
+        if args.config:
+            folder = PROJECT_ROOT / 'work_dirs' / Path(args.config).stem
+        else:
+            folder = Path(args.resume)
+            folder = folder.parent if folder.is_file() else folder
+        print(Path(args.work_dir or folder).absolute())
         return
     if args.dry_run:
         from ..apis.dry_run import dry_run

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from ..errors import HRI30Error
-from ..utils.fileio import atomic_write_json, sha256_of
+from ..utils.fileio import atomic_write_json
 from ..utils.reading import read_json
 from ..video.decode import time_limit
 from ..video.inspection import HASH_SIDE
@@ -78,13 +78,8 @@ class FingerprintStore:
             self.clips[os.path.realpath(path)] = added
         return added
 
-    def read(self, paths: Iterable[str], decode: bool = True
-             ) -> tuple[dict[str, Fingerprint], dict[str, str]]:
+    def read(self, paths: Iterable[str]) -> tuple[dict[str, Fingerprint], dict[str, str]]:
         """Returns fingerprints, computes those that are not stored, and saves them.
-
-        Args:
-            paths (Iterable[str]): The clips.
-            decode (bool): Whether hashes of frames are needed, beside the SHA-256.
 
         Returns:
             tuple: The fingerprints of clips that can be read, and the problems of the
@@ -93,17 +88,12 @@ class FingerprintStore:
         found = {path: self.get(path) for path in paths}
         new = [path for path, stored in found.items() if stored is None]
         problems = {}
-        if decode and new:
+        if new:
             for path, clip in inspect_clips('', new, seconds=time_limit()).items():
                 found[path] = self.add(path, clip)
                 if clip.facts.problem:
                     problems[path] = clip.facts.problem
             self.save()
-        for path in () if decode else new:
-            try:
-                found[path] = Fingerprint(*_status(path), sha256_of(path))
-            except OSError as error:
-                problems[path] = str(error)
         return {path: found[path] for path in found if path not in problems}, problems
 
     def save(self) -> None:

@@ -15,14 +15,13 @@ from pathlib import Path
 from mmengine.config import Config
 from scipy.cluster.hierarchy import DisjointSet
 
+from ..datasets.digests import CACHE_DIR, digest_clips
 from ..datasets.hri30 import NoTestClips, find_test_folder, list_split
 from ..datasets.paper import trains_on_all
 from ..errors import HRI30Error, first_cases
-from ..names import PROJECT_ROOT, split_part
+from ..names import split_part
 from .fingerprints import Fingerprint, FingerprintStore, near_pairs
 
-#: Where fingerprints are stored unless a config has a ``cache_dir``.
-CACHE_DIR = PROJECT_ROOT / 'work_dirs' / 'cache'
 STORE = 'fingerprints.json'
 
 Splits = Mapping[str, Sequence[Mapping]]
@@ -83,14 +82,16 @@ def find_leaks(splits: Splits, mode: bool | str | None, cache_file: str | Path) 
         parts = {clip['filename']: split_part(clip['filename'])
                  for clips in splits.values() for clip in clips}
         paths = sorted(path for path, (_, part) in parts.items() if part is None)
-        prints, problems = FingerprintStore(cache_file).read(paths, decode=mode is True)
-        leaks.not_compared = [f'{path}: {reason}' for path, reason in problems.items()]
-        digests = {path: clip.sha256 for path, clip in prints.items()}
+        digests = digest_clips(paths, Path(cache_file).parent)
+        leaks.not_compared = [f'{path}: cannot be read' for path in paths
+                              if path not in digests]
         leaks.contents = _pairs(splits, lambda clip: digests.get(clip['filename']))
         leaks.contents += _pairs(
             splits, lambda clip: parts[clip['filename']][0],
             lambda a, b: _overlap(parts[a['filename']][1], parts[b['filename']][1]))
         if mode is True:
+            prints, problems = FingerprintStore(cache_file).read(digests)
+            leaks.not_compared += [f'{path}: {why}' for path, why in problems.items()]
             leaks.copies = _find_copies(splits, prints)
             if all(clip['group'] < 0 for clips in splits.values() for clip in clips):
                 leaks.proposed = propose_groups(

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import DEMO_CONFIG, random_checkpoint
+from mmengine.config import Config
 
 from hri30_ext.apis import degrading
 from hri30_ext.apis import test as run_test
@@ -63,7 +64,7 @@ def test_broken_clips_are_left_out_unknown_labels_refused(monkeypatch, tmp_path,
     clips = [dict(filename=str(broken), label=0)]
     monkeypatch.setattr(degrading, 'list_split', lambda loader, subset: clips)
     recognizer = SimpleNamespace(
-        cfg=SimpleNamespace(data_root='data', test_dataloader={}),
+        cfg=Config(dict(data_root='data', test_dataloader={}, cache_dir=str(tmp_path))),
         predict_views=lambda views: list(views))
     with pytest.raises(HRI30Error, match='none of the clips of val can be read'):
         degrading.score_changed(recognizer, 'val', [])

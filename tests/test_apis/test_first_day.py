@@ -60,7 +60,7 @@ def test_complete_training_names_the_command_that_continues(settings, work, capf
     assert f'start                    resumes from {work / "epoch_2.pth"}' in out
     assert 'This training was complete already: 2 of 2 epochs.' in out
     line = out.strip().splitlines()[-1].strip()
-    assert line.endswith('--resume --cfg-options max_epochs=4')
+    assert line.endswith("/run' --cfg-options max_epochs=4") and ' --resume ' in line
     # The program that the script runs, as the shell divides the line.
     program = line.replace(f'bash {PROJECT_ROOT}/tools/train.sh',
                            f'{shlex.join(HRI30)} train')

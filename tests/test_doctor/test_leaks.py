@@ -129,8 +129,8 @@ def test_copies_within_a_group_are_known_as_such(root, tmp_path):
 
 
 def test_a_broken_clip_is_not_compared(root, check):
-    for folder in ('train_set/CID01_SID02_VID09.avi', 'test_set/broken.avi'):
-        (root / folder).write_bytes(b'RIFF' + bytes(100))
+    for i, folder in enumerate(('train_set/CID01_SID02_VID09.avi', 'test_set/broken.avi')):
+        (root / folder).write_bytes(b'RIFF' + bytes(100 + i))
     log = check()
     assert log[0].startswith('2 clips cannot be decoded, and were not compared')
     assert 'CID01_SID02_VID09.avi' in log[0] or 'broken.avi' in log[0]

@@ -118,15 +118,16 @@ def test_a_restarted_job_resumes_from_what_it_saved(slurm, job, tmp_path):
     os.utime(later, (2**32, 2**32))
     arguments = DEMO_CONFIG, f'--resume={tmp_path}/mine.pth'
     record = slurm(*arguments, **again, SRUN_STATUS='1')[1]
-    resumes = [word for word in record if word.startswith('--resume')]
-    assert resumes == [arguments[1], '--resume']
+    own, later = (i for i, word in enumerate(record) if word.startswith('--resume'))
+    assert record[own] == arguments[1]
+    assert record[later:later + 2] == ['--resume', str(tmp_path)]
     assert '--resume' not in slurm(DEMO_CONFIG, **job)[1]
     assert not list(tmp_path.glob('.slurm*'))  # the training is complete
 
 
 def test_mistakes(slurm):
     for arguments, environment, message in (
-            ([], {}, 'the following arguments are required: CONFIG'),
+            ([], {}, 'expected CONFIG, or --resume WORK_DIR'),
             ([DEMO_CONFIG, '--work', 'x'], {}, 'unrecognized arguments: --work x'),
             ([DEMO_CONFIG], dict(GPUS='two'), 'GPUS=two: expected a whole number, 1'),
             ([DEMO_CONFIG], dict(NNODES='0'), 'NNODES=0: expected a whole number'),
