@@ -47,7 +47,7 @@ FORMS = ('memmap', 'jpeg')
 
 #: Raised whenever entries are written in another way, or Video decodes other pixels: what
 #: is interlaced, how it is de-interlaced, how frames are scaled.
-_VERSION = 2
+_VERSION = 3
 
 _PREFIX = struct.Struct('<8sII')  # magic; CRC-32 of the rest of the header; JSON bytes
 _MAGIC = b'HRI30cl2'

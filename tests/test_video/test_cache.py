@@ -155,7 +155,7 @@ def test_other_parameters_and_versions_are_other_entries(clips, tmp_path, monkey
     folder = tmp_path / 'cache'
     caches = [ClipCache(folder, 32), ClipCache(folder, 48), ClipCache(folder, None),
               ClipCache(folder, 32, 'jpeg')]
-    monkeypatch.setattr(module, '_VERSION', 3)
+    monkeypatch.setattr(module, '_VERSION', 0)
     caches.append(ClipCache(folder, 32))
     for cache in caches:
         assert cache.open(clips[0]) is None
