@@ -31,7 +31,7 @@ def default_clip_cache(folder: str | None) -> str | None:
     if get_device() == 'cpu' or not folder:
         return None
     place = Path(folder)
-    if any(place.glob('*.clip')):  # a resumed training chooses the same
+    if any(place.glob('*.jpegs')):  # a resumed training chooses the same
         return 'jpeg'
     while not place.exists():
         place = place.parent

@@ -10,10 +10,9 @@ from rich.table import Table
 from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..config import load_config, unresolved
 from ..hardware import unwrap
-from ..names import command
 from ..settings import list_settings
 from ..transforms.flip import mirrored_labels
-from ..video.cache import list_entries
+from ..video.cache import folder_size
 from .common import describe_data, describe_device
 
 #: The config that all others are compared with.
@@ -150,8 +149,6 @@ def _describe_cache(cfg: Config) -> str:
                  if step['type'] == 'ClipInit'), None)
     if not form:
         return 'none'
-    nbytes = sum(entry.nbytes for entry in list_entries(cfg.cache_dir))
     form += ' (auto: for the GPU)' if cfg.clip_cache == 'auto' else ''
-    return (f'{form}, {cfg.cache_dir}, {nbytes / 1e9:.2f} GB now; to remove what '
-            'is not used:\n' + command('data/cache.py', '--prune', '--cache-dir',
-                                       cfg.cache_dir))
+    return (f'{form}, {cfg.cache_dir}, {folder_size(cfg.cache_dir)[1] / 1e9:.2f} GB now; '
+            'delete the folder at any time')

@@ -21,29 +21,19 @@ parser.add_argument('--short-side', type=int, default=256, metavar='PIXELS',
 parser.add_argument('--cache-dir', metavar='D', help='default: work_dirs/cache')
 parser.add_argument('--workers', type=int, metavar='N',
                     help='clips at a time; default: one a core')
-parser.add_argument('--prune', action='store_true',
-                    help='first remove entries that are damaged, of an earlier version, or '
-                         'of clips that are gone or changed')
-parser.add_argument('--all-parameters', action='store_true',
-                    help='with --prune: also remove entries of another --form or '
-                         '--short-side than these')
 
 
 def main(args) -> None:
     if args.workers is not None and args.workers < 1:
         parser.error(f'--workers is {args.workers}: expected 1 or more')
-    if args.all_parameters and not args.prune:
-        parser.error('--all-parameters goes with --prune')
     from ..apis.caching import find_clips
     from ..doctor.leaks import CACHE_DIR
     from ..errors import first_cases
-    from ..video.cache import ClipCache, cache_clips, describe_folder, prune
+    from ..video.cache import ClipCache, cache_clips, folder_size
     cache = ClipCache(args.cache_dir or CACHE_DIR, args.short_side, args.form)
-    if args.prune:
-        removed, nbytes = prune(cache, args.all_parameters)
-        print(f'removed {removed} files, {nbytes / 1e9:.3f} GB')
     broken = cache_clips(cache, find_clips(args.root), args.workers) if args.root else []
-    print(describe_folder(cache.folder))
+    count, nbytes = folder_size(cache.folder)
+    print(f'{cache.folder}: {count} clips, {nbytes / 1e9:.3f} GB')
     if broken:
         print(f'{len(broken)} clips are not in the cache:\n'
               f'{first_cases(broken, len(broken))}\n'

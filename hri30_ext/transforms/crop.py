@@ -102,11 +102,9 @@ class CropResize(BaseTransform):
         left = np.random.randint(width - crop_w + 1)
         top = np.random.randint(height - crop_h + 1)
         new_width, new_height = self.scale_WH.tolist()
-        resized_THWC = np.empty((len(frames), new_height, new_width, 3), np.uint8)
-        for frame, resized in zip(frames, resized_THWC, strict=True):
-            resize(frame[top:top + crop_h, left:left + crop_w], new_width, new_height,
-                   out=resized)
-        results['imgs'] = resized_THWC
+        results['imgs'] = np.stack([
+            resize(frame[top:top + crop_h, left:left + crop_w], new_width, new_height)
+            for frame in frames])
         results['img_shape'] = (new_height, new_width)
         results['crop_quadruple'] = np.array(
             [left / width, top / height, crop_w / width, crop_h / height], np.float32)

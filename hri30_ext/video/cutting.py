@@ -14,6 +14,7 @@ from av.video.frame import PictureType
 
 from .decoding import DAMAGE, Decoder, has_guessed_times
 from .preprocessing import FRAME_RATE
+from .resize import FLAGS
 
 #: Containers into which packets are copied, by ending; what else is cut is encoded.
 _CONTAINERS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska',
@@ -88,7 +89,8 @@ class _Part(Decoder):
                 if stream is None:
                     first, stream = frame.time, self._add_stream(clip, frame)
                 time = frame.time - first
-                frame = frame.reformat(stream.width, stream.height, stream.pix_fmt)
+                frame = frame.reformat(stream.width, stream.height, stream.pix_fmt,
+                                       interpolation=FLAGS)
                 frame.pts, frame.time_base = round(time / _TIME_BASE), _TIME_BASE
                 frame.duration = round(1 / self._rate / _TIME_BASE)
                 frame.pict_type = PictureType.NONE

@@ -59,12 +59,11 @@ class Clip:
     def __len__(self) -> int:
         return self.total_frames
 
-    def read(self, indices_N: Sequence[int], *prepare) -> np.ndarray:
+    def read(self, indices_N: Sequence[int]) -> np.ndarray:
         """Reads frames in the given order.
 
         Args:
             indices_N (Sequence[int]): Positions from 0; a position may be repeated.
-            *prepare: See :class:`~hri30_ext.video.decoding.Decoder`.
 
         Returns:
             np.ndarray: (N, H, W, 3) uint8 RGB.
@@ -79,7 +78,7 @@ class Clip:
         if not len(different) or different[0] < 0 or different[-1] >= self.total_frames:
             raise IndexError(f'{self.filename}: frames {indices_N.tolist()} of '
                              f'{self.total_frames}')
-        frames_NHWC = self._read(different.tolist(), *prepare)
+        frames_NHWC = self._read(different.tolist())
         # Ascending positions, each once, are not copied.
         return frames_NHWC if (indices_N[1:] > indices_N[:-1]).all() else (
             frames_NHWC[places])

@@ -6,7 +6,8 @@ decoder.
 
 The clips of HRI30 take a second or two. A decoder that seeks, as decord does for
 mmaction2's ``DecordDecode``, decodes parts of them more than once. Here a clip is decoded
-from its first frame to the last one needed, and only needed frames become RGB.
+from its first frame to the last one needed, and only needed frames become RGB, at once in
+the size that is read.
 
 Shapes: N frames read, V views of a clip, T frames of a view, H height, W width.
 """
@@ -16,7 +17,7 @@ import math
 import os
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import chain, islice
 from pathlib import Path
@@ -25,13 +26,12 @@ import av
 import msgspec
 import numpy as np
 from av.sidedata.sidedata import SideDataContainer
-from av.video.reformatter import VideoReformatter
 
 from ..names import split_part
 from .decode import MAX_PIXELS, Clip, ClipError
 from .jpeg import decode_jpeg
-from .preprocessing import Preprocessing, Shrink
-from .resize import resize, shrunk_size
+from .preprocessing import Preprocessing
+from .resize import shrunk_size, to_rgb
 
 #: Frames of a clip: more than 10 minutes.
 MAX_FRAMES = 20_000
@@ -64,9 +64,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Decoder(Clip):
     """Decodes a clip on disk, in this process.
 
-    :meth:`read` takes one more argument, a function that is applied to each frame,
-    (H, W, 3) uint8 RGB, such as to resize it.
-
     Args:
         filename (str | Path): A video in any format that FFmpeg reads, or a part of it,
             see :func:`hri30_ext.names.name_part`: frames from its start to before its end.
@@ -75,8 +72,8 @@ class Decoder(Clip):
         total_frames (int): Counted from the packets.
         seconds (float): Time of the last frame after the first.
         fps (float): Frames a second; 0 where unknown.
-        size (tuple[int, int]): Width and height in pixels of the upright first frame. Other
-            frames are resized to it.
+        size (tuple[int, int]): Width and height in pixels of the frames that are read: of
+            the upright first frame, until another size is set.
 
     Raises:
         ClipError: the file is not a video, has no frame that can be decoded, or exceeds a
@@ -89,11 +86,9 @@ class Decoder(Clip):
         self._path, self._part = split_part(self.filename)
         self.limits = limits or Limits()
         self.fps, self._damage, self._matrix = 0., '', None
-        self._reformatter = VideoReformatter()
         frames = self._decode()
         first = next(frames)
-        shape = upright(np.empty((first.height, first.width, 0)), self._matrix).shape
-        self.size = shape[1], shape[0]
+        self.size = self._turned(first.width, first.height)
         # The first reading goes on from here.
         self._opened: Iterator[av.VideoFrame] | None = chain([first], frames)
 
@@ -124,25 +119,20 @@ class Decoder(Clip):
                               'it', 'too_long')
         return count, seconds
 
-    def _read(self, positions: list[int],
-              prepare: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
-        frames_NHWC, done = None, 0
+    def _read(self, positions: list[int]) -> np.ndarray:
+        (width, height), done = self.size, 0
+        if 3 * width * height * len(positions) > self.limits.max_bytes:
+            raise self._error(
+                f'{len(positions)} frames of {width} x {height} pixels take more than '
+                f'{self.limits.max_bytes / 2**30:.3g} GiB; cut it, or make it smaller',
+                'too_long')
+        frames_NHWC = np.empty((len(positions), height, width, 3), np.uint8)
         for position, frame in self._numbered():
             if position < positions[done]:
                 continue
-            image = self._to_rgb(frame)
-            image = image if prepare is None else prepare(image)
-            if frames_NHWC is None:
-                if len(positions) * image.nbytes > self.limits.max_bytes:
-                    height, width, _ = image.shape
-                    raise self._error(
-                        f'{len(positions)} frames of {width} x {height} pixels take more '
-                        f'than {self.limits.max_bytes / 2**30:.3g} GiB; cut it, or make it '
-                        'smaller', 'too_long')
-                frames_NHWC = np.empty((len(positions), *image.shape), np.uint8)
             # The last frame may stand for several positions.
             end = bisect_right(positions, position)
-            frames_NHWC[done:end], done = image, end
+            frames_NHWC[done:end], done = self._to_rgb(frame), end
             if done == len(positions):
                 break
         return frames_NHWC
@@ -226,8 +216,12 @@ class Decoder(Clip):
             self._damage = explain(error)
 
     def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        image = self._reformatter.reformat(frame, format='rgb24', threads=1).to_ndarray()
-        return resize(upright(image, self._matrix), *self.size)
+        return upright(to_rgb(frame, *self._turned(*self.size)), self._matrix)
+
+    def _turned(self, width: int, height: int) -> tuple[int, int]:
+        """Returns the size of upright frames for that of stored ones, and the reverse."""
+        shape = upright(np.empty((height, width, 0)), self._matrix).shape
+        return shape[1], shape[0]
 
     def _seek(self, container, stream) -> None:
         """Goes to a keyframe before the part."""
@@ -373,16 +367,15 @@ def explain(error: Exception) -> str:
 
 def open_clip(filename: str, short_side: int | None, threads: int) -> dict:
     """Opens a clip; returns ``total_frames``, ``fps`` and ``size`` as Video has them."""
-    decoder = _opened(filename, threads, _identity(filename))
-    return dict(total_frames=decoder.total_frames, fps=decoder.fps,
-                size=shrunk_size(*decoder.size, short_side))
+    decoder = _opened(filename, short_side, threads, _identity(filename))
+    return dict(total_frames=decoder.total_frames, fps=decoder.fps, size=decoder.size)
 
 
 def read_frames(filename: str, short_side: int | None, threads: int,
                 positions: Sequence[int]) -> tuple[None, list[np.ndarray]]:
     """Reads frames of a clip, as :meth:`.decode.Video.read` does."""
-    decoder = _opened(filename, threads, _identity(filename))
-    return None, [decoder.read(positions, Shrink(short_side) if short_side else None)]
+    decoder = _opened(filename, short_side, threads, _identity(filename))
+    return None, [decoder.read(positions)]
 
 
 def read_views(filename: str, limits: Mapping, preprocessing: Mapping
@@ -395,10 +388,12 @@ def read_views(filename: str, limits: Mapping, preprocessing: Mapping
     """
     decoder = Decoder(filename, Limits(**limits))
     steps = msgspec.convert(preprocessing, Preprocessing)
-    frames_NHWC = decoder.read(steps.indices(decoder.total_frames), steps.frame)
     width, height = decoder.size
     facts = dict(frames=decoder.total_frames, width=width, height=height,
                  fps=round(decoder.fps, 3), seconds=round(decoder.seconds, 3))
+    decoder.size = shrunk_size(width, height, steps.short_side)
+    frames_NHWC = np.stack([
+        steps.frame(frame) for frame in decoder.read(steps.indices(decoder.total_frames))])
     return facts, [frames_NHWC.reshape(steps.num_views, -1, *frames_NHWC.shape[1:])]
 
 
@@ -426,5 +421,7 @@ def _identity(filename: str) -> tuple | None:
 
 
 @lru_cache(maxsize=1)  # a clip is read right after it was opened
-def _opened(filename: str, threads: int, identity) -> Decoder:
-    return Decoder(filename, threads=threads)
+def _opened(filename: str, short_side: int | None, threads: int, identity) -> Decoder:
+    decoder = Decoder(filename, threads=threads)
+    decoder.size = shrunk_size(*decoder.size, short_side)
+    return decoder

@@ -15,10 +15,11 @@ from typing import BinaryIO
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from ..utils.fileio import sha256_of
 from .decoding import DAMAGE, MAX_FRAMES, MAX_PIXELS, OPTIONS, explain, frame_rate
+from .resize import ACCURATE
 
 #: Height and width in pixels of the thumbnails that frames are judged by.
 SIDE = 64
@@ -97,7 +98,7 @@ def inspect_clip(filename: str) -> tuple[dict, list[np.ndarray]]:
     facts, grays, colors = Facts(), [], []
     # One reformatter for each format: setting one up takes longer than using it.
     to_gray, to_rgb = VideoReformatter(), VideoReformatter()
-    small = dict(width=SIDE, height=SIDE, interpolation='AREA')
+    small = dict(width=SIDE, height=SIDE, interpolation=Interpolation.AREA | ACCURATE)
     try:
         facts.num_bytes = os.path.getsize(filename)
         facts.sha256 = sha256_of(filename)

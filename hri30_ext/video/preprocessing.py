@@ -206,6 +206,13 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.steps[-1].width, self.steps[-1].height
 
     @property
+    def short_side(self) -> int | None:
+        """Pixels of the short side to which larger frames are scaled while they are read:
+        that of a leading :class:`Shrink`.
+        """
+        return self.steps[0].short_side if isinstance(self.steps[0], Shrink) else None
+
+    @property
     def span_seconds(self) -> float:
         """Time from the first frame to the last, which a window must cover at least."""
         if self.sampling == 'interval':

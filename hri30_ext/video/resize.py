@@ -1,4 +1,5 @@
-"""Resizing frames: the one function of training, testing, export, streams and service.
+"""Converting and resizing frames: the same for training, testing, export, streams and the
+service, and the same pixels on every processor.
 
 Shapes: H height and W width in pixels.
 """
@@ -17,63 +18,66 @@ from ..errors import HRI30Error
 # closes it.
 av.logging.set_level(None)
 
-# Of swscale: bilinear, accurate rounding, all colour samples used in and out. Numbers, as
-# PyAV before 18 has no names for the last three.
-_FLAGS = 0x2 | 0x40000 | 0x4000 | 0x2000
-# swscale resizes to planes several times faster than to pixels.
+#: swscale's accurate_rnd. Without it, the rounding depends on the processor's instructions.
+#: A number, as PyAV before 18 has no name for it and for the last two below.
+ACCURATE = 0x40000
+#: Bilinear, accurate rounding, all colour samples used in and out.
+FLAGS = 0x2 | ACCURATE | 0x4000 | 0x2000
+# swscale converts to planes several times faster than to pixels; PyAV makes pixels of them.
 _PLANAR = 'gbrp'
 _PADDING = 64  # bytes that swscale may read behind the last pixel
 _KEPT_SIZES = 32  # of all threads
 
 
 @lru_cache(maxsize=_KEPT_SIZES)
-def _reformatter(thread: int, *sizes: int) -> VideoReformatter:
-    """Returns what keeps swscale's tables for sizes, of one thread."""
+def _reformatter(thread: int, *conversion) -> VideoReformatter:
+    """Returns what keeps swscale's tables for a conversion, of one thread."""
     return VideoReformatter()
 
 
-def resize(frame_HWC: np.ndarray, width: int, height: int,
-           out: np.ndarray | None = None) -> np.ndarray:
-    """Resizes a frame; the aspect ratio may change.
+def to_rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
+    """Converts a frame of a video to RGB and resizes it, in one pass.
 
-    Linear interpolation; where a frame becomes smaller, each pixel is a weighted mean of
-    all pixels that it covers (a triangle filter), so that no detail is skipped.
+    Linear interpolation, also of colours that are stored at half the size; where a frame
+    becomes smaller, each pixel is a weighted mean of all pixels that it covers (a triangle
+    filter), so that no detail is skipped. The aspect ratio may change. The matrix and the
+    range of the colours are those that the frame names.
 
     Args:
-        frame_HWC (np.ndarray): uint8 RGB, (H, W, 3); any view of an array.
+        frame (av.VideoFrame): In any format, such as YUV.
         width, height (int): Of the result in pixels.
-        out (np.ndarray, optional): Where to write, (height, width, 3) uint8.
 
     Returns:
-        np.ndarray: (height, width, 3) uint8 RGB: ``out``, or the frame itself where it
-        already has this size, or a new array.
+        np.ndarray: (height, width, 3) uint8 RGB.
 
     Raises:
         HRI30Error: swscale cannot do this, such as one pixel of thousands.
     """
-    before = frame_HWC.shape[1::-1]
-    if before == (width, height):
-        if out is None:
-            return frame_HWC
-        out[...] = frame_HWC
-        return out
-    if out is None:
-        out = np.empty((height, width, 3), np.uint8)
-    copy = np.empty(frame_HWC.size + _PADDING, np.uint8)
-    copy_HWC = copy[:frame_HWC.size].reshape(frame_HWC.shape)
-    copy_HWC[...] = frame_HWC
-    frame = av.VideoFrame.from_numpy_buffer(copy_HWC, 'rgb24')
-    thread = threading.get_ident()
+    thread, before = threading.get_ident(), (frame.width, frame.height)
     try:
-        planar = _reformatter(thread, *before, width, height).reformat(
-            frame, width, height, _PLANAR, interpolation=_FLAGS, threads=1)
-        plane = _reformatter(thread).reformat(planar, format='rgb24', threads=1).planes[0]
+        return _reformatter(thread, frame.format.name, *before, width, height).reformat(
+            frame, width, height, _PLANAR, interpolation=FLAGS, threads=1).to_ndarray()
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
         raise HRI30Error(f'a frame of {before[0]} x {before[1]} pixels cannot be resized '
                          f'to {width} x {height} ({error}).') from error
-    lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-    out[...] = lines[:height, :3 * width].reshape(height, width, 3)
-    return out
+
+
+def resize(frame_HWC: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Resizes a frame, uint8 RGB (H, W, 3), any view of an array, as :func:`to_rgb` does.
+
+    Returns:
+        np.ndarray: (height, width, 3) uint8 RGB: the frame itself where it already has this
+        size.
+
+    Raises:
+        HRI30Error: swscale cannot do this.
+    """
+    if frame_HWC.shape[1::-1] == (width, height):
+        return frame_HWC
+    copy = np.empty(frame_HWC.size + _PADDING, np.uint8)
+    copy_HWC = copy[:frame_HWC.size].reshape(frame_HWC.shape)
+    copy_HWC[...] = frame_HWC
+    return to_rgb(av.VideoFrame.from_numpy_buffer(copy_HWC, 'rgb24'), width, height)
 
 
 def shrunk_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:

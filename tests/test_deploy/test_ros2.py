@@ -140,10 +140,11 @@ def test_encodings(store, package, encoding, pixels, expected, others):
     assert np.array_equal(package.bridge.decode_image(message), expected)
 
 
-@pytest.mark.parametrize(('encoding', 'code'), [
-    ('yuv422', cv2.COLOR_YUV2RGB_UYVY), ('yuv422_yuy2', cv2.COLOR_YUV2RGB_YUY2)])
-def test_yuv_is_as_opencv_converts_it(store, package, encoding, code):
+@pytest.mark.parametrize(('encoding', 'code', 'chroma'), [
+    ('yuv422', cv2.COLOR_YUV2RGB_UYVY, 0), ('yuv422_yuy2', cv2.COLOR_YUV2RGB_YUY2, 1)])
+def test_yuv_is_as_opencv_converts_it(store, package, encoding, code, chroma):
     pixels = np.random.default_rng(0).integers(90, 160, (6, 8, 2), np.uint8)
+    pixels[:, ::2, chroma], pixels[:, 1::2, chroma] = 100, 150  # OpenCV has steps of colour
     message = image(store, pixels, encoding=encoding)
     difference = (package.bridge.decode_image(message).astype(int)
                   - cv2.cvtColor(pixels, code))

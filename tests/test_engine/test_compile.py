@@ -45,7 +45,7 @@ def test_a_gpu_gets_a_cache_where_there_is_room(device, free, stored, form, tmp_
     folder = tmp_path / 'new' / 'cache'
     if stored:
         folder.mkdir(parents=True)
-        (folder / 'a.clip').touch()
+        (folder / 'a.jpegs').touch()
     cfg = load_config(PRIMITIVE, {'cache_dir': str(folder)})
     assert cfg.train_pipeline[0].cache == form
     assert unresolved(cfg).clip_cache == 'auto'

@@ -20,7 +20,7 @@ from hri30_ext.video.decode import ClipError, Video, read_clip
 from hri30_ext.video.decoding import Decoder, Limits
 from hri30_ext.video.inspection import inspect_clip
 from hri30_ext.video.preprocessing import Preprocessing, Resize, Shrink
-from hri30_ext.video.resize import resize, shrunk_size
+from hri30_ext.video.resize import resize, shrunk_size, to_rgb
 
 
 @pytest.fixture(scope='module')
@@ -45,7 +45,7 @@ def interlaced(tmp_path_factory):
 
 def decode_plainly(path):
     with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format='rgb24')
+        return np.stack([to_rgb(frame, frame.width, frame.height)
                          for frame in container.decode(video=0)])
 
 
@@ -65,7 +65,9 @@ def damage_packets(path, target, first):
 
 @pytest.mark.parametrize('codec', ['mpeg4', 'mjpeg'])
 def test_pixels_are_those_of_opencv_and_decord(tmp_path, codec):
-    """Not at 96 x 64, where decord2 3.4.0 returns four channels."""
+    """Except where colours, stored at half the size, have an edge: theirs have steps. Not
+    at 96 x 64, where decord2 3.4.0 returns four channels.
+    """
     path = str(tmp_path / 'clip.avi')
     write_video(render_clip('PickUpDrill', 1, 1, size=(112, 72))[:20], path, codec)
     video = Video(path)
@@ -75,8 +77,9 @@ def test_pixels_are_those_of_opencv_and_decord(tmp_path, codec):
     assert frames.dtype == np.uint8
     capture = cv2.VideoCapture(path)
     bgr = np.stack([capture.read()[1] for _ in range(20)])
-    np.testing.assert_array_equal(frames, bgr[..., ::-1])
-    np.testing.assert_array_equal(frames, decord.VideoReader(path)[:].asnumpy())
+    for others in (bgr[..., ::-1], decord.VideoReader(path)[:].asnumpy()):
+        difference = np.abs(frames - others.astype(int)).mean((1, 2, 3))
+        assert len(others) == 20 and difference.max() < 3
 
 
 @pytest.mark.parametrize('indices', [[0], [19], [7, 7, 7], [12, 3, 3, 19, 0],
@@ -114,11 +117,10 @@ def test_resizing():
     # Twice the size: of two pixels a quarter and three quarters.
     expected = np.einsum('i,j,ijc', [.75, .25], [.25, .75], image[10:12, 20:22])
     np.testing.assert_allclose(resize(image, 180, 120)[21, 42], expected, atol=1.5)
-    # Channels stay apart, views are read as they are, and the output can be given.
+    # Channels stay apart, and views are read as they are.
     for view in (image[5:40, 3:70], image[::-1, ::-1], image.swapaxes(0, 1)):
-        out = np.empty((13, 17, 3), np.uint8)
-        assert resize(view, 17, 13, out) is out
-        np.testing.assert_array_equal(out, resize(np.ascontiguousarray(view), 17, 13))
+        np.testing.assert_array_equal(resize(view, 17, 13),
+                                      resize(np.ascontiguousarray(view), 17, 13))
     assert (resize(image[:1, :1], 50, 3) == image[0, 0]).all()
     assert resize(np.full((9, 8192, 3), 77, np.uint8), 1, 1).tolist() == [[[77] * 3]]
 
@@ -140,8 +142,8 @@ def test_frames_are_turned_upright(tmp_path, degrees, mirrored):
     assert clip.size == ((64, 96) if degrees % 180 else (96, 64))
     np.testing.assert_array_equal(clip.read_all(), expected)
     if not mirrored:  # OpenCV turns, and does not mirror
-        capture = cv2.VideoCapture(str(path))
-        np.testing.assert_array_equal(capture.read()[1][..., ::-1], expected[0])
+        image = cv2.VideoCapture(str(path)).read()[1][..., ::-1]
+        assert np.abs(image.astype(int) - expected[0]).mean() < 3
     assert Video(path, 32).size == ((32, 48) if degrees % 180 else (48, 32))
 
 
@@ -300,7 +302,7 @@ def test_absent_file_folder_sound_and_codec(folder, tmp_path):
 
 def test_views_of_a_clip(folder):
     preprocessing = Preprocessing(4, 2, 'uniform', (Shrink(48), Resize(20, 30)))
-    frames = Video(folder / 'mpeg4.avi').read_all()
+    frames = Video(folder / 'mpeg4.avi', 48).read_all()
     np.testing.assert_array_equal(read_clip(folder / 'mpeg4.avi', preprocessing),
                                   preprocessing.clip(frames))
     with pytest.raises(HRI30Error, match='none.avi: no such file'):

@@ -10,7 +10,6 @@ import numpy as np
 
 from ...video.decode import ClipError
 from ...video.decoding import Decoder, Limits
-from ...video.resize import resize
 
 _SIDE = 640  # longest side, pixels
 _TICK = Fraction(1, 1000)  # of the time stamps in a WebM, seconds
@@ -30,7 +29,8 @@ def read_preview(filename: str, limits: Mapping, max_bytes: int
     decoder = Decoder(filename, Limits(**limits))
     rate = decoder.fps or 30
     scale = min(1., _SIDE / max(decoder.size))
-    width, height = (2 * max(1, round(length * scale / 2)) for length in decoder.size)
+    decoder.size = width, height = tuple(
+        2 * max(1, round(length * scale / 2)) for length in decoder.size)
     file, begin, tick = io.BytesIO(), None, -1
     with av.open(file, 'w', 'webm') as container:
         stream = container.add_stream(
@@ -41,7 +41,7 @@ def read_preview(filename: str, limits: Mapping, max_bytes: int
             time = number / rate if time is None else time
             begin = time if begin is None else begin
             tick = max(tick + 1, round((time - begin) / _TICK))
-            frame = av.VideoFrame.from_ndarray(resize(image_HWC, width, height), 'rgb24')
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_HWC), 'rgb24')
             frame.pts, frame.time_base = tick, _TICK
             container.mux(stream.encode(frame))
             if file.tell() > max_bytes:

@@ -17,6 +17,7 @@ from hri30_ext.errors import HRI30Error
 from hri30_ext.utils.text import printable
 from hri30_ext.video.decode import MAX_PIXELS
 from hri30_ext.video.jpeg import decode_jpeg
+from hri30_ext.video.resize import to_rgb
 
 #: The pixel format of FFmpeg, and bytes a pixel, of each encoding.
 _FORMATS = {
@@ -60,8 +61,8 @@ def decode_image(message) -> np.ndarray:
         pixels_HWC = pixels_HWC[:, :, 0 if message.is_bigendian else 1]
     elif name == 'uyvy422':  # PyAV takes the other order alone
         name, pixels_HWC = 'yuyv422', pixels_HWC[:, :, ::-1]
-    return av.VideoFrame.from_ndarray(
-        np.ascontiguousarray(pixels_HWC), name).to_ndarray(format='rgb24')
+    return to_rgb(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels_HWC), name),
+                  width, height)
 
 
 class Bridge:
