@@ -1,5 +1,5 @@
 """Compare two models on the same labelled clips: the difference in top-1, its 95% interval
-(a bootstrap over groups of recordings), McNemar's exact test, and the classes in which
+(over groups of recordings), McNemar's exact test, and the classes in which
 clips flipped. With three folders or more, such as of the splits of the paper: confusions of
 direction, of tool, and of picking up and putting down, side by side.
 """
