@@ -8,8 +8,8 @@ import numpy as np
 from ..config import load_config, parse_options
 from ..datasets.hri30 import load_labelled_clips, reading
 from ..datasets.splits import group_folds, random_folds, write_list
-from ..evaluation.analysis import bootstrap
 from ..evaluation.compare import check_same_clips
+from ..evaluation.intervals import format_units, group_interval
 from ..evaluation.results import Results
 from ..utils.fileio import atomic_write_json, check_writable
 from ..utils.text import format_table
@@ -38,7 +38,8 @@ def crossval(config: str, folds: int | None, seeds: Sequence[int], out: str,
     Returns:
         dict: ``data``, ``folds``, ``seeds`` and ``protocols``. For the protocols ``groups``
         and ``random``: ``top1`` of each fold and seed, ``mean``, ``deviation``, and
-        ``interval`` over groups of recordings.
+        ``interval``, see
+        :class:`~hri30_ext.evaluation.intervals.Interval`.
     """
     cfg = load_config(config, parse_options(list(options)))
     clips = load_labelled_clips(cfg.data_root, cfg.classes, **reading(cfg))
@@ -69,13 +70,13 @@ def crossval(config: str, folds: int | None, seeds: Sequence[int], out: str,
                                  protocol) for seed in seeds]
         report['protocols'][protocol] = dict(
             top1=top1, mean=float(np.mean(top1)),
-            deviation=float(np.std(top1, ddof=1)), interval=group_interval(whole))
+            deviation=float(np.std(top1, ddof=1)), interval=_interval(whole))
     atomic_write_json(out / 'crossval.json', report, indent=1)
     return report
 
 
 def _accuracy(results: Results) -> float:
-    return float((results.predicted_N == results.labels_N).mean())
+    return float(results.correct_N.mean())
 
 
 def _write_together(parts: Sequence[Results], folder: Path, protocol: str) -> Results:
@@ -93,28 +94,22 @@ def _write_together(parts: Sequence[Results], folder: Path, protocol: str) -> Re
     return whole
 
 
-def group_interval(results: Sequence[Results]) -> list[float]:
-    """Estimates how much the accuracy varies with the groups of recordings.
-
-    Returns the percentile bootstrap interval of top-1, 95 %, over whole groups (9999
-    resamples) of results of the same clips; accuracies are means over the results.
-    """
+def _interval(results: Sequence[Results]) -> dict:
+    """Returns the interval of the accuracy, a mean over results of the same clips."""
     results = check_same_clips(results)
-    right_N = np.mean([found.predicted_N == found.labels_N for found in results], axis=0)
-    counts_N2 = np.stack([right_N, np.ones(len(right_N))], axis=1)
-    _, ends = bootstrap(counts_N2, results[0].groups_N,
-                        lambda sums_R2: sums_R2[:, 0] / sums_R2[:, 1], resamples=9999)
-    return ends.tolist()
+    right_N = np.mean([one.correct_N for one in results], axis=0)
+    return group_interval(right_N, results[0].groups_N)._asdict()
 
 
 def format_crossval(report: dict) -> str:
     """Formats the report of :func:`crossval` as a table."""
-    table = [['held out', 'folds x seeds', 'top-1 of a fold', '95 % interval over groups']]
+    table = [['held out', 'folds x seeds', 'top-1 of a fold', '95 % interval', 'over']]
     titles = {'groups': 'whole groups', 'random': 'random clips (LEAKS)'}
     for name, found in report['protocols'].items():
         table.append([titles[name], f'{report["folds"]} x {len(report["seeds"])}',
                       mean_and_spread(found['top1'], 3),
-                      '{:.3f} to {:.3f}'.format(*found['interval'])])
+                      '{low:.3f} to {high:.3f}'.format(**found['interval']),
+                      format_units(found['interval'])])
     lines = [format_table(table)]
     if 'random' in report['protocols']:
         gap = (report['protocols']['random']['mean']

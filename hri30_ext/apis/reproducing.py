@@ -7,7 +7,7 @@ from pathlib import Path
 from ..config import PROJECT_ROOT, load_config, parse_options
 from ..datasets.hri30 import load_labelled_clips
 from ..datasets.paper import PARTIAL, UnavailableSplit, hold_out_test
-from ..evaluation.analysis import LEVEL, analyze
+from ..evaluation.intervals import LEVEL, format_units, group_interval
 from ..evaluation.metrics import HRI30Metric
 from ..evaluation.results import Results
 from ..names import PAPER_TEST_GROUPS
@@ -33,7 +33,7 @@ def reproduce(config: str, out: str, options: Sequence[str] = ()) -> dict:
     Returns:
         dict: Plain values for JSON: ``data``, ``config``, ``command``, ``commit`` and
         ``splits``: for each ``number``, ``clips``, ``note`` and, where labels are known,
-        ``top1``, ``top5``, ``interval`` and ``unit``.
+        ``top1``, ``top5`` and ``interval``.
     """
     cfg = load_config(config, parse_options(list(options)))
     clips = load_labelled_clips(cfg.data_root, cfg.classes)
@@ -68,12 +68,12 @@ def _summarize(number: int, folder: Path) -> dict:
     row: dict = dict(number=number, clips=len(results.videos))
     if results.labels_N is None:
         return {**row, 'note': f'labels are hidden; the submission is in {folder}'}
-    metrics, intervals = HRI30Metric.score(results), analyze(results)['intervals']
+    metrics = HRI30Metric.score(results)
     notes = [PARTIAL] if PARTIAL in results.data else []
     if results.failed:
         notes.append(f'{len(results.failed)} more clips could not be read')
     return {**row, 'top1': metrics['top1'], 'top5': metrics['top5'],
-            'interval': intervals['top1'], 'unit': intervals['unit'],
+            'interval': group_interval(results.correct_N, results.groups_N)._asdict(),
             'note': '; '.join(notes)}
 
 
@@ -85,9 +85,9 @@ def format_reproduction(report: dict) -> str:
     for row, top1, top5 in zip(report['splits'], paper['top1'], paper['top5'], strict=True):
         cells = ['', '', '']
         if 'top1' in row:
-            low, high = row['interval']
+            low, high = row['interval']['low'], row['interval']['high']
             cells = [f'{100 * row["top1"]:.2f}', f'{100 * low:.2f} to {100 * high:.2f}, '
-                     f'over {row["unit"]}', f'{100 * row["top5"]:.2f}']
+                     f'over {format_units(row["interval"])}', f'{100 * row["top5"]:.2f}']
         lines.append(f'| {row["number"]} | {row["clips"]:,} | {" | ".join(cells)} | '
                      f'{top1:.2f} / {top5:.2f} |')
         if row['note']:

@@ -77,7 +77,7 @@ def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: st
 
 def _summarize(history: list[dict], folder: Path, target: float | None) -> dict:
     results = Results.load(folder / 'val', need_labels=True)
-    right_N = results.predicted_N == results.labels_N
+    right_N = results.correct_N
     mirrored_N = np.isin(results.labels_N, list(mirrored_labels(results.classes)[0]))
     reached = next((point for point in history
                     if target is not None and point.get('val_top1', -1) >= target), {})

@@ -1,11 +1,10 @@
 """Analysis of a score: intervals, calibration, and kinds of error.
 
-Shapes: N clips, K classes, U units that are drawn together, R resamples.
+Shapes: N clips, K classes, U sums over some of the clips.
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -19,12 +18,11 @@ from .calibration import (
     negative_log_likelihood,
     reliability_bins,
 )
+from .intervals import LEVEL, group_interval
 from .results import Results
 
 #: The file of a result folder that holds the analysis.
 ANALYSIS = 'analysis.json'
-
-LEVEL = 0.95
 
 #: The paper's three kinds of action, by 1-based class id.
 KINDS = {
@@ -83,59 +81,17 @@ def classify_error(true: str, predicted: str) -> str:
     return '_and_'.join(parts) if a.action == b.action and parts else 'other'
 
 
-def bootstrap(counts_NM: np.ndarray, groups_N: np.ndarray,
-              statistic: Callable[[np.ndarray], np.ndarray], resamples: int = 2000
-              ) -> tuple[dict, np.ndarray]:
-    """Estimates 95 % intervals of statistics of sums over clips.
-
-    Percentiles of a bootstrap over whole groups of recordings where these are known and
-    there are at least two; otherwise over clips, which is too narrow if clips are
-    near-copies of each other. With few groups any interval is rough. The same call draws
-    the same units.
-
-    All scores here follow from sums over clips, so a resample is a row of weights and all
-    resamples are one matrix product; scipy.stats.bootstrap would index clips for each.
-
-    Args:
-        counts_NM (np.ndarray): What is summed, M numbers for each clip, (N, M).
-        groups_N (np.ndarray): Groups of recordings, -1 where not known, (N, ).
-        statistic (Callable): From sums (R, M) to values (R, ...).
-        resamples (int): R.
-
-    Returns:
-        tuple[dict, np.ndarray]: ``level``, ``unit`` (``groups`` or ``clips``) and
-        ``resamples``; and the lower and upper percentile, (2, ...).
-    """
-    groups, unit_N = np.unique(groups_N, return_inverse=True)
-    unit = 'groups' if len(groups) >= 2 and groups[0] >= 0 else 'clips'
-    if unit == 'clips':
-        unit_N = np.arange(len(groups_N))
-    units = unit_N.max() + 1
-    counts_UM = np.zeros((units, counts_NM.shape[1]))
-    np.add.at(counts_UM, unit_N, counts_NM)
-    rng, values = np.random.default_rng(0), []
-    # In parts: the weights of many clips would fill the memory.
-    step = max(1, 4_000_000 // units)
-    for start in range(0, resamples, step):
-        weights_RU = rng.multinomial(units, np.full(units, 1 / units),
-                                     size=min(step, resamples - start))
-        values.append(statistic(weights_RU.astype(np.float64) @ counts_UM))
-    tail = (1 - LEVEL) / 2
-    return (dict(level=LEVEL, unit=unit, resamples=resamples),
-            np.quantile(np.concatenate(values), [tail, 1 - tail], axis=0))
+def _mean_class(counts_UM: np.ndarray) -> np.ndarray:
+    """Computes mean class accuracy, (U, ), from :func:`_class_counts`, summed."""
+    hits_UK, true_UK, _ = np.split(counts_UM, 3, axis=1)
+    return (hits_UK / np.maximum(true_UK, 1)).sum(axis=1) / (true_UK > 0).sum(axis=1)
 
 
-def _scores_from_counts(counts_RM: np.ndarray) -> np.ndarray:
-    """Computes top-1, mean class accuracy and macro F1, (R, 3), from hits, true and
-    predicted clips of each class, (R, 3K)."""
-    hits_RK, true_RK, predicted_RK = np.split(counts_RM, 3, axis=1)
-    top1_R = hits_RK.sum(axis=1) / true_RK.sum(axis=1)
-    recall_RK = hits_RK / np.maximum(true_RK, 1)
-    mean_class_R = recall_RK.sum(axis=1) / (true_RK > 0).sum(axis=1)
-    # As in the metrics, over classes that occur or are predicted.
-    f1_RK = 2 * hits_RK / np.maximum(true_RK + predicted_RK, 1)
-    f1_R = f1_RK.sum(axis=1) / (true_RK + predicted_RK > 0).sum(axis=1)
-    return np.stack([top1_R, mean_class_R, f1_R], axis=1)
+def _macro_f1(counts_UM: np.ndarray) -> np.ndarray:
+    """Computes macro F1, (U, ), over classes that occur or are predicted."""
+    hits_UK, true_UK, predicted_UK = np.split(counts_UM, 3, axis=1)
+    both_UK = true_UK + predicted_UK
+    return (2 * hits_UK / np.maximum(both_UK, 1)).sum(axis=1) / (both_UK > 0).sum(axis=1)
 
 
 def _class_counts(results: Results) -> np.ndarray:
@@ -143,6 +99,14 @@ def _class_counts(results: Results) -> np.ndarray:
     true_NK, predicted_NK = (np.eye(len(results.classes))[classes_N]
                              for classes_N in (results.labels_N, results.predicted_N))
     return np.concatenate([true_NK * predicted_NK, true_NK, predicted_NK], axis=1)
+
+
+def _intervals(results: Results, right_N: np.ndarray) -> dict:
+    top1 = group_interval(right_N, results.groups_N)
+    ends = {name: list(group_interval(_class_counts(results), results.groups_N, score)[:2])
+            for name, score in (('mean_class', _mean_class), ('macro_f1', _macro_f1))}
+    return dict(level=LEVEL, unit=top1.unit, units=top1.units, note=top1.note,
+                top1=list(top1[:2]), **ends)
 
 
 def _calibration(results: Results, temperature: float | None) -> dict:
@@ -205,8 +169,9 @@ def analyze(results: Results, calibration: Calibration | None = None) -> dict:
     Returns:
         dict: Plain values for JSON:
 
-        - ``intervals``: see :func:`bootstrap`, and [low, high] of ``top1``, ``mean_class``
-          and ``macro_f1``;
+        - ``intervals``: ``level``; ``unit``, ``units`` and ``note``, see
+          :class:`~hri30_ext.evaluation.intervals.Interval`; and [low, high] of ``top1``,
+          ``mean_class`` and ``macro_f1``;
         - ``calibration``: ``ece``, ``nll``, ``temperature``, ``ece_scaled``,
           ``nll_scaled`` (None without a temperature) and ``bins``, see
           :func:`~hri30_ext.evaluation.calibration.reliability_bins`;
@@ -225,17 +190,14 @@ def analyze(results: Results, calibration: Calibration | None = None) -> dict:
     """
     results.require_labels()
     labels_N, predicted_N, classes = results.labels_N, results.predicted_N, results.classes
-    right_N = predicted_N == labels_N
+    right_N = results.correct_N
     errors = Counter(classify_error(classes[labels_N[i]], classes[predicted_N[i]])
                      for i in np.flatnonzero(~right_N))
     of_hri30 = [canonical_name(name) for name in classes] == list(HRI30_CLASSES)
     of_groups = {group: right_N[results.groups_N == group]
                  for group in results.known_groups}
-    interval, ends_2x3 = bootstrap(_class_counts(results), results.groups_N,
-                                   _scores_from_counts)
     return dict(
-        intervals=dict(interval, **dict(zip(('top1', 'mean_class', 'macro_f1'),
-                                            ends_2x3.T.tolist(), strict=True))),
+        intervals=_intervals(results, right_N),
         calibration=_calibration(results, calibration and calibration.temperature),
         certainty=_certainty(results, calibration),
         errors=dict(clips=len(right_N), wrong=errors.total(), **{

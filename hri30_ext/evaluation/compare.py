@@ -1,6 +1,6 @@
 """Comparing two models on the same clips, and one on several splits.
 
-Shapes: N clips, K classes, R resamples.
+Shapes: N clips, K classes.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ from scipy.stats import binomtest
 from ..errors import HRI30Error, first_cases
 from ..utils.fileio import atomic_write_json
 from ..utils.text import format_table
-from .analysis import LEVEL, analyze, bootstrap, classify_error, describe_class
+from .analysis import classify_error, describe_class
+from .intervals import LEVEL, format_units, group_interval
 from .metrics import ClassScores
 from .results import Results
 
@@ -74,28 +75,26 @@ def compare(a: Results, b: Results) -> dict:
 
     McNemar's exact test asks whether the clips that only one of them has right are divided
     like coin tosses: a two-sided binomial test. It assumes independent clips, which clips
-    of a group are not; the interval, a bootstrap over whole groups where they are known,
-    makes no such assumption. Exchanging the models changes signs and sides only.
+    of a group are not; the interval, over whole groups where they are known, makes no such
+    assumption. Exchanging the models changes signs and sides only.
 
     Returns:
         dict: Plain values for JSON: ``data``, ``clips``, ``a`` and ``b`` (``results`` and
-        ``top1``), ``difference`` (b minus a) with its ``interval`` (``level``, ``unit``,
-        ``resamples``, ``low``, ``high``), ``mcnemar`` (``only_a`` and ``only_b``, the
-        clips that only one has right, and ``p_value``), and ``flips``: for each class
-        where they differ, ``class``, ``clips``, ``only_a`` and ``only_b``. If one of them
-        could not read some clips, which are left out, ``failed``, their number.
+        ``top1``), ``difference`` (b minus a) with its ``interval`` (the fields of
+        :class:`~hri30_ext.evaluation.intervals.Interval`), ``mcnemar`` (``only_a`` and
+        ``only_b``, the clips that only one has right, and ``p_value``), and ``flips``: for
+        each class where they differ, ``class``, ``clips``, ``only_a`` and ``only_b``. If
+        one of them could not read some clips, which are left out, ``failed``, their number.
 
     Raises:
         HRI30Error: no labels, or other clips, classes or labels.
     """
     a, b = check_same_clips([a, b])
     a.require_labels()
-    right_a_N, right_b_N = (one.predicted_N == one.labels_N for one in (a, b))
+    right_a_N, right_b_N = a.correct_N, b.correct_N
     only_a_N, only_b_N = right_a_N & ~right_b_N, right_b_N & ~right_a_N
     change_N = right_b_N.astype(np.float64) - right_a_N
-    interval, (low, high) = bootstrap(
-        np.stack([change_N, np.ones(len(change_N))], axis=1), a.groups_N,
-        lambda sums_R2: sums_R2[:, 0] / sums_R2[:, 1])
+    interval = group_interval(change_N, a.groups_N, bounded=False)
     only_a, only_b = int(only_a_N.sum()), int(only_b_N.sum())
     clips_K, only_a_K, only_b_K = (
         np.bincount(a.labels_N[chosen_N], minlength=len(a.classes)).tolist()
@@ -110,7 +109,7 @@ def compare(a: Results, b: Results) -> dict:
         a=dict(results=a.source, top1=float(right_a_N.mean())),
         b=dict(results=b.source, top1=float(right_b_N.mean())),
         difference=float(change_N.mean()),
-        interval=dict(interval, low=float(low), high=float(high)),
+        interval=interval._asdict(),
         mcnemar=dict(only_a=only_a, only_b=only_b, p_value=(
             float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0)),
         flips=flips)
@@ -126,9 +125,9 @@ def format_comparison(comparison: dict) -> str:
         f'Data: {comparison["data"] or "not known"}, {comparison["clips"]} clips',
         f'A  top-1 {a["top1"]:.4f}  {a["results"]}',
         f'B  top-1 {b["top1"]:.4f}  {b["results"]}',
-        f'B - A  {comparison["difference"]:+.4f}, {interval["level"]:.0%} interval '
-        f'{interval["low"]:+.4f} to {interval["high"]:+.4f} (bootstrap over '
-        f'{interval["unit"]}, {interval["resamples"]} resamples)',
+        f'B - A  {comparison["difference"]:+.4f}, {LEVEL:.0%} interval '
+        f'{interval["low"]:+.4f} to {interval["high"]:+.4f} over '
+        f'{format_units(interval)}',
         f'Only A right {mcnemar["only_a"]}, only B right {mcnemar["only_b"]}: p '
         f'{p_value} (McNemar, exact two-sided binomial test, as if clips '
         'were independent)']
@@ -178,7 +177,7 @@ def compare_splits(results: Sequence[Results]) -> dict:
 
     Returns:
         dict: Plain values for JSON: ``splits``, a dict for each with ``results``, ``data``,
-        ``clips``, ``top1``, ``interval`` and ``unit``; ``kinds``, by kind of pair: for each
+        ``clips``, ``top1`` and ``interval``; ``kinds``, by kind of pair: for each
         split ``[confused, clips]``, clips that were given the other class of such a pair,
         of those whose class is in one; and ``pairs``, the most confused ones: ``kind``,
         ``classes`` and ``confused`` of each split.
@@ -189,11 +188,10 @@ def compare_splits(results: Sequence[Results]) -> dict:
                          'Expected results of one data set.')
     splits, matrices = [], []
     for one in results:
-        interval = analyze(one)['intervals']
         splits.append(dict(
             results=one.source, data=one.data, clips=len(one.videos),
-            top1=float((one.predicted_N == one.labels_N).mean()),
-            interval=interval['top1'], unit=interval['unit']))
+            top1=float(one.correct_N.mean()),
+            interval=group_interval(one.correct_N, one.groups_N)._asdict()))
         matrices.append(ClassScores.of(one).matrix_KK)
     kinds, pairs = {}, []
     for kind in _PAIRS:
@@ -216,14 +214,15 @@ def format_splits(found: dict) -> str:
     table = [['', *(f'({i})' for i in range(1, len(splits) + 1))],
              ['clips', *(str(one['clips']) for one in splits)],
              ['top-1', *(f'{one["top1"]:.3f}' for one in splits)],
-             [f'{LEVEL:.0%} interval', *('{:.3f} to {:.3f}'.format(*one['interval'])
+             [f'{LEVEL:.0%} interval', *('{low:.3f} to {high:.3f}'.format(**one['interval'])
                                          for one in splits)]]
     table += [[f'{kind} confused', *(f'{wrong} of {clips}' for wrong, clips in columns)]
               for kind, columns in found['kinds'].items()]
     table += [[f'{pair["kind"]}: {" / ".join(pair["classes"])}',
                *map(str, pair['confused'])] for pair in found['pairs']]
     return '\n'.join([
-        *(f'({i}) {one["data"]}, interval over {one["unit"]}: {one["results"]}'
+        *(f'({i}) {one["data"]}, interval over {format_units(one["interval"])}: '
+          f'{one["results"]}'
           for i, one in enumerate(splits, 1)), '', format_table(table), '',
         "No mean: the paper's splits are nested, so the same clips would count up to three "
         'times.'])

@@ -95,6 +95,11 @@ class Results:
         return self.scores_NK.argmax(axis=1)
 
     @property
+    def correct_N(self) -> np.ndarray:
+        """Whether the prediction is the label, booleans, (N, )."""
+        return self.predicted_N == self.labels_N
+
+    @property
     def known_groups(self) -> list[int]:
         """The groups of recordings that occur, ascending, without -1."""
         return np.unique(self.groups_N[self.groups_N >= 0]).tolist()

@@ -1,5 +1,7 @@
 """The paper's splits by one command."""
 
+import re
+
 import numpy as np
 import pytest
 from conftest import DEMO_CONFIG
@@ -41,8 +43,8 @@ def test_table_of_three_splits(faked, name_clips, tmp_path):
         ('split.type=paper', f'split.number={i}', 'split.val_groups=0') for i in (1, 2, 3)]
     assert [row['top1'] for row in report['splits']] == [.5] * 3
     block = (tmp_path / 'o' / 'reproduction.md').read_text()
-    assert ('| 2 | 4 | 50.00 | 50.00 to 50.00, over groups | 50.00 | 83.49 / 99.84 |\n'
-            ) in block
+    assert re.search(r'\| 2 \| 4 \| 50.00 \| [^|]+too few[^|]+\| 50.00 \| 83.49 / 99.84 \|',
+                     block)
     assert 'No mean: the test side of split 2 lies within' in block
     folders = [tmp_path / 'o' / f'split{i}' / 'test' for i in (1, 2, 3)]
     assert '(3) x, test' in compare_folders(*folders)

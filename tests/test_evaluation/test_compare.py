@@ -7,6 +7,7 @@ from math import comb
 import numpy as np
 import pytest
 from conftest import run_tool
+from scipy.stats import t
 
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.compare import (
@@ -49,23 +50,21 @@ def test_by_hand():
         {'class': 'Y', 'clips': 10, 'only_a': 0, 'only_b': 5},
         {'class': 'X', 'clips': 10, 'only_a': 1, 'only_b': 2}]
     interval = comparison['interval']
-    assert interval['unit'] == 'clips'
+    assert interval['unit'] == 'clips' and interval['units'] == 20
     assert 0 <= interval['low'] < .3 < interval['high'] <= .6
     text = format_comparison(comparison)
     assert '+0.3000' in text and 'p = 0.0703 (McNemar' in text
 
 
-def test_the_interval_is_that_of_drawing_groups_by_hand():
-    # Three groups; B is better by .5, 0 and .25 of their clips.
-    groups = np.repeat([1, 2, 3], [8, 8, 4])
-    a = make_results(wrong_at(0, 1, 2, 3, 16), groups=groups)
-    interval = compare(a, make_results(LABELS, groups=groups))['interval']
-    assert interval['unit'] == 'groups'
-    gain, clips = np.array([4, 0, 1]), np.array([8, 8, 4])
-    drawn = np.array(np.meshgrid(*[range(3)] * 3)).reshape(3, -1).T
-    every = gain[drawn].sum(axis=1) / clips[drawn].sum(axis=1)
-    assert interval['low'] == every.min() == 0
-    assert interval['high'] == every.max() == .5
+def test_the_interval_is_over_groups():
+    # B is better by .5, 0 and .25 of the clips of three groups: mean .25, deviation .25.
+    groups = np.repeat([1, 2, 3], 4)
+    labels = np.zeros(12, int)
+    a = make_results([2, 2, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0], labels, groups)
+    interval = compare(a, make_results(labels, labels, groups))['interval']
+    assert (interval['unit'], interval['units']) == ('groups', 3)
+    width = t(2).ppf(.975) * .25 / 3 ** .5
+    assert [interval['low'], interval['high']] == pytest.approx([.25 - width, .25 + width])
 
 
 def test_exchanging_the_models_changes_sides_alone():

@@ -67,8 +67,8 @@ def test_every_section_of_labelled_clips(tmp_path, cfg):
     sections = ['figures', 'classes', 'confusion', 'breakdown', 'calibration', 'training',
                 'confident', 'worst', 'made']
     assert re.findall(r'<section id="(\w+)"', text) == sections
-    for part in ('my clips', 'best.pth', 'group, val_groups=1', '0.750', '0.500 to 1.000',
-                 'whole groups of recordings resampled 2000 times',
+    for part in ('my clips', 'best.pth', 'group, val_groups=1', '0.750', 'to 1.000',
+                 'over 2 groups of recordings: too few groups',
                  '1 of 4 clips are wrong', 'Temperature 1.50', '2 epochs in 2.0 minutes',
                  'test_pipeline', 'mmengine', '2 (7, 8)',
                  'Loss: Training ends at 1; Validation ends at 1.2',
@@ -102,7 +102,7 @@ def test_kinds_of_action_and_groups(tmp_path):
                            labels=[26, 19, 19, 0], groups=[1, 1, 2, -1])
     text = text_of(tmp_path, results)
     for part in ('By kind of action', 'body motion only', 'By group of recordings',
-                 'single clips resampled 2000 times', 'Direction only'):
+                 'over 4 single clips', 'Direction only'):
         assert part in text, part
     plain = text_of(tmp_path / 'b', make_results(groups=None))
     assert 'By kind of action' not in plain and 'By group' not in plain
