@@ -164,8 +164,8 @@ def read_message_hub(state) -> dict:
 
 
 def _read_history(value) -> HistoryBuffer | None:
-    if isinstance(value, HistoryBuffer):
-        return value
+    if isinstance(value, HistoryBuffer):  # perhaps a stand-in, which cannot be copied
+        return HistoryBuffer(*value.data, value.max_length)
     try:
         log, count, length = value['log'], value['count'], value['max_length']
         if log.ndim == 1 and log.shape == count.shape and len(log) <= length:

@@ -15,9 +15,8 @@ from safetensors import safe_open
 
 from ..errors import HRI30Error, first_cases, ran_out_of_memory
 from ..utils.text import printable
-from .archive import check_checkpoint
 from .essentials import META_KEY, Essentials, read_message_hub
-from .unpickling import STAND_INS, HostileContent, RefusedContent, restore
+from .stand_ins import STAND_INS
 
 #: Entries of ``meta`` that are programs. mmengine runs the first when it resumes and the
 #: second when it infers without a config.
@@ -61,25 +60,22 @@ def load_from_local(filename: str, map_location=None) -> dict:
         if filename.endswith('.safetensors'):
             checkpoint = _load_safetensors(filename, map_location or 'cpu')
         else:
-            checkpoint = _load_pickled(filename, map_location or 'cpu')
+            # weights_only is explicit: no environment variable changes it.
+            with _LOADING, torch.serialization.safe_globals(STAND_INS):
+                checkpoint = torch.load(filename, map_location or 'cpu', weights_only=True,
+                                        mmap=False)
     except Exception as error:  # torch raises many kinds for a bad file
         raise _explain(filename, error) from error
     if not isinstance(checkpoint, dict):
         raise HRI30Error(f'{filename}: holds a {type(checkpoint).__name__}.\nExpected a '
                          'checkpoint, a dict with a state_dict.')
-    _clean_meta(checkpoint.get('meta'))
+    # Not its own methods: the file may have replaced those of an OrderedDict.
+    checkpoint = dict(dict.items(checkpoint))
+    if isinstance(checkpoint.get('meta'), dict):
+        checkpoint['meta'] = _clean_meta(checkpoint['meta'])
     if 'message_hub' in checkpoint:
         checkpoint['message_hub'] = read_message_hub(checkpoint['message_hub'])
     return checkpoint
-
-
-def _load_pickled(filename: str, map_location):
-    # One handle for both passes, so that no other file can take the place of the one that
-    # was checked. weights_only is explicit: no environment variable changes it.
-    with open(filename, 'rb') as file, _LOADING, (
-            torch.serialization.safe_globals(STAND_INS)):
-        check_checkpoint(file)
-        return restore(torch.load(file, map_location, weights_only=True, mmap=False))
 
 
 def _load_safetensors(filename: str, map_location) -> dict:
@@ -95,15 +91,13 @@ def _load_safetensors(filename: str, map_location) -> dict:
         META_KEY: essentials.to_dict()})
 
 
-def _clean_meta(meta) -> None:
-    """Removes programs from ``meta``, and the content of a seed that is no integer."""
-    if not isinstance(meta, dict):
-        return
-    for name in _PROGRAMS:
-        meta.pop(name, None)
+def _clean_meta(meta: dict) -> dict:
+    """Returns ``meta`` without programs, and without a seed that is no integer."""
+    meta = {name: value for name, value in dict.items(meta) if name not in _PROGRAMS}
     # mmengine prints it as it is, and then fails to seed with it.
     if not isinstance(meta.get('seed'), int | np.integer | None):
         meta['seed'] = f'a {type(meta["seed"]).__name__}'
+    return meta
 
 
 def read_essentials(filename: str | Path) -> Essentials:
@@ -127,28 +121,23 @@ def read_essentials(filename: str | Path) -> Essentials:
 
 def _explain(filename: str, error: Exception) -> HRI30Error:
     """Says in words why a checkpoint was not loaded."""
-    text = printable(' '.join(str(error).split()))[:400]
-    # torch names what it refuses: 'Unsupported global: GLOBAL os.system was not ...'
-    unsafe = isinstance(error, pickle.UnpicklingError) and re.search(r'GLOBAL \S+', text)
-    if unsafe or isinstance(error, HostileContent):
+    # torch's own text recommends weights_only=False; its cause has the reason alone.
+    cause = error.__context__ if isinstance(error, pickle.UnpicklingError) else None
+    text = printable(' '.join(str(cause or error).partition('. ')[0][:400].split()))[:160]
+    is_archive_of_programs = 'weights_only' in text  # tar, TorchScript
+    if is_archive_of_programs or (cause and 'operand' not in text):
         return HRI30Error(
-            f'{filename}: refused, since loading it would run code or build objects that '
-            f'are not weights ({(unsafe[0] if unsafe else text)[:200]}).\n'
-            'Expected tensors and plain data, as mmengine and torch.save write them. Do '
-            'not load this file unless you know where it comes from.')
-    if isinstance(error, RefusedContent):
-        return HRI30Error(
-            f'{filename}: refused, since it holds {text[:200]}, which this program does '
-            'not read.\nExpected tensors and plain data, as mmengine and torch.save write '
-            'them by default. Load it where it was made, and save its state_dict alone.')
+            f'{filename}: refused ({text}).\nExpected tensors and plain data, as mmengine '
+            'and torch.save write them. Anything else may run code and is not loaded: save '
+            'the state_dict alone where the file was made.')
     if isinstance(error, PermissionError) or ran_out_of_memory(error):
         return HRI30Error(
-            f'{filename}: cannot be loaded ({type(error).__name__}: {text[:160]}).\n'
+            f'{filename}: cannot be loaded ({type(error).__name__}: {text}).\n'
             'Expected the right to read it, and memory for it on the device.')
     size = os.path.getsize(filename) if os.path.isfile(filename) else 0
     return HRI30Error(
         f'{filename}: not a readable checkpoint ({size:,} bytes; {type(error).__name__}: '
-        f'{text[:160]}).\nExpected a file as torch.save or safetensors writes it; this one '
+        f'{text}).\nExpected a file as torch.save or safetensors writes it; this one '
         'is truncated or something else. Copy or download it again.')
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-FUZZ_TARGETS = ('names', 'annotation', 'documents', 'options', 'checkpoint', 'videos')
+FUZZ_TARGETS = ('names', 'annotation', 'documents', 'options', 'videos')
 TAIL = 6  # lines of a part's output in the summary
 
 #: By part: program, arguments ({out} is the folder of the part), limit in minutes.

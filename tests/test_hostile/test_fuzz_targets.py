@@ -21,16 +21,16 @@ CORPORA = [target for target in TARGETS if target != 'videos']
 @pytest.mark.parametrize('target', CORPORA)
 def test_seeds_are_no_faults(target):
     module = importlib.import_module(target)
-    found = seeds(target, module)
-    assert len(found) >= 12
-    for data, _ in found:
+    inputs = seeds(target)
+    assert len(inputs) >= 12
+    for data, _ in inputs:
         module.one_input(data)
 
 
 @pytest.mark.parametrize('target', ['names', 'annotation', 'documents', 'options'])
 def test_damaged_seeds_are_no_faults(target):
     module = importlib.import_module(target)
-    for number, (data, _) in enumerate(seeds(target, module)):
+    for number, (data, _) in enumerate(seeds(target)):
         rng = random.Random(number)
         for _ in range(5):
             module.one_input(mutate(data, rng))
