@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--threads', type=int, metavar='N',
                         help='CPU threads; default: one a core')
     parser.add_argument('--provider', metavar='P',
-                        help='of ONNX Runtime: cuda, tensorrt, coreml or directml')
+                        help='of ONNX Runtime: cuda, coreml or directml')
     args = parser.parse_args(arguments)
     if args.threads is not None and args.threads < 1:
         parser.error('--threads: expected 1 or more')

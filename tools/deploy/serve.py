@@ -30,7 +30,7 @@ parser.add_argument('--allowed-origin', action='append', default=[], metavar='OR
 parser.add_argument('--threads', type=int, metavar='N',
                     help='CPU threads of the model; default: one a core')
 parser.add_argument('--provider', metavar='P',
-                    help='of ONNX Runtime: cuda, tensorrt, coreml or directml')
+                    help='of ONNX Runtime: cuda, coreml or directml')
 limits = parser.add_argument_group('limits')
 for limit in fields(Settings):
     limits.add_argument(f'--{limit.name.replace("_", "-")}', type=limit.type, metavar='N',

@@ -61,7 +61,7 @@ how.add_argument('--retries', type=int, default=8, metavar='N',
 how.add_argument('--threads', type=int, metavar='N',
                  help='CPU threads; default: one a core')
 how.add_argument('--provider', metavar='P',
-                 help='of ONNX Runtime: cuda, tensorrt, coreml or directml')
+                 help='of ONNX Runtime: cuda, coreml or directml')
 
 
 def open_window(recognizer, name: str, report):
