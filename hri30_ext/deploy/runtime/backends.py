@@ -16,13 +16,10 @@ from ...errors import HRI30Error
 #: temporal kernels and the rest.
 WHOLE, FRAME_STAGE, CLIP_STAGE = 'model', 'frame_stage', 'clip_stage'
 
-#: Execution providers of ONNX Runtime by short name, with the packages that bring them.
-PROVIDERS = {
-    'cpu': ('CPUExecutionProvider', 'onnxruntime'),
-    'cuda': ('CUDAExecutionProvider', 'onnxruntime-gpu'),
-    'coreml': ('CoreMLExecutionProvider', 'onnxruntime  (on macOS)'),
-    'directml': ('DmlExecutionProvider', 'onnxruntime-directml  (on Windows)'),
-}
+#: Execution providers of ONNX Runtime by short name; docs/deploy.md has their packages.
+PROVIDERS = {'cpu': 'CPUExecutionProvider', 'cuda': 'CUDAExecutionProvider',
+             'coreml': 'CoreMLExecutionProvider', 'directml': 'DmlExecutionProvider'}
+
 
 class Backend:
     """A model that is ready to predict; subclasses run its parts in ``run(part, array)``.
@@ -51,16 +48,16 @@ class Backend:
         return self.run(CLIP_STAGE, features_NTCHW)
 
 
-def import_runtime(package: str):
-    """Imports ``onnxruntime`` or ``openvino``, the latter without its telemetry; an
-    HRI30Error: it is not installed."""
+def import_package(package: str):
+    """Imports a package that not every installation has, such as ``openvino``, without its
+    telemetry; an HRI30Error: it is not installed."""
     # Importing openvino would send data, from a fork of this process.
     sys.modules.setdefault('openvino_telemetry', None)
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise HRI30Error(f'{package} is not installed, and this model needs it.\n'
-                         f'Install it with: python -m pip install {package}') from error
+        raise HRI30Error(f'{error.name or package} is not installed.\nInstall it with: '
+                         f'python -m pip install {error.name or package}') from error
 
 
 class _GraphBackend(Backend):
@@ -79,7 +76,7 @@ class _GraphBackend(Backend):
         self.splittable, self._folder, self._info = FRAME_STAGE in info.files, folder, info
         self._graphs = {}
         self._lock = threading.Lock()
-        self._runtime = import_runtime(self.package)
+        self._runtime = import_package(self.package)
 
     def run(self, part: str, array: np.ndarray) -> np.ndarray:
         """Runs a part; an HRI30Error: its first use fails."""
@@ -122,8 +119,13 @@ class OnnxBackend(_GraphBackend):
     def __init__(self, folder: Path, info, threads: int | None = None,
                  provider: str = 'cpu') -> None:
         super().__init__(folder, info)
-        self.provider = self._find(provider)
-        if self.provider == PROVIDERS['cuda'][0]:
+        self.provider = PROVIDERS.get(provider, provider)
+        available = self._runtime.get_available_providers()
+        if self.provider not in available:
+            raise HRI30Error(f'provider {provider}: the installed ONNX Runtime has '
+                             f'{", ".join(available)}.\nExpected one of them; '
+                             'docs/deploy.md names the package of each provider.')
+        if self.provider == PROVIDERS['cuda']:
             self._runtime.preload_dlls()  # the libraries that pip installed
         self._options = self._runtime.SessionOptions()
         self._options.intra_op_num_threads = threads or 0
@@ -131,21 +133,10 @@ class OnnxBackend(_GraphBackend):
         # A robot has other programs: waiting threads do not keep a core busy.
         self._options.add_session_config_entry('session.intra_op.allow_spinning', '0')
 
-    def _find(self, provider: str) -> str:
-        available = self._runtime.get_available_providers()
-        name = PROVIDERS.get(provider, (provider, ))[0]
-        if name in available:
-            return name
-        package = dict(PROVIDERS.values()).get(name)
-        install = (f', or replace it: python -m pip uninstall onnxruntime; python -m pip '
-                   f'install {package}' if package else f', or {", ".join(PROVIDERS)}.')
-        raise HRI30Error(f'provider {provider}: the installed ONNX Runtime has '
-                         f'{", ".join(available)}.\nExpected one of them{install}')
-
     def _compile(self, path: Path):
-        cpu, _ = PROVIDERS['cpu']
         graph = self._runtime.InferenceSession(
-            path, self._options, providers=[*dict.fromkeys((self.provider, cpu))])
+            path, self._options,
+            providers=[*dict.fromkeys((self.provider, PROVIDERS['cpu']))])
         if graph.get_providers()[0] != self.provider:  # it only warns
             raise HRI30Error(f'provider {self.provider} cannot start, and ONNX Runtime '
                              f'would use {", ".join(graph.get_providers())}; install the '

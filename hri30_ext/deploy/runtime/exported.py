@@ -63,11 +63,6 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     source: dict[str, str] = {}  # name of the config, SHA-256 of the checkpoint
     parity: dict = {}  # how the scores compare with those of the trained model
 
-    def __post_init__(self) -> None:
-        if self.open_set and len(self.open_set.prototypes) != len(self.classes):
-            raise ValueError(f'open_set: {len(self.open_set.prototypes)} prototypes of '
-                             f'{len(self.classes)} classes')
-
 
 def read_info(folder: str | Path) -> ModelInfo:
     """Reads the description of an exported folder; an HRI30Error: none, or invalid."""

@@ -32,8 +32,7 @@ def test_reads_what_was_written(tmp_path):
     dict(format_version=2), dict(format='torch'), dict(precision='fp64'), dict(surplus=1),
     dict(classes=[]), dict(classes=['Walking', 1]), dict(files={'other': 'b.xml'}),
     dict(window_seconds=0), dict(temperature=1e300), dict(preprocessing={}),
-    dict(sets=dict(threshold=2, alpha=.1, clips=9)),
-    dict(open_set=dict(threshold=1, alpha=.1, clips=9, prototypes=[[1]]))])
+    dict(sets=dict(threshold=2, alpha=.1, clips=9))])
 def test_other_content_is_refused(changes, tmp_path):
     with pytest.raises(HRI30Error) as caught:
         read_info(write(tmp_path, **changes))

@@ -8,7 +8,7 @@ from hri30_ext.apis import Recognizer
 from hri30_ext.deploy.runtime import backends
 from hri30_ext.errors import HRI30Error
 
-CPU, CUDA = (backends.PROVIDERS[name][0] for name in ('cpu', 'cuda'))
+CPU, CUDA = (backends.PROVIDERS[name] for name in ('cpu', 'cuda'))
 
 
 @pytest.mark.parametrize('name', ['cpu', CPU, None])
@@ -18,12 +18,9 @@ def test_what_was_used_is_in_info(name, onnx_folder, validation_clips):
     assert recognizer.backend(validation_clips).shape == (3, 3)
 
 
-@pytest.mark.parametrize(('name', 'message'), [
-    ('cuda', f'has .*{CPU}.*\n.*pip install onnxruntime-gpu'),
-    ('DmlExecutionProvider', 'pip install onnxruntime-directml'),
-    ('gpu', f'has .*{CPU}.*\n.*or cpu, cuda, coreml, directml')])
-def test_missing_provider_says_what_to_install(name, message, onnx_folder):
-    with pytest.raises(HRI30Error, match=message):
+@pytest.mark.parametrize('name', ['cuda', 'DmlExecutionProvider', 'gpu'])
+def test_missing_provider_is_named_with_those_that_are_there(name, onnx_folder):
+    with pytest.raises(HRI30Error, match=f'{name}.*{CPU}'):
         Recognizer.load(onnx_folder, provider=name)
 
 
@@ -36,7 +33,7 @@ def test_providers_are_for_onnx(openvino_folder, trained):
 @pytest.mark.parametrize('starts', [True, False])
 def test_provider_that_falls_back_is_refused(starts, onnx_folder, validation_clips,
                                              monkeypatch):
-    onnxruntime, asked = backends.import_runtime('onnxruntime'), []
+    onnxruntime, asked = backends.import_package('onnxruntime'), []
 
     def open_session(path, options, providers):
         asked.append(providers)
@@ -44,7 +41,7 @@ def test_provider_that_falls_back_is_refused(starts, onnx_folder, validation_cli
         return SimpleNamespace(run=session.run, get_inputs=session.get_inputs,
                                get_providers=lambda: providers if starts else [CPU])
 
-    monkeypatch.setattr(backends, 'import_runtime', lambda package: SimpleNamespace(
+    monkeypatch.setattr(backends, 'import_package', lambda package: SimpleNamespace(
         get_available_providers=lambda: [CUDA, CPU], preload_dlls=lambda: None,
         SessionOptions=onnxruntime.SessionOptions, InferenceSession=open_session))
     recognizer = Recognizer.load(onnx_folder, provider='cuda')
