@@ -21,8 +21,8 @@ parser.add_argument('--top', type=int, default=3, metavar='K',
 parser.add_argument('--device', metavar='cpu|cuda[:N]',
                     help='where a checkpoint runs; by default CUDA if available')
 parser.add_argument('--provider', metavar='P',
-                    help='where an exported folder runs, of ONNX Runtime: cuda, tensorrt, '
-                         'coreml or directml')
+                    help='where an exported folder runs, of ONNX Runtime: cuda, coreml or '
+                         'directml')
 
 
 def main(args) -> None:

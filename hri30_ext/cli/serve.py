@@ -26,13 +26,10 @@ parser.add_argument('--token-file', metavar='FILE',
 parser.add_argument('--allowed-host', action='append', default=[], metavar='NAME',
                     help='name of this machine that clients use, besides localhost and its '
                          'IP addresses; may be repeated')
-parser.add_argument('--allowed-origin', action='append', default=[], metavar='ORIGIN',
-                    help='origin of another page that may call, such as '
-                         'https://robot.example; may be repeated')
 parser.add_argument('--threads', type=int, metavar='N',
                     help='CPU threads of the model; default: one a core')
 parser.add_argument('--provider', metavar='P',
-                    help='of ONNX Runtime: cuda, tensorrt, coreml or directml')
+                    help='of ONNX Runtime: cuda, coreml or directml')
 limits = parser.add_argument_group('limits')
 for limit in fields(Settings):
     limits.add_argument(f'--{limit.name.replace("_", "-")}', type=limit.type, metavar='N',
@@ -49,8 +46,7 @@ def main(args) -> None:
     import_server()
     from ..deploy.serve.guards import Access, read_token
     settings = Settings(*(getattr(args, limit.name) for limit in fields(Settings)))
-    access = Access(read_token(args.token_file), tuple(args.allowed_host),
-                    tuple(args.allowed_origin))
+    access = Access(read_token(args.token_file), tuple(args.allowed_host))
 
     def load() -> tuple:
         if not args.teach:

@@ -51,10 +51,9 @@ how.add_argument('--leave', type=float, metavar='P',
 how.add_argument('--min-seconds', type=float, default=0.3, metavar='S',
                  help='how long a class must stay above the threshold before it starts; '
                       'default: %(default)s')
-how.add_argument('--smoothing', choices=('exponential', 'mean', 'none'),
-                 default='exponential', help='default: %(default)s')
 how.add_argument('--smooth-seconds', type=float, default=0.4, metavar='S',
-                 help='time constant, or length of the mean; default: %(default)s')
+                 help='time constant of the smoothing over predictions, 0: none; default: '
+                      '%(default)s')
 how.add_argument('--queue', type=int, default=16, metavar='N',
                  help='frames that may wait before the oldest is dropped; default: '
                       '%(default)s')
@@ -63,7 +62,7 @@ how.add_argument('--retries', type=int, default=8, metavar='N',
 how.add_argument('--threads', type=int, metavar='N',
                  help='CPU threads; default: one a core')
 how.add_argument('--provider', metavar='P',
-                 help='of ONNX Runtime: cuda, tensorrt, coreml or directml')
+                 help='of ONNX Runtime: cuda, coreml or directml')
 
 
 def open_window(recognizer, name: str, report):
@@ -107,8 +106,8 @@ def main(args) -> None:
     stream = recognizer.stream(
         window_seconds=args.window_seconds, hop=args.hop, every=args.every,
         enter=args.enter, leave=args.enter * 2 / 3 if args.leave is None else args.leave,
-        min_seconds=args.min_seconds, smoothing=args.smoothing,
-        smooth_seconds=args.smooth_seconds, predictions=args.predictions)
+        min_seconds=args.min_seconds, smooth_seconds=args.smooth_seconds,
+        predictions=args.predictions)
     lines = JsonLines(sys.stdout)
     source = open_source(args.source, args.realtime, args.loop, retries=args.retries,
                          notify=notify)
@@ -120,7 +119,7 @@ def main(args) -> None:
     timeline = Timeline(stream) if args.timeline else None
     try:
         summary = Live(stream, source, lines, args.queue, args.seconds, writer,
-                       window.show if window else None, timeline, report).run()
+                       window.show if window else None, timeline).run()
     finally:
         if window:
             window.close()

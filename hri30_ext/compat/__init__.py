@@ -309,8 +309,7 @@ def keep_windows_whole_numbers() -> None:
     """Lets Video Swin be exported.
 
     Why: sizes are tensors while a graph is traced, so that the mask of the windows is not
-    found in its cache, and becomes operators with control flow, which ONNX graphs of
-    exported folders may not have.
+    found in its cache, and becomes operators with control flow.
     Until: mmaction2 computes the mask from whole numbers.
     """
     from mmaction.models.backbones import swin

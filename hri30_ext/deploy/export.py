@@ -6,7 +6,6 @@ Shapes: N clips, V views of a clip, T frames of a view, H height, W width, K cla
 import contextlib
 import copy
 import importlib.metadata
-import importlib.util
 import logging
 import os
 import sys
@@ -27,13 +26,12 @@ from ..datasets.hri30 import list_split
 from ..errors import HRI30Error
 from ..evaluation.calibration import load_certainty
 from ..hardware import autocast_dtype
-from ..names import command
 from ..utils.fileio import atomic_write_json, sha256_of
 from ..utils.text import format_table
 from ..video.decode import call, read_clip
 from ..video.preprocessing import Preprocessing
 from ..video.sandbox import IsolatedProcess
-from .runtime.backends import CLIP_STAGE, FRAME_STAGE, WHOLE, Backend, import_runtime
+from .runtime.backends import CLIP_STAGE, FRAME_STAGE, WHOLE, Backend, import_package
 from .runtime.exported import FORMATS, INFO_NAME, SUFFIXES, ModelInfo, load
 from .torch_backend import TorchBackend
 
@@ -66,50 +64,54 @@ def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
         HRI30Error: an invalid argument, or scores that differ too much from those of the
             trained model. Nothing is written then, and an existing folder stays.
     """
-    _check_request(format, precision, calibration_clips)
-    out = _check_target(out)
+    if precision not in FORMATS.get(format, ()):
+        pairs = '; '.join(f'{name}: {", ".join(known)}' for name, known in FORMATS.items())
+        raise HRI30Error(f'--format {format} --precision {precision}: not supported.\n'
+                         f'Expected one of {pairs}.')
     if cfg.get('test_flip'):
         raise HRI30Error('test_flip=True: an exported model does not see the mirrored '
                          'clip.\nSet test_flip=False.')
+    out = _check_target(out)
     preprocessing = Preprocessing.from_config(cfg)
     model = TorchBackend(cfg, checkpoint, get_device())
-    try:
-        info = ModelInfo(
-            classes=tuple(cfg.classes), preprocessing=preprocessing, format=format,
-            precision=precision, files={part: part + SUFFIXES[format]
-                                        for part in model.parts},
-            hints=dict(FORMATS[format][precision]),
-            window_seconds=measure_window_seconds(cfg, preprocessing),
-            **load_certainty(checkpoint), versions=_versions(format, precision),
-            source=dict(config=Path(cfg.filename).name, data=data,
-                        checkpoint_sha256=sha256_of(Path(checkpoint).expanduser())))
-    except ValueError as error:
-        raise HRI30Error(f'{checkpoint}: {error}.') from error
-    calibration = None
-    if precision == 'int8':
-        clips = list_split(cfg.test_dataloader, subset='train')
-        chosen = np.linspace(0, len(clips) - 1, min(calibration_clips, len(clips)))
-        # Evenly over the sorted list: of all classes and groups. One view of each.
-        calibration = [views_VTHWC[:1] for _, views_VTHWC in _read(tqdm(
-            [clips[i] for i in np.unique(chosen.round().astype(int))],
-            desc='calibration clips'), preprocessing)]
-        if not calibration:
-            raise HRI30Error('no training clip can be read to calibrate int8 on.\nExpected '
-                             'the training clips; see data_root and split in the config.')
+    info = ModelInfo(
+        classes=tuple(cfg.classes), preprocessing=preprocessing, format=format,
+        precision=precision, files={part: part + SUFFIXES[format] for part in model.parts},
+        hints=dict(FORMATS[format][precision]),
+        window_seconds=measure_window_seconds(cfg, preprocessing),
+        **load_certainty(checkpoint), versions=_versions(), source=dict(
+            config=Path(cfg.filename).name, data=data,
+            checkpoint_sha256=sha256_of(Path(checkpoint).expanduser())))
+    calibration = (_read_calibration_clips(cfg, preprocessing, calibration_clips)
+                   if precision == 'int8' else None)
     with _built_beside(out) as folder:
         _write_graphs(model, info, folder, calibration)
         atomic_write_json(folder / INFO_NAME, msgspec.to_builtins(info))
         tested = copy.copy(model)  # the same weights in the precision of tools/test.sh
         tested.dtype = autocast_dtype(cfg, model.device.type)
-        parity, per_clip = _measure_parity(model, tested, load(folder)[1], preprocessing,
-                                           list_split(cfg.test_dataloader, subset='val'))
-        parity = dict(data=f'{data}, val', **parity)
+        parity = dict(data=f'{data}, val', **_measure_parity(
+            model, tested, load(folder)[1], preprocessing,
+            list_split(cfg.test_dataloader, subset='val')))
         info = msgspec.structs.replace(info, parity=parity)
         print(format_parity(info), file=sys.stderr)
         _check_parity(info)
         atomic_write_json(folder / INFO_NAME, msgspec.to_builtins(info))
-        atomic_write_json(folder / 'parity.json', dict(parity, per_clip=per_clip))
+        atomic_write_json(folder / 'parity.json', parity)
     return info
+
+
+def _read_calibration_clips(cfg: Config, preprocessing: Preprocessing, most: int
+                            ) -> list[np.ndarray]:
+    """Reads one view, (1, T, H, W, 3), of some training clips."""
+    clips = list_split(cfg.test_dataloader, subset='train')
+    # Evenly over the sorted list: of all classes and groups.
+    chosen = np.unique(np.linspace(0, len(clips) - 1, min(most, len(clips))).round())
+    views = [views_VTHWC[:1] for _, views_VTHWC in _read(tqdm(
+        [clips[int(i)] for i in chosen], desc='calibration clips'), preprocessing)]
+    if not views:
+        raise HRI30Error('no training clip can be read to calibrate int8 on.\nExpected '
+                         'the training clips; see data_root and split in the config.')
+    return views
 
 
 def _read(clips: Iterable[Mapping], preprocessing: Preprocessing
@@ -124,30 +126,6 @@ def _read(clips: Iterable[Mapping], preprocessing: Preprocessing
             yield clip, views_VTHWC
 
 
-# ---- Before anything is built -----------------------------------------------------------
-
-
-def _needed(format: str, precision: str) -> list[str]:
-    """Returns the packages that an export needs beside those of a training."""
-    return ['onnx', 'openvino' if format == 'openvino' else 'onnxruntime',
-            *(['nncf'] if precision == 'int8' else [])]
-
-
-def _check_request(format: str, precision: str, calibration_clips: int) -> None:
-    if precision not in FORMATS.get(format, ()):
-        pairs = '; '.join(f'{name}: {", ".join(known)}' for name, known in FORMATS.items())
-        raise HRI30Error(f'--format {format} --precision {precision}: there is no such '
-                         f'export.\nExpected one of {pairs}.')
-    if calibration_clips < 1:
-        raise HRI30Error(f'--calibration-clips {calibration_clips}: expected 1 or more.')
-    missing = [name for name in _needed(format, precision)
-               if importlib.util.find_spec(name) is None]
-    if missing:
-        raise HRI30Error(f'--format {format} --precision {precision}: '
-                         f'{", ".join(missing)} is not installed.\nRun '
-                         f'{command("setup.sh")}')
-
-
 def _check_target(out: str | Path) -> Path:
     out = Path(out).expanduser().resolve()
     if out.exists() and not (out / INFO_NAME).is_file() and (
@@ -155,9 +133,6 @@ def _check_target(out: str | Path) -> Path:
         raise HRI30Error(f'{out}: is or holds other files, and an export replaces its '
                          'folder.\nName a new folder with --out, or an exported model.')
     return out
-
-
-# ---- The description --------------------------------------------------------------------
 
 
 def measure_window_seconds(cfg: Config, preprocessing: Preprocessing) -> float | None:
@@ -185,9 +160,10 @@ def measure_window_seconds(cfg: Config, preprocessing: Preprocessing) -> float |
     return round(max(float(np.median(lengths)), preprocessing.span_seconds), 4)
 
 
-def _versions(format: str, precision: str) -> dict[str, str]:
+def _versions() -> dict[str, str]:
     versions = {}
-    for name in ('hri30_ext', 'torch', 'mmaction2', *_needed(format, precision)):
+    for name in ('hri30_ext', 'torch', 'mmaction2', 'onnx', 'onnxruntime', 'openvino',
+                 'nncf'):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions
@@ -241,14 +217,14 @@ def _trace(module: torch.nn.Module, example: np.ndarray, path: Path) -> None:
 def _finish_onnx(path: Path, precision: str, clips: Sequence[np.ndarray] | None,
                  feed: Callable) -> None:
     if precision == 'int8':
-        import onnx
+        onnx = import_package('onnx')
         onnx.save(_quantize(onnx.load(path), clips, lambda clip: {'inputs': feed(clip)}),
                   path)
 
 
 def _to_openvino(path: Path, precision: str, clips: Sequence[np.ndarray] | None,
                  feed: Callable) -> None:
-    openvino = import_runtime('openvino')
+    openvino = import_package('openvino')
     converted = openvino.Core().read_model(path)
     if precision == 'int8':
         converted = _quantize(converted, clips, feed)
@@ -263,7 +239,7 @@ def _to_openvino(path: Path, precision: str, clips: Sequence[np.ndarray] | None,
 def _quantize(model, clips: Sequence[np.ndarray], feed: Callable):
     """Quantizes to int8 by the ranges of values in clips, which ``feed`` makes inputs."""
     os.environ.setdefault('NNCF_CI', '1')  # read on import: no telemetry
-    import nncf
+    nncf = import_package('nncf')
     nncf.set_log_level(logging.ERROR)
     dataset = nncf.Dataset(clips, feed)
     # Its progress bars do not belong to the output.
@@ -275,13 +251,12 @@ def _quantize(model, clips: Sequence[np.ndarray], feed: Callable):
 
 
 def _measure_parity(reference: TorchBackend, tested: TorchBackend, exported: Backend,
-                    preprocessing: Preprocessing, clips: Sequence[Mapping]
-                    ) -> tuple[dict, list[dict]]:
+                    preprocessing: Preprocessing, clips: Sequence[Mapping]) -> dict:
     """Compares scores on the clips of a split, read as users read them.
 
     Returns figures of the whole model, and of the two stages if there are any, against the
-    trained model in float32; of the whole model against the trained one as it is tested, if
-    that is in another precision; and the first of each clip.
+    trained model in float32; and of the whole model against the trained one as it is
+    tested, if that is in another precision.
     """
     models = {'reference': reference, 'whole': exported}
     if tested.dtype:
@@ -289,34 +264,27 @@ def _measure_parity(reference: TorchBackend, tested: TorchBackend, exported: Bac
     if exported.splittable:
         models['stages'] = lambda clips_NTHWC: exported.clip_scores(
             np.stack([exported.frame_features(clip) for clip in clips_NTHWC]))
-    rows, compared = {name: [] for name in models}, []
+    rows, labels = {name: [] for name in models}, []
     for clip, views_VTHWC in _read(tqdm(clips, desc='comparing on validation clips'),
                                    preprocessing):
         # Batches of other sizes than the traced one, as nothing may depend on them.
-        batch = np.concatenate([views_VTHWC] * (1 + 2 * (len(compared) % 2)))
-        compared.append(clip)
+        batch = np.concatenate([views_VTHWC] * (1 + 2 * (len(labels) % 2)))
+        labels.append(int(clip['label']))
         for name, model in models.items():
             inputs = batch if name in ('whole', 'stages') else views_VTHWC
             rows[name].append(model(inputs).mean(axis=0))
-    if not compared:
+    if not labels:
         raise HRI30Error('no validation clips to compare the exported model on.\nExpected '
                          'labelled clips; see split in the config.')
-    labels_N = np.array([int(clip['label']) for clip in compared])
-    scores = {name: np.array(row) for name, row in rows.items()}
-    parity = dict(clips=len(compared), **{
+    labels_N, scores = np.array(labels), {name: np.array(rows[name]) for name in models}
+    parity = dict(clips=len(labels), **{
         name: compare(scores['reference'], scores[name], labels_N)
         for name in ('whole', 'stages') if name in scores})
     if tested.dtype:
         parity['tested'] = dict(
             precision=str(tested.dtype).removeprefix('torch.'),
             **compare(scores['tested'], scores['whole'], labels_N))
-    differences_N = np.abs(scores['reference'] - scores['whole']).max(axis=1)
-    return parity, [
-        dict(video=str(clip['video_id']), label=int(clip['label']),
-             reference=int(a_K.argmax()), exported=int(b_K.argmax()),
-             max_difference=float(difference) if np.isfinite(difference) else None)
-        for clip, a_K, b_K, difference in zip(compared, scores['reference'],
-                                              scores['whole'], differences_N)]
+    return parity
 
 
 def compare(reference_NK: np.ndarray, scores_NK: np.ndarray, labels_N: np.ndarray) -> dict:
@@ -329,9 +297,8 @@ def compare(reference_NK: np.ndarray, scores_NK: np.ndarray, labels_N: np.ndarra
 
     Returns:
         dict: ``max_difference`` of a probability; ``shift``, the mean over clips of half
-        the sum of absolute differences; ``agreement``, the share of clips with the same
-        class; ``right`` and ``right_reference``, numbers of clips. The first two are None
-        if scores are no probabilities.
+        the sum of absolute differences; ``right`` and ``right_reference``, numbers of
+        clips. The first two are None if scores are no probabilities.
 
     >>> compare(np.array([[.5, .5], [.1, .9]]), np.array([[.4, .6], [.1, .9]]),
     ...         np.array([0, 1]))['right']
@@ -342,34 +309,28 @@ def compare(reference_NK: np.ndarray, scores_NK: np.ndarray, labels_N: np.ndarra
     sound = bool(np.isfinite(scores_NK).all() and (scores_NK >= 0).all()
                  and (np.abs(sums_N - 1) < 0.02).all())
     difference_NK = np.abs(scores_NK.astype(float) - reference_NK)
-    chosen_N, expected_N = scores_NK.argmax(axis=1), reference_NK.argmax(axis=1)
     return dict(
         max_difference=float(difference_NK.max()) if sound else None,
         shift=float(difference_NK.sum(axis=1).mean() / 2) if sound else None,
-        agreement=float((chosen_N == expected_N).mean()),
-        right=int((chosen_N == labels_N).sum()) if sound else 0,
-        right_reference=int((expected_N == labels_N).sum()))
+        right=int((scores_NK.argmax(axis=1) == labels_N).sum()) if sound else 0,
+        right_reference=int((reference_NK.argmax(axis=1) == labels_N).sum()))
 
 
 def why_no_parity(figures: Mapping, clips: int, precision: str) -> str | None:
     """Returns the reason to refuse an exported model of a precision, if there is one:
     ``figures`` are of :func:`compare` on so many clips.
     """
-    if figures['max_difference'] is None:
+    difference, shift = figures['max_difference'], figures['shift']
+    lost, allowed = figures['right_reference'] - figures['right'], max(1, clips // 100)
+    if difference is None:
         return 'its scores are no probabilities'
     if precision == 'fp32':
-        if figures['max_difference'] > MAX_DIFFERENCE:
-            return (f'a probability differs by {figures["max_difference"]:.2g}, allowed '
-                    f'are {MAX_DIFFERENCE:g}')
-        return None
-    lost = figures['right_reference'] - figures['right']
-    allowed = max(1, clips // 100)
+        return None if difference <= MAX_DIFFERENCE else (
+            f'a probability differs by {difference:.2g}, allowed: {MAX_DIFFERENCE:g}')
     if lost > allowed:
-        return (f'{lost} of {clips} clips are lost: {figures["right_reference"]} were '
-                f'right, {figures["right"]} are; allowed: {allowed}')
-    if figures['shift'] > MAX_SHIFT[precision]:
-        return (f'probabilities move by {figures["shift"]:.3f} on average, allowed are '
-                f'{MAX_SHIFT[precision]:g}')
+        return f'{lost} of {clips} clips are lost, allowed: {allowed}'
+    if shift > MAX_SHIFT[precision]:
+        return f'probabilities move by {shift:.3f}, allowed: {MAX_SHIFT[precision]:g}'
     return None
 
 
@@ -386,14 +347,12 @@ def _check_parity(info: ModelInfo) -> None:
 
 def format_parity(info: ModelInfo) -> str:
     """Formats the comparison with the trained model as text."""
-    parity, table = info.parity, [
-        ['', 'right', 'trained', 'same class', 'max. difference', 'shift']]
+    parity, table = info.parity, [['', 'right', 'trained', 'max. difference', 'shift']]
     for part in ('whole', 'stages', 'tested'):
         if row := parity.get(part):
-            table.append([part, str(row['right']), str(row['right_reference']),
-                          f'{row["agreement"]:.3f}', *(
-                              'no scores' if row[name] is None else f'{row[name]:.2g}'
-                              for name in ('max_difference', 'shift'))])
+            table.append([part, str(row['right']), str(row['right_reference']), *(
+                'no scores' if row[name] is None else f'{row[name]:.2g}'
+                for name in ('max_difference', 'shift'))])
     return (f'{info.format} {info.precision} against the trained model in float32, and as '
             f'tested, in {parity.get("tested", {}).get("precision", "float32")}; on '
             f'{parity["clips"]} clips: {parity["data"]}\n{format_table(table)}')

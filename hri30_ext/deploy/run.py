@@ -24,22 +24,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--threads', type=int, metavar='N',
                         help='CPU threads; default: one a core')
     parser.add_argument('--provider', metavar='P',
-                        help='of ONNX Runtime: cuda, tensorrt, coreml or directml')
+                        help='of ONNX Runtime: cuda, coreml or directml')
     args = parser.parse_args(arguments)
-    if args.threads is not None and args.threads < 1:
-        parser.error('--threads: expected 1 or more')
     try:
         recognizer = ClipRecognizer.load(args.folder, args.threads, args.provider)
     except HRI30Error as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     results = []
-    for file, found in recognizer.predict_files(args.clips):
-        if isinstance(found, HRI30Error):
-            results.append({'file': file, 'error': str(found)})
+    for file, prediction in recognizer.predict_files(args.clips):
+        if isinstance(prediction, HRI30Error):
+            results.append({'file': file, 'error': str(prediction)})
         else:
-            top = [{'class': name, 'score': score} for name, score in found.top(5)]
-            results.append({'file': file, 'top5': top, **found.judgement()})
+            top = [{'class': name, 'score': score} for name, score in prediction.top(5)]
+            results.append({'file': file, 'top5': top, **prediction.judgement()})
     print(json.dumps(results, indent=2, allow_nan=False))
     return 3 if any('error' in result for result in results) else 0
 

@@ -26,18 +26,11 @@ _ELEMENTWISE = (nn.BatchNorm3d, nn.ReLU, nn.Identity)
 _WINDOWED = (nn.Conv3d, nn.MaxPool3d, nn.AvgPool3d)
 
 
-class Normalise(nn.Module):
-    """The normalisation of a data preprocessor: (..., H, W, C) uint8 to float32."""
-
-    def __init__(self, preprocessor: nn.Module) -> None:
-        super().__init__()
-        mean = getattr(preprocessor, 'mean', torch.zeros(3))
-        std = getattr(preprocessor, 'std', torch.ones(3))
-        self.register_buffer('mean', mean.detach().clone().flatten())
-        self.register_buffer('std', std.detach().clone().flatten())
-
-    def forward(self, frames_xHWC: torch.Tensor) -> torch.Tensor:
-        return (frames_xHWC.float() - self.mean) / self.std
+def normalise(preprocessor: nn.Module, frames_xHWC: torch.Tensor) -> torch.Tensor:
+    """Normalises frames, (..., H, W, C) uint8, to float32, as a data preprocessor does."""
+    if not hasattr(preprocessor, 'mean'):
+        return frames_xHWC.float()
+    return (frames_xHWC.float() - preprocessor.mean.flatten()) / preprocessor.std.flatten()
 
 
 class Whole(nn.Module):
@@ -45,12 +38,11 @@ class Whole(nn.Module):
 
     def __init__(self, recognizer: nn.Module) -> None:
         super().__init__()
-        self.normalise = Normalise(recognizer.data_preprocessor)
         self.recognizer = recognizer
         self.frames_first = isinstance(recognizer, MODELS.get('Recognizer2D'))
 
     def forward(self, clips_NTHWC: torch.Tensor) -> torch.Tensor:
-        x_NTHWC = self.normalise(clips_NTHWC)
+        x_NTHWC = normalise(self.recognizer.data_preprocessor, clips_NTHWC)
         if self.frames_first:
             x = x_NTHWC.permute(0, 1, 4, 2, 3)  # N, T, C, H, W
         else:
@@ -69,14 +61,14 @@ class FrameStage(nn.Module):
 
     def __init__(self, recognizer: nn.Module, stages: int) -> None:
         super().__init__()
-        self.normalise = Normalise(recognizer.data_preprocessor)
+        self.preprocessor = recognizer.data_preprocessor
         self.has_tokens, backbone = not stages, recognizer.backbone
         self.encoder = backbone if self.has_tokens else nn.Sequential(
             backbone.conv1, *([backbone.maxpool] if backbone.with_pool1 else []),
             *(getattr(backbone, name) for name in backbone.res_layers[:stages]))
 
     def forward(self, frames_MHWC: torch.Tensor) -> torch.Tensor:
-        x_MCHW = self.normalise(frames_MHWC).permute(0, 3, 1, 2)
+        x_MCHW = normalise(self.preprocessor, frames_MHWC).permute(0, 3, 1, 2)
         if self.has_tokens:
             return self.encoder.encode_frames(x_MCHW.contiguous()).unsqueeze(3)
         return self.encoder(x_MCHW.unsqueeze(2)).squeeze(2)
@@ -181,14 +173,12 @@ def build_recognizer(cfg: Config, checkpoint: str | Path) -> nn.Module:
     for key in ('pretrained', 'init_cfg'):  # the checkpoint has all weights
         if cfg.model.backbone.get(key):
             cfg.model.backbone[key] = None
-    average = cfg.model.cls_head.get('average_clips')
-    if average != 'prob':
-        raise HRI30Error(f'model.cls_head.average_clips={average!r}: its scores are no '
-                         "probabilities.\nExpected average_clips='prob'.")
-    preprocessor = cfg.model.data_preprocessor
-    if preprocessor.get('to_rgb'):
-        raise HRI30Error('model.data_preprocessor.to_rgb=True: expects BGR frames, and '
-                         'the pipelines here read RGB.\nRemove it.')
+    if cfg.model.cls_head.get('average_clips') != 'prob':
+        raise HRI30Error('model.cls_head.average_clips: scores are no probabilities.\n'
+                         "Expected 'prob'.")
+    if cfg.model.data_preprocessor.get('to_rgb'):
+        raise HRI30Error('model.data_preprocessor.to_rgb: expects BGR frames, and the '
+                         'pipelines here read RGB.\nRemove it.')
     init_default_scope('mmaction')
     model = MODELS.build(cfg.model)
     if not isinstance(model, (MODELS.get('Recognizer2D'), MODELS.get('Recognizer3D'))):

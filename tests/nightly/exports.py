@@ -12,35 +12,31 @@ have no accuracy, so that int8 and bf16 pass the gate by the shift of probabilit
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
+import timeit
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+import hri30_ext.modules  # noqa: F401  (first: it fixes the others)
 
-import hri30_ext.modules  # noqa: E402, F401, I001  (first: it fixes the others)
-from mmaction.registry import MODELS as REGISTRY  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
+# isort: split
+from mmaction.registry import MODELS as REGISTRY
+from mmengine.registry import init_default_scope
 
-from hri30_ext.apis.exporting import export  # noqa: E402
-from hri30_ext.config import load_config, parse_options  # noqa: E402
-from hri30_ext.datasets import HRI30_CLASSES  # noqa: E402
-from hri30_ext.datasets.hri30 import list_split  # noqa: E402
-from hri30_ext.deploy.runtime.backends import WHOLE  # noqa: E402
-from hri30_ext.deploy.runtime.exported import load  # noqa: E402
-from hri30_ext.deploy.torch_backend import TorchBackend, Whole  # noqa: E402
-from hri30_ext.errors import HRI30Error  # noqa: E402
-from hri30_ext.synthetic import write_dataset  # noqa: E402
-from hri30_ext.video.decode import read_clip  # noqa: E402
-from hri30_ext.video.preprocessing import Preprocessing  # noqa: E402
+from hri30_ext.apis.exporting import export
+from hri30_ext.config import PROJECT_ROOT, load_config, parse_options
+from hri30_ext.datasets import HRI30_CLASSES
+from hri30_ext.datasets.hri30 import list_split
+from hri30_ext.deploy.runtime.exported import load
+from hri30_ext.deploy.torch_backend import TorchBackend, Whole
+from hri30_ext.synthetic import write_dataset
+from hri30_ext.video.decode import read_clip
+from hri30_ext.video.preprocessing import Preprocessing
 
 KINDS = ('onnx-fp32', 'onnx-int8', 'openvino-fp32', 'openvino-bf16', 'openvino-int8')
 #: By name: the beginning of the config's name, and settings.
@@ -115,18 +111,11 @@ def write_checkpoint(config: str, options: dict, path: Path) -> tuple[TorchBacke
     return backend, float(np.abs(scores_NK[0] - scores_NK[1]).max())
 
 
-def seconds(recognize, clips_NTHWC: np.ndarray) -> float:
-    """Times one call."""
-    start = time.perf_counter()
-    recognize(clips_NTHWC)
-    return time.perf_counter() - start
-
-
 def measure(name: str, kinds: list[str], rounds: int, options: dict, folder: Path
             ) -> list[dict]:
     """Exports a model in several kinds; returns a row for each."""
     config, own = MODELS[name]
-    config = str(next((ROOT / 'configs').glob(f'{config}*.py')))
+    config = str(next((PROJECT_ROOT / 'configs').glob(f'{config}*.py')))
     options = {**own, **options}
     if 'foundation/' in config:
         backbone = load_config(config, options).backbone
@@ -137,26 +126,21 @@ def measure(name: str, kinds: list[str], rounds: int, options: dict, folder: Pat
     rows = []
     for kind in kinds:
         row = dict(model=name, kind=kind, clips_differ_by=spread)
-        started = time.monotonic()
         try:
             info = export(config, str(folder / 'weights.pth'), *kind.split('-'),
                           str(folder / kind), options=options, calibration_clips=8)
             row |= dict(info.parity['whole'], clips=info.parity['clips'], mb=sum(
-                file.stat().st_size for part in [WHOLE] for file in
-                (folder / kind).glob(f'{part}.*')) / 1e6)
+                file.stat().st_size for file in (folder / kind).glob('model.[!j]*')) / 1e6)
             if rounds:
                 width, height = info.preprocessing.size
                 clip_NTHWC = np.zeros(
                     (1, info.preprocessing.num_frames, height, width, 3), np.uint8)
                 exported = load(folder / kind)[1]
-                pairs = [(seconds(eager, clip_NTHWC), seconds(exported, clip_NTHWC))
-                         for _ in range(rounds + 1)][1:]
-                row['eager_over_exported'] = statistics.median(a / b for a, b in pairs)
-        except HRI30Error as error:
-            row['refused'] = str(error)
-        except Exception as error:  # a converter's: the next model is measured
-            row['failed'] = f'{type(error).__name__}: {error}'
-        row['seconds'] = round(time.monotonic() - started, 1)
+                pairs = [[timeit.timeit(partial(model, clip_NTHWC), number=1)
+                          for model in (eager, exported)] for _ in range(rounds + 1)]
+                row['eager_over_exported'] = statistics.median(a / b for a, b in pairs[1:])
+        except Exception as error:  # a refusal, or a converter's: the next one is measured
+            row['error'] = f'{type(error).__name__}: {error}'
         print(json.dumps(row), flush=True)
         rows.append(row)
     return rows
@@ -168,12 +152,10 @@ def format_rows(rows: list[dict]) -> str:
              '| --- | --- | ---: | ---: | ---: | ---: |']
     for row in rows:
         if 'mb' in row:
-            ratio = row.get('eager_over_exported')
             cells = (f'{row["mb"]:.1f}', f'{row["max_difference"]:.1g}',
-                     f'{row["shift"]:.1g}', '-' if ratio is None else f'{ratio:.2f}')
+                     f'{row["shift"]:.1g}', f'{row.get("eager_over_exported", 0):.2f}')
         else:
-            reason = row.get('refused') or row['failed']
-            cells = (' '.join(reason.split())[:150].replace('|', '/'), '', '', '')
+            cells = (' '.join(row['error'].split())[:150].replace('|', '/'), '', '', '')
         lines.append(f'| {row["model"]} | {row["kind"].replace("-", " ")} | '
                      f'{" | ".join(cells)} |')
     return '\n'.join(lines) + '\n'
@@ -195,8 +177,6 @@ def main() -> int:
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    commit = subprocess.run(['git', 'describe', '--always', '--dirty'], cwd=ROOT,
-                            capture_output=True, text=True).stdout.strip()
     rows = []
     with tempfile.TemporaryDirectory(dir=args.out) as folder:
         write_dataset(f'{folder}/data', train_groups=3, test_groups=0, clips=1,
@@ -213,8 +193,6 @@ def main() -> int:
             with tempfile.TemporaryDirectory(dir=folder) as place:
                 rows += measure(name, args.kinds, args.rounds, {**options, **size},
                                 Path(place))
-            (args.out / 'exports.json').write_text(json.dumps(
-                dict(commit=commit, load=os.getloadavg(), rows=rows), indent=1) + '\n')
             (args.out / 'exports.md').write_text(format_rows(rows))
     print(format_rows(rows))
     return int(any('mb' not in row for row in rows if row['kind'].endswith('fp32')))

@@ -222,10 +222,10 @@ def test_other_validation_clips_do_not_calibrate(settings, first, second, tmp_pa
 def test_a_work_folder_alone_is_resumed(first, tmp_path):
     folder = tmp_path / 'moved'
     shutil.copytree(first, folder)
-    done = run_tool('train.py', '--resume', folder, '--cfg-options', 'max_epochs=2',
+    done = run_tool('train', '--resume', folder, '--cfg-options', 'max_epochs=2',
                     cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (folder / 'epoch_2.pth').is_file()
     for arguments in ((), ('--resume', tmp_path), ('--resume', )):
-        done = run_tool('train.py', *arguments, cwd=tmp_path)
+        done = run_tool('train', *arguments, cwd=tmp_path)
         assert done.returncode == 2 and done.stderr.startswith('error: ')

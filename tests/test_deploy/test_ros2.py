@@ -125,18 +125,15 @@ RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
 GREY = RGB[..., 0]
 
 
-@pytest.mark.parametrize(('encoding', 'pixels', 'expected', 'others'), [
-    ('rgb8', RGB, RGB, dict(step=32)), ('bgr8', RGB[..., ::-1], RGB, dict(step=25)),
-    ('bgra8', np.dstack((RGB[..., ::-1], GREY)), RGB, {}),
-    ('rgba8', np.dstack((RGB, GREY)), RGB, {}),
-    ('mono8', GREY, np.dstack((GREY, ) * 3), dict(step=11)),
-    ('mono16', GREY.astype('<u2') << 8 | 7, np.dstack((GREY, ) * 3), {}),
-    ('mono16', GREY.astype('>u2') << 8 | 7, np.dstack((GREY, ) * 3),
-     dict(is_bigendian=1))])
-def test_encodings(store, package, encoding, pixels, expected, others):
-    if others.get('is_bigendian'):
-        pixels = pixels.astype('>u2')
+@pytest.mark.parametrize(('encoding', 'pixels', 'others'), [
+    ('rgb8', RGB, dict(step=32)), ('bgr8', RGB[..., ::-1], dict(step=25)),
+    ('bgra8', np.dstack((RGB[..., ::-1], GREY)), {}),
+    ('rgba8', np.dstack((RGB, GREY)), {}), ('mono8', GREY, dict(step=11)),
+    ('mono16', GREY.astype('<u2') << 8 | 7, {}),
+    ('mono16', (GREY.astype('>u2') << 8 | 7).astype('>u2'), dict(is_bigendian=1))])
+def test_encodings(store, package, encoding, pixels, others):
     message = image(store, pixels, encoding=encoding, **others)
+    expected = np.dstack((GREY, ) * 3) if 'mono' in encoding else RGB
     assert np.array_equal(package.bridge.decode_image(message), expected)
 
 
@@ -217,10 +214,9 @@ def test_images_without_stamps_have_times_of_arrival(store, bridge, monkeypatch)
 
 
 def test_parameters_are_checked(package):
-    with pytest.raises(HRI30Error, match='queue=0: Expected `?int`? >= 1'):
-        package.bridge.Settings.create(queue=0)
-    with pytest.raises(HRI30Error, match="enter='high'.*float"):
-        package.bridge.Settings.create(enter='high')
+    for settings in (dict(queue=0), dict(enter='high')):
+        with pytest.raises(HRI30Error, match=rf'\.{next(iter(settings))}'):
+            package.bridge.Settings.create(**settings)
 
 
 # ---- The node ----------------------------------------------------------------------------
@@ -321,7 +317,7 @@ def node(store, package, monkeypatch):
 def test_the_node_lives_through_its_states(node, store, streamed, clip, onnx_folder,
                                            tmp_path):
     assert node.on_configure(None) == 'failure'  # without a model
-    assert "model='': Expected" in node.log.pop()
+    assert '.model' in node.log.pop()
     frames = list(iter(FileSource([clip]).read, None))
     node.parameters.update(EAGER, model=str(onnx_folder), threads=1, queue=len(frames),
                            predictions=True, stall_seconds=3600, provider='cpu')

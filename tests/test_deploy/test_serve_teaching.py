@@ -48,7 +48,7 @@ def test_a_taught_class_is_recognized(model, clips_root, tmp_path):
                 (401, 'Expected the header', teach(wave, headers={})),
                 (422, 'found 1 clip.\nExpected', teach(wave[:1])),
                 (422, 'cannot be decoded', teach([*wave, b'no video'])),
-                (400, 'Too many files', teach(wave * 7)),
+                (422, 'at most 20', teach(wave * 7)),
                 (422, 'name', teach(wave, '${classes}')),
                 (422, 'name', teach(wave, '../Wave')),
                 (422, 'already a class', teach(wave, CLASSES[0])),

@@ -4,14 +4,13 @@ Shapes: N clips, K classes. Scores are class probabilities without the temperatu
 """
 
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 
 _Alpha = Annotated[float, Meta(gt=0, lt=1)]
-_Row = tuple[Annotated[float, Meta(ge=-1e6, le=1e6)], ...]
 
 
 class ClassSets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,7 +23,6 @@ class ClassSets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: Annotated[float, Meta(ge=0, le=1)]
     alpha: _Alpha
     clips: int
-    method: Literal['lac'] = 'lac'
 
     def members(self, probabilities_xK: np.ndarray) -> np.ndarray:
         """Returns which classes are in the sets, booleans (..., K)."""
@@ -41,12 +39,7 @@ class OpenSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True
     threshold: Annotated[float, Meta(ge=0)]
     alpha: _Alpha  # share of the clips of known classes that may be beyond it
     clips: int
-    prototypes: Annotated[tuple[_Row, ...], Meta(min_length=1, max_length=1000)]  # K x K
-    method: Literal['prototypes'] = 'prototypes'
-
-    def __post_init__(self) -> None:
-        if any(len(row) != len(self.prototypes) for row in self.prototypes):
-            raise ValueError('prototypes: expected as many numbers as classes in each')
+    prototypes: tuple[tuple[float, ...], ...]  # K x K
 
     @cached_property
     def _prototypes_KK(self) -> np.ndarray:
@@ -90,14 +83,14 @@ def judge(info, scores_K: np.ndarray) -> dict:
     """Returns ``set``, ``certainty`` and ``unknown`` of a
     :class:`~hri30_ext.deploy.runtime.recognizer.Prediction`, None where nothing was fitted.
     """
-    found = dict(set=None, certainty=None, unknown=is_unknown(info, scores_K))
+    judgement = dict(set=None, certainty=None, unknown=is_unknown(info, scores_K))
     if info.sets:
         probabilities_K = apply_temperature(scores_K, info.temperature)
         members_K = info.sets.members(probabilities_K)
-        found |= dict(certainty=round(1 - info.sets.alpha, 6), set=tuple(
+        judgement |= dict(certainty=round(1 - info.sets.alpha, 6), set=tuple(
             info.classes[k] for k in np.argsort(-probabilities_K, kind='stable')
             if members_K[k]))
-    return found
+    return judgement
 
 
 def is_unknown(info, scores_K: np.ndarray) -> bool | None:

@@ -13,9 +13,6 @@ The summary is the last line:
 ``latency_ms``             ``median`` and ``p95`` of the last 10,000 predictions: from the
                            capture of a frame to the end of the prediction it caused; for
                            files that are not played in real time, from its use
-``rss_mb``                 resident memory in MB (10^6 bytes) at ``start``, after the model
-                           was loaded and run once, and at the ``end``
-``peak_rss_mb``            its peak until then
 ``reason``                 why there was no prediction, if there was none
 ========================== ==============================================================
 """
@@ -23,7 +20,6 @@ The summary is the last line:
 import contextlib
 import json
 import os
-import re
 import signal
 import sys
 import threading
@@ -40,8 +36,6 @@ from ...utils.fileio import atomic_write_text
 from ...utils.text import format_csv
 from .streaming import UNSURE, Event, FrameQueue, Stream, recognize
 from .video_io import CameraLost, Frame, Source, VideoWriter, annotate
-
-_STATUS_SECONDS = 10.0  # between two progress messages
 
 
 class JsonLines:
@@ -60,8 +54,7 @@ class JsonLines:
             if self.closed:
                 return
             try:
-                self._out.write(json.dumps(content, ensure_ascii=False) + '\n')
-                self._out.flush()
+                print(json.dumps(content, ensure_ascii=False), file=self._out, flush=True)
             except OSError as error:
                 self.closed = True
                 # Python flushes once more at its end, and would complain.
@@ -83,9 +76,7 @@ class Timeline:
     """
 
     def __init__(self, stream: Stream) -> None:
-        how = stream.settings
-        age = dict(exponential=how.smooth_seconds, mean=how.smooth_seconds / 2, none=0.)
-        self._delay = stream.span / 2 + age[how.smoothing]
+        self._delay = stream.span / 2 + stream.settings.smooth_seconds
         self._rows: list[dict] = []
         self._frame: Frame | None = None  # the first one of the file
         self._first: float | None = None  # time of its first prediction
@@ -136,15 +127,6 @@ class Timeline:
              for name in columns] for row in self.rows]))
 
 
-def resident_megabytes() -> tuple[float, float]:
-    """Returns the resident memory of this process and its peak, in MB (10^6 bytes)."""
-    # Not resource.getrusage, whose peak may be that of the program that started this one.
-    status = Path('/proc/self/status').read_text(encoding='ascii')
-    now, peak = (int(re.search(rf'{name}:\s+(\d+) kB', status)[1]) * 1024 / 1e6
-                 for name in ('VmRSS', 'VmHWM'))
-    return round(now, 1), round(peak, 1)
-
-
 @dataclass
 class Live:
     """Runs a stream to its end."""
@@ -157,8 +139,6 @@ class Live:
     # Gets each frame, uint8 RGB (H, W, 3), and its events; False ends the stream.
     show: Callable[[np.ndarray, list[dict]], bool] | None = None
     timeline: Timeline | None = None  # gets the actions
-    # Called with messages for people.
-    report: Callable[[str], None] = lambda message: print(message, file=sys.stderr)
     _ended: str = field(default='end', init=False)
 
     def run(self) -> dict:
@@ -172,7 +152,7 @@ class Live:
             HRI30Error: likewise, a file that cannot be read.
         """
         self.stream.warm_up()
-        self._began, self._memory = clock.monotonic(), resident_megabytes()
+        self._began = clock.monotonic()
         self._queue = FrameQueue(self.queue_size, self.source.live)
         try:
             with contextlib.ExitStack() as stack:
@@ -188,16 +168,16 @@ class Live:
             summary = self._summary()
             self.lines.write(summary)
         if 'reason' in summary:
-            self.report(summary['reason'])
+            print(summary['reason'], file=sys.stderr)
         return summary
 
     def _stop(self, why: str) -> None:
         self._ended = why
         self._queue.stop()
 
-    def _use(self, found: Iterator[tuple[Frame | None, list[Event]]]) -> None:
-        reported, image, stream = clock.monotonic(), None, self.stream
-        for frame, events in found:
+    def _use(self, frames: Iterator[tuple[Frame | None, list[Event]]]) -> None:
+        image, stream = None, self.stream
+        for frame, events in frames:
             shown, latest = [event.to_json() for event in events], stream.latest
             for event in shown:
                 self.lines.write(event)
@@ -218,17 +198,12 @@ class Live:
                                            f'{self._rate():.1f} per second'), frame.time)
             if self.seconds is not None and frame.time >= self.seconds:
                 self._stop('time')
-            if clock.monotonic() - reported >= _STATUS_SECONDS:
-                reported = clock.monotonic()
-                self.report(f'{frame.time:.0f} s: {stream.frames} frames, '
-                            f'{stream.predictions} predictions, {stream.dropped} dropped; '
-                            f'{latest.state if latest else UNSURE}')
 
     def _rate(self) -> float:
         return self.stream.predictions / max(clock.monotonic() - self._began, 1e-9)
 
     def _summary(self) -> dict:
-        stream, (now, peak) = self.stream, resident_megabytes()
+        stream = self.stream
         median, p95 = (round(float(value), 1) for value in np.percentile(
             stream.latencies_ms, [50, 95])) if stream.latencies_ms else (None, None)
         reason = stream.why_no_prediction()
@@ -238,8 +213,6 @@ class Live:
             seconds=round(clock.monotonic() - self._began, 3),
             predictions_per_second=round(self._rate(), 2),
             latency_ms=dict(median=median, p95=p95),
-            rss_mb=dict(start=self._memory[0], end=now),
-            peak_rss_mb=dict(start=self._memory[1], end=peak),
             **({'reason': reason} if reason else {}))
 
 

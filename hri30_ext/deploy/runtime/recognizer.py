@@ -4,9 +4,9 @@ Shapes: N views of clips, V views of one clip, T frames of a view, H height, W w
 classes.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -75,14 +75,11 @@ class ClipRecognizer:
             :class:`~hri30_ext.deploy.runtime.backends.Backend`.
         mirrored (Sequence[int], optional): Label of each class in a mirrored clip, (K, );
             the scores of a clip and its mirror image are then averaged.
-
-    Attributes:
-        batch_size (int): Views in a batch.
     """
 
     def __init__(self, info, backend: Callable, mirrored: Sequence[int] | None = None
                  ) -> None:
-        self.info, self.backend, self.batch_size = info, backend, BATCH_SIZE
+        self.info, self.backend = info, backend
         self._mirrored = None if mirrored is None else np.asarray(mirrored)
 
     @staticmethod
@@ -120,12 +117,12 @@ class ClipRecognizer:
         if isinstance(clips, Sequence):  # errors come before the work, not after
             for clip in clips:
                 _check_clip(clip)
-        found = []
+        predictions = []
         for _, one in self.predict_files(clips):
             if isinstance(one, HRI30Error):
                 raise one
-            found.append(one)
-        return found
+            predictions.append(one)
+        return predictions
 
     def predict_files(self, files: Iterable
                       ) -> Iterator[tuple[str, Prediction | HRI30Error]]:
@@ -133,57 +130,44 @@ class ClipRecognizer:
 
         Yields each file, in order, with its prediction or with why it cannot be read.
         """
-        read: deque[tuple[str, HRI30Error | None]] = deque()  # and not yielded yet
-
-        def views() -> Iterator[np.ndarray]:
-            for clip in files:
+        for group in self._groups(files):
+            read = [*map(self._views, group)]
+            predictions = self.predict_views(
+                views for views in read if isinstance(views, np.ndarray))
+            for clip, views in zip(group, read):
                 name = '' if isinstance(clip, np.ndarray) else str(clip)
-                try:
-                    views_VTHWC = self._views(clip)
-                except HRI30Error as error:
-                    read.append((name, error))
-                else:
-                    read.append((name, None))
-                    yield views_VTHWC
-
-        for prediction in self.predict_views(views()):
-            while read[0][1] is not None:
-                yield read.popleft()
-            name, _ = read.popleft()
-            yield name, replace(prediction, clip=name)
-        yield from read
+                yield name, views if isinstance(views, HRI30Error) else replace(
+                    next(predictions), clip=name)
 
     def predict_views(self, clips: Iterable[np.ndarray]) -> Iterator[Prediction]:
         """Recognizes clips whose frames are selected and prepared, (V, T, H, W, 3) uint8
         RGB each; scores of views are averaged.
         """
-        waiting: list[np.ndarray] = []  # views without scores, (T, H, W, 3)
-        scored: list[np.ndarray] = []  # scores of views, (K, ), of incomplete clips
-        views: list[int] = []  # numbers of views of the incomplete clips
-
-        def score(least: int) -> Iterator[Prediction]:
-            while len(waiting) >= least:
-                scored.extend(self._score(np.stack(waiting[:self.batch_size])))
-                del waiting[:self.batch_size]
-            while views and len(scored) >= views[0]:
-                count = views.pop(0)
-                scores_K = np.mean(scored[:count], axis=0, dtype=np.float64)
-                del scored[:count]
+        for group in self._groups(clips):
+            views_NTHWC = np.concatenate(group)
+            scores_NK = np.concatenate([
+                self._score(views_NTHWC[at:at + BATCH_SIZE])
+                for at in range(0, len(views_NTHWC), BATCH_SIZE)])
+            for scores_VK in np.split(scores_NK, len(group)):
+                scores_K = scores_VK.mean(axis=0, dtype=np.float64)
                 yield Prediction(self.classes, scores_K.astype(np.float32),
                                  **judge(self.info, scores_K))
 
-        for views_VTHWC in clips:
-            views.append(len(views_VTHWC))
-            waiting.extend(views_VTHWC)
-            yield from score(self.batch_size)
-        yield from score(1)
+    def _groups(self, clips: Iterable) -> Iterator[list]:
+        """Yields as many clips as there are in a batch of views, one at least."""
+        clips, size = iter(clips), max(1, BATCH_SIZE // self.info.preprocessing.num_views)
+        while group := [*islice(clips, size)]:
+            yield group
 
-    def _views(self, clip) -> np.ndarray:
-        """Returns the views of a clip, (V, T, H, W, 3) uint8."""
-        _check_clip(clip)
-        if isinstance(clip, np.ndarray):
-            return self.info.preprocessing.clip(clip)
-        return read_clip(clip, self.info.preprocessing)
+    def _views(self, clip) -> np.ndarray | HRI30Error:
+        """Returns the views of a clip, (V, T, H, W, 3) uint8, or why it cannot be read."""
+        try:
+            _check_clip(clip)
+            if isinstance(clip, np.ndarray):
+                return self.info.preprocessing.clip(clip)
+            return read_clip(clip, self.info.preprocessing)
+        except HRI30Error as error:
+            return error
 
     def _score(self, views_NTHWC: np.ndarray) -> np.ndarray:
         """Returns class probabilities, (N, K) float32."""
@@ -204,11 +188,8 @@ class ClipRecognizer:
 def _check_clip(clip) -> None:
     if isinstance(clip, str | Path):
         check_file(clip)
-        return
-    if not isinstance(clip, np.ndarray):
-        raise HRI30Error(f'a clip: found {type(clip).__name__}, expected the path of a '
-                         'video or a uint8 array (frames, height, width, 3).')
-    if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] != 3 or not clip.size:
-        raise HRI30Error(
-            f'a clip: found an array of {clip.dtype}, {clip.shape}; expected RGB as uint8, '
-            '(frames, height, width, 3), with one frame or more, values in [0, 255].')
+    elif not isinstance(clip, np.ndarray) or clip.dtype != np.uint8 or clip.ndim != 4 \
+            or clip.shape[3] != 3 or not clip.size:
+        found = f'{getattr(clip, "dtype", "")} {getattr(clip, "shape", type(clip))}'
+        raise HRI30Error(f'a clip: found {found}; expected the path of a video, or uint8 '
+                         'RGB (frames, height, width, 3) with one frame or more.')

@@ -43,7 +43,7 @@ import time as clock
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -79,13 +79,11 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     # Between predictions; None: 1/6, rounded to a multiple of the time between samples.
     hop: _Window | None = None
     every: Annotated[int, Meta(ge=1)] | None = None  # instead: a prediction every n frames
-    smoothing: Literal['exponential', 'mean', 'none'] = 'exponential'  # over predictions
-    smooth_seconds: _Seconds = 0.4  # the time constant, or the length of the mean
+    smooth_seconds: _Seconds = 0.4  # in which the weight of a prediction falls to 1/e
     enter: _Score = 0.6  # smoothed score at which an action begins
     leave: _Score = 0.4  # below it an action ends; in between, the state does not change
     min_seconds: _Seconds = 0.3  # how long a class stays above enter before it starts
     predictions: bool = False  # whether every prediction is an event too
-    reuse: bool = True  # whether features of frames are kept, if the model can be split
 
     @classmethod
     def create(cls, **settings) -> 'StreamSettings':
@@ -94,16 +92,11 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Raises:
             HRI30Error: an unknown name, or a value out of range.
         """
-        plain = {name: value.item() if isinstance(value, np.generic) else value
-                 for name, value in settings.items()}
         try:
-            return msgspec.convert(plain, cls)
+            return msgspec.convert(settings, cls)
         except msgspec.ValidationError as error:
-            reason, _, name = str(error).replace('`', '').partition(' - at $.')
-            found = f'{name}={plain[name]!r}: ' if name in plain else ''
-            raise HRI30Error(
-                f'stream: {found}{reason}.\nSettings: {", ".join(cls.__struct_fields__)}. '
-                'Smoothing is exponential, mean or none.') from error
+            raise HRI30Error(f'stream: {error}.\nSettings: '
+                             f'{", ".join(cls.__struct_fields__)}.') from error
 
     def __post_init__(self) -> None:
         if self.every and self.hop:
@@ -149,30 +142,19 @@ class TimedFrame:
 
 
 class Smoother:
-    """Averages scores over time.
+    """Averages scores over time, with weights that fall to 1/e in ``seconds``; 0: none."""
 
-    ``exponential``: weights that fall to 1/e in ``seconds``; ``mean``: of the predictions
-    of the last ``seconds``; ``none``, or 0 seconds: no smoothing.
-    """
-
-    def __init__(self, kind: str, seconds: float) -> None:
-        self.kind, self.seconds = (kind if seconds else 'none'), seconds
-        self._recent: list[tuple[float, np.ndarray]] = []
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._last: tuple[float, np.ndarray] | None = None
 
     def update(self, time: float, scores_xK: np.ndarray) -> np.ndarray:
         """Adds the scores of a prediction, (..., K), and returns the smoothed ones."""
-        if self.kind == 'none':
-            return scores_xK
-        if self.kind == 'mean':
-            begin = time - self.seconds + _SAME
-            self._recent = [*(pair for pair in self._recent if pair[0] > begin),
-                            (time, scores_xK)]
-            return np.mean([scores for _, scores in self._recent], axis=0)
-        if self._recent:
-            before, smoothed_xK = self._recent[0]
+        if self._last and self.seconds:
+            before, smoothed_xK = self._last
             share = math.exp((before - time) / self.seconds)
             scores_xK = share * smoothed_xK + (1 - share) * scores_xK
-        self._recent = [(time, scores_xK)]
+        self._last = (time, scores_xK)
         return scores_xK
 
 
@@ -252,9 +234,8 @@ class Stream:
         settings = settings or StreamSettings()
         window = settings.window_seconds or info.window_seconds
         if not window:
-            raise HRI30Error('stream: the length of the training clips is not stored with '
-                             'this model.\nSet window_seconds to the length of a clip in '
-                             'seconds.')
+            raise HRI30Error('stream: the model does not have the length of its training '
+                             'clips.\nSet window_seconds.')
         self.info, self.settings = info, settings
         self.window_seconds = max(window, info.preprocessing.span_seconds)
         times_T = info.preprocessing.sample_times(self.window_seconds)
@@ -268,7 +249,7 @@ class Stream:
             self.hop = max(1, round(_HOP / interval)) * interval
         self._least_gap = interval / _FRAMES_PER_SAMPLE
         self._backend = backend
-        self._reuse = settings.reuse and bool(getattr(backend, 'splittable', False))
+        self._reuse = getattr(backend, 'splittable', False)
         self._closed = False
         self.frames = self.predictions = self.dropped = 0
         self.scores_K: np.ndarray | None = None
@@ -277,7 +258,7 @@ class Stream:
 
     def _restart(self) -> None:
         how = self.settings
-        self._smoother = Smoother(how.smoothing, how.smooth_seconds)
+        self._smoother = Smoother(how.smooth_seconds)
         self._hysteresis = Hysteresis(how.enter, how.leave, how.min_seconds)
         self._frames: deque[TimedFrame] = deque()
         self._time: float | None = None  # of the last frame
@@ -290,12 +271,8 @@ class Stream:
     def warm_up(self) -> None:
         """Runs the model once: graphs are compiled at their first use."""
         width, height = self.info.preprocessing.size
-        frames_THWC = np.zeros((len(self._offsets_T), height, width, 3), np.uint8)
-        if self._reuse:
-            features_1CHW = self._backend.frame_features(frames_THWC[:1])
-            self._backend.clip_scores(features_1CHW.repeat(len(frames_THWC), axis=0)[None])
-        else:
-            self._backend(frames_THWC[None])
+        frame = TimedFrame(0., np.zeros((height, width, 3), np.uint8))
+        self._scores([frame] * len(self._offsets_T))
 
     def push(self, frame_HWC: np.ndarray, timestamp: float, captured: float | None = None,
              more: bool = False) -> list[Event]:
@@ -488,8 +465,8 @@ class FrameQueue:
     """
 
     def __init__(self, size: int, live: bool) -> None:
-        self.size, self.live, self.dropped, self.stopped = size, live, 0, False
-        self._ended = False
+        self.size, self.live, self.dropped = size, live, 0
+        self.stopped = self._ended = False
         self._frames: deque = deque()
         self._changed = threading.Condition()
 

@@ -9,7 +9,7 @@ import threading
 import time as clock
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from itertools import count, cycle
+from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,8 +83,8 @@ class FileSource(Source):
                  loop: bool = False) -> None:
         paths = [check_file(path) for path in paths]
         super().__init__(str(paths[0] if len(paths) == 1 else paths[0].parent), realtime)
-        self._paths = cycle(paths) if loop else iter(paths)
-        self._decoder = self._open(next(self._paths))
+        others = islice(cycle(paths), 1, None if loop else len(paths))
+        self._decoders = chain([self._open(paths[0])], map(self._open, others))
 
     def _open(self, path: Path) -> Decoder:
         decoder = Decoder(path, threads=available_cores())
@@ -92,8 +92,8 @@ class FileSource(Source):
         return decoder
 
     def _play(self) -> Iterator[Frame]:
-        decoder, begin, started = self._decoder, 0., None
-        for file in count(1):
+        begin, started = 0., None
+        for file, decoder in enumerate(self._decoders, 1):
             clip, last = Path(decoder.filename).name, None
             for image, time in decoder.frames():
                 if last is None:
@@ -109,10 +109,7 @@ class FileSource(Source):
                     if self._stopped.wait(max(0., started + last - clock.monotonic())):
                         return
                 yield Frame(image, last, clock.monotonic(), clip, file)
-            path, begin = next(self._paths, None), last + 1 / self.fps
-            if path is None:
-                return
-            decoder = self._open(path)
+            begin = last + 1 / self.fps
 
 
 class CameraLost(HRI30Error):
@@ -146,10 +143,8 @@ class CameraSource(Source):
         try:
             decoder = CameraDecoder(self._target)
         except HRI30Error as error:
-            raise HRI30Error(
-                f'{self.name}: cannot be opened.\nExpected a camera that is connected and '
-                'not in use by another program (Linux: ls /dev/video*), or a URL that '
-                'answers.') from error
+            raise HRI30Error(f'{self.name}: cannot be opened.\nExpected a camera that no '
+                             'other program uses, or a URL that answers.') from error
         self._set_rate(decoder.fps)
         self._images = decoder.frames()
 
@@ -159,10 +154,10 @@ class CameraSource(Source):
 
     def _play(self) -> Iterator[Frame]:
         started = None
-        while found := next(self._images, None) or self._reconnect():
+        while frame := next(self._images, None) or self._reconnect():
             captured = clock.monotonic()
             started = captured if started is None else started
-            yield Frame(found[0], captured - started, captured)
+            yield Frame(frame[0], captured - started, captured)
 
     def _reconnect(self) -> tuple | None:
         """Returns the first frame after a loss; None where it is stopped meanwhile."""
@@ -176,23 +171,22 @@ class CameraSource(Source):
             # Some open and never give a frame.
             with contextlib.suppress(HRI30Error):
                 self._images = CameraDecoder(self._target).frames()
-                if found := next(self._images, None):
+                if frame := next(self._images, None):
                     self._notify('back', f'{self.name}: back after {attempt + 1} tries')
-                    return found
+                    return frame
         raise CameraLost(f'{self.name}: went away and did not come back in '
                          f'{self._retries} tries.\nConnect it and start again.')
 
 
 def find_videos(folder: str | Path) -> list[Path]:
     """Lists the videos that lie in a folder, by name; an HRI30Error if there are none."""
-    found = sorted(path for path in Path(folder).expanduser().iterdir()
-                   if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
-                   and not path.name.startswith('.'))
-    if not found:
-        raise HRI30Error(f'{folder}: no videos.\nExpected files that end with '
-                         f'{", ".join(VIDEO_SUFFIXES)}. Folders in it are not '
-                         'searched.')
-    return found
+    videos = sorted(path for path in Path(folder).expanduser().iterdir()
+                    if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+                    and not path.name.startswith('.'))
+    if not videos:
+        raise HRI30Error(f'{folder}: no videos.\nExpected files in it, not in folders, '
+                         f'that end with {", ".join(VIDEO_SUFFIXES)}.')
+    return videos
 
 
 def open_source(target: str, realtime: bool = False, loop: bool = False,
@@ -214,6 +208,7 @@ def open_source(target: str, realtime: bool = False, loop: bool = False,
 # RGB
 _WHITE, _GREY = (255, 255, 255), (170, 178, 189)
 _SURE, _OPEN, _TRACK = (86, 211, 120), (242, 182, 65), (84, 90, 99)
+_SHADE = (0, 0, 0, 204)  # with opacity: bright text is readable on any picture
 
 _LONGEST_PAUSE = 2.0  # seconds to which longer ones of a video are cut
 
@@ -230,14 +225,9 @@ def annotate(image_HWC: np.ndarray, latest, dropped: int = 0, note: str = '') ->
     """
     from PIL import Image, ImageDraw
     picture = Image.fromarray(image_HWC).copy()
-    draw, (width, height) = ImageDraw.Draw(picture), picture.size
+    draw, (width, height) = ImageDraw.Draw(picture, 'RGBA'), picture.size
     unit = min(width, height) / 480  # sizes are for 480 lines
     margin, line, bar = round(12 * unit), round(22 * unit), round(50 * unit)
-
-    def shade(top: int, right: int, bottom: int) -> None:
-        """Darkens a part from the left on: bright text is readable on any picture."""
-        box = 0, max(0, top), min(right, width), bottom
-        picture.paste(picture.crop(box).point(lambda value: value // 5), box[:2])
 
     def write(text: str, x: int, middle: int, size: int, colour: tuple, room: float,
               anchor: str = 'lm') -> None:
@@ -247,7 +237,7 @@ def annotate(image_HWC: np.ndarray, latest, dropped: int = 0, note: str = '') ->
         draw.text((x, middle), text, colour, font(int(size * min(1, room / length))),
                   anchor)
 
-    shade(0, width, bar)
+    draw.rectangle((0, 0, width, bar), _SHADE)
     if latest is None:
         write('looking ...', margin, bar // 2, 24, _GREY, width)
         return np.asarray(picture)
@@ -262,7 +252,7 @@ def annotate(image_HWC: np.ndarray, latest, dropped: int = 0, note: str = '') ->
     begin = 2 * margin + names
     right = begin + length + round(52 * unit)
     top = height - len(latest.top) * line - 2 * margin
-    shade(top, right + margin, height)
+    draw.rectangle((0, top, right + margin, height), _SHADE)
     for i, (name, score) in enumerate(latest.top):
         middle = top + margin + i * line + line // 2
         write(name, margin, middle, 14, _WHITE, names)

@@ -1,36 +1,4 @@
-"""The end-points of the service."""
-
-import contextlib
-import dataclasses
-import time
-from collections.abc import AsyncIterator
-from functools import partial
-from pathlib import Path
-from typing import Annotated
-
-import anyio
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response, WebSocket
-from fastapi.exceptions import RequestValidationError
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.responses import FileResponse, StreamingResponse
-
-from ...errors import HRI30Error
-from ...utils.fileio import ran_out_of_disk
-from . import schemas
-from .decoding import decode_clip, explain, preview_clip
-from .guards import Access, Guard, error_response
-from .service import Service, ServiceError
-from .session import CLIENT_SETTINGS, Session
-from .settings import Settings
-
-#: It becomes a string of a config, which must not refer to anything.
-_CLASS_NAME = r'^\w[\w -]{0,63}$'
-_TAUGHT_CLIPS = 20  # of a class, at most
-
-_DESCRIPTION = """
-Names the action that a clip or a camera shows.
+"""Names the action that a clip or a camera shows.
 
 **`/v1/stream`** is a WebSocket, which OpenAPI cannot describe. The client sends
 
@@ -60,46 +28,37 @@ dropped. `bad` counts those that could not be decoded. The WebSocket is closed w
 after `stop`, 1001 after silence or when the service ends, 1003 after an unexpected message,
 1008 without the token, 1009 after a frame too large, 1011 if the model failed, 1013 if too
 many are open. A wrong token in the header is answered with 403 before it is opened.
-""".replace('SETTINGS', ', '.join(f'`{name}`' for name in CLIENT_SETTINGS))
+"""
 
+import contextlib
+import dataclasses
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
 
-_ERRORS = {status: {'model': schemas.Error, 'description': text} for status, text in {
-    400: 'The form is damaged, or has other fields.',
-    401: 'The service has a token, and this is not it.',
-    408: 'The upload took too long.',
-    413: 'The upload is too large.',
-    415: 'The body is no form.',
-    422: 'The upload cannot be decoded, or its content exceeds a limit.',
-    429: 'Too many requests at a time.',
-    504: 'The model took too long.',
-    507: 'The disk of the service is full.'}.items()}
-_ERRORS[429]['headers'] = {'Retry-After': {'description': 'Seconds.',
-                                           'schema': {'type': 'integer'}}}
-_CLIP = {'requestBody': {
-    'required': True, 'content': {'multipart/form-data': {'schema': {
-        'type': 'object', 'required': ['clip'], 'additionalProperties': False,
-        'properties': {'clip': {'type': 'string', 'format': 'binary',
-                                'description': 'A video. Its name is ignored.'}}}}}}}
-_WEBM = {200: {'description': 'A video without sound, 640 pixels wide or high at most.',
-               'content': {'video/webm': {'schema': {'type': 'string',
-                                                     'format': 'binary'}}}}}
+import anyio
+from fastapi import APIRouter, Depends, FastAPI, File, Query, UploadFile, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response, StreamingResponse
 
+from ...errors import HRI30Error
+from ...utils.fileio import ran_out_of_disk
+from ..runtime.streaming import StreamSettings
+from . import schemas
+from .decoding import decode_clip, explain, preview_clip
+from .guards import Access, Guard, error_response
+from .service import Service
+from .session import Session
+from .settings import MIB, Settings
 
-class _Timed(StreamingResponse):
-    """Sends a video in parts; after some seconds, the connection is closed.
-
-    What a slow client has not taken is held in memory.
-    """
-
-    def __init__(self, content: bytes, seconds: float, part: int = 2**20) -> None:
-        super().__init__((content[at:at + part] for at in range(0, len(content), part)),
-                         headers={'Content-Length': str(len(content))},
-                         media_type='video/webm')
-        self._seconds = seconds
-
-    async def __call__(self, scope, receive, send) -> None:
-        with anyio.move_on_after(self._seconds):
-            await super().__call__(scope, receive, send)
+Clip = Annotated[UploadFile, File(description='A video. Its name is ignored.')]
+Clips = Annotated[list[UploadFile], File(max_length=20, description='Videos of the class.')]
+#: It becomes a string of a config, which must not refer to anything.
+ClassName = Annotated[str, Query(pattern=r'^\w[\w -]{0,63}$', description='The class.')]
 
 
 def create_app(recognizer, settings: Settings | None = None, access: Access | None = None,
@@ -109,22 +68,22 @@ def create_app(recognizer, settings: Settings | None = None, access: Access | No
     ``window`` is a :class:`.window.Window`, whose stream the page shows; ``teacher`` a
     :class:`hri30_ext.apis.teaching.Teacher`, with which clients may add classes.
     """
-    access = access or Access()
-    service = Service(recognizer, settings or Settings(), access)
+    service = Service(recognizer, settings or Settings(), access or Access())
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         service.close()
 
-    app = FastAPI(title='HRI30 action recognition', version='1',
-                  description=_DESCRIPTION, lifespan=lifespan,
+    app = FastAPI(title='HRI30 action recognition', version='1', lifespan=lifespan,
+                  description=__doc__.replace('SETTINGS', ', '.join(
+                      StreamSettings.__struct_fields__)),
                   # Their pages load scripts from elsewhere.
                   docs_url=None, redoc_url=None)
     app.state.service = service
-    app.add_middleware(Guard, access=access)
+    app.add_middleware(Guard, service=service)
     for kind in (HTTPException, HRI30Error, RequestValidationError, Exception):
-        app.add_exception_handler(kind, partial(_answer, service))
+        app.add_exception_handler(kind, _answer)
     for file in (Path(__file__).parent / 'page').iterdir():
         app.add_route('/' + file.name.replace('index.html', ''),
                       lambda request, file=file: FileResponse(file),
@@ -142,46 +101,40 @@ def create_app(recognizer, settings: Settings | None = None, access: Access | No
     return app
 
 
-async def _answer(service: Service, request: Request, error: Exception) -> Response:
+async def _answer(request: Request, error: Exception) -> Response:
     """Gives all errors one form."""
-    status, code, headers = 500, 'internal', None
-    message = 'The service has a bug; its log says more.'
-    if isinstance(error, HTTPException):
-        status, message, headers = error.status_code, str(error.detail), error.headers
+    status, code, message = 500, 'internal', 'The service has a bug; its log says more.'
+    if ran_out_of_disk(error):
+        status, code, message = 507, 'disk_full', 'The disk of the service is full.'
+    elif isinstance(error, HTTPException):
+        status, message = error.status_code, str(error.detail)
         code = getattr(error, 'code', {404: 'not_found', 405: 'method_not_allowed'}.get(
-            status, 'error'))
+            status, 'bad_request'))
     elif isinstance(error, HRI30Error):
         status, (code, message) = 422, explain(error)
-    elif ran_out_of_disk(error):
-        status, code, message = 507, 'disk_full', 'The disk of the service is full.'
     elif isinstance(error, RequestValidationError):
         first = error.errors()[0]
         status, code = 422, 'invalid'
         message = f'{".".join(map(str, first["loc"]))}: {first["msg"]}'
-    service.failed += request.method == 'POST' and status not in (401, 429)
-    # Many clients look at an answer only after they have sent everything.
-    with anyio.move_on_after(1), contextlib.suppress(ClientDisconnect, RuntimeError):
-        async for _ in request.stream():
-            pass
-    return error_response(status, code, message, headers)
+    return error_response(status, code, message, getattr(error, 'headers', None))
+
+
+def _path(upload: UploadFile) -> Path:
+    """Returns the path of a descriptor of this process: the file itself has no name, and
+    the system removes it when the process ends in any way."""
+    descriptor = upload.file.fileno()  # moves a small upload from memory to a file
+    upload.file.flush()
+    return Path(f'/proc/{os.getpid()}/fd/{descriptor}')
 
 
 def _api(service: Service, window, teacher) -> APIRouter:
     """Returns the end-points that OpenAPI documents."""
     settings = service.settings
-    router = APIRouter(prefix='/v1')
-    Token = Annotated[HTTPAuthorizationCredentials | None,
-                      Depends(HTTPBearer(auto_error=False))]
-
-    async def check_token(token: Token) -> None:
-        if not service.access.admits(token and token.credentials):
-            raise ServiceError(401, 'no_token', 'Expected the header Authorization: Bearer '
-                               'TOKEN, with the token of this service.',
-                               {'WWW-Authenticate': 'Bearer'})
-
-    locked = [] if service.access.token is None else [Depends(check_token)]
-    Upload = Annotated[list[Path], Depends(service.uploads(1))]
-    of_clip = dict(tags=['clips'], dependencies=locked, openapi_extra=_CLIP)
+    router = APIRouter(prefix='/v1', responses={'default': {
+        'model': schemas.Error, 'description': 'Any error.'}})
+    # The guard checks the token; this describes it.
+    locked = [Depends(HTTPBearer(auto_error=False))] if service.access.token else []
+    of_clip = dict(tags=['clips'], dependencies=locked)
 
     @router.get('/health', tags=['service'], summary='Whether the service works')
     async def health() -> schemas.Health:
@@ -189,14 +142,12 @@ def _api(service: Service, window, teacher) -> APIRouter:
         info = service.recognizer.info
         return schemas.Health(
             status='ok', format=info.format, precision=info.precision,
-            uptime_seconds=time.monotonic() - service.started,
             requests=schemas.InUse(now=service.requests, limit=settings.max_requests),
             streams=schemas.InUse(now=service.streams, limit=settings.max_streams),
-            queue=len(service.queue), served=service.served, refused=service.refused,
-            failed=service.failed)
+            queue=len(service.queue))
 
     @router.get('/model', tags=['service'], summary='What is recognized',
-                dependencies=locked, responses={401: _ERRORS[401]})
+                dependencies=locked)
     async def model() -> schemas.Model:
         info = service.recognizer.info
         return schemas.Model(
@@ -206,47 +157,43 @@ def _api(service: Service, window, teacher) -> APIRouter:
             limits=dataclasses.asdict(settings), source=window and window.source,
             teach=teacher is not None)
 
-    @router.post('/predict', summary='Recognize a clip', responses=_ERRORS, **of_clip)
-    async def predict(paths: Upload, top_k: Annotated[int, Query(
+    @router.post('/predict', summary='Recognize a clip', **of_clip)
+    async def predict(clip: Clip, top_k: Annotated[int, Query(
             ge=1, le=100, description='How many of the best classes.')] = 5
     ) -> schemas.Prediction:
-        began, recognizer = time.perf_counter(), service.recognizer
-        views_VTHWC, clip = await decode_clip(paths[0], recognizer.info.preprocessing,
-                                              settings)
-        decoding = time.perf_counter() - began
-        found, waiting, inference = await service.compute(
+        recognizer = service.recognizer
+        views_VTHWC, facts = await decode_clip(
+            _path(clip), recognizer.info.preprocessing, settings)
+        prediction = await service.compute(
             lambda: next(recognizer.predict_views([views_VTHWC])))
-        service.served += 1
         return schemas.Prediction(
-            name=found.class_name, score=found.score, scores=found.scores.tolist(),
+            name=prediction.class_name, score=prediction.score,
+            scores=prediction.scores.tolist(),
             top=[schemas.ClassScore(name=name, score=score)
-                 for name, score in found.top(top_k)],
-            **found.judgement(), clip=clip,
-            seconds=schemas.Timings(decoding=decoding, waiting=waiting,
-                                    inference=inference))
+                 for name, score in prediction.top(top_k)],
+            **prediction.judgement(), clip=facts)
 
     @router.post('/preview', summary='Make a WebM of a clip for a page',
-                 response_class=Response, responses={**_WEBM, **_ERRORS}, **of_clip)
-    async def preview(paths: Upload) -> Response:
+                 response_class=StreamingResponse, **of_clip)
+    async def preview(clip: Clip) -> StreamingResponse:
         """Browsers do not play every video; the page shows this one instead."""
-        content = await preview_clip(paths[0], settings)
-        service.served += 1
-        return _Timed(content, settings.upload_seconds)
+        content = await preview_clip(_path(clip), settings)
+        # In parts: the guard stops a client that does not take them.
+        return StreamingResponse((content[at:at + MIB] for at in range(
+            0, len(content), MIB)), media_type='video/webm')
 
     if teacher is not None:
-        @router.post('/teach', summary='Add a class', dependencies=locked, tags=['clips'])
+        @router.post('/teach', summary='Add a class', **of_clip)
         async def teach(
-            paths: Annotated[list[Path], Depends(service.uploads(_TAUGHT_CLIPS))],
-            name: Annotated[str, Query(pattern=_CLASS_NAME, description='The class.')],
+            clip: Clips, name: ClassName,
             force: Annotated[bool, Query(description='Even if old classes lose more than '
                                          'two points.')] = False) -> schemas.Taught:
             """Takes two clips or more, each as a field `clip`."""
             async with service.teaching:
-                views = [(await decode_clip(path, teacher.preprocessing, settings))[0]
-                         for path in paths]
-                said = await anyio.to_thread.run_sync(teacher.add, name, views, force)
+                views = [(await decode_clip(_path(one), teacher.preprocessing, settings))[0]
+                         for one in clip]
+                message = await anyio.to_thread.run_sync(teacher.add, name, views, force)
                 service.recognizer = teacher.recognizer
-            service.served += 1
-            return schemas.Taught(message=said, classes=list(service.recognizer.classes))
+            return schemas.Taught(message=message, classes=list(service.recognizer.classes))
 
     return router

@@ -59,7 +59,7 @@ async def decode_clip(path: Path, preprocessing, settings: Settings
 
 async def preview_clip(path: Path, settings: Settings) -> bytes:
     """Makes a WebM of a clip; raises what :func:`decode_clip` does."""
-    most = settings.max_preview_bytes
+    most = settings.max_upload_bytes
     _, arrays = await _decode(path, settings, f'{__package__}.preview:read_preview', most)
     # A file may have taken the process over.
     if len(arrays) != 1 or arrays[0].nbytes > most:

@@ -24,13 +24,6 @@ class ClipFacts(BaseModel):
     seconds: Seconds = Field(description='Time stamp of the last frame.')
 
 
-class Timings(BaseModel):
-    """Where the time went, in seconds."""
-    decoding: Seconds = Field(description='In a process of its own, with its start.')
-    waiting: Seconds = Field(description='Until the model was free.')
-    inference: Seconds = Field(description='In the model.')
-
-
 class Prediction(BaseModel):
     """What the clip shows."""
     name: str = Field(description='The class with the highest score.')
@@ -45,7 +38,6 @@ class Prediction(BaseModel):
     unknown: bool | None = Field(
         None, description='Whether the clip seems to be of no class; null: not fitted.')
     clip: ClipFacts
-    seconds: Timings
 
 
 class InUse(BaseModel):
@@ -59,13 +51,9 @@ class Health(BaseModel):
     status: Literal['ok']
     format: str = Field(description='The runtime of the model.')
     precision: str
-    uptime_seconds: Seconds
     requests: InUse = Field(description='Uploads in progress.')
     streams: InUse = Field(description='Open WebSockets.')
     queue: Count = Field(description='Calls that wait for the model or run in it.')
-    served: Count = Field(description='Uploads answered since the start.')
-    refused: Count = Field(description='Uploads and WebSockets refused by a limit.')
-    failed: Count = Field(description='Uploads answered with another error.')
 
 
 class Model(BaseModel):

@@ -12,19 +12,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ...errors import HRI30Error
-from ...names import command
+from ..runtime.backends import import_package
 from .settings import MIB, Settings
 
 
 def import_server() -> None:
     """Imports the packages of the service; an HRI30Error names one that is missing."""
-    try:
-        import fastapi  # noqa: F401
-        import hypercorn  # noqa: F401
-        import python_multipart  # noqa: F401
-    except ImportError as error:
-        raise HRI30Error(f'{error.name or error}: not installed.\nRun '
-                         f'{command("setup.sh")}') from error
+    for package in ('fastapi', 'hypercorn', 'python_multipart'):
+        import_package(package)
 
 
 def serve(name: str, load: Callable[[], tuple], host: str, port: int, settings: Settings,

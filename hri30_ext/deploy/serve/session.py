@@ -12,7 +12,6 @@ from functools import partial
 
 import anyio
 import msgspec
-from fastapi.security.utils import get_authorization_scheme_param
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ...errors import HRI30Error
@@ -21,8 +20,8 @@ from ...video.sandbox import IsolatedProcess
 from ..runtime.streaming import FrameQueue
 from ..runtime.video_io import Frame
 from .decoding import explain
-from .guards import error_response
-from .service import Service, ServiceError
+from .guards import ServiceError, bearer_token
+from .service import Service
 
 _log = logging.getLogger('hri30_ext.serve')
 
@@ -31,10 +30,6 @@ _MAX_TEXT = 4096  # characters of a text message
 
 #: Seconds for the first message: before it, the client has shown no token.
 _START_SECONDS = 5
-
-#: Fields of :class:`~hri30_ext.deploy.runtime.streaming.StreamSettings` for clients.
-CLIENT_SETTINGS = ('window_seconds', 'hop', 'every', 'smoothing', 'smooth_seconds', 'enter',
-                   'leave', 'min_seconds')
 
 
 class Start(msgspec.Struct, tag_field='type', tag='start'):
@@ -61,23 +56,17 @@ class Socket:
     async def run(self) -> None:
         """Serves the socket to its end."""
         service = self.service
-        scheme, token = get_authorization_scheme_param(
-            self.websocket.headers.get('authorization'))
-        token = token if scheme.lower() == 'bearer' else None
-        if token is not None and not service.access.admits(token):
-            await self.websocket.send_denial_response(error_response(
-                403, 'no_token', 'Expected the token of this service.'))
-            return
         await self.websocket.accept()
         end = 1000, 'stopped', ''  # status, code, message of an error
         with anyio.CancelScope() as scope:
             service.sockets.add(scope)
             try:
-                await self._run(token)
+                await self._run()
             except WebSocketDisconnect:
                 return
             except ServiceError as error:
-                end = error.close_status, error.code, error.detail
+                status = error.status_code if error.status_code >= 1000 else 1011
+                end = status, error.code, error.detail
             except HRI30Error as error:
                 end = 1011, *explain(error)
             except Exception:
@@ -93,17 +82,16 @@ class Socket:
                 await self.send(event='error', code=code, message=message)
             await self.websocket.close(status, code)
 
-    async def _run(self, token: str | None) -> None:
+    async def _run(self) -> None:
         service, settings, start = self.service, self.service.settings, None
         with service.pending(min(_START_SECONDS, settings.idle_seconds)):
             start = self.parse(await self.message(), Start)
         if start is None:
             raise ServiceError(1001, 'idle', f'No start came in {_START_SECONDS} seconds, '
                                'or too many others connected.')
-        if not service.access.admits(token or start.token):
+        if not service.access.admits(bearer_token(self.websocket.headers) or start.token):
             raise ServiceError(1008, 'no_token', 'Expected the token of this service.')
         if service.streams >= settings.max_streams:
-            service.refused += 1
             raise ServiceError(1013, 'too_many_streams',
                                'Too many streams are open; try again later.')
         service.streams += 1
@@ -166,10 +154,7 @@ class Session(Socket):
     def _open_stream(self, settings: dict):
         recognizer = self.service.recognizer
         try:
-            if set(settings) - set(CLIENT_SETTINGS):
-                raise HRI30Error('settings: expected some of '
-                                 f'{", ".join(CLIENT_SETTINGS)}.')
-            stream = recognizer.stream(predictions=True, **settings)
+            stream = recognizer.stream(**{**settings, 'predictions': True})
             # Memory grows with the window. A model with a longer one has that anyway.
             most = max(self.service.settings.max_window_seconds,
                        recognizer.info.window_seconds or 0)
@@ -209,7 +194,7 @@ class Session(Socket):
             stream.dropped = self._queue.dropped
             try:
                 _, (image_HWC,) = call(
-                    self._decoder, 'frame', 'read_jpeg', settings.max_stream_pixels,
+                    self._decoder, 'frame', 'read_jpeg', settings.max_frame_pixels,
                     seconds=settings.decode_seconds, data=frame.image)
                 self._compute(stream.push, image_HWC, frame.time, frame.captured, more)
             except HRI30Error as error:
@@ -223,6 +208,6 @@ class Session(Socket):
     def _compute(self, function: Callable, *args) -> None:
         """Calls a function of the stream where the model runs, and sends its events."""
         async def compute() -> None:
-            for event in (await self.service.compute(function, *args))[0]:
+            for event in await self.service.compute(function, *args):
                 await self.send(**event.to_json())
         anyio.from_thread.run(compute)

@@ -19,19 +19,15 @@ class Settings:
     seconds.
     """
 
-    max_upload_bytes: int = _limit(64 * MIB, 'largest upload, bytes')
+    max_upload_bytes: int = _limit(
+        64 * MIB, 'largest upload, and video of one clip for the page, bytes')
     max_clip_seconds: float = _limit(60., 'longest clip, seconds')
     max_clip_frames: int = _limit(1800, 'most frames of a clip')
-    max_frame_pixels: int = _limit(
-        3840 * 2160, 'largest frame of a clip, width x height, pixels')
-    max_preview_bytes: int = _limit(
-        64 * MIB, 'largest video of one clip for the page, bytes')
+    max_frame_pixels: int = _limit(3840 * 2160, 'largest frame, width x height, pixels')
     max_requests: int = _limit(
         4, 'uploads processed at a time; more are answered with 429')
     max_streams: int = _limit(4, 'WebSockets open at a time')
     max_frame_bytes: int = _limit(4 * MIB, 'largest JPEG of a stream, bytes')
-    max_stream_pixels: int = _limit(
-        1920 * 1080, 'largest frame of a stream, width x height, pixels')
     max_frames_waiting: int = _limit(
         8, 'frames of a stream that wait; the oldest is dropped and counted')
     max_window_seconds: float = _limit(

@@ -1,14 +1,10 @@
-"""JSON that others wrote: of a model, a temperature, an analysis, clips set aside."""
+"""JSON that others wrote: a temperature, an analysis, clips set aside."""
 
-import json
 import math
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
-
-from hri30_ext.deploy.runtime.exported import INFO_NAME, ModelInfo, read_info
 from hri30_ext.doctor import undo
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.calibration import BOUNDS, calibration_path, load_calibration
@@ -28,7 +24,7 @@ def one_input(data: bytes) -> None:
     Args:
         data (bytes): The file.
     """
-    for path, read in ((_root / INFO_NAME, _model), (_root / 'any.json', _object),
+    for path, read in ((_root / 'any.json', _object),
                        (calibration_path(_root / 'best.pth'), _temperature),
                        (_aside / 'manifest.json', _manifest)):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,14 +33,6 @@ def one_input(data: bytes) -> None:
             read(path)
         except HRI30Error as error:
             assert str(path) in str(error) and len(str(error)) < 3000
-
-
-def _model(path: Path) -> None:
-    info = read_info(path.parent)
-    assert all(Path(name).name == name for name in info.files.values())
-    assert 1 <= len(info.classes) <= 10_000
-    text = json.dumps(msgspec.to_builtins(info))
-    assert msgspec.json.decode(text, type=ModelInfo) == info
 
 
 def _object(path: Path) -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model import LogisticRegression
 
 from hri30_ext.deploy.runtime.certainty import ClassSets, OpenSet, judge
 from hri30_ext.deploy.runtime.recognizer import Prediction
@@ -33,30 +33,17 @@ def make_scores(clips, strength=3., seed=0):
     return softmax(noise_NK + strength * np.eye(K)[labels_N], axis=1), labels_N
 
 
-class Scores(ClassifierMixin, BaseEstimator):
-    """What MAPIE takes: a fitted classifier, whose inputs are its outputs."""
-    classes_ = np.arange(K)
-
-    def __sklearn_is_fitted__(self):
-        return True
-
-    def fit(self, x, y):
-        return self
-
-    def predict_proba(self, x):
-        return x
-
-    def predict(self, x):
-        return x.argmax(axis=1)
-
-
 @pytest.mark.parametrize('certainty', [.8, .9, .95])
 def test_sets_are_those_of_mapie(certainty):
     from mapie.classification import SplitConformalClassifier
     scores_NK, labels_N = make_scores(53, 1.5)
     others_NK, other_N = make_scores(400, 1.5, seed=1)
-    mapie = SplitConformalClassifier(Scores(), certainty, 'lac', prefit=True)
-    _, expected = mapie.conformalize(scores_NK, labels_N).predict_set(others_NK)
+    # Its probabilities are the softmax of its inputs.
+    model = LogisticRegression().fit(np.eye(K), np.arange(K))
+    model.coef_, model.intercept_ = np.eye(K), np.zeros(K)
+    mapie = SplitConformalClassifier(model, certainty, 'lac', prefit=True)
+    _, expected = mapie.conformalize(
+        np.log(scores_NK), labels_N).predict_set(np.log(others_NK))
     sets = fit_sets(scores_NK, labels_N, 1., certainty)
     assert (sets.clips, sets.alpha) == (53, pytest.approx(1 - certainty))
     members_NK = sets.members(others_NK)
@@ -147,7 +134,7 @@ def test_a_stream_has_no_event_for_what_is_unknown():
 def test_a_single_unknown_window_ends_no_action():
     backend = iter([.9] * 12 + [.72] + [.9] * 12)
     stream = Stream(INFO, lambda views: np.array([[1 - (p := next(backend)), p]]),
-                    StreamSettings(hop=.1, reuse=False))
+                    StreamSettings(hop=.1))
     events = [event for i in range(50) for event in stream.push(
         np.zeros((4, 8, 3), np.uint8), i / 20)]
     assert stream.predictions > 20

@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from clip_files import draw, write
 
 from hri30_ext.deploy.runtime import video_io
 from hri30_ext.deploy.runtime.video_io import (
@@ -54,31 +55,15 @@ def test_files_follow_each_other_at_their_own_rates(tmp_path):
 
 def test_uneven_times_of_a_container_are_kept(tmp_path):
     times = [500, 540, 590, 800, 810]  # milliseconds
-    with av.open(str(tmp_path / 'phone.mkv'), 'w') as container:
-        stream = container.add_stream('mpeg4', rate=30)
-        stream.width, stream.height = 48, 32
-        stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
-        for i, time in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 40 * i, np.uint8))
-            frame.pts = time
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    write(tmp_path / 'phone.mkv', draw(5, (48, 32), 0), times=times)
     found = [frame.time for frame in read_all(FileSource([tmp_path / 'phone.mkv']))]
     np.testing.assert_allclose(found, [0, 0.04, 0.09, 0.3, 0.31], atol=1e-3)
 
 
 def test_frames_of_a_stream_are_those_of_training(tmp_path):
     """De-interlaced, at their times."""
-    rng = np.random.default_rng(0)
-    with av.open(str(tmp_path / 'dv.avi'), 'w') as container:
-        stream = container.add_stream('dvvideo', rate=Fraction(30000, 1001))
-        stream.width, stream.height, stream.pix_fmt = 720, 480, 'yuv411p'
-        for i in range(4):
-            image = rng.integers(0, 256, (480, 720, 3), np.uint8)
-            frame = av.VideoFrame.from_ndarray(image).reformat(format='yuv411p')
-            frame.pts = i
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    write(tmp_path / 'dv.avi', draw(4, (720, 480), 0), 'dvvideo', Fraction(30000, 1001),
+          'yuv411p')
     frames = read_all(FileSource([tmp_path / 'dv.avi']))
     np.testing.assert_allclose([frame.time for frame in frames],
                                np.arange(4) * 1001 / 30000, atol=1e-3)
@@ -113,7 +98,7 @@ def test_at_its_own_pace_a_file_can_be_stopped_while_it_waits(tmp_path):
 
 @pytest.mark.parametrize('name, words', [
     ('none.avi', 'no such file'), ('text.avi', 'cannot be decoded'),
-    ('folder', 'no videos'), ('/dev/null', 'camera that is connected')])
+    ('folder', 'no videos'), ('/dev/null', 'cannot be opened')])
 def test_sources_that_are_none(name, words, tmp_path):
     (tmp_path / 'text.avi').write_text('no video')
     (tmp_path / 'folder').mkdir()
@@ -149,7 +134,7 @@ def test_a_camera_that_comes_back_goes_on(monkeypatch):
     times = [frame.time for frame in frames]
     assert times[0] == 0 and times == sorted(times)
     assert [kind for kind, _ in notes] == ['lost', 'retry', 'retry', 'retry', 'back']
-    # The tries count anew, and end.
+    # The tries start again, and end.
     with pytest.raises(CameraLost, match='3 tries'):
         source.read()
     assert [kind for kind, _ in notes[5:]] == ['lost', 'retry', 'retry', 'retry']

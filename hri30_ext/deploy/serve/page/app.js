@@ -26,8 +26,8 @@ let active = null; // the Clip or Live that is shown
 
 async function ask(path, options = {}, attempts = 5) {
   const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
-  const response = await fetch(path, { ...options, headers }).catch((error) => {
-    throw error.name === 'AbortError' ? error : new Error('The service does not answer. Is it running?');
+  const response = await fetch(path, { ...options, headers }).catch(() => {
+    throw new Error('The service does not answer. Is it running?');
   });
   if (response.ok) return response;
   if (response.status === 429 && attempts > 1) {
@@ -39,10 +39,10 @@ async function ask(path, options = {}, attempts = 5) {
   throw Object.assign(new Error(message), { status: response.status });
 }
 
-function upload(path, clips, signal) {
+function upload(path, clips) {
   const body = new FormData();
   for (const clip of clips) body.append('clip', clip);
-  return ask(path, { method: 'POST', body, signal });
+  return ask(path, { method: 'POST', body });
 }
 
 function alertUser(message) {
@@ -51,7 +51,6 @@ function alertUser(message) {
 }
 
 function fail(error) {
-  if (error.name === 'AbortError') return;
   write('status');
   alertUser(error.message);
   if (error.status !== 401) return;
@@ -121,16 +120,9 @@ function showVideo(video, owner, label) {
     if (owner.length) timeline.draw(mediaTime);
     owner.sending = owner.stream?.send(owner.length ? mediaTime : now / 1000, video);
     await owner.sending;
-    next();
+    video.requestVideoFrameCallback(take);
   };
-  const next = () => { // a hidden tab shows no frames: one a second keeps a camera's stream open
-    const id = video.requestVideoFrameCallback((...shown) => { clearTimeout(late); take(...shown); });
-    const late = owner.length === null && setTimeout(() => {
-      video.cancelVideoFrameCallback(id);
-      take(performance.now(), {});
-    }, 1000);
-  };
-  next();
+  video.requestVideoFrameCallback(take);
 }
 
 // Two lanes of blocks, the times below them, and the list of actions.
@@ -197,8 +189,7 @@ class Stream {
   // onFrame: called with each JPEG that the service sends, which /v1/watch does.
   constructor(path, settings = {}, onFrame = null) {
     Object.assign(this, { frames: 0, skipped: 0, dropped: 0 });
-    this.sent = new Map(); // time stamp -> when it was sent, ms
-    this.recent = []; // [when it came, latency, latency in the service] of predictions, ms
+    this.recent = []; // when predictions came, ms
     this.socket = new WebSocket(`${location.origin.replace(/^http/, 'ws')}${path}`);
     this.socket.binaryType = 'arraybuffer';
     this.socket.onopen = () => this.tell({ type: 'start', token, settings });
@@ -229,13 +220,9 @@ class Stream {
 
   showPrediction(event) {
     const now = performance.now();
-    const sent = this.sent.get(event.time) ?? now - event.latency_ms;
-    for (const stamp of this.sent.keys()) if (stamp <= event.time) this.sent.delete(stamp);
-    this.recent = [...this.recent, [now, now - sent, event.latency_ms]].slice(-20);
-    const [whole, service] = [1, 2].map((column) => Math.round(
-      this.recent.map((row) => row[column]).sort((a, b) => a - b)[this.recent.length >> 1]));
-    setFact('latency', `${whole} ms`, `${service} ms in the service`);
-    const rate = 1000 * (this.recent.length - 1) / (now - this.recent[0][0]);
+    this.recent = [...this.recent, now].slice(-20);
+    setFact('latency', `${Math.round(event.latency_ms)} ms`, 'in the service');
+    const rate = 1000 * (this.recent.length - 1) / (now - this.recent[0]);
     if (this.recent.length > 1) setFact('rate', `${rate.toFixed(1)} per second`);
     drawBars('live', event.top);
     const unsure = event.state === 'unsure';
@@ -251,14 +238,12 @@ class Stream {
       this.skipped += 1;
       return;
     }
-    const rounded = Number(stamp.toFixed(4)); // as the service answers it
-    this.sent.set(rounded, performance.now());
     const { videoWidth, videoHeight } = video;
     const scale = Math.min(1, SIDE / Math.max(videoWidth, videoHeight));
     drawPicture(video, Math.round(scale * videoWidth), Math.round(scale * videoHeight));
     const jpeg = await new Promise((done) => { $('picture').toBlob(done, 'image/jpeg', .8); });
     if (!this.open) return;
-    this.socket.send(new Blob([new Float64Array([rounded]), jpeg]));
+    this.socket.send(new Blob([new Float64Array([stamp]), jpeg]));
     this.frames += 1;
   }
 
@@ -272,7 +257,6 @@ class Stream {
 
 class Clip {
   length = 1;
-  aborter = new AbortController();
 
   constructor(file) { this.file = file; }
 
@@ -284,21 +268,19 @@ class Clip {
   }
 
   async predict() {
-    const answer = await upload('/v1/predict', [this.file], this.aborter.signal);
-    const { name, top, clip, seconds: took, unknown, set, certainty } = await answer.json();
+    const answer = await upload('/v1/predict', [this.file]);
+    const { name, top, clip, unknown, set, certainty } = await answer.json();
     if (active !== this) return;
     write('clip-class', ...breakable(unknown ? 'Unknown' : name));
     $('clip-class').classList.toggle('unsure', unknown === true);
     show(set !== null, 'clip-set');
     if (set) write('clip-set', `With ${percent(certainty)} certainty: `, ...breakable(set.join(', ') || 'no class'));
     drawBars('clip-bars', top.map((one) => [one.name, one.score]));
-    const [decoding, inference] = [took.decoding, took.inference].map((s) => Math.round(1000 * s));
-    write('clip-facts', `${clip.frames} frames of ${clip.width} × ${clip.height}. `
-      + `Decoded in ${decoding} ms, recognized in ${inference} ms.`);
+    write('clip-facts', `${clip.frames} frames of ${clip.width} × ${clip.height}`);
   }
 
   async load() {
-    const content = await (await upload('/v1/preview', [this.file], this.aborter.signal)).blob();
+    const content = await (await upload('/v1/preview', [this.file])).blob();
     if (active !== this) return;
     const video = this.video = makeVideo({ controls: true, src: URL.createObjectURL(content) });
     await Promise.race([happens(video, 'loadedmetadata'), happens(video, 'error')]);
@@ -322,7 +304,7 @@ class Clip {
     this.video.pause();
     this.restart();
     const window = Math.min(model.window_seconds ?? model.limits.max_window_seconds, this.length);
-    const short = this.length < 2 * window && { smoothing: 'none', min_seconds: 0 };
+    const short = this.length < 2 * window && { smooth_seconds: 0, min_seconds: 0 };
     const stream = new Stream('/v1/stream', { window_seconds: window, ...short });
     this.stream = stream;
     const ready = await stream.ready;
@@ -350,7 +332,6 @@ class Clip {
   }
 
   stop() {
-    this.aborter.abort();
     this.video?.pause();
     URL.revokeObjectURL(this.video?.src);
     this.stream?.close();
@@ -390,12 +371,8 @@ class Live {
   async film() {
     write('empty', 'Waiting for the camera …');
     if (!navigator.mediaDevices) throw new Error('Browsers give the camera to pages of localhost and of https only.');
-    const messages = { NotAllowedError: 'The browser was not allowed to use the camera.',
-      NotFoundError: 'There is no camera.' };
     const wanted = { video: { width: { ideal: SIDE }, frameRate: { ideal: 30 } } };
-    this.media = await navigator.mediaDevices.getUserMedia(wanted).catch((error) => {
-      throw new Error(messages[error.name] ?? error.message);
-    });
+    this.media = await navigator.mediaDevices.getUserMedia(wanted);
     this.video = makeVideo({ srcObject: this.media });
     await this.video.play();
     this.stream = new Stream('/v1/stream');
