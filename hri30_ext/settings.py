@@ -120,8 +120,6 @@ SETTINGS: dict[str, Setting] = {
     'strategy': Setting(str, 'which parts learn, and when', table='strategies'),
     'cache_features': Setting(str | None, 'keep features while only the head learns',
                               table='feature_caches'),
-    'progressive_size': Setting(str | None, 'train on small clips first',
-                                table='progressive_sizes'),
     'precision': Setting(str, "number format; 'auto': the fastest exact enough",
                          table='precisions'),
     'accumulate': Setting(Positive, 'batches whose gradients make one step', 'batches'),
@@ -140,12 +138,6 @@ SETTINGS: dict[str, Setting] = {
                              table='class_weightings'),
     'weight_averaging': Setting(str | None, 'average of the weights over the last steps',
                                 table='weight_averagings'),
-    'distill': Setting(dict | None, 'a trained teacher to learn from beside the labels; '
-                       'None: labels alone'),
-    'distill.teacher': Setting(str | None, 'its config; None: no teacher'),
-    'distill.checkpoint': Setting(str | None, 'its weights, a file'),
-    'distill.weight': Setting(Share, 'share of the teacher in the loss'),
-    'distill.temperature': Setting(AboveZero, 'divides the logits of both'),
     'seed': Setting(Seed | None, 'of weights, order and augmentation; None: random'),
     'deterministic': Setting(bool, 'the same numbers twice, slower'),
     # ---- Run
@@ -157,7 +149,7 @@ SETTINGS: dict[str, Setting] = {
                                    'which direction is better; None: from the name'),
     'early_stopping.min_delta': Setting(FromZero, 'smallest improvement that counts'),
     'early_stopping.patience': Setting(Positive, 'wait for an improvement', 'epochs'),
-    'save_best': Setting(str | list[str] | None, 'metric of the best checkpoint'),
+    'save_best': Setting(str | None, 'metric of the best checkpoint; None: no best one'),
     'save_minutes': Setting(AboveZero | None, 'time between checkpoints within an epoch; '
                             'None: only on a signal', 'minutes'),
     'snapshot_interval': Setting(Positive | None, 'keep the checkpoint of every Nth epoch; '

@@ -114,17 +114,6 @@ def options(clips_root, tmp_path):
 
 
 @pytest.fixture
-def taught(options, tmp_path):
-    """The same, with a teacher of other sizes that has the classes in another order."""
-    config, checkpoint = tmp_path / 'teacher.py', tmp_path / 'teacher.pth'
-    config.write_text(f'_base_ = {DEMO_CONFIG!r}\nnum_frames = 3\ninput_size = (40, 24)\n'
-                      f'classes = {CLASSES[1:] + CLASSES[:1]}\n')
-    random_checkpoint(str(config), {}, checkpoint, std=1)
-    return {**options, 'distill.teacher': str(config),
-            'distill.checkpoint': str(checkpoint)}
-
-
-@pytest.fixture
 def name_clips(tmp_path):
     """Returns a function that makes empty files with given names."""
     def make(*names, root=tmp_path / 'named'):

@@ -67,8 +67,6 @@ SUFFIXES = {
     'features': lambda cfg: cfg.cache_features == 'plain',
     'frozen': lambda cfg: cfg.strategy == 'frozen_backbone',
     'keepflip': lambda cfg: any(step.type == 'Flip' for step in cfg.train_pipeline),
-    'multigrid': lambda cfg: any(
-        len(stage) == 3 for hook in cfg.custom_hooks for stage in hook.get('schedule', [])),
     'noflip': lambda cfg: not any('Flip' in step.type for step in cfg.train_pipeline),
     'paper': lambda cfg: cfg.split.type == 'paper' and cfg.split.val_groups == 0,
     'progressive': lambda cfg: cfg.strategy == 'progressive',

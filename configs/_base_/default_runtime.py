@@ -35,7 +35,6 @@ custom_hooks = [
     '${weight_averagings[weight_averaging]}',
     '${class_weightings[class_weights]}',
     '${feature_caches[cache_features]}',
-    '${progressive_sizes[progressive_size]}',
     '${memory_formats[memory_format]}',
     dict(type='SkippedVideosHook', max_skipped='${max_skipped}'),
     dict(type='CurvesHook'),

@@ -21,7 +21,6 @@ from ..errors import HRI30Error
 from ..names import command
 from ..utils.fileio import DiskFull, atomic_path, check_writable, disk_full, ran_out_of_disk
 from .common import check_environment, describe_data, drop_pretrained, explain_out_of_memory
-from .distilling import load_teacher
 from .lineage import RecordHook, compare_clips, find_config_beside
 from .overview import describe_training
 
@@ -86,7 +85,6 @@ def _train(cfg: Config, resume: str | bool, hooks: Sequence[Hook]) -> Path | Non
     else:
         keep_validation_clips(cfg)
     scaling = scale_learning_rate(cfg)
-    hooks = [*load_teacher(cfg), *hooks]
     runner = HRI30Runner.from_cfg(cfg)
     for hook in hooks:
         runner.register_hook(hook)
@@ -202,9 +200,7 @@ def _save_config(source: Config, cfg: Config) -> None:
 
 def _print_summary(runner, cfg: Config, is_new: bool) -> Path:
     info = runner.message_hub.runtime_info
-    # One metric to choose by: best_ckpt; several: best_ckpt_NAME.
-    best = next((info[key] for key in sorted(info) if key.startswith('best_ckpt')), None)
-    checkpoint = Path(best or info.get('last_ckpt') or cfg.load_from)
+    checkpoint = Path(info.get('best_ckpt') or info.get('last_ckpt') or cfg.load_from)
     score = (f' (validation {cfg.default_hooks.checkpoint.save_best} '
              f'{info["best_score"]:.4f})' if 'best_score' in info else '')
     print(f'\nBest checkpoint{score}: {checkpoint}\n'

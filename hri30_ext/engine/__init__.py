@@ -13,13 +13,12 @@ from .loading import stack_clips
 from .loops import ResumableTrainLoop
 from .optim import BF16OptimWrapper
 from .progress import EpochLineHook
-from .resolution import ProgressiveSizeHook
 from .runner import HRI30Runner
 from .skipped import SkippedVideosHook
 
 __all__ = ['BF16OptimWrapper', 'ChannelsLastHook', 'ClassWeightsHook', 'CurvesHook',
            'EpochLineHook', 'FeatureCacheHook', 'FrozenBatchNormHook',
            'GlobalMeanDataParallel', 'HRI30Runner', 'LearningRatesHook',
-           'PartwiseOptimWrapperConstructor', 'ProgressiveSizeHook',
-           'RepeatedClipHook', 'ResumableEarlyStoppingHook', 'ResumableTrainLoop',
-           'SkippedVideosHook', 'UnfreezeHook', 'ValidatedCheckpointHook', 'stack_clips']
+           'PartwiseOptimWrapperConstructor', 'RepeatedClipHook',
+           'ResumableEarlyStoppingHook', 'ResumableTrainLoop', 'SkippedVideosHook',
+           'UnfreezeHook', 'ValidatedCheckpointHook', 'stack_clips']

@@ -23,11 +23,10 @@ _GREATER = ['top1', 'top5', 'mean_class', 'macro_precision', 'macro_recall', 'ma
 _LESS = ['loss']
 
 
-def _check_metrics(names: list[str], rule: str | list[str] | None, setting: str) -> None:
-    for name in names:
-        if name not in _GREATER + _LESS and not rule:
-            raise HRI30Error(f'{setting}={name!r}: not a metric of the validation.\n'
-                             f'Expected one of: {", ".join(_GREATER + _LESS)}.')
+def _check_metric(name: str | None, rule: str | None, setting: str) -> None:
+    if name not in (None, *_GREATER, *_LESS) and not rule:
+        raise HRI30Error(f'{setting}={name!r}: not a metric of the validation.\n'
+                         f'Expected one of: {", ".join(_GREATER + _LESS)}.')
 
 
 @HOOKS.register_module()
@@ -44,11 +43,10 @@ class ValidatedCheckpointHook(CheckpointHook):
 
     Checkpoints hold plain data, which ``torch.load(weights_only=True)`` reads, and in
     ``meta`` the :class:`~hri30_ext.checkpoints.Essentials` of the model. The best one has a
-    second name, ``best.pth``, and its weights are also written as ``best.safetensors``
-    (``best_METRIC`` with several metrics).
+    second name, ``best.pth``, and its weights are also written as ``best.safetensors``.
 
     Args:
-        save_best (str | list[str], optional): Metrics, whose rule is known.
+        save_best (str, optional): The metric that chooses the best one. None: no best one.
         snapshot_interval (int, optional): Keeps the checkpoint of every so many
             epochs as ``snapshot_epoch_N.pth``. The others are those of
             :class:`mmengine.hooks.CheckpointHook`, with ``by_epoch=True``.
@@ -57,10 +55,9 @@ class ValidatedCheckpointHook(CheckpointHook):
         HRI30Error: ``save_best`` is not among the metrics.
     """
 
-    def __init__(self, *args, save_best: str | list[str] | None = None,
+    def __init__(self, *args, save_best: str | None = None,
                  snapshot_interval: int | None = None, **kwargs) -> None:
-        names = [save_best] if isinstance(save_best, str) else save_best or []
-        _check_metrics(names, kwargs.get('rule'), 'save_best')
+        _check_metric(save_best, kwargs.get('rule'), 'save_best')
         super().__init__(*args, save_best=save_best, greater_keys=_GREATER,
                          less_keys=_LESS, **kwargs)
         self.snapshot_interval = snapshot_interval
@@ -71,7 +68,7 @@ class ValidatedCheckpointHook(CheckpointHook):
         info = runner.message_hub.runtime_info
         # What a checkpoint that is resumed says of others.
         claimed = {key: info.pop(key) for key in list(info)
-                   if key in ('keep_ckpt_ids', 'last_ckpt') or key.startswith('best_ckpt')}
+                   if key in ('keep_ckpt_ids', 'last_ckpt', 'best_ckpt')}
         super().before_train(runner)
         # It sees no files, which mmengine would remove before it writes new ones.
         self.file_backend = SimpleNamespace(
@@ -84,23 +81,20 @@ class ValidatedCheckpointHook(CheckpointHook):
                 Path(runner._load_from).parent == folder):
             self._epochs = sorted({epoch for epoch in epochs
                                    if type(epoch) is int and 0 < epoch <= runner.epoch})
-        metrics = self.key_indicators if self.save_best else []
-        for metric in metrics:
-            suffix = '' if len(metrics) == 1 else f'_{metric}'
-            path = claimed.get(f'best_ckpt{suffix}')
-            if path is None:
-                continue
-            name = Path(str(path)).name
-            form = re.escape(f'best_{metric}_{self.filename_tmpl}').replace(r'\{\}', r'\d+')
-            if (folder / name).is_file() and re.fullmatch(form, name) and isinstance(
-                    info.get(f'best_score{suffix}'), int | float):
-                runner.message_hub.update_info(f'best_ckpt{suffix}', str(folder / name))
-            else:
-                info.pop(f'best_score{suffix}', None)
-                runner.logger.warning(
-                    f'The best checkpoint so far is not in {folder}, and was named '
-                    f'{str(path)[:200]!r}. It is kept, and the search for the best '
-                    'starts over.')
+        path = claimed.get('best_ckpt')
+        if self.save_best is None or path is None:
+            return
+        name = Path(str(path)).name
+        if (folder / name).is_file() and re.fullmatch(
+                rf'best_{self.key_indicators[0]}_epoch_\d+\.pth', name) and isinstance(
+                info.get('best_score'), int | float):
+            runner.message_hub.update_info('best_ckpt', str(folder / name))
+        else:
+            info.pop('best_score', None)
+            runner.logger.warning(
+                f'The best checkpoint so far is not in {folder}, and was named '
+                f'{str(path)[:200]!r}. It is kept, and the search for the best '
+                'starts over.')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Makes plain data of what mmengine saves, and adds the essentials."""
@@ -127,15 +121,14 @@ class ValidatedCheckpointHook(CheckpointHook):
         # With a path here, mmengine saves the epoch each time the best one changes.
         self.last_ckpt = None
         if metrics:
-            info = runner.message_hub.runtime_info
-            before = dict(info)
+            before = runner.message_hub.runtime_info.get('best_ckpt')
             super().after_val_epoch(runner, metrics)
-            for key in [key for key in info if key.startswith('best_ckpt')
-                        and info[key] != before.get(key)]:
-                if key in before:
-                    self._superseded.append(Path(before[key]).name)
+            best = runner.message_hub.runtime_info.get('best_ckpt')
+            if best != before:
+                if before:
+                    self._superseded.append(Path(before).name)
                 if is_main_process():
-                    later(_name_best, Path(info[key]), key.replace('_ckpt', ''))
+                    later(_name_best, Path(best))
         self._save_epoch(runner, runner.epoch)
 
     def _save_epoch(self, runner, epoch: int) -> None:
@@ -171,9 +164,9 @@ class ValidatedCheckpointHook(CheckpointHook):
                 later(Path.unlink, Path(self.out_dir) / name, True)
 
 
-def _name_best(path: Path, name: str) -> None:
-    """Gives a checkpoint another name, and writes its weights as ``NAME.safetensors``."""
-    with atomic_path(path.with_name(f'{name}.pth')) as temporary:
+def _name_best(path: Path) -> None:
+    """Names a checkpoint ``best.pth``, and writes its weights as ``best.safetensors``."""
+    with atomic_path(path.with_name('best.pth')) as temporary:
         temporary.unlink()
         try:
             os.link(path, temporary)
@@ -181,14 +174,14 @@ def _name_best(path: Path, name: str) -> None:
             shutil.copyfile(path, temporary)
     # Mapped, not read. A copy handed over would wait beside those of both checkpoints.
     checkpoint = torch.load(path, weights_only=True, mmap=True)
-    save_safetensors(checkpoint['state_dict'], path.with_name(f'{name}.safetensors'),
+    save_safetensors(checkpoint['state_dict'], path.with_name('best.safetensors'),
                      checkpoint['meta'].get(META_KEY))
 
 
 def remove_leftovers(folder: str | Path) -> None:
     """Removes temporary files of checkpoints that a killed run was writing."""
     for path in Path(folder).glob('.*'):
-        if re.fullmatch(r'\.(within_epoch|(best_\w+_|snapshot_)?epoch_\d+|best(_\w+)?)'
+        if re.fullmatch(r'\.(within_epoch|(best_\w+_|snapshot_)?epoch_\d+|best)'
                         r'-\w{8}\.(pth|safetensors)', path.name):
             path.unlink(missing_ok=True)
 
@@ -210,7 +203,7 @@ class ResumableEarlyStoppingHook(EarlyStoppingHook):
     _default_greater_keys, _default_less_keys = _GREATER, _LESS
 
     def __init__(self, monitor: str, rule: str | None = None, **kwargs) -> None:
-        _check_metrics([monitor], rule, 'early_stopping.monitor')
+        _check_metric(monitor, rule, 'early_stopping.monitor')
         super().__init__(monitor, rule, **kwargs)
 
     def before_run(self, runner) -> None:

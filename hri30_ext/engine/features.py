@@ -26,7 +26,6 @@ from ..hardware import unwrap
 from ..models.encoders import FrozenEncoder
 from ..utils.progress import refresh_seconds
 from .fine_tuning import UnfreezeHook
-from .resolution import ProgressiveSizeHook
 from .tokens import CachedFeatures, CachedTokens, make_key
 
 #: By the type of a head: its first layer, a pooling to one value per channel, which has no
@@ -121,9 +120,6 @@ class FeatureCacheHook(Hook):
                 'cache_features: more than the head learns from the first epoch on, so '
                 "features change.\nExpected strategy='frozen_backbone' (or progressive, "
                 'stagewise: until the backbone learns), or cache_features=None.')
-        if any(isinstance(hook, ProgressiveSizeHook) for hook in runner.hooks):
-            raise HRI30Error('cache_features: features are of one clip size.\n'
-                             'Expected progressive_size=None, or cache_features=None.')
         if not self.augmented_views and runner.val_loop is None:
             raise HRI30Error('cache_features: there is no validation, whose view of a clip '
                              "would be used.\nSet cache_features to 'augmented' or None.")

@@ -52,12 +52,6 @@ class Progress(msgspec.Struct):
     buffers: list = []  # per process, those that differ between processes, by name
 
 
-def count_batches(loader, batch: int) -> int:
-    """Returns the number of batches of an epoch with ``batch`` clips each."""
-    clips, drop_last = len(loader.batch_sampler.sampler), loader.batch_sampler.drop_last
-    return clips // batch if drop_last else math.ceil(clips / batch)
-
-
 @contextlib.contextmanager
 def explain_other_form(filename: str) -> Iterator[None]:
     """Raises an HRI30Error with the checkpoint's name where a part of it has another form.
@@ -135,9 +129,6 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             :class:`mmengine.runner.EpochBasedTrainLoop`.
 
     Attributes:
-        batch_sizes (list[int]): Clips of a batch in each process, by epoch; they differ
-            with :class:`~hri30_ext.engine.ProgressiveSizeHook`.
-        full_batches (int): Batches of an epoch with the batch size of the config.
         progress (Progress, optional): Set while a checkpoint is saved.
         request (StopRequest): Whether a signal came.
         interruptible_batches (int): Of the validation that runs; else 0.
@@ -153,8 +144,6 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                  save_minutes: float | None = 10, **kwargs) -> None:
         super().__init__(runner, dataloader, max_epochs, **kwargs)
         self.save_minutes = math.inf if save_minutes is None else save_minutes
-        self.batch_sizes = [self.dataloader.batch_sampler.batch_size] * max_epochs
-        self.full_batches = len(self.dataloader)
         self.progress: Progress | None = None
         self._run = uuid.uuid4().hex
         self._resumed: Progress | None = None  # until the position is restored
@@ -173,19 +162,14 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         return self._resumed is not None and self._resumed.stage == 'batches'
 
     @property
-    def epoch_batches(self) -> list[int]:
-        """The number of batches of each epoch."""
-        return [count_batches(self.dataloader, size) for size in self.batch_sizes]
-
-    @property
     def seen_batches(self) -> int:
         """The number of batches that a resumed training has seen of its epoch; if clips are
         gone since, all but one of those that there are now."""
         if not self.resumes_within_epoch or self._epoch >= self._max_epochs:
             return 0
-        batch = self.batch_sizes[self._epoch]
+        batch = self.dataloader.batch_sampler.batch_size
         return min(self._resumed.clips // (batch * get_world_size()),
-                   count_batches(self.dataloader, batch) - 1)
+                   len(self.dataloader) - 1)
 
     # ---- Training -----------------------------------------------------------------------
 
@@ -220,7 +204,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         dataset = self.dataloader.dataset
         if hasattr(dataset, 'set_epoch'):
             dataset.set_epoch(self.runner.seed, self._epoch)
-        # The hooks have set the loader and the batch size of the epoch.
+        # The hooks have set the loader of the epoch.
         batch_sampler = self.dataloader.batch_sampler
         sampler, batch = batch_sampler.sampler, batch_sampler.batch_size
         first = self._count_seen(batch * get_world_size()) if resumes else 0

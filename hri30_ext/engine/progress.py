@@ -76,8 +76,8 @@ class EpochLineHook(Hook):
         line = [self._line or f'epoch {runner.epoch}/{runner.max_epochs}']
         line += [f'val {name} {metrics[name]:.3f}' for name in ('top1', 'loss')
                  if name in (metrics or ())]
-        if any(name.startswith('best_ckpt') and value.endswith(f'epoch_{runner.epoch}.pth')
-               for name, value in runner.message_hub.runtime_info.items()):
+        best = runner.message_hub.runtime_info.get('best_ckpt', '')
+        if best.endswith(f'epoch_{runner.epoch}.pth'):
             line.append('(best)')
         epochs = runner.max_epochs - runner.epoch
         if epochs and self.clips:

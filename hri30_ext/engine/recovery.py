@@ -16,7 +16,7 @@ from .loops import STAGES, WITHIN_EPOCH
 
 _EPOCH = re.compile(r'(?:snapshot_)?epoch_(\d+)\.pth')
 #: What a training saves, and what a test adds beside it.
-_SAVED = re.compile(r'(within_epoch|(snapshot_|best_\w+_)?epoch_\d+|best(_\w+)?)\.'
+_SAVED = re.compile(r'(within_epoch|(snapshot_|best_\w+_)?epoch_\d+|best)\.'
                     r'(pth|safetensors|\w+\.json)|last_checkpoint')
 
 

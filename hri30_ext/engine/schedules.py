@@ -8,23 +8,11 @@ optimizer learned is loaded, and the schedules run again up to the position.
 import warnings
 
 
-def advance_schedules(schedulers, by_epoch: bool, steps: int = 1) -> None:
+def advance_schedules(schedulers, by_epoch: bool) -> None:
     """Advances those of mmengine's schedules that count epochs, or batches."""
     for scheduler in schedulers:
         if scheduler.by_epoch == by_epoch:
-            for _ in range(steps):
-                scheduler.step()
-
-
-def count_steps(batch: int, batches: int, full_batches: int) -> int:
-    """Returns how many steps of full clips a batch of an epoch counts for.
-
-    Args:
-        batch (int): Index of the batch.
-        batches (int): Batches of this epoch.
-        full_batches (int): Batches of an epoch of full clips.
-    """
-    return (batch + 1) * full_batches // batches - batch * full_batches // batches
+            scheduler.step()
 
 
 def read_settings(runner) -> list[dict]:
@@ -53,7 +41,7 @@ def adapt(runner, initial: list[dict]) -> None:
     info = runner.message_hub.runtime_info
     had = info.get('max_epochs'), info.get('max_iters')
     before = had, loop.iter, read_settings(runner)
-    loop._iter = sum(loop.epoch_batches[:loop.epoch]) + loop.seen_batches
+    loop._iter = loop.epoch * len(loop.dataloader) + loop.seen_batches
     rates = 'its learning rates follow the validation, and stay as they are'
     if can_replay(runner):
         groups = runner.optim_wrapper.param_groups
@@ -74,12 +62,10 @@ def _replay(loop, schedulers) -> None:
     with warnings.catch_warnings():
         # That the optimizer has not stepped before its schedules.
         warnings.simplefilter('ignore', UserWarning)
-        for epoch, length in enumerate(loop.epoch_batches[:loop.epoch + 1]):
+        for epoch in range(loop.epoch + 1):
             is_over = epoch < loop.epoch
-            for batch in range(length if is_over else loop.seen_batches):
-                steps = count_steps(batch, length, loop.full_batches)
+            for _ in range(len(loop.dataloader) if is_over else loop.seen_batches):
                 # In the order of a training, so that rates are rounded alike.
-                advance_schedules(schedulers, by_epoch=False, steps=steps - 1)
                 advance_schedules(schedulers, by_epoch=False)
             if is_over:
                 advance_schedules(schedulers, by_epoch=True)

@@ -43,8 +43,6 @@ class CachedFeatures(Dataset):
 
     Attributes:
         draw (int): The draw that is served.
-        teacher_RK (torch.Tensor, optional): Logits of a teacher for each item, which data
-            samples then have as ``teacher``.
         was_stored (bool): Whether they were on the disk before.
     """
 
@@ -53,17 +51,12 @@ class CachedFeatures(Dataset):
     def __init__(self, items: list[dict], num_clips: int, metainfo: dict) -> None:
         self.items, self.num_clips, self.metainfo = items, num_clips, metainfo
         self.draw = 0
-        self.teacher_RK: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return self.num_clips
 
     def __getitem__(self, index: int) -> dict:
-        row = self.draw * self.num_clips + index
-        item = self._item(row)
-        if self.teacher_RK is not None:
-            item['data_samples'].set_field(self.teacher_RK[row], 'teacher')
-        return item
+        return self._item(self.draw * self.num_clips + index)
 
     def _item(self, row: int) -> dict:
         return self.items[row]

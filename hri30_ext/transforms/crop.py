@@ -6,7 +6,6 @@ Shapes: T frames, H height and W width in pixels.
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
@@ -69,10 +68,6 @@ class CropResize(BaseTransform):
             by that of the frame: 1 keeps the frame's. None: (3/4, 4/3), as mmaction2's
             crop of a square.
 
-    Attributes:
-        scale_WH (torch.Tensor): ``scale``, (2, ) int64 in shared memory: a training that
-            changes it between epochs changes it in its loading processes as well.
-
     Raises:
         HRI30Error: an invalid range or scale.
     """
@@ -90,7 +85,7 @@ class CropResize(BaseTransform):
                  'two ratios, such as (0.75, 1.33)')):
             if not is_valid:
                 raise HRI30Error(f'CropResize: {name}={value!r}, expected {expected}.')
-        self.scale_WH = torch.tensor(scale, dtype=torch.int64).share_memory_()
+        self.scale = tuple(scale)
 
     def transform(self, results: dict) -> dict:
         """Crops and resizes."""
@@ -101,7 +96,7 @@ class CropResize(BaseTransform):
         crop_h = max(1, round(part_h * height))
         left = np.random.randint(width - crop_w + 1)
         top = np.random.randint(height - crop_h + 1)
-        new_width, new_height = self.scale_WH.tolist()
+        new_width, new_height = self.scale
         results['imgs'] = np.stack([
             resize(frame[top:top + crop_h, left:left + crop_w], new_width, new_height)
             for frame in frames])

@@ -238,11 +238,9 @@ def alike(options, tmp_path, clips_root):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('size, batch, has_teacher', [(2, 2, False), (3, 1, True)])
-def test_first_losses_are_those_of_one_process(alike, taught, tmp_path, size, batch,
-                                               has_teacher):
+@pytest.mark.parametrize('size, batch', [(2, 2), (3, 1)])
+def test_first_losses_are_those_of_one_process(alike, tmp_path, size, batch):
     """5 clips: the last batch is short, and the share of one process ends with a repeat."""
-    alike = {**taught, **alike} if has_teacher else alike
     for name, processes, clips in (('one', 1, size * batch), ('many', size, batch)):
         assert in_processes(processes, _train, str(tmp_path / name), alike, clips) == (
             [0] * processes)

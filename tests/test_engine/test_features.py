@@ -24,7 +24,6 @@ from hri30_ext.engine.tokens import CachedTokens, make_key
 from hri30_ext.errors import HRI30Error
 
 HOOKS_OF_A_RUN = ['${strategies[strategy].schedule}', '${feature_caches[cache_features]}',
-                  '${progressive_sizes[progressive_size]}',
                   '${class_weightings[class_weights]}', dict(type='RecordLosses')]
 TSM = str(next((PROJECT_ROOT / 'configs' / 'tsm').glob('*.py')))
 
@@ -93,10 +92,9 @@ PLAIN = {'train_dataloader.dataset.pipeline': '${test_pipeline}'}
 
 @pytest.mark.parametrize('changes', [
     {}, {'num_workers': 1}, {'class_weights': 'balanced'}],
-    ids=['0 workers', '1 worker', 'class weights and a teacher'])
+    ids=['0 workers', '1 worker', 'class weights'])
 @pytest.mark.slow
-def test_losses_metrics_and_weights_are_those_without(options, taught, tmp_path, changes):
-    options = taught if changes.get('class_weights') else options
+def test_losses_metrics_and_weights_are_those_without(options, tmp_path, changes):
     if changes.get('num_workers'):
         changes = {**changes, 'model.cls_head.dropout_ratio': 0}
     plain = run(tmp_path / 'plain', options, **PLAIN, **changes)
@@ -155,7 +153,6 @@ def test_augmented_draws_change_with_the_epoch(options, tmp_path, decoded):
 @pytest.mark.parametrize('changes, message', [
     ({'strategy': 'full'}, "Expected strategy='frozen_backbone'"),
     ({'strategy': 'frozen_backbone', 'test_clips': 2}, 'test_clips=2'),
-    ({'progressive_size': 'size'}, 'features are of one clip size'),
     ({'model.cls_head.spatial_type': 'none'}, 'I3DHead does not begin with pooling'),
     ({'feature_caches.plain.augmented_views': -1}, 'augmented_views=-1, expected'),
 ])

@@ -124,13 +124,12 @@ UNFREEZING = {'strategy': 'progressive', 'strategies.progressive.schedule.schedu
     ({'accumulate': 2, 'optimizer': 'sgd'}, dict(iteration=5)),
     ({}, dict(iteration=6, stage='val', number=int(signal.SIGINT))),
     ({'save_minutes': 1e-9}, dict(iteration=5, number=None)),
-    ({'progressive_size': 'size'}, dict(iteration=4, number=int(signal.SIGHUP))),
     pytest.param({'cache_features': 'augmented', **UNFREEZING}, dict(iteration=2),
                  marks=pytest.mark.slow),
     pytest.param(UNFREEZING, dict(iteration=5), marks=pytest.mark.slow),
     pytest.param({'num_workers': 2, 'precision': 'bf16'}, dict(iteration=4),
                  marks=pytest.mark.slow),
-], ids=['accumulate', 'validation', 'crash', 'sizes', 'features', 'parts', 'workers'])
+], ids=['accumulate', 'validation', 'crash', 'features', 'parts', 'workers'])
 def test_stopped_and_not_stopped_are_the_same(options, tmp_path, capfd, changes, stop):
     options.update(changes)
     run(tmp_path / 'whole', options)
@@ -289,12 +288,10 @@ def rates(work):
     ({'batch_size': 3}, {}, dict(iteration=3)),
     pytest.param({'accumulate': 2}, {'accumulate': 2, 'batch_size': 3}, dict(iteration=5),
                  marks=pytest.mark.slow),
-    pytest.param({'progressive_size': None}, {'progressive_size': 'size'},
-                 dict(iteration=4), marks=pytest.mark.slow),
     ({'lr': 0.1, 'decay': 'constant', 'weight_decay': 0.2, 'momentum': 0.5},
      {'strategy': 'backbone_tenth'}, dict(iteration=4)),
     ({'warmup_epochs': 4}, {'warmup_epochs': 4, 'decay': 'constant'}, dict(iteration=4)),
-], ids=['epochs', 'batch', 'accumulate', 'sizes', 'optimizer', 'decay'])
+], ids=['epochs', 'batch', 'accumulate', 'optimizer', 'decay'])
 def test_learning_rates_are_those_of_a_whole_training(options, tmp_path, capfd, before,
                                                       after, stop):
     options.update(max_epochs=4, optimizer='sgd')

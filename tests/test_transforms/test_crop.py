@@ -52,14 +52,6 @@ def test_area_and_position_are_spread_evenly():
     assert (drawn[:, 0] / (1 - drawn[:, 2])).mean() == pytest.approx(0.5, abs=0.05)
 
 
-def test_scale_is_shared_with_loading_processes():
-    step = CropResize((20, 10))
-    assert step.scale_WH.is_shared()
-    step.scale_WH[:] = step.scale_WH // 2
-    frames = [np.zeros((30, 40, 3), np.uint8)]
-    assert step.transform(dict(imgs=frames))['imgs'].shape == (1, 5, 10, 3)
-
-
 @pytest.mark.parametrize(('scale', 'size'), [((20, 10), (20, 10)), ((-1, 15), (20, 15))])
 def test_clip_is_resized(frames, scale, size):
     results = ResizeClip(scale).transform(dict(imgs=frames))

@@ -13,7 +13,6 @@ betas = None  # of Adam and AdamW
 decay = 'cosine'  # a name in decays
 strategy = 'full'  # which parts learn, and when: a name in strategies
 cache_features = None  # while only the head learns: None, or a name in feature_caches
-progressive_size = None  # small clips first: None, or a name in progressive_sizes
 precision = 'auto'  # or 'bf16', 'fp16' (CUDA), 'fp32'; auto: the fastest exact enough
 accumulate = 1  # batches whose gradients make one step
 clip_grad = dict(max_norm=1, norm_type=2)  # None: off
@@ -22,11 +21,6 @@ batch_norm = None  # 'frozen': keep the statistics of the loaded weights
 sync_bn = None  # 'torch': BatchNorm over the clips of all GPUs (CUDA)
 class_weights = None  # None, or 'balanced': inverse to a class's training clips
 weight_averaging = None  # None, or a name in weight_averagings
-distill = dict(  # learn from a teacher beside the labels; None: off
-    teacher=None,  # its config
-    checkpoint=None,  # its weights
-    weight=0.5,  # its share in the loss
-    temperature=2.0)
 seed = 42  # of weights, order and augmentation
 deterministic = False  # True (or --deterministic): the same numbers twice, slower
 # ----------------------------------------------------------------------------------
@@ -85,28 +79,6 @@ strategies = dict(
 feature_caches = dict(
     plain=dict(type='FeatureCacheHook'),  # training clips in the view of the validation
     augmented=dict(type='FeatureCacheHook', augmented_views=5))  # one per epoch
-
-# begin: epoch, or share of max_epochs; scale: share of input_size; num_frames: share of
-# num_frames. Batch and learning rate grow as clips shrink, so that batches fill the memory.
-progressive_sizes = dict(
-    size=dict(
-        type='ProgressiveSizeHook', input_size='${input_size}',
-        num_frames='${num_frames}',
-        schedule=[
-            dict(begin=0, scale=0.5),
-            dict(begin=0.35, scale=0.71),
-            dict(begin=0.7, scale=1),
-        ]),
-    # Frames as well: an eighth of the pixels, a quarter, a half, all.
-    multigrid=dict(
-        type='ProgressiveSizeHook', input_size='${input_size}',
-        num_frames='${num_frames}',
-        schedule=[
-            dict(begin=0, scale=0.5, num_frames=0.5),
-            dict(begin=0.25, scale=0.71, num_frames=0.5),
-            dict(begin=0.5, scale=0.71),
-            dict(begin=0.7, scale=1),
-        ]))
 
 precisions = dict(
     fp32='OptimWrapper', bf16='BF16OptimWrapper', fp16='AmpOptimWrapper')
