@@ -1,17 +1,14 @@
-"""The first step of a training in many processes, without them: ``train.sh --dry-run``."""
+"""The first step of a training, and the memory that it takes: ``train.sh --dry-run``."""
 
 import contextlib
 import math
-import os
 import tempfile
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..config import load_config
-from ..engine import distributed
 from .training import train
 
 _CLIPS = 2  # of the step; BatchNorm needs two
@@ -38,8 +35,6 @@ class _Measure(Hook):
     def before_train(self, runner) -> None:
         self.lr = runner.cfg.optim_wrapper.optimizer.lr
         runner.train_loop.dataloader.batch_sampler.batch_size = _CLIPS
-        if is_model_wrapper(runner.model):  # on the CPU, DDP calls more than the fake has
-            runner.model.register_comm_hook(None, _exchange_nothing)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         self._shapes = {parameter.shape for parameter in runner.model.parameters()}
@@ -68,50 +63,36 @@ class _Measure(Hook):
         raise _Done
 
 
-def _exchange_nothing(state, bucket) -> torch.futures.Future:
-    future = torch.futures.Future()
-    future.set_result(bucket.buffer())
-    return future
-
-
 def dry_run(config: str, options: dict | None = None) -> str:
-    """Takes the first step of rank 0 of GPUS x NNODES processes, with two clips.
+    """Takes the first step of a training in one process, with two clips.
 
-    Nothing is downloaded or kept, and no other process or GPU is needed. What a training
-    prints before its first step is printed; arguments are those of :func:`.training.train`.
+    Nothing is downloaded or kept. What a training prints before its first step is printed;
+    arguments are those of :func:`.training.train`.
 
     Returns:
-        str: The batch, the learning rate, and an estimate of the memory of a process.
+        str: The batch, the learning rate, and an estimate of the memory.
 
     Raises:
-        HRI30Error: whatever a training refuses, or torch has no fake process group.
+        HRI30Error: whatever a training refuses.
     """
     cfg, options = load_config(config, options), dict(options or {})
-    processes = math.prod(int(os.environ.get(name) or 1) for name in ('GPUS', 'NNODES'))
-    if processes > 1:
-        distributed.start_fake(processes)
     options.update(num_workers=0, clip_cache=None, leak_check=None, cache_features=None)
     if '://' in str(cfg.get('load_from')):
         options['load_from'] = None
     backbone = f'backbones.{cfg.backbone}' if 'backbones' in cfg else 'model.backbone'
     options.update({f'{backbone}.{name}': None for name in ('pretrained', 'init_cfg')
                     if cfg.model.backbone.get(name)})
-    if not torch.cuda.is_available() and cfg.get('sync_bn'):
-        options['sync_bn'] = None  # needs CUDA, and as much memory
     hook = _Measure(cfg.train_dataloader.batch_size)
     with tempfile.TemporaryDirectory(prefix='hri30-dry-run-') as folder, (
             torch.autograd.graph.saved_tensors_hooks(hook.pack, lambda tensor: tensor)), (
             contextlib.suppress(_Done)):
         train(config, work_dir=folder, options=options, hooks=[hook])
-    clips = processes * hook.batch * cfg.get('accumulate', 1)
-    rows = {'global batch': f'{clips} clips, {hook.batch} in each of {processes} processes',
+    rows = {'batch': f'{hook.batch} clips',
             'learning rate': f'{hook.lr:g} after the warm-up',
             **{name: f'{nbytes / 1e9:.3f} GB' for name, nbytes in hook.nbytes.items()},
             'in all': f'{sum(hook.nbytes.values()) / 1e9:.3f} GB'}
     return '\n'.join([
-        f'Dry run: rank 0 of {processes} took one step of {_CLIPS} clips. Memory of a '
-        'process, an estimate:', *(f'  {name:<18} {text}' for name, text in rows.items()),
+        f'Dry run: took one step of {_CLIPS} clips. Memory of a process, an estimate:',
+        *(f'  {name:<18} {text}' for name, text in rows.items()),
         'Activations are those of the step, in proportion to the batch, in the precision '
-        'of this machine.\nNot counted: the CUDA context, work space of the kernels, '
-        'buffers of the exchange.'])
-
+        'of this machine.\nNot counted: the CUDA context and work space of the kernels.'])

@@ -15,7 +15,7 @@ from ..config import PROJECT_ROOT, load_config, unresolved
 from ..datasets.paper import trains_on_all
 from ..doctor.leaks import check_leaks, load_splits
 from ..engine import EpochLineHook, HRI30Runner, SkippedVideosHook, distributed
-from ..engine.data_parallel import draw_apart, scale_learning_rate, use_processes
+from ..engine.data_parallel import scale_learning_rate, use_processes
 from ..engine.recovery import find_newest, list_saved, lock_folder, refuse_to_overwrite
 from ..errors import HRI30Error
 from ..names import command
@@ -102,7 +102,6 @@ def _train(cfg: Config, resume: str | bool, hooks: Sequence[Hook]) -> Path | Non
     if scaling:
         runner.logger.info(scaling)
     distributed.on_main(check_leaks, splits, cfg, runner.logger.info, runner.logger.warning)
-    draw_apart(runner.seed)
     if not cfg.resume:
         runner.register_hook(_DeleteEarlier())
     with explain_full_disk(cfg.work_dir), explain_out_of_memory(cfg, 'train_dataloader'):

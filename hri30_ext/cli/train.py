@@ -36,8 +36,8 @@ parser.add_argument('--help-settings', nargs='?', metavar='CONFIG', action=_Help
 parser.add_argument('--deterministic', action='store_true',
                     help='the same numbers twice on the same machine, slower')
 parser.add_argument('--dry-run', action='store_true',
-                    help='take one step of rank 0 of GPUS x NNODES, without the others, '
-                         'and estimate the memory')
+                    help='take one step with two clips in one process, and estimate the '
+                         'memory')
 parser.add_argument('--print-work-dir', action='store_true', help=argparse.SUPPRESS)
 cli.add_runtime_arguments(parser)
 

@@ -1,7 +1,7 @@
 """Runner, hooks and optimizers."""
 
 from .checkpoint import ResumableEarlyStoppingHook, ValidatedCheckpointHook
-from .data_parallel import GlobalMeanDataParallel, RepeatedClipHook
+from .data_parallel import HRI30DataParallel
 from .features import FeatureCacheHook
 from .fine_tuning import (
     FrozenBatchNormHook,
@@ -17,8 +17,7 @@ from .runner import HRI30Runner
 from .skipped import SkippedVideosHook
 
 __all__ = ['BF16OptimWrapper', 'ChannelsLastHook', 'ClassWeightsHook', 'CurvesHook',
-           'EpochLineHook', 'FeatureCacheHook', 'FrozenBatchNormHook',
-           'GlobalMeanDataParallel', 'HRI30Runner', 'LearningRatesHook',
-           'PartwiseOptimWrapperConstructor', 'RepeatedClipHook',
+           'EpochLineHook', 'FeatureCacheHook', 'FrozenBatchNormHook', 'HRI30DataParallel',
+           'HRI30Runner', 'LearningRatesHook', 'PartwiseOptimWrapperConstructor',
            'ResumableEarlyStoppingHook', 'ResumableTrainLoop', 'SkippedVideosHook',
            'UnfreezeHook', 'ValidatedCheckpointHook', 'stack_clips']

@@ -7,7 +7,6 @@ function here works and does next to nothing.
 import atexit
 import contextlib
 import datetime
-import importlib
 import itertools
 import os
 import socket
@@ -31,6 +30,7 @@ _LOST = ('connection closed by peer', 'connection reset', 'broken pipe', 'socket
 # Parts of messages about other failures; some contain one of the above.
 _NOT_LOST = ('cuda error', 'dataloader', 'duplicate gpu', 'invalid usage')
 
+#: A gloo group of all processes, for small tensors on the CPU.
 _control: dist.ProcessGroup | None = None
 _calls_on_main = itertools.count()
 
@@ -92,25 +92,6 @@ def start(launcher: str, timeout: float = 600) -> None:
               'the CPU', flush=True)
 
 
-def start_fake(processes: int) -> None:
-    """Makes this process rank 0 of several that do not exist, for a dry run.
-
-    Raises:
-        HRI30Error: this torch does not have its private module for that.
-    """
-    global _control
-    try:  # adds the backend
-        importlib.import_module('torch.testing._internal.distributed.fake_pg')
-    except ImportError as error:
-        raise HRI30Error(
-            f'--dry-run of {processes} processes: torch {torch.__version__} has no fake '
-            f'process group, a private module ({error}).\nRun it without GPUS and NNODES.'
-        ) from error
-    dist.init_process_group('fake', rank=0, world_size=processes, store=dist.HashStore())
-    _control = dist.group.WORLD
-    atexit.register(dist.destroy_process_group)
-
-
 def _interface_to(address: str) -> str | None:
     """Returns the name of the network interface with the route to an address."""
     try:
@@ -123,20 +104,15 @@ def _interface_to(address: str) -> str | None:
                  if own in (entry.address for entry in addresses)), None)
 
 
-def control_group() -> dist.ProcessGroup:
-    """Returns the gloo group of all processes, for small tensors on the CPU."""
-    global _control
-    if _control is None:  # mmaction2's own tools have joined the processes
-        _control = dist.new_group(backend='gloo')
-    return _control
-
-
 def max_over_ranks(flag: int) -> int:
     """Returns the maximum of a flag over all processes, which all must call this."""
+    global _control
     if get_dist_info()[1] == 1:
         return flag
+    if _control is None:  # mmaction2's own tools have joined the processes
+        _control = dist.new_group(backend='gloo')
     largest = torch.tensor([flag])
-    dist.all_reduce(largest, dist.ReduceOp.MAX, group=control_group())
+    dist.all_reduce(largest, dist.ReduceOp.MAX, group=_control)
     return int(largest)
 
 

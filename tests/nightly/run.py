@@ -33,7 +33,7 @@ PARTS = {
     'kill': ('stress/kill.py', '--kills 30 --jobs 2 --out {out}', 90),
     'mutated': ('stress/mutated.py', '--videos 2000 --out {out}', 60),
     'planted': ('stress/planted.py', '--clips 2100 --faults 40 --out {out}', 60),
-    'hosts': ('stress/two_hosts.py', '--steps 20 --folder {out}', 20),
+    'hosts': ('stress/two_hosts.py', '--folder {out}', 20),
     'service': ('stress/service.py', '--clients 8 --seconds 60 --out {out}', 15),
     **{f'fuzz-{target}': ('fuzz/run.py', f'{target} --seconds 600 --found {{out}}', 15)
        for target in FUZZ_TARGETS},

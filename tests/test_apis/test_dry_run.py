@@ -1,7 +1,6 @@
-"""A step of rank 0 of processes that do not exist."""
+"""One small step, and the memory of a large one."""
 
 import re
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -9,11 +8,9 @@ import torch
 from conftest import DEMO_CONFIG, PROJECT_ROOT, run_tool
 
 from hri30_ext.apis.dry_run import _Done, _Measure, dry_run
-from hri30_ext.engine import distributed
-from hri30_ext.errors import HRI30Error
 
 
-def test_one_step_of_three_processes(options, tmp_path):
+def test_one_step(options, tmp_path):
     """SGD with momentum: its state is as large as the parameters and the gradients."""
     pairs = [f'{name}={str(value).replace(", ", ",")}' for name, value in options.items()
              if name not in ('cache_dir', 'batch_size')]
@@ -23,8 +20,8 @@ def test_one_step_of_three_processes(options, tmp_path):
     assert done.returncode == 0, done.stderr
     rows = {name.strip(): text
             for name, text in re.findall(r'^  (\D{18}) (.*)$', done.stdout, re.M)}
-    assert rows['global batch'] == '24 clips, 8 in each of 3 processes'
-    assert rows['learning rate'] == '0.006 after the warm-up'  # 0.004 x 24 / 16
+    assert rows['batch'] == '8 clips'
+    assert rows['learning rate'] == '0.002 after the warm-up'  # 0.004 x 8 / 16
     assert rows['parameters'] == rows['gradients'] == rows['optimizer state'] != '0.000 GB'
     assert rows['saved activations'] != '0.000 GB'
     assert not any(tmp_path.iterdir())
@@ -34,7 +31,7 @@ def test_a_frozen_model_takes_a_step_without_its_weights_and_keeps_no_tokens(
         options, tmp_path):
     config = next((PROJECT_ROOT / 'configs' / 'foundation').glob('conv_efficientnet*.py'))
     text = dry_run(str(config), {**options, 'features_dir': str(tmp_path / 'tokens')})
-    assert '4 in each of 1 processes' in text and not (tmp_path / 'tokens').exists()
+    assert '4 clips' in text and not (tmp_path / 'tokens').exists()
 
 
 def test_activations_grow_with_the_batch_and_weights_do_not():
@@ -50,9 +47,3 @@ def test_activations_grow_with_the_batch_and_weights_do_not():
     # For 8 clips: the input of the product, and the output of the exponential.
     assert hook.nbytes == {'parameters': 60, 'gradients': 60, 'optimizer state': 0,
                            'saved activations': 8 * (3 + 5) * 4}
-
-
-def test_torch_without_the_private_module(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'torch.testing._internal.distributed.fake_pg', None)
-    with pytest.raises(HRI30Error, match='has no fake process group'):
-        distributed.start_fake(2)

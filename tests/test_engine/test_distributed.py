@@ -1,6 +1,5 @@
 """Many processes, on the CPU, against one."""
 
-import json
 import multiprocessing
 import os
 import signal
@@ -22,12 +21,7 @@ from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
 from hri30_ext.config import load_config
 from hri30_ext.engine import FrozenBatchNormHook, SkippedVideosHook, distributed
-from hri30_ext.engine.data_parallel import (
-    ends_with_repeated,
-    loss_weight,
-    scale_learning_rate,
-    use_processes,
-)
+from hri30_ext.engine.data_parallel import scale_learning_rate, use_processes
 from hri30_ext.engine.skipped import _Clip
 from hri30_ext.errors import HRI30Error, Interrupted
 from hri30_ext.evaluation.results import Results
@@ -126,35 +120,6 @@ def test_one_process_needs_nothing():
 # ---- A step -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('clips, repeated', [
-    (6, [0, 0, 0]), (7, [0, 1, 1]), (8, [0, 0, 1]), (2, [0, 0, 1])])
-def test_which_process_ends_with_a_repeated_clip(clips, repeated):
-    assert [ends_with_repeated(clips, rank, 3) for rank in range(3)] == repeated
-
-
-@pytest.mark.parametrize('smoothing', [0, 0.1])
-def test_weight_is_what_the_loss_divides_by(smoothing):
-    """The weighted mean of two halves is the loss of all."""
-    loss = torch.nn.CrossEntropyLoss(torch.tensor([.5, 1, 4]), label_smoothing=smoothing)
-    scores_NK, labels_N = torch.randn(5, 3), torch.tensor([0, 1, 2, 2, 0])
-    head = SimpleNamespace(loss_cls=SimpleNamespace(class_weight=loss.weight),
-                           label_smooth_eps=smoothing)
-    samples = [SimpleNamespace(gt_label=label[None]) for label in labels_N]
-    # torch divides by the weights of the labels alone; mmaction by those of the targets.
-    targets_NK = (1 - smoothing) * torch.eye(3)[labels_N] + smoothing / 3
-
-    def mean(part):
-        weighted_NK = loss.weight * targets_NK[part]
-        return (-(weighted_NK * scores_NK[part].log_softmax(1)).sum() / weighted_NK.sum())
-
-    weights = [loss_weight(head, samples[part]) for part in (slice(0, 2), slice(2, 5))]
-    means = [mean(part) for part in (slice(0, 2), slice(2, 5))]
-    together = sum(w * m for w, m in zip(weights, means)) / sum(weights)
-    assert together.item() == pytest.approx(mean(slice(None)).item(), rel=1e-5)
-    head.loss_cls.class_weight = None
-    assert loss_weight(head, samples) == 5 and loss_weight(head, []) == 0
-
-
 @pytest.mark.parametrize(('options', 'clips', 'base', 'scaled'), [
     ({'batch_size': 8, 'accumulate': 2}, 64, 16, .04),
     ({'batch_size': 8, 'accumulate': 2, 'base_batch_size': 4}, 64, 4, .16),
@@ -217,36 +182,6 @@ def _train(rank, launcher, work_dir, options, batch_size):
     ours = [name for name in written if name.startswith(os.path.dirname(work_dir))
             and not name.startswith(options['cache_dir'])]
     assert bool(ours) == (rank == 0), ours
-
-
-def _losses(work_dir):
-    file = next(work_dir.glob('*/vis_data/scalars.json'))
-    points = map(json.loads, file.read_text().splitlines())
-    return [point['loss'] for point in points if 'lr' in point]
-
-
-@pytest.fixture
-def alike(options, tmp_path, clips_root):
-    """Settings under which clips do not depend on each other; 5 unlike training clips."""
-    (tmp_path / 'val.txt').write_text('CID01_SID01_VID01\nCID01_SID02_VID01\n'
-                                      'CID02_SID01_VID01\nCID03_SID01_VID01\n')
-    return {**options, 'split.type': 'file', 'split.val_file': str(tmp_path / 'val.txt'),
-            'max_epochs': 10, 'optimizer': 'sgd', 'lr': .01, 'batch_norm': 'frozen',
-            'class_weights': 'balanced', 'label_smoothing': .1, 'early_stopping': None,
-            'leak_check': None, 'model.cls_head.dropout_ratio': 0,
-            'default_hooks.logger.interval': 1}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('size, batch', [(2, 2), (3, 1)])
-def test_first_losses_are_those_of_one_process(alike, tmp_path, size, batch):
-    """5 clips: the last batch is short, and the share of one process ends with a repeat."""
-    for name, processes, clips in (('one', 1, size * batch), ('many', size, batch)):
-        assert in_processes(processes, _train, str(tmp_path / name), alike, clips) == (
-            [0] * processes)
-    one, many = _losses(tmp_path / 'one'), _losses(tmp_path / 'many')
-    assert len(one) == len(many) == 20 and len(set(one)) > 10
-    np.testing.assert_allclose(many, one, rtol=1e-5)
 
 
 @HOOKS.register_module(force=True)

@@ -25,7 +25,7 @@ def test_two_hosts_agree_and_miss_each_other(tmp_path):
     if not two_hosts.can_run():
         pytest.skip('needs root and iproute2, to make network namespaces')
     done = subprocess.run(
-        [sys.executable, two_hosts.__file__, '--folder', str(tmp_path), '--steps', '4'],
+        [sys.executable, two_hosts.__file__, '--folder', str(tmp_path)],
         capture_output=True, text=True, timeout=540)
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'the same bytes' in done.stdout
