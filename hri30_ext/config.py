@@ -149,12 +149,6 @@ def _derive(cfg: Mapping) -> dict:
     if settings.get('clip_cache') == 'auto':
         settings['clip_cache'] = default_clip_cache(settings.get('cache_dir'))
     _set_up_optimizer(settings)
-    # ImageNet's weights are of images: the backbone loads them, and inflates them.
-    starts, settings['image_weights'] = settings.get('starts'), None
-    if isinstance(starts, Mapping) and 'imagenet' in starts:
-        if settings.get('start') == 'imagenet':
-            settings['image_weights'] = starts['imagenet']
-        settings['starts'] = {**starts, 'imagenet': None}
     return settings
 
 

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from conftest import CLASSES, DEMO_CONFIG
+from conftest import CLASSES, DEMO_CONFIG, PRIMITIVE
 from mmaction.apis import init_recognizer
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim.scheduler import OneCycleLR
@@ -82,6 +82,12 @@ def test_record_of_the_sampling_and_of_a_config_with_another_name(options, tmp_p
     save_safetensors({}, tmp_path / 'a.safetensors', Essentials.from_config(cfg))
     config, settings = find_config_of(tmp_path / 'a.safetensors')
     assert config == DEMO_CONFIG and settings['sampling'] == 'mmaction2'
+    # The record has the normalisation of the start, whichever the config begins with.
+    cfg = load_config(PRIMITIVE, {'start': 'pytorchvideo'})
+    save_safetensors({}, tmp_path / 'b.safetensors', Essentials.from_config(cfg))
+    found = load_config(*find_config_of(tmp_path / 'b.safetensors'))
+    assert found.model.data_preprocessor.mean == [114.75] * 3 != (
+        load_config(PRIMITIVE).model.data_preprocessor.mean)
     (tmp_path / 'my config.py').write_text(f'_base_ = {DEMO_CONFIG!r}\n')
     cfg = load_config(str(tmp_path / 'my config.py'), options)
     assert Essentials.from_config(cfg).algorithm == 'my_config'

@@ -161,5 +161,5 @@ def test_start_chooses_weights_or_says_what_there_is():
     tsm = str(next((PROJECT_ROOT / 'configs' / 'tsm').glob('*.py')))
     assert 'sthv2' in load_config(tsm, {'start': 'ssv2'}).load_from
     assert load_config(tsm, {'start': 'ssv2', 'load_from': 'a.pth'}).load_from == 'a.pth'
-    with pytest.raises(HRI30Error, match="start='ssv2': .*\n.*one of: none, k400, imagen"):
+    with pytest.raises(HRI30Error, match="start='ssv2': .*\n.*one of: none, k400"):
         load_config(PRIMITIVE, {'start': 'ssv2'})

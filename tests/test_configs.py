@@ -3,7 +3,9 @@
 import math
 import re
 import socket
+from pathlib import Path
 
+import mmaction
 import mmengine.runner.checkpoint
 import pytest
 import torch
@@ -145,6 +147,33 @@ def test_name_agrees_with_what_is_built(config, no_network):
         for part in (*(strategy.part_lr_mult or ()), *(
                 part for step in steps for part in step.parts)):
             assert any(f'{name}.'.startswith(f'{part}.') for name in names), part
+
+
+#: By the weights of a start that mmaction2 has no config for: mean and deviation in [0, 1].
+OTHER_SOURCES = {
+    'resnet50-11ad3fa6.pth': ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),  # torchvision
+    'SLOW_8x8_R50.safetensors': ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))}  # PyTorchVideo
+
+
+def test_each_start_brings_the_normalisation_of_its_source(config):
+    """That of the config in mmaction2 whose name its weights begin with."""
+    sources = Path(mmaction.__file__).parent / '.mim' / 'configs' / 'recognition'
+    for name, start in load_config(str(config)).starts.items():
+        weights = (start.weights or start.image_weights or '').rsplit('/', 1)[-1]
+        if name == 'none':
+            continue
+        if weights in OTHER_SOURCES:
+            mean, std = ([255 * value for value in values]
+                         for values in OTHER_SOURCES[weights])
+        else:
+            stem = re.sub(r'_\d{8}-[0-9a-f]{8}\.pth', '', weights)
+            source, = sources.glob(f'*/{stem}.py')
+            preprocessor = Config.fromfile(source).model.data_preprocessor
+            mean, std = preprocessor.mean, preprocessor.std
+        assert (start.mean, start.std) == (pytest.approx(mean), pytest.approx(std)), name
+        model = load_config(str(config), {'start': name}).model
+        assert model.data_preprocessor.mean == start.mean, name
+        assert model.data_preprocessor.std == start.std, name
 
 
 def test_loaders_serve_what_the_model_takes(config, clips_root, tmp_path):

@@ -3,7 +3,7 @@ _base_ = 'mmaction::_base_/default_runtime.py'
 
 # ---- Frequently modified: one line each, here or with --cfg-options --------------
 start = 'k400'  # weights to start from: a name in starts
-load_from = '${starts[start]}'  # or a file or URL; None: random weights
+load_from = '${starts[start].weights}'  # or a file or URL; None: random weights
 early_stopping = dict(  # None: off
     type='ResumableEarlyStoppingHook',
     monitor='loss',  # of the validation clips, in nats
@@ -43,7 +43,12 @@ memory_formats = dict(channels_last=dict(type='ChannelsLastHook'))
 # Convolutions benchmark their algorithms once, except in deterministic runs.
 env_cfg = dict(cudnn_benchmark=True, dist_cfg=dict(timeout='${peer_timeout}'))
 
-starts = dict(none=None)
+# Weights are a file or a URL; image_weights are those of a 2D network, which the backbone
+# inflates; mean and std are of the frames that either knows, RGB in [0, 255].
+starts = dict(none=dict(
+    weights=None,
+    image_weights=None,
+    mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
 
 # Scalars of the run, for other programs.
 trackers = dict(tensorboard=dict(type='TensorboardVisBackend'))

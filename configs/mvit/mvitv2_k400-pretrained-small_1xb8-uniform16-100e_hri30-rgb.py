@@ -6,8 +6,12 @@ batch_size = base_batch_size = 8
 optimizer = 'adamw'
 lr = 5e-5  # mmaction2's 1.6e-3 for 256 clips, linearly scaled to 8
 starts = dict(
-    k400='https://download.openmmlab.com/mmaction/v1.0/recognition/mvit/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb_20230201-23284ff3.pth',
-    ssv2='https://download.openmmlab.com/mmaction/v1.0/recognition/mvit/mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb/mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb_20230201-4065c1b9.pth')
+    k400=dict(
+        weights='https://download.openmmlab.com/mmaction/v1.0/recognition/mvit/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb_20230201-23284ff3.pth',
+        mean=[114.75, 114.75, 114.75], std=[57.375, 57.375, 57.375]),
+    ssv2=dict(
+        weights='https://download.openmmlab.com/mmaction/v1.0/recognition/mvit/mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb/mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb_20230201-4065c1b9.pth',
+        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
 
 # Stage by stage, as for the ResNets, under this backbone's names.
 strategies = dict(stagewise=dict(schedule=dict(schedule=[

@@ -6,7 +6,9 @@ optimizer = 'adamw'
 # mmaction2's for Kinetics-400 from CLIP, not scaled to the smaller batch. Its 2e-6 from
 # Kinetics-710 is for a head that knows the classes; here it is new.
 lr = 1e-5
-starts = dict(k400='https://download.openmmlab.com/mmaction/v1.0/recognition/uniformerv2/uniformerv2-base-p16-res224_clip-kinetics710-pre_8xb32-u8_kinetics400-rgb/uniformerv2-base-p16-res224_clip-kinetics710-pre_8xb32-u8_kinetics400-rgb_20230313-75be0806.pth')
+starts = dict(k400=dict(
+    weights='https://download.openmmlab.com/mmaction/v1.0/recognition/uniformerv2/uniformerv2-base-p16-res224_clip-kinetics710-pre_8xb32-u8_kinetics400-rgb/uniformerv2-base-p16-res224_clip-kinetics710-pre_8xb32-u8_kinetics400-rgb_20230313-75be0806.pth',
+    mean=[114.75, 114.75, 114.75], std=[57.375, 57.375, 57.375]))
 
 # Stage by stage, as for the ResNets, under this backbone's names.
 strategies = dict(stagewise=dict(schedule=dict(schedule=[

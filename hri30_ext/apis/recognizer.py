@@ -120,6 +120,9 @@ def find_config_of(checkpoint: str | Path, options: dict | None = None
             'classes', 'num_frames', 'input_size', 'decode_size', 'input_format')}
         if said.sampling == 'UniformSample':
             settings['sampling'] = 'mmaction2'
+        if said.mean:  # of the start that it was trained from; frozen models bring theirs
+            settings |= {'model.data_preprocessor.mean': said.mean,
+                         'model.data_preprocessor.std': said.std}
         built = Essentials.from_config(load_config(files[said.algorithm], settings))
         different = [name for name in said.__struct_fields__
                      if name not in ('data', 'trained_on')

@@ -23,8 +23,7 @@ _PYTORCHVIDEO = (
 def convert_slowonly(source: str | Path, target: str | Path) -> int:
     """Converts PyTorchVideo's SlowOnly, ``SLOW_8x8_R50.pyth``, to ``.safetensors``.
 
-    The scores stay the same. Frames are normalised with a mean of 114.75 and a deviation of
-    57.375 in [0, 255] there.
+    The scores stay the same where frames are normalised as there: ``start='pytorchvideo'``.
 
     Returns:
         int: The number of tensors.

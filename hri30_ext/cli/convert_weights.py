@@ -1,4 +1,4 @@
-"""Convert the SlowOnly weights of PyTorchVideo for load_from.
+"""Convert the SlowOnly weights of PyTorchVideo for start=pytorchvideo.
 
 The source is SLOW_8x8_R50.pyth; docs/models.md has more.
 """

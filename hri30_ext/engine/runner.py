@@ -6,12 +6,14 @@ import os
 import resource
 import sys
 
+import numpy as np
 import torch
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model
 
+from ..checkpoints import META_KEY
 from ..errors import HRI30Error, first_cases
 from ..hardware import autocast_dtype, unwrap
 from ..models.encoders import FrozenEncoder
@@ -202,6 +204,20 @@ def _is_head(name: str) -> bool:
     return name.split('.')[0] == 'cls_head'
 
 
+def _check_normalisation(checkpoint: dict, model, filename: str) -> None:
+    """Refuses a checkpoint of this project whose record has another mean or deviation."""
+    record = (checkpoint.get('meta') or {}).get(META_KEY) or {}
+    for name in ('mean', 'std'):
+        trained = record.get(name)
+        values = getattr(getattr(model, 'data_preprocessor', None), name, None)
+        if trained and values is not None and not np.allclose(
+                trained, values.flatten().cpu()):
+            raise HRI30Error(
+                f'{filename}: was trained on frames of {name} {trained}, and the config '
+                f'has {values.flatten().tolist()}.\nSet start to the entry of starts that '
+                'it was trained from; load_from can stay.')
+
+
 def fit_weights(checkpoint: dict, model, filename: str, new_head_allowed: bool,
                 classes=None) -> str:
     """Compares a checkpoint with a model, and makes a new head loadable.
@@ -219,11 +235,13 @@ def fit_weights(checkpoint: dict, model, filename: str, new_head_allowed: bool,
         str: One line that says what is loaded.
 
     Raises:
-        HRI30Error: the backbone or, unless it may be new, the head does not fit.
+        HRI30Error: the backbone or, unless it may be new, the head does not fit, or the
+            checkpoint was trained on frames that were normalised in another way.
     """
     if not isinstance(checkpoint, dict):
         raise HRI30Error(f'{filename}: holds a {type(checkpoint).__name__}, expected a '
                          'checkpoint with a state_dict.')
+    _check_normalisation(checkpoint, model, filename)
     weights = checkpoint.get('state_dict', checkpoint)
     stored = {name.removeprefix('module.'): name for name in weights}
     own = model.state_dict()

@@ -102,17 +102,21 @@ class Frame2FreqAdapter(Adapter):
         fill = windows * window - self.num_steps
         y = torch.cat([y_NCTHW, y_NCTHW[:, :, -1:].expand(-1, -1, fill, -1, -1)], 2)
         # (N, K windows, C, frames, H, W), and K windows as further clips.
-        y = y.unflatten(2, (windows, window)).transpose(1, 2).flatten(0, 1).float()
+        y = y.unflatten(2, (windows, window)).transpose(1, 2).flatten(0, 1)
 
         def multiply(x_KCTHW: torch.Tensor, matrix_TF: np.ndarray) -> torch.Tensor:
-            return torch.einsum('kcthw,tf->kcfhw', x_KCTHW, x_KCTHW.new_tensor(matrix_TF))
+            # Without autocast, which multiplies in 16 bits.
+            with torch.autocast(x_KCTHW.device.type, enabled=False):
+                x_KCTHW = x_KCTHW.float()
+                return torch.einsum('kcthw,tf->kcfhw', x_KCTHW,
+                                    x_KCTHW.new_tensor(matrix_TF))
 
         # As matrices, which ONNX has; FFTs of so few frames are no faster.
         there = np.fft.rfft(np.eye(window), norm='ortho')
         back, back_imaginary = (np.fft.irfft(unit * np.eye(there.shape[1]), window,
                                              norm='ortho') for unit in (1, 1j))
         real, imaginary = self.frequency(torch.cat(
-            [multiply(y, there.real), multiply(y, there.imag)], 1)).float().chunk(2, 1)
+            [multiply(y, there.real), multiply(y, there.imag)], 1)).chunk(2, 1)
         y = multiply(real, back) + multiply(imaginary, back_imaginary)
         y = y.unflatten(0, (-1, windows)).transpose(1, 2).flatten(2, 3)
         return y[:, :, :self.num_steps]

@@ -15,6 +15,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import amp
 
 from hri30_ext import hardware
+from hri30_ext.checkpoints import META_KEY
 from hri30_ext.config import load_config
 from hri30_ext.datasets import HRI30_CLASSES
 from hri30_ext.deploy.torch_backend import TorchBackend
@@ -109,6 +110,19 @@ def test_same_number_of_other_classes_is_refused():
     with pytest.raises(HRI30Error, match='id 28: WalkingWithDrill in the checkpoint'):
         fit_weights(checkpoint, Tiny(30), 'swapped.pth', new_head_allowed=False,
                     classes=HRI30_CLASSES)
+
+
+def test_frames_that_were_normalised_in_another_way_are_refused():
+    model = Tiny()
+    model.data_preprocessor = torch.nn.Module()
+    for name in ('mean', 'std'):
+        model.data_preprocessor.register_buffer(name, torch.full((3, 1, 1), 5.0))
+    for mean in (5.0, 6.0):
+        checkpoint = dict(state_dict={**Tiny().state_dict()}, meta={
+            META_KEY: dict(mean=[mean] * 3, std=[5.0] * 3)})
+        with pytest.raises(HRI30Error, match='x.pth') if mean == 6.0 else (
+                contextlib.nullcontext()):
+            fit_weights(checkpoint, model, 'x.pth', new_head_allowed=True)
 
 
 @pytest.mark.parametrize('content', [[1, 2], {'meta': {}}])

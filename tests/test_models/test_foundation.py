@@ -146,6 +146,33 @@ def test_frequencies_are_those_of_an_fft():
     torch.testing.assert_close(adapter._filter(y, 8), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize('kind', [*PROBES.values(), *ADAPTERS.values()])
+def test_parts_compute_nearly_the_same_under_autocast(kind):
+    keys = (dict(prefix=1, channels=32) if kind in ADAPTERS.values()
+            else dict(num_steps=8))
+    part = MODELS.build(dict(type=kind, in_channels=64, grid=(4, 4), **keys)).eval()
+    x = torch.randn(2, 8, 17, 64)
+    if isinstance(part, Adapter):
+        x, part.num_steps = x.flatten(0, 1), 8
+        for parameter in part.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+    with torch.no_grad():
+        expected = part(x)
+        with torch.autocast('cpu', torch.bfloat16):
+            result = part(x)
+    assert (result.float() - expected).norm() < 0.006 * expected.norm()
+
+
+def test_the_transforms_of_frame2freq_are_in_float32_under_autocast():
+    adapter = MODELS.build(dict(type='Frame2FreqAdapter', in_channels=4, grid=(2, 3),
+                                prefix=1, channels=8))
+    adapter.num_steps, adapter.frequency = 8, torch.nn.Identity()
+    y = torch.randn(2, 4, 8, 2, 3)
+    for window in (8, 4, 2):
+        with torch.autocast('cpu', torch.bfloat16):
+            torch.testing.assert_close(adapter._filter(y, window), y)
+
+
 @pytest.mark.parametrize('name, dims, grid', [
     ('test_efficientnet', 256, (1, 2)), ('test_convnext', 64, (1, 2)),
     ('swin_tiny_patch4_window7_224', 768, (1, 2))])

@@ -9,4 +9,5 @@ model = dict(
     cls_head=dict(num_classes='${num_classes}', label_smooth_eps='${label_smoothing}'),
     # No Mixup and CutMix: the base's are made for 400 classes, and no other model here
     # mixes clips.
-    data_preprocessor=dict(blending=None))
+    data_preprocessor=dict(
+        mean='${starts[start].mean}', std='${starts[start].std}', blending=None))

@@ -6,4 +6,5 @@ _base_ = 'mmaction::recognition/r2plus1d/r2plus1d_r34_8xb8-8x8x1-180e_kinetics40
 model = dict(
     # The base's SyncBN refuses tensors on the CPU; on one device the two are the same.
     backbone=dict(norm_cfg=dict(type='BN3d')),
-    cls_head=dict(num_classes='${num_classes}', label_smooth_eps='${label_smoothing}'))
+    cls_head=dict(num_classes='${num_classes}', label_smooth_eps='${label_smoothing}'),
+    data_preprocessor=dict(mean='${starts[start].mean}', std='${starts[start].std}'))

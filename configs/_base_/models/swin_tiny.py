@@ -9,4 +9,5 @@ model = dict(
     # Weights come from load_from, so the base's own download of ImageNet weights is off,
     # and with it their inflation to 3D.
     backbone=dict(pretrained=None, pretrained2d=False),
-    cls_head=dict(num_classes='${num_classes}', label_smooth_eps='${label_smoothing}'))
+    cls_head=dict(num_classes='${num_classes}', label_smooth_eps='${label_smoothing}'),
+    data_preprocessor=dict(mean='${starts[start].mean}', std='${starts[start].std}'))

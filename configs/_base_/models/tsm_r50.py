@@ -14,4 +14,5 @@ model = dict(
     cls_head=dict(
         num_segments='${num_frames}',
         num_classes='${num_classes}',
-        label_smooth_eps='${label_smoothing}'))
+        label_smooth_eps='${label_smoothing}'),
+    data_preprocessor=dict(mean='${starts[start].mean}', std='${starts[start].std}'))

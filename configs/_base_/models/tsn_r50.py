@@ -7,5 +7,6 @@ _base_ = (
 
 model = dict(
     # Weights come from load_from, so the base's own download of ImageNet weights is off.
-    backbone=dict(pretrained='${image_weights}'),
-    cls_head=dict(num_classes='${num_classes}', label_smooth_eps='${label_smoothing}'))
+    backbone=dict(pretrained='${starts[start].image_weights}'),
+    cls_head=dict(num_classes='${num_classes}', label_smooth_eps='${label_smoothing}'),
+    data_preprocessor=dict(mean='${starts[start].mean}', std='${starts[start].std}'))

@@ -13,4 +13,5 @@ model = dict(
         init_cfg=dict(_delete_=True, type='TruncNormal', layer='Linear', std=0.02),
         channel_map=None,
         num_classes='${num_classes}',
-        label_smooth_eps='${label_smoothing}'))
+        label_smooth_eps='${label_smoothing}'),
+    data_preprocessor=dict(mean='${starts[start].mean}', std='${starts[start].std}'))

@@ -7,4 +7,5 @@ _base_ = (
 
 model = dict(
     backbone=dict(num_frames='${num_frames}'),
-    cls_head=dict(num_classes='${num_classes}', label_smooth_eps='${label_smoothing}'))
+    cls_head=dict(num_classes='${num_classes}', label_smooth_eps='${label_smoothing}'),
+    data_preprocessor=dict(mean='${starts[start].mean}', std='${starts[start].std}'))

@@ -4,4 +4,5 @@ _base_ = 'mmaction::recognition/x3d/x3d_m_16x5x1_facebook-kinetics400-rgb.py'
 [_base_.pop(_key) for _key in set(_base_) - {'model'}]  # as in slowonly_r50.py
 
 model = dict(
-    cls_head=dict(num_classes='${num_classes}', label_smooth_eps='${label_smoothing}'))
+    cls_head=dict(num_classes='${num_classes}', label_smooth_eps='${label_smoothing}'),
+    data_preprocessor=dict(mean='${starts[start].mean}', std='${starts[start].std}'))
