@@ -118,8 +118,10 @@ SETTINGS: dict[str, Setting] = {
                      "of Adam and AdamW; None: the optimizer's own"),
     'decay': Setting(str, 'decay of the learning rate', table='decays'),
     'strategy': Setting(str, 'which parts learn, and when', table='strategies'),
-    'cache_features': Setting(str | None, 'keep features while only the head learns',
+    'cache_features': Setting(str | None, 'store features of a frozen backbone',
                               table='feature_caches'),
+    'features_dir': Setting(str | None,
+                            'folder of stored features; None: in the work folder'),
     'precision': Setting(str, "number format; 'auto': the fastest exact enough",
                          table='precisions'),
     'accumulate': Setting(Positive, 'batches whose gradients make one step', 'batches'),
@@ -191,7 +193,7 @@ _OTHER_TOP_LEVEL = frozenset(inspect.signature(Runner.__init__).parameters) | TA
     'ann_file_test', 'ann_file_train', 'ann_file_val', 'auto_scale_lr', 'autocast',
     'custom_imports', 'data_root_val', 'dataset_type', 'default_scope', 'file_client_args',
     'find_unused_parameters', 'model_wrapper_cfg', 'num_classes', 'persistent_workers',
-    'pin_memory', 'runner_type',
+    'pin_memory', 'runner_type', 'stages',
     'test_pipeline', 'train_pipeline', 'val_pipeline', 'vis_backends', 'warmup'}
 
 #: Entries of a dict with ``type`` that mmengine and mmcv take out before they build it.

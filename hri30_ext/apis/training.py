@@ -18,6 +18,7 @@ from ..engine import EpochLineHook, HRI30Runner, SkippedVideosHook, distributed
 from ..engine.data_parallel import scale_learning_rate, use_processes
 from ..engine.recovery import find_newest, list_saved, lock_folder, refuse_to_overwrite
 from ..errors import HRI30Error
+from ..models import take_features
 from ..names import command
 from ..utils.fileio import DiskFull, atomic_path, check_writable, disk_full, ran_out_of_disk
 from .common import check_environment, describe_data, drop_pretrained, explain_out_of_memory
@@ -84,6 +85,8 @@ def _train(cfg: Config, resume: str | bool, hooks: Sequence[Hook]) -> Path | Non
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     else:
         keep_validation_clips(cfg)
+    if cfg.get('cache_features'):
+        take_features(cfg.model)
     scaling = scale_learning_rate(cfg)
     runner = HRI30Runner.from_cfg(cfg)
     for hook in hooks:

@@ -2,6 +2,7 @@
 
 from .adapters import Frame2FreqAdapter, STAdapter
 from .encoders import HFVideo, TimmFrames
+from .features import take_features
 from .lstm_head import LSTMHead
 from .probes import (
     AttentiveProbe,
@@ -14,4 +15,4 @@ from .probes import (
 
 __all__ = ['AttentiveProbe', 'ConvProbe', 'FoundationRecognizer', 'Frame2FreqAdapter',
            'HFVideo', 'LSTMHead', 'MeanProbe', 'ProbeHead', 'STAdapter', 'STEPProbe',
-           'TimmFrames']
+           'TimmFrames', 'take_features']

@@ -1,14 +1,14 @@
-"""Training the head from memory is training it from clips."""
+"""Training the head on stored features is training it on clips."""
 
-import itertools
 import threading
-from unittest.mock import MagicMock
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import DEMO_CONFIG
 from mmaction.registry import HOOKS, MODELS
 from mmaction.structures import ActionDataSample
+from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
@@ -17,10 +17,13 @@ from mmengine.runner import Runner
 from hri30_ext.apis import train
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.datasets import HRI30Dataset
-from hri30_ext.engine import FeatureCacheHook
-from hri30_ext.engine.features import _POOLS, CachedFeatures, collate_features
+from hri30_ext.engine.feature_files import (
+    StoredFeatures,
+    collate_features,
+    store_features,
+)
+from hri30_ext.engine.features import _POOLS, make_stamp
 from hri30_ext.engine.fine_tuning import freeze_all_but
-from hri30_ext.engine.tokens import CachedTokens, make_key
 from hri30_ext.errors import HRI30Error
 
 HOOKS_OF_A_RUN = ['${strategies[strategy].schedule}', '${feature_caches[cache_features]}',
@@ -30,23 +33,22 @@ TSM = str(next((PROJECT_ROOT / 'configs' / 'tsm').glob('*.py')))
 
 @HOOKS.register_module()
 class RecordLosses(Hook):
-    """Keeps the loss of each step and the metrics of each validation."""
+    """Keeps the loss of each step, the metrics of each validation, and features."""
 
     losses: list = []
     metrics: list = []
     clips: list = []
+    features: dict = {}  # by epoch and clip
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.losses.append(outputs['loss'].item())
-        self.clips.append([sample.video_id for sample in data_batch['data_samples']])
+        names = [sample.video_id for sample in data_batch['data_samples']]
+        self.clips.append(names)
+        self.features.update({(runner.epoch, name): feature.sum().item() for name, feature
+                              in zip(names, data_batch['inputs'][0], strict=False)})
 
     def after_val_epoch(self, runner, metrics=None):
         self.metrics.append(dict(metrics))
-
-    def after_train(self, runner):
-        assert runner.train_dataloader.dataset.subset == 'train'
-        assert 'forward' not in vars(runner.model.data_preprocessor)
-        assert 'extract_feat' not in vars(runner.model)
 
 
 @pytest.fixture
@@ -64,7 +66,8 @@ def decoded(monkeypatch):
 
 def run(folder, options, config=DEMO_CONFIG, **changes):
     """Trains on 6 clips, in 3 batches; returns the losses and the last checkpoint."""
-    for kept in (RecordLosses.losses, RecordLosses.metrics, RecordLosses.clips):
+    for kept in (RecordLosses.losses, RecordLosses.metrics, RecordLosses.clips,
+                 RecordLosses.features):
         kept.clear()
     train(config, work_dir=str(folder), options={
         **options, 'max_epochs': 3, 'batch_size': 2, 'precision': 'fp32', 'lr': 0.1,
@@ -112,49 +115,24 @@ def test_frames_of_a_2d_model(options, tmp_path):
 
 
 @pytest.mark.slow
-def test_clips_are_read_again_when_the_backbone_learns(options, tmp_path, decoded):
-    schedule = [dict(begin=0, parts=['cls_head']), dict(begin=2, parts=['backbone'])]
-    changes = {'strategy': 'progressive', 'snapshot_interval': 1,
-               'strategies.progressive.schedule.schedule': schedule,
-               'model.cls_head.dropout_ratio': 0}
-    cached = run(tmp_path / 'cached', options, cache_features='plain', **changes, **PLAIN)
-    # Once for the first two epochs; then 6 to train and 3 to validate.
-    assert len(decoded) == 9 + 9 and len(set(decoded[:9])) == 9
-    assert_same(cached, run(tmp_path / 'plain', options, **changes, **PLAIN))
-    first, second, third = (torch.load(tmp_path / 'cached' / f'snapshot_epoch_{i}.pth',
-                                       weights_only=True)['state_dict'] for i in (1, 2, 3))
-    name = 'backbone.conv1.conv.weight'
-    assert torch.equal(first[name], second[name])
-    assert not torch.equal(second[name], third[name])
-
-
-@pytest.mark.slow
 def test_augmented_draws_change_with_the_epoch(options, tmp_path, decoded):
-    class Served(FeatureCacheHook):
-        features: dict = {}
-
-        def before_train_iter(self, runner, batch_idx, data_batch=None):
-            for sample, feature in zip(data_batch['data_samples'],
-                                       data_batch['inputs'][0], strict=True):
-                self.features[runner.epoch, sample.video_id] = feature.sum().item()
-
-    HOOKS.register_module(module=Served, force=True)
     run(tmp_path, options, cache_features='augmented',
-        **{'feature_caches.augmented': dict(type='Served', augmented_views=2)})
+        **{'feature_caches.augmented.augmented_views': 2})
     assert len(decoded) == 2 * 6 + 3
-    names = {name for _, name in Served.features}
+    names = {name for _, name in RecordLosses.features}
     assert len(names) == 6
     for name in names:
-        first, second, third = (Served.features[epoch, name] for epoch in range(3))
+        first, second, third = (RecordLosses.features[epoch, name] for epoch in range(3))
         assert first == third
         assert first != second
 
 
 @pytest.mark.parametrize('changes, message', [
-    ({'strategy': 'full'}, "Expected strategy='frozen_backbone'"),
-    ({'strategy': 'frozen_backbone', 'test_clips': 2}, 'test_clips=2'),
-    ({'model.cls_head.spatial_type': 'none'}, 'I3DHead does not begin with pooling'),
-    ({'feature_caches.plain.augmented_views': -1}, 'augmented_views=-1, expected'),
+    ({'strategy': 'full'}, "strategy='frozen_backbone'"),
+    ({'strategy': 'progressive'}, "strategy='frozen_backbone'"),
+    ({'strategy': 'frozen_backbone', 'test_clips': 2}, 'test_clips=1'),
+    ({'model.cls_head.spatial_type': 'none'}, 'I3DHead'),
+    ({'feature_caches.plain.augmented_views': -1}, 'augmented_views=-1'),
 ])
 def test_what_cannot_be_cached(options, tmp_path, changes, message):
     with pytest.raises(HRI30Error, match=message):
@@ -167,7 +145,7 @@ FEATURES = {  # of 2 clips, of 4 frames where frames are described one by one
     'UniFormerHead': (2, 8), 'SlowFastHead': [(2, 6, 2, 3, 3), (2, 2, 4, 3, 3)]}
 
 
-@pytest.mark.parametrize('kind', _POOLS)
+@pytest.mark.parametrize('kind', FEATURES)
 def test_heads_begin_with_their_pooling(kind):
     init_default_scope('mmaction')
     extra = {'TSMHead': dict(num_segments=4), 'X3DHead': dict(fc1_bias=True)}
@@ -185,64 +163,80 @@ def test_heads_begin_with_their_pooling(kind):
     torch.testing.assert_close(scores, expected)
 
 
-def test_batches_are_in_the_order_of_the_clips():
-    items = [dict(inputs=(torch.full((2, 3), i),), data_samples=i) for i in range(4)]
-    cached = CachedFeatures(items, 2, {})
-    assert len(cached) == 2 and cached.num_bytes == 4 * 6 * 8
-    assert cached[1]['data_samples'] == 1
-    cached.draw = 1
-    batch = collate_features([cached[1], cached[0]])
-    assert batch['data_samples'] == [3, 2]
-    assert batch['inputs'][0].tolist() == [[3] * 3] * 2 + [[2] * 3] * 2
+def make_views(numbers=(0, 1, 2)):
+    """Two tensors of each view, with values that bfloat16 has."""
+    for number in numbers:
+        sample = ActionDataSample(metainfo=dict(video_id=str(number)))
+        yield (torch.full((2, 3), number / 4), torch.full((2, 1, 1), -number)), (
+            sample.set_gt_label(number + 5))
 
 
-def open_tokens(folder, labels=(0, 1, 2)):
-    encoder = torch.nn.Linear(1, 1)
-    torch.nn.init.zeros_(encoder.weight)
-    torch.nn.init.zeros_(encoder.bias)
-    vars(encoder).update(name='x', input_size=(8, 8), grid=(1, 1), num_steps=1, tubelet=1)
-    clips = [dict(video_id=str(i), filename='', label=label) for i, label in
-             enumerate(labels)]
-    dataset = MagicMock(get_data_info=clips.__getitem__, __len__=lambda self: len(clips))
-    return CachedTokens(folder / 'new' / 'train.bf16', make_key(encoder, dataset, [], 0),
-                        len(clips), {})
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('processes', [1, 2])
+def test_files_serve_features_and_labels_of_the_view_of_the_epoch(tmp_path, dtype,
+                                                                  processes):
+    paths = [tmp_path / 'new' / f'train-{i}.bin' for i in range(processes)]
+    for i, path in enumerate(paths):
+        store_features(path, make_views(range(i, 6, processes)), 6, dtype)
+        store_features(path, iter(()), 6, dtype)  # it is there
+    features = StoredFeatures(paths, dtype, dict(classes=['a']), views=2)
+    assert len(features) == 3 and features.metainfo == dict(classes=['a'])
+    for epoch in range(3):
+        features.set_epoch(42, epoch)
+        batch = collate_features([features[2], features[0]])
+        numbers = [5, 3] if epoch == 1 else [2, 0]
+        assert [tensor.shape for tensor in batch['inputs']] == [(2, 2, 3), (2, 2, 1, 1)]
+        for tensor, factor in zip(batch['inputs'], (0.25, -1), strict=True):
+            assert tensor.dtype == dtype
+            assert tensor[:, 1].flatten(1)[:, 0].tolist() == [
+                number * factor for number in numbers]
+        assert [(sample.video_id, int(sample.gt_label)) for sample in batch[
+            'data_samples']] == [(str(number), number + 5) for number in numbers]
+    paths[-1].write_bytes(paths[-1].read_bytes()[:-4])
+    with pytest.raises(HRI30Error, match=paths[-1].name):
+        StoredFeatures(paths, dtype, {})
 
 
-def make_views(labels=(0, 1, 2)):
-    for i, label in enumerate(labels):
-        yield i, dict(inputs=[torch.full((1, 1, 2, 4), i)],
-                      data_samples=ActionDataSample().set_gt_label(label))
-
-
-def test_tokens_are_of_the_labels_that_the_clips_have_now(tmp_path):
-    tokens = open_tokens(tmp_path)
-    tokens.write(3, (1, 1, 2, 4), make_views())
-    assert [int(tokens[i]['data_samples'].gt_label) for i in range(3)] == [0, 1, 2]
-    assert open_tokens(tmp_path).was_stored
-    with pytest.raises(HRI30Error, match=r'holds other tokens:\n  clips: '):
-        open_tokens(tmp_path, labels=(0, 2, 1))
-
-
-def test_trainings_that_begin_together_encode_once(tmp_path):
-    first, second = open_tokens(tmp_path), open_tokens(tmp_path)
-    unused = make_views()
-    other = threading.Thread(target=second.write, args=(3, (1, 1, 2, 4), unused))
+def test_trainings_that_begin_together_compute_once(tmp_path):
+    path, unused = tmp_path / 'train.bin', make_views()
+    other = threading.Thread(target=store_features, args=(path, unused, 3, torch.float32))
 
     def views():
         other.start()
         yield from make_views()
 
-    first.write(3, (1, 1, 2, 4), views())
+    store_features(path, views(), 3, torch.float32)
     other.join(60)
-    assert next(unused)[0] == 0  # as it was
-    assert [item['inputs'][0].flatten()[0].item() for item in second] == [0, 1, 2]
+    assert next(unused)[0][0].sum() == 0  # the first: it was not read
+    assert len(StoredFeatures([path], torch.float32, {})) == 3
 
 
-def test_nothing_is_left_of_tokens_that_were_not_finished(tmp_path):
-    tokens = open_tokens(tmp_path)
-    with pytest.raises(KeyError):
-        tokens.write(3, (1, 1, 2, 4), itertools.islice(make_views(), 2))
-    assert [path.name for path in (tmp_path / 'new').iterdir()] == ['train.lock']
+def test_nothing_is_left_of_features_that_were_not_finished(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        store_features(tmp_path / 'train.bin', (1 / 0 for _ in range(2)), 2,
+                       torch.float32)
+    assert [path.name for path in tmp_path.iterdir()] == ['train.lock']
+
+
+def test_the_stamp_has_all_that_features_depend_on():
+    def stamp(label=0, draws=0, seed=0, weight=0.0, mean=0, **backbone):
+        model = SimpleNamespace(backbone=torch.nn.Linear(1, 1))
+        for parameter in model.backbone.parameters():
+            torch.nn.init.constant_(parameter, weight)
+        loader = dict(dataset=dict(pipeline=[dict(type='ClipInit', cache_dir=str(seed))]))
+        cfg = ConfigDict(val_dataloader=loader, train_dataloader=loader, model=dict(
+            backbone=backbone, data_preprocessor=dict(mean=mean)))
+
+        class Clips(list):
+            get_data_info = list.__getitem__
+
+        clips = Clips([dict(video_id='a', filename='', label=label)])
+        return make_stamp(cfg, model, clips, draws, seed)
+
+    assert stamp() == stamp(seed=1, pretrained='x')  # without draws, nothing is random
+    changed = [stamp(), stamp(label=1), stamp(draws=1), stamp(draws=1, seed=1),
+               stamp(weight=1.0), stamp(mean=1), stamp(depth=18)]
+    assert len(set(changed)) == len(changed)
 
 
 @pytest.mark.parametrize('parts, graph', [

@@ -355,7 +355,8 @@ def test_videomae_loads_the_names_that_its_weights_are_published_with():
     encoder = MODELS.build(dict(
         type='HFVideo', name='x', architecture='VideoMAEModel', pretrained=None,
         input_size=(32, 32), num_frames=4, config=config))
-    state = encoder.convert(published, 'x')
+    encoder.load_published(published, 'x')
+    state = encoder.state_dict()
     attention = 'encoder.layer.0.attention.attention.'
     for new, old in (('query.bias', 'q_bias'), ('value.bias', 'v_bias'),
                      ('key.weight', 'key.weight')):
@@ -367,7 +368,7 @@ def test_videomae_loads_the_names_that_its_weights_are_published_with():
 
 
 @pytest.mark.slow
-def test_tokens_are_encoded_once_and_others_refused(options, tmp_path, monkeypatch):
+def test_tokens_are_encoded_once(options, tmp_path, monkeypatch):
     read, prepare = [], HRI30Dataset.prepare_data
     monkeypatch.setattr(HRI30Dataset, 'prepare_data', lambda self, index: (
         read.append(index), prepare(self, index))[1])
@@ -387,15 +388,13 @@ def test_tokens_are_encoded_once_and_others_refused(options, tmp_path, monkeypat
     read.clear()
     train(EMBEDDED, str(again), options=cached)
     assert not read
-    for folder, words in ((plain, 'computed once in'), (again, 'read from the disk in')):
-        assert words in max(folder.glob('*/*.log')).read_text()
-    with pytest.raises(HRI30Error, match='holds other tokens:\n  weights: .* now\nExpec'):
-        train(EMBEDDED, str(again), options={**cached, 'seed': 4}, overwrite=True)
-    with pytest.raises(HRI30Error, match='backbone: test_efficientnet in the file'):
-        train(EMBEDDED, str(again), overwrite=True, options={
-            **cached, 'backbones.efficientnet-lite0.name': 'test_vit'})
-    (tmp_path / 'features' / 'val.bf16').write_bytes(b'')
-    with pytest.raises(HRI30Error, match='not the tokens that val.json describes'):
+    train(EMBEDDED, str(again), options={**cached, 'seed': 4}, overwrite=True)
+    assert len(read) == 9  # its random weights are others
+    train_file, other = (tmp_path / 'features').glob('train-*.bin')
+    assert train_file.stat().st_size == other.stat().st_size
+    for file in (tmp_path / 'features').glob('val-*.bin'):
+        file.write_bytes(b'')
+    with pytest.raises(HRI30Error, match=r'val-\w+.bin'):
         train(EMBEDDED, str(again), options=cached, overwrite=True)
 
 
@@ -407,7 +406,8 @@ def test_drawn_views_keep_their_labels(options, tmp_path, clips_root):
                'flips.label_aware.flip_ratio': 1.0, 'cache_features': 'augmented',
                'data_root': str(tmp_path / 'data')}
     train(EMBEDDED, str(tmp_path), options=options)
-    rows = json.loads((tmp_path / 'features' / 'train.json').read_text())['rows']
+    file, = (tmp_path / 'features').glob('train-*.json')
+    rows = json.loads(file.read_text())['views']
     labels = [[row['info']['video_id'], row['label']] for row in rows]
     assert len(labels) == 12 and labels[:6] == labels[6:]
     assert {(name[:5], label) for name, label in labels} == {
@@ -452,11 +452,11 @@ def test_adapters_and_video_models_are_one_graph(options, tmp_path):
     (dict(input_size=(60, 32)), 'patches of 16 x 16 pixels'),
     (dict(name='test_convnext', adapter=dict(type='STAdapter')), 'the blocks of a ViT'),
     (dict(adapter=dict(type='STAdapter', before='MLP')), "before='MLP', expected"),
-    (dict(type='HFVideo', architecture='VJEPA2Model', adapter=dict(type='STAdapter')),
-     'goes into the blocks of a ViT of timm'),
+    (dict(type='HFVideo', architecture='VJEPA2Model', adapter=dict(type='STAdapter'),
+          input_size=(32, 32), config=VJEPA), 'the blocks of a ViT'),
     (dict(type='HFVideo', architecture='VJEPA2Model'), 'square frames'),
     (dict(type='HFVideo', architecture='VideoMAEModel', num_frames=5), 'groups of 2'),
-    (dict(type='HFVideo', architecture='Other'), 'expected VJEPA2Model or'),
+    (dict(type='HFVideo', architecture='Other'), 'expected one of VJEPA2Model'),
 ])
 def test_backbones_that_cannot_be(changes, message):
     with pytest.raises(HRI30Error, match=message):
@@ -464,7 +464,7 @@ def test_backbones_that_cannot_be(changes, message):
 
 
 @pytest.mark.parametrize('file, message', [
-    ('width.safetensors', r'norm.weight: \(63,\), expected \(64,\)'),
+    ('width.safetensors', 'norm.weight'),
     ('text.safetensors', 'not a readable checkpoint')])
 def test_weights_that_do_not_fit(file, message, tmp_path):
     encoder = TimmFrames(**SMALL)
@@ -482,12 +482,12 @@ def test_offline_names_the_file_and_the_package(no_hub):
     with pytest.raises(HRI30Error, match='co/timm/test_vit.r160_in1k elsewhere'):
         encoder.init_weights()
     encoder.pretrained = 'package'
-    with pytest.raises(HRI30Error, match='no package has weights of test_vit'):
+    with pytest.raises(HRI30Error, match='no weights of test_vit'):
         encoder.init_weights()
 
 
 def test_adapters_are_not_cached(options, tmp_path):
-    with pytest.raises(HRI30Error, match='adapters learn within the backbone'):
+    with pytest.raises(HRI30Error, match='more than the head learns'):
         train(find('st-adapter_clip'), str(tmp_path), options={
             **options, **small('clip-vitb16', name='test_vit'),
             'cache_features': 'plain'})

@@ -6,7 +6,6 @@ _base_ = '../recipe.py'
 backbone = 'dinov2-vitb14'  # a name in backbones
 probe = 'conv'  # a name in probes
 adapter = None  # None, or a name in adapters: it learns too, so that nothing is cached
-features_dir = None  # of cached tokens, for other trainings too; None: in the work folder
 cache_features = 'plain'  # 'augmented': feature_caches.augmented.augmented_views draws
 start = 'none'  # load_from: a .safetensors or .pth file with the backbone
 max_epochs = 30
@@ -49,9 +48,7 @@ adapters = {
 
 # What is not frozen learns: the probe, adapters and the classifier.
 strategies = dict(_delete_=True, full=dict(part_lr_mult=None, schedule=None))
-feature_caches = dict(
-    plain=dict(folder='${features_dir}'),
-    augmented=dict(folder='${features_dir}', augmented_views=2))
+feature_caches = dict(augmented=dict(augmented_views=2))
 
 model = dict(
     type='FoundationRecognizer',

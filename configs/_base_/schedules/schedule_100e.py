@@ -12,7 +12,8 @@ weight_decay = None
 betas = None  # of Adam and AdamW
 decay = 'cosine'  # a name in decays
 strategy = 'full'  # which parts learn, and when: a name in strategies
-cache_features = None  # while only the head learns: None, or a name in feature_caches
+cache_features = None  # of a frozen backbone: None, or a name in feature_caches
+features_dir = None  # of cached features, for other trainings too; None: in the work folder
 precision = 'auto'  # or 'bf16', 'fp16' (CUDA), 'fp32'; auto: the fastest exact enough
 accumulate = 1  # batches whose gradients make one step
 clip_grad = dict(max_norm=1, norm_type=2)  # None: off
@@ -61,24 +62,30 @@ strategies = dict(
                 dict(begin=0, parts=['cls_head']),
                 dict(begin=10, parts=['backbone']),
             ])),
-    # The head for 10 epochs, then stage by stage, the last one first. The names are
-    # those of a ResNet.
+    # The head for 10 epochs, then stage by stage, the last one first.
     stagewise=dict(
         part_lr_mult=dict(backbone=0.1),
         schedule=dict(
             type='UnfreezeHook',
             schedule=[
                 dict(begin=0, parts=['cls_head']),
-                dict(begin=10, parts=['backbone.layer4']),
-                dict(begin=15, parts=['backbone.layer3']),
+                dict(begin=10, parts='${stages.last}'),
+                dict(begin=15, parts='${stages.middle}'),
                 dict(begin=20, parts=['backbone']),
             ])))
 
-# The backbone runs once per clip, and the head learns from memory, so that the
+# Parts of the backbone for stagewise, by the names of a ResNet.
+stages = dict(last=['backbone.layer4'], middle=['backbone.layer3'])
+
+# The backbone runs once per clip, and the head learns from stored features, so that the
 # augmentation is fixed.
+_features = dict(
+    type='FeatureCacheHook', folder='${features_dir}',
+    schedule='${strategies[strategy].schedule}')
 feature_caches = dict(
-    plain=dict(type='FeatureCacheHook'),  # training clips in the view of the validation
-    augmented=dict(type='FeatureCacheHook', augmented_views=5))  # one per epoch
+    plain=_features,  # training clips in the view of the validation
+    augmented=dict(**_features, augmented_views=5))  # one per epoch
+del _features
 
 precisions = dict(
     fp32='OptimWrapper', bf16='BF16OptimWrapper', fp16='AmpOptimWrapper')
