@@ -12,13 +12,6 @@ starts = dict(
     ssv2=dict(
         weights='https://download.openmmlab.com/mmaction/v1.0/recognition/mvit/mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb/mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb_20230201-4065c1b9.pth',
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
-
-# Stage by stage, as for the ResNets, under this backbone's names.
-strategies = dict(stagewise=dict(schedule=dict(schedule=[
-    dict(begin=0, parts=['cls_head']),
-    dict(begin=10, parts=[
-        'backbone.norm3', 'backbone.blocks.14', 'backbone.blocks.15']),
-    dict(begin=15, parts=[
-        f'backbone.blocks.{i}' for i in range(3, 14)]),
-    dict(begin=20, parts=['backbone']),
-])))
+stages = dict(
+    last=['backbone.norm3', 'backbone.blocks.14', 'backbone.blocks.15'],
+    middle=[f'backbone.blocks.{i}' for i in range(3, 14)])

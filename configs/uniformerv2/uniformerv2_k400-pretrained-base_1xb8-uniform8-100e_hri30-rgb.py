@@ -9,14 +9,7 @@ lr = 1e-5
 starts = dict(k400=dict(
     weights='https://download.openmmlab.com/mmaction/v1.0/recognition/uniformerv2/uniformerv2-base-p16-res224_clip-kinetics710-pre_8xb32-u8_kinetics400-rgb/uniformerv2-base-p16-res224_clip-kinetics710-pre_8xb32-u8_kinetics400-rgb_20230313-75be0806.pth',
     mean=[114.75, 114.75, 114.75], std=[57.375, 57.375, 57.375]))
-
-# Stage by stage, as for the ResNets, under this backbone's names.
-strategies = dict(stagewise=dict(schedule=dict(schedule=[
-    dict(begin=0, parts=['cls_head']),
-    dict(begin=10, parts=[
-        f'backbone.transformer.{name}' for name in (
-            'balance', 'dec', 'dpe', 'norm', 'temporal_cls_token')]),
-    dict(begin=15, parts=[
-        f'backbone.transformer.resblocks.{i}' for i in range(8, 12)]),
-    dict(begin=20, parts=['backbone']),
-])))
+stages = dict(
+    last=[f'backbone.transformer.{name}' for name in (
+        'balance', 'dec', 'dpe', 'norm', 'temporal_cls_token')],
+    middle=[f'backbone.transformer.resblocks.{i}' for i in range(8, 12)])

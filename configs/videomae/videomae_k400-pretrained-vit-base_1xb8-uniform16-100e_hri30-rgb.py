@@ -8,13 +8,6 @@ lr = 1.5e-5  # its paper's 5e-4 for 256 clips (Something-Something), linearly sc
 starts = dict(k400=dict(
     weights='https://download.openmmlab.com/mmaction/v1.0/recognition/videomae/vit-base-p16_videomae-k400-pre_16x4x1_kinetics-400_20221013-860a3cd3.pth',
     mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
-
-# Stage by stage, as for the ResNets, under this backbone's names.
-strategies = dict(stagewise=dict(schedule=dict(schedule=[
-    dict(begin=0, parts=['cls_head']),
-    dict(begin=10, parts=[
-        'backbone.fc_norm', *[f'backbone.blocks.{i}' for i in range(8, 12)]]),
-    dict(begin=15, parts=[
-        f'backbone.blocks.{i}' for i in range(4, 8)]),
-    dict(begin=20, parts=['backbone']),
-])))
+stages = dict(
+    last=['backbone.fc_norm', *[f'backbone.blocks.{i}' for i in range(8, 12)]],
+    middle=[f'backbone.blocks.{i}' for i in range(4, 8)])

@@ -145,8 +145,9 @@ def adapt(vit: nn.Module, adapter: dict, name: str, grid: tuple[int, int]) -> No
     """
     blocks = getattr(vit, 'blocks', None)
     if not hasattr(vit, 'num_prefix_tokens') or not blocks:
-        raise HRI30Error(f'adapter={adapter["type"]}: goes into the blocks of a ViT, and '
-                         f'{name} is none.\nSet adapter=None, or choose another backbone.')
+        raise HRI30Error(
+            f'adapter={adapter["type"]}: goes into the blocks of a ViT of timm, and {name} '
+            'is none.\nSet adapter=None, or choose another backbone.')
     adapter = dict(adapter, in_channels=vit.embed_dim, grid=grid,
                    prefix=vit.num_prefix_tokens)
     kind = type(f'Adapted{type(blocks[0]).__name__}', (_Adapted, type(blocks[0])), {})
