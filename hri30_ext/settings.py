@@ -82,9 +82,8 @@ SETTINGS: dict[str, Setting] = {
                           'keep decoded clips on disk; memmap is the fastest; auto: '
                           'jpeg with a GPU and room on the disk, else None'),
     'cache_dir': Setting(str | None, 'folder of the clip cache'),
-    'leak_check': Setting(Literal['exact', 'names'] | bool | None,
-                          'search for clips that are in two splits; exact and names '
-                          'compare less'),
+    'leak_check': Setting(bool | None, 'refuse clips that are in two splits, by name or '
+                          'content'),
     'test_clips': Setting(Positive, 'samplings of a clip that a test averages', 'views'),
     'test_flip': Setting(bool, 'average with the mirrored clip in tools/test.sh'),
     'failed_class': Setting(str | None, 'class of unreadable clips in the submission; '

@@ -5,26 +5,20 @@ kind and path. One fault may cause several findings: a renamed clip is malformed
 row has no clip.
 """
 
-import csv
 import os
 import shutil
 import struct
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 from bad_decoder import MARKS
 
-from hri30_ext.names import HRI30_CLASSES, released_name
+from hri30_ext.names import HRI30_CLASSES
 from hri30_ext.synthetic import render_clip, write_video
 
 TRAIN_CSV = 'annotations/train_set_labels.csv'
-TEST_CSV = 'annotations/test_set_labels.csv'
 FAULTS = {}
-
-# Reserved for faults that need a clip of a certain class.
-_RESERVED = tuple(f'CID{number:02d}' for number in (1, 2, 3, 5, 7, 8, 12, 20, 28, 29))
 
 
 class Garden:
@@ -41,14 +35,11 @@ class Garden:
             [f'{folder}/{name}' for name in rng.permutation(sorted(
                 os.listdir(self.root / folder)))] for folder in ('train_set', 'test_set'))
 
-    def take(self, *beginnings):
-        """Returns a training clip for one fault, of any class or of those given."""
-        for position, path in enumerate(self.train):
-            name = Path(path).name
-            if (name.startswith(beginnings) if beginnings
-                    else not name.startswith(_RESERVED)):
-                return self.train.pop(position)
-        raise LookupError(f'no clip left of {beginnings}')
+    def take(self, beginning=''):
+        """Returns a training clip for one fault, of any class or of that of a name."""
+        path = next(path for path in self.train if Path(path).name.startswith(beginning))
+        self.train.remove(path)
+        return path
 
     def take_test(self):
         """Returns a test clip for one fault."""
@@ -64,28 +55,24 @@ class Garden:
         """Replaces a clip."""
         write_video(np.ascontiguousarray(frames), self.root / path, **options)
 
-    def change(self, path, function):
-        """Replaces the bytes of a file by a function, which may change them in place."""
-        file = self.root / path
-        content = bytearray(file.read_bytes())
-        changed = function(content)
-        file.write_bytes(content if changed is None else changed)
-
-    def change_row(self, path, function, annotation=TRAIN_CSV):
-        """Replaces the row of a clip by the rows that a function makes of it."""
-        file = self.root / annotation
-        with open(file, newline='') as text:
-            rows = list(csv.reader(text))
-        number = next(i for i, row in enumerate(rows) if row[0] == Path(path).stem)
-        rows[number:number + 1] = function(rows[number])
-        file.write_text(''.join(','.join(row) + '\n' for row in rows))
-        return annotation
-
-
 def fault(function):
     """Registers a fault by its name."""
     FAULTS[function.__name__] = function
     return function
+
+
+# ---- Files ------------------------------------------------------------------------------
+
+
+def change_bytes(kind, function):
+    """Returns a fault that replaces the bytes of a clip by those of function(content, rng),
+    which may change them in place instead."""
+    def plant(garden):
+        path = garden.take()
+        content = bytearray((garden.root / path).read_bytes())
+        (garden.root / path).write_bytes(function(content, garden.rng) or content)
+        return [(kind, path)]
+    return plant
 
 
 def packets(content):
@@ -96,45 +83,6 @@ def packets(content):
         found.append((position + 8, size))
         position += 8 + size + size % 2
     return found
-
-
-def encode(path, pictures, codec='mpeg4', rate=30, options=None):
-    """Encodes pictures of PyAV as they are."""
-    with av.open(str(path), 'w') as container:
-        stream = container.add_stream(codec, rate=rate, options=options or {})
-        stream.width, stream.height = pictures[0].width, pictures[0].height
-        stream.pix_fmt = pictures[0].format.name
-        for number, picture in enumerate(pictures):
-            picture.pts = number
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-
-
-def yuv_pictures(frames):
-    """Makes pictures of PyAV of RGB frames."""
-    return [av.VideoFrame.from_ndarray(frame, format='rgb24').reformat(format='yuv420p')
-            for frame in frames]
-
-
-def change_bytes(kind, function):
-    """Returns a fault that changes the bytes of a clip: function(content, rng)."""
-    def plant(garden):
-        path = garden.take()
-        garden.change(path, lambda content: function(content, garden.rng))
-        return [(kind, path)]
-    return plant
-
-
-def change_frames(kind, function, **options):
-    """Returns a fault that encodes a clip again, with other frames."""
-    def plant(garden):
-        path = garden.take()
-        garden.write(path, function(garden.frames(path)), **options)
-        return [(kind, path)]
-    return plant
-
-
-# ---- Files ------------------------------------------------------------------------------
 
 
 def damage(content, rng):
@@ -148,72 +96,46 @@ def damage_one(content, rng):
     content[start + size // 2:start + size] = b'\xff' * (size - size // 2)
 
 
-def announce(content, count):
-    struct.pack_into('<I', content, content.index(b'avih') + 8 + 16, count)
-    struct.pack_into('<I', content, content.index(b'strh') + 8 + 32, count)
-
-
 FAULTS.update(
-    empty=change_bytes('empty', lambda content, rng: b''),
+    empty=change_bytes('undecodable', lambda content, rng: content.clear()),
     undecodable=change_bytes('undecodable', lambda content, rng: b'404 Not Found\n' * 50),
-    truncated=change_bytes(
-        'truncated', lambda content, rng: content[:packets(content)[-1][0] // 2]),
-    corrupt=change_bytes('corrupt', damage),
-    frame_count=change_bytes('frame_count', lambda content, rng: announce(content, 500)),
-    crashes=change_bytes('crashes', lambda content, rng: content + MARKS['crashes']),
-    hangs=change_bytes('hangs', lambda content, rng: content + MARKS['hangs']),
-    memory=change_bytes('memory', lambda content, rng: content + MARKS['memory']),
+    # A file of the right length, all zeros, as a disk that lost power leaves.
+    zeros=change_bytes('undecodable', lambda content, rng: bytes(len(content))),
+    crashes=change_bytes('undecodable', lambda content, rng: content + MARKS['crashes']),
+    hangs=change_bytes('undecodable', lambda content, rng: content + MARKS['hangs']),
+    memory=change_bytes('undecodable', lambda content, rng: content + MARKS['memory']),
+    truncated=change_bytes('damaged', lambda content, rng: content[:len(content) // 2]),
+    cut_index=change_bytes('damaged', lambda content, rng: content[:-100]),
+    corrupt=change_bytes('damaged', damage),
+    one_damaged_packet=change_bytes('damaged', damage_one),
 )
 
 
-# ---- Pictures ---------------------------------------------------------------------------
+# ---- Frames -----------------------------------------------------------------------------
 
 
-def repeat(frames):
-    """Repeats a clip there and back for more than 10 seconds."""
-    there_and_back = np.concatenate([frames, frames[::-1]])
-    return np.concatenate([there_and_back] * -(-310 // len(there_and_back)))
-
-
-def halve(frames):
-    size = frames.shape[2] // 4 * 2, frames.shape[1] // 4 * 2
-    return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-                     for frame in frames])
+def change_frames(kind, function, **options):
+    """Returns a fault that encodes a clip again, with other frames."""
+    def plant(garden):
+        path = garden.take()
+        garden.write(path, function(garden.frames(path)), **options)
+        return [(kind, path)]
+    return plant
 
 
 FAULTS.update(
     black=change_frames('black', np.zeros_like),
-    blank=change_frames('blank', lambda frames: np.full_like(frames, 128)),
-    frozen=change_frames('frozen', lambda frames: np.repeat(frames[:1], len(frames), 0)),
-    short=change_frames('short', lambda frames: frames[:5]),
-    long=change_frames('long', repeat),
-    odd_size=change_frames('odd_size', halve),
+    black_beginning=change_frames(
+        'black', lambda frames: np.concatenate([0 * frames[:6], frames[6:]])),
+    blank=change_frames('black', lambda frames: np.full_like(frames, 128)),
+    # What a decoder makes of YUV zeros, encoded again.
+    green=change_frames('black', lambda frames: np.full_like(frames, (0, 135, 0))),
+    still=change_frames('still', lambda frames: np.repeat(frames[:1], len(frames), 0)),
+    short=change_frames('odd_length', lambda frames: frames[:5]),
+    long=change_frames('odd_length', lambda frames: np.tile(frames, (8, 1, 1, 1))),
+    odd_size=change_frames('odd_size', lambda frames: frames[:, ::2, ::2]),
     odd_rate=change_frames('odd_rate', lambda frames: frames, fps=15),
 )
-
-
-@fault
-def green(garden):
-    """YUV zeros in the lower half, from the middle of the clip on."""
-    path = garden.take()
-    pictures = yuv_pictures(garden.frames(path))
-    for number, picture in enumerate(pictures[len(pictures) // 2:], len(pictures) // 2):
-        planes = picture.to_ndarray()
-        height = picture.height
-        planes[height // 2:height] = 0
-        chroma = planes[height:].reshape(2, -1)
-        chroma[:, chroma.shape[1] // 2:] = 0
-        pictures[number] = av.VideoFrame.from_ndarray(planes, format='yuv420p')
-    encode(garden.root / path, pictures, options={'qmin': '2', 'qmax': '5'})
-    return [('green', path)]
-
-
-@fault
-def odd_interlacing(garden):
-    path = garden.take()
-    encode(garden.root / path, yuv_pictures(garden.frames(path)),
-           options={'flags': '+ildct+ilme', 'qmin': '3', 'qmax': '5'})
-    return [('odd_interlacing', path)]
 
 
 # ---- Copies -----------------------------------------------------------------------------
@@ -223,7 +145,7 @@ def odd_interlacing(garden):
 def test_clip_in_training(garden):
     path = garden.take()
     shutil.copy(garden.root / garden.take_test(), garden.root / path)
-    return [('test_clip_in_training', path)]
+    return [('duplicate', path)]
 
 
 @fault
@@ -245,10 +167,10 @@ def near_duplicate(garden):
 # ---- Names ------------------------------------------------------------------------------
 
 
-def rename(kind, function, *beginnings, missing=False):
+def rename(kind, function, beginning='', missing=False):
     """Returns a fault that renames a clip; ``missing``: its row is then without a clip."""
     def plant(garden):
-        path = garden.take(*beginnings)
+        path = garden.take(beginning)
         other = function(path)
         (garden.root / other).parent.mkdir(exist_ok=True)
         os.rename(garden.root / path, garden.root / other)
@@ -259,7 +181,9 @@ def rename(kind, function, *beginnings, missing=False):
 FAULTS.update(
     malformed_name=rename('malformed_name', lambda path: path.replace('_SID', '-SID'),
                           missing=True),
-    wrong_folder=rename('wrong_folder', lambda path: path.replace('/', '/06/'), 'CID05'),
+    unknown_class=rename('malformed_name', lambda path: f'train_set/CID31{path[15:]}',
+                         missing=True),
+    wrong_folder=rename('wrong_label', lambda path: path.replace('/', '/06/'), 'CID05'),
 )
 
 
@@ -270,36 +194,28 @@ def same_name(garden):
     frames = garden.frames(other)
     other = path.replace('.avi', '.mp4')
     # Backwards: it is no copy of the clip that the frames are from.
-    encode(garden.root / other, yuv_pictures(np.ascontiguousarray(frames[::-1, :, ::-1])))
+    garden.write(other, frames[::-1, :, ::-1])
     return [('same_name', other)]
-
-
-@fault
-def name_case(garden):
-    path = garden.take_test()
-    other = path.replace('testvideo', 'TestVideo')
-    os.rename(garden.root / path, garden.root / other)
-    return [('name_case', other)]
 
 
 # ---- Annotations ------------------------------------------------------------------------
 
 
-def change_row(kind, function, beginning=None):
-    """Returns a fault that replaces the row of a training clip, or else of a test clip, by
-    the rows that a function makes of it."""
-    def plant(garden):
-        if beginning is None:
-            return [(kind, garden.change_row(garden.take_test(), function, TEST_CSV))]
-        return [(kind, garden.change_row(garden.take(beginning), function))]
-    return plant
+def remove(garden, path):
+    (garden.root / path).unlink()
+    return [('missing_clip', path)]
+
+
+FAULTS.update(missing_clip=lambda garden: remove(garden, garden.take()),
+              missing_test_clip=lambda garden: remove(garden, garden.take_test()))
 
 
 @fault
-def missing_clip(garden):
+def broken_link(garden):
     path = garden.take()
-    (garden.root / path).unlink()
-    return [('missing_clip', path)]
+    pairs = remove(garden, path)
+    (garden.root / path).symlink_to('/nowhere/clip.avi')
+    return pairs
 
 
 @fault
@@ -310,151 +226,27 @@ def surplus_clip(garden):
     return [('surplus_clip', path)]
 
 
-@fault
-def hole(garden):
-    path = garden.take()
-    (garden.root / path).unlink()
-    garden.change_row(path, lambda row: [])
-    return [('hole', path.removesuffix('.avi'))]
-
-
-FAULTS.update(
-    annotation_row=change_row('annotation_row', lambda row: [row, row]),
-    label_contradiction=change_row(
-        'label_contradiction', lambda row: [[row[0], HRI30_CLASSES[12], '13']], 'CID12'),
-    # A row of the two classes that stand against the alphabet, as others sort them.
-    swapped_labels=change_row('swapped_labels', lambda row: [[*row[:2], '29']], 'CID28'),
-)
-
-
-# ---- The folder -------------------------------------------------------------------------
-
-
-@fault
-def mixed_layout(garden):
-    (garden.root / 'train').mkdir()
-    return [('mixed_layout', 'train')]
-
-
-@fault
-def unreadable(garden):
-    path = garden.take()
-    os.chmod(garden.root / path, 0)
-    return [('unreadable', path)]
-
-
-@fault
-def broken_link(garden):
-    path = garden.take()
-    (garden.root / path).unlink()
-    (garden.root / path).symlink_to('/nowhere/clip.avi')
-    return [('broken_link', path)]
-
-
-@fault
-def linked_folder(garden):
-    (garden.root / 'elsewhere').mkdir(exist_ok=True)
-    (garden.root / 'train_set' / 'more').symlink_to(garden.root / 'elsewhere')
-    return [('linked_folder', 'train_set/more')]
-
-
-@fault
-def not_a_file(garden):
-    os.mkfifo(garden.root / 'train_set' / 'pipe.avi')
-    return [('not_a_file', 'train_set/pipe.avi')]
-
-
-@fault
-def unread_place(garden):
-    shutil.copy(garden.root / garden.take(), garden.root / 'copy of a clip.avi')
-    return [('unread_place', 'copy of a clip.avi')]
-
-
-def add_file(kind, path):
-    """Returns a fault that is a file of a few bytes."""
+def change_row(kind, function, beginning='', path=TRAIN_CSV, unlink=False):
+    """Returns a fault that replaces the row of a training clip by the rows that a function
+    makes of it; ``unlink``: and deletes the clip."""
     def plant(garden):
-        (garden.root / path).write_bytes(b'RIFF')
+        clip, file = garden.root / garden.take(beginning), garden.root / TRAIN_CSV
+        rows = [row.split(',') for row in file.read_text().splitlines()]
+        number = next(i for i, row in enumerate(rows) if row[0] == clip.stem)
+        rows[number:number + 1] = function(rows[number])
+        file.write_text(''.join(','.join(row) + '\n' for row in rows))
+        if unlink:
+            clip.unlink()
         return [(kind, path)]
     return plant
 
 
 FAULTS.update(
-    unread_ending=add_file('unread_ending', 'train_set/CID01_SID01_VID01.avi.part'),
-    other_file=add_file('other_file', 'test_set/Thumbs.db'),
+    few_clips=change_row('few_clips', lambda row: [], path='train_set', unlink=True),
+    repeated_row=change_row('annotation_row', lambda row: [row, row]),
+    # Class ids that contradict the names of the classes, as others sort them.
+    other_id=change_row(
+        'annotation_row', lambda row: [[*row[:2], f'{int(row[2]) % 30 + 1}']]),
+    wrong_label=change_row(
+        'wrong_label', lambda row: [[row[0], HRI30_CLASSES[12], '13']], 'CID12'),
 )
-
-KINDS = tuple(FAULTS)  # one fault of each kind; what follows are others of these
-
-
-# ---- Other faults of the same kinds -----------------------------------------------------
-
-
-def blacken(frames):
-    frames[:6] = 0
-    return frames
-
-
-def freeze(frames):
-    frames[-20:] = frames[-20]
-    return frames
-
-
-FAULTS.update(
-    # A file of the right length, all zeros, as a disk that lost power leaves.
-    zeros=change_bytes('undecodable', lambda content, rng: bytes(len(content))),
-    cut_index=change_bytes('truncated', lambda content, rng: content[:-100]),
-    one_damaged_packet=change_bytes('corrupt', damage_one),
-    unknown_frame_count=change_bytes(
-        'frame_count', lambda content, rng: announce(content, 0)),
-    black_beginning=change_frames('black', blacken),
-    # What a decoder makes of YUV zeros, encoded again.
-    green_pictures=change_frames(
-        'green', lambda frames: np.full_like(frames, (0, 135, 0))),
-    frozen_end=change_frames('frozen', freeze),
-    unknown_class=rename('malformed_name', lambda path: f'train_set/CID31{path[15:]}',
-                         missing=True),
-    swapped_folder=rename('swapped_labels', lambda path: path.replace('/', '/28/'),
-                          'CID29'),
-    # A clip that is named by the alphabet; its row is right in itself.
-    swapped_name=change_row(
-        'swapped_labels', lambda row: [[row[0], HRI30_CLASSES[27], '28']], 'CID29'),
-    # A row of semicolons; its clip, which has no other, is not surplus for that.
-    broken_row=change_row('annotation_row', lambda row: [[row[0], ';'.join(row[1:])]]),
-)
-
-
-@fault
-def cut_mp4(garden):
-    path = garden.take()
-    other = path.replace('.avi', '.mp4')
-    encode(garden.root / other, yuv_pictures(garden.frames(path)))
-    (garden.root / path).unlink()
-    garden.change(other, lambda content: content[:len(content) // 2])
-    return [('truncated', other)]
-
-
-@fault
-def class_list(garden):
-    (garden.root / 'annotations' / 'classes.txt').write_text(
-        ''.join(f'{released_name(name)}\n' for name in sorted(HRI30_CLASSES)))
-    return [('swapped_labels', 'annotations/classes.txt')]
-
-
-@fault
-def missing_test_clip(garden):
-    path = garden.take_test()
-    (garden.root / path).unlink()
-    return [('missing_clip', path)]
-
-
-@fault
-def duplicate_of_one_class(garden):
-    first, second = sorted([garden.take('CID08_SID02'), garden.take('CID08_SID02')])
-    shutil.copy(garden.root / first, garden.root / second)
-    return [('duplicate', second)]
-
-
-@fault
-def folder_like_a_clip(garden):
-    (garden.root / 'train_set' / 'folder.avi').mkdir()
-    return [('not_a_file', 'train_set/folder.avi')]

@@ -14,7 +14,6 @@ optimizer = 'adamw'
 clip_grad = dict(max_norm=5)
 color_jitter = dict(brightness=0, contrast=0, saturation=0)  # clothes and places vary
 random_crop = dict(area_range=(0.8, 1.0), aspect_ratio_range=(0.87, 1.13))
-leak_check = 'exact'  # rendered one by one: comparing their frames as well takes a minute
 
 # A quarter of a ResNet-18. Motion is seen by the first convolution alone, 9 frames long:
 # in frames this small the worker moves a few pixels between two samples, which later stages

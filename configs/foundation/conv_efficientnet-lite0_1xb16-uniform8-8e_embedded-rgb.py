@@ -8,4 +8,3 @@ cache_features = 'augmented'
 max_epochs = 8
 color_jitter = dict(brightness=0, contrast=0, saturation=0)  # clothes and places vary
 random_crop = dict(area_range=(0.8, 1.0), aspect_ratio_range=(0.87, 1.13))
-leak_check = 'exact'  # rendered one by one: comparing their frames as well takes a minute

@@ -12,9 +12,9 @@ from mmengine.device import get_device
 from .. import modules  # noqa: F401  (first: upstream warns of its own code)
 from ..config import PROJECT_ROOT, find_config, load_config
 from ..datasets.layouts import FOLDERS, Layout, find_classes, read_layout, refuse_outside
-from ..doctor.clips import MIN_FRAMES, check_clips
+from ..doctor.clips import check_clips
+from ..doctor.copies import propose_groups
 from ..doctor.findings import Finding
-from ..doctor.leaks import propose_groups
 from ..doctor.reading import Inspected, inspect_clips
 from ..doctor.tree import ClipFile
 from ..errors import HRI30Error, first_cases
@@ -156,8 +156,8 @@ def _examine(root: Path, layout: Layout, inspected: dict[str, Inspected]) -> lis
                                 for path, clip in of.items()},
                         {files[path]: inspected[path] for path in of})
     is_part = any(split_part(clip['filename'])[1] for clip in layout.clips)
-    return sorted((one for one in found if one.kind != 'unlike_hri30'
-                   and not (is_part and one.kind == 'long')), key=Finding.order)
+    return sorted((one for one in found if not (is_part and one.kind == 'odd_length')),
+                  key=Finding.order)
 
 
 def _refuse_two_classes(layout: Layout, inspected: dict[str, Inspected]) -> None:
@@ -191,8 +191,7 @@ def _propose_flip(classes: list[str]) -> tuple[str, list[str]]:
 
 def _propose_groups(root: Path, layout: Layout, inspected: dict[str, Inspected],
                     target: Path, report) -> None:
-    proposed = propose_groups({path: one.hashes for path, one in inspected.items()
-                               if one.facts.frames >= MIN_FRAMES})
+    proposed = propose_groups({path: one.hashes for path, one in inspected.items()})
     if not proposed:
         report('No near-copies among the clips; groups are not known')
         return
@@ -241,4 +240,4 @@ def _format_config(source: Path, root: Path, layout: Layout, group_pattern: str 
         f'_base_ = {base!r}', '', f'data_root = {str(root)!r}',
         f'annotation = {layout.annotation!r}', f'group_pattern = {group_pattern!r}',
         f'columns = {columns!r}', f'classes = {layout.classes!r}',
-        f'split = dict({split})', flip, 'leak_check = True', *epochs, ''])
+        f'split = dict({split})', flip, *epochs, ''])

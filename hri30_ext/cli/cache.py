@@ -27,7 +27,7 @@ def main(args) -> None:
     if args.workers is not None and args.workers < 1:
         parser.error(f'--workers is {args.workers}: expected 1 or more')
     from ..apis.caching import find_clips
-    from ..doctor.leaks import CACHE_DIR
+    from ..datasets.digests import CACHE_DIR
     from ..errors import first_cases
     from ..video.cache import ClipCache, cache_clips, folder_size
     cache = ClipCache(args.cache_dir or CACHE_DIR, args.short_side, args.form)

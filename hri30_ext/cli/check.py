@@ -21,8 +21,7 @@ parser.add_argument('--fix', action='store_true',
                          'DATA_ROOT/annotations/leave_out.csv, which training leaves out; '
                          'nothing is moved or edited')
 parser.add_argument('--undo', action='store_true',
-                    help='delete the list, and move back what version 0.4 moved into '
-                         'DATA_ROOT/set_aside')
+                    help='delete the list')
 parser.add_argument('--workers', type=int, metavar='N',
                     help='clips that are read at once; default: one a core')
 parser.add_argument('--seconds', type=float, default=30, metavar='S',
@@ -46,21 +45,19 @@ def main(args) -> None:
     if args.undo and (args.fix or args.json):
         parser.error('--undo goes with neither --fix nor --json')
     from .. import doctor
-    from ..doctor.leaks import CACHE_DIR, STORE
     from ..names import HRI30_CLASSES
     from ..utils.fileio import atomic_write_json
     if args.undo:
         print(doctor.undo(args.root))
         return
 
-    found = doctor.examine(
-        args.root, args.classes or HRI30_CLASSES, args.workers, args.seconds,
-        near=not args.no_near, store=CACHE_DIR / STORE)
-    print(doctor.format_table(found, args.cases))
+    examination = doctor.examine(args.root, args.classes or HRI30_CLASSES, args.workers,
+                                 args.seconds, near=not args.no_near)
+    print(doctor.format_table(examination, args.cases))
     if args.fix:
-        print(doctor.leave_out(found), end='\n\n')
-        found = doctor.apply_list(found)
-        print(doctor.format_table(found, args.cases))
+        print(doctor.leave_out(examination), end='\n\n')
+        examination = doctor.apply_list(examination)
+        print(doctor.format_table(examination, args.cases))
     if args.json:
-        atomic_write_json(args.json, doctor.to_json(found), indent=1)
-    sys.exit(found.exit_code)
+        atomic_write_json(args.json, doctor.to_json(examination), indent=1)
+    sys.exit(examination.exit_code)

@@ -19,12 +19,11 @@ parser.add_argument('--record', metavar='URL', help="description of the record i
 def main(args) -> None:
     from .. import doctor
     from ..apis.downloading import ARCHIVES, RECORD, download
-    from ..doctor.leaks import CACHE_DIR, STORE
     from ..names import HRI30_CLASSES
     counts = download(args.root, args.record or RECORD)
     print(f'{args.root}: ' + ', '.join(f'{count:,} files {folder}'
                                        for folder, count in sorted(counts.items())))
     print(f'The archives in {args.root}/{ARCHIVES} are no longer needed.')
-    found = doctor.examine(args.root, HRI30_CLASSES, store=CACHE_DIR / STORE)
-    print(doctor.format_table(found, 5))
-    sys.exit(found.exit_code)
+    examination = doctor.examine(args.root, HRI30_CLASSES)
+    print(doctor.format_table(examination, 5))
+    sys.exit(examination.exit_code)

@@ -4,7 +4,7 @@
 ``hri30 check --fix`` writes and anyone may edit::
 
     clip,reason
-    train_set/CID01_SID01_VID01.avi,"truncated: 20,112 of 40,960 bytes, 14 of 30 frames"
+    train_set/CID01_SID01_VID01.avi,damaged: 14 of 30 frames are intact
 
 Paths are relative to the data folder, with ``/`` between folders. A listed training clip is
 not loaded, and a row of the annotation that has no other clip is ignored. Test clips keep

@@ -13,14 +13,13 @@ from ..datasets.hri30 import load_labelled_clips, load_test_clips
 from ..datasets.layouts import NAMES
 from ..datasets.leave_out import read_leave_out
 from ..errors import HRI30Error
-from ..names import HRI30_CLASSES, canonical_name
+from ..names import HRI30_CLASSES, ClipName, canonical_name
 from ..utils.text import printable
-from . import labels
 from .clips import check_clips
 from .findings import ERROR, FIXABLE, INFO, KINDS, SEVERITIES, WARNING, Finding
-from .fingerprints import FingerprintStore
+from .labels import check_labels
 from .reading import DECODE, SECONDS, Inspected, inspect_clips
-from .tree import TEST_FOLDERS, Tree, read_tree
+from .tree import Tree, read_tree
 
 WIDTH = 100  # columns of a table
 
@@ -31,6 +30,7 @@ class Examination:
     findings: list[Finding]  # the worst first
     all_findings: list[Finding]  # as if ``leave_out.csv`` listed nothing
     tree: Tree
+    names: dict[str, ClipName]  # of training clips, by path
     clips: dict[str, Inspected]  # by path, sorted
     classes: list[str]
     seconds: float  # for reading the clips
@@ -52,11 +52,6 @@ class Examination:
         return 3 if self.counts[ERROR] else 1 if self.counts[WARNING] else 0
 
     @property
-    def clips_per_second(self) -> float:
-        """How fast the clips were read."""
-        return len(self.clips) / self.seconds if self.seconds else 0.
-
-    @property
     def fixable(self) -> dict[str, str]:
         """The clips that ``--fix`` lists, and why."""
         splits = self.splits
@@ -69,7 +64,8 @@ class Examination:
     def too_many(self) -> str:
         """Describes a split from which ``--fix`` takes most clips; empty if none."""
         # Clips that are missing are in no split.
-        splits = {path: 'test' if path.split('/')[0] in TEST_FOLDERS else 'train'
+        test = self.tree.folders['test']
+        splits = {path: 'test' if test and path.startswith(f'{test}/') else 'train'
                   for path in self.fixable} | self.splits
         clips = Counter(splits.values())
         for split, bad in Counter(splits[path] for path in self.fixable).items():
@@ -80,8 +76,7 @@ class Examination:
 
 def examine(root: str | Path, classes: Sequence[str] = HRI30_CLASSES,
             workers: int | None = None, seconds: float = SECONDS, near: bool = True,
-            decode: str = DECODE, progress: bool = True, store: str | Path | None = None
-            ) -> Examination:
+            decode: str = DECODE, progress: bool = True) -> Examination:
     """Examines a data folder: names, labels, and every clip from end to end.
 
     Args:
@@ -89,8 +84,6 @@ def examine(root: str | Path, classes: Sequence[str] = HRI30_CLASSES,
         classes (Sequence[str]): Class names, in the order of the ids.
         workers, seconds, decode, progress: See :func:`.reading.inspect_clips`.
         near (bool): Whether to look for changed copies.
-        store (str | Path, optional): File of a :class:`.fingerprints.FingerprintStore` to
-            add the clips to.
 
     Raises:
         HRI30Error: no such folder, no clips in it, a ``leave_out.csv`` that cannot be
@@ -99,73 +92,60 @@ def examine(root: str | Path, classes: Sequence[str] = HRI30_CLASSES,
     classes = [canonical_name(name) for name in classes]
     tree = read_tree(root)
     read_leave_out(tree.root)  # an invalid list is refused before the clips are read
-    names = labels.check_labels(tree, classes)
+    names, findings = check_labels(tree, classes)
     start = time.perf_counter()
     clips = inspect_clips(tree.root, [clip.path for clip in tree.clips], workers, seconds,
                           decode, progress)
     took = time.perf_counter() - start
-    if store:
-        fingerprints = FingerprintStore(store)
-        for path, clip in clips.items():
-            fingerprints.add(tree.root / path, clip)
-        fingerprints.save()
-    findings = tree.findings + check_clips(tree.clips, names, clips, near)
-    return apply_list(Examination([], findings, tree, clips, classes, took))
+    groups = {path: name[:2] for path, name in names.items()}
+    findings += check_clips(tree.clips, groups, clips, near)
+    return apply_list(Examination([], findings, tree, names, clips, classes, took))
 
 
-def apply_list(found: Examination) -> Examination:
+def apply_list(examination: Examination) -> Examination:
     """Returns the result with regard to ``leave_out.csv`` as it is now.
 
-    Clips that training leaves out have one finding each, and what training refuses of the
-    others is an error.
+    Clips that training leaves out have one finding each. If there is no error, but training
+    refuses the data, that is one.
     """
-    listed, splits = read_leave_out(found.tree.root), found.splits
-    left_out = {path for path in listed if splits.get(path) != 'test'}
-    faulty = {finding.path for finding in found.all_findings if finding.severity != INFO}
-    findings = [finding for finding in found.all_findings
-                if finding.path not in left_out or finding.severity == INFO]
-    for path, reason in listed.items():
-        severity = WARNING
-        if path not in left_out:
-            reason = 'a test clip, which is predicted although the list has it'
-        elif path not in faulty and reason.split(':')[0] in KINDS:
-            reason = f'listed as {reason}; nothing is wrong with it now'
-        else:
-            severity = INFO
-        findings.append(Finding('left_out', severity, path, reason))
-    if not any(finding.severity == ERROR and finding.path not in left_out
-               for finding in found.tree.findings):
-        findings += _check_loading(found)
-    return replace(found, findings=sorted(findings, key=Finding.order))
+    splits = examination.splits
+    left_out = {path: reason for path, reason in read_leave_out(
+        examination.tree.root).items() if splits.get(path) != 'test'}
+    findings = [finding for finding in examination.all_findings
+                if finding.path not in left_out]
+    findings += [Finding.of('left_out', path, reason) for path, reason in left_out.items()]
+    if not any(finding.severity == ERROR for finding in findings):
+        findings += _check_loading(examination)
+    return replace(examination, findings=sorted(findings, key=Finding.order))
 
 
-def _check_loading(found: Examination) -> Iterator[Finding]:
-    """Finds what training refuses and no other check has found."""
-    tree = found.tree
-    for split, load, folder in (('train', load_labelled_clips, tree.train_folder),
-                                ('test', load_test_clips, tree.test_folder)):
+def _check_loading(examination: Examination) -> Iterator[Finding]:
+    """Finds what training and testing refuse, and no other check has found."""
+    tree = examination.tree
+    for split, load in (('train', load_labelled_clips), ('test', load_test_clips)):
         if tree.of(split):
             try:
                 with warnings.catch_warnings():  # of clips that are left out
                     warnings.simplefilter('ignore')
-                    load(tree.root, found.classes, annotation=NAMES)
+                    load(tree.root, examination.classes, annotation=NAMES)
             except HRI30Error as error:
-                yield Finding.of('refused', folder or '.',
+                yield Finding.of('refused', tree.folders[split] or '.',
                                  ' '.join(str(error).split())[:300])
 
 
 # ---- Table and JSON ---------------------------------------------------------------------
 
 
-def format_table(found: Examination, cases: int = 5) -> str:
+def format_table(examination: Examination, cases: int = 5) -> str:
     """Formats findings for a terminal, at most 100 columns wide.
 
     Args:
-        found (Examination): The result.
+        examination (Examination): The result.
         cases (int): How many of each kind to name; 0 names all.
     """
     lines = []
-    for (kind, severity), group in groupby(found.findings, lambda finding: finding[:2]):
+    for (kind, severity), group in groupby(examination.findings,
+                                           lambda finding: finding[:2]):
         group = list(group)
         lines.append(f'{severity:8} {kind.replace("_", " "):38} {len(group):6}')
         shown = group[:cases] if cases else group
@@ -178,27 +158,32 @@ def format_table(found: Examination, cases: int = 5) -> str:
         if severity != INFO:
             lines += textwrap.wrap(KINDS[kind][1], WIDTH, initial_indent='  -> ',
                                    subsequent_indent='     ')
-    return '\n'.join([*lines, *[''][:len(lines)], *_summary(found)])
+    return '\n'.join([*lines, *[''][:len(lines)], *_summary(examination)])
 
 
-def _summary(found: Examination) -> Iterator[str]:
-    splits = Counter(found.splits.values())
-    frames = sum(clip.facts.frames for clip in found.clips.values())
+def _summary(examination: Examination) -> Iterator[str]:
+    splits = Counter(examination.splits.values())
+    frames = sum(clip.facts.frames for clip in examination.clips.values())
     yield (f'{splits["train"]:,} training and {splits["test"]:,} test clips, {frames:,} '
-           f'frames, read in {found.seconds:.1f} s ({found.clips_per_second:.1f} clips/s)')
+           f'frames, read in {examination.seconds:.1f} s')
+    if names := examination.names.values():
+        of_class = Counter(name.class_id for name in names).values()
+        of_group = Counter(name.group for name in names).values()
+        yield (f'{len(of_class)} classes of {min(of_class)} to {max(of_class)} training '
+               f'clips, {len(of_group)} groups of {min(of_group)} to {max(of_group)}')
     yield ', '.join(f'{count} {severity}{"s" if count != 1 and severity != INFO else ""}'
-                    for severity, count in found.counts.items())
-    if not found.exit_code:
+                    for severity, count in examination.counts.items())
+    if not examination.exit_code:
         yield 'The data are clean.'
-    elif not found.counts[ERROR]:
+    elif not examination.counts[ERROR]:
         yield 'No warning stops a training; check whether each is intended.'
-    elif found.too_many:
-        yield f'{found.too_many}: look for a common cause.'
-    elif count := len(found.fixable):
+    elif examination.too_many:
+        yield f'{examination.too_many}: look for a common cause.'
+    elif count := len(examination.fixable):
         yield f'--fix lists {count} clips for training to leave out, and moves nothing.'
 
 
-def to_json(found: Examination) -> dict:
+def to_json(examination: Examination) -> dict:
     """Returns the result as plain values.
 
     ``version`` is raised when this changes; ``counts`` are those of findings by severity;
@@ -207,11 +192,11 @@ def to_json(found: Examination) -> dict:
     and the fields of :class:`hri30_ext.video.inspection.Facts`. Bytes of a name that are
     not UTF-8 are lone surrogates, as in Python's own names.
     """
-    splits = found.splits
+    splits = examination.splits
     return dict(
-        version=1, root=str(found.tree.root), exit_code=found.exit_code,
-        counts=found.counts, seconds=round(found.seconds, 3),
-        clips_per_second=round(found.clips_per_second, 2),
-        findings=[finding._asdict() for finding in found.findings],
+        version=1, root=str(examination.tree.root), exit_code=examination.exit_code,
+        counts=examination.counts, seconds=round(examination.seconds, 3),
+        findings=[finding._asdict() for finding in examination.findings],
         clips={path: dict(split=splits[path], seconds=round(clip.facts.seconds, 3),
-                          **asdict(clip.facts)) for path, clip in found.clips.items()})
+                          **asdict(clip.facts))
+               for path, clip in examination.clips.items()})

@@ -1,13 +1,12 @@
-"""Checks names and labels: clip names, annotation files, and the plan of HRI30.
+"""Checks names and labels: clip names, annotation files, and counts by class and group.
 
-Functions add what they find to the tree. Classes are in this project's spelling, and names
-are the parsed names of training clips by path.
+Classes are in this project's spelling; names are the parsed names of training clips by
+path.
 """
 
 import contextlib
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from ..datasets.annotation import Annotation, format_annotations, scan_annotations
@@ -19,31 +18,44 @@ from ..names import (
     canonical_name,
     parse_clip_name,
 )
-from ..utils.reading import read_text
-from .findings import WARNING
+from .findings import Finding
 from .tree import ClipFile, Tree
 
 #: Annotation file of each split, relative to the root.
 ANNOTATIONS = {'train': 'annotations/train_set_labels.csv',
                'test': 'annotations/test_set_labels.csv'}
 
-_FOREIGN = .5  # share of malformed names from which the data are not HRI30
-_IRREGULAR = .1  # share of clips that may be absent from a regular plan
+#: Share of the classes in groups that have equally many clips where the data are regular.
+_REGULAR = .9
 
 
-def check_labels(tree: Tree, classes: Sequence[str]) -> dict[str, ClipName]:
-    """Checks the names of all clips, the folders of classes, and the annotations; returns
-    the names."""
-    names = _check_names(tree, classes)
-    annotated = _check_annotation(tree, 'train', names, classes)
-    _check_plan(tree, names, annotated or (), classes)
-    if _check_annotation(tree, 'test', names, classes) is None:
-        _check_numbers(tree)
-    _check_class_lists(tree, classes)
-    return names
+def check_labels(tree: Tree, classes: Sequence[str]
+                 ) -> tuple[dict[str, ClipName], list[Finding]]:
+    """Checks names, folders of classes, annotations and counts of a data folder.
 
-
-# ---- Names ------------------------------------------------------------------------------
+    Returns:
+        tuple: The names of training clips by path, and the findings.
+    """
+    names, findings = {}, []
+    for clip in tree.clips:
+        try:
+            if clip.split == 'train':
+                names[clip.path] = parse_clip_name(clip.stem, classes)
+            else:
+                format_annotations([Annotation(clip.stem, classes[0], 1)])
+        except HRI30Error as error:
+            reason = str(error).partition(': ')[2]
+            findings.append(Finding.of('malformed_name', clip.path, reason))
+    findings += [*_check_folders(names, classes), *_check_repeated(tree, names)]
+    annotated = []
+    for split, path in ANNOTATIONS.items():
+        if (tree.root / path).is_file() and (split == 'train' or tree.folders['test']):
+            rows, wrong = _check_annotation(tree, split, names, classes)
+            findings += wrong
+            annotated += rows if split == 'train' else []
+    # An annotated clip that is missing is another finding.
+    present = {*names.values(), *_parse(annotated, classes)}
+    return names, findings + list(_check_counts(tree.folders['train'], present, classes))
 
 
 def _parse(stems: Iterable[str], classes: Sequence[str]) -> Iterator[ClipName]:
@@ -52,223 +64,109 @@ def _parse(stems: Iterable[str], classes: Sequence[str]) -> Iterator[ClipName]:
             yield parse_clip_name(stem, classes)
 
 
-def _check_names(tree: Tree, classes: Sequence[str]) -> dict[str, ClipName]:
-    names, malformed = {}, {}
-    clips = tree.of('train')
-    for clip in clips:
-        try:
-            names[clip.path] = parse_clip_name(clip.stem, classes)
-        except HRI30Error as error:
-            malformed[clip.path] = str(error).removeprefix(f'{clip.stem}: ')
-        else:
-            _check_folder(tree, clip, names[clip.path].class_id, classes)
-    if len(malformed) > _FOREIGN * len(clips):
-        tree.report('foreign_names', tree.train_folder or '.', f'{len(malformed)} of '
-                    f'{len(clips)} names, such as {next(iter(malformed))}')
-        malformed = {}
-    for path, reason in malformed.items():
-        tree.report('malformed_name', path, reason)
-    for clip in tree.of('test'):
-        try:
-            format_annotations([Annotation(clip.stem, classes[0], 1)])
-        except HRI30Error:
-            tree.report('malformed_name', clip.path, 'a submission cannot hold it '
-                        '(unprintable characters, commas, quotes, outer spaces)')
-    _check_same(tree, names)
-    return names
-
-
-def _check_folder(tree: Tree, clip: ClipFile, named_id: int, classes: Sequence[str]
-                  ) -> None:
-    """Compares a clip's class with that of its folder, which may be an id or a name."""
-    parent = PurePosixPath(clip.path).parent
-    folder = canonical_name(parent.name)
-    if str(parent) in ('.', tree.train_folder):
-        return
-    class_id = (list(classes).index(folder) + 1 if folder in classes else
-                int(folder) if folder.isascii() and folder.isdigit() else named_id)
-    if class_id != named_id:
-        tree.report(contradiction(class_id, named_id, classes, 'wrong_folder'), clip.path,
-                    f'is in the folder of class {_describe(class_id, classes)}, and its '
-                    f'name says {_describe(named_id, classes)}')
-
-
 def _describe(class_id: int, classes: Sequence[str]) -> str:
     """Returns a class id, with the name of the class where there is one."""
     known = 1 <= class_id <= len(classes)
     return f'{class_id} ({classes[class_id - 1]})' if known else str(class_id)
 
 
-def contradiction(a: int, b: int, classes: Sequence[str],
-                  otherwise: str = 'label_contradiction') -> str:
-    """Returns the kind of finding for two ids of one clip.
-
-    They are swapped if they mean one class, one by this list and one by the alphabet.
-
-    >>> from hri30_ext.names import HRI30_CLASSES
-    >>> contradiction(28, 29, HRI30_CLASSES), contradiction(27, 28, HRI30_CLASSES)
-    ('swapped_labels', 'label_contradiction')
-    """
-    ids = {number: list(classes).index(name) + 1  # by their number in the alphabet
-           for number, name in enumerate(sorted(classes), 1)}
-    return 'swapped_labels' if ids.get(a) == b or ids.get(b) == a else otherwise
+def _check_folders(names: Mapping[str, ClipName], classes: Sequence[str]
+                   ) -> Iterator[Finding]:
+    """Compares a clip's class with that of its folder, which may be an id or a name."""
+    for path, name in names.items():
+        folder = canonical_name(PurePosixPath(path).parent.name)
+        class_id = (list(classes).index(folder) + 1 if folder in classes else
+                    int(folder) if folder.isascii() and folder.isdigit() else None)
+        if class_id not in (None, name.class_id):
+            yield Finding.of('wrong_label', path, 'is in the folder of class '
+                             f'{_describe(class_id, classes)}, and its name says '
+                             f'{_describe(name.class_id, classes)}')
 
 
-def _check_same(tree: Tree, names: dict[str, ClipName]) -> None:
+def _check_repeated(tree: Tree, names: Mapping[str, ClipName]) -> Iterator[Finding]:
     """Finds files that mean one clip: another extension, case or number of digits."""
-    same = defaultdict(list)
+    first = {}
     for clip in tree.clips:
-        if clip.split == 'test' or clip.path in names:
-            same[names.get(clip.path) or clip.stem.casefold()].append(clip)
-    for first, *others in same.values():
-        for clip in others:
-            if clip.path in names or clip.stem in {
-                    other.stem for other in (first, *others) if other != clip}:
-                tree.report('same_name', clip.path, f'the same clip as {first.path}')
-            else:
-                tree.report('name_case', clip.path,
-                            f'differs from {first.path} only by case', WARNING)
+        key = names.get(clip.path) or (clip.split, clip.stem)
+        other = first.setdefault(key, clip)
+        if other is not clip:
+            yield Finding.of('same_name', clip.path, f'the same clip as {other.path}')
 
 
 # ---- Annotations ------------------------------------------------------------------------
 
 
-def _check_annotation(tree: Tree, split: str, names: dict[str, ClipName],
-                      classes: Sequence[str]) -> list[str] | None:
+def _check_annotation(tree: Tree, split: str, names: Mapping[str, ClipName],
+                      classes: Sequence[str]) -> tuple[list[str], list[Finding]]:
     """Compares the annotation of a split with its clips; returns the annotated clips,
-    without extension, or None without a file."""
-    path = tree.root / ANNOTATIONS[split]
-    if not path.is_file() or (split == 'test' and tree.test_folder is None):
-        return None
-    rows, complete = {}, True
+    without extension, and the findings."""
+    path = ANNOTATIONS[split]
+    rows, findings, complete = {}, [], True
     try:
-        for number, annotation, problem in scan_annotations(path, classes):
+        for number, row, problem in scan_annotations(tree.root / path, classes):
             kind = 'annotation_row'
-            if annotation is None:
-                complete = False
-            else:
-                rows.setdefault(annotation.video_id, number)
-                kind, problem = _check_row(annotation, problem, split, classes)
+            complete &= row is not None
+            if row:
+                rows.setdefault(row.video_id, number)
+            if row and split == 'train' and not problem:
+                expected = next((name.class_id for name in _parse([row.video_id], classes)),
+                                row.class_id)
+                if expected != row.class_id:
+                    kind, problem = 'wrong_label', (
+                        f'{row.video_id}: has class {_describe(row.class_id, classes)}')
             if problem:
-                tree.report(kind, ANNOTATIONS[split], f'row {number}: {problem}')
+                findings.append(Finding.of(kind, path, f'row {number}: {problem}'))
     except HRI30Error as error:
-        tree.report('annotation_row', ANNOTATIONS[split],
-                    str(error).splitlines()[0].removeprefix(f'{path}: '))
-        return None
-    _compare_clips(tree, split, rows, names, complete)
-    return list(rows)
+        return [], [Finding.of('annotation_row', path, str(error).splitlines()[0])]
+    clips = [clip for clip in tree.of(split) if split == 'test' or clip.path in names]
+    # A row that cannot be read may be that of any clip.
+    findings += [finding for finding in _compare(tree, split, rows, clips)
+                 if complete or finding.kind == 'missing_clip']
+    return list(rows), findings
 
 
-def _check_row(row: Annotation, problem: str, split: str, classes: Sequence[str]
-               ) -> tuple[str, str]:
-    """Compares the class id of a row with its name and with the clip's name."""
-    expected = None
-    if problem and row.class_name in classes and 1 <= row.class_id <= len(classes):
-        expected = list(classes).index(row.class_name) + 1
-    elif not problem and split == 'train':
-        expected = next((name.class_id for name in _parse([row.video_id], classes)), None)
-    if expected in (None, row.class_id):
-        return 'annotation_row', problem
-    return (contradiction(row.class_id, expected, classes), problem or
-            f'{row.video_id}: has class {_describe(row.class_id, classes)}')
-
-
-def _compare_clips(tree: Tree, split: str, rows: dict[str, int],
-                   names: dict[str, ClipName], complete: bool) -> None:
-    """Finds rows without a clip and, if all rows were read, clips without a row."""
+def _compare(tree: Tree, split: str, rows: Mapping[str, int], clips: Sequence[ClipFile]
+             ) -> Iterator[Finding]:
+    """Finds rows without a clip and clips without a row."""
     # The names of training clips are read in any case, those of test clips are not.
     key = str.upper if split == 'train' else str
     annotated = {key(video_id): video_id for video_id in rows}
-    clips = {key(clip.stem): clip for clip in tree.of(split)}
-    by_case = {name.casefold(): name for name in clips}
-    suffixes = Counter(PurePosixPath(clip.path).suffix for clip in clips.values())
-    suffix = suffixes.most_common(1)[0][0] if suffixes else '.avi'
-    folder = tree.train_folder if split == 'train' else tree.test_folder
-    misspelled = set()
-    for name in annotated.keys() - clips.keys() - set(map(key, tree.unusable)):
-        video_id = annotated[name]
-        other = by_case.get(name.casefold())
-        if other is not None and other not in annotated:
-            misspelled.add(other)
-            tree.report('name_case', clips[other].path,
-                        f'the annotation spells it {video_id}')
-        else:
-            path = f'{video_id}{suffix}'
-            tree.report('missing_clip', f'{folder}/{path}' if folder else path,
-                        f'annotated in row {rows[video_id]}, but not there')
-    # A row that cannot be read may be that of any clip.
-    for name in clips.keys() - annotated.keys() - misspelled if complete else ():
-        if split == 'test' or clips[name].path in names:
-            tree.report('surplus_clip', clips[name].path, f'not in {ANNOTATIONS[split]}')
+    stems = {key(clip.stem): clip for clip in clips}
+    suffix = PurePosixPath(clips[0].path).suffix if clips else '.avi'
+    for name in annotated.keys() - stems.keys():
+        yield Finding.of('missing_clip', tree.join(split, annotated[name] + suffix),
+                         f'annotated in row {rows[annotated[name]]}, but not there')
+    for name in stems.keys() - annotated.keys():
+        yield Finding.of('surplus_clip', stems[name].path, f'not in {ANNOTATIONS[split]}')
 
 
-# ---- The plan: every class in every group, with the same clips --------------------------
+# ---- Counts -----------------------------------------------------------------------------
 
 
-def _check_plan(tree: Tree, names: dict[str, ClipName], annotated: Sequence[str],
-                classes: Sequence[str]) -> None:
-    """Finds clips that are absent from a regular plan, and not annotated either."""
-    # An annotated clip that is missing is another finding.
-    present = {*names.values(), *_parse([*annotated, *tree.unusable], classes)}
-    if not names:
+def _check_counts(folder: str, present: set[ClipName], classes: Sequence[str]
+                  ) -> Iterator[Finding]:
+    """Finds classes without clips, and those that have fewer than most in a group.
+
+    In data where less than 90 % of the classes have equally many in each group, only
+    classes without clips are found.
+    """
+    counts = Counter((name.class_id, name.group) for name in present)
+    if not counts:
         return
-    ids, where = {name.class_id for name in present}, tree.train_folder or '.'
-    absent = [f'{class_id} {name}' for class_id, name in enumerate(classes, 1)
-              if class_id not in ids]
+    ids, groups = map(set, zip(*counts))
+    if tuple(classes) == HRI30_CLASSES:
+        is_ucf = any(name.ucf for name in present)
+        counts.update((hole.class_id, hole.group) for hole in KNOWN_HOLES - present
+                      if hole.ucf == is_ucf and hole.class_id in ids
+                      and hole.group in groups)
+    absent = [class_id for class_id in range(1, len(classes) + 1) if class_id not in ids]
     if absent:
-        tree.report('missing_class', where, f'no clip of {len(absent)} of {len(classes)} '
-                    f'classes, such as {absent[0]}')
-    groups = {name.group for name in present}
-    counts = Counter(name.clip for name in present)
-    regular = [clip for clip, count in counts.items()
-               if count > len(ids) * len(groups) / 2]
-    ucf = any(name.ucf for name in present)
-    planned = {ClipName(class_id, group, clip, ucf) for class_id in ids
-               for group in groups for clip in regular}
-    holes = planned - present
-    if not regular or len(holes) > max(1, _IRREGULAR * len(planned)):
-        tree.report('irregular', where,
-                    f'the classes of the {len(groups)} groups have different clips')
-        return
-    prefix = f'{tree.train_folder}/' if tree.train_folder else ''
-    for hole in holes:
-        known = hole in KNOWN_HOLES and tuple(classes) == HRI30_CLASSES
-        tree.report('known_hole' if known else 'hole',
-                    prefix + hole.format(classes), 'neither a clip nor annotated')
-
-
-def _check_numbers(tree: Tree) -> None:
-    """Finds numbers that are absent from consecutively numbered test clips."""
-    numbers = defaultdict(dict)
-    stems = [clip.stem for clip in tree.of('test')]
-    for stem in [*stems, *tree.unusable]:
-        if match := re.fullmatch(r'(.*?)(\d{1,9})', stem, re.ASCII | re.DOTALL):
-            numbers[match[1].casefold(), len(match[2])][int(match[2])] = stem
-    for (_, width), numbered in numbers.items():
-        if len(numbered) < .9 * len(stems) or len(numbered) < .9 * max(numbered):
-            continue
-        prefix = next(iter(numbered.values()))[:-width]
-        for number in sorted(set(range(1, max(numbered))) - numbered.keys()):
-            tree.report('hole', f'{tree.test_folder}/{prefix}{number:0{width}d}',
-                        'no clip with this number')
-
-
-def _check_class_lists(tree: Tree, classes: Sequence[str]) -> None:
-    """Finds class lists in alphabetical order, which other programs write."""
-    if sorted(classes) == list(classes):
-        return
-    for path in sorted([*tree.root.glob('*'), *tree.root.glob('annotations/*')]):
-        name = str(path.relative_to(tree.root))
-        if (path.suffix.lower() not in ('.txt', '.csv', '.json', '.yaml', '.yml')
-                or not re.search('class|label', path.name, re.IGNORECASE)
-                or name in ANNOTATIONS.values()):
-            continue
-        try:
-            words = re.findall(r'\w+', read_text(path, 'a list of classes', 2**16))
-        except HRI30Error:
-            continue
-        listed = list(dict.fromkeys(
-            word for word in map(canonical_name, words) if word in classes))
-        if listed == sorted(classes):
-            tree.report('swapped_labels', name, 'lists the classes in alphabetical order',
-                        WARNING)
+        yield Finding.of('few_clips', folder or '.', f'no clip of {len(absent)} of '
+                         f'{len(classes)} classes, such as {_describe(absent[0], classes)}')
+    cells = [(class_id, group) for class_id in ids for group in groups]
+    usual, number = Counter(counts[cell] for cell in cells).most_common(1)[0]
+    for class_id, group in cells if number >= _REGULAR * len(cells) else ():
+        if counts[class_id, group] < usual:
+            yield Finding.of('few_clips', folder or '.', f'{counts[class_id, group]} clips '
+                             f'of class {_describe(class_id, classes)} in group {group}; '
+                             f'most have {usual}')

@@ -20,19 +20,16 @@ from ..video.sandbox import IsolatedProcess, ProcessDied
 
 #: The function that reads a clip in the isolated process.
 DECODE = 'hri30_ext.video.inspection:inspect_clip'
-_DIGEST = 'hri30_ext.utils.fileio:sha256_of'
 #: Seconds that reading a clip may take.
 SECONDS = 30.
 
 _HASH_BYTES = HASH_SIDE**2 // 8
-_KINDS = {'crashed': 'crashes', 'hung': 'hangs', 'memory': 'memory'}
 
 
 class Inspected(NamedTuple):
     """The result of reading a clip."""
     facts: Facts
     hashes: bytes  # 32 for each frame
-    died: str = ''  # the kind of finding, if the clip ended the process that read it
 
 
 def inspect_clips(root: str | Path, paths: Sequence[str], workers: int | None = None,
@@ -40,9 +37,8 @@ def inspect_clips(root: str | Path, paths: Sequence[str], workers: int | None = 
                   ) -> dict[str, Inspected]:
     """Reads clips to their end.
 
-    A clip that ends its process is read once more after all others, in a new process and,
-    if it hung, with twice the time: a machine that is short of memory or time is not the
-    clip's fault.
+    A clip that ends its process is read once more, with twice the time: a machine that is
+    short of memory or time is not the clip's fault.
 
     Args:
         root (str | Path): The folder that paths are relative to.
@@ -58,58 +54,44 @@ def inspect_clips(root: str | Path, paths: Sequence[str], workers: int | None = 
     workers = max(1, min(workers or available_cores(), len(paths)))
     idle: SimpleQueue[IsolatedProcess] = SimpleQueue()
 
-    def read(path: str, limit: float, again: bool) -> Inspected:
+    def read(path: str) -> Inspected:
         process = idle.get()
         try:
-            if again:
-                process.close()
-            return _inspect(process, Path(root, path).absolute(), decode, limit, again)
+            return _inspect(process, Path(root, path).absolute(), decode, seconds)
         finally:
             idle.put(process)
-
-    def read_all(limits: dict[str, float], title: str, again: bool) -> dict[str, Inspected]:
-        pending = {pool.submit(read, path, limit, again): path
-                   for path, limit in limits.items()}
-        bar = tqdm(as_completed(pending), title, len(pending), unit='clip',
-                   mininterval=refresh_seconds(), disable=not (progress and pending))
-        return {pending[done]: done.result() for done in bar}
 
     with ThreadPoolExecutor(workers) as pool, ExitStack() as stack:
         for _ in range(workers):
             idle.put(stack.enter_context(closing(IsolatedProcess())))
         # Before the processes: closing them releases the threads that wait for them.
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-        clips = read_all(dict.fromkeys(paths, seconds), 'reading', again=False)
-        clips |= read_all({path: seconds * (2 if clip.died == 'hangs' else 1)
-                           for path, clip in clips.items() if clip.died},
-                          'reading again', again=True)
+        pending = {pool.submit(read, path): path for path in paths}
+        bar = tqdm(as_completed(pending), 'reading', len(pending), unit='clip',
+                   mininterval=refresh_seconds(), disable=not (progress and pending))
+        clips = {pending[done]: done.result() for done in bar}
         return {path: clips[path] for path in paths}
 
 
-def _inspect(process: IsolatedProcess, path: Path, decode: str, seconds: float,
-             last_attempt: bool) -> Inspected:
+def _inspect(process: IsolatedProcess, path: Path, decode: str, seconds: float
+             ) -> Inspected:
     """Reads a clip; a damaged file may have taken over the process that answers."""
-    try:
-        value, (hashes,) = process.call(decode, str(path), seconds=seconds)
-        facts = msgspec.convert(value, Facts)
-        if hashes.dtype != np.uint8 or hashes.shape != (facts.frames, _HASH_BYTES):
-            raise ValueError('invalid answer of the decoder')
-        return Inspected(facts, hashes.tobytes())
-    except ProcessDied as error:
-        if error.kind == 'start':
-            raise HRI30Error(
-                f'No clip can be read: the process to read it in {error}.\nThis is a fault '
-                'of the machine, not of a clip. Free memory or use fewer processes '
-                '(--workers), and try again.') from error
-        problem, died = f'the decoder {error}', _KINDS[error.kind]
-    except (HRI30Error, ValueError) as error:
-        problem, died = str(error)[:200], ''
-    facts = Facts(problem=problem)
-    if not died or last_attempt:
+    for limit in (seconds, 2 * seconds):
         try:
-            facts.num_bytes = os.path.getsize(path)
-            # In the process as well: reading from a disk that is gone may hang.
-            facts.sha256 = str(process.call(_DIGEST, str(path), seconds=seconds)[0])[:64]
-        except (HRI30Error, OSError):  # the file is gone
-            pass
-    return Inspected(facts, b'', died)
+            value, (hashes,) = process.call(decode, str(path), seconds=limit)
+            facts = msgspec.convert(value, Facts)
+            if hashes.dtype != np.uint8 or hashes.shape != (facts.frames, _HASH_BYTES):
+                raise ValueError('invalid answer of the decoder')
+            return Inspected(facts, hashes.tobytes())
+        except ProcessDied as error:
+            if error.kind == 'start':
+                raise HRI30Error(
+                    f'No clip can be read: the process to read it in {error}.\nThis is a '
+                    'fault of the machine, not of a clip. Free memory or use fewer '
+                    'processes (--workers), and try again.') from error
+            problem = f'the decoder {error}'
+        except (HRI30Error, ValueError) as error:
+            problem = str(error)[:200]
+            break
+    num_bytes = os.path.getsize(path) if path.exists() else 0
+    return Inspected(Facts(problem=problem, num_bytes=num_bytes), b'')

@@ -5,8 +5,8 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +15,6 @@ from ..errors import HRI30Error
 
 #: Errors of the system if a disk, a quota or the allowed size of a file is used up.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-#: Errors of file systems that cannot sync folders.
-_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
 class DiskFull(HRI30Error):
@@ -79,52 +77,27 @@ def atomic_path(path: str | Path, durable: bool = False,
     try:
         refuse_no_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f'.{path.stem}-', suffix=path.suffix)
-        os.close(handle)
-        os.chmod(name, _mode_for(path))
+        temporary = path.with_name(f'.{path.stem}-{secrets.token_hex(4)}{path.suffix}')
+        temporary.touch(exist_ok=False)
+        if path.exists():
+            shutil.copymode(path, temporary)
     except OSError as error:
         if ran_out_of_disk(error):
             raise disk_full(path, needed) from error
         raise HRI30Error(f'{path}: cannot be written ({error.strerror or error}).\n'
                          'Choose another folder, or remove what is in the way.') from error
     try:
-        yield Path(name)
+        yield temporary
         if durable:
-            _sync(name)
-        os.replace(name, path)
-        if durable:
-            _sync(path.parent, is_folder=True)
+            with open(temporary, 'rb') as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
     except Exception as error:
         if ran_out_of_disk(error) and not isinstance(error, DiskFull):
             raise disk_full(path, needed) from error
         raise
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-
-
-def _mode_for(path: Path) -> int:
-    """Returns the permissions of a file, or those of a new file by the umask."""
-    try:
-        return stat.S_IMODE(path.stat().st_mode)
-    except OSError:
-        # Another thread's file of this instant would be private, not open to all.
-        umask = os.umask(0o077)
-        os.umask(umask)
-        return 0o666 & ~umask
-
-
-def _sync(path: str | Path, is_folder: bool = False) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if not is_folder or error.errno not in _NO_SYNC:
-            raise
-    finally:
-        os.close(handle)
+        temporary.unlink(missing_ok=True)
 
 
 def atomic_write_text(path: str | Path, text: str, durable: bool = False) -> None:

@@ -41,7 +41,7 @@ def test_it_says_what_it_found_and_refuses_a_clip_in_two_classes(folders, tmp_pa
     cfg = load_config(str(config))
     assert cfg.classes == ['Stop', 'TurnLeft', 'TurnRight'] and cfg.split.type == 'group'
     assert all('Flip' not in step.type for step in cfg.train_pipeline)
-    assert len(config.read_text().splitlines()) == 11
+    assert len(config.read_text().splitlines()) == 10
     with pytest.raises(HRI30Error, match='exists'):
         make()
     assert load_config(str(make(overwrite=True))).split.type == 'random'

@@ -10,7 +10,8 @@ from hri30_ext.datasets.hri30 import load_labelled_clips
 from hri30_ext.datasets.layouts import find_annotation, find_classes, read_layout
 from hri30_ext.datasets.leave_out import write_leave_out
 from hri30_ext.datasets.splits import split_clips
-from hri30_ext.doctor.leaks import find_leaks, propose_groups
+from hri30_ext.doctor.copies import propose_groups
+from hri30_ext.doctor.leaks import find_leaks
 from hri30_ext.errors import HRI30Error
 from hri30_ext.synthetic import render_clip, write_video
 from hri30_ext.transforms.flip import mirrored_labels
@@ -280,9 +281,9 @@ def test_parts_of_one_recording_are_its_group_and_may_not_overlap(recording):
     assert names == ['long[0-1]', 'long[1-2]']
     assert [clip['group'] for clip in layout.clips] == [1, 1]
     one, two = ([{**clip, 'group': -1}] for clip in layout.clips)
-    assert not find_leaks(dict(train=one, val=two), 'exact', table.parent / 'f').found
+    assert not find_leaks(dict(train=one, val=two), table.parent).found
     two[0]['filename'] = str(recording.with_name('long[0.9-2].avi'))
-    assert find_leaks(dict(train=one, val=two), 'exact', table.parent / 'f').contents
+    assert find_leaks(dict(train=one, val=two), table.parent).contents
 
 
 # ---- Proposals --------------------------------------------------------------------------

@@ -1,13 +1,10 @@
 """A training that is stopped ends with the very weights of one that was not."""
 
-import contextlib
-import errno
 import logging
 import os
 import resource
 import shutil
 import signal
-import stat
 import subprocess
 import time
 import uuid
@@ -536,24 +533,6 @@ def test_file_that_finds_no_room_stays_as_it_was(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_text() == 'old' and os.listdir(tmp_path) == ['a.csv']
-
-
-@pytest.mark.parametrize('number, fatal', [
-    (errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EBADF, False), (errno.EIO, True)])
-def test_folder_that_cannot_be_waited_for(tmp_path, monkeypatch, number, fatal):
-    """As on some network file systems; a file's own failure is one always."""
-    def fsync(handle):
-        if fails == stat.S_ISDIR(os.fstat(handle).st_mode):
-            raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(os, 'fsync', fsync)
-    fails = True  # for folders
-    with pytest.raises(OSError) if fatal else contextlib.nullcontext():
-        atomic_write_text(tmp_path / 'a', 'text', durable=True)
-    fails = False  # for files
-    with pytest.raises(OSError):
-        atomic_write_text(tmp_path / 'b', 'text', durable=True)
-    assert os.listdir(tmp_path) == ['a']
 
 
 def test_full_disk_of_logs_and_scalars_is_one_message(tmp_path):

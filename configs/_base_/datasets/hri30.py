@@ -26,7 +26,7 @@ num_workers = None  # decoding processes; None: all cores but one; no GPU: none
 clip_cache = 'auto'
 cache_dir = 'work_dirs/cache'  # where; hri30 cache fills it beforehand
 
-leak_check = True  # no clip in two splits; 'exact', 'names' or None compare less
+leak_check = True  # no clip in two splits, by name or content; False does not compare
 
 # Views of a clip at test time; their probabilities are averaged.
 test_clips = 1  # samplings of the clip, each of num_frames other frames

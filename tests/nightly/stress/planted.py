@@ -20,7 +20,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 
-from faults import FAULTS, KINDS, Garden  # noqa: E402
+from faults import FAULTS, Garden  # noqa: E402
 
 from hri30_ext import doctor  # noqa: E402
 from hri30_ext.synthetic import write_dataset  # noqa: E402
@@ -38,8 +38,8 @@ def parse_args():
                         help='training clips, 600 or more by 300: 30 classes x 10 groups; '
                              'one group of test clips comes with them; default: 2100')
     parser.add_argument('--faults', type=int, default=40, metavar='N',
-                        help=f'{len(KINDS)} are one of each kind, {len(FAULTS)} all that '
-                             'are known, more are repeated; default: 40')
+                        help=f'{len(FAULTS)} are all that are known, more are repeated; '
+                             'default: 40')
     parser.add_argument('--out', required=True, type=Path, metavar='D')
     parser.add_argument('--data', type=Path, metavar='D',
                         help='a clean data set rendered before; default: rendered in --out')
@@ -55,18 +55,16 @@ def parse_args():
 
 
 def choose(count, rng):
-    """Returns names of faults: one of each kind, others of them, then repeated ones."""
-    names = list(KINDS)[:count]
-    others = [name for name in FAULTS if name not in KINDS]
-    names += [str(name) for name in rng.permutation(others)[:max(0, count - len(names))]]
+    """Returns names of faults, all once before any is repeated."""
+    names = [str(name) for name in rng.permutation(list(FAULTS))[:count]]
     again = [name for name in names if repeats(name)]
     return names + [str(name) for name in rng.choice(again, max(0, count - len(names)))]
 
 
 def repeats(name):
-    """Whether a fault can be planted twice: those of whole folders cannot."""
-    return name in ('empty', 'undecodable', 'truncated', 'corrupt', 'black', 'frozen',
-                    'missing_clip', 'malformed_name', 'zeros', 'green_pictures')
+    """Whether a fault can be planted twice: those that need a certain clip cannot."""
+    return name in ('empty', 'undecodable', 'truncated', 'corrupt', 'black', 'still',
+                    'missing_clip', 'malformed_name', 'zeros', 'green')
 
 
 def plant(clean, root, count, seed):
