@@ -87,28 +87,25 @@ def _key(clip: Mapping) -> tuple[int, int, int]:
 
 def _divide(clips, number):
     released = clips[0]['group'] != clips[0]['paper_group']
-    first = 1 + (RELEASED_SHIFT if released else 0)
-    wrong = [f'{clip["filename"]}: group {clip["group"]}' for clip in clips
-             if not first <= clip['paper_group'] <= PAPER_GROUPS]
-    if wrong:
+    first = 1 + RELEASED_SHIFT * released
+    if wrong := [f'{clip["filename"]}: group {clip["group"]}' for clip in clips
+                 if not first <= clip['paper_group'] <= PAPER_GROUPS]:
         raise HRI30Error(f'split.type=paper: {len(wrong)} clips are of unknown groups:\n'
-                         f'{first_cases(wrong)}\nExpected '
-                         f'{"SID 1 to 10" if released else "g01 to g14"}.')
+                         f'{first_cases(wrong)}\nExpected SID 1 to 10, or g01 to g14.')
     if released and number == 1:
         return list(clips), None
     if released and number == 2:
         raise UnavailableSplit(
-            'split.number=2: cannot be had from the released layout: its training side '
-            'needs group 4, whose clips are anonymous in the test folder.\nSet '
-            'split.number=1 or 3, or use the layout <Class>/v_<Class>_gxx_cxx.avi.')
+            'split.number=2: needs group 4 for training, whose clips are anonymous in the '
+            'released layout.\nSet split.number=1 or 3, or use the layout v_Class_gxx_cxx.')
     last = PAPER_TEST_GROUPS[number]
     train, test = ([clip for clip in clips if (clip['paper_group'] <= last) is held]
                    for held in (False, True))
     if not train or not test:
         groups = sorted({clip['paper_group'] for clip in clips})
-        raise HRI30Error(f'split.number={number}: found groups '
-                         f'{", ".join(map(str, groups))}, expected some of 1 to {last} to '
-                         f'test on and some of {last + 1} to {PAPER_GROUPS} to train on.')
+        raise HRI30Error(f'split.number={number}: found groups {groups}, expected some of '
+                         f'1 to {last} to test on and of {last + 1} to {PAPER_GROUPS} to '
+                         'train on.')
     return train, test
 
 

@@ -137,25 +137,26 @@ def test_data_without_training_clips(make):
         load_labelled_clips(root, ['A', 'B'])
 
 
-@pytest.mark.parametrize('annotation, clips, texts, expected', [
-    ('trainlist01.txt', tuple(f'{k}/v_{k}_g{g}_c1.avi' for k, g in (
-        'A1', 'A2', 'B3', 'B4', 'B5')),
-     dict(trainlist01_DOT_txt=''.join(f'{k}/v_{k}_g{g}_c1.avi {i}\n' for k, g, i in (
-         'A11', 'A21', 'B32', 'B42')),
-          testlist01_DOT_txt='B/v_B_g5_c1.avi\n', classInd_DOT_txt='1 A\n2 B\n'),
-     [(f'v_{k}_g{g}_c1', k, -1, 'test' if g == '5' else 'train')
-      for k, g in ('A1', 'A2', 'B3', 'B4', 'B5')]),
-    ('k_train_list.txt', CLIPS, dict(
-        k_train_list_DOT_txt='a1.mp4 0\na2.mp4 0\nb1.mp4 1\n', k_val_list_DOT_txt='b2 1\n'),
-     [('a1', '0', -1, 'train'), ('a2', '0', -1, 'train'), ('b1', '1', -1, 'train'),
-      ('b2', '1', -1, 'val')])], ids=['ucf', 'kinetics'])
-def test_lists_of_known_data_sets(make, annotation, clips, texts, expected):
-    root = make(*clips, **texts)
-    assert find_annotation(root) == annotation
-    classes = find_classes(root, '')
-    assert classes == find_classes(root, annotation)
-    layout = read_layout(root, annotation, classes)
-    assert summary(layout) == expected
+def test_lists_of_ucf_101(make):
+    lines = [f'{k}/v_{k}_g{g}_c1.avi {i}' for k, g, i in ('A11', 'A21', 'B32', 'B42')]
+    clips = [line.split()[0] for line in lines] + ['B/v_B_g5_c1.avi']
+    root = make(*clips, trainlist01_DOT_txt='\n'.join(lines),
+                testlist01_DOT_txt=clips[-1], classInd_DOT_txt='1 A\n2 B\n')
+    assert find_annotation(root) == 'trainlist01.txt'
+    classes = find_classes(root, None)
+    assert classes == ['A', 'B']
+    assert summary(read_layout(root, None, classes)) == [
+        (f'v_{k}_g{g}_c1', k, -1, 'test' if g == '5' else 'train')
+        for k, g in ('A1', 'A2', 'B3', 'B4', 'B5')]
+
+
+def test_lists_of_kinetics(make):
+    root = make(*CLIPS, k_train_list_DOT_txt='a1.mp4 0\na2.mp4 0\nb1.mp4 1\n',
+                k_val_list_DOT_txt='b2 1\n')
+    assert find_annotation(root) == 'k_train_list.txt' and find_classes(root, None) is None
+    assert summary(read_layout(root)) == [
+        ('a1', '0', -1, 'train'), ('a2', '0', -1, 'train'), ('b1', '1', -1, 'train'),
+        ('b2', '1', -1, 'val')]
 
 
 @pytest.mark.parametrize('ids, note', [('0011', 'start at 0'), ('1122', 'start at 1')])
