@@ -93,6 +93,8 @@ SETTINGS: dict[str, Setting] = {
     'input_format': Setting(Literal['NCTHW', 'NCHW'], 'NCHW for models of 2D frames'),
     # ---- Augmentation
     'flip': Setting(str | None, 'horizontal flip; None: off', table='flips'),
+    'mirror_pairs': Setting(list[list[str]] | None, 'pairs of classes that a flip swaps; '
+                            'other classes: by left, right and clockwise'),
     'color_jitter': Setting(dict | None, 'colour changes, the same in a whole clip; '
                             'None: off'),
     'color_jitter.brightness': Setting(Jitter, 'largest relative change, or a range'),
@@ -220,8 +222,9 @@ def _describe(info) -> str:
     if name == 'TupleType':
         return f'{len(info.item_types)} values, each {_describe(info.item_types[0])}'
     if name == 'ListType':
-        return 'a list of ' + {'FloatType': 'numbers', 'IntType': 'whole numbers',
-                               'StrType': 'names'}[type(info.item_type).__name__]
+        return 'a list of ' + {
+            'FloatType': 'numbers', 'IntType': 'whole numbers', 'StrType': 'names',
+            'ListType': 'lists of names'}[type(info.item_type).__name__]
     if name in ('IntType', 'FloatType'):
         low = (f' from {info.ge}' if info.ge is not None else
                f' above {info.gt}' if info.gt is not None else '')

@@ -124,7 +124,7 @@ def _describe_augmentation(cfg: Config) -> str:
     if cfg.flip:
         parts.append(f'flip {cfg.flip}')
     lines = [', '.join(parts) or 'none']
-    pairs, alone = mirrored_labels(cfg.classes)
+    pairs, alone = mirrored_labels(cfg.classes, cfg.get('mirror_pairs'))
     steps = {step['type'] for step in cfg.train_dataloader.dataset.pipeline}
     if 'LabelAwareFlip' in steps:
         lines += [f'a flip swaps {cfg.classes[one]} and {cfg.classes[other]}'

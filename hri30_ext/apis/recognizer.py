@@ -50,7 +50,7 @@ class Recognizer(ClipRecognizer):
         from ..deploy.torch_backend import TorchBackend
         from ..evaluation.calibration import load_certainty
         from ..hardware import autocast_dtype
-        from ..transforms.flip import mirrored_labels
+        from ..transforms.flip import mirrored_classes
         from ..video.preprocessing import Preprocessing
         from .testing import prepare
 
@@ -64,10 +64,8 @@ class Recognizer(ClipRecognizer):
             classes=tuple(cfg.classes), preprocessing=Preprocessing.from_config(cfg),
             format='torch', files={}, **load_certainty(checkpoint),
             precision={None: 'fp32', torch.float16: 'fp16'}.get(dtype, 'bf16'))
-        mirrored_K = None
-        if cfg.get('test_flip'):
-            changed = mirrored_labels(cfg.classes)[0]
-            mirrored_K = [changed.get(label, label) for label in range(len(cfg.classes))]
+        mirrored_K = (mirrored_classes(cfg.classes, cfg.get('mirror_pairs'))
+                      if cfg.get('test_flip') else None)
         super().__init__(info, TorchBackend(cfg, checkpoint, device, dtype), mirrored_K)
 
     @classmethod

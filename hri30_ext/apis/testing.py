@@ -154,11 +154,11 @@ def _check_views(cfg: Config) -> None:
             "dict(type='UniformViews', ..., num_clips='${test_clips}') there, as in "
             'configs/_base_/datasets/hri30.py.')
     # A mirrored clip of such a class shows an action that has no score.
-    alone = sorted(mirrored_labels(cfg.classes)[1]) if cfg.get('test_flip') else []
-    if alone:
+    _, alone = mirrored_labels(cfg.classes, cfg.get('mirror_pairs'))
+    if cfg.get('test_flip') and alone:
         raise HRI30Error(
             'test_flip=True: classes whose mirror image is no class:\n'
-            f'{first_cases([cfg.classes[label] for label in alone])}\nExpected the '
+            f'{first_cases([cfg.classes[label] for label in sorted(alone)])}\nExpected the '
             'other side of each among the classes; set test_flip=False.')
 
 
@@ -220,7 +220,8 @@ def run_split(cfg: Config, split: str, logs: Path) -> TestedSplit:
     if views > 1 or cfg.get('test_flip'):
         runner.model = TestTimeViews(
             model, _sampler(cfg)['clip_len'], max_views,
-            mirrored_classes(cfg.classes) if cfg.get('test_flip') else None)
+            mirrored_classes(cfg.classes, cfg.get('mirror_pairs'))
+            if cfg.get('test_flip') else None)
     one_thread = _one_thread() if cfg.get('deterministic') else contextlib.nullcontext()
     with one_thread, explain_out_of_memory(cfg, 'test_dataloader'):
         metrics = runner.test()

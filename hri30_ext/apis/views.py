@@ -35,7 +35,8 @@ def compare_views(config: str, checkpoint: str, out: str, split: str = 'val',
     out = check_writable(out)
     cfg = prepare(config, checkpoint, options)
     compare_tested(cfg, split)
-    flips = [False] if mirrored_labels(cfg.classes)[1] else [False, True]
+    _, alone = mirrored_labels(cfg.classes, cfg.get('mirror_pairs'))
+    flips = [False] if alone else [False, True]
     rows: list[dict] = []
     for number in sorted({1, *clips}):
         for flip in flips:

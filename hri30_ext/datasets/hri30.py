@@ -14,7 +14,7 @@ from mmaction.registry import DATASETS
 from mmengine.registry import init_default_scope
 
 from ..errors import HRI30Error, first_cases
-from ..names import HRI30_CLASSES, canonical_name, command, parse_clip_name, split_part
+from ..names import HRI30_CLASSES, canonical_name, parse_clip_name, split_part
 from .annotation import Annotation, read_annotations
 from .layouts import check_root, find_videos, read_layout
 from .leave_out import LEAVE_OUT, read_leave_out
@@ -198,13 +198,6 @@ class HRI30Dataset(VideoDataset):
             return None, HRI30Error('the pipeline made no sample of it')
         return sample, None
 
-    def _copy_without_annotation(self, memo: dict | None = None) -> 'HRI30Dataset':
-        """Copies for a subset, which has an epoch of its own."""
-        other = super()._copy_without_annotation({} if memo is None else memo)
-        other._position.share_memory_()
-        other._hung = {}
-        return other
-
 
 def _add_facts(sample: dict, **facts) -> dict:
     """Adds facts to a sample, in its data sample if the pipeline packed one."""
@@ -282,9 +275,8 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str],
         expected = f'clips that are not of split test in {layout.annotation}'
     else:
         found = [dict(filename=str(file)) for file in find_labelled_videos(root)]
-        expected = ('CIDxx_SIDxx_VIDxx.avi in train_set/, train/, train/<class id>/ or the '
-                    'folder itself, or <Class>/v_<Class>_gxx_cxx.avi in videos/ or the '
-                    'folder itself; docs/your_data.md is for other data')
+        expected = ('CIDxx_SIDxx_VIDxx.avi in train_set/ or train/, or '
+                    '<Class>/v_<Class>_gxx_cxx.avi; docs/your_data.md is for other data')
     # The list may name a part or its whole recording.
     kept = [clip for clip in found if not leave_out or not left_out.keys() & {
         Path(name).relative_to(root).as_posix()
@@ -294,49 +286,49 @@ def load_labelled_clips(root: str | Path, classes: Sequence[str],
             f'{root / LEAVE_OUT} leaves all {len(found)} out.' if found else
             f'Expected {expected}.'))
     if len(kept) < len(found):  # Python shows a repeated warning once
-        warnings.warn(
-            f'{root / LEAVE_OUT}: {len(found) - len(kept)} clips are left out of training '
-            f'and validation ({command("data/check.py", root, "--undo")} deletes the list)',
-            stacklevel=2)
+        warnings.warn(f'{root / LEAVE_OUT}: {len(found) - len(kept)} clips are left out of '
+                      'training and validation', stacklevel=2)
     if layout:
         return kept
     classes = [canonical_name(name) for name in classes]
-    folder = subfolder(root, TRAIN_FOLDERS)
-    clips, wrong, forms = [], [], {}
-    for file in (Path(clip['filename']) for clip in kept):
-        try:
-            name = parse_clip_name(file.stem, classes)
-        except HRI30Error as error:
-            reason = str(error).removeprefix(f'{file.stem}: ')
-            wrong.append(f'{file.relative_to(root)}: {reason}')
-            continue
-        parent, of_class = canonical_name(file.parent.name), classes[name.class_id - 1]
-        if file.parent in (root, folder):
-            parent = of_class
-        if ((name.ucf or parent in classes) and parent != of_class
-                or parent.isdecimal() and int(parent) != name.class_id):
-            wrong.append(f'{file.relative_to(root)}: is in the folder of class '
-                         f'{int(parent) if parent.isdecimal() else parent}')
-        forms[name.ucf] = file
-        clips.append(dict(filename=str(file), video_id=file.stem,
-                          label=name.class_id - 1, group=name.group, clip=name.clip,
-                          paper_group=name.paper_group))
-    if len(forms) > 1:
-        raise HRI30Error(f'{root}: found clips of both layouts, such as {forms[False]} and '
-                         f'{forms[True]}: the same recordings under two names.\nExpected '
-                         'one layout; move the other out of this folder.')
-    if wrong:
-        raise HRI30Error(
-            f'{folder or root}: {len(wrong)} of {len(kept)} names are wrong:\n'
-            f'{first_cases(wrong)}\nExpected CID (class id 1 to {len(classes)}), SID '
-            'and VID; or v_, a class, g and c, in the folder of the class. For other data, '
-            'set classes to its class names.')
+    clips = _parse_names(root, [Path(clip['filename']) for clip in kept], classes)
     order = itemgetter('label', 'group', 'clip')
     _refuse_repeated(clips, order)
     # Names are compared without case, as they are read.
     _match_annotation(root / 'annotations' / 'train_set_labels.csv', clips, classes,
                       left_out, str.upper)
     return sorted(clips, key=order)
+
+
+def _parse_names(root: Path, files: Sequence[Path], classes: Sequence[str]) -> list[dict]:
+    """Returns a sample for each file, or raises an error about wrong names and folders."""
+    folder = subfolder(root, TRAIN_FOLDERS)
+    clips, wrong, forms = [], [], {}
+    for file in files:
+        try:
+            name = parse_clip_name(file.stem, classes)
+        except HRI30Error as error:
+            wrong.append(str(error))
+            continue
+        parent, of_class = canonical_name(file.parent.name), classes[name.class_id - 1]
+        if file.parent not in (root, folder) and (
+                (name.ucf or parent in classes) and parent != of_class
+                or parent.isdecimal() and int(parent) != name.class_id):
+            wrong.append(f'{file.relative_to(root)}: is in the folder of class {parent}')
+        forms[name.ucf] = file
+        clips.append(dict(filename=str(file), video_id=file.stem,
+                          label=name.class_id - 1, group=name.group, clip=name.clip,
+                          paper_group=name.paper_group))
+    if len(forms) > 1:
+        raise HRI30Error(f'{root}: found clips of both layouts, such as {forms[False]} and '
+                         f'{forms[True]}.\nExpected one; move the other out of here.')
+    if wrong:
+        raise HRI30Error(
+            f'{folder or root}: {len(wrong)} of {len(files)} names are wrong:\n'
+            f'{first_cases(wrong)}\nExpected CID (class id 1 to {len(classes)}), SID and '
+            'VID; or v_, a class, g and c, in the folder of the class. For other data, set '
+            'classes.')
+    return clips
 
 
 def has_training_clips(root: str | Path, classes: Sequence[str], **reading) -> bool:
@@ -413,26 +405,20 @@ def _match_annotation(path: Path, clips: list[dict], classes: Sequence[str],
         return {}
     rows = {key(row.video_id): row for row in read_annotations(path, classes)}
     names = {key(clip['video_id']): clip for clip in clips}
-    labels = [
-        f'{rows[name].video_id}: the name says class {names[name]["label"] + 1} '
-        f'({classes[names[name]["label"]]}), the file says {rows[name].class_id} '
-        f'({rows[name].class_name})'
-        for name in sorted(rows.keys() & names.keys())
-        if names[name]['label'] not in (-1, rows[name].class_id - 1)]
     excused = {key(name) for path in map(PurePosixPath, left_out)
                for name in (path.stem, str(PurePosixPath(*path.parts[1:-1], path.stem)))}
-    missing = [f'{rows[name].video_id}: annotated, and no such clip'
-               for name in sorted(rows.keys() - names.keys() - excused)]
-    surplus = [f'{names[name]["video_id"]}: a clip without annotation'
-               for name in sorted(names.keys() - rows.keys())]
-    wrong = labels + missing + surplus
+    wrong = [f'{name}: the name says class {names[name]["label"] + 1}, the file says '
+             f'{rows[name].class_id}' for name in sorted(rows.keys() & names.keys())
+             if names[name]['label'] not in (-1, rows[name].class_id - 1)]
+    wrong += [f'{rows[name].video_id}: annotated, and no such clip'
+              for name in sorted(rows.keys() - names.keys() - excused)]
+    wrong += [f'{names[name]["video_id"]}: a clip without annotation'
+              for name in sorted(names.keys() - rows.keys())]
     if wrong:
         raise HRI30Error(
-            f'{path}: {len(wrong)} disagreements with the clips '
-            f'({len(labels)} labels, {len(missing)} missing clips, '
-            f'{len(surplus)} surplus clips):\n{first_cases(wrong, limit=5)}\n'
-            'Add the missing clips or correct the file; without the file, only the names '
-            'are read.')
+            f'{path}: {len(wrong)} disagreements with the clips:\n'
+            f'{first_cases(wrong, limit=5)}\nAdd the missing clips, or correct or delete '
+            'the file.')
     return rows
 
 

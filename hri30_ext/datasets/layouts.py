@@ -6,14 +6,12 @@ clips as :func:`~hri30_ext.datasets.hri30.load_labelled_clips` returns them.
 
 import csv
 import difflib
-import importlib.util
 import math
 import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
@@ -26,7 +24,7 @@ from ..names import (
     name_part,
     split_part,
 )
-from ..utils.reading import open_text, read_classes, read_json, read_text
+from ..utils.reading import open_text, read_classes, read_text
 from ..utils.text import unescape_cell
 from ..video.decode import ClipError, Video
 from .annotation import MAX_ROWS
@@ -40,12 +38,9 @@ _COLUMNS = dict(
     label=('label', 'class', 'class_name', 'action'), group=('group', ),
     subject=('subject', 'person'), split=('split', 'subset'), start=('start', ),
     end=('end', ))
-_TABLES = ('.csv', '.tsv', '.parquet')
-#: Lists of published data sets, in the data folder or in a folder of it.
-_LISTS = ('trainlist01.txt', '*_test_split1.txt', '*train_list*.txt', 'train.json',
-          '*-train.csv')
-_CLASS_FILES = ('classes.txt', 'classInd.txt', 'labels.json', '*-labels.json',
-                '*-labels.csv')
+#: Lists of UCF-101's and Kinetics' form, in the data folder or in a folder of it.
+_LISTS = ('trainlist01.txt', '*train_list*.txt')
+_CLASS_FILES = ('classes.txt', 'classInd.txt')
 _NO_CLASSES = ('annotations', *_SUBSETS, 'train_set', 'test_set', 'videos')
 
 
@@ -92,7 +87,7 @@ def _find_all_videos(root: Path) -> list[Path]:
 
 def find_annotation(root: Path) -> str:
     """Finds out how the labels of a data folder are given: ``names``, ``folders``, or the
-    path of a table or list, or the pattern of HMDB-51's, relative to the folder.
+    path of a table or list, relative to the folder.
 
     Raises:
         HRI30Error: several tables.
@@ -104,15 +99,12 @@ def find_annotation(root: Path) -> str:
     if not videos or any(is_clip_name(file.stem, HRI30_CLASSES) for file in videos):
         return NAMES
     for pattern in _LISTS:
-        found = sorted([*root.glob(pattern), *root.glob(f'*/{pattern}')])
-        if found:
-            path = found[0].relative_to(root)
-            return str(path.parent / pattern if len(found) > 1 else path)
+        for path in sorted([*root.glob(pattern), *root.glob(f'*/{pattern}')]):
+            return str(path.relative_to(root))
     if any(is_clip_name(file.stem) for file in videos):
         return NAMES
     tables = [path for folder in ('', 'train/') for name in ('metadata', 'train', '*')
-              for suffix in _TABLES for path in sorted(root.glob(f'{folder}{name}{suffix}'))
-              if not any(path.match(pattern) for pattern in _CLASS_FILES)]
+              for path in sorted(root.glob(f'{folder}{name}.[ct]sv'))]
     named = [path for path in tables if path.stem in ('metadata', 'train')]
     if not named and len(set(tables)) > 1:
         raise HRI30Error(f'{root}: {len(set(tables))} tables:\n{first_cases(tables)}\n'
@@ -164,69 +156,36 @@ def _read_folders(root: Path) -> list[Row]:
 
 def read_rows(root: Path, annotation: str, columns: Sequence[str] | None = None
               ) -> list[Row]:
-    """Reads a table or list, or those of a pattern, and its siblings for other subsets;
-    arguments and errors are those of :func:`read_layout`."""
-    found = (sorted(root.glob(annotation)) if '*' in annotation
-             and not os.path.isabs(annotation) else [root / annotation])
-    if not found:
-        raise HRI30Error(f'annotation={annotation}: no such files in {root}.')
-    files = dict.fromkeys(found, '')
-    if len(found) == 1 and 'train' in annotation:
-        files = {found[0]: 'train'}
+    """Reads a table or list and its siblings for other subsets; arguments and errors are
+    those of :func:`read_layout`."""
+    files = {root / annotation: ''}
+    if 'train' in annotation:
+        files = {root / annotation: 'train'}
         for name, subset in _SUBSETS.items():
             other = root / annotation.replace('train', name)
             if subset != 'train' and other.is_file():
                 files[other] = subset
     rows = []
     for path, subset in files.items():
-        class_name, is_hmdb, _ = path.name.partition('_test_split')
-        for row in _read_file(path, columns):
-            if is_hmdb:  # HMDB-51: a file a class; 1 to train, 2 to test, 0 unused
-                row.split = {'1': 'train', '2': 'test'}.get(row.label, 'unused')
-                row.path, row.label = f'{class_name}/{row.path}', class_name
+        for row in (read_list(path) if path.suffix == '.txt'
+                    else _read_table(path, columns)):
             row.split = row.split or subset
-            if row.split != 'unused':
-                rows.append(row)
+            rows.append(row)
     if not rows:
-        raise HRI30Error(f'{found[0]}: names no clips.\nExpected a row a clip.')
+        raise HRI30Error(f'{root / annotation}: names no clips.\nExpected a row a clip.')
     return rows
 
 
-def _read_file(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
-    expected = 'a table or list of clips with path and label'
-    if path.suffix == '.json':  # Something-Something
-        for i, entry in enumerate(read_json(path, expected, schema=list[dict]), 1):
-            label = str(entry.get('template', entry.get('label', '')))
-            yield Row(f'{path}, entry {i}', str(entry.get('id', '')),
-                      re.sub(r'[\[\]]', '', label))
-    elif path.suffix == '.txt':  # UCF-101, HMDB-51, Kinetics
-        for i, line in enumerate(read_text(path, expected).splitlines(), 1):
-            if line.strip():
-                name, _, label = line.strip().rpartition(' ')
-                yield Row(f'{path}, line {i}', name.strip() or label,
-                          label if name else '')
-    else:
-        table = _read_parquet(path) if path.suffix == '.parquet' else _read_csv(path)
-        yield from _read_table(path, iter(table), columns)
+def read_list(path: Path) -> Iterator[Row]:
+    """Reads lines of a path and, after the last space, a label; or of a path alone."""
+    for i, line in enumerate(read_text(path, 'a list of paths and labels').splitlines(), 1):
+        if line.strip():
+            name, _, label = line.strip().rpartition(' ')
+            yield Row(f'{path}, line {i}', name.strip() or label, label if name else '')
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[int, list[str]]]:
-    if importlib.util.find_spec('pyarrow') is None:
-        raise HRI30Error(f'{path}: pyarrow of the extra parquet, which reads it, is not '
-                         'installed.\nRun bash tools/setup.sh, or save the table as CSV.')
-    import pyarrow.parquet
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise HRI30Error(f'{path}: not readable ({error}).\nExpected a Parquet table.'
-                         ) from error
-    yield 1, table.column_names
-    for i, row in enumerate(zip(*(column.to_pylist() for column in table.columns),
-                                strict=True), 2):
-        yield i, ['' if cell is None else str(cell) for cell in row]
-
-
-def _read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _read_csv(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yields where each row is, for messages, and its cells."""
     with open_text(path, 'a table of clips with path and label') as file:
         first = file.readline()
         delimiter = max('\t;,', key=first.count)
@@ -236,34 +195,32 @@ def _read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
             if reader.line_num > MAX_ROWS:
                 raise HRI30Error(f'{path}: more than {MAX_ROWS:,} rows.')
             if any(cell.strip() for cell in row):
-                yield reader.line_num, [unescape_cell(cell.strip()) for cell in row]
+                yield (f'{path}, line {reader.line_num}',
+                       [unescape_cell(cell.strip()) for cell in row])
 
 
-def _read_table(path: Path, table: Iterator[tuple[int, list[str]]],
-                columns: Sequence[str] | None) -> Iterator[Row]:
-    line, first = next(table, (0, []))
-    cells = [cell.lower() for cell in first]
-    header = [''] * len(cells)
+def _read_header(cells: list[str]) -> list[str]:
+    """Returns what each column has, empty where that is unknown."""
+    cells, header = [cell.lower() for cell in cells], [''] * len(cells)
     for column, names in _COLUMNS.items():  # of several, the first of these names
-        if found := [name for name in names if name in cells]:
-            header[cells.index(found[0])] = column
-    is_list = not any(header) and len(first) <= 2  # Jester: path;label, no header
-    if columns or is_list:
-        header = list(columns or ('path', 'label')[:len(first)])
-        path_cell = dict(zip(header, first, strict=False)).get('path', '')
-        if re.search(r'[\d./]', path_cell):  # no header
-            table = chain([(line, first)], table)
-    for column in ('path', 'label'):
-        if column not in header and not (is_list and column == 'label'):
-            near = difflib.get_close_matches(column, cells, 1)
-            raise HRI30Error(
-                f'{path}, line {line}: no column {column}; found {", ".join(first)[:200]}'
-                f'{f" (nearest: {near[0]})" if near else ""}.\nExpected one of '
-                f'{", ".join(_COLUMNS[column])}; rename it, or name all columns in order: '
-                "columns=['path','label',...]; or set annotation=folders where this is no "
-                'list of the clips.')
-    for line, cells in table:
-        where = f'{path}, line {line}'
+        if position := [cells.index(name) for name in names if name in cells]:
+            header[position[0]] = column
+    return header
+
+
+def _read_table(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
+    header = None
+    for where, cells in _read_csv(path):
+        if header is None:
+            header = columns or _read_header(cells)
+            if missing := [column for column in ('path', 'label') if column not in header]:
+                raise HRI30Error(
+                    f'{where}: no column {missing[0]} in {", ".join(cells)[:200]}.\n'
+                    f'Expected one of {", ".join(_COLUMNS[missing[0]])}; or name all in '
+                    "order, columns=['path','label',...]; or set annotation=folders.")
+            first = dict(zip(header, cells, strict=False))
+            if not columns or not re.search(r'[\d./]', first.get('path', '')):
+                continue
         if len(cells) != len(header):
             raise HRI30Error(f'{where}: {len(cells)} columns, expected {len(header)}.')
         row = {name: cell for name, cell in zip(header, cells, strict=True) if name}
@@ -320,14 +277,11 @@ def find_files(root: Path, rows: Iterable[Row]) -> None:
         if found:
             row.file = found[0]
         else:
-            what = ('a folder; make a video of its pictures' if (root / places[1]).is_dir()
-                    else 'no such clip')
-            missing.append(f'{row.where}: {row.path}: {what}')
+            missing.append(f'{row.where}: {row.path}')
     if missing:
         raise HRI30Error(f'{root}: {len(missing)} clips are missing:\n'
                          f'{first_cases(missing)}\nExpected paths from the data folder or '
-                         'from the list, with or without ending; add the clips or remove '
-                         'the rows.')
+                         'from the list; add the clips or remove the rows.')
 
 
 def refuse_repeated(rows: Iterable[Row]) -> None:
@@ -336,8 +290,7 @@ def refuse_repeated(rows: Iterable[Row]) -> None:
     for row in rows:
         other = first.setdefault((row.file, row.part), row)
         if other is not row:
-            what = ('in two classes' if other.label != row.label else 'listed twice')
-            raise HRI30Error(f'{row.where}: {row.path} ({row.label}) is {what}; first as '
+            raise HRI30Error(f'{row.where}: {row.path} ({row.label}) is listed before, as '
                              f'{other.label} in {other.where}.\nExpected every clip once.')
 
 
@@ -371,42 +324,40 @@ def find_classes(root: Path, annotation: str | None) -> list[str] | None:
 def number_labels(rows: Sequence[Row], classes: Sequence[str] | None
                   ) -> tuple[list[str], dict[str, int], str]:
     """Returns class names, label by text, and what is to be said about ids."""
-    first = {}
+    first: dict[str, str] = {}  # where a label is used first
     for row in rows:
         if row.label:
             row.label = canonical_name(row.label)
             first.setdefault(row.label, row.where)
-    known = set(classes or ())
-    ids = [text for text in first if text.isdecimal() and text not in known]
-    if any(len(text) > 5 for text in ids):  # names: ids would make too many classes
-        ids = []
-    names = [text for text in first if text not in ids]
-    if ids and names:
-        raise HRI30Error(f'{first[ids[0]]}: the label is the number {ids[0]}; '
-                         f'{first[names[0]]}: it is the name {names[0]}.\nExpected numbers '
-                         'or names everywhere.')
-    if not ids:
-        for text in names if classes else ():
-            if text not in known:
-                near = difflib.get_close_matches(text, classes, 1)
-                raise HRI30Error(
-                    f'{first[text]}: {text} is no class'
-                    f'{f"; nearest: {near[0]}" if near else ""}.\nExpected one of '
-                    f'{len(classes)} classes ({", ".join(classes)[:200]}); set classes.')
-        classes = list(classes or sorted(names))
-        return classes, {name: label for label, name in enumerate(classes)}, ''
-    lowest, highest = min(ids, key=int), max(ids, key=int)
-    base = 0 if int(lowest) == 0 else 1
+    classes = classes and list(classes)
+    ids = [text for text in first if text.isdecimal() and text not in (classes or ())]
+    if ids and len(ids) == len(first) and max(map(len, ids)) <= 5:  # else they are names
+        return _number_ids(first, classes)
+    classes = classes or sorted(first)
+    if ids and len(ids) < len(first) or not first.keys() <= set(classes):
+        wrong = next(text for text in first if text in ids or text not in classes)
+        near = difflib.get_close_matches(wrong, set(classes) - {wrong}, 1)
+        raise HRI30Error(
+            f'{first[wrong]}: {wrong} is no class{f"; nearest: {near[0]}" if near else ""}.'
+            f'\nExpected one of {len(classes)} classes ({", ".join(classes)[:200]}), or '
+            'ids everywhere; correct it, or set classes.')
+    return classes, {name: label for label, name in enumerate(classes)}, ''
+
+
+def _number_ids(first: dict[str, str], classes: list[str] | None
+                ) -> tuple[list[str], dict[str, int], str]:
+    lowest, highest = min(first, key=int), max(first, key=int)
+    base = min(1, int(lowest))
     if classes is None:
-        classes = [str(number) for number in range(base, int(highest) + 1)]
+        classes = list(map(str, range(base, int(highest) + 1)))
     elif base and int(highest) < len(classes):
-        raise HRI30Error(f'{first[ids[0]]}: ids {lowest} to {highest} of '
-                         f'{len(classes)} classes can start at 0 or at 1.\nExpected 0 or '
+        raise HRI30Error(f'{first[lowest]}: ids {lowest} to {highest} of {len(classes)} '
+                         'classes can start at 0 or at 1.\nExpected 0 or '
                          f'{len(classes)} among them; write names instead.')
     if int(highest) >= len(classes) + base:
         raise HRI30Error(f'{first[highest]}: id {highest}, expected {base} to '
                          f'{len(classes) - 1 + base}; set classes.')
-    return list(classes), {text: int(text) - base for text in ids}, (
+    return classes, {text: int(text) - base for text in first}, (
         f'ids of classes start at {base}: {base} is {classes[0]}')
 
 
@@ -421,13 +372,11 @@ def _find_groups(rows: Sequence[Row], group_pattern: str | None) -> str:
         if 'group' not in pattern.groupindex:
             raise HRI30Error(f'group_pattern={group_pattern!r}: has no group of that name.'
                              "\nExpected (?P<group>...), such as '(?P<group>s\\d+)_'.")
-        wrong = []
         for row in rows:
             match = pattern.search(row.path)
             row.group = (match and match['group']) or ''
-            if not row.group and row.split != 'test':
-                wrong.append(f'{row.where}: {row.path}')
-        if wrong:
+        if wrong := [f'{row.where}: {row.path}' for row in rows
+                     if not row.group and row.split != 'test']:
             raise HRI30Error(f'group_pattern={group_pattern!r}: does not fit {len(wrong)} '
                              f'clips:\n{first_cases(wrong)}')
         return 'group_pattern'
@@ -474,8 +423,8 @@ def read_layout(root: str | Path, annotation: str | None = None,
     """Reads the clips of a data folder; None where their names say their labels.
 
     Args:
-        annotation (str, optional): ``folders``; or a table, list, or pattern of lists,
-            relative to the folder; None: what :func:`find_annotation` finds.
+        annotation (str, optional): ``folders``; or a table or list, relative to the
+            folder; None: what :func:`find_annotation` finds.
         classes (Sequence[str], optional): Names, in the order of the ids; None: from the
             data, sorted.
         group_pattern (str, optional): A regular expression with a group ``group``, searched

@@ -40,13 +40,12 @@ def read_leave_out(root: str | Path) -> dict[str, str]:
     expected = 'a header "clip,reason" and one row a clip'
     with open_text(path, expected, errors='surrogateescape') as file:
         rows = [row for row in islice(csv.reader(file), MAX_ROWS + 1) if row]
-    if not rows or rows[0] != _COLUMNS or len(rows) > MAX_ROWS:
-        raise HRI30Error(f'{path}: not a list of clips to leave out.\nExpected {expected}, '
-                         f'at most {MAX_ROWS:,} rows; correct it or delete it.')
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(_COLUMNS) or not row[0]:
-            raise HRI30Error(f'{path}: row {number} has {len(row)} columns, or no clip.\n'
-                             f'Expected {expected}; correct it or delete the list.')
+    wrong = [number for number, row in enumerate(rows, 1)
+             if len(row) != len(_COLUMNS) or not row[0]]
+    if rows[:1] != [_COLUMNS] or len(rows) > MAX_ROWS or wrong:
+        raise HRI30Error(f'{path}: row {wrong[0] if wrong else 1} is wrong, or there are '
+                         f'more than {MAX_ROWS:,}.\nExpected {expected}; correct the list '
+                         'or delete it.')
     return {unescape_cell(clip): unescape_cell(reason) for clip, reason in rows[1:]}
 
 

@@ -7,9 +7,8 @@ folder, split 2 cannot be had, and split 3 tests on SID 1 alone.
 """
 
 import contextlib
-import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from ..errors import HRI30Error, first_cases
@@ -26,13 +25,12 @@ from ..names import (
     released_name,
 )
 from ..utils.fileio import atomic_write_text
-from ..utils.reading import read_text
+from .layouts import read_list
 
 #: What every figure of split 3 on the released layout needs beside it.
 PARTIAL = ('of the five test groups g01-g05 only g05, which is SID 1: 210 of the 1,049 '
            'test clips of HRI30')
 _CLASSES = 'classInd.txt'
-_ROW = re.compile(r'(\S+?)(?:\s+(\d{1,6}))?')
 
 
 class UnavailableSplit(HRI30Error):
@@ -89,28 +87,25 @@ def _key(clip: Mapping) -> tuple[int, int, int]:
 
 def _divide(clips, number):
     released = clips[0]['group'] != clips[0]['paper_group']
-    first = 1 + (RELEASED_SHIFT if released else 0)
-    wrong = [f'{clip["filename"]}: group {clip["group"]}' for clip in clips
-             if not first <= clip['paper_group'] <= PAPER_GROUPS]
-    if wrong:
+    first = 1 + RELEASED_SHIFT * released
+    if wrong := [f'{clip["filename"]}: group {clip["group"]}' for clip in clips
+                 if not first <= clip['paper_group'] <= PAPER_GROUPS]:
         raise HRI30Error(f'split.type=paper: {len(wrong)} clips are of unknown groups:\n'
-                         f'{first_cases(wrong)}\nExpected '
-                         f'{"SID 1 to 10" if released else "g01 to g14"}.')
+                         f'{first_cases(wrong)}\nExpected SID 1 to 10, or g01 to g14.')
     if released and number == 1:
         return list(clips), None
     if released and number == 2:
         raise UnavailableSplit(
-            'split.number=2: cannot be had from the released layout: its training side '
-            'needs group 4, whose clips are anonymous in the test folder.\nSet '
-            'split.number=1 or 3, or use the layout <Class>/v_<Class>_gxx_cxx.avi.')
+            'split.number=2: needs group 4 for training, whose clips are anonymous in the '
+            'released layout.\nSet split.number=1 or 3, or use the layout v_Class_gxx_cxx.')
     last = PAPER_TEST_GROUPS[number]
     train, test = ([clip for clip in clips if (clip['paper_group'] <= last) is held]
                    for held in (False, True))
     if not train or not test:
         groups = sorted({clip['paper_group'] for clip in clips})
-        raise HRI30Error(f'split.number={number}: found groups '
-                         f'{", ".join(map(str, groups))}, expected some of 1 to {last} to '
-                         f'test on and some of {last + 1} to {PAPER_GROUPS} to train on.')
+        raise HRI30Error(f'split.number={number}: found groups {groups}, expected some of '
+                         f'1 to {last} to test on and of {last + 1} to {PAPER_GROUPS} to '
+                         'train on.')
     return train, test
 
 
@@ -152,13 +147,11 @@ def _read_lists(folder, number, clips, classes, left_out):
     classes = [canonical_name(name) for name in classes]
     if (folder / _CLASSES).is_file():
         ids = {str(i): name for i, name in enumerate(classes, 1)}
-        for where, line in _rows(folder / _CLASSES):
-            class_id, _, name = line.partition(' ')
-            expected = ids.get(class_id.lstrip('0'))
-            if expected is None or canonical_name(name.strip()) != expected:
-                raise HRI30Error(f'{where}: found {line[:80]!r}, expected '
-                                 f'{f"{class_id} {expected}" if expected else "ID CLASS"}, '
-                                 'with the ids of the released annotation.')
+        for row in read_list(folder / _CLASSES):
+            expected = ids.get(row.path.lstrip('0'))
+            if canonical_name(row.label) != expected:
+                raise HRI30Error(f'{row.where}: found {row.path} {row.label}, expected '
+                                 f'{expected}, as in the released annotation.')
     known = {_key(clip) for clip in clips}
     for path in left_out:
         with contextlib.suppress(HRI30Error):  # of the test folder, or a wrong name
@@ -184,53 +177,36 @@ def _read_lists(folder, number, clips, classes, left_out):
     return sides
 
 
-def _rows(path: Path) -> Iterator[tuple[str, str]]:
-    text = read_text(path, "a list in UCF-101's form")
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            yield f'{path}, line {number}', line.strip()
-
-
 def _read_list(path: Path, classes: Sequence[str], place: dict[tuple, str]) -> set[tuple]:
     """Reads one list; adds to ``place`` where each of its clips stands."""
-    labels: dict[tuple, str | None] = {}
-    base: tuple[int, str] | None = None  # the id of the first class, and where it was found
-    repeated = []
-    for where, line in _rows(path):
-        match = _ROW.fullmatch(line)
+    keys: set[tuple] = set()
+    starts, repeated = {0, 1}, 0  # the ids that the first class may have
+    for row in read_list(path):
+        file = PurePosixPath(row.path)
         try:
-            if match is None:
-                raise HRI30Error(repr(line[:80]))
-            file = PurePosixPath(match[1])
             name = parse_clip_name(file.stem, classes)
-        except HRI30Error as error:
-            raise HRI30Error(f'{where}: found {error}; expected '
+            start = {int(row.label) - name.class_id + 1} if row.label else starts
+        except (HRI30Error, ValueError) as error:
+            raise HRI30Error(f'{row.where}: {error}.\nExpected '
                              '<Class>/v_<Class>_gxx_cxx.avi and a class id.') from error
-        of_class, label = classes[name.class_id - 1], match[2]
         key = (name.class_id, name.paper_group, name.clip)
-        first = None if label is None else int(label) - name.class_id + 1
-        found = expected = ''
-        if len(file.parts) > 1 and canonical_name(file.parent.name) != of_class:
-            found, expected = f'the folder {file.parent.name}', of_class
+        if len(file.parts) > 1 and (
+                canonical_name(file.parent.name) != classes[name.class_id - 1]):
+            problem = f'is in the folder {file.parent.name}'
         elif not 1 <= name.paper_group <= PAPER_GROUPS:
-            found, expected = f'group {name.group}', f'1 to {PAPER_GROUPS}'
-        elif key in labels and labels[key] != label:
-            found, expected = f'label {label}', f'{labels[key]}, as in {place[key]}'
-        elif key in place and key not in labels:
-            found, expected = f'it in {place[key]} too', 'every clip on one side'
-        elif first not in (None, base[0]) if base else first not in (None, 0, 1):
-            start, there = base or (1, '')
-            found, expected = f'label {label}', f'{name.class_id - 1 + start}' + (
-                f', as ids start at {start} in {there}' if there else '')
-        if found:
-            raise HRI30Error(f'{where}, {file.name}: found {found}, expected {expected}.')
-        if key in labels:
-            repeated.append(f'{where}: {file.name}')
+            problem = f'is of group {name.group}, expected 1 to {PAPER_GROUPS}'
+        elif key in place and key not in keys:
+            problem = f'is in the other list too, {place[key]}'
+        elif not start <= starts:
+            problem = f'has label {row.label}, where its class has id {name.class_id}'
         else:
-            labels[key], place[key] = label, where
-        if first is not None:
-            base = base or (first, where)
+            repeated += key in keys
+            keys.add(key)
+            place.setdefault(key, row.where)
+            starts = start
+            continue
+        raise HRI30Error(f'{row.where}: {file.name} {problem}.\nExpected every clip in the '
+                         'folder of its class and in one list, with ids from 0 or from 1.')
     if repeated:
-        warnings.warn(f'{path}: {len(repeated)} repeated lines count once:\n'
-                      f'{first_cases(repeated)}', stacklevel=6)
-    return set(labels)
+        warnings.warn(f'{path}: {repeated} repeated lines count once', stacklevel=6)
+    return keys

@@ -50,8 +50,7 @@ def _split_by_group(clips, val_groups, seed, number='group', least=1):
         raise HRI30Error(
             f'split.val_groups={val_groups}: cannot hold that out of {len(groups)} groups '
             f'({", ".join(map(str, groups))}).\nExpected a number from {least} to '
-            f'{len(groups) - 1}, or a list of some of the groups, such as '
-            f'split.val_groups=[{groups[0]}].')
+            f'{len(groups) - 1}, or a list of some of the groups.')
     return {clip['video_id'] for clip in clips if clip['group'] in held_out}
 
 
@@ -67,10 +66,8 @@ def _split_at_random(clips, val_ratio, seed):
         raise HRI30Error(f'split.val_ratio={val_ratio}: leaves no clip for validation or '
                          'for training (the largest class has '
                          f'{max(map(len, by_class.values()))} clips).')
-    warnings.warn(
-        'split.type=random leaks: clips of one group of recordings are near-copies '
-        'and are on both sides, so that validation reads 10-20 points too high. Use '
-        'split.type=group for reliable numbers.', stacklevel=3)
+    warnings.warn('split.type=random leaks: near-copies are on both sides, and validation '
+                  'reads 10-20 points too high. Use split.type=group.', stacklevel=3)
     return val
 
 
@@ -90,12 +87,10 @@ def _split_by_file(clips, train_file, val_file):
     known = {clip['video_id'] for clip in clips}
     val = _read_list(val_file, known)
     train = _read_list(train_file, known) if train_file else known - val
-    for title, wrong in (('in both lists', train & val),
-                         ('in neither list', known - train - val)):
-        if wrong:
-            raise HRI30Error(f'{train_file}, {val_file}: {len(wrong)} clips are {title}:'
-                             f'\n{first_cases(sorted(wrong))}\n'
-                             'Expected every clip in exactly one.')
+    if wrong := train & val or known - train - val:
+        raise HRI30Error(f'{train_file}, {val_file}: {len(wrong)} clips are in '
+                         f'{"both lists" if train & val else "neither list"}:\n'
+                         f'{first_cases(sorted(wrong))}\nExpected every clip in one.')
     if not val or not train:
         raise HRI30Error(f'{val_file}: leaves no clip for '
                          f'{"training" if val else "validation"}.')

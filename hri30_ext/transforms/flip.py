@@ -6,22 +6,14 @@ from collections.abc import Sequence
 from mmaction.datasets.transforms import Flip
 from mmaction.registry import TRANSFORMS
 
-_SIDES = (
-    'left right', 'links rechts', 'linker rechter', 'linke rechte', 'linken rechten',
-    'linkem rechtem', 'linkes rechtes', 'gauche droit', 'gauche droite',
-    'izquierda derecha', 'izquierdo derecho', 'sinistra destra', 'sinistro destro',
-    'esquerda direita', 'esquerdo direito', 'vänster höger', 'venstre højre', 'lewo prawo',
-    'vlevo vpravo', 'слева справа', 'влево вправо', 'налево направо', '左 右',
-    '왼쪽 오른쪽')
-_OTHER = {form(side): form(other) for left, right in map(str.split, _SIDES)
-          for side, other in ((left, right), (right, left))
-          for form in (str, str.title, str.upper)}
-_LETTER = r'[^\W\d_]'
+from ..errors import HRI30Error
+
 # 'Left' as a word: in MoveLeftWhileDrilling, move_left and 'Turn left', and neither in
-# Leftover nor in 'bright'. Scripts without capitals have no such words.
-_SIDE = re.compile('|'.join(
-    side if side.lower() == side.upper() else rf'{side}(?![a-zß-ÿа-я])' if side.istitle()
-    else rf'(?<!{_LETTER}){side}(?!{_LETTER})' for side in _OTHER))
+# Leftover nor in 'bright'.
+_SIDE = re.compile(r'(?:Left|Right)(?![a-z])'
+                   r'|(?<![A-Za-z])(?:left|right|LEFT|RIGHT)(?![A-Za-z])')
+_OTHER = dict(Left='Right', Right='Left', left='right', right='left', LEFT='RIGHT',
+              RIGHT='LEFT')
 _TURN = re.compile(r'(?:(counter|anti)[-_ ]?)?clockwise', re.IGNORECASE)
 
 
@@ -40,21 +32,46 @@ def _read_turn(name: str) -> tuple[str, bool | None]:
     return _TURN.sub('*', name), match and not match[1]
 
 
-def mirrored_labels(classes: Sequence[str]) -> tuple[dict[int, int], set[int]]:
+def mirrored_labels(classes: Sequence[str],
+                    mirror_pairs: Sequence[Sequence[str]] | None = None
+                    ) -> tuple[dict[int, int], set[int]]:
     """Derives from the class names how a horizontal flip changes labels.
 
     >>> mirrored_labels(['TurnLeft', 'TurnRight', 'Stop', 'LookLeft'])
     ({0: 1, 1: 0}, {3})
+    >>> mirrored_labels(['links', 'rechts', 'LeftHanded'],
+    ...                 [['links', 'rechts'], ['LeftHanded', 'LeftHanded']])
+    ({0: 1, 1: 0}, set())
+
+    Args:
+        classes (Sequence[str]): Class names; the position is the label.
+        mirror_pairs (Sequence[Sequence[str]], optional): Two classes each that are the
+            mirror image of one another, whatever their names; a class and itself keeps its
+            label. Other classes are paired by ``left``, ``right`` and ``clockwise``.
 
     Returns:
         tuple[dict[int, int], set[int]]: The labels that change, with the new ones
         (mirroring twice changes nothing), and the labels whose mirror image is not among
         the classes: their clips cannot be flipped.
+
+    Raises:
+        HRI30Error: a pair that is not two of the classes, or a class in two pairs.
     """
+    labels = {name: label for label, name in enumerate(classes)}
+    named: dict[int, int] = {}
+    for pair in mirror_pairs or ():
+        if len(pair) != 2 or not labels.keys() >= set(pair) or any(
+                labels[name] in named for name in pair):
+            raise HRI30Error(f'mirror_pairs: found {list(pair)}.\nExpected two names of '
+                             f'classes ({", ".join(classes)[:200]}), each class in one '
+                             'pair at most.')
+        one, other = (labels[name] for name in pair)
+        named |= {one: other, other: one}
     # 'Counterclockwise' has several spellings: a turn is compared by its direction.
-    position = {_read_turn(name): label for label, name in enumerate(classes)}
-    pairs, alone = {}, set()
-    for label, name in enumerate(classes):
+    others = {name: label for name, label in labels.items() if label not in named}
+    position = {_read_turn(name): label for name, label in others.items()}
+    pairs, alone = {one: other for one, other in named.items() if one != other}, set()
+    for name, label in others.items():
         text, turn = _read_turn(mirrored_name(name))
         mirrored = text, turn if turn is None else not turn
         if mirrored == _read_turn(name):
@@ -63,18 +80,17 @@ def mirrored_labels(classes: Sequence[str]) -> tuple[dict[int, int], set[int]]:
             pairs[label] = position[mirrored]
         else:
             alone.add(label)
-    # Where a side has two words, 'droit' and 'droite', one of the two finds the other.
-    pairs |= {other: label for label, other in pairs.items()}
-    return pairs, alone - pairs.keys()
+    return pairs, alone
 
 
-def mirrored_classes(classes: Sequence[str]) -> list[int]:
+def mirrored_classes(classes: Sequence[str],
+                     mirror_pairs: Sequence[Sequence[str]] | None = None) -> list[int]:
     """Returns the label of what a mirrored clip of each class shows, (K, ).
 
     >>> mirrored_classes(['TurnLeft', 'TurnRight', 'Stop'])
     [1, 0, 2]
     """
-    pairs = mirrored_labels(classes)[0]
+    pairs = mirrored_labels(classes, mirror_pairs)[0]
     return [pairs.get(label, label) for label in range(len(classes))]
 
 
@@ -93,14 +109,16 @@ class LabelAwareFlip(Flip):
     Args:
         classes (Sequence[str]): Class names; the position is the label.
         flip_ratio (float): Probability of a flip, in [0, 1]. Defaults to 0.5.
+        mirror_pairs (Sequence[Sequence[str]], optional): See :func:`mirrored_labels`.
 
     Attributes:
         flip_label_map (dict[int, int]): The labels that change.
         unflippable (set[int]): The labels that have no mirror image.
     """
 
-    def __init__(self, classes: Sequence[str], flip_ratio: float = 0.5) -> None:
-        pairs, self.unflippable = mirrored_labels(classes)
+    def __init__(self, classes: Sequence[str], flip_ratio: float = 0.5,
+                 mirror_pairs: Sequence[Sequence[str]] | None = None) -> None:
+        pairs, self.unflippable = mirrored_labels(classes, mirror_pairs)
         super().__init__(flip_ratio=flip_ratio, flip_label_map=pairs)
 
     def transform(self, results: dict) -> dict:

@@ -19,7 +19,6 @@ from ..errors import HRI30Error
 from .text import printable
 
 T = TypeVar('T')
-_Digits = Annotated[str, msgspec.Meta(pattern=r'^\s*\d+\s*$')]
 
 #: Limit for a list or table; one of 10^6 clips has 60 MB.
 MAX_TEXT_BYTES = 256 << 20
@@ -95,22 +94,18 @@ def read_json(path: str | Path, expected: str, most: int = MAX_JSON_BYTES,
 
 
 def read_classes(path: str | Path) -> list[str]:
-    """Reads class names: one a line, with an id before it or not, or a JSON of ids by name.
+    """Reads class names: one a line, with an id before it or not.
 
     Raises:
         HRI30Error: it cannot be read, or has no names.
     """
     expected = 'class names, one a line in the order of the ids'
-    if Path(path).suffix == '.json':
-        ids = read_json(path, expected, schema=dict[str, int | _Digits])
-        names = sorted(ids, key=lambda name: int(ids[name]))
-    else:
-        lines = map(str.strip, read_text(path, expected).splitlines())
-        names = [line for line in lines if line]
-        numbered = [re.fullmatch(r'(\d+)[\s,]+(\S.*)', name) for name in names]
-        if all(numbered):
-            numbered.sort(key=lambda match: int(match[1]))
-            names = [match[2] for match in numbered]
+    lines = map(str.strip, read_text(path, expected).splitlines())
+    names = [line for line in lines if line]
+    numbered = [re.fullmatch(r'(\d+)[\s,]+(\S.*)', name) for name in names]
+    if all(numbered):
+        numbered.sort(key=lambda match: int(match[1]))
+        names = [match[2] for match in numbered]
     if not names:
         raise HRI30Error(f'{path}: empty.\nExpected {expected}.')
     return names

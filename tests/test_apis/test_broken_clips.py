@@ -44,8 +44,8 @@ def test_the_others_are_what_they_were(
         root, checkpoint, options, tmp_path, changes, capsys, monkeypatch):
     options = {**options, **changes, 'data_root': str(root), 'report': not changes}
     if changes.get('test_flip'):  # as if all mirror images were classes
-        monkeypatch.setattr(flip, 'mirrored_labels', lambda _: ({}, set()))
-        monkeypatch.setattr(testing, 'mirrored_labels', lambda _: ({}, set()))
+        monkeypatch.setattr(flip, 'mirrored_labels', lambda *_: ({}, set()))
+        monkeypatch.setattr(testing, 'mirrored_labels', lambda *_: ({}, set()))
     out = tmp_path / 'out'
     run_test(DEMO_CONFIG, checkpoint, 'test', str(out), options)
     before, whole = Results.load(out / 'test'), rows(out / 'test')

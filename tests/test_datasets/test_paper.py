@@ -46,7 +46,7 @@ def test_the_released_layout_has_two_of_the_splits():
     clips = hri30(released=True)
     train, test = hold_out_test(clips, type='paper', number=1)
     assert len(train) == 2099 and test is None  # the test folder
-    with pytest.raises(UnavailableSplit, match='needs group 4, whose clips are anonymous'):
+    with pytest.raises(UnavailableSplit, match='split.number=2'):
         hold_out_test(clips, type='paper', number=2)
     train, test = hold_out_test(clips, type='paper', number=3)
     assert groups_of(test) == {1} and len(test) == 210
@@ -99,12 +99,12 @@ def test_listed_test_clips_are_still_tested(build, tmp_path):
 
 
 @pytest.mark.parametrize('names, rule, message', [
-    (UCF, dict(number=4), 'split.number=4: expected 1, 2 or 3'),
-    ([*UCF, WALK.format(15, 1)], {}, r'g15_c01.avi: group 15\n.*g01 to g14'),
-    ([*CID, 'train_set/CID27_SID11_VID01.avi'], {}, r'group 11\n.*SID 1 to 10'),
-    (UCF[4:], {}, 'found groups 5, 6, .*expected some of 1 to 4 to test on'),
-    (UCF, dict(val_groups=[2]), 'cannot hold that out of 10 groups'),
-    (UCF, dict(type='lists'), 'expected split.folder=PATH'),
+    (UCF, dict(number=4), 'split.number=4'),
+    ([*UCF, WALK.format(15, 1)], {}, r'g15_c01.avi: group 15'),
+    ([*CID, 'train_set/CID27_SID11_VID01.avi'], {}, 'group 11'),
+    (UCF[4:], {}, 'split.number=1'),
+    (UCF, dict(val_groups=[2]), 'split.val_groups'),
+    (UCF, dict(type='lists'), 'split.folder=PATH'),
 ])
 def test_wrong_rules(build, names, rule, message):
     with pytest.raises(HRI30Error, match='(?s)' + message):
@@ -152,33 +152,26 @@ def set_line(side, number, text):
     return edit
 
 
-@pytest.mark.parametrize('edit, message', [
-    (set_line('train', 1, WALK.format(9, 1) + ' 27'),
-     r'names 1 clips that are not there:\n.*list01.txt, line 1: v_Walking_g09_c01'),
-    (set_line('train', 3, WALK.format(3, 1) + ' 26'),
-     r'line 3, v_Walking_g03_c01.avi: found label 26, expected 27, as in .*line 1'),
-    (set_line('test', 4, WALK.format(3, 1)),
-     r'testlist01.txt, line 4, .*: found it in .*trainlist01.txt, line 1 too'),
-    (set_line('train', 2, 'PickUpDrill/v_PickUpDrill_g03_c01.avi 19'),
-     r'line 2, .*: found label 19, expected 20, as ids start at 1 in .*line 1'),
-    (set_line('train', 1, WALK.format(3, 1) + ' 5'),
-     r'line 1, v_Walking_g03_c01.avi: found label 5, expected 27\.'),
-    (set_line('train', 1, 'Wlking/v_Wlking_g03_c01.avi 27'),
-     r'line 1: found v_Wlking_g03_c01: unknown class Wlking; expected <Class>'),
-    (set_line('test', 1, 'Dance/v_Walking_g01_c01.avi'),
-     r'line 1, v_.*: found the folder Dance, expected Walking'),
-    (set_line('test', 2, WALK.format(15, 1)), r'line 2, .*: found group 15, .* 1 to 14'),
-    (set_line('test', 2, WALK.format(1, 1) + ' 27 x'), r'line 2: found .* 27 x'),
+@pytest.mark.parametrize('edit, place', [
+    (set_line('train', 1, WALK.format(9, 1) + ' 27'), 'v_Walking_g09_c01'),
+    (set_line('train', 3, WALK.format(3, 1) + ' 26'), r'trainlist01\.txt, line 3'),
+    (set_line('test', 4, WALK.format(3, 1)), r'testlist01\.txt, line 4'),
+    (set_line('train', 2, 'PickUpDrill/v_PickUpDrill_g03_c01.avi 19'), 'line 2'),
+    (set_line('train', 1, WALK.format(3, 1) + ' 5'), 'line 1'),
+    (set_line('train', 1, 'Wlking/v_Wlking_g03_c01.avi 27'), 'line 1'),
+    (set_line('test', 1, 'Dance/v_Walking_g01_c01.avi'), r'testlist01\.txt, line 1'),
+    (set_line('test', 2, WALK.format(15, 1)), 'line 2'),
+    (set_line('test', 2, WALK.format(1, 1) + ' 27 x'), 'line 2'),
+    (set_line('test', 2, WALK.format(1, 1) + ' x'), 'line 2'),
 ])
-def test_wrong_lists(lists, edit, message):
-    with pytest.raises(HRI30Error, match='(?s)' + message):
+def test_wrong_lists(lists, edit, place):
+    with pytest.raises(HRI30Error, match=place):
         lists(edit)
 
 
 def test_an_alphabetical_class_index_is_refused(lists):
     index = '\n'.join(f'{i} {name}' for i, name in enumerate(sorted(HRI30_CLASSES), 1))
-    with pytest.raises(HRI30Error, match="line 28: found '28 WalkingWithDrill', expected "
-                                         '28 WalkingWithObject'):
+    with pytest.raises(HRI30Error, match=r'classInd\.txt, line 28'):
         lists(index=index)
 
 

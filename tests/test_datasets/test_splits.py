@@ -63,10 +63,10 @@ def test_file(tmp_path):
     assert ids(val) == {f'CID0{c}_SID01_VID01' for c in (1, 2, 3)}
     assert len(train) == len(CLIPS) - 3
     train_file.write_text('CID01_SID01_VID01\nCID01_SID02_VID01\n')
-    with pytest.raises(HRI30Error, match='1 clips are in both lists'):
+    with pytest.raises(HRI30Error, match='(?s)1 clips.*CID01_SID01_VID01'):
         split_clips(CLIPS, type='file', val_file=val_file, train_file=train_file)
     train_file.write_text('CID01_SID02_VID01\n')
-    with pytest.raises(HRI30Error, match='206 clips are in neither list'):
+    with pytest.raises(HRI30Error, match='206 clips'):
         split_clips(CLIPS, type='file', val_file=val_file, train_file=train_file)
 
 

@@ -62,8 +62,6 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
 @pytest.mark.parametrize(('name', 'content', 'classes'), [
     ('a.txt', 'Wave\n\n Stop here \n', ['Wave', 'Stop here']),
     ('a.txt', '10, Turn left\n2 Wave\n1\tStop\n', ['Stop', 'Wave', 'Turn left']),
-    ('a.json', '{"Wave": 1, "Stop": "0"}', ['Stop', 'Wave']),
-    ('a.json', '{"Wave": "first"}', 'not readable'), ('a.json', '{}', 'empty'),
     ('a.txt', '\n', 'empty')])
 def test_classes_are_read_in_the_order_of_their_ids(tmp_path, name, content, classes):
     (tmp_path / name).write_text(content)

@@ -37,6 +37,8 @@ certainty = 0.9  # that a set of classes holds the true one
 
 # Augmentation of training clips: None switches a part off.
 flip = 'label_aware'  # a name in flips
+# Classes that a flip swaps, [['links', 'rechts'], ...]; None: by left, right, clockwise.
+mirror_pairs = None
 color_jitter = dict(  # the same for all frames of a clip
     type='ClipColorJitter', brightness=0.2, contrast=0.2, saturation=0.2)
 random_crop = dict(
@@ -46,7 +48,8 @@ random_crop = dict(
 
 flips = dict(
     # A mirrored clip gets the mirrored class: left turns into right.
-    label_aware=dict(type='LabelAwareFlip', classes='${classes}', flip_ratio=0.5),
+    label_aware=dict(type='LabelAwareFlip', classes='${classes}', flip_ratio=0.5,
+                     mirror_pairs='${mirror_pairs}'),
     # A mistake, for comparison: the label stays, and is wrong for 12 classes.
     keep_label=dict(type='Flip', flip_ratio=0.5))
 
