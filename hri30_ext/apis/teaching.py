@@ -17,7 +17,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..checkpoints import META_KEY, Essentials, load_from_local, save_safetensors
-from ..config import load_config
+from ..config import load_config, unresolved
 from ..datasets.digests import digest_clips
 from ..datasets.hri30 import list_split
 from ..errors import HRI30Error, first_cases
@@ -294,7 +294,7 @@ class _Trained:
         config = Path(out) / Path(cfg.filename).name
         checkpoint = Path(out) / 'taught.pth'
         with atomic_path(config) as temporary:
-            getattr(cfg, 'unresolved', cfg).dump(temporary)
+            unresolved(cfg).dump(temporary)
         with atomic_path(checkpoint, durable=True) as temporary:
             torch.save({'state_dict': state, 'meta': meta, TAUGHT: {
                 name: torch.from_numpy(rows) for name, rows in taught.items()}}, temporary)
