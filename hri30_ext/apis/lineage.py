@@ -49,23 +49,24 @@ def compare_clips(cfg: Config, splits: Mapping[str, Sequence[Mapping]]
         clips = splits.get(split, ())
         wrong = [clip for clip in clips if digests.get(clip['filename']) in known]
         if wrong:
-            groups = sorted({clip['group'] for clip in wrong} - {-1})
+            groups = ', '.join(map(str, _groups(wrong)))
             raise HRI30Error(
                 f'{cfg.load_from}: was {"validated" if split == "train" else "trained"} '
                 f'with {len(wrong)} of the {len(clips)} {split} clips'
-                + (f', of groups {", ".join(map(str, groups))}' if groups else '') + ':\n'
-                + first_cases(clip['filename'] for clip in wrong)
-                + '\nExpected the split of its training, which the config in its work '
+                f'{groups and f", of groups {groups}"}:\n'
+                f'{first_cases(clip["filename"] for clip in wrong)}\n'
+                'Expected the split of its training, which the config in its work '
                 'folder has: tools/test.sh CHECKPOINT, or tools/train.sh --resume WORK_DIR,'
                 ' both without CONFIG. For another split, train again, from weights that '
                 'have not seen these clips.')
-    train_clips = splits.get('train', ())
-    found = {split: {digests[clip['filename']] for clip in clips
-                     if clip['filename'] in digests} for split, clips in splits.items()}
-    return before, TrainedOn(
-        groups=sorted({clip['group'] for clip in train_clips} - {-1}),
-        train=sorted(train | found.get('train', set())),
-        val=sorted(found.get('val', ())))
+    now = {split: {digests.get(clip['filename']) for clip in splits.get(split, ())} - {None}
+           for split in ('train', 'val')}
+    return before, TrainedOn(train=sorted(train | now['train']), val=sorted(now['val']),
+                             groups=_groups(splits.get('train', ())))
+
+
+def _groups(clips: Sequence[Mapping]) -> list[int]:
+    return sorted({clip['group'] for clip in clips} - {-1})
 
 
 def compare_tested(cfg: Config, *splits: str) -> bool:

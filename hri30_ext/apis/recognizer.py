@@ -110,23 +110,23 @@ def find_config_of(checkpoint: str | Path, options: dict | None = None
     """
     from ..checkpoints import Essentials, read_essentials
     from ..config import load_config
-    said = read_essentials(checkpoint)
+    record = read_essentials(checkpoint)
     files = {file.stem: str(file) for file in (PROJECT_ROOT / 'configs').glob('*/*.py')}
     different = ['algorithm']
-    if said.algorithm in files:
-        settings = {name: getattr(said, name) for name in (
+    if record.algorithm in files:
+        settings = {name: getattr(record, name) for name in (
             'classes', 'num_frames', 'input_size', 'decode_size', 'input_format')}
-        if said.sampling == 'UniformSample':
+        if record.sampling == 'UniformSample':
             settings['sampling'] = 'mmaction2'
-        if said.mean:  # of the start that it was trained from; frozen models bring theirs
-            settings |= {'model.data_preprocessor.mean': said.mean,
-                         'model.data_preprocessor.std': said.std}
-        built = Essentials.from_config(load_config(files[said.algorithm], settings))
-        different = [name for name in said.__struct_fields__
+        if record.mean:  # of the start that it was trained from; frozen models bring theirs
+            settings |= {'model.data_preprocessor.mean': record.mean,
+                         'model.data_preprocessor.std': record.std}
+        built = Essentials.from_config(load_config(files[record.algorithm], settings))
+        different = [name for name in record.__struct_fields__
                      if name not in ('data', 'trained_on')
-                     and getattr(said, name) != getattr(built, name)]
+                     and getattr(record, name) != getattr(built, name)]
     if different:
         raise HRI30Error(
-            f'{checkpoint}: is of {said.algorithm}, and no config in configs/ has its '
+            f'{checkpoint}: is of {record.algorithm}, and no config in configs/ has its '
             f'{", ".join(different)}.\nName its config as well: CONFIG CHECKPOINT.')
-    return files[said.algorithm], {**settings, **(options or {})}
+    return files[record.algorithm], {**settings, **(options or {})}

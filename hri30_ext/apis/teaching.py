@@ -114,15 +114,15 @@ class Teacher:
         :func:`teach`; nothing changes then.
         """
         _check_count(name, clips)
-        said: list[str] = []
+        lines: list[str] = []
         model = self._trained.add(name, clips, str(self._out / str(self._count + 1)),
-                                  force=force, report=said.append)
+                                  force=force, report=lines.append)
         self._count += 1
         self._trained, recognizer = _Trained(model, None), Recognizer(*model)
         recognizer.info = msgspec.structs.replace(
             recognizer.info, window_seconds=self.recognizer.info.window_seconds)
         self.recognizer = recognizer
-        return '\n'.join(said)
+        return '\n'.join(lines)
 
 
 def _check_count(name: str, clips: Sequence) -> None:
@@ -228,18 +228,20 @@ class _Trained:
             np.ndarray: (N, C) float32; NaN where a file cannot be read.
         """
         rows = []
-        found = (self.recognizer.predict_views(clips) if isinstance(clips[0], np.ndarray)
-                 else (one for _, one in self.recognizer.predict_files(clips)))
+        predictions = (
+            self.recognizer.predict_views(clips) if isinstance(clips[0], np.ndarray)
+            else (one for _, one in self.recognizer.predict_files(clips)))
         with self.layer.register_forward_pre_hook(
                 lambda _, inputs: rows.append(inputs[0].flatten(0, -2).cpu().numpy())):
-            found = [*tqdm(found, 'Features of clips', len(clips), leave=False)]
+            predictions = [*tqdm(predictions, 'Features of clips', len(clips),
+                                 leave=False)]
         features_NC = np.full((len(clips), self.layer.in_features), np.nan, np.float32)
-        read = [hasattr(one, 'scores') for one in found]  # else an HRI30Error
+        read = [hasattr(one, 'scores') for one in predictions]  # else an HRI30Error
         if any(read):
             # A model of frames has a row a frame, and the mean of their logits.
             rows_NRC = np.concatenate(rows).reshape(sum(read), -1, self.layer.in_features)
             features_NC[read] = rows_NRC.mean(1)
-            scores_NK = [one.scores for one in found if hasattr(one, 'scores')]
+            scores_NK = [one.scores for one in predictions if hasattr(one, 'scores')]
             if not np.allclose(softmax(self.logits(features_NC[read]), axis=1), scores_NK,
                                atol=1e-3):
                 raise self._not_linear()
@@ -263,19 +265,18 @@ class _Trained:
             features = dict(features=torch.from_numpy(self.describe(files)))
             with contextlib.suppress(HRI30Error):  # a folder that cannot be written
                 save_safetensors(features, path, None)
-        self._cached, found = (files, features), []
+        self._cached, parts = (files, features), []
         for rows_NC, part in zip(np.split(features['features'].numpy(), [len(clips[0])]),
                                  clips, strict=True):
             readable_N = ~np.isnan(rows_NC[:, 0])
-            found.append((rows_NC[readable_N],
+            parts.append((rows_NC[readable_N],
                           np.array([clip['label'] for clip in part])[readable_N]))
-        return found
+        return parts
 
     def _cache(self, checkpoint: str | Path, files: Sequence[str]) -> Path:
         path = Path(checkpoint).expanduser()
-        facts = [(file, Path(file).stat().st_size, Path(file).stat().st_mtime_ns)
-                 for file in files if Path(file).exists()]
-        key = repr((sha256_of(path), self.recognizer.info.preprocessing, facts))
+        digests = digest_clips(files, self.recognizer.cfg.get('cache_dir'))
+        key = repr((sha256_of(path), self.recognizer.info.preprocessing, digests))
         name = hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:16]
         return path.parent / 'features' / f'{name}.safetensors'
 

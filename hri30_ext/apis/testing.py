@@ -83,21 +83,11 @@ def test(config: str | None, checkpoint: str, split: str = 'all', out: str | Non
     use_processes(cfg)
     out = Path(out or Path(checkpoint).parent).expanduser().resolve()
     distributed.on_main(check_writable, out)
-    splits = [split]
-    if split == 'all':
-        has_test = has_test_clips(cfg.data_root, cfg.classes, cfg.get('split', {}),
-                                  **reading(cfg))
-        splits = [] if trains_on_all(cfg.get('split', {})) else ['val']
-        if has_test and not has_training_clips(cfg.data_root, cfg.classes, **reading(cfg)):
-            splits = []
-            if is_main_process():
-                print(f'val: skipped, because {cfg.data_root} has no training clips')
-        if has_test:
-            splits.append('test')
+    splits = _splits_with_clips(cfg) if split == 'all' else [split]
     is_own = distributed.on_main(compare_tested, cfg, *splits)
     tested: dict[str, TestedSplit] = {}
     calibration = None
-    for name in splits:  # the validation first: it fits the calibration
+    for name in splits:
         tested[name] = run_split(cfg, name, out / name / 'logs')
         calibration = distributed.on_main(
             _write_split, cfg, checkpoint, name, out / name, tested[name], calibration,
@@ -105,6 +95,21 @@ def test(config: str | None, checkpoint: str, split: str = 'all', out: str | Non
     if is_main_process():
         _print_summary(cfg, tested, out)
     return {name: one.metrics for name, one in tested.items()}
+
+
+def _splits_with_clips(cfg: Config) -> list[str]:
+    """Returns the splits that there are clips for; the validation first: it fits the
+    calibration.
+    """
+    settings, data = cfg.get('split', {}), (cfg.data_root, cfg.classes)
+    tests = ['test'] if has_test_clips(*data, settings, **reading(cfg)) else []
+    if trains_on_all(settings):
+        return tests
+    if tests and not has_training_clips(*data, **reading(cfg)):
+        if is_main_process():
+            print(f'val: skipped, because {cfg.data_root} has no training clips')
+        return tests
+    return ['val', *tests]
 
 
 def prepare(config: str, checkpoint: str, options: dict | None = None,
@@ -237,8 +242,8 @@ def run_split(cfg: Config, split: str, logs: Path) -> TestedSplit:
 
 
 def _evaluators(cfg: Config) -> list[dict]:
-    found = cfg.test_evaluator
-    return found if isinstance(found, list) else [found]
+    evaluators = cfg.test_evaluator
+    return evaluators if isinstance(evaluators, list) else [evaluators]
 
 
 @contextlib.contextmanager

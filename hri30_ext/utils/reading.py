@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, TextIO, TypeVar
+from typing import TextIO, TypeVar
 
 import msgspec
 import numpy as np

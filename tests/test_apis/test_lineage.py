@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import DEMO_CONFIG, run_tool
+from conftest import DEMO_CONFIG, as_arguments, run_tool
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
@@ -18,7 +18,7 @@ from hri30_ext.config import load_config
 from hri30_ext.datasets.digests import digest_clips
 from hri30_ext.datasets.hri30 import list_split
 from hri30_ext.errors import HRI30Error
-from hri30_ext.names import name_part
+from hri30_ext.names import PROJECT_ROOT, name_part
 
 
 @pytest.fixture(scope='module')
@@ -42,8 +42,6 @@ def first(settings, tmp_path_factory):
 def second(settings, first):
     """A model that was fine-tuned from the first, on groups 1 and 2."""
     folder = first.with_name('second')
-    (folder.parent / 'val.txt').write_text('\n'.join(
-        f'CID0{i}_SID01_VID01' for i in (1, 2, 3)))
     root = folder.parent / 'data'  # the same contents under other names
     (root / 'train_set').mkdir(parents=True)
     for group, other in ((1, 8), (2, 9)):
@@ -81,10 +79,28 @@ def test_every_checkpoint_says_what_it_was_trained_on(settings, first):
             groups=[2, 3], train=digests(settings, 2, 3), val=digests(settings, 1))
 
 
-def test_fine_tuning_inherits(settings, first, second):
+def test_fine_tuning_inherits(settings, second):
     assert read_essentials(second / 'best.safetensors').trained_on == TrainedOn(
         groups=[9], train=digests(settings, 2, 3), val=digests(settings, 1))
-    assert state(first)
+
+
+@pytest.mark.slow
+def test_frozen_features_and_several_processes(settings, tmp_path):
+    config = next((PROJECT_ROOT / 'configs' / 'foundation').glob('*embedded-rgb.py'))
+    frozen = {**settings, 'backbones.efficientnet-lite0.name': 'test_efficientnet',
+              'backbones.efficientnet-lite0.pretrained': None}
+    train(str(config), str(tmp_path), options=frozen)
+    record = TrainedOn(groups=[2, 3], train=digests(settings, 2, 3),
+                       val=digests(settings, 1))
+    assert read_essentials(tmp_path / 'best.pth').trained_on == record
+    arguments = DEMO_CONFIG, '--work-dir', tmp_path / 'two', *as_arguments(settings)
+    launched = str(PROJECT_ROOT / 'tools' / 'train.py'), *arguments
+    done = run_tool('_launch.py', *launched, cwd=tmp_path, GPUS='2')
+    assert done.returncode == 0, done.stderr
+    assert read_essentials(tmp_path / 'two' / 'best.safetensors').trained_on == record
+    done = run_tool('_launch.py', *launched, 'split.val_groups=[2]', '--resume',
+                    cwd=tmp_path, GPUS='2')
+    assert done.returncode == 2 and 'of groups 2:' in done.stderr, done.stderr
 
 
 def test_digests_are_of_contents_and_parts(clips_root, tmp_path, monkeypatch):
@@ -206,7 +222,7 @@ def test_a_checkpoint_alone_has_its_settings(settings, first):
     assert metrics == run_test(DEMO_CONFIG, str(first / 'best.pth'), options=settings)
 
 
-def test_other_validation_clips_do_not_calibrate(settings, first, second, tmp_path, capsys):
+def test_other_validation_clips_do_not_calibrate(settings, second, tmp_path, capsys):
     weights = tmp_path / 'best.pth'
     shutil.copy(second / 'best.pth', weights)
     calibration = weights.with_suffix('.calibration.json')
