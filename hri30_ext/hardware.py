@@ -20,7 +20,7 @@ def default_num_workers() -> int:
     """
     if get_device() == 'cpu':
         return 0
-    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # from torchrun and run_queue
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # from torchrun
     return max(1, min(16, available_cores() // processes - 1))
 
 

@@ -87,7 +87,7 @@ def complete(runs: Collection[Run]) -> Iterator[Run]:
     started, left = time.monotonic(), len(pending)
     for run in runs:
         if run in pending:
-            _in_a_process(train_and_test, run)
+            run_in_process(train_and_test, run)
         yield run
         if run in pending:
             left -= 1
@@ -97,7 +97,7 @@ def complete(runs: Collection[Run]) -> Iterator[Run]:
                 f', {time_left(seconds)}, until {end}' if left else ''), flush=True)
 
 
-def _in_a_process(function: Callable, run: Run) -> object:
+def run_in_process(function: Callable, run: Run) -> object:
     """Calls a function in a new process, which frees all memory when it ends."""
     try:
         with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:

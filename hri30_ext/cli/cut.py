@@ -10,7 +10,7 @@ import sys
 from .. import cli
 
 parser = cli.Parser(__doc__, epilog='Exit status 3: some clips could not be cut.')
-parser.add_argument('table', metavar='TABLE', help='CSV, TSV or Parquet: path, label, '
+parser.add_argument('table', metavar='TABLE', help='CSV or TSV: path, label, '
                     'start and end in seconds')
 parser.add_argument('--root', metavar='R', help='folder of the recordings; default: that '
                     'of the table')

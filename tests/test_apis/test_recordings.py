@@ -79,7 +79,7 @@ def test_a_damaged_part_costs_its_clip_alone(recordings, table, tmp_path):
     ('day1/long.avi,Wave,,', 'line 2: day1/long.avi has no start and end'),
     ('day1/long.avi,,0,1', 'line 2: day1/long.avi has no label'),
     ('day1/long.avi,../x,0,1', "label '../x' cannot name a folder"),
-    ('day3/long.avi,Wave,0,1', 'day3/long.avi: no such clip')])
+    ('day3/long.avi,Wave,0,1', 'line 2: day3/long.avi')])
 def test_a_wrong_table_cuts_nothing(recordings, table, tmp_path, row, expected):
     with pytest.raises(HRI30Error, match=expected):
         cut_table(table(f'{HEAD}{row}\n{PARTS}'), str(recordings), tmp_path / 'out')

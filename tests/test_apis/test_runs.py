@@ -69,7 +69,7 @@ def test_runs_that_are_not_complete_run_in_their_order(trained, monkeypatch, tmp
     all_runs = [Run(f'run {i}', 'c.py', tmp_path / 'a' / str(i), (f'seed={i}',))
                 for i in range(3)]
     all_runs[1].record(done=True)
-    monkeypatch.setattr(runs, '_in_a_process', lambda function, run: function(run))
+    monkeypatch.setattr(runs, 'run_in_process', lambda function, run: function(run))
     assert [*complete(all_runs)] == all_runs
     assert [call[1] for call in trained if call[0] == 'train'] == [{'seed': 0}, {'seed': 2}]
     lines = [line for line in capsys.readouterr().out.splitlines() if 'done' in line]
@@ -78,4 +78,4 @@ def test_runs_that_are_not_complete_run_in_their_order(trained, monkeypatch, tmp
 
 def test_a_killed_run_is_named(tmp_path):
     with pytest.raises(HRI30Error, match='a run: .*killed'):
-        runs._in_a_process(killed, Run('a run', 'c.py', tmp_path, ()))
+        runs.run_in_process(killed, Run('a run', 'c.py', tmp_path, ()))

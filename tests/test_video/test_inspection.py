@@ -5,7 +5,7 @@ import os
 import av
 import numpy as np
 import pytest
-from faults import encode, packets, yuv_pictures
+from faults import packets
 
 from hri30_ext.synthetic import render_clip, write_video
 from hri30_ext.video.inspection import (
@@ -16,6 +16,24 @@ from hri30_ext.video.inspection import (
     judge_frames,
     still_frames,
 )
+
+
+def encode(path, pictures, codec='mpeg4', rate=30, options=None):
+    """Encodes pictures of PyAV as they are."""
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream(codec, rate=rate, options=options or {})
+        stream.width, stream.height = pictures[0].width, pictures[0].height
+        stream.pix_fmt = pictures[0].format.name
+        for number, picture in enumerate(pictures):
+            picture.pts = number
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+
+
+def yuv_pictures(frames):
+    """Makes pictures of PyAV of RGB frames."""
+    return [av.VideoFrame.from_ndarray(frame, format='rgb24').reformat(format='yuv420p')
+            for frame in frames]
 
 
 @pytest.fixture(scope='module')
