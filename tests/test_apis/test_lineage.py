@@ -94,12 +94,11 @@ def test_frozen_features_and_several_processes(settings, tmp_path):
                        val=digests(settings, 1))
     assert read_essentials(tmp_path / 'best.pth').trained_on == record
     arguments = DEMO_CONFIG, '--work-dir', tmp_path / 'two', *as_arguments(settings)
-    launched = str(PROJECT_ROOT / 'tools' / 'train.py'), *arguments
-    done = run_tool('_launch.py', *launched, cwd=tmp_path, GPUS='2')
+    done = run_tool('train', *arguments, cwd=tmp_path, GPUS='2')
     assert done.returncode == 0, done.stderr
     assert read_essentials(tmp_path / 'two' / 'best.safetensors').trained_on == record
-    done = run_tool('_launch.py', *launched, 'split.val_groups=[2]', '--resume',
-                    cwd=tmp_path, GPUS='2')
+    done = run_tool('train', *arguments, 'split.val_groups=[2]', '--resume', cwd=tmp_path,
+                    GPUS='2')
     assert done.returncode == 2 and 'of groups 2:' in done.stderr, done.stderr
 
 
