@@ -162,16 +162,12 @@ class Decoder(Clip):
     @contextlib.contextmanager
     def _open(self) -> Iterator[tuple]:
         """Opens the file; yields the container and its stream of video."""
-        try:
-            container = self._container()
-        except DAMAGE as error:
-            raise self._error(explain(error), 'not_a_video') from error
-        with container:
-            stream = next(iter(container.streams.video), None)
-            if stream is None:
-                raise self._error('it has no pictures', 'not_a_video')
-            if stream.codec_context is None:
-                raise self._error('its codec is not known', 'not_a_video')
+        with contextlib.ExitStack() as stack:
+            try:
+                container = stack.enter_context(self._container())
+                stream = video_stream(container)
+            except DAMAGE as error:
+                raise self._error(explain(error), 'not_a_video') from error
             self._check_pixels(stream)
             try:
                 if self._part:
@@ -348,6 +344,16 @@ def upright(image_HWC: np.ndarray, matrix: bytes | None) -> np.ndarray:
     return image_HWC[::-1 if d < 0 else 1, ::-1 if a < 0 else 1]
 
 
+def video_stream(container):
+    """Returns the stream of video of a container; ValueError if there is none to decode."""
+    if not container.streams.video:
+        raise ValueError('it has no pictures')
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise ValueError('its codec is not known')
+    return stream
+
+
 def frame_rate(stream) -> float:
     """Returns frames a second; 0 where unknown. Of raw DV the average is no rate."""
     return float(next((rate for rate in (stream.average_rate, stream.guessed_rate)
@@ -392,9 +398,7 @@ def read_views(filename: str, limits: Mapping, preprocessing: Mapping
     facts = dict(frames=decoder.total_frames, width=width, height=height,
                  fps=round(decoder.fps, 3), seconds=round(decoder.seconds, 3))
     decoder.size = shrunk_size(width, height, steps.short_side)
-    frames_NHWC = np.stack([
-        steps.frame(frame) for frame in decoder.read(steps.indices(decoder.total_frames))])
-    return facts, [frames_NHWC.reshape(steps.num_views, -1, *frames_NHWC.shape[1:])]
+    return facts, [steps.views(decoder.read(steps.indices(decoder.total_frames)))]
 
 
 def read_seconds(filename: str) -> float:

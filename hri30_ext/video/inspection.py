@@ -18,7 +18,8 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from ..utils.fileio import sha256_of
-from .decoding import DAMAGE, MAX_FRAMES, MAX_PIXELS, OPTIONS, explain, frame_rate
+from .decode import MAX_PIXELS
+from .decoding import DAMAGE, MAX_FRAMES, OPTIONS, explain, frame_rate, video_stream
 from .resize import ACCURATE
 
 #: Height and width in pixels of the thumbnails that frames are judged by.
@@ -123,11 +124,7 @@ def inspect_clip(filename: str) -> tuple[dict, list[np.ndarray]]:
 
 def _decode(container, facts: Facts, messages: list) -> Iterator[av.VideoFrame]:
     """Yields all frames of a clip, and fills in what is known of it."""
-    if not container.streams.video:
-        raise ValueError('it has no video')
-    stream = container.streams.video[0]
-    if stream.codec_context is None:
-        raise ValueError('its codec is not known')
+    stream = video_stream(container)
     if stream.width * stream.height > MAX_PIXELS:
         raise ValueError(f'frames of {stream.width} x {stream.height} pixels')
     context = stream.codec_context

@@ -21,12 +21,7 @@ FRAME_RATE = 30
 _LOADING = ('DecordInit', 'DecordDecode', 'ClipInit', 'ClipDecode', 'ArrayDecode',
             'OpenCV', 'PyAV', 'FormatShape', 'PackActionInputs')
 
-# More than any clip or camera has.
-_MAX_STEPS = 16
-_MAX_CLIP_BYTES = 1 << 30  # all frames of all views; HRI30's have a thousandth
-_Side = Annotated[int, msgspec.Meta(ge=1, le=8192)]  # pixels
-_Frames = Annotated[int, msgspec.Meta(ge=1, le=1024)]
-_Views = Annotated[int, msgspec.Meta(ge=1, le=100)]
+_Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 # ---- Which frames -----------------------------------------------------------------------
@@ -108,8 +103,8 @@ class _Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
 
 
 class _ToSize(_Step, frozen=True):
-    width: _Side
-    height: _Side
+    width: _Count  # pixels
+    height: _Count
 
 
 class Resize(_ToSize, frozen=True):
@@ -133,7 +128,7 @@ class CenterCrop(_ToSize, frozen=True):
 
 class ResizeShortSide(_Step, frozen=True):
     """Resizes so that the shorter side has this many pixels; keeps the aspect ratio."""
-    short_side: _Side
+    short_side: _Count
 
     def __call__(self, frame_HWC: np.ndarray) -> np.ndarray:
         height, width = frame_HWC.shape[:2]
@@ -143,7 +138,7 @@ class ResizeShortSide(_Step, frozen=True):
 
 class Shrink(_Step, frozen=True):
     """Scales larger frames down to this many pixels of the shorter side, never up."""
-    short_side: _Side
+    short_side: _Count
 
     def __call__(self, frame_HWC: np.ndarray) -> np.ndarray:
         return resize(frame_HWC, *shrunk_size(*frame_HWC.shape[1::-1], self.short_side))
@@ -176,14 +171,13 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Raises:
         ValueError: fields that contradict each other.
     """
-    num_frames: _Frames  # T
-    num_views: _Views  # V; their scores are averaged
+    num_frames: _Count  # T
+    num_views: _Count  # V; their scores are averaged
     # Chosen by segment_indices, uniform_indices or interval_indices.
     sampling: Literal['segments', 'uniform', 'interval']
     # Applied to each frame in order.
-    steps: Annotated[tuple[Resize | ResizeShortSide | Shrink | CenterCrop, ...],
-                     msgspec.Meta(min_length=1, max_length=_MAX_STEPS)]
-    frame_interval: _Frames | None = None  # for interval
+    steps: tuple[Resize | ResizeShortSide | Shrink | CenterCrop, ...]
+    frame_interval: _Count | None = None  # for interval
 
     def __post_init__(self) -> None:
         if (self.sampling == 'interval') != (self.frame_interval is not None):
@@ -192,13 +186,6 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not (self.steps and isinstance(self.steps[-1], _ToSize)):
             raise ValueError('steps: the size of its frames is not fixed; expected a '
                              'resize to width and height, or a crop, last')
-        # Each number may be right on its own.
-        largest = max(step.width * step.height for step in self.steps
-                      if isinstance(step, _ToSize))
-        count = self.num_frames * self.num_views
-        if 3 * largest * count > _MAX_CLIP_BYTES:
-            raise ValueError(f'num_frames: {count} frames of {largest:,} pixels, more than '
-                             f'{_MAX_CLIP_BYTES:,} bytes a clip')
 
     @property
     def size(self) -> tuple[int, int]:
@@ -262,10 +249,12 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Raises:
             HRI30Error: they are too small to crop.
         """
-        # A frame may be in several views.
-        different, places = np.unique(self.indices(len(frames)), return_inverse=True)
-        prepared = np.stack([self.frame(frames[i]) for i in different])[places]
-        return prepared.reshape(self.num_views, self.num_frames, *prepared.shape[1:])
+        return self.views([frames[i] for i in self.indices(len(frames))])
+
+    def views(self, frames_N: Sequence[np.ndarray]) -> np.ndarray:
+        """Prepares the frames that were chosen, as :meth:`clip` does."""
+        return np.stack([self.frame(frame) for frame in frames_N]).reshape(
+            self.num_views, self.num_frames, *self.size[::-1], 3)
 
     def to_json(self) -> dict:
         """Returns plain data, which ``msgspec.convert`` reads and validates."""

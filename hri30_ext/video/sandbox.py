@@ -107,12 +107,10 @@ class IsolatedProcess:
 
     Args:
         memory_bytes (int): Limit on the address space of the process.
-        cpu_seconds (int, optional): Limit on the CPU time of all its calls together.
     """
 
-    def __init__(self, memory_bytes: int = MEMORY_BYTES,
-                 cpu_seconds: int | None = None) -> None:
-        self.memory_bytes, self.cpu_seconds = memory_bytes, cpu_seconds
+    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
+        self.memory_bytes = memory_bytes
         self._process: subprocess.Popen | None = None
         self._socket: socket.socket | None = None
         self._owner = os.getpid()
@@ -216,7 +214,7 @@ class IsolatedProcess:
         self._owner = os.getpid()
         self._socket, theirs = socket.socketpair()
         with theirs:
-            arguments = theirs.fileno(), self.memory_bytes, self.cpu_seconds or 0
+            arguments = theirs.fileno(), self.memory_bytes
             # Not a fork: other threads may hold locks. A session of its own: Ctrl-C is for
             # the caller, and the whole process group can be killed.
             self._process = subprocess.Popen(
@@ -343,15 +341,14 @@ def _answer(request: dict, data: bytes) -> tuple[dict, list[np.ndarray]]:
         return dict(error=f'{type(error).__name__}: {error}'[:2000]), []
 
 
-def _limit_process(memory_bytes: int, cpu_seconds: int) -> None:
-    """Gives up memory, CPU time (0: unlimited), core dumps and writing files."""
+def _limit_process(memory_bytes: int) -> None:
+    """Gives up memory, core dumps and writing files."""
     for limit, value in ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CORE, 0),
-                         (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CPU, cpu_seconds)):
-        if value or limit != resource.RLIMIT_CPU:
-            # A job may have a lower one, which cannot be raised; -1 is none.
-            most = resource.getrlimit(limit)[1]
-            value = value if most < 0 else min(value, most)
-            resource.setrlimit(limit, (value, value))
+                         (resource.RLIMIT_FSIZE, 0)):
+        # A job may have a lower one, which cannot be raised; -1 is none.
+        most = resource.getrlimit(limit)[1]
+        value = value if most < 0 else min(value, most)
+        resource.setrlimit(limit, (value, value))
 
 
 def _block_sockets() -> bool:
@@ -369,10 +366,10 @@ def _block_sockets() -> bool:
 
 def main() -> None:
     """Answers until the caller is gone."""
-    descriptor, *limits = map(int, sys.argv[1:])
+    descriptor, memory_bytes = map(int, sys.argv[1:])
     connection = socket.socket(fileno=descriptor)
     sockets_blocked = _block_sockets()  # looking for the library starts a process
-    _limit_process(*limits)
+    _limit_process(memory_bytes)
     _send(connection, dict(value=sockets_blocked))
     stream = connection.makefile('rb')
     while len(length := stream.read(_LENGTH.size)) == _LENGTH.size:

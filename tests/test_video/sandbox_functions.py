@@ -47,11 +47,6 @@ def start_child():
     return subprocess.Popen(['sleep', '60']).pid
 
 
-def burn():
-    while True:
-        pass
-
-
 def reverse(prefix, data):
     return prefix, [np.frombuffer(data, np.uint8)[::-1]]
 

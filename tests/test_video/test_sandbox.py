@@ -96,7 +96,7 @@ def test_memory_is_bounded():
     with IsolatedProcess(memory_bytes=2**30) as process:
         assert process.call(f'{F}take_memory', 1000)[0] == 1000
         # Where a job allows less than what it gives up to.
-        process.call('hri30_ext.video.sandbox:_limit_process', 2**31, 0)
+        process.call('hri30_ext.video.sandbox:_limit_process', 2**31)
         with pytest.raises(ProcessDied, match='1 GiB of memory') as caught:
             process.call(f'{F}take_memory', 2**31)
         assert caught.value.kind == 'memory' and works(process)
@@ -129,14 +129,12 @@ def test_what_the_process_may_not_do(tmp_path, monkeypatch):
     monkeypatch.setenv('HRI30_TOKEN', 'secret')
     (tmp_path / 'numpy.py').write_text(f'open({str(tmp_path / "ran")!r}, "w")')
     monkeypatch.chdir(tmp_path)  # from where nothing is imported
-    with IsolatedProcess(cpu_seconds=1) as process:
+    with IsolatedProcess() as process:
         environment = process.call(f'{F}print_much')[0]  # and what is printed is no answer
         assert 'secret' not in environment.values() and 'HOME' not in environment
         with pytest.raises(CallFailed, match='File too large'):
             process.call(f'{F}write_file', str(tmp_path / 'file'))
         assert (tmp_path / 'file').stat().st_size == 0
-        with pytest.raises(ProcessDied, match=r'crashed \(SIGKILL\)'):
-            process.call(f'{F}burn')
     assert not (tmp_path / 'ran').exists()
 
 

@@ -3,7 +3,6 @@
 A process for each clip and each stream, so that no upload reaches another's frames.
 """
 
-import math
 from functools import partial
 from pathlib import Path
 
@@ -30,8 +29,7 @@ async def _decode(path: Path, settings: Settings, function: str, *arguments
                   max_frames=settings.max_clip_frames,
                   max_seconds=settings.max_clip_seconds)
     # Where this task is cancelled, the thread sees the end of the process.
-    with IsolatedProcess(settings.decoder_memory_bytes,
-                         math.ceil(settings.decode_seconds) + 1) as process:
+    with IsolatedProcess(settings.decoder_memory_bytes) as process:
         return await anyio.to_thread.run_sync(
             partial(call, process, 'clip', function, str(path), limits, *arguments,
                     seconds=settings.decode_seconds), abandon_on_cancel=True)
