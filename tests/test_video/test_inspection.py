@@ -110,8 +110,8 @@ def test_noise_of_a_camera_is_not_still_and_copies_are():
 
 
 def test_still_stretch_is_found_although_key_frames_differ(frames, tmp_path):
-    write(tmp_path / 'clip.mp4', np.concatenate([frames[:20], np.repeat(frames[20:21], 40, axis=0)]),
-          options={'g': '12'})
+    frames = np.concatenate([frames[:20], np.repeat(frames[20:21], 40, axis=0)])
+    write(tmp_path / 'clip.mp4', frames, options={'g': '12'})
     facts = read(tmp_path / 'clip.mp4')
     assert facts.frames == 60 and 34 <= facts.still <= 39
 
