@@ -60,7 +60,7 @@ def _check_clip(path: str, facts: Facts) -> Iterator[Finding]:
                       f'{detail}; {facts.first_damage}'.removesuffix('; '))
     if is_lost:  # other findings would say nothing more
         return
-    empty, pairs = facts.black + facts.green + facts.blank, facts.frames - 1
+    empty, pairs = facts.blank, facts.frames - 1
     if empty:
         yield Finding('black', ERROR if empty >= BAD_SHARE * facts.frames else WARNING,
                       path, f'{empty} of {facts.frames} frames')

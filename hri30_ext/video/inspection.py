@@ -10,8 +10,6 @@ Shapes: T frames, H height, W width, C colors, K hash side.
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import BinaryIO
 
 import av
 import numpy as np
@@ -33,12 +31,9 @@ HASH_SIDE = 16
 #: A frame repeats the previous one if no value differs by more. A still worker in front
 #: of a still background, with camera noise, differs by 3 and more; encoded copies by 1.
 STILL_LEVELS = 2
-#: Frames, two thirds of a second. Most frames of a still stretch are still, not all: at a
-#: key frame, every twelfth frame or so, the picture changes a little.
-STILL_WINDOW = 20
 #: A frame is black if 99 % of its values are lower. Clean clips reach 224 and more.
 BLACK_LEVEL = 20
-#: A frame is blank if the standard deviation of each color is lower; clean clips have 34
+#: A frame has one color if the standard deviation of each is lower; clean clips have 34
 #: and more.
 BLANK_SPREAD = 2
 #: YUV zeros, which a decoder leaves where it has no data, have this color in RGB. Cameras
@@ -50,6 +45,9 @@ GREEN_ROWS = .1
 
 _CHUNK = 32  # frames that are judged at once
 
+# Parts of FFmpeg's messages about a Matroska and an MP4 file that was cut short.
+_CUT = ('ended prematurely', 'partial file')
+
 # The first message of a clip may repeat the last one of another clip.
 av.logging.set_skip_repeated(False)
 
@@ -59,29 +57,20 @@ class Facts:
     """What is known of a clip after reading it to its end. Counts are of frames."""
     sha256: str = ''
     num_bytes: int = 0
-    promised_bytes: int | None = None  # that its container declares
     ends_early: bool = False  # the file was cut short
     problem: str = ''  # why it cannot be opened or decoded at all
-    container: str = ''
-    codec: str = ''
-    pixel_format: str = ''
     width: int = 0
     height: int = 0
     fps: float = 0
     announced: int = 0  # in the header; 0 where it has no number
-    index_frames: int | None = None
     packets: int = 0  # that hold data and are meant to be shown
     frames: int = 0  # decoded
     before_damage: int = 0  # frames decoded before the first packet that fails
     damaged: int = 0  # packets that fail, or whose damage is concealed
     first_damage: str = ''
     cut_off: bool = False  # it is longer than MAX_FRAMES and was not read to its end
-    interlaced: int = 0
-    black: int = 0
-    green: int = 0
-    blank: int = 0  # of one color, but neither black nor green
+    blank: int = 0  # black, of one color, or with rows of a decoder's green
     still: int = 0  # that repeat the previous one
-    most_still: int = 0  # the most of them among STILL_WINDOW frames in a row
 
     @property
     def seconds(self) -> float:
@@ -103,9 +92,6 @@ def inspect_clip(filename: str) -> tuple[dict, list[np.ndarray]]:
     try:
         facts.num_bytes = os.path.getsize(filename)
         facts.sha256 = sha256_of(filename)
-        facts.promised_bytes = declared_size(filename)
-        # The last byte may be padding.
-        facts.ends_early = (facts.promised_bytes or 0) > facts.num_bytes + 1
         av.logging.set_level(av.logging.ERROR)
         with av.logging.Capture() as messages, av.open(
                 filename, options=OPTIONS) as container:
@@ -131,21 +117,19 @@ def _decode(container, facts: Facts, messages: list) -> Iterator[av.VideoFrame]:
     context.options = {'max_pixels': str(MAX_PIXELS)}
     # One thread: messages are attributed to the packet that is being decoded.
     stream.thread_count, stream.thread_type = 1, 'SLICE'
-    facts.container = container.format.name
-    facts.codec, facts.pixel_format = context.name, context.pix_fmt or ''
+    kind = container.format.name
     facts.width, facts.height = stream.width, stream.height
     facts.fps = frame_rate(stream)
     facts.announced = stream.frames
-    if facts.container == 'avi' and len(stream.index_entries) > 1:
-        facts.index_frames = sum(entry.size > 0 for entry in stream.index_entries)
-    if facts.container.startswith('matroska') and container.duration:
+    has_index = len(stream.index_entries) > 1
+    if kind.startswith('matroska') and container.duration:
         facts.announced = round(container.duration / av.time_base * facts.fps)
     failed = False
     for packet in container.demux(stream):
         if facts.packets > MAX_FRAMES or facts.frames > MAX_FRAMES:
             facts.cut_off = True
             break
-        facts.ends_early |= any('ended prematurely' in text for _, _, text in messages)
+        facts.ends_early |= any(cut in text for _, _, text in messages for cut in _CUT)
         messages.clear()
         facts.packets += packet.size > 0 and not packet.is_discard
         damage, frames = '', []
@@ -161,28 +145,26 @@ def _decode(container, facts: Facts, messages: list) -> Iterator[av.VideoFrame]:
         facts.first_damage = facts.first_damage or damage[:120]
         facts.before_damage += 0 if failed else len(frames)
         facts.frames += len(frames)
-        facts.interlaced += sum(bool(frame.interlaced_frame) for frame in frames)
         yield from frames
+    # The index of an AVI stands at its end.
+    facts.ends_early |= kind == 'avi' and not has_index and facts.packets < facts.announced
 
 
 def _judge(facts: Facts, thumbnails: list[np.ndarray]) -> None:
     """Counts frames that show nothing or repeat the previous one."""
-    kinds, still_T = [], [False]
     for start in range(0, len(thumbnails), _CHUNK):
         # One frame more than are judged, to compare it with the first of the next chunk.
         frames_THWC = np.array(thumbnails[start:start + _CHUNK + 1], np.int16)
-        kinds += judge_frames(frames_THWC[:_CHUNK])
-        still_T += still_frames(frames_THWC).tolist()
-    facts.black, facts.green, facts.blank = map(kinds.count, ('black', 'green', 'blank'))
-    facts.still = sum(still_T)
-    facts.most_still = int(np.convolve(still_T, np.ones(STILL_WINDOW)).max())
+        facts.blank += int(blank_frames(frames_THWC[:_CHUNK]).sum())
+        facts.still += int(still_frames(frames_THWC).sum())
 
 
-def judge_frames(frames_THWC: np.ndarray) -> list[str]:
-    """Classifies RGB thumbnails, int16, as ``black``, ``green``, ``blank``, or '': most.
+def blank_frames(frames_THWC: np.ndarray) -> np.ndarray:
+    """Returns whether RGB thumbnails, int16, are black, of one color, or have rows of the
+    green that a decoder leaves, (T, ) bool.
 
-    >>> judge_frames(np.full((2, 64, 64, 3), [[[[0]]], [[[128]]]], np.int16))
-    ['black', 'blank']
+    >>> blank_frames(np.full((2, 64, 64, 3), [[[[0]]], [[[128]]]], np.int16)).tolist()
+    [True, True]
     """
     # Color by color: numpy is slow along an axis of three.
     colors = [np.ascontiguousarray(frames_THWC[..., c]) for c in range(3)]
@@ -190,10 +172,9 @@ def judge_frames(frames_THWC: np.ndarray) -> list[str]:
                         for values_THW, expected in zip(colors, GREEN_RGB)], axis=0)
     green_T = (green_THW.mean(axis=2) > .95).mean(axis=1) >= GREEN_ROWS
     black_T = (np.max(colors, axis=0) < BLACK_LEVEL).mean(axis=(1, 2)) > .99
-    blank_T = np.all([values_THW.std(axis=(1, 2)) < BLANK_SPREAD for values_THW in colors],
+    plain_T = np.all([values_THW.std(axis=(1, 2)) < BLANK_SPREAD for values_THW in colors],
                      axis=0)
-    return ['green' if green else 'black' if black else 'blank' if blank else ''
-            for green, black, blank in zip(green_T, black_T, blank_T)]
+    return green_T | black_T | plain_T
 
 
 def still_frames(frames_THWC: np.ndarray) -> np.ndarray:
@@ -221,65 +202,3 @@ def hash_frames(grays_THW: np.ndarray) -> np.ndarray:
         low = low_TKK.round(3).reshape(-1, HASH_SIDE**2)
         bits[start:start + _CHUNK] = low > np.median(low, axis=1, keepdims=True)
     return np.packbits(bits, axis=1)
-
-
-# ---- Files that were cut short ----------------------------------------------------------
-
-# FFmpeg reads an AVI, MP4 or DV file that was cut short up to its end and reports a shorter
-# clip. Their outermost chunks still declare the original size. For Matroska, FFmpeg reports
-# the cut itself.
-
-#: Bytes of a frame of raw DV: of 525/60 (NTSC) and of 625/50 (PAL).
-_DV_FRAME_BYTES = (120_000, 144_000)
-_UNFINISHED = (0, 0xFFFFFFFF)  # RIFF sizes of a recording that was never finished
-_BOXES = (b'ftyp', b'moov', b'mdat', b'wide', b'free', b'skip')
-
-
-def declared_size(path: str | Path) -> int | None:
-    """Returns the size in bytes that an AVI, MP4, MOV or raw DV file had when written; None
-    for other files, and where the file does not tell.
-    """
-    with open(path, 'rb') as file:
-        start, num_bytes = file.read(12), os.fstat(file.fileno()).st_size
-        if start[:4] == b'RIFF' and start[8:] == b'AVI ':
-            return _end_of_riff(file)
-        if start[4:8] in _BOXES:
-            return _end_of_boxes(file, num_bytes)
-    if start[:3] == b'\x1f\x07\x00' and len(start) > 3:
-        frame_bytes = _DV_FRAME_BYTES[start[3] >> 7]
-        return -(-num_bytes // frame_bytes) * frame_bytes
-    return None
-
-
-def _end_of_riff(file: BinaryIO) -> int | None:
-    """Returns the end of the last RIFF chunk; AVI files over 1 GB have several."""
-    end = position = 0
-    while (header := _read_at(file, position, 8))[:4] == b'RIFF' and len(header) == 8:
-        size = int.from_bytes(header[4:], 'little')
-        if size in _UNFINISHED:
-            return None
-        end = position + 8 + size
-        position = end + size % 2
-    return end
-
-
-def _end_of_boxes(file: BinaryIO, num_bytes: int) -> int | None:
-    """Returns the end of the last box of an MP4 or MOV file."""
-    position = 0
-    while position + 8 <= num_bytes:
-        header = _read_at(file, position, 16)
-        size = int.from_bytes(header[:4], 'big')
-        if size == 1:  # a 64-bit size follows the name
-            size = int.from_bytes(header[8:], 'big')
-        if size == 0:  # the box lasts until the end of the file
-            return None
-        if size < 8:  # not a box
-            return position or None
-        position += size
-    # Fewer than 8 bytes more are the start of another box.
-    return position if position >= num_bytes else position + 8
-
-
-def _read_at(file: BinaryIO, position: int, length: int) -> bytes:
-    file.seek(position)
-    return file.read(length)

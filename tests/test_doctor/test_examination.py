@@ -166,7 +166,7 @@ def test_exit_codes_and_json(root, tmp_path, capsys):
     assert {**found['findings'][0], 'detail': ''} == dict(
         kind='undecodable', severity='error', path=bad, detail='')
     clip = found['clips']['train_set/CID01_SID02_VID01.avi']
-    assert clip['split'] == 'train' and clip['codec'] == 'mpeg4'
+    assert clip['split'] == 'train' and clip['fps'] == 30
     assert clip['width'] == 96 and clip['seconds'] == round(clip['frames'] / 30, 3)
     assert call_hri30('check', *common, '--fix') == 0
     assert read_leave_out(root).keys() == {bad}
