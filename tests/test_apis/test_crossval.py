@@ -28,10 +28,8 @@ def faked(monkeypatch):
                 [int(name[9:11]) for name in names], data='some clips, val').save(
                     run.folder / 'val' / 'scores.npz')
         run.record(done=True)
-        return run
 
-    monkeypatch.setattr(runs_module, 'run_queue', lambda _, jobs: (
-        fake(*job) for job in jobs))
+    monkeypatch.setattr(runs_module, '_in_a_process', lambda _, run: fake(run))
     return called
 
 
@@ -70,18 +68,18 @@ def test_each_group_is_held_out_once(faked, clips_root, tmp_path):
 
 def test_an_interrupted_call_resumes_with_the_fold_that_failed(
         faked, clips_root, tmp_path, monkeypatch):
-    queue = runs_module.run_queue
+    train = runs_module._in_a_process
 
-    def fails(function, jobs):
-        for run in queue(function, jobs):
-            yield run
+    def fail_at_the_second(function, run):
+        if faked:
             raise HRI30Error('the disk is full')
+        return train(function, run)
 
-    monkeypatch.setattr(runs_module, 'run_queue', fails)
+    monkeypatch.setattr(runs_module, '_in_a_process', fail_at_the_second)
     with pytest.raises(HRI30Error, match='the disk is full'):
         crossval(DEMO_CONFIG, None, [1], str(tmp_path), options_of(clips_root))
     assert len(faked) == 1
-    monkeypatch.setattr(runs_module, 'run_queue', queue)
+    monkeypatch.setattr(runs_module, '_in_a_process', train)
     crossval(DEMO_CONFIG, None, [1], str(tmp_path), options_of(clips_root))
     assert [run.name[-11:-5] for run in faked] == ['fold 1', 'fold 2', 'fold 3']
 

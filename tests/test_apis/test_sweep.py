@@ -30,8 +30,7 @@ def runs(monkeypatch):
             run.folder / 'val' / 'scores.npz')
         run.record(done=True)
 
-    monkeypatch.setattr(runs_module, 'run_queue', lambda _, jobs: (
-        fake(*job) for job in jobs))
+    monkeypatch.setattr(runs_module, '_in_a_process', lambda _, run: fake(run))
     return called
 
 
