@@ -82,13 +82,12 @@ def _accuracy(results: Results) -> float:
 def _write_together(parts: Sequence[Results], folder: Path, protocol: str) -> Results:
     """Writes the results of all folds, each clip once, as one result folder."""
     note = 'cross-validation by group' if protocol == 'groups' else 'random split (leaks)'
+    data = f'{parts[0].data.removesuffix(", val")}, {note}'
+    videos, scores_NK, labels_N, groups_N, filenames = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ('videos', 'scores_NK', 'labels_N', 'groups_N', 'filenames'))
     whole = Results(
-        [video for part in parts for video in part.videos],
-        np.concatenate([part.scores_NK for part in parts]), parts[0].classes,
-        np.concatenate([part.labels_N for part in parts]),
-        np.concatenate([part.groups_N for part in parts]),
-        [name for part in parts for name in part.filenames],
-        f'{parts[0].data.removesuffix(", val")}, {note}',
+        videos, scores_NK, parts[0].classes, labels_N, groups_N, filenames, data,
         {video: reason for part in parts for video, reason in part.failed.items()})
     write_result_folder(folder, whole)
     return whole
@@ -105,11 +104,11 @@ def format_crossval(report: dict) -> str:
     """Formats the report of :func:`crossval` as a table."""
     table = [['held out', 'folds x seeds', 'top-1 of a fold', '95 % interval', 'over']]
     titles = {'groups': 'whole groups', 'random': 'random clips (LEAKS)'}
-    for name, found in report['protocols'].items():
+    for name, scores in report['protocols'].items():
         table.append([titles[name], f'{report["folds"]} x {len(report["seeds"])}',
-                      mean_and_spread(found['top1'], 3),
-                      '{low:.3f} to {high:.3f}'.format(**found['interval']),
-                      format_units(found['interval'])])
+                      mean_and_spread(scores['top1'], 3),
+                      '{low:.3f} to {high:.3f}'.format(**scores['interval']),
+                      format_units(scores['interval'])])
     lines = [format_table(table)]
     if 'random' in report['protocols']:
         gap = (report['protocols']['random']['mean']

@@ -15,8 +15,9 @@ from tqdm import tqdm
 from ..datasets.hri30 import list_split
 from ..errors import HRI30Error, first_cases
 from ..evaluation import early
-from ..evaluation.corruptions import CLEAN, CORRUPTIONS, ROBUSTNESS, plot_robustness
-from ..utils.fileio import atomic_write_json, check_writable
+from ..evaluation.corruptions import CLEAN, CORRUPTIONS, plot_robustness
+from ..evaluation.writers import write_analysis
+from ..utils.fileio import check_writable
 from ..video.decode import ClipError, Video
 from ..video.preprocessing import FRAME_RATE
 from .common import describe_data
@@ -42,9 +43,9 @@ class ChangedScores(NamedTuple):
 
     def times(self) -> np.ndarray:
         """Returns when the shares of each clip are seen, in ms, (N, S)."""
-        return np.array([[1000 * early.frames_seen(frames, share) / fps
-                          for share in early.SHARES]
-                         for frames, fps in zip(self.frames_N, self.fps_N, strict=True)])
+        seen_NS = [[early.frames_seen(frames, share) for share in early.SHARES]
+                   for frames in self.frames_N]
+        return 1000 * np.array(seen_NS) / self.fps_N[:, None]
 
 
 def score_changed(recognizer: Recognizer, split: str, changes: Sequence[Change]
@@ -75,7 +76,7 @@ def score_changed(recognizer: Recognizer, split: str, changes: Sequence[Change]
             for change in changes:
                 yield recognizer.info.preprocessing.clip(change(frames, seed=number))
 
-    scores = [found.scores for found in recognizer.predict_views(views())]
+    scores = [prediction.scores for prediction in recognizer.predict_views(views())]
     if failed:
         print(f'{split}: left out {len(failed)} of {len(clips)} clips:\n'
               f'{first_cases(failed)}', file=sys.stderr)
@@ -112,15 +113,14 @@ def measure_early(config: str, checkpoint: str, split: str = 'val', out: str | N
     chosen = tested if split == 'val' else score_changed(recognizer, 'val', changes)
     rule = early.choose_rule(chosen.scores_NCK, chosen.labels_N, chosen.times())
     times_NS = tested.times()
-    found = dict(
+    measured = dict(
         data=tested.data, checkpoint=Path(checkpoint).name, clips=len(tested.labels_N),
         shares=[dict(share=share, mean_ms=float(ms), top1=top1) for share, ms, top1 in zip(
             early.SHARES, times_NS.mean(0), tested.top1_C, strict=True)],
         rule=dict(rule._asdict(), chosen_on=f'{chosen.data}, {len(chosen.labels_N)} clips'),
         decision=early.measure_rule(rule, tested.scores_NCK, tested.labels_N, times_NS))
-    atomic_write_json(folder / 'early.json', found)
-    early.plot_early(found, folder / early.EARLY)
-    return found
+    write_analysis(folder, 'early', measured, early.plot_early)
+    return measured
 
 
 def measure_robustness(config: str, checkpoint: str, split: str = 'val',
@@ -143,11 +143,10 @@ def measure_robustness(config: str, checkpoint: str, split: str = 'val',
     scored = score_changed(recognizer, split, [change for *_, change in kinds])
     rows = [dict(corruption=name, strength=strength, unit=unit, top1=top1)
             for (name, strength, unit, _), top1 in zip(kinds, scored.top1_C, strict=True)]
-    found = dict(data=scored.data, checkpoint=Path(checkpoint).name,
+    measured = dict(data=scored.data, checkpoint=Path(checkpoint).name,
                  clips=len(scored.labels_N), rows=rows)
-    atomic_write_json(folder / 'robustness.json', found)
-    plot_robustness(found, folder / ROBUSTNESS)
-    return found
+    write_analysis(folder, 'robustness', measured, plot_robustness)
+    return measured
 
 
 def _first_part(frames: np.ndarray, share: float, seed: int) -> np.ndarray:

@@ -30,13 +30,14 @@ def ensemble(folders: Sequence[str | Path], out: str | Path, weights: str = 'equ
             models, in the same order.
 
     Returns:
-        dict: ``weights``, the content of ``weights.json``; ``metrics``, empty without
-        labels; ``clips``, their number; ``data``, what they are; ``failed``, how many more
-        could not be read for one of the models, so that there is no submission.
+        dict: The content of ``weights.json``: ``how``; ``models`` with ``folder``,
+        ``weight`` and ``top1``; ``fit``, on what weights were fitted, or None; ``metrics``,
+        empty without labels; ``clips``, their number; ``data``, what they are; ``failed``,
+        how many more could not be read for a model, so that there is no submission.
 
     Raises:
-        HRI30Error: other clips, classes or labels, a folder twice, or weights to fit on
-            the clips of a test.
+        HRI30Error: other clips, classes or labels, or weights to fit on the clips of a
+            test.
     """
     folders, fit_folders = list(map(_folder, folders)), list(map(_folder, fit_on))
     out = Path(out).expanduser().resolve()
@@ -49,15 +50,14 @@ def ensemble(folders: Sequence[str | Path], out: str | Path, weights: str = 'equ
     fused = fuse(results, weights_M)
     metrics = write_result_folder(out, fused, submission=any(
         (folder / SUBMISSION).is_file() for folder in folders))
-    content = dict(
-        how=weights,
+    summary = dict(
+        how=weights, fit=fit, metrics=metrics if 'top1' in metrics else {},
+        clips=len(fused.videos), data=fused.data, failed=len(fused.failed),
         models=[dict(folder=str(folder), weight=float(weight),
                      top1=HRI30Metric.score(one).get('top1'))
-                for folder, weight, one in zip(folders, weights_M, results, strict=True)],
-        fit=fit)
-    atomic_write_json(out / 'weights.json', content)
-    return dict(weights=content, metrics=metrics if 'top1' in metrics else {},
-                clips=len(fused.videos), data=fused.data, failed=len(fused.failed))
+                for folder, weight, one in zip(folders, weights_M, results, strict=True)])
+    atomic_write_json(out / 'weights.json', summary)
+    return summary
 
 
 def _folder(path: str | Path) -> Path:
@@ -67,22 +67,15 @@ def _folder(path: str | Path) -> Path:
 
 def _check_request(folders: list[Path], fit_folders: list[Path], weights: str,
                    out: Path) -> None:
+    expected = dict(equal=0, fitted=len(folders)).get(weights)
     if len(folders) < 2:
         raise HRI30Error(f'{len(folders)} result folder: expected two or more to average.')
-    for group in (folders, fit_folders):
-        twice = sorted({str(folder) for folder in group if group.count(folder) > 1})
-        if twice:
-            raise HRI30Error(f'folders that are named twice:\n{first_cases(twice)}\n'
-                             'Expected each model once.')
-    if weights not in ('equal', 'fitted'):
+    if expected is None:
         raise HRI30Error(f'weights={weights!r}: expected equal or fitted.')
-    if weights == 'fitted' and len(fit_folders) != len(folders):
-        raise HRI30Error(f'--fit-on: {len(fit_folders)} folders for {len(folders)} '
-                         'models.\nExpected the validation folder of each model, in the '
-                         'same order.')
-    if weights == 'equal' and fit_folders:
-        raise HRI30Error('--fit-on: equal weights are not fitted.\nAdd --weights fitted, '
-                         'or leave --fit-on out.')
+    if len(fit_folders) != expected:
+        raise HRI30Error(f'--fit-on: {len(fit_folders)} folders.\nExpected the validation '
+                         'folder of each model, in the same order, with --weights fitted, '
+                         'and none with --weights equal.')
     if out in folders + fit_folders:
         raise HRI30Error(f'{out}: is one of the folders that are read.\nChoose another '
                          'with --out.')
@@ -106,27 +99,20 @@ def _fit(folders: Sequence[Path], scored: Results) -> tuple[np.ndarray, dict]:
 
 def _refuse_test_clips(results: Results, folder: Path, scored: Results) -> None:
     """Raises HRI30Error where test clips would choose the weights."""
-    if folder.name.lower() == 'test':
-        reason = 'its name says that it is of test clips'
-    elif (folder / SUBMISSION).is_file():
-        reason = f'its {SUBMISSION} says that it is of test clips'
-    elif both := sorted(set(results.videos) & set(scored.videos)):
-        reason = (f'{len(both)} of its clips are among those that are scored:\n'
-                  f'{first_cases(both)}')
-    elif (results.groups_N < 0).all():
-        reason = 'no group of recordings is known of its clips, as for test clips'
-    else:
-        return
-    raise HRI30Error(f'{folder}: weights cannot be fitted on it: {reason}\n'
-                     'Expected validation results of the same models, written by this '
-                     'version of tools/test.sh --split val; or use --weights equal.')
+    both = sorted(set(results.videos) & set(scored.videos))
+    is_test = folder.name.lower() == 'test' or (folder / SUBMISSION).is_file()
+    if both or is_test or (results.groups_N < 0).all():
+        raise HRI30Error(
+            f'{folder}: weights cannot be fitted on ' + (
+                f'clips that are scored:\n{first_cases(both)}' if both else 'test clips.')
+            + '\nExpected validation results of the same models, of tools/test.sh --split '
+            'val; or use --weights equal.')
 
 
 def format_ensemble(summary: dict, out: str | Path) -> str:
     """Formats the summary of :func:`ensemble` as text."""
-    weights, metrics = summary['weights'], summary['metrics']
-    fit = weights['fit']
-    lines = [f'Data: {summary["data"] or "not known"}, {summary["clips"]} clips']
+    fit = summary['fit']
+    lines = [f'Data: {summary["data"]}, {summary["clips"]} clips']
     if summary['failed']:
         lines.append(f'{summary["failed"]} more clips could not be read for one of the '
                      'models: they are marked in predictions.csv, and there is no '
@@ -137,6 +123,6 @@ def format_ensemble(summary: dict, out: str | Path) -> str:
                      'with these')
     lines.append(format_table([['weight', 'top-1', 'model'], *(
         [f'{one["weight"]:.4f}', '-' if one['top1'] is None else f'{one["top1"]:.4f}',
-         one['folder']] for one in weights['models'])]))
-    return '\n'.join([*lines, f'ensemble: {format_metrics(metrics)}', *(
+         one['folder']] for one in summary['models'])]))
+    return '\n'.join([*lines, f'ensemble: {format_metrics(summary["metrics"])}', *(
         f'  {file}' for file in sorted(Path(out).expanduser().glob('*.*')))])

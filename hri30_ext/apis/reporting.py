@@ -9,7 +9,7 @@ from ..config import load_config
 from ..deploy.torch_backend import build_recognizer
 from ..errors import HRI30Error
 from ..evaluation.analysis import ANALYSIS, analyze
-from ..evaluation.calibration import Calibration, load_calibration
+from ..evaluation.calibration import load_calibration
 from ..evaluation.results import Results
 from ..report import write_report
 from ..utils.reading import read_json
@@ -43,18 +43,11 @@ def report(folder: str | Path, config: str | None = None, checkpoint: str | None
                              'model looked, add --no-explain.') from error
     analysis = None
     if results.labels_N is not None:
-        analysis = analyze(results, _find_calibration(folder, checkpoint))
+        # What was fitted for the checkpoint is in the analysis of the test as well.
+        if not checkpoint and (folder / ANALYSIS).is_file():
+            analysis = read_json(folder / ANALYSIS, 'the analysis of tools/test.sh; test '
+                                 'again, or remove it')
+        else:
+            analysis = analyze(results, checkpoint and load_calibration(checkpoint))
     return write_report(folder, results, analysis, cfg=cfg, checkpoint=checkpoint,
                         training_folder=training_folder, model=model)
-
-
-def _find_calibration(folder: Path, checkpoint: str | None) -> Calibration | None:
-    """Returns that of the checkpoint, or the temperature of the folder's analysis."""
-    if checkpoint and (found := load_calibration(checkpoint)):
-        return found
-    if (folder / ANALYSIS).is_file():
-        found = read_json(folder / ANALYSIS, 'the analysis of tools/test.sh; test again, '
-                          'or remove it').get('calibration')
-        value = found.get('temperature') if isinstance(found, dict) else None
-        return Calibration(value, '') if isinstance(value, float) and value > 0 else None
-    return None

@@ -51,8 +51,8 @@ def reproduce(config: str, out: str, options: Sequence[str] = ()) -> dict:
     for run in complete(runs):
         splits.append(_summarize(runs[run], run.folder / 'test'))
         print(f'{run.name} is complete: {run.folder / "test" / "report.html"}', flush=True)
-    words = ['.venv/bin/hri30', 'reproduce', config, '--out', str(out)]
-    words += ['--cfg-options', *options] if options else []
+    words = ['.venv/bin/hri30', 'reproduce', config, '--out', str(out),
+             *(['--cfg-options', *options] if options else [])]
     report = dict(
         data=describe_data(cfg).split(', paper split')[0], config=Path(config).stem,
         command=shlex.join(word.removeprefix(f'{PROJECT_ROOT}/') for word in words),

@@ -8,7 +8,7 @@ import sys
 
 from .. import cli
 
-parser = cli.Parser(__doc__, epilog='Exit status: 0 clean, 1 warnings alone, 2 errors.')
+parser = cli.Parser(__doc__, epilog='Exit status: 0 clean, 2 errors.')
 parser.add_argument('submission', metavar='SUBMISSION.csv')
 parser.add_argument('--root', required=True, metavar='DATA_ROOT',
                     help='the data folder, with test_set/ and annotations/')

@@ -115,9 +115,9 @@ def fit_temperature(scores_NK: np.ndarray, labels_N: np.ndarray) -> float:
         return -log_NK[rows_N, labels_N].mean()
 
     # Convex in 1/T, so in log T there is one minimum.
-    found = minimize_scalar(loss, bounds=np.log(BOUNDS), method='bounded',
-                            options=dict(xatol=1e-7))
-    return float(np.clip(np.exp(found.x), *BOUNDS))
+    minimum = minimize_scalar(loss, bounds=np.log(BOUNDS), method='bounded',
+                              options=dict(xatol=1e-7))
+    return float(np.clip(np.exp(minimum.x), *BOUNDS))
 
 
 def conformal_quantile(values_N: np.ndarray, alpha: float) -> float:
@@ -188,16 +188,12 @@ def save_calibration(checkpoint: str | Path, temperature: float, clips: int, dat
     """Writes a :class:`Calibration` beside its checkpoint, and returns it.
 
     Raises:
-        HRI30Error: the checkpoint cannot be read, or the folder cannot be written.
+        HRI30Error: the folder cannot be written.
     """
-    try:
-        digest = sha256_of(Path(checkpoint).expanduser())
-    except OSError as error:
-        raise HRI30Error(f'{checkpoint}: cannot be read ({error.strerror}).\nExpected the '
-                         'checkpoint that the temperature is for.') from error
-    found = Calibration(float(temperature), digest, clips, data, sets, open_set)
-    atomic_write_json(calibration_path(checkpoint), msgspec.to_builtins(found))
-    return found
+    digest = sha256_of(Path(checkpoint).expanduser())
+    calibration = Calibration(float(temperature), digest, clips, data, sets, open_set)
+    atomic_write_json(calibration_path(checkpoint), msgspec.to_builtins(calibration))
+    return calibration
 
 
 def load_calibration(checkpoint: str | Path) -> Calibration | None:
@@ -231,6 +227,6 @@ def load_calibration(checkpoint: str | Path) -> Calibration | None:
 
 def load_certainty(checkpoint: str | Path) -> dict:
     """Returns the fields of a ``ModelInfo`` that were fitted for a checkpoint."""
-    found = load_calibration(checkpoint)
-    return {} if found is None else dict(
-        temperature=found.temperature, sets=found.sets, open_set=found.open_set)
+    calibration = load_calibration(checkpoint)
+    return {name: getattr(calibration, name)
+            for name in ('temperature', 'sets', 'open_set') if calibration}

@@ -4,8 +4,6 @@ Shapes: N clips, K classes.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import reduce
 from itertools import combinations, zip_longest
 from pathlib import Path
 
@@ -22,24 +20,22 @@ from .results import Results
 
 
 def check_same_clips(results: Sequence[Results]) -> list[Results]:
-    """Refuses results that are not of the same clips, classes and labels.
+    """Refuses results that are not of the same clips, classes, labels and groups.
 
     Returns:
-        list[Results]: Restricted to the clips that all of them could read, with the groups
-        and file names that any of them knows.
+        list[Results]: Restricted to the clips that all of them could read.
 
     Raises:
         HRI30Error: names the differences and their number.
     """
     failed = {video: reason for one in results for video, reason in one.failed.items()}
     results = [one.without(failed) for one in results]
-    merged = reduce(_merge, results)
-    return [replace(one, groups_N=merged.groups_N, filenames=merged.filenames)
-            for one in results]
+    for other in results[1:]:
+        _check_pair(results[0], other)
+    return results
 
 
-def _merge(first: Results, other: Results) -> Results:
-    """Returns the first with groups and file names of both, or refuses the pair."""
+def _check_pair(first: Results, other: Results) -> None:
     def refuse(what: str, cases: list[str], expected: str = 'results of the same data'):
         if cases:
             raise HRI30Error(f'{first.source} and {other.source}: {what}:\n'
@@ -49,25 +45,20 @@ def _merge(first: Results, other: Results) -> Results:
     refuse('other classes', [f'class {i}: {a!r} and {b!r}' for i, (a, b) in classes
                              if a != b], 'models of the same classes, in one order')
     a, b = ({*one.videos, *one.failed} for one in (first, other))
-    alone = [f'{video}: only in {(first if video in a else other).source}'
-             for video in [*sorted(a - b), *sorted(b - a)]]
-    refuse(f'{len(alone)} clips are not in both', alone,
-           'results of the same split of the same data')
+    refuse(f'{len(a ^ b)} clips are not in both', [
+        f'{video}: only in {(first if video in a else other).source}'
+        for video in sorted(a ^ b)], 'results of the same split of the same data')
     unknown = [f'{one.source} has no labels' for one in (first, other)
                if one.labels_N is None]
     refuse('only one has labels', unknown if len(unknown) == 1 else [],
            'both of the same data; test again')
-    if not unknown:
-        differ = np.flatnonzero(first.labels_N != other.labels_N)
-        refuse(f'the labels of {len(differ)} clips differ', [
-            f'{first.videos[i]}: {first.classes[first.labels_N[i]]} and '
-            f'{other.classes[other.labels_N[i]]}' for i in differ])
-    a_N, b_N = first.groups_N, other.groups_N
-    differ = np.flatnonzero((a_N >= 0) & (b_N >= 0) & (a_N != b_N))
-    refuse(f'the groups of {len(differ)} clips differ', [
-        f'{first.videos[i]}: {a_N[i]} and {b_N[i]}' for i in differ])
-    return replace(first, groups_N=np.where(a_N >= 0, a_N, b_N), filenames=[
-        a or b for a, b in zip(first.filenames, other.filenames, strict=True)])
+    named = [[one.classes[label] for label in one.labels_N] if not unknown else []
+             for one in (first, other)]
+    for what, pairs in (('labels', zip(*named)),
+                        ('groups', zip(first.groups_N, other.groups_N))):
+        differ = [f'{video}: {a} and {b}' for video, (a, b) in zip(first.videos, pairs)
+                  if a != b]
+        refuse(f'the {what} of {len(differ)} clips differ', differ)
 
 
 def compare(a: Results, b: Results) -> dict:
@@ -83,8 +74,8 @@ def compare(a: Results, b: Results) -> dict:
         ``top1``), ``difference`` (b minus a) with its ``interval`` (the fields of
         :class:`~hri30_ext.evaluation.intervals.Interval`), ``mcnemar`` (``only_a`` and
         ``only_b``, the clips that only one has right, and ``p_value``), and ``flips``: for
-        each class where they differ, ``class``, ``clips``, ``only_a`` and ``only_b``. If
-        one of them could not read some clips, which are left out, ``failed``, their number.
+        each class where they differ, ``class``, ``clips``, ``only_a`` and ``only_b``;
+        ``failed``, the number of clips left out because a model could not read them.
 
     Raises:
         HRI30Error: no labels, or other clips, classes or labels.
@@ -96,16 +87,14 @@ def compare(a: Results, b: Results) -> dict:
     change_N = right_b_N.astype(np.float64) - right_a_N
     interval = group_interval(change_N, a.groups_N, bounded=False)
     only_a, only_b = int(only_a_N.sum()), int(only_b_N.sum())
-    clips_K, only_a_K, only_b_K = (
-        np.bincount(a.labels_N[chosen_N], minlength=len(a.classes)).tolist()
-        for chosen_N in (slice(None), only_a_N, only_b_N))
-    flips = [{'class': name, 'clips': clips, 'only_a': in_a, 'only_b': in_b}
-             for name, clips, in_a, in_b in zip(a.classes, clips_K, only_a_K, only_b_K,
-                                                strict=True) if in_a or in_b]
+    flips = [{'class': name, 'clips': int(of_class_N.sum()),
+              'only_a': int(only_a_N[of_class_N].sum()),
+              'only_b': int(only_b_N[of_class_N].sum())}
+             for k, name in enumerate(a.classes)
+             if (change_N[of_class_N := a.labels_N == k] != 0).any()]
     flips.sort(key=lambda row: -(row['only_a'] + row['only_b']))
-    left_out = dict(failed=len(a.failed)) if a.failed else {}
     return dict(
-        data=a.data, clips=len(a.videos), **left_out,
+        data=a.data, clips=len(a.videos), failed=len(a.failed),
         a=dict(results=a.source, top1=float(right_a_N.mean())),
         b=dict(results=b.source, top1=float(right_b_N.mean())),
         difference=float(change_N.mean()),
@@ -119,21 +108,17 @@ def format_comparison(comparison: dict) -> str:
     """Formats the values of :func:`compare` as text."""
     a, b, interval = comparison['a'], comparison['b'], comparison['interval']
     mcnemar = comparison['mcnemar']
-    p = mcnemar['p_value']
-    p_value = f'= {p:.4f}' if p >= 1e-4 else '< 0.0001'
     lines = [
-        f'Data: {comparison["data"] or "not known"}, {comparison["clips"]} clips',
+        f'Data: {comparison["data"]}, {comparison["clips"]} clips; {comparison["failed"]} '
+        'more that a model could not read are left out',
         f'A  top-1 {a["top1"]:.4f}  {a["results"]}',
         f'B  top-1 {b["top1"]:.4f}  {b["results"]}',
         f'B - A  {comparison["difference"]:+.4f}, {LEVEL:.0%} interval '
         f'{interval["low"]:+.4f} to {interval["high"]:+.4f} over '
         f'{format_units(interval)}',
-        f'Only A right {mcnemar["only_a"]}, only B right {mcnemar["only_b"]}: p '
-        f'{p_value} (McNemar, exact two-sided binomial test, as if clips '
+        f'Only A right {mcnemar["only_a"]}, only B right {mcnemar["only_b"]}: p = '
+        f'{mcnemar["p_value"]:.3g} (McNemar, exact two-sided binomial test, as if clips '
         'were independent)']
-    if 'failed' in comparison:
-        lines.insert(1, f'{comparison["failed"]} more clips could not be read for A or B, '
-                        'and are left out')
     if comparison['flips']:
         lines += ['', format_table([
             ('class', 'clips', 'A right, B wrong', 'B right, A wrong'),
@@ -208,18 +193,18 @@ def compare_splits(results: Sequence[Results]) -> dict:
     return dict(splits=splits, kinds=kinds, pairs=pairs[:_SHOWN_PAIRS])
 
 
-def format_splits(found: dict) -> str:
+def format_splits(comparison: dict) -> str:
     """Formats the values of :func:`compare_splits` as text, a column a split."""
-    splits = found['splits']
+    splits = comparison['splits']
     table = [['', *(f'({i})' for i in range(1, len(splits) + 1))],
              ['clips', *(str(one['clips']) for one in splits)],
              ['top-1', *(f'{one["top1"]:.3f}' for one in splits)],
              [f'{LEVEL:.0%} interval', *('{low:.3f} to {high:.3f}'.format(**one['interval'])
                                          for one in splits)]]
     table += [[f'{kind} confused', *(f'{wrong} of {clips}' for wrong, clips in columns)]
-              for kind, columns in found['kinds'].items()]
+              for kind, columns in comparison['kinds'].items()]
     table += [[f'{pair["kind"]}: {" / ".join(pair["classes"])}',
-               *map(str, pair['confused'])] for pair in found['pairs']]
+               *map(str, pair['confused'])] for pair in comparison['pairs']]
     return '\n'.join([
         *(f'({i}) {one["data"]}, interval over {format_units(one["interval"])}: '
           f'{one["results"]}'

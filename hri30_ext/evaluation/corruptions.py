@@ -6,22 +6,18 @@ those of a frame of 480 lines, and scale with the height.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
-from ..utils.curves import save_figure
 from ..utils.text import format_table
 from ..video.jpeg import decode_jpeg, encode_jpeg
 from ..video.preprocessing import FRAME_RATE
 
 #: The row of clips that are not changed.
 CLEAN = 'clean'
-#: The chart, beside a result.
-ROBUSTNESS = 'robustness.png'
 
 
 def add_noise(frames: np.ndarray, strength: float, seed: int) -> np.ndarray:
@@ -104,22 +100,20 @@ CORRUPTIONS = {
 }
 
 
-def format_robustness(found: dict) -> str:
+def format_robustness(measured: dict) -> str:
     """Formats what :func:`~hri30_ext.apis.degrading.measure_robustness` returns."""
-    rows = found['rows']
+    rows = measured['rows']
     return format_table([('corruption', 'strength', 'top-1', 'change'), *(
         (row['corruption'], f'{row["strength"]} {row["unit"]}'.strip(),
          f'{row["top1"]:.3f}', f'{row["top1"] - rows[0]["top1"]:+.3f}') for row in rows)])
 
 
-def plot_robustness(found: dict, path: str | Path) -> None:
+def plot_robustness(measured: dict, axes: Axes) -> None:
     """Draws a bar for each row, the first one, of unchanged clips, as a line."""
-    clean = found['rows'][0]['top1']
-    figure = Figure(figsize=(11, 4.5), layout='constrained')
-    axes = figure.subplots()
+    clean = measured['rows'][0]['top1']
     places, strengths = [], []
     for i, (name, one) in enumerate(CORRUPTIONS.items()):
-        values = [row['top1'] for row in found['rows'] if row['corruption'] == name]
+        values = [row['top1'] for row in measured['rows'] if row['corruption'] == name]
         x = i + .27 * (np.arange(len(values)) - (len(values) - 1) / 2)
         axes.bar(x, values, .25, color=[('C0', .4 + .3 * j) for j in range(len(values))])
         places += x.tolist()
@@ -134,6 +128,3 @@ def plot_robustness(found: dict, path: str | Path) -> None:
     axes.xaxis.remove_overlapping_locs = False  # of the bars in the middle
     axes.tick_params('x', which='major', pad=18, length=0)
     axes.tick_params('x', which='minor', labelsize=8)
-    axes.set_title(f'{found["checkpoint"]}: {found["data"]} ({found["clips"]} clips)',
-                   fontsize=9)
-    save_figure(figure, path)

@@ -5,18 +5,14 @@ Shapes: N clips, S shares of a clip, ascending, R predictions in a row, K classe
 
 import math
 from itertools import product
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..utils.curves import save_figure
 from ..utils.text import format_table
 
-#: The chart, beside a result.
-EARLY = 'early.png'
 #: Shares of an action at which it is predicted.
 SHARES = tuple(round(.1 * tenth, 1) for tenth in range(1, 11))
 
@@ -94,12 +90,12 @@ def measure_rule(rule: Rule, scores_NSK: np.ndarray, labels_N: np.ndarray,
                 at_end=float((decided_N == times_NS.shape[1] - 1).mean()))
 
 
-def format_early(found: dict) -> str:
+def format_early(measured: dict) -> str:
     """Formats what :func:`~hri30_ext.apis.degrading.measure_early` returns."""
-    rule, decision = found['rule'], found['decision']
+    rule, decision = measured['rule'], measured['decision']
     rows = [('seen', 'mean ms', 'top-1'), *(
         (f'{row["share"]:.0%}', f'{row["mean_ms"]:.0f}', f'{row["top1"]:.3f}')
-        for row in found['shares'])]
+        for row in measured['shares'])]
     return (f'{format_table(rows)}\n\nRule, chosen on {rule["chosen_on"]}: a class in '
             f'{rule["predictions"]} predictions in a row, at {rule["confidence"]} or more\n'
             f'Decisions: top-1 {decision["top1"]:.3f}; after {decision["mean_ms"]:.0f} ms '
@@ -107,11 +103,9 @@ def format_early(found: dict) -> str:
             f'{decision["p95_ms"]:.0f}); {decision["at_end"]:.0%} at the end of the clip')
 
 
-def plot_early(found: dict, path: str | Path) -> None:
+def plot_early(measured: dict, axes: Axes) -> None:
     """Draws accuracy over the seen share, and the decisions of the rule."""
-    figure = Figure(figsize=(11, 4.5), layout='constrained')
-    axes = figure.subplots()
-    shares, decision = found['shares'], found['decision']
+    shares, decision = measured['shares'], measured['decision']
     axes.plot([row['mean_ms'] for row in shares], [row['top1'] for row in shares], 'o-',
               label='all clips, by the seen share of the action')
     for row in shares:
@@ -122,8 +116,5 @@ def plot_early(found: dict, path: str | Path) -> None:
                    f'95 % by {decision["p95_ms"]:.0f} ms')
     axes.set(ylim=(0, 1.08), xlim=(0, None), ylabel='Top-1 accuracy',
              xlabel='Time seen (ms, mean of clips)')
-    axes.set_title(f'{found["checkpoint"]}: {found["data"]} ({found["clips"]} clips)',
-                   fontsize=9)
     axes.grid(alpha=.3)
     axes.legend(loc='lower right')
-    save_figure(figure, path)

@@ -154,20 +154,14 @@ class Results:
             inner = sorted(str(file.parent) for file in path.parent.glob(f'*/{SCORES}'))
             raise HRI30Error(f'{path}: no such file.\nExpected a result folder of '
                              'tools/test.sh' + (f', such as {inner[0]}.' if inner else '.'))
-        found = read_arrays(path, 'the scores of tools/test.sh; test again to replace them')
+        arrays = read_arrays(path, 'the scores of tools/test.sh; test again')
         try:
-            videos = found['videos'].tolist()
-            filenames = found.get('filenames', np.full(len(videos), '')).tolist()
-            # Version 0.4 dropped the ending of a file.
-            endings = [PurePosixPath(name).suffix for name in filenames]
-            videos = [video.removesuffix(ending) + ending
-                      for video, ending in zip(videos, endings, strict=True)]
-            failed = [found.get(name, np.array([], str)).tolist()
+            failed = [arrays.get(name, np.array([], str)).tolist()
                       for name in ('failed_videos', 'failed_reasons')]
             results = cls(
-                videos, found['scores'], found['classes'].tolist(), found.get('labels'),
-                found.get('groups'), filenames, str(found.get('data', '')),
-                dict(zip(*failed, strict=True)), source=str(path))
+                arrays['videos'].tolist(), arrays['scores'], arrays['classes'].tolist(),
+                arrays.get('labels'), arrays['groups'], arrays['filenames'].tolist(),
+                str(arrays['data']), dict(zip(*failed, strict=True)), source=str(path))
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise HRI30Error(f'{path}: not the scores of tools/test.sh '
                              f'({str(error)[:200]}).\nTest again to replace it.') from error

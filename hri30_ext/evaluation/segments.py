@@ -74,8 +74,8 @@ def score_segments(pairs: Sequence[tuple[Sequence[Segment], Sequence[Segment]]])
                   true=sum(len(one) for _, one in pairs))
     both = scores['predicted'] + scores['true']
     for percent in THRESHOLDS:
-        found = sum(count_matches(*pair, percent / 100) for pair in pairs)
-        scores[f'F1@{percent}'] = 200 * found / both if both else 100.
+        matches = sum(count_matches(*pair, percent / 100) for pair in pairs)
+        scores[f'F1@{percent}'] = 200 * matches / both if both else 100.
     labelled = sum(one.end - one.start for _, truth in pairs for one in truth)
     correct = sum(float(shared_seconds(*pair).sum()) for pair in pairs)
     return dict(scores, edit=float(np.mean([edit_score(*pair) for pair in pairs])),

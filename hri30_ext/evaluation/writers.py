@@ -1,10 +1,11 @@
 """The files of a result folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..datasets.annotation import Annotation, write_annotations
@@ -16,9 +17,6 @@ from .metrics import ClassScores, HRI30Metric
 from .results import SCORES, Results
 
 SUBMISSION = 'test_set_labels.csv'
-#: The files of a result folder that only labelled clips have.
-_OF_LABELLED = ('metrics.json', 'per_class.csv', 'confusion_matrix.png', ANALYSIS)
-
 #: In the place of a class name in ``predictions.csv``: the clip could not be read.
 FAILED = 'FAILED'
 
@@ -41,17 +39,15 @@ def write_results(out_dir: str | Path, results: Results, analysis: dict | None =
     """
     out_dir = Path(out_dir)
     metrics = HRI30Metric.score(results)
+    for name in ('report.html', 'metrics.json', 'per_class.csv', 'confusion_matrix.png',
+                 ANALYSIS, *([SUBMISSION] if submission else [])):
+        (out_dir / name).unlink(missing_ok=True)
     atomic_write_text(out_dir / 'predictions.csv', format_predictions(
         results.videos, results.scores_NK, results.classes, results.failed))
     results.save(out_dir / SCORES)
     if submission and (failed_class or not results.failed):
         _write_submission(out_dir / SUBMISSION, results, failed_class)
-    elif submission:
-        (out_dir / SUBMISSION).unlink(missing_ok=True)
-    (out_dir / 'report.html').unlink(missing_ok=True)  # the caller writes another
     if results.labels_N is None:
-        for name in _OF_LABELLED:
-            (out_dir / name).unlink(missing_ok=True)
         return metrics
     scores = ClassScores.of(results)
     atomic_write_json(out_dir / 'metrics.json', metrics)
@@ -63,6 +59,22 @@ def write_results(out_dir: str | Path, results: Results, analysis: dict | None =
     if analysis:
         atomic_write_json(out_dir / ANALYSIS, analysis)
     return metrics
+
+
+def write_analysis(folder: str | Path, name: str, content: dict,
+                   plot: Callable[[dict, Axes], None]) -> None:
+    """Writes what an analysis of a checkpoint measured, NAME.json, and its chart, NAME.png.
+
+    Args:
+        content (dict): Plain values, ``checkpoint``, ``data`` and ``clips`` among them.
+        plot (Callable): Draws the content.
+    """
+    atomic_write_json(Path(folder) / f'{name}.json', content)
+    figure = Figure(figsize=(11, 4.5), layout='constrained')
+    axes = figure.add_subplot()
+    plot(content, axes)
+    axes.set_title('{checkpoint}: {data} ({clips} clips)'.format(**content), fontsize=9)
+    save_figure(figure, Path(folder) / f'{name}.png')
 
 
 def _write_submission(path: Path, results: Results, failed_class: str | None) -> None:

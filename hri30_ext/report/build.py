@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import math
 import re
 from datetime import datetime
 from pathlib import Path
@@ -14,14 +13,11 @@ from mmengine.config import Config
 from torch import nn
 
 from ..errors import HRI30Error
-from ..evaluation.corruptions import ROBUSTNESS
-from ..evaluation.early import EARLY
 from ..evaluation.metrics import ClassScores, HRI30Metric
 from ..evaluation.results import SCORES, Results
-from ..utils.curves import is_learning_rate, read_curves
 from ..utils.fileio import atomic_write_text
 from . import provenance
-from .charts import line_chart, reliability_chart
+from .charts import reliability_chart
 from .explain import explain_clip
 from .frames import read_clip, to_data_uris
 from .leaderboard import describe_place
@@ -59,8 +55,8 @@ def write_report(folder: str | Path, results: Results, analysis: dict | None = N
         cfg (Config, optional): Of the test, resolved. Without it, neither split nor config
             are shown.
         checkpoint (str | Path, optional): What was tested.
-        training_folder (str | Path, optional): Has ``training_curves.csv``; by default
-            the folder of the checkpoint or the one above ``folder``.
+        training_folder (str | Path, optional): Has ``training_curves.png``; by default the
+            folder of the checkpoint, without one that above ``folder``.
         model (nn.Module, optional): The model of ``cfg``, to show where it looked at each
             clip that is shown; see :func:`~hri30_ext.report.explain.explain_clip`.
 
@@ -68,37 +64,29 @@ def write_report(folder: str | Path, results: Results, analysis: dict | None = N
         Path: The file.
 
     Raises:
-        HRI30Error: curves that cannot be read, or a folder that cannot be written.
+        HRI30Error: a folder that cannot be written.
     """
     folder = Path(folder)
     labelled, galleries = results.labels_N is not None, _choose_clips(results)
-    # Testing writes it behind the data; the config of a later call may name another.
-    subset = results.data.rpartition(', ')[2]
-    if subset not in ('val', 'test'):
-        subset = str(cfg.test_dataloader.dataset.get('subset', '')) if cfg else ''
+    # Testing writes it behind the data.
+    subset = next((name for name in ('val', 'test') if results.data.endswith(f', {name}')),
+                  '')
     scores = folder / SCORES  # the tool reads a file of another name too
     tested = (scores if scores.is_file() else folder).stat().st_mtime
-    robustness, early = (_picture(folder / name, tested) for name in (ROBUSTNESS, EARLY))
+    training = Path(training_folder or (
+        Path(checkpoint).expanduser() if checkpoint else folder.resolve()).parent)
     text = _render(
         results=results, labelled=labelled, subset=subset, galleries=galleries,
-        split=(cfg or {}).get('split') or {}, robustness=robustness, early=early,
+        split=(cfg or {}).get('split') or {},
+        robustness=_picture(folder / 'robustness.png', tested),
+        early=_picture(folder / 'early.png', tested),
+        training=_picture(training / 'training_curves.png'),
         protocol=[*_describe_protocol(results, cfg, subset),
                   ('Checkpoint', Path(checkpoint).name if checkpoint else 'not known'),
                   ('Tested', f'{datetime.fromtimestamp(tested):{_DATE}}'),
                   ('Report written', f'{datetime.now():{_DATE}}')],
-        curves=_draw_curves(folder, checkpoint, training_folder),
         config=cfg.pretty_text if cfg else '', versions=provenance.versions(),
         explain_note=_add_pictures(galleries, results, cfg, model),
-        sections=[(name, title) for name, title, shown in (
-            *((name.lower(), name, labelled) for name in (
-                'Figures', 'Classes', 'Confusion', 'Breakdown', 'Calibration')),
-            ('sets', 'Sets and unknown', labelled and any(
-                analysis['certainty'].get(key) for key in ('sets', 'open_set'))),
-            ('predictions', 'Predictions', not labelled),
-            ('robustness', 'Robustness', robustness), ('early', 'Early recognition', early),
-            ('training', 'Training', True),
-            *((one['id'], one['title'], True) for one in galleries),
-            ('failed', 'Not read', results.failed), ('made', 'Made with', True)) if shown],
         **(_labelled(results, analysis) if labelled else _overview(results)))
     atomic_write_text(folder / REPORT, text)
     return folder / REPORT
@@ -133,9 +121,9 @@ def to_words(name: str) -> Markup:
     return Markup('<wbr>').join(map(escape, re.split(r'(?<=[^A-Z\s])(?=[A-Z])', name)))
 
 
-def _picture(path: Path, tested: float) -> str:
-    """Returns the chart of an analysis as a URI; empty without one, or with one that is
-    older than the result."""
+def _picture(path: Path, tested: float = 0) -> str:
+    """Returns a chart as a URI; empty without one, or with one that is older than the time
+    of the test."""
     if not path.is_file() or path.stat().st_mtime < tested:
         return ''
     return 'data:image/png;base64,' + base64.b64encode(path.read_bytes()).decode()
@@ -208,37 +196,6 @@ def _per_class(results: Results) -> dict:
     return dict(classes=rows, matrix=matrix, left_out=len(rows) - len(kept))
 
 
-# ---- training --------------------------------------------------------------------------
-
-
-def _draw_curves(folder: Path, checkpoint: str | Path | None,
-                 training_folder: str | Path | None) -> dict:
-    """Returns charts of the training, none if its curves are not found."""
-    places = [training_folder] if training_folder else [
-        *([Path(checkpoint).expanduser().resolve().parent] if checkpoint else []),
-        folder.resolve().parent]
-    paths = [Path(place).expanduser() / 'training_curves.csv' for place in places]
-    path = next(filter(Path.is_file, paths), None)
-    history = [point for point in read_curves(path) if 'epoch' in point] if path else []
-    if not history:
-        return dict(charts=[])
-
-    def chart(title: str, columns: dict, limits: tuple[float, float] | None = None):
-        lines = {label: points for label, name in columns.items() if (points := [
-            (point['epoch'], point[name]) for point in history
-            if math.isfinite(point.get(name, math.nan))])}
-        return lines and line_chart(title, lines, limits)
-
-    rates = {'all' if name == 'lr' else name.removesuffix('_lr'): name
-             for point in history for name in point if is_learning_rate(name)}
-    charts = [chart('Loss', dict(Training='train_loss', Validation='val_loss')),
-              chart('Top-1 accuracy', dict(Training='train_top1', Validation='val_top1'),
-                    (0, 1)),
-              chart('Learning rate', rates)]
-    return dict(epochs=history[-1]['epoch'], minutes=history[-1].get('minutes'),
-                charts=[one for one in charts if one])
-
-
 # ---- clips -----------------------------------------------------------------------------
 
 
@@ -258,28 +215,25 @@ def _choose_clips(results: Results) -> list[dict]:
     predicted_N, scores_NK = results.predicted_N, results.scores_NK
     confidences_N = scores_NK.max(axis=1)
 
-    def gallery(name, title, indices, text, none):
-        return dict(id=name, title=title, text=text, none=none, cards=[
+    def gallery(name, title, indices, text):
+        return dict(id=name, title=title, text=text, cards=[
             dict(index=int(i), top=np.argsort(-scores_NK[i], kind='stable')[:5].tolist(),
                  frames=[], overlays=[], note='') for i in indices])
 
     if results.labels_N is None:
         order = np.argsort(confidences_N, kind='stable')[:_CLIPS]
         return [gallery('uncertain', 'Least certain clips', order,
-                        'The highest probability is lowest here.', 'There are no clips.')]
+                        'The highest probability is lowest here.')]
     wrong = np.flatnonzero(predicted_N != results.labels_N)
     confident = wrong[np.argsort(-confidences_N[wrong], kind='stable')][:_CLIPS]
     true_N = scores_NK[np.arange(len(predicted_N)), results.labels_N]
-    worst = np.argsort(true_N, kind='stable')[:_CLIPS]
     # A clip is shown once.
-    again = np.isin(worst, confident)
-    text = 'The true class has the lowest probability here.'
-    if again.any():
-        text += f' {again.sum()} of the {len(worst)} lowest are shown above.'
+    others = np.setdiff1d(np.arange(len(predicted_N)), confident)
+    worst = others[np.argsort(true_N[others], kind='stable')][:_CLIPS]
     return [gallery('confident', 'Most confident mistakes', confident,
-                    'Wrong, with high confidence.', 'No clip was given a wrong class.'),
-            gallery('worst', 'Lowest probability of the true class', worst[~again], text,
-                    '' if again.any() else 'There are no clips.')]
+                    'Wrong, with high confidence.'),
+            gallery('worst', 'Lowest probability of the true class', worst,
+                    'The true class has the lowest probability, of clips not shown above.')]
 
 
 def _add_pictures(galleries: list[dict], results: Results, cfg: Config | None,

@@ -28,10 +28,8 @@ const STEPS = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -1, ArrowDown: 1, Home: -
 function setUpMatrix(matrix) {
   const find = (name) => document.getElementById(name);
   const { names, ids, counts, totals } = JSON.parse(find('matrix-data').textContent);
-  const largest = Math.max(1, ...counts.flat());
   const filter = find('matrix-filter');
   const confusedOnly = find('matrix-confused');
-  const unit = find('matrix-unit');
   const tooltip = find('tooltip');
   const headers = [...matrix.tHead.rows[0].cells].slice(1);
   const rows = [...matrix.tBodies[0].rows];
@@ -49,13 +47,12 @@ function setUpMatrix(matrix) {
   }));
 
   function draw() {
-    const asShare = unit.value === 'share';
     cells.forEach((row, i) => row.forEach((cell, j) => {
       const count = counts[i][j];
-      const strength = count / (asShare ? Math.max(totals[i], 1) : largest);
+      const strength = count / Math.max(totals[i], 1);
       cell.className = `${i === j ? 'd' : 'e'} ${count ? 'some' : ''} ${strength > .8 ? 'strong' : ''}`;
       cell.style.setProperty('--a', .1 + .9 * strength);
-      if (count) cell.textContent = asShare ? percent(i, j) : count;
+      if (count) cell.textContent = percent(i, j);
     }));
   }
 
@@ -113,7 +110,7 @@ function setUpMatrix(matrix) {
     pointerover: show, focusin: show, pointerleave: hide, focusout: hide, keydown: move });
   listen(document, { keydown: (event) => { if (event.key === 'Escape') hide(); } });
   listen(find('matrix-controls'), {
-    submit: (event) => event.preventDefault(), input: choose, change: draw });
+    submit: (event) => event.preventDefault(), input: choose });
   find('matrix-controls').hidden = false;
   draw();
   choose();

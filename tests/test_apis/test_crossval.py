@@ -28,7 +28,6 @@ def faked(monkeypatch):
                 [int(name[9:11]) for name in names], data='some clips, val').save(
                     run.folder / 'val' / 'scores.npz')
         run.record(done=True)
-        return run
 
     monkeypatch.setattr(runs_module, 'run_in_process', lambda _, run: fake(run))
     return called

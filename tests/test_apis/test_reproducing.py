@@ -29,7 +29,6 @@ def faked(monkeypatch):
                 None if 'hidden' in run.settings[0] else [26] * 4, [1, 2, 1, 2],
                 data='x, test').save(run.folder / 'test' / 'scores.npz')
         run.record(done=True)
-        return run
 
     monkeypatch.setattr(runs_module, 'run_in_process', lambda _, run: fake(run))
     return called

@@ -30,12 +30,6 @@ def test_what_is_not_known_is_left_open(tmp_path):
         Results.load(tmp_path, need_labels=True)
 
 
-def test_version_04_dropped_the_ending(tmp_path):
-    Results(['a', 'b.avi', 'c'], SCORES, ['X', 'Y'],
-            filenames=['/a.mp4', '/b.avi', '']).save(tmp_path / 'scores.npz')
-    assert Results.load(tmp_path).videos == ['a.mp4', 'b.avi', 'c']
-
-
 @pytest.mark.parametrize('changes, message', [
     (dict(videos=['a', 'a', 'b']), 'there twice'),
     (dict(labels_N=[0, 1]), '2 labels of 3 videos'),

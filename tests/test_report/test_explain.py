@@ -19,17 +19,20 @@ from hri30_ext.report.frames import read_clip
 FRAMES, SIDE, CELL = 8, 64, 16  # 4 x 4 places
 TOKENS = dict(embed_dims=32, num_heads=2, patch_size=CELL, num_frames=FRAMES)
 TIMM = dict(type='TimmFrames', input_size=(SIDE, SIDE), num_frames=FRAMES, pretrained=None)
+HF = dict(type='HFVideo', name='x', input_size=(SIDE, SIDE), num_frames=FRAMES,
+          pretrained=None)
+HF_SIZES = dict(hidden_size=32, num_attention_heads=2, num_hidden_layers=2, patch_size=CELL)
+PATHWAY = dict(type='resnet3d', depth=18, pretrained=None, conv1_stride_t=1,
+               pool1_stride_t=1)
 #: Small models of each kind: a backbone, and the head of its family.
 KINDS = {
     'slowfast': (dict(
         type='ResNet3dSlowFast', pretrained=None, resample_rate=4, speed_ratio=4,
         channel_ratio=2, slow_pathway=dict(
-            type='resnet3d', depth=18, pretrained=None, lateral=True, base_channels=8,
-            conv1_kernel=(1, 7, 7), conv1_stride_t=1, pool1_stride_t=1,
+            PATHWAY, lateral=True, base_channels=8, conv1_kernel=(1, 7, 7),
             inflate=(0, 0, 1, 1)),
         fast_pathway=dict(
-            type='resnet3d', depth=18, pretrained=None, lateral=False, base_channels=4,
-            conv1_kernel=(5, 7, 7), conv1_stride_t=1, pool1_stride_t=1)),
+            PATHWAY, lateral=False, base_channels=4, conv1_kernel=(5, 7, 7))),
         dict(type='SlowFastHead', in_channels=96)),
     'cnn-lstm': (dict(type='ResNet', depth=18, pretrained=None),
                  dict(type='LSTMHead', in_channels=512, hidden_size=16)),
@@ -61,18 +64,11 @@ KINDS = {
     'cnn of timm': (dict(TIMM, name='test_efficientnet'), dict(type='ConvProbe')),
     'swin of timm': (dict(TIMM, name='swin_tiny_patch4_window7_224'),
                      dict(type='STEPProbe')),
-    'v-jepa': (dict(
-        type='HFVideo', name='x', architecture='VJEPA2Model', input_size=(SIDE, SIDE),
-        num_frames=FRAMES, pretrained=None, config=dict(
-            hidden_size=32, num_attention_heads=2, num_hidden_layers=2, patch_size=CELL,
-            pred_hidden_size=16, pred_num_attention_heads=2, pred_num_hidden_layers=1)),
-        dict(type='ConvProbe')),
-    'videomae of transformers': (dict(
-        type='HFVideo', name='x', architecture='VideoMAEModel', input_size=(SIDE, SIDE),
-        num_frames=FRAMES, pretrained=None, config=dict(
-            hidden_size=32, num_attention_heads=2, num_hidden_layers=2, patch_size=CELL,
-            intermediate_size=32)),
-        dict(type='MeanProbe')),
+    'v-jepa': (dict(HF, architecture='VJEPA2Model', config=dict(
+        HF_SIZES, pred_hidden_size=16, pred_num_attention_heads=2,
+        pred_num_hidden_layers=1)), dict(type='ConvProbe')),
+    'videomae of transformers': (dict(HF, architecture='VideoMAEModel', config=dict(
+        HF_SIZES, intermediate_size=32)), dict(type='MeanProbe')),
 }
 #: Frames and pixels of a place that can be told from others, where not 2 and CELL. The last
 #: step of an LSTM counts alone; MViT's convolutions reach beyond the frame everywhere.
@@ -89,18 +85,16 @@ def scope():
 def build(kind):
     """Returns a model with random weights; what speaks for class 0 is against class 1."""
     backbone, head = KINDS[kind]
-    frames = dict(type='ActionDataPreprocessor', mean=[0] * 3, std=[64] * 3)
+    frames = dict(type='ActionDataPreprocessor', format_shape='NCTHW')
+    kind = 'FoundationRecognizer'
     if head['type'].endswith('Probe'):
-        model = MODELS.build(dict(
-            type='FoundationRecognizer', backbone=backbone, data_preprocessor=dict(
-                type='ActionDataPreprocessor', format_shape='NCTHW'),
-            cls_head=dict(type='ProbeHead', num_classes=2, probe=head)))
+        head = dict(type='ProbeHead', probe=head)
     else:
         two = backbone['type'] == 'ResNet'
-        model = MODELS.build(dict(
-            type='Recognizer2D' if two else 'Recognizer3D', backbone=backbone,
-            cls_head=dict(head, num_classes=2),
-            data_preprocessor=dict(frames, format_shape='NCHW' if two else 'NCTHW')))
+        kind = 'Recognizer2D' if two else 'Recognizer3D'
+        frames.update(mean=[0] * 3, std=[64] * 3, format_shape='NCHW' if two else 'NCTHW')
+    model = MODELS.build(dict(type=kind, backbone=backbone, data_preprocessor=frames,
+                              cls_head=dict(head, num_classes=2)))
     for name, tensor in model.state_dict().items():
         if 'pos' in name:
             tensor.zero_()
@@ -208,9 +202,8 @@ def test_frames_are_coloured_by_class(model, clip):
     assert first.shape == (4, 96, 128, 3) and first.dtype == np.uint8
     assert (first != second).any()
     model.backbone = torch.nn.Flatten()  # as C3D, whose features are vectors
-    assert explain_clip(model, clip, 0) == (
-        None, 'Where a Flatten looks is not shown (its features have no grid over the '
-        'frame).')
+    frames, reason = explain_clip(model, clip, 0)
+    assert frames is None and 'Flatten' in reason
 
 
 def test_a_map_before_a_normalisation_is_no_rounding_error():

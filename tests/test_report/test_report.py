@@ -19,7 +19,6 @@ from hri30_ext.evaluation.results import Results
 from hri30_ext.names import HRI30_CLASSES, VIDEO_SUFFIXES
 from hri30_ext.report import write_report
 from hri30_ext.report.frames import read_clip, to_data_uris
-from hri30_ext.utils.curves import write_curves
 
 # Runs if any name is not escaped: in text, in an attribute, in a script's data.
 HOSTILE = '"><img src=x onerror=window.hacked=1></script><script>window.hacked=1</script>\''
@@ -59,23 +58,20 @@ def clips(clips_root):
 
 
 def test_every_section_of_labelled_clips(tmp_path, cfg):
-    write_curves(tmp_path / 'training_curves.csv', [
-        dict(epoch=1, minutes=1, train_loss=2, val_loss=1.5, val_top1=.5, lr=.1),
-        dict(epoch=2, minutes=2, train_loss=1, val_loss=1.2, val_top1=.7, lr=.05)])
+    (tmp_path / 'training_curves.png').write_bytes(b'picture')
     text = text_of(tmp_path / 'val', None, Calibration(1.5, ''), cfg=cfg,
-                   checkpoint='/models/best.pth')
+                   checkpoint=str(tmp_path / 'best.pth'))
     sections = ['figures', 'classes', 'confusion', 'breakdown', 'calibration', 'training',
                 'confident', 'worst', 'made']
     assert re.findall(r'<section id="(\w+)"', text) == sections
     for part in ('my clips', 'best.pth', 'group, val_groups=1', '0.750', 'to 1.000',
                  'over 2 groups of recordings: too few groups',
-                 '1 of 4 clips are wrong', 'Temperature 1.50', '2 epochs in 2.0 minutes',
-                 'test_pipeline', 'mmengine', '2 (7, 8)',
-                 'Loss: Training ends at 1; Validation ends at 1.2',
-                 'Learning rate: all ends at 0.05'):
+                 '1 of 4 clips are wrong', 'Temperature 1.50', 'test_pipeline', 'mmengine',
+                 '2 (7, 8)'):
         assert part in text, part
     assert 'Predictions</h2>' not in text and 'class="warning"' not in text
-    assert text.count('data:image/svg+xml;base64,') == 4
+    assert re.findall(r'<a href="#(\w+)"', text) == sections
+    assert text.count('src="data:image/png;base64,') == 2
 
 
 def test_clips_that_could_not_be_read_are_listed(tmp_path):
@@ -89,7 +85,7 @@ def test_unlabelled_clips_have_predictions_and_no_metrics(tmp_path, cfg):
     scores = SCORES[[0, 1, 2, 0]]
     text = text_of(tmp_path, make_results(labels=None, scores=scores, groups=None), cfg=cfg)
     assert re.findall(r'<section id="(\w+)"', text) == [
-        'predictions', 'training', 'uncertain', 'made']
+        'predictions', 'uncertain', 'made']
     assert 'have no labels' in text and 'id="matrix"' not in text
     page = text.partition('</style>')[2].partition('<pre')[0]
     # Nothing that does not apply: no split, no groups, no classes without a clip.
@@ -112,8 +108,7 @@ def test_the_page_says_what_figures_are_worth(tmp_path, cfg):
     cfg.split.type = 'random'
     for data, warning in (('clips, val', 'it leaks'),
                           ('clips, test', 'chosen by scores that leak'),
-                          ('embedded data, val', 'these figures say nothing about HRI30'),
-                          ('', 'do not say which data')):
+                          ('embedded data, val', 'these figures say nothing about HRI30')):
         assert warning in text_of(tmp_path, make_results(data=data), cfg=cfg)
 
 
@@ -124,7 +119,7 @@ def test_nothing_comes_from_elsewhere(tmp_path, cfg, clips):
     assert 'unsafe' not in policy and policy.count('sha256-') == 2
     page = re.sub(r'<pre.*?</pre>', '', text, flags=re.DOTALL)
     references = re.findall(r'<[^>]*\s(?:src|href|srcset|action|data)\s*=\s*(\S+)', page)
-    own = re.compile(r'"(#|data:image/(jpeg|svg\+xml);base64,)')
+    own = re.compile(r'"(#|data:image/(jpeg|png);base64,)')
     assert references and all(map(own.match, references))
     assert 'http:' not in page and 'https:' not in page
     assert '@import' not in page and 'url(' not in page
@@ -311,10 +306,7 @@ def test_tables_sort_and_the_matrix_answers_and_filters(tmp_path, open_page):
     page.fill('#matrix-filter', '3')
     assert rows.count() == columns.count() == 1
     page.fill('#matrix-filter', '')
-    first = rows.nth(0).locator('td').nth(0)
-    assert first.text_content() == '50'
-    page.select_option('#matrix-unit', 'count')
-    assert first.text_content() == '1'
+    assert rows.nth(0).locator('td').nth(0).text_content() == '50'
 
 
 @pytest.mark.slow
