@@ -153,8 +153,6 @@ SETTINGS: dict[str, Setting] = {
     'early_stopping.min_delta': Setting(FromZero, 'smallest improvement that counts'),
     'early_stopping.patience': Setting(Positive, 'wait for an improvement', 'epochs'),
     'save_best': Setting(str | None, 'metric of the best checkpoint; None: no best one'),
-    'save_minutes': Setting(AboveZero | None, 'time between checkpoints within an epoch; '
-                            'None: only on a signal', 'minutes'),
     'snapshot_interval': Setting(Positive | None, 'keep the checkpoint of every Nth epoch; '
                                  'None: of no epoch', 'epochs'),
     'tracker': Setting(str | None, 'further log of the scalars', table='trackers'),

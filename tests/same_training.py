@@ -3,7 +3,7 @@
 import torch
 
 #: What of a checkpoint the rest of a training depends on.
-STATE = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'progress',
+STATE = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'training',
          'early_stopping', 'curves')
 
 
@@ -30,10 +30,10 @@ def assert_same(a, b, name=''):
 
 
 def assert_same_training(one, other):
-    """Compares two checkpoints in all but times and the identity of the run."""
+    """Compares two checkpoints in all but times."""
     one, other = load(one), load(other)
     for checkpoint in (one, other):
-        del checkpoint['progress']['run'], checkpoint['curves']['minutes']
+        del checkpoint['curves']['minutes']
         for point in checkpoint['curves']['history']:
             del point['minutes']
     for name in STATE:

@@ -31,7 +31,7 @@ def load(option):
     ('batch_size=0', r'batch_size=0: expected a whole number from 1.*\(clips\)'),
     ('max_epochs=two', r"max_epochs='two': expected a whole number from 1.*\(epochs\)"),
     ('input_size=224', r'input_size=224: expected 2 values, each .*\(pixels\); width and'),
-    ('save_minutes=0', r'save_minutes=0: expected a number above 0, or None \(minutes\)'),
+    ('peer_timeout=0', r'peer_timeout=0: expected a number above 0 \(seconds\)'),
     ('max_skipped=True', 'max_skipped=True: expected a number from 0 to 1'),
     ('split.val_groups=x', "split.val_groups='x': expected a whole number.*or a list of"),
     ('split.val_ratio=1', 'expected a number above 0 and below 1'),
@@ -150,7 +150,7 @@ def test_every_setting_has_a_default_and_a_description():
         assert row.description and row.kind, name
     assert rows['lr'][1:4] == ('0.001', 'a number from 0', '')
     assert rows['optimizer'].kind == 'one of sgd, adam, adamw'
-    assert rows['save_minutes'].unit == 'minutes'
+    assert rows['peer_timeout'].unit == 'seconds'
 
 
 def test_top_of_the_base_configs_is_the_schema():

@@ -63,11 +63,11 @@ def main(program: list[str]) -> int | None:
             logs_specs=elastic.DefaultLogsSpecs(folder, redirects={
                 i: elastic.Std.ALL if node + i else elastic.Std.NONE for i in range(gpus)}),
             signals_to_handle=','.join(number.name for number in handled),
-            shutdown_timeout=120)  # seconds to save after a signal
+            shutdown_timeout=120)  # seconds to end a batch after a signal
         try:
             elastic_launch(config, sys.executable)(*program, '--launcher', 'pytorch')
         except elastic.SignalException as error:
-            for file in Path(folder).glob('*/*/*/error.json'):  # that could not save
+            for file in Path(folder).glob('*/*/*/error.json'):  # that failed then
                 failure = json.loads(file.read_text(encoding='utf-8'))
                 if failure['status'] != PEER_LOST:
                     return fail(failure['message'], failure['status'])

@@ -6,8 +6,8 @@
 #
 # GPUS are the processes on each of NNODES nodes, CPUS the cores of each process.
 # SBATCH_OPTIONS override the options below. Two minutes before its time ends, the training
-# saves and the job is requeued. A restarted job, also after a node failed, resumes from what
-# it saved. All nodes must share the storage of the clone, the data and the work folder,
+# ends and the job is requeued. A restarted job, also after a node failed, resumes with the
+# epoch after the last one that it saved, so that its time must be enough for an epoch. All nodes must share the storage of the clone, the data and the work folder,
 # which gets slurm-JOB.out.
 set -euo pipefail
 job="${SLURM_JOB_ID:+${HRI30_CLONE:-}}" # in a job: the clone; this file is a copy
@@ -46,14 +46,13 @@ run() { # on the first node
     # Checkpoints older than the mark are from another training.
     if [[ "${SLURM_RESTART_COUNT:-0}" == 0 || ! -e "$mark" ]]; then
         touch -- "$mark"
-    elif [[ -n "$(find "$HRI30_WORK_DIR" -maxdepth 1 -newer "$mark" \( -name 'epoch_*.pth' \
-        -o -name within_epoch.pth \) -print -quit)" ]]; then
+    elif [[ -n "$(find "$HRI30_WORK_DIR" -maxdepth 1 -newer "$mark" -name 'epoch_*.pth' -print -quit)" ]]; then
         resume=(--resume "$HRI30_WORK_DIR")
     fi
     # shellcheck disable=SC2016  # srun sets SLURM_NODEID
     srun --kill-on-bad-exit=0 bash -c 'NODE_RANK="$SLURM_NODEID" exec "$@"' launch "$HRI30" \
         train "$@" "${resume[@]}" || status=$?
-    if ((status == 138)); then exec scontrol requeue "$SLURM_JOB_ID"; fi # saved at SIGUSR1
+    if ((status == 138)); then exec scontrol requeue "$SLURM_JOB_ID"; fi # ended by SIGUSR1
     if ((status == 0)); then rm -f -- "$mark"; fi
     exit "$status"
 }

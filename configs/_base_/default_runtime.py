@@ -10,7 +10,6 @@ early_stopping = dict(  # None: off
     min_delta=0.001,
     patience=15)  # epochs
 save_best = 'top1'  # or 'loss', or any other metric of the validation
-save_minutes = 10  # between checkpoints within an epoch; None: only on a signal
 snapshot_interval = None  # 10: keep the checkpoint of every tenth epoch
 tracker = None  # None, or a name in trackers
 max_skipped = 0.05  # share of the training clips that may be unreadable; 0: none, 1: all

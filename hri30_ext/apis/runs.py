@@ -120,7 +120,7 @@ def train_and_test(run: Run, **others) -> dict:
     options = parse_options(list(run.settings))
     try:
         with _output_to(log):
-            resume = last.is_file() or (run.folder / 'within_epoch.pth').is_file()
+            resume = last.is_file()
             train(run.config, str(run.folder), resume, options, overwrite=not resume,
                   **others)
             metrics = test(run.config, last.read_text(encoding='utf-8'), run.subset,

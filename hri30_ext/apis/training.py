@@ -40,7 +40,8 @@ def train(config: str | None = None, work_dir: str | None = None,
             ``resume`` without ``config``, else ``work_dirs/<name of the config>`` in the
             clone.
         resume (str | bool): A checkpoint to resume from, or True for the last one in
-            ``work_dir``, or a work folder, for the last one there.
+            ``work_dir``, or a work folder, for the last one there. A checkpoint of another
+            folder needs a ``work_dir`` without checkpoints.
         options (dict, optional): As parsed from ``--cfg-options``.
         launcher (str): ``pytorch`` if this is one of several processes.
         overwrite (bool): Whether to delete the checkpoints of an earlier training in
@@ -68,7 +69,8 @@ def train(config: str | None = None, work_dir: str | None = None,
     cfg.work_dir = str(work_dir.expanduser().resolve())
     distributed.on_main(check_writable, cfg.work_dir)
     with distributed.on_main(lock_folder, cfg.work_dir) or contextlib.nullcontext():
-        if not resume and not overwrite:
+        # A checkpoint of another folder starts a new training in this one.
+        if _is_elsewhere(resume, cfg.work_dir) or not resume and not overwrite:
             distributed.on_main(refuse_to_overwrite, cfg.work_dir)
         return _train(cfg, resume, hooks)
 
@@ -176,6 +178,11 @@ def find_settings(config: str | None, work_dir: str | None, resume: str | bool
         raise HRI30Error(f'{checkpoint.parent}: the config of {checkpoint.name} is not '
                          'there.\nName it: CONFIG --resume WORK_DIR.')
     return config, work_dir or str(checkpoint.parent), resume
+
+
+def _is_elsewhere(resume: str | bool, work_dir: str) -> bool:
+    return isinstance(resume, str) and (
+        Path(resume).expanduser().resolve().parent != Path(work_dir))
 
 
 def _set_resume(cfg: Config, resume: str | bool) -> list[str]:

@@ -23,7 +23,6 @@ from torch.utils._pytree import tree_leaves
 from ..checkpoints import download, load_from_local
 from ..errors import HRI30Error
 from ..names import command
-from ..utils.background import later
 from ..utils.fileio import atomic_path
 from .tin_shift import shift_by_fractions
 
@@ -85,7 +84,7 @@ def load_only_weights() -> None:
 
 
 def save_checkpoints_whole() -> None:
-    """Writes every checkpoint whole or not at all, in a thread during a training.
+    """Writes every checkpoint whole or not at all.
 
     Why: mmengine overwrites the file, so that a kill or a full disk leaves half of one,
     and holds a second copy of it in memory.
@@ -101,14 +100,11 @@ def save_checkpoints_whole() -> None:
         if file_client_args or backend_args or '://' in str(filename):
             original(checkpoint, filename, file_client_args, backend_args)
         else:
-            later(write, checkpoint, filename)
-
-    def write(checkpoint, filename):
-        needed = sum(leaf.nbytes for leaf in tree_leaves(checkpoint)
-                     if isinstance(leaf, torch.Tensor))
-        with atomic_path(filename, durable=True, needed=needed) as path, (
-                open(path, 'wb')) as file:
-            torch.save(checkpoint, file)
+            needed = sum(leaf.nbytes for leaf in tree_leaves(checkpoint)
+                         if isinstance(leaf, torch.Tensor))
+            with atomic_path(filename, durable=True, needed=needed) as path, (
+                    open(path, 'wb')) as file:
+                torch.save(checkpoint, file)
 
     for module in (mm_checkpoint, mm_runner, mm_runner_module):
         module.save_checkpoint = save_checkpoint

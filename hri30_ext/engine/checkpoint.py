@@ -4,19 +4,20 @@ import os
 import re
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from mmaction.registry import HOOKS
-from mmengine.dist import is_main_process
+from mmengine.dist import all_gather_object, get_rank, is_main_process
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.runner.checkpoint import weights_to_cpu
 
 from ..checkpoints import META_KEY, Essentials, save_safetensors, write_message_hub
+from ..datasets import randomness
 from ..errors import HRI30Error
-from ..utils.background import later, wait
 from ..utils.fileio import atomic_path, atomic_write_text
-from .loops import WITHIN_EPOCH, ResumableTrainLoop, is_validated
+from ..utils.text import printable
+from .recovery import list_epochs
+from .resuming import TRAINING, explain_misfit, fixed_settings
 
 #: Metrics of :class:`~hri30_ext.evaluation.HRI30Metric` that can choose the best one.
 _GREATER = ['top1', 'top5', 'mean_class', 'macro_precision', 'macro_recall', 'macro_f1']
@@ -31,19 +32,17 @@ def _check_metric(name: str | None, rule: str | None, setting: str) -> None:
 
 @HOOKS.register_module()
 class ValidatedCheckpointHook(CheckpointHook):
-    """Saves an epoch's checkpoint after its validation instead of before.
+    """Saves an epoch's checkpoint when the next one starts, or the training ends.
 
-    So the checkpoint to resume from has what the validation decides: the best score and the
-    counter of early stopping. An epoch without validation is saved at its end.
+    So the checkpoint to resume from has what the validation decides, the best score and the
+    counter of early stopping, and the random numbers of the next epoch. The new checkpoint
+    is on the disk before old ones are removed.
 
-    The new checkpoint is on the disk before old ones are removed, and only files with the
-    names that this hook gives, in the folder that it writes to, are removed. mmengine
-    removes first, and whatever the checkpoint that it resumes names. A thread writes and
-    removes the files of an epoch while the next one runs.
-
-    Checkpoints hold plain data, which ``torch.load(weights_only=True)`` reads, and in
-    ``meta`` the :class:`~hri30_ext.checkpoints.Essentials` of the model. The best one has a
-    second name, ``best.pth``, and its weights are also written as ``best.safetensors``.
+    Checkpoints hold plain data, which ``torch.load(weights_only=True)`` reads: in ``meta``
+    the :class:`~hri30_ext.checkpoints.Essentials` of the model; and in ``training`` the
+    states of the random number generators, one per process, and the settings that a resumed
+    training must have. The best one has a second name, ``best.pth``, and its weights are
+    also written as ``best.safetensors``.
 
     Args:
         save_best (str, optional): The metric that chooses the best one. None: no best one.
@@ -61,43 +60,50 @@ class ValidatedCheckpointHook(CheckpointHook):
         super().__init__(*args, save_best=save_best, greater_keys=_GREATER,
                          less_keys=_LESS, **kwargs)
         self.snapshot_interval = snapshot_interval
-        self._epochs: list[int] = []  # whose checkpoints are kept
-        self._superseded: list[str] = []  # names of best ones, until an epoch is saved
+        self._randomness: list | None = None  # by process, of the last checkpoint
+
+    # ---- Resuming -----------------------------------------------------------------------
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        if runner._resume:
+            self._randomness = checkpoint[TRAINING]['randomness']
 
     def before_train(self, runner) -> None:
-        info = runner.message_hub.runtime_info
-        # What a checkpoint that is resumed says of others.
-        claimed = {key: info.pop(key) for key in list(info)
-                   if key in ('keep_ckpt_ids', 'last_ckpt', 'best_ckpt')}
+        info, loop = runner.message_hub.runtime_info, runner.train_loop
+        # What a checkpoint that is resumed says of other files. mmengine would remove them.
+        best, _, _ = (info.pop(key, None) for key in (
+            'best_ckpt', 'keep_ckpt_ids', 'last_ckpt'))
         super().before_train(runner)
-        # It sees no files, which mmengine would remove before it writes new ones.
-        self.file_backend = SimpleNamespace(
-            join_path=os.path.join, isfile=lambda path: False, isdir=lambda path: False)
         folder = Path(self.out_dir)
         if is_main_process():
             remove_leftovers(folder)
-        epochs = claimed.get('keep_ckpt_ids')
-        if runner._resume and isinstance(epochs, list) and (
-                Path(runner._load_from).parent == folder):
-            self._epochs = sorted({epoch for epoch in epochs
-                                   if type(epoch) is int and 0 < epoch <= runner.epoch})
-        path = claimed.get('best_ckpt')
-        if self.save_best is None or path is None:
+        if runner._resume:
+            loop.saved, loop.saved_epochs = Path(runner._load_from), runner.epoch
+        if self.save_best is None or best is None:
             return
-        name = Path(str(path)).name
-        if (folder / name).is_file() and re.fullmatch(
-                rf'best_{self.key_indicators[0]}_epoch_\d+\.pth', name) and isinstance(
-                info.get('best_score'), int | float):
-            runner.message_hub.update_info('best_ckpt', str(folder / name))
+        path = folder / Path(str(best)).name
+        if path.is_file() and isinstance(info.get('best_score'), int | float) and (
+                re.fullmatch(rf'best_{self.key_indicators[0]}_epoch_\d+\.pth', path.name)):
+            self.best_ckpt_path = str(path)
+            runner.message_hub.update_info('best_ckpt', str(path))
         else:
             info.pop('best_score', None)
             runner.logger.warning(
-                f'The best checkpoint so far is not in {folder}, and was named '
-                f'{str(path)[:200]!r}. It is kept, and the search for the best '
-                'starts over.')
+                f'{printable(str(best))[:200]}: was the best checkpoint, and is not in '
+                f'{folder}. The search for the best starts over.')
+
+    def before_train_epoch(self, runner) -> None:
+        """Saves the epoch before, or restores the generators of the one that starts."""
+        if runner.epoch > runner.train_loop.saved_epochs:
+            self._save_epoch(runner)
+        elif runner._resume:
+            with explain_misfit(runner._load_from):
+                randomness.set_states(self._randomness[get_rank()])
+
+    # ---- Saving -------------------------------------------------------------------------
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Makes plain data of what mmengine saves, and adds the essentials."""
+        """Makes plain data of what mmengine saves, and adds what it lacks."""
         checkpoint['message_hub'] = write_message_hub(checkpoint['message_hub'])
         for state in checkpoint.get('param_schedulers', []):
             # A schedule that is resumed has its own functions, from the config.
@@ -106,62 +112,54 @@ class ValidatedCheckpointHook(CheckpointHook):
         essentials = Essentials.from_config(runner.cfg)
         if essentials is not None:
             checkpoint['meta'][META_KEY] = essentials.to_dict()
+        if 'optimizer' in checkpoint:
+            checkpoint[TRAINING] = dict(
+                settings=fixed_settings(runner.cfg), randomness=self._randomness)
         for name in {'state_dict', 'ema_state_dict'} & checkpoint.keys():
             checkpoint[name] = weights_to_cpu(checkpoint[name])  # averaged ones are not
 
     def after_train_epoch(self, runner) -> None:
-        """Saves an epoch that no validation follows."""
-        if not is_validated(runner, runner.epoch + 1):
-            wait()
-            self._save_epoch(runner, runner.epoch + 1)
+        pass  # mmengine would save here, before the validation
 
     def after_val_epoch(self, runner, metrics=None) -> None:
-        """Saves the best, then the epoch, and removes what they replace."""
-        wait()
+        """Saves the best."""
         # With a path here, mmengine saves the epoch each time the best one changes.
         self.last_ckpt = None
         if metrics:
-            before = runner.message_hub.runtime_info.get('best_ckpt')
+            before = self.best_ckpt_path if self.save_best else None
             super().after_val_epoch(runner, metrics)
-            best = runner.message_hub.runtime_info.get('best_ckpt')
-            if best != before:
-                if before:
-                    self._superseded.append(Path(before).name)
-                if is_main_process():
-                    later(_name_best, Path(best))
-        self._save_epoch(runner, runner.epoch)
+            if self.save_best and self.best_ckpt_path != before and is_main_process():
+                _name_best(Path(self.best_ckpt_path))
 
-    def _save_epoch(self, runner, epoch: int) -> None:
+    def after_train(self, runner) -> None:
+        if runner.epoch > runner.train_loop.saved_epochs:
+            self._save_epoch(runner)
+
+    def _save_epoch(self, runner) -> None:
+        epoch = runner.epoch
         meta = dict(epoch=epoch, iter=runner.iter)
-        last = epoch == runner.max_epochs or runner.train_loop.stop_training
-        if (epoch > self.save_begin and (epoch - self.save_begin) % self.interval == 0
-                or last and self.save_last):
-            self._save_checkpoint_with_step(runner, epoch, meta)
+        self._randomness = all_gather_object(randomness.get_states())
         if self.snapshot_interval and epoch % self.snapshot_interval == 0:
             runner.save_checkpoint(self.out_dir, f'snapshot_epoch_{epoch}.pth', meta=meta)
+        is_last = epoch == runner.max_epochs or runner.train_loop.stop_training
+        if epoch > self.save_begin and (epoch - self.save_begin) % self.interval == 0 or (
+                is_last and self.save_last):
+            self._save_checkpoint_with_step(runner, epoch, meta)
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         """Saves an epoch, names it in ``last_checkpoint``, and removes the oldest."""
-        self._epochs = [epoch for epoch in self._epochs if epoch < step] + [step]
-        path = Path(self.out_dir) / self.filename_tmpl.format(step)
-        self.last_ckpt = str(path)
-        # Includes the one that is removed below; a run that is killed first does so later.
-        runner.message_hub.update_info('keep_ckpt_ids', list(self._epochs))
-        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        folder, loop = Path(self.out_dir), runner.train_loop
+        path = folder / self.filename_tmpl.format(step)
+        runner.message_hub.update_info('last_ckpt', str(path))
         runner.save_checkpoint(
             self.out_dir, path.name, save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler, meta=meta, **self.args)
-        if isinstance(runner.train_loop, ResumableTrainLoop):
-            runner.train_loop.note_saved(path)
-        old, self._superseded = self._superseded, []
-        if self.max_keep_ckpts > 0:
-            old += map(self.filename_tmpl.format, self._epochs[:-self.max_keep_ckpts])
-            self._epochs = self._epochs[-self.max_keep_ckpts:]
+        loop.saved, loop.saved_epochs = path, step
         if is_main_process():
-            later(atomic_write_text, Path(runner.work_dir) / 'last_checkpoint',
-                  self.last_ckpt, True)
-            for name in (WITHIN_EPOCH, *old):
-                later(Path.unlink, Path(self.out_dir) / name, True)
+            atomic_write_text(Path(runner.work_dir) / 'last_checkpoint', str(path), True)
+            if self.max_keep_ckpts > 0:
+                for old in list_epochs(folder, step)[self.max_keep_ckpts:]:
+                    old.unlink()
 
 
 def _name_best(path: Path) -> None:
@@ -181,8 +179,8 @@ def _name_best(path: Path) -> None:
 def remove_leftovers(folder: str | Path) -> None:
     """Removes temporary files of checkpoints that a killed run was writing."""
     for path in Path(folder).glob('.*'):
-        if re.fullmatch(r'\.(within_epoch|(best_\w+_|snapshot_)?epoch_\d+|best)'
-                        r'-\w{8}\.(pth|safetensors)', path.name):
+        if re.fullmatch(r'\.((best_\w+_|snapshot_)?epoch_\d+|best)-\w{8}'
+                        r'\.(pth|safetensors)', path.name):
             path.unlink(missing_ok=True)
 
 

@@ -15,7 +15,6 @@ from sklearn.utils.class_weight import compute_class_weight
 from ..datasets.hri30 import list_clips
 from ..errors import HRI30Error
 from ..hardware import unwrap
-from ..utils.background import later
 from ..utils.curves import plot_training_curves, write_curves
 
 
@@ -43,8 +42,6 @@ class _Curves(msgspec.Struct):
     """The curves of a training, as checkpoints hold them."""
 
     history: list[dict[str, int | float]] = []  # a row an epoch
-    steps: dict[str, int] = {}  # of the epoch, by scalar
-    rates: dict[str, float] = {}
     minutes: float = 0
 
 
@@ -63,6 +60,8 @@ class CurvesHook(Hook):
 
     def __init__(self) -> None:
         self._curves = _Curves()
+        self._steps: dict[str, int] = {}  # of the epoch, by scalar
+        self._rates: dict[str, float] = {}
         self._started = 0.0
         self._drawn_at = -math.inf  # of time.monotonic()
 
@@ -85,17 +84,16 @@ class CurvesHook(Hook):
         return round((time.monotonic() - self._started) / 60, 4)
 
     def before_train_epoch(self, runner) -> None:
-        if not getattr(runner.train_loop, 'resumes_within_epoch', False):
-            self._curves.steps = {}
+        self._steps = {}
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        self._curves.rates = learning_rates(runner.optim_wrapper)
+        self._rates = learning_rates(runner.optim_wrapper)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Counts the values of the epoch, which mmengine's message hub has."""
         for key in ('loss', 'top1_acc'):
             if key in (outputs or ()):
-                self._curves.steps[key] = self._curves.steps.get(key, 0) + 1
+                self._steps[key] = self._steps.get(key, 0) + 1
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         self._add_row(runner, runner.epoch, metrics)
@@ -108,26 +106,24 @@ class CurvesHook(Hook):
     def _add_row(self, runner, epoch: int, metrics: dict | None) -> None:
         point = {'epoch': epoch}
         for name, key in (('loss', 'loss'), ('top1', 'top1_acc')):
-            if key in self._curves.steps:
-                point[f'train_{name}'] = mean_of_last(runner, key, self._curves.steps[key])
+            if key in self._steps:
+                point[f'train_{name}'] = mean_of_last(runner, key, self._steps[key])
             if metrics and name in metrics:
                 point[f'val_{name}'] = float(metrics[name])
-        self._curves.history.append({**point, **self._curves.rates,
-                                     'minutes': self._minutes()})
+        self._curves.history.append({**point, **self._rates, 'minutes': self._minutes()})
 
     @master_only
     def after_val(self, runner) -> None:
-        """Writes and draws: after the checkpoint, so that a failure costs no weights."""
-        later(write_curves, Path(runner.work_dir) / 'training_curves.csv',
-              self._curves.history)
+        """Writes and draws."""
+        write_curves(Path(runner.work_dir) / 'training_curves.csv', self._curves.history)
         if time.monotonic() - self._drawn_at >= 30:
             self.after_train(runner)
 
     @master_only
     def after_train(self, runner) -> None:
         if self._curves.history:
-            later(plot_training_curves, Path(runner.work_dir) / 'training_curves.png',
-                  self._curves.history, Path(runner.cfg.filename).stem)
+            plot_training_curves(Path(runner.work_dir) / 'training_curves.png',
+                                 self._curves.history, Path(runner.cfg.filename).stem)
             self._drawn_at = time.monotonic()
 
 

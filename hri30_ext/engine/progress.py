@@ -9,7 +9,6 @@ from tqdm import tqdm
 
 from ..utils.progress import refresh_seconds, time_left
 from .hooks import learning_rates, mean_of_last
-from .loops import is_validated
 
 
 class EpochLineHook(Hook):
@@ -19,13 +18,13 @@ class EpochLineHook(Hook):
         clips (int): Clips that this run trained on, in all processes.
     """
 
-    priority = 'LOWEST'  # the best checkpoint is known
+    priority = 'LOWEST'  # the epoch before is saved
 
     def __init__(self) -> None:
         self.clips = 0
         self._steps = 0
         self._bar: tqdm | None = None
-        self._line = ''  # without the validation
+        self._line: list[str] = []  # parts of the epoch's
         self._started = 0.0
 
     def before_run(self, runner) -> None:
@@ -40,6 +39,7 @@ class EpochLineHook(Hook):
         return True
 
     def before_train_epoch(self, runner) -> None:
+        self._print(runner)
         self._steps, self._epoch_started = 0, time.monotonic()
         # Features are computed once, before the first epoch: they say nothing of the rest.
         self._started = self._started or self._epoch_started
@@ -58,11 +58,9 @@ class EpochLineHook(Hook):
         self._bar.close()
         rate = (self.clips - self._clips_before) / (time.monotonic() - self._epoch_started)
         loss = mean_of_last(runner, 'loss', self._steps)
-        self._line = (f'epoch {runner.epoch + 1}/{runner.max_epochs}  '
-                      f'loss {loss:.3f}  lr {self._rate:.2g}  '
-                      f'{rate:,.{1 if rate >= 10 else 2}f} clips/s')
-        if not is_validated(runner, runner.epoch + 1):
-            print(self._line, flush=True)
+        self._line = [f'epoch {runner.epoch + 1}/{runner.max_epochs}',
+                      f'loss {loss:.3f}', f'lr {self._rate:.2g}',
+                      f'{rate:,.{1 if rate >= 10 else 2}f} clips/s']
 
     def before_val_epoch(self, runner) -> None:
         self._open_bar('validation', len(runner.val_dataloader))
@@ -72,18 +70,26 @@ class EpochLineHook(Hook):
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         self._bar.close()
-        # A validation that was due when a run resumes has no epoch before it.
-        line = [self._line or f'epoch {runner.epoch}/{runner.max_epochs}']
-        line += [f'val {name} {metrics[name]:.3f}' for name in ('top1', 'loss')
-                 if name in (metrics or ())]
+        self._line += [f'val {name} {metrics[name]:.3f}' for name in ('top1', 'loss')
+                       if name in (metrics or ())]
+
+    def after_train(self, runner) -> None:
+        self._print(runner)
+
+    def _print(self, runner) -> None:
+        """Prints the line of the epoch that is complete, and saved."""
+        if not self._line:
+            return
         best = runner.message_hub.runtime_info.get('best_ckpt', '')
         if best.endswith(f'epoch_{runner.epoch}.pth'):
-            line.append('(best)')
+            self._line.append('(best)')
         epochs = runner.max_epochs - runner.epoch
-        if epochs and self.clips:
+        if epochs:
             seconds = (time.monotonic() - self._started) / self.clips
-            line.append(time_left(seconds * epochs * len(runner.train_dataloader.dataset)))
-        print('  '.join(line), flush=True)
+            self._line.append(
+                time_left(seconds * epochs * len(runner.train_dataloader.dataset)))
+        print('  '.join(self._line), flush=True)
+        self._line = []
 
     def _open_bar(self, name: str, batches: int) -> None:
         self._bar = tqdm(desc=name, total=batches, unit='batch', leave=False,

@@ -18,16 +18,22 @@ from ..errors import HRI30Error, first_cases
 from ..hardware import autocast_dtype, unwrap
 from ..models.encoders import FrozenEncoder
 from ..utils.fileio import disk_full, ran_out_of_disk
-from . import schedules
-from .loops import ResumableTrainLoop, explain_other_form
+from .resuming import (
+    advance_schedules,
+    check_resumable,
+    explain_misfit,
+    needs_validations,
+    read_settings,
+)
 
 #: Messages of mmengine that no user can act on, or that the line of an epoch replaces.
 _NOISE = ('The prefix is not set', 'FileClient', 'HardDiskBackend',
           'Distributed training is not used', 'Exp name:', 'Loads checkpoint by',
           'Epoch(train)', 'Epoch(val)', 'The best checkpoint with',
           'Checkpoints will be saved to',
-          # Not so: the training loop restores them, or warns.
-          'the gradient of some iterations is lost')
+          # Of each epoch: none of its gradients is left for the next.
+          'the gradient of some iterations is lost',
+          'Gradient accumulative may slightly decrease')
 
 
 def _is_for_console(record: logging.LogRecord) -> bool:
@@ -102,36 +108,20 @@ class HRI30Runner(Runner):
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
     def resume(self, filename: str, **kwargs) -> None:
-        """Resumes a training, whose settings may be others now.
+        """Resumes a training, maybe with more epochs.
 
         Raises:
-            HRI30Error: the checkpoint has another model, other classes or another
-                optimizer, or is not of a training.
+            HRI30Error: the checkpoint is not of a training, or of one with another model,
+                other classes or other settings.
         """
-        is_ours = isinstance(self.train_loop, ResumableTrainLoop)
-        is_replayed = is_ours and schedules.can_replay(self)
-        initial = schedules.read_settings(self)
-        with explain_other_form(filename):
-            super().resume(filename, **kwargs, resume_param_scheduler=not is_replayed)
-            _check_optimizer(self.optim_wrapper.optimizer, filename)
+        initial, keeps_rates = read_settings(self), needs_validations(self)
+        with explain_misfit(filename):
+            super().resume(filename, **kwargs, resume_param_scheduler=keeps_rates)
             match_layouts(self.optim_wrapper.optimizer)
-            if is_ours:
-                schedules.adapt(self, initial)
+            if not keeps_rates:
+                advance_schedules(self, initial)
             # Drawn from the seed of the checkpoint, also if the config has another or none.
             self.train_dataloader.batch_sampler.sampler.seed = self.seed
-
-    def save_checkpoint(self, *args, save_optimizer: bool = True, **kwargs) -> None:
-        """Saves a checkpoint; one with the optimizer also holds the position.
-
-        All processes must call it. Arguments are mmengine's.
-        """
-        loop = self.train_loop
-        is_resumable = save_optimizer and isinstance(loop, ResumableTrainLoop)
-        if is_resumable:
-            loop.progress = loop.gather_progress()
-        super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
-        if is_resumable:
-            loop.progress = None
 
     def load_checkpoint(self, filename, map_location='cpu', strict=False,
                         revise_keys=((r'^module.', ''),)):
@@ -142,12 +132,12 @@ class HRI30Runner(Runner):
         """
         checkpoint = _load_checkpoint(filename, map_location, self.logger)
         if self._resume:
-            _check_resumable(checkpoint, filename, self.logger)
+            check_resumable(checkpoint, filename, self.cfg)
         model = unwrap(self.model)
         fine_tuning = self._train_dataloader is not None and not self._resume
         if fine_tuning and isinstance(model.backbone, FrozenEncoder):
             checkpoint = model.backbone.adopt(checkpoint, filename)
-        with explain_other_form(filename):
+        with explain_misfit(filename):
             message = fit_weights(checkpoint, model, str(filename),
                                   new_head_allowed=fine_tuning,
                                   classes=self.cfg.get('classes'))
@@ -158,32 +148,6 @@ class HRI30Runner(Runner):
         self._has_loaded = True
         self.logger.info(message)
         return checkpoint
-
-
-def _check_optimizer(optimizer: torch.optim.Optimizer, filename: str) -> None:
-    """Refuses the state of another optimizer, which torch loads without an error."""
-    for group in optimizer.param_groups:
-        missing = sorted(optimizer.defaults.keys() - group.keys())
-        if missing:
-            raise HRI30Error(
-                f'{filename}: its optimizer is no {type(optimizer).__name__}: it has no '
-                f'{", ".join(missing)}.\nTo resume, set the optimizer that it was trained '
-                f'with; to start from its weights, set load_from={filename}.')
-
-
-def _check_resumable(checkpoint, filename: str, logger: MMLogger) -> None:
-    """Refuses a checkpoint that no training can resume from."""
-    meta = checkpoint.get('meta')
-    counts = [meta.get('epoch'), meta.get('iter')] if isinstance(meta, dict) else [None]
-    if any(type(count) is not int or count < 0 for count in counts) or not isinstance(
-            checkpoint.get('message_hub'), dict):
-        raise HRI30Error(f'{filename}: cannot be resumed from: it has no epoch and '
-                         'iteration.\nExpected a checkpoint of a training; to start from '
-                         'its weights, set load_from.')
-    if 'optimizer' not in checkpoint:
-        logger.warning(f'{filename}: has no optimizer state, which starts from zero. '
-                       'Expected epoch_N.pth or within_epoch.pth; the best has weights '
-                       'only.')
 
 
 def match_layouts(optimizer: torch.optim.Optimizer) -> None:

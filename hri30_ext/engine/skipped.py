@@ -55,12 +55,11 @@ class SkippedVideosHook(Hook):
         self.max_skipped = max_skipped
         self._all: dict[str, _Clip] = {}  # by file; of all processes, up to the last gather
         self._own: dict[str, _Clip] = {}  # of this process, since then
-        self._validated: dict[str, _Clip] = {}  # of the validation that runs
         self._named: set[str] = set()
 
     @property
     def clips(self) -> dict[str, _Clip]:
-        return _merge(_merge(self._all, self._own), self._validated)
+        return _merge(self._all, self._own)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         for sample in data_batch['data_samples']:
@@ -70,11 +69,8 @@ class SkippedVideosHook(Hook):
         if self._name_new(runner) and runner.world_size == 1:
             self._check(runner)
 
-    def before_val_epoch(self, runner) -> None:
-        self._validated = {}
-
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self._validated.update({
+        self._own = _merge(self._own, {
             sample.filename: _Clip(sample.video_id, sample.failed, 1, False)
             for sample in data_batch['data_samples'] if 'failed' in sample})
         self._name_new(runner)
@@ -84,8 +80,6 @@ class SkippedVideosHook(Hook):
         self._check(runner)
 
     def after_val_epoch(self, runner, metrics=None) -> None:
-        # Only now: a validation that stops runs again.
-        self._own, self._validated = _merge(self._own, self._validated), {}
         self.gather(runner)
 
     def gather(self, runner) -> None:

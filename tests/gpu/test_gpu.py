@@ -81,15 +81,15 @@ def test_resuming_is_exact(options, tmp_path, heeded_signals):
 
 
 class _Stop(Hook):
-    """Asks the training to stop within its first epoch."""
+    """Asks the training to stop within its second epoch."""
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if runner.iter == 1:
+        if runner.iter == 4:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
 def launch(folder, options, gpus):
-    """Trains in processes of their own; returns the training loss of the first epoch."""
+    """Trains in processes of their own; returns the validation loss of the first epoch."""
     pairs = [f'{name}={str(value).replace(", ", ",")}' for name, value in options.items()]
     done = subprocess.run(
         [*HRI30, 'train', DEMO_CONFIG, '--work-dir', str(folder),
@@ -97,7 +97,7 @@ def launch(folder, options, gpus):
         capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     with open(folder / 'training_curves.csv', encoding='utf-8') as file:
-        return float(next(csv.DictReader(file))['train_loss'])
+        return float(next(csv.DictReader(file))['val_loss'])
 
 
 @pytest.mark.parametrize('gpus', COUNTS)
@@ -113,7 +113,9 @@ def test_processes_follow_one_process(gpus, options, tmp_path, note):
         options['sync_bn'] = 'torch'
     together = launch(tmp_path / 'together', options, gpus)
     note(f'difference of the loss, {gpus} processes', abs(together - alone), '1e-3')
-    assert abs(together - alone) < (1e-3 if gpus == 1 or not FAKE else 0.5)
+    # Where the clips can be divided by the processes, the gradient is the same.
+    is_same = gpus == 1 or not FAKE and 6 % gpus == 0
+    assert abs(together - alone) < (1e-3 if is_same else 0.5)
 
 
 def test_cached_clips_are_read_quickly(trained, note):

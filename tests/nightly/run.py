@@ -30,7 +30,7 @@ TAIL = 6  # lines of a part's output in the summary
 
 #: By part: program, arguments ({out} is the folder of the part), limit in minutes.
 PARTS = {
-    'kill': ('stress/kill.py', '--kills 30 --jobs 2 --out {out}', 90),
+    'kill': ('stress/kill.py', '--kills 10 --jobs 2 --out {out}', 45),
     'mutated': ('stress/mutated.py', '--videos 2000 --out {out}', 60),
     'planted': ('stress/planted.py', '--clips 2100 --faults 40 --out {out}', 60),
     'hosts': ('stress/two_hosts.py', '--folder {out}', 20),

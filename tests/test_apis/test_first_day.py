@@ -77,7 +77,7 @@ def test_complete_training_names_the_command_that_continues(settings, work, capf
 def test_overwriting_leaves_nothing_of_the_earlier_training(settings, tmp_path):
     (tmp_path / 'mine.pth').touch()
     for name in ('best_top1_epoch_43.pth', 'best_top1_epoch_43.calibration.json',
-                 'epoch_50.pth', 'within_epoch.pth', 'best.safetensors'):
+                 'epoch_50.pth', 'best.safetensors'):
         (tmp_path / name).touch()
     before = files(tmp_path)
     with pytest.raises(HRI30Error, match='no such checkpoint'):

@@ -1,16 +1,12 @@
 """Checkpoints and early stopping, and that a resume forgets nothing."""
 
-from types import SimpleNamespace
-
 import pytest
 from conftest import DEMO_CONFIG, PRIMITIVE
-from mmengine.runner.utils import calc_dynamic_intervals
 from same_training import load
 
 from hri30_ext.apis import train
 from hri30_ext.config import load_config
 from hri30_ext.engine import ResumableEarlyStoppingHook, ValidatedCheckpointHook
-from hri30_ext.engine.loops import is_validated
 from hri30_ext.errors import HRI30Error
 from hri30_ext.utils.curves import read_curves
 
@@ -72,16 +68,6 @@ def test_epochs_without_validation_are_saved_too(options, tmp_path):
     # Epoch 2 is validated, epoch 3 is since it is the last.
     assert {'snapshot_epoch_1.pth', 'snapshot_epoch_2.pth', 'epoch_3.pth'} <= files
     assert load(tmp_path / 'snapshot_epoch_1.pth')['meta']['epoch'] == 1
-
-
-def test_interval_that_changes_is_that_of_the_epoch():
-    """The loop decides on it after the hooks of the epoch were called."""
-    milestones, intervals = calc_dynamic_intervals(5, [(3, 1)])
-    runner = SimpleNamespace(val_loop=True, max_epochs=9, train_loop=SimpleNamespace(
-        val_begin=1, val_interval=5, dynamic_milestones=milestones,
-        dynamic_intervals=intervals))
-    assert [epoch for epoch in range(1, 10) if is_validated(runner, epoch)] == [
-        2, 3, 4, 5, 6, 7, 8, 9]
 
 
 def test_metric_that_is_not_there_is_refused():

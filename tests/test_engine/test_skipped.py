@@ -171,23 +171,6 @@ def test_several_processes_add_up_at_the_end_of_an_epoch(tmp_path, monkeypatch):
         ('x', '2'), ('z', '1')]
 
 
-def test_clips_of_a_validation_that_is_left_are_not_counted_twice(tmp_path):
-    runner, hook = fake_runner(tmp_path), SkippedVideosHook()
-    hook.after_train_iter(runner, 0, batch([('a', 'a.avi', 'x')]))
-    failed = dict(data_samples=[ActionDataSample(metainfo=dict(
-        video_id='b', filename='b.avi', failed='y'))])
-    for _ in range(2):
-        hook.before_val_epoch(runner)
-        hook.after_val_iter(runner, 0, failed)
-        hook.gather(runner)  # before a checkpoint, as where the first one is left
-        checkpoint = {}
-        hook.before_save_checkpoint(runner, checkpoint)
-        assert list(checkpoint['skipped_videos']) == ['a.avi']
-    hook.after_val_epoch(runner)
-    assert [(row['Video'], row['Times']) for row in rows(tmp_path)] == [
-        ('a', '1'), ('b', '1')]
-
-
 @pytest.mark.slow
 def test_exit_statuses(clips_root, tmp_path):
     """2 of 20 clips, and 6 of 20."""

@@ -108,7 +108,7 @@ def test_a_job_whose_time_ends_is_requeued(slurm, job, status, requeued):
 
 def test_a_restarted_job_resumes_from_what_it_saved(slurm, job, tmp_path):
     again = dict(job, SLURM_RESTART_COUNT='1')
-    earlier, later = tmp_path / 'epoch_1.pth', tmp_path / 'within_epoch.pth'
+    earlier, later = tmp_path / 'epoch_1.pth', tmp_path / 'epoch_2.pth'
     earlier.touch()  # from another training
     os.utime(earlier, (1, 1))
     assert '--resume' not in slurm(DEMO_CONFIG, **job, SRUN_STATUS='1')[1]

@@ -99,8 +99,7 @@ weight_averagings = dict(
     ema=dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.001, gamma=10))
 
 train_cfg = dict(
-    type='ResumableTrainLoop', max_epochs='${max_epochs}', val_interval=1,
-    save_minutes='${save_minutes}')
+    type='ResumableTrainLoop', max_epochs='${max_epochs}', val_interval=1)
 val_cfg = dict(type='ValLoop', fp16='${autocast}')  # in the precision of training
 test_cfg = dict(type='TestLoop', fp16='${autocast}')
 

@@ -1,14 +1,13 @@
 """Kills trainings at random moments and compares the resumed ones with an intact one.
 
-    python tests/nightly/stress/kill.py --kills 30 --jobs 2 --out work_dirs/kill
+    python tests/nightly/stress/kill.py --kills 10 --jobs 2 --out work_dirs/kill
 
-A small model trains on rendered clips once without interruption, for about two minutes on
-one core. Then it trains again and again: all its processes are killed (SIGKILL) at a random
-moment, every second time while a checkpoint is written, and it continues with ``--resume``;
-every third training is killed twice. This exits with 1 unless the last checkpoint of each
-equals that of the uninterrupted training bit for bit (weights, averaged weights, optimizer,
-schedules, random numbers, early stopping, curves), and unless at least one of several kills
-hit the writing of a checkpoint.
+A small model trains on rendered clips once without interruption, for about a minute on
+one core. Then it trains again and again: all its processes are killed (SIGKILL) once at a
+random moment, the first two times in a validation, every third time while a checkpoint is
+written, and it continues with ``--resume``. This exits with 1 unless the last checkpoint of
+each equals that of the uninterrupted training bit for bit (weights, averaged weights,
+optimizer, schedules, random numbers, early stopping, curves).
 """
 
 import argparse
@@ -20,66 +19,59 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 
+from mmengine.hooks import Hook  # noqa: E402
 from same_training import assert_same_training  # noqa: E402
 
-import hri30_ext.modules  # noqa: E402, F401
-from hri30_ext.datasets import HRI30_CLASSES  # noqa: E402
+from hri30_ext.apis import train  # noqa: E402
+from hri30_ext.names import HRI30_CLASSES  # noqa: E402
 from hri30_ext.synthetic import write_dataset  # noqa: E402
 
 CONFIG = next((ROOT / 'configs' / 'demo').glob('*.py'))
 CLASSES = HRI30_CLASSES[:6]
-# So often that kills hit checkpoints within an epoch, and their writing.
-SAVE_MINUTES = 0.02
+VALIDATING = 'validating'
 
 
-@dataclass
-class Case:
-    """A training that is killed.
+class MarkValidation(Hook):
+    """Keeps a file in a folder while a validation runs."""
 
-    Attributes:
-        folder (Path): Its work folder.
-        kills (list[str]): When each kill came and what it hit.
-        resumes (int): Number of resumptions from a checkpoint.
-        difference (str, optional): From the uninterrupted training.
-    """
+    def __init__(self, folder: Path) -> None:
+        self.mark = folder / VALIDATING
+        self.mark.unlink(missing_ok=True)
 
-    folder: Path
-    kills: list[str] = field(default_factory=list)
-    resumes: int = 0
-    difference: str | None = None
+    def before_val_epoch(self, runner) -> None:
+        self.mark.touch()
+
+    def after_val_epoch(self, runner, metrics=None) -> None:
+        self.mark.unlink()
 
 
-def has_saved(folder: Path) -> bool:
-    """Returns whether there is a checkpoint to resume from."""
-    return any(not path.name.startswith('.') for path in folder.glob('*.pth'))
+def train_here(folder: Path, data: Path, epochs: int) -> None:
+    """Trains or resumes in this process."""
+    options = dict(
+        data_root=str(data), classes=list(CLASSES), input_size=(80, 56), batch_size=8,
+        num_workers=2, max_epochs=epochs, weight_averaging='ema', precision='fp32',
+        leak_check=None, report=False, cache_dir=str(data / 'cache'),
+        **{'split.val_groups': 1, 'early_stopping.patience': epochs})
+    resume = any(folder.glob('epoch_*.pth'))
+    train(str(CONFIG), str(folder), resume, options, overwrite=not resume,
+          hooks=[MarkValidation(folder)])
 
 
 def start(folder: Path, data: Path, epochs: int) -> subprocess.Popen:
     """Starts or resumes a training in its own process group."""
-    saved = has_saved(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = dict(
-        data_root=data, classes='[' + ','.join(CLASSES) + ']', input_size='(80,56)',
-        batch_size=8, num_workers=0, max_epochs=epochs, weight_averaging='ema',
-        save_minutes=SAVE_MINUTES, precision='fp32', leak_check=None, report=False,
-        cache_dir=data / 'cache',
-        **{'split.val_groups': 1, 'early_stopping.patience': epochs})
     with open(folder / 'output.txt', 'a', encoding='utf-8') as output:
         return subprocess.Popen(
-            [sys.executable, '-m', 'hri30_ext.cli', 'train', str(CONFIG), '--work-dir',
-             str(folder), '--device', 'cpu', *(['--resume'] if saved else []),
-             '--cfg-options', *(f'{key}={value}' for key, value in settings.items())],
-            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, 'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'Agg'})
+            [sys.executable, __file__, '--train', '--out', folder, '--data', data,
+             '--epochs', str(epochs)], stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=True, env={**os.environ, 'OMP_NUM_THREADS': '1',
+                                         'MPLBACKEND': 'Agg', 'CUDA_VISIBLE_DEVICES': ''})
 
 
 def finish(process: subprocess.Popen, folder: Path) -> None:
@@ -90,109 +82,80 @@ def finish(process: subprocess.Popen, folder: Path) -> None:
                            f'{" / ".join(lines[-3:])}')
 
 
-def unfinished_files(folder: Path) -> list[str]:
-    """Lists the temporary files of checkpoints."""
-    return [path.name for path in folder.glob('.*.pth')]
-
-
-def kill(process: subprocess.Popen, folder: Path, seconds: float, writing: bool) -> str:
-    """Kills a training after some seconds, or when it next writes a checkpoint then.
-
-    Returns:
-        str: What the kill hit; empty if the training had already ended.
-    """
+def kill(process: subprocess.Popen, folder: Path, seconds: float, pattern: str) -> bool:
+    """Kills a training after some seconds, once a file of a pattern exists; returns whether
+    it still ran."""
     began = time.monotonic()
     while process.poll() is None:
-        if time.monotonic() - began >= seconds and (
-                not writing or unfinished_files(folder)):
+        if time.monotonic() - began >= seconds and any(folder.glob(pattern)):
             os.killpg(process.pid, signal.SIGKILL)
             break
-        time.sleep(0.0005 if writing else 0.01)
-    if process.wait() != -signal.SIGKILL:
-        return ''
-    moment = f'{time.monotonic() - began:.1f} s'
-    half = unfinished_files(folder)  # a finished file would have its final name
-    return f'{moment}, writing {half[0][1:].split("-")[0]}' if half else moment
+        time.sleep(0.0005)
+    return process.wait() == -signal.SIGKILL
 
 
-def run(case: Case, data: Path, epochs: int, seconds: float, whole: Path,
-        rng: random.Random, writing: bool, twice: bool) -> Case:
-    """Trains with one or two kills, finishes the training, and compares."""
+def run(folder: Path, data: Path, epochs: int, seconds: float, whole: Path,
+        rng: random.Random, pattern: str) -> str:
+    """Trains with a kill, finishes the training, and compares; returns what differs."""
     last = f'epoch_{epochs}.pth'
     try:
-        while not case.kills:
-            shutil.rmtree(case.folder, ignore_errors=True)
-            process = start(case.folder, data, epochs)
-            for _ in range(1 + twice):
-                hit = kill(process, case.folder, rng.uniform(0, seconds), writing)
-                if not hit:
-                    break
-                case.kills.append(hit)
-                case.resumes += has_saved(case.folder)
-                process = start(case.folder, data, epochs)
-                seconds /= 2  # less remains
-            seconds *= 0.9  # earlier, if the training had ended before
-        finish(process, case.folder)
-        assert_same_training(whole / last, case.folder / last)
-        left = unfinished_files(case.folder)
-        if left:
-            case.difference = f'left behind: {", ".join(left)}'
+        while not kill(start(folder, data, epochs), folder, rng.uniform(0, seconds),
+                       pattern):
+            shutil.rmtree(folder)  # it had ended before
+        moment = 'with checkpoints' if any(folder.glob('epoch_*.pth')) else 'without one'
+        finish(start(folder, data, epochs), folder)
+        assert_same_training(whole / last, folder / last)
+        assert not list(folder.glob('.*.pth')), 'unfinished files are left'
     except Exception as error:  # reported; the other cases continue
-        case.difference = f'{type(error).__name__}: {error}'
-    return case
+        return f'{type(error).__name__}: {error}'
+    return f'killed {moment}: equal'
 
 
 def stress(out: Path, kills: int, jobs: int, epochs: int, seed: int,
            say: Callable[[str], None] = print) -> bool:
     """Does everything that the module's docstring states; returns whether it holds."""
-    if out.exists():
-        shutil.rmtree(out)
+    shutil.rmtree(out, ignore_errors=True)
     data, whole = out / 'data', out / 'uninterrupted'
     write_dataset(data, train_groups=4, test_groups=1, clips=3, size=(96, 64),
                   classes=CLASSES, progress=False)
     finish(start(out / 'first', data, 1), out / 'first')  # decodes the clips
-    say('Training without interruption ...')
     began = time.monotonic()
     finish(start(whole, data, epochs), whole)
     seconds = time.monotonic() - began
-    say(f'{epochs} epochs in {seconds:.1f} s')
-    cases = [Case(out / f'{number:02}') for number in range(1, kills + 1)]
+    say(f'{epochs} epochs without interruption in {seconds:.1f} s')
+    patterns = [VALIDATING if i < 2 else '.*.pth' if i % 3 == 0 else '*'
+                for i in range(kills)]
     with ThreadPoolExecutor(jobs) as pool:
-        waiting = [
-            pool.submit(run, case, data, epochs, seconds, whole, random.Random(seed + i),
-                        writing=bool(i % 2), twice=i % 3 == 2)
-            for i, case in enumerate(cases)]
-        for _ in tqdm(as_completed(waiting), 'Killing', len(cases), unit='training'):
-            pass
-    for case in cases:
-        say(f'{case.folder.name}  killed at {"; ".join(case.kills)}: '
-            f'{case.difference or "equal"}')
-    equal = sum(case.difference is None for case in cases)
-    killed = [hit for case in cases for hit in case.kills]
-    writing = sum('writing' in hit for hit in killed)
-    resumes = sum(case.resumes for case in cases)
-    say(f'{equal} of {len(cases)} equal to the uninterrupted training, bit for bit; '
-        f'{len(killed)} kills, {writing} of them while a checkpoint was written; '
-        f'{resumes} resumptions')
-    if len(killed) > 1 and not writing:
-        say('No kill hit the writing of a checkpoint: use more kills or another seed.')
-        return False
-    return equal == len(cases)
+        results = list(pool.map(
+            lambda i: run(out / f'{i:02}', data, epochs, seconds, whole,
+                          random.Random(seed + i), patterns[i]), range(kills)))
+    for i, result in enumerate(results):
+        say(f'{i:02}  {patterns[i]:12} {result}')
+    equal = sum(result.endswith(': equal') for result in results)
+    say(f'{equal} of {kills} equal to the uninterrupted training, bit for bit; '
+        f'{patterns.count(VALIDATING)} kills in a validation, {patterns.count(".*.pth")} '
+        'while a checkpoint was written')
+    return equal == kills
 
 
 def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
-    parser.add_argument('--kills', type=int, default=30, metavar='N')
+    parser.add_argument('--kills', type=int, default=10, metavar='N')
     parser.add_argument('--jobs', type=int, default=2, metavar='N',
                         help='trainings at once; each has one thread')
-    parser.add_argument('--epochs', type=int, default=150, metavar='N')
+    parser.add_argument('--epochs', type=int, default=60, metavar='N')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, required=True, metavar='D',
                         help='folder; emptied first')
+    parser.add_argument('--train', action='store_true', help=argparse.SUPPRESS)
+    parser.add_argument('--data', type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    sys.exit(0 if stress(args.out.absolute(), args.kills, args.jobs, args.epochs, args.seed)
-             else 1)
+    if args.train:
+        train_here(args.out, args.data, args.epochs)
+    else:
+        sys.exit(not stress(args.out.absolute(), args.kills, args.jobs, args.epochs,
+                            args.seed))
 
 
 if __name__ == '__main__':
