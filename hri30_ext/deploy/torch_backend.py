@@ -17,7 +17,8 @@ from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_mod
 from torch import nn
 
 from .. import modules  # noqa: F401  (first: it fixes what the others import)
-from ..engine.runner import explain_other_form, fit_weights
+from ..engine.resuming import explain_misfit
+from ..engine.runner import fit_weights
 from ..errors import HRI30Error
 from .runtime.backends import CLIP_STAGE, FRAME_STAGE, WHOLE, Backend
 
@@ -186,7 +187,7 @@ def build_recognizer(cfg: Config, checkpoint: str | Path) -> nn.Module:
                          'Recognizer3D.')
     weights = _load_checkpoint(str(Path(checkpoint).expanduser()), map_location='cpu',
                                logger='silent')
-    with explain_other_form(str(checkpoint)):
+    with explain_misfit(str(checkpoint)):
         fit_weights(weights, model, str(checkpoint), new_head_allowed=False,
                     classes=cfg.get('classes'))
         _load_checkpoint_to_model(model, weights, strict=False,

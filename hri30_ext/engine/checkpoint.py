@@ -197,7 +197,6 @@ class ResumableEarlyStoppingHook(EarlyStoppingHook):
 
     # Before the checkpoint hook (VERY_LOW), which saves what is decided here.
     priority = 'LOW'
-    _STATE = ('wait_count', 'best_score')
     _default_greater_keys, _default_less_keys = _GREATER, _LESS
 
     def __init__(self, monitor: str, rule: str | None = None, **kwargs) -> None:
@@ -208,16 +207,15 @@ class ResumableEarlyStoppingHook(EarlyStoppingHook):
         pass  # a run that only tests has no training loop to check
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        state = {name: float(getattr(self, name)) for name in self._STATE}
         checkpoint['early_stopping'] = dict(
-            state, monitor=self.monitor, stopped=bool(runner.train_loop.stop_training))
+            monitor=self.monitor, wait_count=self.wait_count,
+            best_score=float(self.best_score), stopped=runner.train_loop.stop_training)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         state = checkpoint.get('early_stopping')
         if not runner._resume or not state or state['monitor'] != self.monitor:
             return
-        self.wait_count = int(state['wait_count'])
-        self.best_score = state['best_score']
+        self.wait_count, self.best_score = int(state['wait_count']), state['best_score']
         # With more patience now, a training continues that had stopped.
         if state['stopped'] and self.wait_count >= self.patience:
             runner.train_loop.stop_training = True

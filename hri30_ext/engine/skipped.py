@@ -1,5 +1,6 @@
 """The list of clips that could not be read during a training."""
 
+import itertools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +43,7 @@ class SkippedVideosHook(Hook):
 
     Args:
         max_skipped (float): Share of the training clips that may be unreadable, in [0, 1].
-            One process ends as soon as there are more, several at the end of the epoch.
+            One process names clips and ends at once, several do at the end of an epoch.
 
     Raises:
         TooManySkipped: more clips could not be read.
@@ -53,56 +54,43 @@ class SkippedVideosHook(Hook):
 
     def __init__(self, max_skipped: float = 0.05) -> None:
         self.max_skipped = max_skipped
-        self._all: dict[str, _Clip] = {}  # by file; of all processes, up to the last gather
-        self._own: dict[str, _Clip] = {}  # of this process, since then
-        self._named: set[str] = set()
-
-    @property
-    def clips(self) -> dict[str, _Clip]:
-        return _merge(self._all, self._own)
+        self.clips: dict[str, _Clip] = {}  # by file, of all processes
+        self._own: list[tuple[str, _Clip]] = []  # of this process, not yet among them
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        for sample in data_batch['data_samples']:
-            for video, filename, reason in sample.get('skipped', ()):
-                self._own = _merge(self._own, {filename: _Clip(video, reason, 1, True)})
+        self._own += [(filename, _Clip(video, reason, 1, True))
+                      for sample in data_batch['data_samples']
+                      for video, filename, reason in sample.get('skipped', ())]
         # With several processes, the others would wait for this one.
-        if self._name_new(runner) and runner.world_size == 1:
+        if self._own and runner.world_size == 1:
+            self._gather(runner)
             self._check(runner)
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self._own = _merge(self._own, {
-            sample.filename: _Clip(sample.video_id, sample.failed, 1, False)
-            for sample in data_batch['data_samples'] if 'failed' in sample})
-        self._name_new(runner)
+        self._own += [(sample.filename, _Clip(sample.video_id, sample.failed, 1, False))
+                      for sample in data_batch['data_samples'] if 'failed' in sample]
+        if self._own and runner.world_size == 1:
+            self._gather(runner)
 
     def after_train_epoch(self, runner) -> None:
-        self.gather(runner)
+        self._gather(runner)
         self._check(runner)
 
     def after_val_epoch(self, runner, metrics=None) -> None:
-        self.gather(runner)
+        self._gather(runner)
 
-    def gather(self, runner) -> None:
-        """Combines the processes' lists; all processes must call it."""
-        for clips in all_gather_object(self._own):
-            self._all = _merge(self._all, clips)
-        self._own = {}
-        self._name_new(runner)
-        self._write(runner)
-
-    def _name_new(self, runner) -> bool:
-        """Logs new clips; returns whether there are any."""
-        clips = self.clips
-        new = [filename for filename in clips if filename not in self._named]
-        self._named.update(new)
-        if new and is_main_process():
-            for filename in new:
+    def _gather(self, runner) -> None:
+        """Combines the processes' lists, and logs clips that are new."""
+        for filename, clip in itertools.chain(*all_gather_object(self._own)):
+            first = self.clips.get(filename)
+            self.clips[filename] = first._replace(times=first.times + 1) if first else clip
+            if first is None and is_main_process():
                 runner.logger.warning(
-                    f'{printable(filename)}: {clips[filename].reason} '
-                    + ('Another clip takes its place.' if clips[filename].training
+                    f'{printable(filename)}: {clip.reason} '
+                    + ('Another clip takes its place.' if clip.training
                        else 'It is not scored.'))
-            self._write(runner)
-        return bool(new)
+        self._own = []
+        self._write(runner)
 
     def _write(self, runner) -> None:
         if self.clips and is_main_process():
@@ -142,19 +130,9 @@ class SkippedVideosHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         checkpoint['skipped_videos'] = {
-            filename: list(clip) for filename, clip in self._all.items()}
+            filename: list(clip) for filename, clip in self.clips.items()}
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if runner._resume:
-            self._all = {filename: _Clip(*clip) for filename, clip
-                         in checkpoint.get('skipped_videos', {}).items()}
-            self._named = set(self._all)
-
-
-def _merge(known: dict[str, _Clip], new: dict[str, _Clip]) -> dict[str, _Clip]:
-    """Returns both lists as one, with the first reason and the sum of the times."""
-    merged = dict(known)
-    for filename, clip in new.items():
-        first = merged.get(filename)
-        merged[filename] = first._replace(times=first.times + clip.times) if first else clip
-    return merged
+            self.clips = {filename: _Clip(*clip) for filename, clip
+                          in checkpoint.get('skipped_videos', {}).items()}

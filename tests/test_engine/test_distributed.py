@@ -194,7 +194,7 @@ class StopFirst(Hook):
         if runner.iter + 1 == 2 and runner.rank:
             hook = next(hook for hook in runner.hooks
                         if isinstance(hook, SkippedVideosHook))
-            hook._own = {'a.avi': _Clip('a', 'damaged', 1, True)}
+            hook._own = [('a.avi', _Clip('a', 'damaged', 1, True))]
         if runner.iter + 1 == 4 and not runner.rank:
             os.kill(os.getpid(), signal.SIGTERM)
 
