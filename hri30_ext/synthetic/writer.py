@@ -1,4 +1,4 @@
-"""The rendered data set on disk, in the layouts of HRI30."""
+"""The synthetic data set on disk, in the layouts of HRI30."""
 
 import contextlib
 import functools
@@ -27,7 +27,7 @@ from .video import check_codec, write_video
 #: Raised whenever the same seed and options give other frames than before.
 VERSION = 1
 MARKER = 'EMBEDDED.json'
-_EXPECTED = 'the options of rendered data; choose another folder'
+_EXPECTED = 'the options of synthetic data; choose another folder'
 #: Training folder, test folder and name of test clips of the layouts but ``ucf``.
 LAYOUTS = {'released': ('train_set', 'test_set', 'testvideo'),
            'scripts': ('train', 'test', 'video_')}
@@ -142,7 +142,7 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
 
 
 def read_test_groups(root):
-    """Returns the groups of a rendered data set's test clips by file name.
+    """Returns the groups of a synthetic data set's test clips by file name.
 
     They are not in the names; the options of the data set tell them. Other data have none.
     """

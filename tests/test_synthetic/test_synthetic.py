@@ -203,7 +203,7 @@ def test_layout_and_labels(tmp_path):
     assert about['num_train_clips'] == 4 and about['num_test_clips'] == 2
 
 
-def test_groups_of_test_clips_are_known_for_rendered_data_alone(tmp_path):
+def test_groups_of_test_clips_are_known_for_synthetic_data_alone(tmp_path):
     small_dataset(tmp_path, test_groups=2, classes=(12, ))
     groups = read_test_groups(tmp_path)
     assert groups.keys() == {'testvideo001.avi', 'testvideo002.avi'}
