@@ -99,7 +99,7 @@ def heeded_signals():
 @pytest.fixture(scope='session')
 def clips_root(tmp_path_factory):
     """Three classes, three groups and one test group, 96 x 64 pixels. Read-only."""
-    root = tmp_path_factory.mktemp('data') / 'embedded clips ü'
+    root = tmp_path_factory.mktemp('data') / 'synthetic clips ü'
     write_dataset(root, train_groups=3, test_groups=1, clips=1, size=(96, 64),
                   classes=(1, 2, 3), progress=False)
     return root

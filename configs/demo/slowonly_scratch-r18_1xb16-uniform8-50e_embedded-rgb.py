@@ -1,4 +1,4 @@
-# The demo: a SlowOnly that learns the embedded data in minutes on two CPU cores.
+# The demo: a SlowOnly that learns the synthetic data in minutes on two CPU cores.
 _base_ = '../slowonly/slowonly_scratch-r50_1xb16-uniform8-100e_hri30-rgb.py'
 
 data_root = 'data/embedded'

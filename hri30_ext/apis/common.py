@@ -24,7 +24,7 @@ from ..names import command
 from ..report import write_report
 from ..utils.reading import read_json
 
-#: The file that marks embedded data; its renderer writes it.
+#: The file that marks synthetic data; its renderer writes it.
 EMBEDDED_MARK = 'EMBEDDED.json'
 
 
@@ -39,11 +39,11 @@ def describe_data(cfg: Config) -> str:
             protocol += f' ({PARTIAL})'
     mark = root / EMBEDDED_MARK
     if mark.is_file():
-        settings = read_json(mark, 'the settings of rendered data; render it again with '
+        settings = read_json(mark, 'the settings of synthetic data; render it again with '
                              'hri30 embedded').get('options')
         seed = settings.get('seed', '?') if isinstance(settings, dict) else '?'
-        return (f'embedded data (rendered, seed {str(seed)[:20]}; says nothing about HRI30)'
-                + protocol)
+        return (f'synthetic data (rendered, seed {str(seed)[:20]}; says nothing about '
+                f'HRI30){protocol}')
     return f'data in {root}{protocol}'
 
 

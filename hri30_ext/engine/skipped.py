@@ -9,7 +9,6 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 
 from ..errors import HRI30Error
-from ..names import command
 from ..utils.fileio import atomic_write_text
 from ..utils.text import format_csv, printable
 
@@ -110,8 +109,7 @@ class SkippedVideosHook(Hook):
             f'{len(skipped)} of {total} training clips could not be read, more than '
             f'max_skipped={self.max_skipped:g} allows, such as\n  {printable(filename)}: '
             f'{clip.reason}\nAll are in {Path(runner.work_dir) / SKIPPED}. Replace them, '
-            f'or leave them out with {command("data/check.py", "--fix")} DATA_ROOT; or '
-            'raise max_skipped.')
+            'or leave them out with hri30 check --fix DATA_ROOT; or raise max_skipped.')
 
     def summary(self, runner) -> str:
         """Returns a line with the number of unreadable clips, or an empty text."""

@@ -10,7 +10,7 @@ pooling and a linear layer this is Grad-CAM.
 - Normalisation of single tokens, in blocks and in probes, makes the gradient orthogonal to
   the token. Within a backbone, what counts is thus the difference from the clip's mean.
 - There, gradients differ from place to place, and are averaged over 3 x 3 x 3 places. With
-  a probe on EfficientNet-Lite0 and 15 clips of the embedded data, hiding the tenth of a
+  a probe on EfficientNet-Lite0 and 15 clips of the synthetic data, hiding the tenth of a
   clip where the map is highest then lowered the probability 1.7 times as much.
 
 Shapes: T frames of H x W pixels, t x h x w places, C channels, K classes.

@@ -31,7 +31,7 @@ def describe_place(results: Results, cfg: Config | None, subset: str
     number = split.get('number', 1) if is_held_out_by_name(split) else 1
     clips = len(results.videos) + len(results.failed)
     expected = len(paper_names(number)['test'])
-    reason = ('the data is embedded' if 'embedded data' in results.data else
+    reason = ('the data is synthetic' if 'synthetic data' in results.data else
               'validation clips are no published split' if subset != 'test' else
               f'{clips} clips, and split {number} of the paper has {expected:,}'
               if clips != expected else '')

@@ -1,4 +1,4 @@
-"""Rendered stand-in for HRI30: the same 30 classes, acted by a drawn worker.
+"""Synthetic data, a rendered stand-in for HRI30: its 30 classes, acted by a drawn worker.
 
 It serves to try, test and measure this project without the recordings; scores on it say
 nothing about HRI30. ``actions.py`` defines the movement of each class, ``groups.py`` what

@@ -200,22 +200,21 @@ class Figure:
             for hand in self.at['hands'][t]:
                 canvas.disc(hand, 0.05 * metre, group.skin)
 
-    def _limb(self, canvas, t, i, joints, *bones):
-        points = [self.at[name][t, i] for name in joints]
-        for start, end, (thickness, colour) in zip(points, points[1:], bones):
-            canvas.line(start, end, thickness, colour)
-
     def _leg(self, canvas, t, width, i):
+        hip, knee, foot, toe = (
+            self.at[name][t, i] for name in ('hips', 'knees', 'feet', 'toes'))
         trousers = shade(self.group.trousers, (1.0, 0.9)[i])
-        self._limb(canvas, t, i, ('hips', 'knees', 'feet', 'toes'),
-                   (0.16 * width, trousers), (0.125 * width, trousers),
-                   (0.1 * width, self.group.shoes))
+        canvas.line(hip, knee, 0.16 * width, trousers)
+        canvas.line(knee, foot, 0.125 * width, trousers)
+        canvas.line(foot, toe, 0.1 * width, self.group.shoes)
 
     def _arm(self, canvas, t, width, i):
+        shoulder, elbow, hand = (
+            self.at[name][t, i] for name in ('shoulders', 'elbows', 'hands'))
         sleeve = shade(self.group.jacket, 0.85)
-        self._limb(canvas, t, i, ('shoulders', 'elbows', 'hands'), (0.105 * width, sleeve),
-                   (0.085 * width, sleeve))
-        canvas.disc(self.at['hands'][t, i], 0.05 * width, self.group.skin)
+        canvas.line(shoulder, elbow, 0.105 * width, sleeve)
+        canvas.line(elbow, hand, 0.085 * width, sleeve)
+        canvas.disc(hand, 0.05 * width, self.group.skin)
 
     def _trunk(self, canvas, t, width):
         jacket = self.group.jacket

@@ -1,9 +1,9 @@
 """From a class, a group and a clip number to frames, and a sheet with frames of all."""
 
 import functools
-import os
 import re
 import textwrap
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -45,7 +45,7 @@ def plan_clip(label, group, clip, seed=0):
     return Planner(looks, rng).plan(HRI30_CLASSES[label - 1]), looks, rng
 
 
-def render_clip(label, group, clip, seed=0, size=DRAWING_SIZE, fields=False, noise=True):
+def render_clip(label, group, clip, seed=0, size=DRAWING_SIZE, fields=False):
     """Renders one clip.
 
     Args:
@@ -57,7 +57,6 @@ def render_clip(label, group, clip, seed=0, size=DRAWING_SIZE, fields=False, noi
             (720, 480); other sizes scale it.
         fields (bool): Whether the upper field of a frame (rows 0, 2, ...) shows half a
             frame later than the lower one, as in interlaced DV.
-        noise (bool): Whether to add the sensor noise of the group.
 
     Returns:
         np.ndarray: uint8 RGB frames, (T, H, W, 3), T from 30 to 60.
@@ -70,7 +69,7 @@ def render_clip(label, group, clip, seed=0, size=DRAWING_SIZE, fields=False, noi
         plan = plan.with_half_frames()
     background = _background(group, seed, size)
     figure, fixtures = Figure(plan, looks), (Robot(plan, looks), Bench(looks))
-    grain = _noise_bank(size, looks.noise) if noise else None
+    grain = _noise_bank(size, looks.noise)
     frames = np.empty((len(plan.yaw), *background.shape), np.uint8)
     frames[:] = background
     offsets = rng.integers(0, _NOISE_MARGIN, (len(frames), 2))
@@ -79,9 +78,8 @@ def render_clip(label, group, clip, seed=0, size=DRAWING_SIZE, fields=False, noi
         for part in (*(each for each in fixtures if each.depth >= depth), figure,
                      *(each for each in fixtures if each.depth < depth)):  # far to near
             part.draw(canvas, t)
-        if noise:
-            down, right = offsets[t]
-            cv2.add(frame, grain[down:down + size[1], right:right + size[0]], dst=frame)
+        down, right = offsets[t]
+        cv2.add(frame, grain[down:down + size[1], right:right + size[0]], dst=frame)
     if fields:
         woven = frames[::2].copy()
         woven[:, ::2] = frames[1::2, ::2]
@@ -110,7 +108,7 @@ def _noise_bank(size, level):
 
 def write_preview(path, seed=0):
     """Writes :func:`write_sheet` of HRI30's classes, each with another group."""
-    write_sheet(path, HRI30_CLASSES, (render_clip(number, number, 1, seed, noise=False)
+    write_sheet(path, HRI30_CLASSES, (render_clip(number, number, 1, seed)
                                       for number in range(1, len(HRI30_CLASSES) + 1)))
 
 
@@ -122,29 +120,23 @@ def write_sheet(path, classes, clips):
         classes (Sequence[str]): Names.
         clips (Iterable[np.ndarray]): Of each class, (T, H, W, 3) uint8 RGB.
     """
-    extension = os.path.splitext(path)[1]
-    if extension.lower() not in ('.png', '.jpg'):
+    if Path(path).suffix.lower() not in ('.png', '.jpg'):
         raise ValueError(f'cannot write a picture as {path}: expected .png or .jpg')
     cell = _WIDTH // _COLUMNS
     width = (cell - _NAME_WIDTH) // _FRAMES - _GAP
     height = round(width * 2 / 3)
     rows = -(-len(classes) // _COLUMNS)
-    sheet = np.full((rows * (height + _GAP), _WIDTH, 3), 255, np.uint8)
-    texts = []
+    sheet = Image.new('RGB', (_WIDTH, rows * (height + _GAP)), 'white')
     for index, (name, frames) in enumerate(zip(classes, clips, strict=True)):
         left, top = index // rows * cell, index % rows * (height + _GAP)
         # A name in capitals and small letters in lines of whole words.
         words = re.sub(r'(?<=[^\W\d_A-Z])(?=[A-Z])', ' ', f'{index + 1} {name}')
-        texts.append(((left + 4, top + 4), textwrap.fill(words, 20)))
+        ImageDraw.Draw(sheet).text((left + 4, top + 4), textwrap.fill(words, 20),
+                                   (20, 20, 20), font(13))
         shown = np.linspace(0, len(frames) - 1, _FRAMES).round().astype(int)
         for k, frame in enumerate(frames[shown]):
-            x = left + _NAME_WIDTH + k * (width + _GAP)
-            sheet[top:top + height, x:x + width] = cv2.resize(
-                frame, (width, height), interpolation=cv2.INTER_AREA)
-    picture = Image.fromarray(sheet)
-    for place, text in texts:
-        ImageDraw.Draw(picture).text(place, text, (20, 20, 20), font(13))
-    sheet = np.asarray(picture)
-    _, data = cv2.imencode(extension, sheet[..., ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 9))
+            small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+            sheet.paste(Image.fromarray(small),
+                        (left + _NAME_WIDTH + k * (width + _GAP), top))
     with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+        sheet.save(temporary, optimize=True)

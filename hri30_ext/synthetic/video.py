@@ -22,13 +22,10 @@ CODECS = {
 def check_codec(codec, size):
     """Raises a ValueError if ``codec`` cannot hold frames of ``size``."""
     width, height = size
-    if codec not in CODECS:
-        raise ValueError(f'unknown codec {codec!r}: expected one of {", ".join(CODECS)}')
-    if codec == 'dv' and (width, height) != (720, 480):
-        raise ValueError(f'DV holds frames of 720x480 only, not {width}x{height}: choose '
-                         'mpeg4 or mjpeg')
-    if width % 2 or height % 2:
-        raise ValueError(f'width and height must be even, not {width}x{height}')
+    if (codec not in CODECS or width % 2 or height % 2
+            or codec == 'dv' and (width, height) != (720, 480)):
+        raise ValueError(f'codec {codec}, {width}x{height}: expected mpeg4 or mjpeg with '
+                         'even width and height, or dv with 720x480')
 
 
 def write_video(frames, path, codec='mpeg4', fps=30):

@@ -1,6 +1,7 @@
-"""The rendered data set on disk, in the layouts of HRI30."""
+"""The synthetic data set on disk, in the layouts of HRI30."""
 
 import contextlib
+import functools
 import itertools
 import multiprocessing
 import shutil
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-import msgspec
 import numpy as np
 from tqdm import tqdm
 
@@ -27,6 +27,7 @@ from .video import check_codec, write_video
 #: Raised whenever the same seed and options give other frames than before.
 VERSION = 1
 MARKER = 'EMBEDDED.json'
+_EXPECTED = 'the options of synthetic data; choose another folder'
 #: Training folder, test folder and name of test clips of the layouts but ``ucf``.
 LAYOUTS = {'released': ('train_set', 'test_set', 'testvideo'),
            'scripts': ('train', 'test', 'video_')}
@@ -60,10 +61,9 @@ def list_clips(train_groups, test_groups, clips, seed=0, classes=None,
     """
     for name, value, low, high in (('train_groups', train_groups, 1, 999),
                                    ('test_groups', test_groups, 0, 999),
-                                   ('clips', clips, 1, 99), ('seed', seed, 0, None)):
-        if value < low or high is not None and value > high:
-            raise ValueError(f'{name} is {value}: expected {low} '
-                             + (f'to {high}' if high else 'or more'))
+                                   ('clips', clips, 1, 99), ('seed', seed, 0, np.inf)):
+        if not low <= value <= high:
+            raise ValueError(f'{name} is {value}: expected {low} to {high}')
     labels = sorted({class_id(label) for label in classes or HRI30_CLASSES})
     train, test = (list(itertools.product(labels, range(first, first + groups),
                                           range(1, clips + 1)))
@@ -128,41 +128,26 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
     about = dict(note=_NOTE, generator='hri30_ext.synthetic', version=VERSION,
                  options=options, num_train_clips=len(train), num_test_clips=len(test))
     root = Path(root)
-    _claim(root, options, overwrite)
+    _claim(root, about, overwrite)
     # By group, whose background is then drawn once.
     missing = sorted((clip for clip in train + test if not (root / clip.path).exists()),
                      key=lambda clip: (clip.group, clip.label, clip.clip))
-    if missing:
-        atomic_write_json(root / MARKER, {**about, 'complete': False})
     for name, listed in (('train', train), ('test', test)) if layout != 'ucf' else ():
         rows = [f'{Path(clip.path).stem},{released_name(HRI30_CLASSES[clip.label - 1])},'
                 f'{clip.label}\n' for clip in listed]
         atomic_write_text(root / 'annotations' / f'{name}_set_labels.csv', ''.join(rows))
-    jobs = [(clip, root / clip.path, codec, tuple(size), seed) for clip in missing]
-    _render_all(jobs, workers, progress)
-    atomic_write_json(root / MARKER, {**about, 'complete': True})
+    _render_all(functools.partial(_render, root, codec, tuple(size), seed), missing,
+                workers, progress)
     return len(missing)
 
 
-class _Marker(msgspec.Struct):
-    version: int
-    options: dict
-
-
-def _read_marker(root):
-    found = read_json(root / MARKER, 'the options of rendered data; choose another folder',
-                      schema=_Marker)
-    found.options.setdefault('layout', 'released')  # written before 0.6
-    return found
-
-
 def read_test_groups(root):
-    """Returns the groups of a rendered data set's test clips by file name.
+    """Returns the groups of a synthetic data set's test clips by file name.
 
     They are not in the names; the options of the data set tell them. Other data have none.
     """
     try:
-        options = _read_marker(Path(root)).options
+        options = read_json(Path(root) / MARKER, _EXPECTED)['options']
         _, clips = list_clips(*(options[name] for name in (
             'train_groups', 'test_groups', 'clips', 'seed', 'classes', 'layout')))
     except (HRI30Error, KeyError, TypeError, ValueError):
@@ -170,43 +155,38 @@ def read_test_groups(root):
     return {Path(clip.path).name: clip.group for clip in clips}
 
 
-def _claim(root, options, overwrite):
-    """Prepares the folder, or raises an error if it holds something else."""
+def _claim(root, about, overwrite):
+    """Marks the folder as one of this data set, or raises an error if it holds something
+    else."""
     marker = root / MARKER
-    if root.exists() and not root.is_dir():
-        raise HRI30Error(f'{root} is a file: expected a folder or nothing')
     if marker.exists():
-        found = _read_marker(root)
-        there = {'version': found.version, **found.options}
-        different = ', '.join(f'{name}: found {there.get(name)}, expected {expected}'
-                              for name, expected in {'version': VERSION, **options}.items()
-                              if there.get(name) != expected)
-        if different and not overwrite:
-            raise HRI30Error(f'{marker}: made with other options ({different}): pass '
-                             '--overwrite to replace it, or choose another folder')
-        if different:
-            atomic_write_json(marker, {**msgspec.to_builtins(found), 'complete': False})
-            for folder in _FOLDERS:
-                shutil.rmtree(root / folder, ignore_errors=True)
-    elif root.exists() and any(root.iterdir()):
+        found = read_json(marker, _EXPECTED)
+        if found != about and not overwrite:
+            raise HRI30Error(f'{marker}: made with other options ({found.get("options")}), '
+                             f'expected {about["options"]}: pass --overwrite to replace '
+                             'it, or choose another folder')
+        for folder in _FOLDERS if found != about else ():
+            shutil.rmtree(root / folder, ignore_errors=True)
+    elif root.exists() and not (root.is_dir() and not any(root.iterdir())):
         raise HRI30Error(f'{root} holds files and no {MARKER}, so this program did not '
                          'make it: choose another folder')
+    atomic_write_json(marker, about)
 
 
-def _render_all(jobs, workers, progress):
+def _render_all(render, clips, workers, progress):
     few = 2 if workers else 16  # these are done sooner without starting processes
     workers = workers or available_cores()
     with contextlib.ExitStack() as stack:
         run = map
-        if workers > 1 and len(jobs) >= few:
+        if workers > 1 and len(clips) >= few:
             # Forked from a server: a fork of this process would copy locks that threads of
             # torch may hold. The map cancels what has not begun, if it is interrupted.
             context = multiprocessing.get_context('forkserver')
             context.set_forkserver_preload(['hri30_ext.synthetic'])
             run = stack.enter_context(
                 ProcessPoolExecutor(workers, context, _start_worker)).map
-        for _ in tqdm(run(_render_one, jobs), 'rendering', len(jobs), unit='clip',
-                      mininterval=refresh_seconds(), disable=not (progress and jobs)):
+        for _ in tqdm(run(render, clips), 'rendering', len(clips), unit='clip',
+                      mininterval=refresh_seconds(), disable=not (progress and clips)):
             pass
 
 
@@ -215,8 +195,7 @@ def _start_worker():
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work
 
 
-def _render_one(job):
-    clip, path, codec, size, seed = job
+def _render(root, codec, size, seed, clip):
     frames = render_clip(clip.label, clip.group, clip.clip, seed, size,
                          fields=codec == 'dv')
-    write_video(frames, path, codec)
+    write_video(frames, root / clip.path, codec)

@@ -114,7 +114,7 @@ def measure(names: Sequence[str], setup, out: str) -> dict[str, Outcome]:
                  date=datetime.datetime.now(datetime.timezone.utc).isoformat(
                      timespec='seconds'),
                  data=f'clips in {setup.data_root}' if setup.data_root else
-                 'embedded clips, 720x480, 30 fps, 30-60 frames, rendered for this run')
+                 'synthetic clips, 720x480, 30 fps, 30-60 frames, rendered for this run')
     outcomes: dict[str, Outcome] = {}
     for i, name in enumerate(names, 1):
         print(f'[{i}/{len(names)}] {name}: {ROWS[name].what}', file=sys.stderr, flush=True)

@@ -54,7 +54,7 @@ def test_each_group_is_held_out_once(faked, clips_root, tmp_path):
                                            'confusion_matrix.png').is_file()
     assert 'leaks' in Results.load(tmp_path / 'random' / 'seed2').data
     text = format_crossval(report)
-    assert 'LEAKS' in text and '33.3 points higher' in text and 'embedded data' in text
+    assert 'LEAKS' in text and '33.3 points higher' in text and 'synthetic data' in text
     # A second call finds all of it done.
     again = crossval(DEMO_CONFIG, None, [1, 2], str(tmp_path), options_of(clips_root),
                      random=True)

@@ -34,7 +34,7 @@ def test_training_ends_with_the_best_checkpoint_and_what_to_do_next(trained, cli
     work_dir, result = trained
     best = next(work_dir.glob('best_top1_epoch_*.pth'))
     assert f'{best}\n' in result.stdout
-    assert 'tools/test.sh' in result.stdout and 'embedded data' in result.stdout
+    assert 'tools/test.sh' in result.stdout and 'synthetic data' in result.stdout
     assert (work_dir / 'training_curves.png').stat().st_size > 10_000
     assert 'epoch 2/2  loss ' in result.stdout and 'val 3 clips' in result.stdout
     meta = torch.load(best, weights_only=True)['meta']

@@ -95,7 +95,7 @@ def test_folder_says_what_it_is(openvino_folder, trained, preprocessing, clips_r
     assert 1 <= info.window_seconds <= 2  # clips of 30 to 60 frames at 30 a second
     recognizer = Recognizer(trained.config, trained.checkpoint, options=trained.options)
     assert recognizer.stream().window_seconds == info.window_seconds
-    assert info.parity['clips'] == 3 and 'embedded data' in info.parity['data']
+    assert info.parity['clips'] == 3 and 'synthetic data' in info.parity['data']
     assert info.parity['whole']['max_difference'] <= 1e-4
     assert info.parity['stages']['max_difference'] <= 1e-4
     assert json.loads((openvino_folder / 'parity.json').read_text()) == info.parity

@@ -93,7 +93,7 @@ def test_weights_are_not_fitted_on_test_clips(folders):
                  'fitted', [folders / path for path in fit_on])
 
     for name in 'AB':
-        # Labelled, as the embedded data's test clips are.
+        # Labelled, as the synthetic data's test clips are.
         make_model(1, 5, 'testvideo', -1).save(folders / name / 'test' / 'scores.npz')
     with pytest.raises(HRI30Error, match='test clips'):
         fit('A/test', 'B/test', scored='val')  # the name of the folder

@@ -55,7 +55,7 @@ def test_only_the_same_clips_are_comparable():
 
 @pytest.mark.parametrize('options, reason', [
     (dict(count=210, number=3), '210 clips, and split 3 of the paper has 1,049'),
-    (dict(count=839, data='embedded data, test'), 'the data is embedded'),
+    (dict(count=839, data='synthetic data, test'), 'the data is synthetic'),
     (dict(count=839, subset='val'), 'validation clips'),
 ])
 def test_what_is_not_comparable_says_why(options, reason):

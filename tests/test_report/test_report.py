@@ -108,7 +108,7 @@ def test_the_page_says_what_figures_are_worth(tmp_path, cfg):
     cfg.split.type = 'random'
     for data, warning in (('clips, val', 'it leaks'),
                           ('clips, test', 'chosen by scores that leak'),
-                          ('embedded data, val', 'these figures say nothing about HRI30')):
+                          ('synthetic data, val', 'these figures say nothing about HRI30')):
         assert warning in text_of(tmp_path, make_results(data=data), cfg=cfg)
 
 

@@ -1,4 +1,4 @@
-"""Plants faults in a rendered data set and looks whether the doctor finds them.
+"""Plants faults in a synthetic data set and looks whether the doctor finds them.
 
     python tests/nightly/stress/planted.py --clips 2100 --faults 40 --out work_dirs/planted
 
