@@ -1,6 +1,7 @@
 """Cross-validation over groups of recordings, and over random clips, which leaks."""
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def _write_together(parts: Sequence[Results], folder: Path, protocol: str) -> Re
     note = 'cross-validation by group' if protocol == 'groups' else 'random split (leaks)'
     data = f'{parts[0].data.removesuffix(", val")}, {note}'
     videos, scores_NK, labels_N, groups_N, filenames = (
-        np.concatenate([getattr(part, name) for part in parts])
+        list(chain.from_iterable(getattr(part, name) for part in parts))
         for name in ('videos', 'scores_NK', 'labels_N', 'groups_N', 'filenames'))
     whole = Results(
         videos, scores_NK, parts[0].classes, labels_N, groups_N, filenames, data,
