@@ -5,13 +5,10 @@ validation clips; an export that differs too much is not kept.
 """
 
 import os
-import shlex
-import sys
 
 from .. import cli
 
-parser = cli.Parser(__doc__, epilog='To predict with it: python -m hri30_ext.deploy.run '
-                                    'FOLDER CLIP...')
+parser = cli.Parser(__doc__, epilog='To predict with it: hri30 predict FOLDER CLIP...')
 cli.add_trained_arguments(parser)
 parser.add_argument('--format', default='openvino', metavar='onnx|openvino',
                     help='default: %(default)s')
@@ -28,9 +25,9 @@ parser.add_argument('--calibration-clips', type=int, default=128, metavar='N',
 def main(args) -> None:
     from .. import modules  # noqa: F401  (first: it fixes what the others import)
     from ..apis.exporting import export
+    from ..names import command
     info = export(args.config, args.checkpoint, args.format, args.precision, args.out,
                   options=args.options, calibration_clips=args.calibration_clips)
+    predict = command('predict.sh', os.path.abspath(args.out))
     print(f'Exported: {args.out} ({info.format} {info.precision}, {len(info.classes)} '
-          'classes)\nTo predict: ' + shlex.join([
-              sys.executable, '-m', 'hri30_ext.deploy.run', os.path.abspath(args.out)])
-          + ' CLIP...')
+          f'classes)\nTo predict: {predict} CLIP...')

@@ -9,7 +9,6 @@ import pytest
 
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.datasets.hri30 import list_split
-from hri30_ext.deploy.run import main
 
 # As if nothing but Python and the packages named in docs/deploy.md were installed.
 ALONE = """
@@ -25,7 +24,7 @@ runpy.run_module(MODULE, run_name='__main__', alter_sys=True)
 """
 
 
-def run_alone(runtime, *arguments, cwd, module='hri30_ext.deploy.run'):
+def run_alone(runtime, *arguments, cwd, module='hri30_ext.cli'):
     """Runs the reader; nothing of this process's environment is imported."""
     environment = {key: value for key, value in os.environ.items()
                    if not key.startswith('PYTHON')}
@@ -47,33 +46,14 @@ def validation_files(trained):
 def test_without_torch(runtime, other, trained, request, tmp_path):
     folder = request.getfixturevalue(f'{runtime.removesuffix("runtime")}_folder')
     files = validation_files(trained)
-    run = run_alone(runtime, folder, *files, '--threads', 1, cwd=tmp_path)
+    run = run_alone(runtime, 'predict', folder, *files, '--json', 'p.json', cwd=tmp_path)
     assert run.returncode == 0, run.stderr
-    results = json.loads(run.stdout)
+    results = json.loads((tmp_path / 'p.json').read_text())
     assert [result['file'] for result in results] == files
     # The scores are compared in test_one_way.py.
-    assert [result['top5'][0]['class'] for result in results] == trained.options['classes']
-    run = run_alone(runtime, request.getfixturevalue(f'{other}_folder'), files[0],
-                    cwd=tmp_path)
+    assert [result['class'] for result in results] == trained.options['classes']
+    run = run_alone(runtime, 'predict', request.getfixturevalue(f'{other}_folder'),
+                    files[0], cwd=tmp_path)
     assert run.returncode == 2 and 'is not installed' in run.stderr
     run = run_alone(runtime, cwd=tmp_path, module='hri30_ext.modules')
     assert run.returncode == 1 and 'is blocked' in run.stderr
-
-
-def test_bad_clips_are_named_and_others_predicted(onnx_folder, trained, tmp_path, capsys):
-    broken = tmp_path / 'broken.avi'
-    broken.write_bytes(b'RIFF' + bytes(500))
-    good = validation_files(trained)[0]
-    code = main([str(onnx_folder), str(broken), good, str(tmp_path / 'none.avi'), 'rtsp://x',
-                 str(tmp_path), '--threads', '1'])
-    results = json.loads(capsys.readouterr().out)
-    assert code == 3
-    assert ['error' in result for result in results] == [True, False, True, True, True]
-    assert 'broken.avi' in results[0]['error'] and 'no such file' in results[2]['error']
-    assert len(results[1]['top5']) == 3  # as many as there are classes
-
-
-def test_no_model_is_one_message(tmp_path, capsys):
-    assert main([str(tmp_path), 'clip.avi']) == 2
-    output = capsys.readouterr()
-    assert output.out == '' and output.err.startswith(f'error: {tmp_path}/model.json: ')
