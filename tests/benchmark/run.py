@@ -27,7 +27,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description='Measures this project against plain MMAction2 on the same clips, both '
                     'in turns, and compares the ratios with their goals.',
-        epilog='Leave the machine idle otherwise. The file is rewritten after every row.')
+        epilog='Leave the machine idle otherwise. The file is rewritten after every row. '
+               'The scratch folder in TMPDIR takes 2 GB, or 10 GB with time_to_accuracy.')
     parser.add_argument('--out', metavar='FILE.json', help='file of the figures')
     parser.add_argument('--list', action='store_true', help='list the rows and exit')
     parser.add_argument('--rows', nargs='+', metavar='NAME',
@@ -42,9 +43,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--limit', type=float, default=40, metavar='MINUTES',
                         help='limit of a training of time_to_accuracy; '
                              'default: %(default)s')
-    parser.add_argument('--scratch', metavar='D',
-                        help='parent of the scratch folder (2 GB; 10 GB with '
-                             "time_to_accuracy); default: the system's")
     parser.add_argument('--device', choices=('cpu', 'cuda'),
                         help='default: CUDA if available')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
@@ -80,7 +78,7 @@ def main() -> int:
     names = [each.name for each in ROWS.values() if (
         each.name in args.rows if args.rows else each.default or args.all)]
     try:
-        with tempfile.TemporaryDirectory(prefix='hri30-benchmark-', dir=args.scratch,
+        with tempfile.TemporaryDirectory(prefix='hri30-benchmark-',
                                          ignore_cleanup_errors=True) as scratch:
             outcomes = measure(names, Setup(
                 work_dir=scratch, data_root=args.data and str(Path(args.data).resolve()),
@@ -120,12 +118,9 @@ def measure(names: Sequence[str], setup, out: str) -> dict[str, Outcome]:
         print(f'[{i}/{len(names)}] {name}: {ROWS[name].what}', file=sys.stderr, flush=True)
         try:
             outcomes[name] = ROWS[name].measure(setup)
-        except HRI30Error as error:
-            outcomes[name] = Outcome(None, note=f'failed: {error}', failed=True)
         except Exception as error:
             traceback.print_exc()
-            outcomes[name] = Outcome(None, failed=True,
-                                     note=f'failed: {type(error).__name__}: {error}')
+            outcomes[name] = Outcome(None, note=f'failed: {error!r}', failed=True)
         entries = [ROWS[done].as_json(outcome) for done, outcome in outcomes.items()]
         atomic_write_text(out, json.dumps(dict(rows=entries, **about), indent=1,
                                           allow_nan=False) + '\n')

@@ -1,7 +1,5 @@
 """What the benchmark calls stock is mmaction2's own config."""
 
-import copy
-import fnmatch
 
 import pytest
 from conftest import CLASSES, DEMO_CONFIG, PRIMITIVE
@@ -32,12 +30,6 @@ def changed_keys(a, b, prefix=''):
     return keys
 
 
-def test_changed_keys():
-    a = dict(x=dict(y=1, z=[1]), same=2, gone=3)
-    b = dict(x=dict(y=1, z=[2]), same=2, new=4)
-    assert changed_keys(a, b) == ['gone', 'new', 'x.z']
-
-
 def test_stock_is_changed_in_the_documented_keys_alone(ours, tmp_path):
     cfg = stock_config(ours, str(tmp_path))
     found = changed_keys(get_config(STOCK).to_dict(), cfg.to_dict())
@@ -47,11 +39,6 @@ def test_stock_is_changed_in_the_documented_keys_alone(ours, tmp_path):
     assert cfg.train_dataloader.batch_size == 5
     assert cfg.test_dataloader.batch_size == 1  # stock's own
     assert cfg.train_dataloader.num_workers <= 8
-    # A change that is not documented is seen.
-    other = copy.deepcopy(cfg)
-    other.train_dataloader.dataset.pipeline[3].scale = (-1, 128)
-    keys = changed_keys(get_config(STOCK).to_dict(), other.to_dict())
-    assert set(keys) - set(CHANGED) == {'train_dataloader.dataset.pipeline'}
 
 
 @pytest.mark.parametrize('loader, subset', [('train', 'train'), ('val', 'val'),
@@ -97,10 +84,9 @@ def test_stock_trains_the_model_of_the_demo(clips_root, tmp_path):
     assert shapes['train'] == shapes['val'] == (1, 3, 8, height, width)
     assert shapes['test'] == (30, 3, 8, ours.decode_size, width)
     # Steps are those of stock, but for sizes.
-    for name in ('train', 'val', 'test'):
-        kinds = [step.type for step in cfg[f'{name}_dataloader'].dataset.pipeline]
-        assert kinds == [step.type for step in
-                         get_config(STOCK)[f'{name}_dataloader'].dataset.pipeline]
     without = demo_config(ours, str(tmp_path), flip=False)
-    assert fnmatch.filter([step.type for step in
-                           without.train_dataloader.dataset.pipeline], 'Flip') == []
+    for name in ('train', 'val', 'test'):
+        kinds, unflipped, stock = (
+            [step.type for step in each[f'{name}_dataloader'].dataset.pipeline]
+            for each in (cfg, without, get_config(STOCK)))
+        assert kinds == stock and unflipped == [kind for kind in kinds if kind != 'Flip']

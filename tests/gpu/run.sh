@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the GPU tests on the Python and torch that are there, without network, and leaves
-# gpu.json and gpu.md.
+# gpu.xml, which has the figures of each test as its properties.
 #
 # Usage: [PYTHON=python3] bash tests/gpu/run.sh [--wheels D] [--out D] [pytest's arguments]
 #
@@ -30,8 +30,9 @@ if [[ -n "$wheels" ]]; then
     "$PYTHON" -m pip install --quiet --no-index --no-deps --upgrade \
         --target "$out/packages" "$wheels"/*.whl
 fi
-export PYTHONPATH="$ROOT:$out/packages" HRI30_TEST_GPU=1 HRI30_GPU_OUT="$out"
+export PYTHONPATH="$ROOT:$out/packages" HRI30_TEST_GPU=1
 status=0
-"$PYTHON" -m pytest "$ROOT/tests/gpu" -p no:cacheprovider -rs "${arguments[@]}" || status=$?
-printf 'Figures: %s and %s\n' "$out/gpu.json" "$out/gpu.md"
+"$PYTHON" -m pytest "$ROOT/tests/gpu" -p no:cacheprovider -rs --junit-xml "$out/gpu.xml" \
+    "${arguments[@]}" || status=$?
+printf 'Figures: %s\n' "$out/gpu.xml"
 exit "$status"

@@ -43,7 +43,6 @@ PARTS = {
     # With a clone of mmaction2 in MMACTION2_SOURCE.
     'upstream': ('upstream.py', '--out {out}', 30),
     'notebook': ('-m', 'jupyter execute --timeout=900 docs/your_data.ipynb', 30),
-    'container': ('container.py', '', 60),
     'exports': ('exports.py', '--out {out} --kinds onnx-fp32 --rounds 0', 120),
     'benchmark-tests': ('-m', 'pytest -q -p no:cacheprovider tests/benchmark', 20),
     'benchmark': ('../benchmark/run.py', '--out {out}/benchmark.json', 120),

@@ -22,7 +22,7 @@ import httpx
 import numpy as np
 import pytest
 from conftest import HRI30, PROJECT_ROOT, run_tool
-from nightly.service_load import measure
+from nightly.stress.service import measure
 from starlette.websockets import WebSocketDisconnect
 from test_deploy.serving import (
     CLASSES,

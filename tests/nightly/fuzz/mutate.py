@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from clip_files import write
 
 from hri30_ext.synthetic.render import render_clip
 from hri30_ext.synthetic.video import write_video
@@ -40,23 +41,12 @@ def seed_videos(folder: str | Path) -> list[Path]:
                                         'mpeg4.mp4', 'stream.dv')]
     dv_avi, h264_mp4, mjpeg_avi, mpeg4_avi, mpeg4_mp4, dv = paths
     write_video(wide, dv_avi, 'dv')
-    _write_mp4(frames, h264_mp4, 'libx264')
+    write(h264_mp4, frames, 'libx264')
     write_video(frames, mjpeg_avi, 'mjpeg')
     write_video(frames, mpeg4_avi, 'mpeg4')
-    _write_mp4(frames, mpeg4_mp4, 'mpeg4')
+    write(mpeg4_mp4, frames)
     _write_dv(wide, dv)
     return paths
-
-
-def _write_mp4(frames: np.ndarray, path: Path, codec: str) -> None:
-    with av.open(str(path), 'w', format='mp4',
-                 options={'fflags': '+bitexact'}) as container:
-        stream = container.add_stream(codec, rate=30)
-        stream.width, stream.height, stream.pix_fmt = *_SIZE, 'yuv420p'
-        stream.thread_count = 1
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')))
-        container.mux(stream.encode())
 
 
 def _write_dv(frames: np.ndarray, path: Path) -> None:

@@ -7,11 +7,12 @@ is printed.
 """
 
 import argparse
-import importlib
+import importlib.util
 import random
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
@@ -43,7 +44,6 @@ def damage_seeds(target: str, module, seconds: float, seed: int, found: Path) ->
             module.one_input(data, suffix) if suffix else module.one_input(data)
         except Exception:
             faults += 1
-            import traceback
             traceback.print_exc()
             (found / f'{target}-{seed}-{count}{suffix}').write_bytes(data)
         count += 1
@@ -64,14 +64,11 @@ def main() -> int:
                              'reach new code (default: fuzz)')
     args = parser.parse_args()
     args.found.mkdir(parents=True, exist_ok=True)
-    try:
-        import atheris
-    except ImportError:
-        atheris = None
-    if atheris is None or args.target == 'videos':
+    if args.target == 'videos' or not importlib.util.find_spec('atheris'):
         module = importlib.import_module(args.target)
         return min(1, damage_seeds(args.target, module, args.seconds, args.seed,
                                    args.found))
+    import atheris
     packages = ['hri30_ext', 'mmengine.config']
     with atheris.instrument_imports(include=packages):
         module = importlib.import_module(args.target)

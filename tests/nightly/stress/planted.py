@@ -9,7 +9,6 @@ that stands for one (tests/bad_decoder.py): no file is known that does it to tod
 """
 
 import argparse
-import os
 import shutil
 import sys
 from collections import Counter
@@ -28,6 +27,9 @@ from hri30_ext.utils.fileio import atomic_write_json  # noqa: E402
 
 GROUPS, CLASSES = 10, 30
 ALARMS = ('error', 'warning')
+#: Faults that can be planted more than once: they need no certain clip.
+REPEATED = ('empty', 'undecodable', 'truncated', 'corrupt', 'black', 'still',
+            'missing_clip', 'malformed_name', 'zeros', 'green')
 
 
 def parse_args():
@@ -41,30 +43,11 @@ def parse_args():
                         help=f'{len(FAULTS)} are all that are known, more are repeated; '
                              'default: 40')
     parser.add_argument('--out', required=True, type=Path, metavar='D')
-    parser.add_argument('--data', type=Path, metavar='D',
-                        help='a clean data set rendered before; default: rendered in --out')
-    parser.add_argument('--size', type=int, nargs=2, default=(720, 480), metavar=('W', 'H'))
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--workers', type=int, metavar='N')
-    parser.add_argument('--seconds', type=float, default=20, metavar='S',
-                        help='time limit for each clip; default: %(default)s')
     args = parser.parse_args()
     if args.clips < 600 or args.clips % 300:
         parser.error('--clips: expected a multiple of 300, 600 or more')
     return args
-
-
-def choose(count, rng):
-    """Returns names of faults, all once before any is repeated."""
-    names = [str(name) for name in rng.permutation(list(FAULTS))[:count]]
-    again = [name for name in names if repeats(name)]
-    return names + [str(name) for name in rng.choice(again, max(0, count - len(names)))]
-
-
-def repeats(name):
-    """Whether a fault can be planted twice: those that need a certain clip cannot."""
-    return name in ('empty', 'undecodable', 'truncated', 'corrupt', 'black', 'still',
-                    'missing_clip', 'malformed_name', 'zeros', 'green')
 
 
 def plant(clean, root, count, seed):
@@ -76,7 +59,9 @@ def plant(clean, root, count, seed):
     shutil.copytree(clean, root)
     rng = np.random.default_rng(seed)
     garden = Garden(root, rng)
-    return [(name, FAULTS[name](garden)) for name in choose(count, rng)]
+    names = rng.permutation(list(FAULTS)).tolist()[:count]
+    names += rng.choice(REPEATED, count - len(names)).tolist()
+    return [(name, FAULTS[name](garden)) for name in names]
 
 
 def report(planted, examined):
@@ -111,11 +96,9 @@ def report(planted, examined):
 def main():
     args = parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    clean = args.data or args.out / 'clean'
-    write_dataset(clean, GROUPS, 1, args.clips // GROUPS // CLASSES, 'mpeg4',
-                  tuple(args.size), workers=args.workers)
-    options = dict(workers=args.workers, seconds=args.seconds,
-                   decode='bad_decoder:inspect')
+    clean = args.out / 'clean'
+    write_dataset(clean, GROUPS, 1, args.clips // GROUPS // CLASSES, 'mpeg4')
+    options = dict(seconds=20, decode='bad_decoder:inspect')
     before = doctor.examine(clean, **options)
     print(doctor.format_table(before))
     root = args.out / 'planted'
@@ -126,9 +109,8 @@ def main():
     print(doctor.format_table(examined, cases=2))
     atomic_write_json(args.out / 'planted.json', doctor.to_json(examined), indent=1)
     right = report(planted, examined)
-    clips = sum(len(os.listdir(clean / name)) for name in ('train_set', 'test_set'))
-    print(f'clean: {clips} clips, exit code {before.exit_code}, '
-          f'{clips / before.seconds:.1f} clips/s')
+    print(f'clean: {len(before.clips)} clips, exit code {before.exit_code}, '
+          f'{len(before.clips) / before.seconds:.1f} clips/s')
     sys.exit(0 if right and before.exit_code == 0 else 1)
 
 

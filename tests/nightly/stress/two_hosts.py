@@ -65,24 +65,22 @@ def two_hosts() -> Iterator[dict[str, str]]:
             subprocess.run(['ip', 'netns', 'del', name], capture_output=True)
 
 
-class Run:
-    """A running tool, on one host or on both.
+@contextlib.contextmanager
+def running(tool: str, arguments: list[str], log: Path,
+            names: dict[str, str] | None = None) -> Iterator[dict[str, subprocess.Popen]]:
+    """Runs a tool on this machine, or on both hosts; yields its processes by host.
 
     Args:
         tool (str): ``train.sh`` or ``test.sh``.
         arguments (list[str]): Its arguments.
-        log (Path): Prefix of its logs.
+        log (Path): Prefix of its logs, which get the name of the host.
         names (dict[str, str], optional): Namespaces by host; None: this machine.
     """
-
-    def __init__(self, tool: str, arguments: list[str], log: Path,
-                 names: dict[str, str] | None = None) -> None:
-        command = ['bash', str(PROJECT_ROOT / 'tools' / tool), *arguments]
-        environment = {name: value for name, value in os.environ.items() if name not in (
-            'GPUS', 'NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT', 'HRI30_ROOT')}
-        environment.update(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
-        self.hosts: dict[str, subprocess.Popen] = {}
-        self.logs: dict[str, Path] = {}
+    environment = {name: value for name, value in os.environ.items() if name not in (
+        'GPUS', 'NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT', 'HRI30_ROOT')}
+    environment.update(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    hosts = {}
+    with contextlib.ExitStack() as stack:
         for rank, (host, name) in enumerate((names or {'here': ''}).items()):
             within = []
             if names:
@@ -90,63 +88,34 @@ class Run:
                                    MASTER_ADDR=ADDRESSES[FIRST], PORT='29500')
                 within = ['ip', 'netns', 'exec', name, 'unshare', '--uts', 'sh', '-c',
                           f'hostname {host}; exec "$@"', 'sh']
-            self.logs[host] = log.with_name(f'{log.name}-{host}.log')
-            with open(self.logs[host], 'wb') as file:
-                self.hosts[host] = subprocess.Popen(
-                    within + command, env=environment, stdin=subprocess.DEVNULL,
-                    stdout=file, stderr=subprocess.STDOUT, cwd=log.parent)
+            file = stack.enter_context(open(f'{log}-{host}.log', 'wb'))
+            hosts[host] = stack.enter_context(subprocess.Popen(
+                [*within, 'bash', str(PROJECT_ROOT / 'tools' / tool), *arguments],
+                env=environment, stdin=subprocess.DEVNULL, stdout=file,
+                stderr=subprocess.STDOUT, cwd=log.parent))
+            stack.callback(hosts[host].terminate)  # the launcher ends its own
+        yield hosts
 
-    def __enter__(self) -> 'Run':
-        return self
 
-    def __exit__(self, *exception) -> None:
-        for process in self.hosts.values():
-            if process.poll() is None:  # the launcher ends its own
-                process.terminate()
-        for process in self.hosts.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            process.kill()
-            process.wait()
-
-    def text(self, host: str) -> str:
-        return self.logs[host].read_text(errors='replace')
-
-    def wait(self, seconds: float = 300) -> None:
-        """Waits for all; exits with the log of one that failed."""
-        for host, process in self.hosts.items():
-            if process.wait(seconds):
+def succeed(*call) -> None:
+    """Runs a tool to its end; exits with the log of a host where it failed."""
+    with running(*call) as hosts:
+        for host, process in hosts.items():
+            if process.wait(300):
                 raise SystemExit(f'{host}: status {process.returncode}\n'
-                                 f'{self.text(host)[-3000:]}')
-
-    def wait_for(self, host: str, text: str, seconds: float = 120) -> None:
-        """Waits until a host has logged a text."""
-        end = time.monotonic() + seconds
-        while text not in self.text(host):
-            if time.monotonic() > end or self.hosts[host].poll() is not None:
-                raise SystemExit(f'{host}: never logged {text!r}\n'
-                                 f'{self.text(host)[-3000:]}')
-            time.sleep(.1)
-
-    def processes(self, host: str) -> list[int]:
-        """Returns the processes that a host's launcher started."""
-        launcher = self.hosts[host].pid
-        children = Path(f'/proc/{launcher}/task/{launcher}/children').read_text()
-        return list(map(int, children.split()))
+                                 + Path(f'{call[2]}-{host}.log').read_text()[-3000:])
 
 
 def compare(folder: Path, options: list[str], names: dict[str, str]) -> None:
     """Trains on two hosts, and compares testing on one and on two."""
     work = folder / 'trained'
-    with Run('train.sh', [CONFIG, '--work-dir', str(work), '--cfg-options', *options,
-                          'max_epochs=2'], folder / 'train', names) as run:
-        run.wait()
+    succeed('train.sh', [CONFIG, '--work-dir', str(work), '--cfg-options', *options,
+                         'max_epochs=2'], folder / 'train', names)
     for name, hosts in (('one', None), ('two', names)):
-        with Run('test.sh', [CONFIG, str(work / 'epoch_2.pth'), '--out',
-                             str(folder / f'results-{name}'), '--deterministic',
-                             '--cfg-options', *options, 'report=False'],
-                 folder / f'test-{name}', hosts) as run:
-            run.wait()
+        succeed('test.sh', [CONFIG, str(work / 'epoch_2.pth'), '--out',
+                            str(folder / f'results-{name}'), '--deterministic',
+                            '--cfg-options', *options, 'report=False'],
+                folder / f'test-{name}', hosts)
     for split, file in itertools.product(
             ('val', 'test'), ('predictions.csv', 'scores.npz', 'metrics.json')):
         a, b = ((folder / f'results-{name}' / split / file).read_bytes()
@@ -156,22 +125,37 @@ def compare(folder: Path, options: list[str], names: dict[str, str]) -> None:
 
 
 def break_off(folder: Path, options: list[str], names: dict[str, str], what: str,
-              harm: Callable[[Run], None], limit: float) -> None:
-    """Harms the second host during a training, and checks that both end."""
-    with Run('train.sh', [CONFIG, '--work-dir', str(folder / what), '--cfg-options',
-                          *options, 'max_epochs=10000',
-                          f'peer_timeout={PEER_TIMEOUT}'],
-             folder / f'train-{what}', names) as run:
-        run.wait_for(FIRST, 'epoch 1/')
-        harm(run)
+              harm: Callable[[int], None], limit: float) -> None:
+    """Harms the second host during a training, and checks that both end.
+
+    ``harm`` takes the process of the second host's launcher.
+    """
+    log = folder / f'train-{what}'
+
+    def text(host: str) -> str:
+        return Path(f'{log}-{host}.log').read_text(errors='replace')
+
+    with running('train.sh', [CONFIG, '--work-dir', str(folder / what), '--cfg-options',
+                              *options, 'max_epochs=10000',
+                              f'peer_timeout={PEER_TIMEOUT}'], log, names) as hosts:
+        end = time.monotonic() + 120
+        while 'epoch 1/' not in text(FIRST):
+            assert time.monotonic() < end, text(FIRST)[-3000:]
+            time.sleep(.1)
+        harm(hosts[SECOND].pid)
         started = time.monotonic()
-        for host, process in run.hosts.items():
+        for host, process in hosts.items():
             process.wait(limit)
-            last = run.text(host).split('error: ')[-1].strip()
             print(f'{what}: {host} ended after {time.monotonic() - started:.1f} s, status '
-                  f'{process.returncode}: {last}\n')
-            assert process.returncode not in (0, 1), run.text(host)[-3000:]
-        assert 'lost the connection' in run.text(FIRST), run.text(FIRST)[-3000:]
+                  f'{process.returncode}: {text(host).split("error: ")[-1].strip()}\n')
+            assert process.returncode not in (0, 1), text(host)[-3000:]
+        assert 'lost the connection' in text(FIRST), text(FIRST)[-3000:]
+
+
+def kill_worker(launcher: int) -> None:
+    """Kills a process that a launcher started."""
+    children = Path(f'/proc/{launcher}/task/{launcher}/children').read_text()
+    os.kill(int(children.split()[0]), signal.SIGKILL)
 
 
 def main() -> None:
@@ -191,10 +175,9 @@ def main() -> None:
                    'batch_size=3', 'num_workers=0', 'precision=fp32', 'early_stopping=None']
         names = stack.enter_context(two_hosts())
         compare(folder, options, names)
-        break_off(folder, options, names, 'a killed process',
-                  lambda run: os.kill(run.processes(SECOND)[0], signal.SIGKILL), 30)
+        break_off(folder, options, names, 'a killed process', kill_worker, 30)
         break_off(folder, options, names, 'a pulled cable',
-                  lambda run: subprocess.run(['ip', '-n', names[SECOND], 'link', 'set',
+                  lambda _: subprocess.run(['ip', '-n', names[SECOND], 'link', 'set',
                                               'cable', 'down'], check=True),
                   PEER_TIMEOUT + 30)
 
