@@ -2,6 +2,8 @@
 
 Writes a folder for ONNX Runtime or OpenVINO, and compares it with the trained model on the
 validation clips; an export that differs too much is not kept.
+
+To predict with it: python -m hri30_ext.deploy.run FOLDER CLIP...
 """
 
 import os
@@ -10,8 +12,7 @@ import sys
 
 from .. import cli
 
-parser = cli.Parser(__doc__, epilog='To predict with it: python -m hri30_ext.deploy.run '
-                                    'FOLDER CLIP...')
+parser = cli.Parser(__doc__)
 cli.add_trained_arguments(parser)
 parser.add_argument('--format', default='openvino', metavar='onnx|openvino',
                     help='default: %(default)s')
@@ -20,16 +21,13 @@ parser.add_argument('--precision', default='fp32', metavar='P',
                          'default: %(default)s')
 parser.add_argument('--out', required=True, metavar='FOLDER',
                     help='a new folder, or an exported one, which is replaced')
-parser.add_argument('--calibration-clips', type=int, default=128, metavar='N',
-                    help='training clips to calibrate int8 on, at most; default: '
-                         '%(default)s')
 
 
 def main(args) -> None:
     from .. import modules  # noqa: F401  (first: it fixes what the others import)
     from ..apis.exporting import export
     info = export(args.config, args.checkpoint, args.format, args.precision, args.out,
-                  options=args.options, calibration_clips=args.calibration_clips)
+                  options=args.options)
     print(f'Exported: {args.out} ({info.format} {info.precision}, {len(info.classes)} '
           'classes)\nTo predict: ' + shlex.join([
               sys.executable, '-m', 'hri30_ext.deploy.run', os.path.abspath(args.out)])

@@ -22,8 +22,8 @@ from .paper import hold_out_test, is_held_out_by_name
 from .randomness import entropy, seeded
 from .splits import split_clips
 from .unreadable import (
-    FIRST,
-    LATER,
+    MOST_FAILED,
+    MOST_HUNG,
     decoder_died,
     explain_unreadable,
     find_reason,
@@ -31,7 +31,6 @@ from .unreadable import (
     list_substitutes,
 )
 
-SUBSETS = ('train', 'val', 'test')
 #: Folders of labelled clips and of test clips; a data folder has one of each.
 TRAIN_FOLDERS, TEST_FOLDERS = ('train_set', 'train', 'videos'), ('test_set', 'test')
 
@@ -93,8 +92,6 @@ class HRI30Dataset(VideoDataset):
                  test_mode: bool = False, annotation: str | None = None,
                  group_pattern: str | None = None, columns: list[str] | None = None,
                  **kwargs) -> None:
-        if subset not in SUBSETS:
-            raise HRI30Error(f'subset={subset!r}: expected one of {", ".join(SUBSETS)}.')
         self.subset = subset
         self.split = dict(split or {})
         self.reading = dict(annotation=annotation, group_pattern=group_pattern,
@@ -103,7 +100,6 @@ class HRI30Dataset(VideoDataset):
         # loading processes see a new epoch.
         self._position = torch.zeros(3, dtype=torch.int64).share_memory_()
         self._hung: dict[str, Exception] = {}  # files that took too long to decode
-        self._has_read = False  # any clip
         super().__init__(ann_file='', pipeline=pipeline, data_root=data_root,
                          metainfo=metainfo, test_mode=test_mode, **kwargs)
 
@@ -151,13 +147,12 @@ class HRI30Dataset(VideoDataset):
         for attempt, candidate in enumerate(self._candidates(idx, position)):
             sample, error = self._try(candidate, position and (*position, idx, attempt))
             if error is None:
-                self._has_read = True
                 return _add_facts(sample, skipped=skipped) if skipped else sample
             info = self.get_data_info(candidate)
             skipped.append((info['video_id'], info['filename'],
                             find_reason(error, info['filename'])))
             hung += info['filename'] in self._hung
-            if hung >= FIRST or len(skipped) >= (LATER if self._has_read else FIRST):
+            if hung >= MOST_HUNG or len(skipped) >= MOST_FAILED:
                 break
         raise explain_unreadable(skipped) from error
 

@@ -4,6 +4,7 @@ Everything becomes rows of path, label and, where known, group, subset and part,
 clips as :func:`~hri30_ext.datasets.hri30.load_labelled_clips` returns them.
 """
 
+import contextlib
 import csv
 import difflib
 import math
@@ -158,13 +159,11 @@ def read_rows(root: Path, annotation: str, columns: Sequence[str] | None = None
               ) -> list[Row]:
     """Reads a table or list and its siblings for other subsets; arguments and errors are
     those of :func:`read_layout`."""
-    files = {root / annotation: ''}
-    if 'train' in annotation:
-        files = {root / annotation: 'train'}
-        for name, subset in _SUBSETS.items():
-            other = root / annotation.replace('train', name)
-            if subset != 'train' and other.is_file():
-                files[other] = subset
+    files = {root / annotation: 'train' if 'train' in annotation else ''}
+    for name, subset in _SUBSETS.items():
+        other = root / annotation.replace('train', name)
+        if other.is_file():
+            files.setdefault(other, subset)
     rows = []
     for path, subset in files.items():
         for row in (read_list(path) if path.suffix == '.txt'
@@ -236,15 +235,12 @@ def _read_part(where: str, row: dict[str, str]) -> tuple[float, float] | None:
     texts = [row.get('start', ''), row.get('end', '')]
     if not any(texts):
         return None
-    try:
+    with contextlib.suppress(ValueError):
         start, end = map(float, texts)
-        if not 0 <= start < end < math.inf:
-            raise ValueError
-    except ValueError:
-        raise HRI30Error(f'{where}: start {texts[0] or "none"}, end {texts[1] or "none"}.\n'
-                         'Expected seconds in the recording, start from 0 and before end.'
-                         ) from None
-    return start, end
+        if 0 <= start < end < math.inf:
+            return start, end
+    raise HRI30Error(f'{where}: start {texts[0] or "none"}, end {texts[1] or "none"}.\n'
+                     'Expected seconds in the recording, start from 0 and before end.')
 
 
 # ---- Paths, labels and groups -----------------------------------------------------------
@@ -266,9 +262,8 @@ def find_files(root: Path, rows: Iterable[Row]) -> None:
         places = [os.path.relpath(os.path.normpath(folder / row.path), root)
                   for folder in (base, root)]  # near the list, and in the data folder
         if all(place.startswith('..') for place in places):
-            raise HRI30Error(f'{row.where}: {row.path} is outside of {root}.\nExpected a '
-                             'path within the data folder; set data_root to one that holds '
-                             'all clips.')
+            raise HRI30Error(f'{row.where}: {row.path} is outside of {root}.\nSet '
+                             'data_root to a folder that holds all clips.')
         found = next(filter(None, (index.get(place) for index in (whole, ends)
                                    for place in places)), [])
         if len(found) > 1:
@@ -280,8 +275,7 @@ def find_files(root: Path, rows: Iterable[Row]) -> None:
             missing.append(f'{row.where}: {row.path}')
     if missing:
         raise HRI30Error(f'{root}: {len(missing)} clips are missing:\n'
-                         f'{first_cases(missing)}\nExpected paths from the data folder or '
-                         'from the list; add the clips or remove the rows.')
+                         f'{first_cases(missing)}\nAdd the clips or remove the rows.')
 
 
 def refuse_repeated(rows: Iterable[Row]) -> None:
@@ -365,16 +359,12 @@ def _find_groups(rows: Sequence[Row], group_pattern: str | None) -> str:
     """Fills in groups; returns where they are from, empty if there are none."""
     if group_pattern:
         try:
-            pattern = re.compile(group_pattern)
-        except re.error as error:
+            for row in rows:
+                match = re.search(group_pattern, row.path)
+                row.group = (match and match['group']) or ''
+        except (re.error, IndexError) as error:
             raise HRI30Error(f'group_pattern={group_pattern!r}: {error}.\nExpected a '
-                             'regular expression.') from error
-        if 'group' not in pattern.groupindex:
-            raise HRI30Error(f'group_pattern={group_pattern!r}: has no group of that name.'
-                             "\nExpected (?P<group>...), such as '(?P<group>s\\d+)_'.")
-        for row in rows:
-            match = pattern.search(row.path)
-            row.group = (match and match['group']) or ''
+                             "regular expression like '(?P<group>s\\d+)_'.") from error
         if wrong := [f'{row.where}: {row.path}' for row in rows
                      if not row.group and row.split != 'test']:
             raise HRI30Error(f'group_pattern={group_pattern!r}: does not fit {len(wrong)} '
@@ -468,13 +458,11 @@ def _refuse_unlabelled(root: Path, rows: Sequence[Row]) -> None:
     trained = [row for row in rows if row.split != 'test']
     for row in trained:
         if not row.label:
-            raise HRI30Error(f'{row.where}: {row.path} has no label.\nExpected one for all '
-                             'but test clips.')
+            raise HRI30Error(f'{row.where}: {row.path} has no label.\nAdd one.')
     counts = Counter(row.label for row in trained)
     if alone := [label for label in counts if counts[label] < 2]:
         raise HRI30Error(f'{root}: {len(alone)} classes have one clip:\n'
-                         f'{first_cases(alone)}\nExpected two or more: one to train and '
-                         'one to validate with.')
+                         f'{first_cases(alone)}\nExpected two or more.')
 
 
 def _make_clips(root: Path, rows: Sequence[Row], labels: dict[str, int],
@@ -483,14 +471,11 @@ def _make_clips(root: Path, rows: Sequence[Row], labels: dict[str, int],
     stems = Counter(row.file.stem.casefold() for row in rows)
     clips = []
     for i, row in enumerate(rows):
-        path = row.file if stems[row.file.stem.casefold()] == 1 or row.part else (
-            row.file.relative_to(root))
-        video_id = path.stem if path is row.file else path.with_suffix('').as_posix()
-        filename = str(row.file)
-        if row.part:
-            filename = name_part(filename, *row.part)
-            video_id = Path(filename).relative_to(root).with_suffix('').as_posix()
+        path = Path(name_part(str(row.file), *row.part) if row.part else row.file)
+        is_unique = stems[row.file.stem.casefold()] == 1 and not row.part
+        whole = path.relative_to(root).with_suffix('').as_posix()
         clips.append(dict(
-            filename=filename, video_id=video_id, label=labels.get(row.label, -1),
-            group=groups.get(row.group, -1), clip=i, subset=row.split, where=row.where))
+            filename=str(path), video_id=path.stem if is_unique else whole,
+            label=labels.get(row.label, -1), group=groups.get(row.group, -1), clip=i,
+            subset=row.split, where=row.where))
     return sorted(clips, key=itemgetter('label', 'group', 'filename'))

@@ -13,10 +13,8 @@ from ..utils.fileio import ran_out_of_disk
 from ..utils.text import printable
 from ..video.sandbox import ProcessDied
 
-#: Failures in a row, before any clip was read, after which the clips are not the cause.
-FIRST = 10
-#: The same after a clip was read.
-LATER = 100
+#: Failures in a row after which the clips are not the cause; of these, by the time limit.
+MOST_FAILED, MOST_HUNG = 100, 10
 
 _SEARCHED = 500  # clips, for one of the same class
 

@@ -14,9 +14,9 @@ def test_one_step(options, tmp_path):
     """SGD with momentum: its state is as large as the parameters and the gradients."""
     pairs = [f'{name}={str(value).replace(", ", ",")}' for name, value in options.items()
              if name not in ('cache_dir', 'batch_size')]
-    done = run_tool('_launch.py', PROJECT_ROOT / 'tools' / 'train.py', DEMO_CONFIG,
-                    '--dry-run', '--cfg-options', *pairs, 'scale_lr=True', 'optimizer=sgd',
-                    'batch_size=8', cwd=tmp_path, GPUS='1', NNODES='3')
+    done = run_tool('train', DEMO_CONFIG, '--dry-run', '--cfg-options', *pairs,
+                    'scale_lr=True', 'optimizer=sgd', 'batch_size=8', cwd=tmp_path,
+                    GPUS='1', NNODES='3')
     assert done.returncode == 0, done.stderr
     rows = {name.strip(): text
             for name, text in re.findall(r'^  (\D{18}) (.*)$', done.stdout, re.M)}
