@@ -117,8 +117,7 @@ class HRI30Dataset(VideoDataset):
                                  **self.split)
         train, val = split_clips(clips, **self.split)
         if self.subset == 'val' and not val:
-            raise HRI30Error('split.val_groups=0: there are no validation clips.\nTest '
-                             'with --split test, or hold out one group or more.')
+            raise HRI30Error('split.val_groups=0: there are no validation clips.')
         return train if self.subset == 'train' else val
 
     def set_epoch(self, seed: int, epoch: int) -> None:
@@ -318,11 +317,8 @@ def _parse_names(root: Path, files: Sequence[Path], classes: Sequence[str]) -> l
         raise HRI30Error(f'{root}: found clips of both layouts, such as {forms[False]} and '
                          f'{forms[True]}.\nExpected one; move the other out of here.')
     if wrong:
-        raise HRI30Error(
-            f'{folder or root}: {len(wrong)} of {len(files)} names are wrong:\n'
-            f'{first_cases(wrong)}\nExpected CID (class id 1 to {len(classes)}), SID and '
-            'VID; or v_, a class, g and c, in the folder of the class. For other data, set '
-            'classes.')
+        raise HRI30Error(f'{folder or root}: {len(wrong)} of {len(files)} names are wrong:'
+                         f'\n{first_cases(wrong)}\nRename them, or set classes.')
     return clips
 
 
@@ -410,10 +406,8 @@ def _match_annotation(path: Path, clips: list[dict], classes: Sequence[str],
     wrong += [f'{names[name]["video_id"]}: a clip without annotation'
               for name in sorted(names.keys() - rows.keys())]
     if wrong:
-        raise HRI30Error(
-            f'{path}: {len(wrong)} disagreements with the clips:\n'
-            f'{first_cases(wrong, limit=5)}\nAdd the missing clips, or correct or delete '
-            'the file.')
+        raise HRI30Error(f'{path}: {len(wrong)} disagreements with the clips:\n'
+                         f'{first_cases(wrong, limit=5)}\nCorrect or delete the file.')
     return rows
 
 

@@ -109,7 +109,7 @@ def find_annotation(root: Path) -> str:
     named = [path for path in tables if path.stem in ('metadata', 'train')]
     if not named and len(set(tables)) > 1:
         raise HRI30Error(f'{root}: {len(set(tables))} tables:\n{first_cases(tables)}\n'
-                         'Expected one; set annotation to the one that lists the clips.')
+                         'Set annotation to one.')
     if tables:
         return str((named or tables)[0].relative_to(root))
     return FOLDERS if next(_class_folders(root), None) else NAMES
@@ -141,8 +141,7 @@ def _read_folders(root: Path) -> list[Row]:
                  for file in files]
     if empty or not rows:
         raise HRI30Error(f'{root}: {len(empty)} class folders have no clips:\n'
-                         f'{first_cases(empty)}\nExpected <class>/*.mp4, or '
-                         '{train,val,test}/<class>/*.mp4; remove empty folders.')
+                         f'{first_cases(empty)}\nFill or remove them.')
     known = {row.path for row in rows}
     for file in _find_all_videos(root):
         path = file.relative_to(root)
@@ -150,8 +149,7 @@ def _read_folders(root: Path) -> list[Row]:
             if _SUBSETS.get(path.parts[0]) == 'test':
                 rows.append(Row(str(file), path.as_posix(), split='test', file=file))
             elif not (root / path.parts[0]).is_symlink():  # a link may be to recordings
-                raise HRI30Error(f'{file}: is in no class folder.\nExpected every clip in '
-                                 'the folder of its class; move it.')
+                raise HRI30Error(f'{file}: is in no class folder.\nMove it into one.')
     return rows
 
 
@@ -300,8 +298,7 @@ def refuse_outside(parts: Iterable[tuple[str, str]]) -> None:
             Video(name_part(path, max(start, end - 60), end))
         except ClipError as error:
             if error.code == 'outside':
-                raise HRI30Error(f'{where}: {path}: {error.reason}.\nExpected seconds in '
-                                 'the recording.') from error
+                raise HRI30Error(f'{where}: {path}: {error.reason}.') from error
 
 
 def find_classes(root: Path, annotation: str | None) -> list[str] | None:
@@ -346,8 +343,7 @@ def _number_ids(first: dict[str, str], classes: list[str] | None
         classes = list(map(str, range(base, int(highest) + 1)))
     elif base and int(highest) < len(classes):
         raise HRI30Error(f'{first[lowest]}: ids {lowest} to {highest} of {len(classes)} '
-                         'classes can start at 0 or at 1.\nExpected 0 or '
-                         f'{len(classes)} among them; write names instead.')
+                         'classes can start at 0 or at 1.\nWrite names instead.')
     if int(highest) >= len(classes) + base:
         raise HRI30Error(f'{first[highest]}: id {highest}, expected {base} to '
                          f'{len(classes) - 1 + base}; set classes.')
@@ -376,7 +372,7 @@ def _find_groups(rows: Sequence[Row], group_pattern: str | None) -> str:
         return 'the table, or the folder above'
     if len(without) < len(trained):
         raise HRI30Error(f'{without[0].where}: {without[0].path} has no group, and others '
-                         'have.\nExpected a group for every clip, or set group_pattern.')
+                         'have.\nAdd it, or set group_pattern.')
     if all(row.part for row in trained):
         for row in rows:
             row.group = str(row.file)

@@ -100,10 +100,8 @@ def _divide(clips, number):
     train, test = ([clip for clip in clips if (clip['paper_group'] <= last) is held]
                    for held in (False, True))
     if not train or not test:
-        groups = sorted({clip['paper_group'] for clip in clips})
-        raise HRI30Error(f'split.number={number}: found groups {groups}, expected some of '
-                         f'1 to {last} to test on and of {last + 1} to {PAPER_GROUPS} to '
-                         'train on.')
+        raise HRI30Error(f'split.number={number}: expected clips of groups 1 to {last} to '
+                         f'test on and of {last + 1} to {PAPER_GROUPS} to train on.')
     return train, test
 
 
@@ -165,10 +163,9 @@ def _read_lists(folder, number, clips, classes, left_out):
         unknown = [f'{place[key]}: {ClipName(*key, ucf=True).format(classes)}'
                    for key in sides[-1] if key not in known]
         if unknown:
-            raise HRI30Error(
-                f'{path}: names {len(unknown)} clips that are not there:\n'
-                f'{first_cases(unknown)}\nExpected clips of the data folder. The released '
-                'layout names groups 5 to 14 only; split.type=paper has its splits.')
+            raise HRI30Error(f'{path}: names {len(unknown)} clips that are not there:\n'
+                             f'{first_cases(unknown)}\nThe released layout names groups 5 '
+                             'to 14 only; split.type=paper has its splits.')
     if len(known) > len(place):
         warnings.warn(f'{folder}: {len(known) - len(place)} clips of the data are in '
                       f'neither list of split {number} and are not used', stacklevel=4)

@@ -66,5 +66,5 @@ def explain_unreadable(skipped: list[tuple[str, str, str]]) -> HRI30Error:
     cases = [f'{filename}: {reason}' for _, filename, reason in skipped]
     return HRI30Error(
         f'{len(cases)} training clips in a row could not be read:\n{first_cases(cases)}\n'
-        'Expected a few at most. If the reason is the same for every clip, correct the '
-        'setting or the disk that it names; hri30 check finds damaged clips.')
+        'Correct the setting or the disk that the reason names; hri30 check finds damaged '
+        'clips.')
