@@ -9,7 +9,6 @@ import configparser
 import importlib
 import os
 import shutil
-import subprocess
 import sys
 import warnings
 from importlib import metadata
@@ -19,11 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 #: In the order in which they build on each other.
 MODULES = ('numpy', 'torch', 'cv2', 'decord', 'av', 'mmengine', 'mmcv', 'mmaction',
            'hri30_ext.modules')
-#: PyTorch's builds in September 2026: CUDA, the oldest driver with it, and the lowest and
-#: highest compute capability that it runs on. From pytorch/pytorch#182849 (torch 2.12),
-#: #190355 (2.14) and #190385 (2.15 has no 12.6), and NVIDIA's "Minor Version
-#: Compatibility". torch 2.11, which setup.cfg does not allow, was the last with 12.8.
-BUILDS = (('13.0', 580, 7.5, 12.1), ('12.6', 525, 5.0, 9.0))
+#: After a message about torch and the GPU.
+ADVICE = 'For another build of torch, see the top of tools/setup.sh.'
 
 
 def read_requirements(text: str) -> dict:
@@ -56,35 +52,12 @@ def find_differences(required: dict) -> list[str]:
     return differences
 
 
-def advise_build() -> str:
-    """Names the build of torch that fits the GPUs and the driver of nvidia-smi."""
-    try:
-        lines = subprocess.run(
-            ['nvidia-smi', '--query-gpu=driver_version,compute_cap',
-             '--format=csv,noheader'], capture_output=True, text=True, timeout=20,
-            check=True).stdout.splitlines()
-        driver = lines[0].split(',')[0].strip()
-        cards = sorted({float(line.split(',')[1]) for line in lines})
-        major = int(driver.split('.')[0])
-    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
-        return 'For another build of torch, see the top of tools/setup.sh.'
-    cuda = next((cuda for cuda, oldest, low, high in BUILDS
-                 if major >= oldest and low <= cards[0] and cards[-1] <= high), None)
-    found = f'driver {driver}, compute capability {", ".join(map(str, cards))}'
-    if cuda is None:
-        return f'No build of torch fits {found}. Expected one of: ' + '; '.join(
-            f'driver {oldest} or newer and {low} to {high} (CUDA {cuda})'
-            for cuda, oldest, low, high in BUILDS)
-    return (f'A build for CUDA {cuda} (cu{cuda.replace(".", "")}) fits {found}; see the '
-            'top of tools/setup.sh.')
-
-
 def why_no_cuda(torch) -> str | None:
     """Returns why ``torch.cuda.is_available()`` is False; None if it is True."""
     driver = bool(shutil.which('nvidia-smi')) or os.path.exists('/dev/nvidiactl')
     if torch.version.cuda is None and getattr(torch.version, 'hip', None) is None:
         return 'torch is a CPU build' + (
-            f', but this machine has an NVIDIA driver. {advise_build()}' if driver else '')
+            f', but this machine has an NVIDIA driver. {ADVICE}' if driver else '')
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         if torch.cuda.is_available():
@@ -96,7 +69,7 @@ def why_no_cuda(torch) -> str | None:
         why = 'this machine has no NVIDIA driver'
     else:
         text = str(caught[0].message).split(' (Triggered', 1)[0] if caught else ''
-        why = f'{text or "the NVIDIA driver shows no GPU"}. {advise_build()}'
+        why = f'{text or "the NVIDIA driver shows no GPU"}. {ADVICE}'
     return f'torch is a build for CUDA {torch.version.cuda}, but {why}'
 
 
@@ -137,7 +110,7 @@ def check() -> int:
             run_forward_pass(torch, device)
         except Exception as error:
             text = f'forward pass on {device}: {type(error).__name__}: {error}'
-            print(f'error: {text.splitlines()[0]}. {advise_build()}', file=sys.stderr)
+            print(f'error: {text.splitlines()[0]}. {ADVICE}', file=sys.stderr)
             if device == 'cpu':
                 return 3
     return 0

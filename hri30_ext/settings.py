@@ -171,19 +171,16 @@ TABLES = frozenset(setting.table for setting in SETTINGS.values() if setting.tab
 
 #: Names that former scripts, other projects and people use for a setting, in lower case.
 OTHER_NAMES = {
-    'num_epochs': 'max_epochs', 'epochs': 'max_epochs', 'initial_lr': 'lr',
-    'learning_rate': 'lr', 'base_lr': 'lr', 'lr_scheduler': 'decay', 'scheduler': 'decay',
-    'target_frames': 'num_frames', 'clip_len': 'num_frames', 'frames': 'num_frames',
-    'frame_size': 'input_size', 'resize': 'input_size', 'image_size': 'input_size',
-    'batch': 'batch_size', 'workers': 'num_workers', 'data_dir': 'data_root',
-    'dataset_path': 'data_root', 'root': 'data_root', 'early_stop': 'early_stopping',
+    'num_epochs': 'max_epochs', 'initial_lr': 'lr', 'learning_rate': 'lr',
+    'base_lr': 'lr', 'lr_scheduler': 'decay', 'scheduler': 'decay',
+    'target_frames': 'num_frames', 'clip_len': 'num_frames', 'frame_size': 'input_size',
+    'resize': 'input_size', 'dataset_path': 'data_root',
     'early_stopping_patience': 'early_stopping.patience',
     'patience': 'early_stopping.patience', 'val_split': 'split.val_ratio',
     'val_ratio': 'split.val_ratio', 'val_groups': 'split.val_groups',
     'grad_clip': 'clip_grad', 'gradient_clip': 'clip_grad.max_norm',
-    'warmup': 'warmup_epochs', 'ema': 'weight_averaging', 'amp': 'precision',
-    'pretrained': 'load_from', 'checkpoint': 'load_from', 'num_class': 'classes',
-    'freeze': 'strategy', 'augmentation': 'color_jitter',
+    'ema': 'weight_averaging', 'amp': 'precision', 'pretrained': 'load_from',
+    'checkpoint': 'load_from', 'freeze': 'strategy', 'augmentation': 'color_jitter',
     'use_gpu': '--device', 'gpu_id': '--device',
 }
 

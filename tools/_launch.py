@@ -2,9 +2,8 @@
 
     GPUS=N [NNODES=M NODE_RANK=R MASTER_ADDR=HOST] [PORT=P] _launch.py PROGRAM [ARGS ...]
 
-Without GPUS and NNODES, and for --help and --dry-run, the program runs alone. Only rank 0
-writes to the terminal. The exit status is that of the process that failed first; 128 + N
-for signal N.
+``hri30`` becomes this program where GPUS or NNODES is set. Only rank 0 writes to the
+terminal. The exit status is that of the process that failed first; 128 + N for signal N.
 """
 
 import json
@@ -35,9 +34,6 @@ def read_number(name: str, default: object, least: int = 0) -> int:
 
 def main(program: list[str]) -> int | None:
     gpus, nodes = read_number('GPUS', 1, 1), read_number('NNODES', 1, 1)
-    alone = {'-h', '--help', '--dry-run'}
-    if not (os.getenv('GPUS') or os.getenv('NNODES')) or alone & set(program):
-        os.execv(sys.executable, [sys.executable, *program])
     handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     for number in handled:
         signal.signal(number, signal.SIG_DFL)  # no traceback before torch handles them

@@ -14,26 +14,18 @@ job="${SLURM_JOB_ID:+${HRI30_CLONE:-}}" # in a job: the clone; this file is a co
 # shellcheck source=tools/_common.sh
 source "${job:-$(dirname -- "${BASH_SOURCE[0]}")/..}/tools/_common.sh"
 
-number() { # NAME DEFAULT
-    local value="${!1:-$2}"
-    [[ "$value" =~ ^0*[1-9][0-9]{0,4}$ ]] || die "$1=$value: expected a whole number, 1 or more" 2
-    printf '%d' "$((10#$value))"
-}
-
 submit() {
     local options=()
     command -v sbatch >/dev/null || die "sbatch is not on the PATH; without Slurm use tools/train.sh" 2
-    GPUS="$(number GPUS 8)"
-    NNODES="$(number NNODES 1)"
-    CPUS="$(number CPUS 8)"
+    export GPUS="${GPUS:-8}"
     ensure_venv
     # This host may have no GPU.
     HRI30_WORK_DIR="$("$HRI30" train "$@" --print-work-dir --device cpu)"
     mkdir -p -- "$HRI30_WORK_DIR"
     [[ -z "${SBATCH_OPTIONS:-}" ]] || mapfile -t options < <(xargs printf '%s\n' <<<"$SBATCH_OPTIONS")
-    export GPUS HRI30_WORK_DIR HRI30_CLONE="$ROOT"
-    exec sbatch --job-name=hri30-train --nodes="$NNODES" --ntasks-per-node=1 \
-        --gpus-per-node="$GPUS" --cpus-per-task="$((GPUS * CPUS))" --signal=USR1@120 \
+    export HRI30_WORK_DIR HRI30_CLONE="$ROOT"
+    exec sbatch --job-name=hri30-train --nodes="${NNODES:-1}" --ntasks-per-node=1 \
+        --gpus-per-node="$GPUS" --cpus-per-task="$((GPUS * ${CPUS:-8}))" --signal=USR1@120 \
         --requeue --open-mode=append --output="$HRI30_WORK_DIR/slurm-%j.out" \
         "${options[@]}" "$ROOT/tools/slurm_train.sh" "$@"
 }

@@ -5,5 +5,4 @@ num_frames = 13
 input_size = (160, 160)
 decode_size = 182  # short side in pixels
 starts = dict(k400=dict(
-    weights='https://download.openmmlab.com/mmaction/v1.0/recognition/x3d/facebook/x3d_s_13x6x1_facebook-kinetics400-rgb_20201027-623825a0.pth',
-    mean=[114.75, 114.75, 114.75], std=[57.38, 57.38, 57.38]))
+    weights='https://download.openmmlab.com/mmaction/v1.0/recognition/x3d/facebook/x3d_s_13x6x1_facebook-kinetics400-rgb_20201027-623825a0.pth'))

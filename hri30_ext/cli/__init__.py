@@ -19,9 +19,6 @@ from typing import NoReturn
 from ..errors import HRI30Error, Interrupted
 from ..utils.text import printable
 
-#: Seconds that a process which lost another waits before it ends.
-PEER_LOST_SECONDS = 2
-
 
 class Parser(argparse.ArgumentParser):
     """A parser without abbreviated options, whose errors go through :func:`fail`."""
@@ -31,6 +28,30 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         fail(f'{message}\n{self.format_usage().strip()}')
+
+
+def at_least(least: float, kind: type = int) -> Callable:
+    """Returns a type of arguments: numbers of a kind that are not less than ``least``."""
+    def number(text: str):
+        value = kind(text)
+        if not value >= least:
+            raise argparse.ArgumentTypeError(f'{text}: expected {least} or more')
+        return value
+    return number
+
+
+def add_workers_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds the number of clips that are processed at a time."""
+    parser.add_argument('--workers', type=at_least(1), metavar='N',
+                        help='clips at a time; default: one a core')
+
+
+def add_inference_arguments(parser: argparse._ActionsContainer) -> None:
+    """Adds the arguments that say how a model runs."""
+    parser.add_argument('--threads', type=at_least(1), metavar='N',
+                        help='CPU threads of the model; default: one a core')
+    parser.add_argument('--provider', metavar='P', help='where an exported folder runs, of '
+                        'ONNX Runtime: cuda, coreml or directml')
 
 
 def add_options_argument(parser: argparse.ArgumentParser, help: str) -> None:
@@ -115,7 +136,7 @@ def fail(message: str, code: int = 2) -> NoReturn:
         print(f'error: {message}', file=sys.stderr)
         sys.exit(code)
     if code == 75:  # the launcher should see first the process that was lost
-        time.sleep(PEER_LOST_SECONDS)
+        time.sleep(2)
     Path(file).write_text(json.dumps(dict(
         message=message, status=code, timestamp=int(time.time()))), encoding='utf-8')
     for stream in (sys.stdout, sys.stderr):
@@ -147,12 +168,9 @@ def run(main: Callable, parser: argparse.ArgumentParser | None = None) -> None:
     """
     try:
         main(*([_parse(parser)] if parser else []))
-    except KeyboardInterrupt:
-        print('\ninterrupted', file=sys.stderr)
-        sys.exit(130)
-    except Interrupted as error:
-        print(f'\ninterrupted: {error}', file=sys.stderr)
-        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, Interrupted) as error:
+        print(f'\ninterrupted: {error}'.removesuffix(': '), file=sys.stderr)
+        sys.exit(getattr(error, 'exit_code', 128 + signal.SIGINT))
     except BrokenPipeError:  # the reader of the output ended, such as head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)

@@ -3,29 +3,26 @@
 Frames of the training and test folders are kept de-interlaced and upright. A call that was
 interrupted continues; clips that changed are decoded again. Without DATA_ROOT, print what
 the folder holds.
-"""
 
-import sys
+To train from it: --cfg-options clip_cache=memmap, or jpeg. Exits with 1 if clips cannot
+be decoded; the others are cached.
+"""
 
 from .. import cli
 
-parser = cli.Parser(__doc__, epilog='To train from it: --cfg-options clip_cache=memmap, or '
-                    'jpeg. Exits with 1 if clips cannot be decoded; the others are cached.')
+parser = cli.Parser(__doc__)
 parser.add_argument('root', nargs='?', metavar='DATA_ROOT')
 parser.add_argument('--form', choices=('memmap', 'jpeg'), default='memmap',
                     help='memmap: raw, about 13 MB a clip; jpeg: about 0.6 MB, slower to '
                          'read; default: %(default)s')
-parser.add_argument('--short-side', type=int, default=256, metavar='PIXELS',
+parser.add_argument('--short-side', type=cli.at_least(1), default=256, metavar='PIXELS',
                     help='decode_size of the config that will read the cache: larger '
                          'frames are scaled down to it; default: %(default)s')
 parser.add_argument('--cache-dir', metavar='D', help='default: work_dirs/cache')
-parser.add_argument('--workers', type=int, metavar='N',
-                    help='clips at a time; default: one a core')
+cli.add_workers_argument(parser)
 
 
 def main(args) -> None:
-    if args.workers is not None and args.workers < 1:
-        parser.error(f'--workers is {args.workers}: expected 1 or more')
     from ..apis.caching import find_clips
     from ..datasets.digests import CACHE_DIR
     from ..errors import first_cases
@@ -35,7 +32,6 @@ def main(args) -> None:
     count, nbytes = folder_size(cache.folder)
     print(f'{cache.folder}: {count} clips, {nbytes / 1e9:.3f} GB')
     if broken:
-        print(f'{len(broken)} clips are not in the cache:\n'
-              f'{first_cases(broken, len(broken))}\n'
-              'Expected whole videos; replace these or move them aside.', file=sys.stderr)
-        sys.exit(1)
+        cli.fail(f'{len(broken)} clips are not in the cache:\n'
+                 f'{first_cases(broken, len(broken))}\n'
+                 'Expected whole videos; replace these or move them aside.', 1)

@@ -1,14 +1,15 @@
 """Print the parameters and multiply-adds of models.
 
 Multiply-adds are those of one clip of the test view, as mmengine counts them.
+
+Runs on the CPU with random weights; nothing is downloaded.
 """
 
 from pathlib import Path
 
 from .. import cli
 
-parser = cli.Parser(__doc__, epilog='Runs on the CPU with random weights; nothing is '
-                                    'downloaded.')
+parser = cli.Parser(__doc__)
 parser.add_argument('configs', nargs='+', metavar='CONFIG',
                     help='such as configs/slowonly/*.py')
 

@@ -3,13 +3,15 @@
 Parts go into class folders. Clips have exactly the frames from start to before end, without
 sound: copied where the first one is a keyframe, else encoded with little loss. Training
 also reads parts without cutting.
+
+Exit status 3: some clips could not be cut.
 """
 
 import sys
 
 from .. import cli
 
-parser = cli.Parser(__doc__, epilog='Exit status 3: some clips could not be cut.')
+parser = cli.Parser(__doc__)
 parser.add_argument('table', metavar='TABLE', help='CSV or TSV: path, label, '
                     'start and end in seconds')
 parser.add_argument('--root', metavar='R', help='folder of the recordings; default: that '

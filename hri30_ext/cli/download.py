@@ -2,14 +2,15 @@
 
 Downloads the files of the record of HRI30, lays the clips out and checks every one. An
 interrupted call continues.
+
+Exits as hri30 check does, and with 2 where the data cannot be had.
 """
 
 import sys
 
 from .. import cli
 
-parser = cli.Parser(__doc__, epilog='Exits as hri30 check does, and with 2 where '
-                                    'the data cannot be had.')
+parser = cli.Parser(__doc__)
 parser.add_argument('--root', default='data/hri30', metavar='D',
                     help='data folder; default: %(default)s')
 parser.add_argument('--record', metavar='URL', help="description of the record in the form "
@@ -25,5 +26,5 @@ def main(args) -> None:
                                        for folder, count in sorted(counts.items())))
     print(f'The archives in {args.root}/{ARCHIVES} are no longer needed.')
     examination = doctor.examine(args.root, HRI30_CLASSES)
-    print(doctor.format_table(examination, 5))
+    print(doctor.format_table(examination))
     sys.exit(examination.exit_code)

@@ -4,17 +4,12 @@ HRI30's classes as actions of a drawn worker, in a layout of HRI30. An interrupt
 resumes with the missing clips.
 """
 
-import argparse
-
 from .. import cli
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition('x')
-    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
-        raise argparse.ArgumentTypeError(
-            f'{text!r} is not a size: expected WIDTHxHEIGHT, such as 720x480')
-    return int(width), int(height)
+def size(text: str) -> tuple[int, int]:
+    width, height = map(cli.at_least(1), text.split('x'))
+    return width, height
 
 
 parser = cli.Parser(__doc__)
@@ -30,13 +25,10 @@ parser.add_argument('--classes', nargs='+', metavar='CLASS',
 parser.add_argument('--layout', choices=('released', 'scripts', 'ucf'), default='released',
                     help='scripts: train/ and test/video_001.avi; ucf: videos/<Class>/'
                          'v_<Class>_g01_c01.avi, test groups first (default: %(default)s)')
-parser.add_argument('--codec', choices=('mpeg4', 'mjpeg', 'dv'), default='mpeg4',
-                    help='dv is interlaced, 720x480 (default: %(default)s)')
-parser.add_argument('--size', type=parse_size, default=(720, 480), metavar='WxH',
+parser.add_argument('--size', type=size, default=(720, 480), metavar='WxH',
                     help='default: 720x480')
 parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
-parser.add_argument('--workers', type=int, metavar='N',
-                    help='processes (default: one per core)')
+cli.add_workers_argument(parser)
 parser.add_argument('--overwrite', action='store_true',
                     help='replace a data set made with other options')
 parser.add_argument('--preview', metavar='FILE.png',
@@ -47,8 +39,6 @@ parser.add_argument('--preview', metavar='FILE.png',
 def main(args) -> None:
     if not (args.out or args.preview):
         parser.error('name a folder for the data set, or --preview FILE.png')
-    if args.workers is not None and args.workers < 1:
-        parser.error(f'--workers is {args.workers}: expected 1 or more')
     from .. import synthetic
     try:
         if args.preview:
@@ -56,8 +46,8 @@ def main(args) -> None:
             print(f'wrote {args.preview}')
         if args.out:
             rendered = synthetic.write_dataset(
-                args.out, args.train_groups, args.test_groups, args.clips,
-                args.codec, args.size, args.seed, args.workers, args.classes,
+                args.out, args.train_groups, args.test_groups, args.clips, size=args.size,
+                seed=args.seed, workers=args.workers, classes=args.classes,
                 overwrite=args.overwrite, layout=args.layout)
             print(f'{args.out} is complete; rendered {rendered} clips')
     except (ValueError, OSError) as error:  # an option out of its range, a full disk

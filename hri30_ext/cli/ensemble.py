@@ -1,12 +1,13 @@
 """Average the probabilities of several models.
 
 Writes the result folder that hri30 test writes for one model.
+
+Example: hri30 ensemble A/test B/test --out AB --weights fitted --fit-on A/val B/val
 """
 
 from .. import cli
 
-parser = cli.Parser(__doc__, epilog='Example: hri30 ensemble A/test B/test --out AB '
-                                    '--weights fitted --fit-on A/val B/val')
+parser = cli.Parser(__doc__)
 parser.add_argument('folders', nargs='+', metavar='FOLDER',
                     help='result folders of tools/test.sh, one a model')
 parser.add_argument('--out', required=True, metavar='D', help='the new folder')

@@ -2,13 +2,15 @@
 
 Writes a folder for ONNX Runtime or OpenVINO, and compares it with the trained model on the
 validation clips; an export that differs too much is not kept.
+
+To predict with it: hri30 predict FOLDER CLIP...
 """
 
 import os
 
 from .. import cli
 
-parser = cli.Parser(__doc__, epilog='To predict with it: hri30 predict FOLDER CLIP...')
+parser = cli.Parser(__doc__)
 cli.add_trained_arguments(parser)
 parser.add_argument('--format', default='openvino', metavar='onnx|openvino',
                     help='default: %(default)s')
@@ -17,9 +19,6 @@ parser.add_argument('--precision', default='fp32', metavar='P',
                          'default: %(default)s')
 parser.add_argument('--out', required=True, metavar='FOLDER',
                     help='a new folder, or an exported one, which is replaced')
-parser.add_argument('--calibration-clips', type=int, default=128, metavar='N',
-                    help='training clips to calibrate int8 on, at most; default: '
-                         '%(default)s')
 
 
 def main(args) -> None:
@@ -27,7 +26,7 @@ def main(args) -> None:
     from ..apis.exporting import export
     from ..names import command
     info = export(args.config, args.checkpoint, args.format, args.precision, args.out,
-                  options=args.options, calibration_clips=args.calibration_clips)
+                  options=args.options)
     predict = command('predict.sh', os.path.abspath(args.out))
     print(f'Exported: {args.out} ({info.format} {info.precision}, {len(info.classes)} '
           f'classes)\nTo predict: {predict} CLIP...')

@@ -2,12 +2,14 @@
 
 Looks at the folder, prints what is in it, checks every clip, and writes
 configs/custom/NAME.py and a contact sheet beside it.
+
+docs/your_data.md lists the layouts. Nothing is written if the data cannot be read as
+they are.
 """
 
 from .. import cli
 
-parser = cli.Parser(__doc__, epilog='docs/your_data.md lists the layouts. Nothing is '
-                                    'written if the data cannot be read as they are.')
+parser = cli.Parser(__doc__)
 parser.add_argument('root', metavar='ROOT', help='the folder of the clips')
 parser.add_argument('--name', required=True, metavar='NAME', help='such as mydata')
 parser.add_argument('--base', metavar='CONFIG', help='the config to start from; default: '

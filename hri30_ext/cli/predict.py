@@ -1,4 +1,7 @@
-"""Predict clips, or a camera, with a model."""
+"""Predict clips, or a camera, with a model.
+
+Exit status: 3 if clips could not be read.
+"""
 
 import os
 import sys
@@ -6,7 +9,7 @@ from pathlib import Path
 
 from .. import cli
 
-parser = cli.Parser(__doc__, epilog='Exit status: 3 if clips could not be read.')
+parser = cli.Parser(__doc__)
 parser.add_argument('model', metavar='MODEL',
                     help='an exported folder, a checkpoint of this project, the work '
                          'folder of a training, or a config (.py) and its checkpoint, as '
@@ -16,21 +19,19 @@ parser.add_argument('sources', metavar='SOURCE', nargs='+',
 parser.add_argument('--csv', metavar='F', help='table, as predictions.csv of a test')
 parser.add_argument('--json', metavar='F', help='the same as JSON, with full scores')
 parser.add_argument('--save', metavar='F.mp4', help='annotated video')
-parser.add_argument('--top', type=int, default=3, metavar='K',
+parser.add_argument('--top', type=cli.at_least(1), default=3, metavar='K',
                     help='classes to print; default: %(default)s')
 parser.add_argument('--device', metavar='cpu|cuda[:N]',
                     help='where a checkpoint runs; by default CUDA if available')
-parser.add_argument('--provider', metavar='P',
-                    help='where an exported folder runs, of ONNX Runtime: cuda, coreml or '
-                         'directml')
+cli.add_inference_arguments(parser)
 
 
 def main(args) -> None:
     model, sources = [args.model], args.sources
     if args.model.endswith('.py'):
         model.append(sources.pop(0))
-    if not sources or args.top < 1:
-        cli.fail('expected a video, a folder or 0 after the model, and --top from 1.')
+    if not sources:
+        cli.fail('expected a video, a folder or 0 after the model.')
     camera = sources[0].isdecimal() and not Path(sources[0]).exists()
     if camera and (sources[1:] or args.csv or args.json):
         cli.fail('a camera: expected no other source and neither --csv nor --json; '
@@ -39,7 +40,7 @@ def main(args) -> None:
     from ..apis import Recognizer
     from ..apis.predicting import find_clips, predict, watch
     clips = {} if camera else find_clips(sources)  # before the model is loaded
-    recognizer = Recognizer.open(*model, provider=args.provider)
+    recognizer = Recognizer.open(*model, threads=args.threads, provider=args.provider)
     if camera:
         watch(recognizer, sources[0], args.save)
     elif predict(recognizer, clips, args.top, args.csv, args.json, args.save):

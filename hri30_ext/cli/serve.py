@@ -2,6 +2,9 @@
 
 Serves a page at /, clips at /v1/predict, and frames of a camera at the WebSocket
 /v1/stream; described by /openapi.json.
+
+A token may also be in the environment, as HRI30_TOKEN. Clients send it as
+Authorization: Bearer TOKEN; the page asks for it.
 """
 
 from dataclasses import fields
@@ -9,9 +12,7 @@ from dataclasses import fields
 from .. import cli
 from ..deploy.serve.settings import Settings
 
-parser = cli.Parser(__doc__, epilog='A token may also be in the environment, as '
-                    'HRI30_TOKEN. Clients send it as Authorization: Bearer TOKEN; the page '
-                    'asks for it.')
+parser = cli.Parser(__doc__)
 parser.add_argument('--model', required=True, nargs='+', metavar='MODEL',
                     help='an exported folder, which needs no torch; or a checkpoint, or a '
                          'config and its checkpoint')
@@ -26,10 +27,7 @@ parser.add_argument('--token-file', metavar='FILE',
 parser.add_argument('--allowed-host', action='append', default=[], metavar='NAME',
                     help='name of this machine that clients use, besides localhost and its '
                          'IP addresses; may be repeated')
-parser.add_argument('--threads', type=int, metavar='N',
-                    help='CPU threads of the model; default: one a core')
-parser.add_argument('--provider', metavar='P',
-                    help='of ONNX Runtime: cuda, coreml or directml')
+cli.add_inference_arguments(parser)
 limits = parser.add_argument_group('limits')
 for limit in fields(Settings):
     limits.add_argument(f'--{limit.name.replace("_", "-")}', type=limit.type, metavar='N',
@@ -40,8 +38,6 @@ for limit in fields(Settings):
 def main(args) -> None:
     if args.teach and args.provider:
         cli.fail('--provider: runs exported folders, and --teach needs a checkpoint.')
-    if args.threads is not None and args.threads < 1:
-        cli.fail(f'--threads {args.threads}: expected 1 or more.')
     from ..deploy.serve.server import import_server, serve
     import_server()
     from ..deploy.serve.guards import Access, read_token

@@ -2,17 +2,17 @@
 
 Events go to standard output, one JSON object a line and a summary last; everything else
 goes to standard error. Needs no torch.
+
+Exit status: 0 at the end of the stream and on Ctrl-C, 2 for a mistake, 3 if a camera
+went away and did not come back. The events: hri30_ext/deploy/runtime/streaming.py.
 """
 
-import argparse
 import sys
 import webbrowser
 
 from .. import cli
 
-parser = cli.Parser(__doc__, epilog='Exit status: 0 at the end of the stream and on '
-                    'Ctrl-C, 2 for a mistake, 3 if a camera went away and did not come '
-                    'back. The events: hri30_ext/deploy/runtime/streaming.py.')
+parser = cli.Parser(__doc__)
 parser.add_argument('--model', required=True, metavar='MODEL',
                     help='an exported folder, or a checkpoint, which needs torch')
 parser.add_argument('--source', required=True, metavar='0|FILE|URL|FOLDER',
@@ -28,7 +28,7 @@ out = parser.add_argument_group('output')
 out.add_argument('--predictions', action='store_true',
                  help='a line for every prediction as well')
 out.add_argument('--out', metavar='FILE.mp4', help='annotated video')
-out.add_argument('--window', action=argparse.BooleanOptionalAction, default=False,
+out.add_argument('--window', action='store_true',
                  help='show the stream in a browser on this machine (needs the packages of '
                       'the service); Stop ends')
 out.add_argument('--timeline', metavar='FILE.csv',
@@ -51,18 +51,12 @@ how.add_argument('--leave', type=float, metavar='P',
 how.add_argument('--min-seconds', type=float, default=0.3, metavar='S',
                  help='how long a class must stay above the threshold before it starts; '
                       'default: %(default)s')
-how.add_argument('--smooth-seconds', type=float, default=0.4, metavar='S',
-                 help='time constant of the smoothing over predictions, 0: none; default: '
-                      '%(default)s')
-how.add_argument('--queue', type=int, default=16, metavar='N',
+how.add_argument('--queue', type=cli.at_least(1), default=16, metavar='N',
                  help='frames that may wait before the oldest is dropped; default: '
                       '%(default)s')
-how.add_argument('--retries', type=int, default=8, metavar='N',
+how.add_argument('--retries', type=cli.at_least(0), default=8, metavar='N',
                  help='attempts to reopen a camera that went away; default: %(default)s')
-how.add_argument('--threads', type=int, metavar='N',
-                 help='CPU threads; default: one a core')
-how.add_argument('--provider', metavar='P',
-                 help='of ONNX Runtime: cuda, coreml or directml')
+cli.add_inference_arguments(how)
 
 
 def open_window(recognizer, name: str, report):
@@ -78,10 +72,6 @@ def open_window(recognizer, name: str, report):
 
 
 def main(args) -> None:
-    for name, least in (('queue', 1), ('retries', 0), ('threads', 1)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            cli.fail(f'--{name} {value}: expected {least} or more.')
     if args.truth and (not args.timeline or args.loop or args.seconds):
         cli.fail('--truth: expected --timeline FILE.csv, and neither --loop nor --seconds.')
     from ..apis import Recognizer
@@ -98,16 +88,12 @@ def main(args) -> None:
     recognizer = Recognizer.open(args.model, threads=args.threads,
                                  provider=args.provider)
     if args.truth:
-        try:
-            from ..apis.recordings import read_truth, score_timeline
-        except ImportError as error:
-            cli.fail(f'--truth: {error}; expected the packages of training.')
+        from ..apis.recordings import read_truth, score_timeline
         truth = read_truth(args.truth, args.source, recognizer.classes)
     stream = recognizer.stream(
         window_seconds=args.window_seconds, hop=args.hop, every=args.every,
         enter=args.enter, leave=args.enter * 2 / 3 if args.leave is None else args.leave,
-        min_seconds=args.min_seconds, smooth_seconds=args.smooth_seconds,
-        predictions=args.predictions)
+        min_seconds=args.min_seconds, predictions=args.predictions)
     lines = JsonLines(sys.stdout)
     source = open_source(args.source, args.realtime, args.loop, retries=args.retries,
                          notify=notify)

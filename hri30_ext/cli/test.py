@@ -1,17 +1,16 @@
 """Test a checkpoint and predict the test clips.
 
 Writes metrics where labels are known, and predictions everywhere.
+
+More views of every clip: --cfg-options test_clips=3 test_flip=True. GPUS=N NNODES=M
+NODE_RANK=.. MASTER_ADDR=.. PORT=.. before the command share the clips among processes.
 """
 
 import sys
 
 from .. import cli
 
-parser = cli.Parser(
-    __doc__,
-    epilog='More views of every clip: --cfg-options test_clips=3 test_flip=True. '
-           'GPUS=N NNODES=M NODE_RANK=.. MASTER_ADDR=.. PORT=.. before the command share '
-           'the clips among processes.')
+parser = cli.Parser(__doc__)
 parser.add_argument('config', metavar='CONFIG', nargs='?',
                     help='the config that was trained; left out: that in the folder of the '
                          'checkpoint, with the settings of the training')

@@ -1,4 +1,8 @@
-"""Train a config."""
+"""Train a config.
+
+GPUS=N NNODES=M NODE_RANK=.. MASTER_ADDR=.. PORT=.. before the command train in several
+processes.
+"""
 
 import argparse
 from pathlib import Path
@@ -6,20 +10,7 @@ from pathlib import Path
 from .. import cli
 from ..names import PROJECT_ROOT
 
-
-class _HelpSettings(argparse.Action):
-    """Lists the settings and ends the program."""
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        from ..apis.overview import print_settings
-        print_settings(values or namespace.config)
-        parser.exit()
-
-
-parser = cli.Parser(
-    __doc__,
-    epilog='GPUS=N NNODES=M NODE_RANK=.. MASTER_ADDR=.. PORT=.. before the command train '
-           'in several processes.')
+parser = cli.Parser(__doc__)
 parser.add_argument('config', metavar='CONFIG', nargs='?',
                     help='a file in configs/; left out with --resume: that of the work '
                          'folder, with its settings')
@@ -31,7 +22,7 @@ parser.add_argument('--resume', nargs='?', const=True, default=False, metavar='C
 parser.add_argument('--overwrite', action='store_true',
                     help='delete the checkpoints of an earlier training in the work '
                          'folder, and start over')
-parser.add_argument('--help-settings', nargs='?', metavar='CONFIG', action=_HelpSettings,
+parser.add_argument('--help-settings', action='store_true',
                     help='list all settings, with the defaults of CONFIG')
 parser.add_argument('--deterministic', action='store_true',
                     help='the same numbers twice on the same machine, slower')
@@ -43,6 +34,10 @@ cli.add_runtime_arguments(parser)
 
 
 def main(args) -> None:
+    if args.help_settings:
+        from ..apis.overview import print_settings
+        print_settings(args.config)
+        return
     if args.config is None and (args.dry_run or not args.resume):
         parser.error('expected CONFIG, or --resume WORK_DIR')
     if args.print_work_dir:  # for tools/slurm_train.sh

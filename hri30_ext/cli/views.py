@@ -1,14 +1,16 @@
 """Test a checkpoint with several views of every clip.
 
 Prints what more views, and the mirrored clip, gain and what they cost.
+
+To test with what is worth it: hri30 test CONFIG CHECKPOINT --cfg-options test_clips=3
+test_flip=True
 """
 
 from pathlib import Path
 
 from .. import cli
 
-parser = cli.Parser(__doc__, epilog='To test with what is worth it: hri30 test CONFIG '
-                                    'CHECKPOINT --cfg-options test_clips=3 test_flip=True')
+parser = cli.Parser(__doc__)
 cli.add_trained_arguments(parser)
 parser.add_argument('--split', choices=('val', 'test'), default='val',
                     help='default: %(default)s; nothing should be chosen by test')

@@ -121,10 +121,8 @@ def format_annotations(annotations: Iterable[Annotation]) -> str:
     for video_id, name, class_id in annotations:
         if (not video_id.isprintable() or video_id != video_id.strip() or not video_id
                 or any(character in ',"' for character in video_id)):
-            raise HRI30Error(
-                f'{ascii(video_id)}: a submission cannot hold this name (a control '
-                'character, another that is not printed, a comma, a quote, or a space at '
-                'an end). Rename the clip.')
+            raise HRI30Error(f'{ascii(video_id)}: expected no comma, quote, space at an '
+                             'end or unprintable character in a submission. Rename it.')
         rows.append(f'{video_id},{released_name(name)},{class_id}\n')
     return ''.join(rows)
 

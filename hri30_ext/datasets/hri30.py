@@ -22,8 +22,8 @@ from .paper import hold_out_test, is_held_out_by_name
 from .randomness import entropy, seeded
 from .splits import split_clips
 from .unreadable import (
-    FIRST,
-    LATER,
+    MOST_FAILED,
+    MOST_HUNG,
     decoder_died,
     explain_unreadable,
     find_reason,
@@ -31,7 +31,6 @@ from .unreadable import (
     list_substitutes,
 )
 
-SUBSETS = ('train', 'val', 'test')
 #: Folders of labelled clips and of test clips; a data folder has one of each.
 TRAIN_FOLDERS, TEST_FOLDERS = ('train_set', 'train', 'videos'), ('test_set', 'test')
 
@@ -93,8 +92,6 @@ class HRI30Dataset(VideoDataset):
                  test_mode: bool = False, annotation: str | None = None,
                  group_pattern: str | None = None, columns: list[str] | None = None,
                  **kwargs) -> None:
-        if subset not in SUBSETS:
-            raise HRI30Error(f'subset={subset!r}: expected one of {", ".join(SUBSETS)}.')
         self.subset = subset
         self.split = dict(split or {})
         self.reading = dict(annotation=annotation, group_pattern=group_pattern,
@@ -103,7 +100,6 @@ class HRI30Dataset(VideoDataset):
         # loading processes see a new epoch.
         self._position = torch.zeros(3, dtype=torch.int64).share_memory_()
         self._hung: dict[str, Exception] = {}  # files that took too long to decode
-        self._has_read = False  # any clip
         super().__init__(ann_file='', pipeline=pipeline, data_root=data_root,
                          metainfo=metainfo, test_mode=test_mode, **kwargs)
 
@@ -121,8 +117,7 @@ class HRI30Dataset(VideoDataset):
                                  **self.split)
         train, val = split_clips(clips, **self.split)
         if self.subset == 'val' and not val:
-            raise HRI30Error('split.val_groups=0: there are no validation clips.\nTest '
-                             'with --split test, or hold out one group or more.')
+            raise HRI30Error('split.val_groups=0: there are no validation clips.')
         return train if self.subset == 'train' else val
 
     def set_epoch(self, seed: int, epoch: int) -> None:
@@ -151,13 +146,12 @@ class HRI30Dataset(VideoDataset):
         for attempt, candidate in enumerate(self._candidates(idx, position)):
             sample, error = self._try(candidate, position and (*position, idx, attempt))
             if error is None:
-                self._has_read = True
                 return _add_facts(sample, skipped=skipped) if skipped else sample
             info = self.get_data_info(candidate)
             skipped.append((info['video_id'], info['filename'],
                             find_reason(error, info['filename'])))
             hung += info['filename'] in self._hung
-            if hung >= FIRST or len(skipped) >= (LATER if self._has_read else FIRST):
+            if hung >= MOST_HUNG or len(skipped) >= MOST_FAILED:
                 break
         raise explain_unreadable(skipped) from error
 
@@ -323,11 +317,8 @@ def _parse_names(root: Path, files: Sequence[Path], classes: Sequence[str]) -> l
         raise HRI30Error(f'{root}: found clips of both layouts, such as {forms[False]} and '
                          f'{forms[True]}.\nExpected one; move the other out of here.')
     if wrong:
-        raise HRI30Error(
-            f'{folder or root}: {len(wrong)} of {len(files)} names are wrong:\n'
-            f'{first_cases(wrong)}\nExpected CID (class id 1 to {len(classes)}), SID and '
-            'VID; or v_, a class, g and c, in the folder of the class. For other data, set '
-            'classes.')
+        raise HRI30Error(f'{folder or root}: {len(wrong)} of {len(files)} names are wrong:'
+                         f'\n{first_cases(wrong)}\nRename them, or set classes.')
     return clips
 
 
@@ -415,10 +406,8 @@ def _match_annotation(path: Path, clips: list[dict], classes: Sequence[str],
     wrong += [f'{names[name]["video_id"]}: a clip without annotation'
               for name in sorted(names.keys() - rows.keys())]
     if wrong:
-        raise HRI30Error(
-            f'{path}: {len(wrong)} disagreements with the clips:\n'
-            f'{first_cases(wrong, limit=5)}\nAdd the missing clips, or correct or delete '
-            'the file.')
+        raise HRI30Error(f'{path}: {len(wrong)} disagreements with the clips:\n'
+                         f'{first_cases(wrong, limit=5)}\nCorrect or delete the file.')
     return rows
 
 

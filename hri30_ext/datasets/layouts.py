@@ -4,6 +4,7 @@ Everything becomes rows of path, label and, where known, group, subset and part,
 clips as :func:`~hri30_ext.datasets.hri30.load_labelled_clips` returns them.
 """
 
+import contextlib
 import csv
 import difflib
 import math
@@ -108,7 +109,7 @@ def find_annotation(root: Path) -> str:
     named = [path for path in tables if path.stem in ('metadata', 'train')]
     if not named and len(set(tables)) > 1:
         raise HRI30Error(f'{root}: {len(set(tables))} tables:\n{first_cases(tables)}\n'
-                         'Expected one; set annotation to the one that lists the clips.')
+                         'Set annotation to one.')
     if tables:
         return str((named or tables)[0].relative_to(root))
     return FOLDERS if next(_class_folders(root), None) else NAMES
@@ -140,8 +141,7 @@ def _read_folders(root: Path) -> list[Row]:
                  for file in files]
     if empty or not rows:
         raise HRI30Error(f'{root}: {len(empty)} class folders have no clips:\n'
-                         f'{first_cases(empty)}\nExpected <class>/*.mp4, or '
-                         '{train,val,test}/<class>/*.mp4; remove empty folders.')
+                         f'{first_cases(empty)}\nFill or remove them.')
     known = {row.path for row in rows}
     for file in _find_all_videos(root):
         path = file.relative_to(root)
@@ -149,8 +149,7 @@ def _read_folders(root: Path) -> list[Row]:
             if _SUBSETS.get(path.parts[0]) == 'test':
                 rows.append(Row(str(file), path.as_posix(), split='test', file=file))
             elif not (root / path.parts[0]).is_symlink():  # a link may be to recordings
-                raise HRI30Error(f'{file}: is in no class folder.\nExpected every clip in '
-                                 'the folder of its class; move it.')
+                raise HRI30Error(f'{file}: is in no class folder.\nMove it into one.')
     return rows
 
 
@@ -158,13 +157,11 @@ def read_rows(root: Path, annotation: str, columns: Sequence[str] | None = None
               ) -> list[Row]:
     """Reads a table or list and its siblings for other subsets; arguments and errors are
     those of :func:`read_layout`."""
-    files = {root / annotation: ''}
-    if 'train' in annotation:
-        files = {root / annotation: 'train'}
-        for name, subset in _SUBSETS.items():
-            other = root / annotation.replace('train', name)
-            if subset != 'train' and other.is_file():
-                files[other] = subset
+    files = {root / annotation: 'train' if 'train' in annotation else ''}
+    for name, subset in _SUBSETS.items():
+        other = root / annotation.replace('train', name)
+        if other.is_file():
+            files.setdefault(other, subset)
     rows = []
     for path, subset in files.items():
         for row in (read_list(path) if path.suffix == '.txt'
@@ -236,15 +233,12 @@ def _read_part(where: str, row: dict[str, str]) -> tuple[float, float] | None:
     texts = [row.get('start', ''), row.get('end', '')]
     if not any(texts):
         return None
-    try:
+    with contextlib.suppress(ValueError):
         start, end = map(float, texts)
-        if not 0 <= start < end < math.inf:
-            raise ValueError
-    except ValueError:
-        raise HRI30Error(f'{where}: start {texts[0] or "none"}, end {texts[1] or "none"}.\n'
-                         'Expected seconds in the recording, start from 0 and before end.'
-                         ) from None
-    return start, end
+        if 0 <= start < end < math.inf:
+            return start, end
+    raise HRI30Error(f'{where}: start {texts[0] or "none"}, end {texts[1] or "none"}.\n'
+                     'Expected seconds in the recording, start from 0 and before end.')
 
 
 # ---- Paths, labels and groups -----------------------------------------------------------
@@ -266,9 +260,8 @@ def find_files(root: Path, rows: Iterable[Row]) -> None:
         places = [os.path.relpath(os.path.normpath(folder / row.path), root)
                   for folder in (base, root)]  # near the list, and in the data folder
         if all(place.startswith('..') for place in places):
-            raise HRI30Error(f'{row.where}: {row.path} is outside of {root}.\nExpected a '
-                             'path within the data folder; set data_root to one that holds '
-                             'all clips.')
+            raise HRI30Error(f'{row.where}: {row.path} is outside of {root}.\nSet '
+                             'data_root to a folder that holds all clips.')
         found = next(filter(None, (index.get(place) for index in (whole, ends)
                                    for place in places)), [])
         if len(found) > 1:
@@ -280,8 +273,7 @@ def find_files(root: Path, rows: Iterable[Row]) -> None:
             missing.append(f'{row.where}: {row.path}')
     if missing:
         raise HRI30Error(f'{root}: {len(missing)} clips are missing:\n'
-                         f'{first_cases(missing)}\nExpected paths from the data folder or '
-                         'from the list; add the clips or remove the rows.')
+                         f'{first_cases(missing)}\nAdd the clips or remove the rows.')
 
 
 def refuse_repeated(rows: Iterable[Row]) -> None:
@@ -306,8 +298,7 @@ def refuse_outside(parts: Iterable[tuple[str, str]]) -> None:
             Video(name_part(path, max(start, end - 60), end))
         except ClipError as error:
             if error.code == 'outside':
-                raise HRI30Error(f'{where}: {path}: {error.reason}.\nExpected seconds in '
-                                 'the recording.') from error
+                raise HRI30Error(f'{where}: {path}: {error.reason}.') from error
 
 
 def find_classes(root: Path, annotation: str | None) -> list[str] | None:
@@ -352,8 +343,7 @@ def _number_ids(first: dict[str, str], classes: list[str] | None
         classes = list(map(str, range(base, int(highest) + 1)))
     elif base and int(highest) < len(classes):
         raise HRI30Error(f'{first[lowest]}: ids {lowest} to {highest} of {len(classes)} '
-                         'classes can start at 0 or at 1.\nExpected 0 or '
-                         f'{len(classes)} among them; write names instead.')
+                         'classes can start at 0 or at 1.\nWrite names instead.')
     if int(highest) >= len(classes) + base:
         raise HRI30Error(f'{first[highest]}: id {highest}, expected {base} to '
                          f'{len(classes) - 1 + base}; set classes.')
@@ -365,16 +355,12 @@ def _find_groups(rows: Sequence[Row], group_pattern: str | None) -> str:
     """Fills in groups; returns where they are from, empty if there are none."""
     if group_pattern:
         try:
-            pattern = re.compile(group_pattern)
-        except re.error as error:
+            for row in rows:
+                match = re.search(group_pattern, row.path)
+                row.group = (match and match['group']) or ''
+        except (re.error, IndexError) as error:
             raise HRI30Error(f'group_pattern={group_pattern!r}: {error}.\nExpected a '
-                             'regular expression.') from error
-        if 'group' not in pattern.groupindex:
-            raise HRI30Error(f'group_pattern={group_pattern!r}: has no group of that name.'
-                             "\nExpected (?P<group>...), such as '(?P<group>s\\d+)_'.")
-        for row in rows:
-            match = pattern.search(row.path)
-            row.group = (match and match['group']) or ''
+                             "regular expression like '(?P<group>s\\d+)_'.") from error
         if wrong := [f'{row.where}: {row.path}' for row in rows
                      if not row.group and row.split != 'test']:
             raise HRI30Error(f'group_pattern={group_pattern!r}: does not fit {len(wrong)} '
@@ -386,7 +372,7 @@ def _find_groups(rows: Sequence[Row], group_pattern: str | None) -> str:
         return 'the table, or the folder above'
     if len(without) < len(trained):
         raise HRI30Error(f'{without[0].where}: {without[0].path} has no group, and others '
-                         'have.\nExpected a group for every clip, or set group_pattern.')
+                         'have.\nAdd it, or set group_pattern.')
     if all(row.part for row in trained):
         for row in rows:
             row.group = str(row.file)
@@ -468,13 +454,11 @@ def _refuse_unlabelled(root: Path, rows: Sequence[Row]) -> None:
     trained = [row for row in rows if row.split != 'test']
     for row in trained:
         if not row.label:
-            raise HRI30Error(f'{row.where}: {row.path} has no label.\nExpected one for all '
-                             'but test clips.')
+            raise HRI30Error(f'{row.where}: {row.path} has no label.\nAdd one.')
     counts = Counter(row.label for row in trained)
     if alone := [label for label in counts if counts[label] < 2]:
         raise HRI30Error(f'{root}: {len(alone)} classes have one clip:\n'
-                         f'{first_cases(alone)}\nExpected two or more: one to train and '
-                         'one to validate with.')
+                         f'{first_cases(alone)}\nExpected two or more.')
 
 
 def _make_clips(root: Path, rows: Sequence[Row], labels: dict[str, int],
@@ -483,14 +467,11 @@ def _make_clips(root: Path, rows: Sequence[Row], labels: dict[str, int],
     stems = Counter(row.file.stem.casefold() for row in rows)
     clips = []
     for i, row in enumerate(rows):
-        path = row.file if stems[row.file.stem.casefold()] == 1 or row.part else (
-            row.file.relative_to(root))
-        video_id = path.stem if path is row.file else path.with_suffix('').as_posix()
-        filename = str(row.file)
-        if row.part:
-            filename = name_part(filename, *row.part)
-            video_id = Path(filename).relative_to(root).with_suffix('').as_posix()
+        path = Path(name_part(str(row.file), *row.part) if row.part else row.file)
+        is_unique = stems[row.file.stem.casefold()] == 1 and not row.part
+        whole = path.relative_to(root).with_suffix('').as_posix()
         clips.append(dict(
-            filename=filename, video_id=video_id, label=labels.get(row.label, -1),
-            group=groups.get(row.group, -1), clip=i, subset=row.split, where=row.where))
+            filename=str(path), video_id=path.stem if is_unique else whole,
+            label=labels.get(row.label, -1), group=groups.get(row.group, -1), clip=i,
+            subset=row.split, where=row.where))
     return sorted(clips, key=itemgetter('label', 'group', 'filename'))

@@ -72,8 +72,6 @@ def hold_out_test(clips: Sequence[dict], classes: Sequence[str] = HRI30_CLASSES,
     if any('paper_group' not in clip for clip in clips):
         raise HRI30Error(f'split.type={type}: needs clips that are named as HRI30 names '
                          'them.\nSet split.type to group, given, random or file.')
-    if number not in PAPER_TEST_GROUPS:
-        raise HRI30Error(f'split.number={number}: expected 1, 2 or 3.')
     if type == 'paper':
         return _divide(clips, number)
     train, test = _read_lists(folder, number, clips, classes, left_out)
@@ -102,10 +100,8 @@ def _divide(clips, number):
     train, test = ([clip for clip in clips if (clip['paper_group'] <= last) is held]
                    for held in (False, True))
     if not train or not test:
-        groups = sorted({clip['paper_group'] for clip in clips})
-        raise HRI30Error(f'split.number={number}: found groups {groups}, expected some of '
-                         f'1 to {last} to test on and of {last + 1} to {PAPER_GROUPS} to '
-                         'train on.')
+        raise HRI30Error(f'split.number={number}: expected clips of groups 1 to {last} to '
+                         f'test on and of {last + 1} to {PAPER_GROUPS} to train on.')
     return train, test
 
 
@@ -167,10 +163,9 @@ def _read_lists(folder, number, clips, classes, left_out):
         unknown = [f'{place[key]}: {ClipName(*key, ucf=True).format(classes)}'
                    for key in sides[-1] if key not in known]
         if unknown:
-            raise HRI30Error(
-                f'{path}: names {len(unknown)} clips that are not there:\n'
-                f'{first_cases(unknown)}\nExpected clips of the data folder. The released '
-                'layout names groups 5 to 14 only; split.type=paper has its splits.')
+            raise HRI30Error(f'{path}: names {len(unknown)} clips that are not there:\n'
+                             f'{first_cases(unknown)}\nThe released layout names groups 5 '
+                             'to 14 only; split.type=paper has its splits.')
     if len(known) > len(place):
         warnings.warn(f'{folder}: {len(known) - len(place)} clips of the data are in '
                       f'neither list of split {number} and are not used', stacklevel=4)
@@ -178,35 +173,27 @@ def _read_lists(folder, number, clips, classes, left_out):
 
 
 def _read_list(path: Path, classes: Sequence[str], place: dict[tuple, str]) -> set[tuple]:
-    """Reads one list; adds to ``place`` where each of its clips stands."""
+    """Reads one list; adds to ``place`` where each of its clips stands. A repeated line
+    counts once."""
     keys: set[tuple] = set()
-    starts, repeated = {0, 1}, 0  # the ids that the first class may have
     for row in read_list(path):
         file = PurePosixPath(row.path)
         try:
             name = parse_clip_name(file.stem, classes)
-            start = {int(row.label) - name.class_id + 1} if row.label else starts
+            label = int(row.label or name.class_id)
         except (HRI30Error, ValueError) as error:
             raise HRI30Error(f'{row.where}: {error}.\nExpected '
                              '<Class>/v_<Class>_gxx_cxx.avi and a class id.') from error
         key = (name.class_id, name.paper_group, name.clip)
-        if len(file.parts) > 1 and (
-                canonical_name(file.parent.name) != classes[name.class_id - 1]):
-            problem = f'is in the folder {file.parent.name}'
-        elif not 1 <= name.paper_group <= PAPER_GROUPS:
-            problem = f'is of group {name.group}, expected 1 to {PAPER_GROUPS}'
-        elif key in place and key not in keys:
-            problem = f'is in the other list too, {place[key]}'
-        elif not start <= starts:
-            problem = f'has label {row.label}, where its class has id {name.class_id}'
-        else:
-            repeated += key in keys
-            keys.add(key)
-            place.setdefault(key, row.where)
-            starts = start
-            continue
-        raise HRI30Error(f'{row.where}: {file.name} {problem}.\nExpected every clip in the '
-                         'folder of its class and in one list, with ids from 0 or from 1.')
-    if repeated:
-        warnings.warn(f'{path}: {repeated} repeated lines count once', stacklevel=6)
+        folders = '', classes[name.class_id - 1]
+        if (canonical_name(file.parent.name) not in folders
+                or not 1 <= name.paper_group <= PAPER_GROUPS
+                or label not in (name.class_id - 1, name.class_id)  # ids from 0 or from 1
+                or key in place and key not in keys):
+            raise HRI30Error(
+                f'{row.where}: {row.path} {row.label} contradicts itself or '
+                f'{place.get(key, "the classes")}.\nExpected every clip in one list, in '
+                f'the folder of its class, with its id, of a group up to {PAPER_GROUPS}.')
+        keys.add(key)
+        place.setdefault(key, row.where)
     return keys

@@ -13,10 +13,8 @@ from ..utils.fileio import ran_out_of_disk
 from ..utils.text import printable
 from ..video.sandbox import ProcessDied
 
-#: Failures in a row, before any clip was read, after which the clips are not the cause.
-FIRST = 10
-#: The same after a clip was read.
-LATER = 100
+#: Failures in a row after which the clips are not the cause; of these, by the time limit.
+MOST_FAILED, MOST_HUNG = 100, 10
 
 _SEARCHED = 500  # clips, for one of the same class
 
@@ -68,5 +66,5 @@ def explain_unreadable(skipped: list[tuple[str, str, str]]) -> HRI30Error:
     cases = [f'{filename}: {reason}' for _, filename, reason in skipped]
     return HRI30Error(
         f'{len(cases)} training clips in a row could not be read:\n{first_cases(cases)}\n'
-        'Expected a few at most. If the reason is the same for every clip, correct the '
-        'setting or the disk that it names; hri30 check finds damaged clips.')
+        'Correct the setting or the disk that the reason names; hri30 check finds damaged '
+        'clips.')

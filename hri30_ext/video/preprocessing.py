@@ -52,8 +52,8 @@ def segment_indices(total_frames: int, num_frames: int, num_views: int = 1) -> n
 def uniform_indices(total_frames: int, num_frames: int, num_views: int = 1) -> np.ndarray:
     """Chooses frames as mmaction2's ``UniformSample`` in tests, for comparison.
 
-    The folders that were exported before 0.7 use it. Its segments share their ends: it
-    never sees the last of 8 frames in a clip of 8. Several views differ here.
+    ``sampling=mmaction2`` uses it. Its segments share their ends: it never sees the last
+    of 8 frames in a clip of 8. Several views differ here.
 
     The result is as of :func:`segment_indices`.
 

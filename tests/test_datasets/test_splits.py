@@ -79,7 +79,6 @@ def test_file(tmp_path):
     (dict(type='random', val_ratio=1), 'or for training'),
     (dict(type='file'), 'expected split.val_file=PATH'),
     (dict(type='file', val_file='absent.txt'), 'absent.txt'),
-    (dict(type='person'), 'expected one of group, random, file'),
 ])
 def test_wrong_rules(rule, message):
     with pytest.raises(HRI30Error, match=message):

@@ -158,16 +158,6 @@ names = 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'OMP_NUM_THREADS'
         f'3 {rank} 127.0.0.1 {threads} --launcher pytorch' for rank in range(3)]
 
 
-@pytest.mark.parametrize('environment, arguments', [
-    ({}, ['a b', '--x']), (dict(GPUS='2'), ['--help'])])
-def test_a_program_that_runs_alone(tmp_path, environment, arguments):
-    program = 'import sys; print(sys.argv[1:]); sys.exit(7)'
-    done = subprocess.run(
-        [sys.executable, LAUNCHER, '-c', program, *arguments], capture_output=True,
-        text=True, env={**os.environ, 'GPUS': '', 'NNODES': '', **environment})
-    assert (done.returncode, done.stdout) == (7, f'{arguments}\n')
-
-
 @pytest.mark.parametrize('environment, message', [
     (dict(GPUS='two'), 'GPUS=two: expected a whole number, 1 or more'),
     (dict(GPUS='0'), 'GPUS=0: expected'),

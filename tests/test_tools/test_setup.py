@@ -332,16 +332,8 @@ def test_check_of_this_environment(capsys):
     assert 'mmaction 1.2.0' in output and 'device: cpu' in output
 
 
-@pytest.mark.parametrize(('gpus', 'advice'), [
-    ('580.65.06, 12.0', 'CUDA 13.0 (cu130)'),
-    ('570.86.10, 12.0', 'driver 580 or newer and 7.5 to 12.1 (CUDA 13.0)'),
-    ('535.54.03, 8.0', 'CUDA 12.6 (cu126)'), ('535.54.03, 6.1', 'CUDA 12.6 (cu126)'),
-    ('470.10, 8.0', 'driver 525 or newer'), ('580.65.06, 6.1', 'CUDA 12.6 (cu126)'),
-    ('580.65.06, 12.0\\n580.65.06, 8.6', 'capability 8.6, 12.0'),
-    ('no devices', 'see the top of tools/setup.sh')])
-def test_advice_names_the_build_that_fits_card_and_driver(
-        tmp_path, monkeypatch, gpus, advice):
-    write_program(tmp_path / 'nvidia-smi', f"printf '{gpus}\\n'")
+def test_a_cpu_build_beside_a_driver_is_named(tmp_path, monkeypatch):
+    write_program(tmp_path / 'nvidia-smi', '')
     monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
     torch = SimpleNamespace(version=SimpleNamespace(cuda=None))
-    assert advice in env_check.why_no_cuda(torch)
+    assert 'see the top of tools/setup.sh' in env_check.why_no_cuda(torch)

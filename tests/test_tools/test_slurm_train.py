@@ -67,7 +67,7 @@ def job(clone, tmp_path):
 def test_a_job_is_submitted(slurm, clone, tmp_path, option):
     arguments = [part.format(tmp_path / 'a run') for part in option.split(' ')]
     status, record, error = slurm(
-        DEMO_CONFIG, *arguments, NNODES='2', GPUS='04',
+        DEMO_CONFIG, *arguments, NNODES='2', GPUS='4',
         SBATCH_OPTIONS='--partition=a100 --comment="two words" --time=60')
     assert status == 0 and record[0] == 'sbatch', error
     assert {'--nodes=2', '--gpus-per-node=4', '--ntasks-per-node=1', '--cpus-per-task=32',
@@ -129,8 +129,6 @@ def test_mistakes(slurm):
     for arguments, environment, message in (
             ([], {}, 'expected CONFIG, or --resume WORK_DIR'),
             ([DEMO_CONFIG, '--work', 'x'], {}, 'unrecognized arguments: --work x'),
-            ([DEMO_CONFIG], dict(GPUS='two'), 'GPUS=two: expected a whole number, 1'),
-            ([DEMO_CONFIG], dict(NNODES='0'), 'NNODES=0: expected a whole number'),
             ([DEMO_CONFIG], dict(PATH=os.environ['PATH']), 'sbatch is not on the')):
         status, record, error = slurm(*arguments, **environment)
         assert (status, record) == (2, []) and message in error

@@ -276,7 +276,7 @@ def test_tool(clips, tmp_path, tool):
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['nowhere'], 'nowhere: no such data folder'),
     (['.', '--cache-dir', 'file/cache'], 'file/cache: cannot be written'),
-    (['.', '--workers', '0'], '--workers is 0: expected 1 or more')])
+    (['.', '--workers', '0'], 'argument --workers: 0: expected 1 or more')])
 def test_mistakes_at_the_tool(clips, tmp_path, tool, arguments, message):
     shutil.copy(clips[0], tmp_path)
     (tmp_path / 'file').touch()

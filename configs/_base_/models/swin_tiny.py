@@ -1,8 +1,6 @@
 # Video Swin-T (arXiv 2106.13230), as mmaction2 trains it on Kinetics-400 with 32 frames: a
 # transformer with attention within windows of 8 x 7 x 7 tokens.
-_base_ = (
-    'mmaction::recognition/swin/'
-    'swin-tiny-p244-w877_in1k-pre_8xb8-amp-32x2x1-30e_kinetics400-rgb.py')
+_base_ = 'mmaction::recognition/swin/swin-tiny-p244-w877_in1k-pre_8xb8-amp-32x2x1-30e_kinetics400-rgb.py'
 [_base_.pop(_key) for _key in set(_base_) - {'model'}]  # as in slowonly_r50.py
 
 model = dict(

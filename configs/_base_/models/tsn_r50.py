@@ -1,8 +1,6 @@
 # TSN R50 (arXiv 1608.00859), as mmaction2 trains it on Kinetics-400 with 8 frames: a 2D
 # ResNet-50 describes each frame, and the mean of the descriptions is classified.
-_base_ = (
-    'mmaction::recognition/tsn/'
-    'tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb.py')
+_base_ = 'mmaction::recognition/tsn/tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb.py'
 [_base_.pop(_key) for _key in set(_base_) - {'model'}]  # as in slowonly_r50.py
 
 model = dict(

@@ -1,8 +1,6 @@
 # UniFormerV2-B/16 (arXiv 2211.09552), as mmaction2 trains it on Kinetics-400 with 8 frames:
 # CLIP's image transformer, with temporal blocks beside it.
-_base_ = (
-    'mmaction::recognition/uniformerv2/'
-    'uniformerv2-base-p16-res224_clip-kinetics710-pre_8xb32-u8_kinetics400-rgb.py')
+_base_ = 'mmaction::recognition/uniformerv2/uniformerv2-base-p16-res224_clip-kinetics710-pre_8xb32-u8_kinetics400-rgb.py'
 [_base_.pop(_key) for _key in set(_base_) - {'model'}]  # as in slowonly_r50.py
 
 model = dict(

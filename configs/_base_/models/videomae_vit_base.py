@@ -1,8 +1,6 @@
 # ViT-B of VideoMAE (arXiv 2203.12602) with joint attention over space and time, as
 # mmaction2 ports it from Kinetics-400 with 16 frames.
-_base_ = (
-    'mmaction::recognition/videomae/'
-    'vit-base-p16_videomae-k400-pre_16x4x1_kinetics-400.py')
+_base_ = 'mmaction::recognition/videomae/vit-base-p16_videomae-k400-pre_16x4x1_kinetics-400.py'
 [_base_.pop(_key) for _key in set(_base_) - {'model'}]  # as in slowonly_r50.py
 
 model = dict(
