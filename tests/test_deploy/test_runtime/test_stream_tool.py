@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from conftest import HRI30, run_tool
 
-from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.deploy.runtime.live import JsonLines, Timeline
 from hri30_ext.deploy.runtime.streaming import Event, StreamSettings
 from hri30_ext.deploy.runtime.video_io import Frame
@@ -22,7 +21,6 @@ from hri30_ext.errors import HRI30Error
 
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
 
-TOOL = str(PROJECT_ROOT / 'tools' / 'deploy' / 'stream.py')
 # Some action is always in progress.
 ALWAYS = ('--threshold', 0.2, '--min-seconds', 0)
 
