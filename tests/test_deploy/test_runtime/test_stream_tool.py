@@ -122,16 +122,6 @@ def test_a_signal_ends_it_cleanly(number, onnx_folder, clips_root, tmp_path):
     assert 'Traceback' not in errors
 
 
-def test_a_reader_that_goes_ends_it(onnx_folder, clips_root, tmp_path):
-    process = start_tool(onnx_folder, clips_root / 'train_set', '--loop', '--predictions',
-                         cwd=tmp_path)
-    process.stdout.readline()
-    process.stdout.close()
-    process.stdout = None
-    errors = process.communicate(timeout=60)[1]
-    assert process.returncode == 0 and 'Error' not in errors
-
-
 class Camera(BaseHTTPRequestHandler):
     """A network camera: 40 JPEGs, and then its connection breaks."""
 
