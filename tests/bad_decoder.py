@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hri30_ext.video import decoding
 from hri30_ext.video.inspection import inspect_clip
 
 MARKS = {'crashes': b'<crash>', 'hangs': b'<hang>', 'memory': b'<memory>'}
@@ -25,6 +26,12 @@ def inspect(filename):
     if end.endswith(MARKS['memory']):
         np.ones(2**40, np.uint8)
     return inspect_clip(filename)
+
+
+def read_views(filename, limits, preprocessing):
+    """Fails likewise; to a clip without a mark, it answers with another form of array."""
+    inspect(filename)
+    return decoding.read_views(filename, limits, preprocessing)[0], [np.zeros(3)]
 
 
 def inspect_again(filename):

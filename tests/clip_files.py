@@ -9,23 +9,17 @@ UNEVEN = np.cumsum([40, 33, 33, 70, 10, 50] * 5).tolist()  # milliseconds
 
 # Name of the file, frames, (width, height), and how it is written.
 CLIPS = {
-    'mpeg4-15.avi': (20, (96, 64), dict(rate=15)),
     'mpeg4-30.avi': (30, (180, 120), dict()),
-    'mpeg4-60.avi': (60, (96, 64), dict(rate=60)),
     'mpeg4-b.avi': (25, (160, 96), dict(options={'bf': '2'})),
     'mpeg4.mp4': (30, (96, 64), dict(rate=Fraction(30000, 1001))),
-    'h264-15.mp4': (20, (180, 120), dict(codec='libx264', rate=15)),
     'h264-30.mkv': (33, (96, 64), dict(codec='libx264', options={'bf': '3'})),
     'h264-60.mov': (45, (240, 160), dict(codec='libx264', rate=60)),
     'h264-10-bit.mkv': (24, (180, 120), dict(codec='libx264', pix_fmt='yuv420p10le')),
-    'h264-422.mkv': (24, (96, 64), dict(codec='libx264', pix_fmt='yuv422p')),
     'h264-hd-bt709.mp4': (10, (1280, 720), dict(codec='libx264', bt709=True)),
     'mpeg2-b.mpg': (26, (160, 96), dict(codec='mpeg2video', options={'bf': '2'})),
     'mjpeg-full-range.avi': (21, (96, 64), dict(codec='mjpeg', pix_fmt='yuvj420p')),
     'interlaced-dv.avi': (10, (720, 480), dict(codec='dvvideo', pix_fmt='yuv411p',
                                                rate=Fraction(30000, 1001))),
-    'interlaced.dv': (12, (720, 480), dict(codec='dvvideo', pix_fmt='yuv411p',
-                                           rate=Fraction(30000, 1001))),
     'interlaced-mpeg2.avi': (15, (180, 128), dict(
         codec='mpeg2video', options={'flags': '+ildct+ilme', 'top': '1'})),
     'uneven.mkv': (30, (96, 64), dict(times=UNEVEN)),
@@ -35,7 +29,6 @@ CLIPS = {
     'phone-90.mp4': (20, (180, 120), dict(codec='libx264', turned=90)),
     'phone-180.mov': (20, (180, 120), dict(codec='libx264', turned=180)),
     'one-frame.avi': (1, (96, 64), dict()),
-    'three-seconds.avi': (90, (96, 64), dict()),
 }
 
 

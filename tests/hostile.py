@@ -4,10 +4,7 @@ Each is a function of the path to write and of a mark: a file that is there afte
 code of the checkpoint was run.
 """
 
-import builtins
-import functools
 import io
-import operator
 import os
 import pickle
 import struct
@@ -94,10 +91,6 @@ def _touch(mark: Path) -> str:
     return f'touch "{mark}"'
 
 
-def _open_mark(mark: Path) -> str:
-    return f'open({str(mark)!r}, "w")'
-
-
 def _saved(call: Callable[[Path], object], zip_format: bool = True):
     def write(path: Path, mark: Path) -> None:
         torch.save({'state_dict': OrderedDict(weight=torch.zeros(1)), 'meta': call(mark)},
@@ -105,10 +98,8 @@ def _saved(call: Callable[[Path], object], zip_format: bool = True):
     return write
 
 
-def _raw(protocol: int):
-    def write(path: Path, mark: Path) -> None:
-        path.write_bytes(pickle.dumps(Call(os.system, _touch(mark)), protocol))
-    return write
+def _raw(path: Path, mark: Path) -> None:
+    path.write_bytes(pickle.dumps(Call(os.system, _touch(mark)), protocol=2))
 
 
 def _tar(path: Path, mark: Path) -> None:
@@ -215,11 +206,6 @@ def _hooks() -> bytes:
     return program.string('0').add('_codecs encode', b'st').end()
 
 
-def _call(name: str, arguments: bytes = b')') -> bytes:
-    """A call of a function by name, by default without arguments."""
-    return Program().add(b'}').string('meta').add(name, arguments, b'Rs').end()
-
-
 def _arrays(*states: tuple[int, int]) -> bytes:
     """An array that gets states one after the other: float64 values, and bytes."""
     program = Program().add(b'}').string('state_dict')
@@ -278,21 +264,9 @@ def hidden_program(path: Path, program: str) -> None:
 RUN_CODE = {
     'os.system': _saved(lambda mark: Call(os.system, _touch(mark))),
     'os.system, old format': _saved(lambda mark: Call(os.system, _touch(mark)), False),
-    'os.system, raw text pickle': _raw(0),
-    'os.system, raw pickle': _raw(2),
-    'os.system, raw new pickle': _raw(5),
+    'os.system, raw pickle': _raw,
     'os.system, tar format': _tar,
-    'builtins.eval': _saved(lambda mark: Call(eval, _open_mark(mark))),
-    'builtins.exec': _saved(lambda mark: Call(exec, _open_mark(mark)), False),
     'builtins.getattr': _saved(lambda mark: Call(getattr, OrderedDict, '__init__')),
-    'builtins.__import__': _saved(lambda mark: Call(builtins.__import__, 'antigravity')),
-    'operator.attrgetter': _saved(lambda mark: Call(operator.attrgetter, '__class__')),
-    'operator.methodcaller': _saved(lambda mark: Call(operator.methodcaller, 'kill')),
-    'functools.partial': _saved(lambda mark: functools.partial(os.system, _touch(mark))),
-    'torch.hub': _saved(lambda mark: Call(torch.hub.load, 'a/b', 'c')),
-    'torch._C': _pickled(_call, 'torch._C _initExtension'),
-    'torch.serialization': _pickled(_call, 'torch.serialization load'),
-    'subprocess.Popen': _pickled(_call, 'subprocess Popen'),
     'TorchScript': _script,
     'poisoned HistoryBuffer': _poisoned_history,
     'attributes of HistoryBuffer': _pickled(_history_attributes),
@@ -308,7 +282,7 @@ RUN_CODE = {
 DAMAGED = {
     'wrong number of bytes': _pickled(_arrays, (2, 8)),
     'second state of an array': _pickled(_arrays, (1, 8), (2, 16)),
-    'memmap': _pickled(_call, 'numpy memmap'),
+    'memmap': _saved(lambda mark: Call(np.memmap)),
     'history of objects': _pickled(_history_of_objects),
     # Four terabytes: of a storage, and of a tensor, for which torch would enlarge it.
     'claimed storage': _pickled(_tensor, 2**40, 1),

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -91,18 +90,6 @@ def seconds_of(work: Callable) -> float:
     work()
     synchronize()
     return time.perf_counter() - start
-
-
-def gpu_utilization() -> float | None:
-    """Returns the utilization of the first visible GPU in percent; None if unknown."""
-    visible = os.environ.get('CUDA_VISIBLE_DEVICES', '0').split(',')[0] or '0'
-    try:
-        output = subprocess.run(
-            ['nvidia-smi', f'--id={visible}', '--query-gpu=utilization.gpu',
-             '--format=csv,noheader,nounits'], capture_output=True, text=True, timeout=10)
-        return float(output.stdout.split()[0])
-    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError):
-        return None
 
 
 _PACKAGES = ('torch', 'mmengine', 'onedl-mmengine', 'mmaction2', 'mmcv-lite', 'numpy',

@@ -97,8 +97,7 @@ def same_view(cfg: Config, ours: Config) -> Config:
     return cfg
 
 
-def demo_config(ours: Config, work_dir: str, flip: bool = True,
-                subset: str = 'val') -> Config:
+def demo_config(ours: Config, work_dir: str) -> Config:
     """Makes a config that trains the demo's model with the stock loop and pipelines.
 
     From ours: model (with the stock data preprocessor), frames and input size, batch size,
@@ -107,7 +106,7 @@ def demo_config(ours: Config, work_dir: str, flip: bool = True,
     8th) and pipeline steps, in the proportion of 256 to 224. Its ``flip`` keeps the label,
     which is wrong for left and right.
     """
-    cfg = stock_config(ours, work_dir, subset)
+    cfg = stock_config(ours, work_dir)
     width, height = ours.input_size
     short = ours.get('decode_size') or round(height * 256 / 224)
     model = copy.deepcopy(ours.model)
@@ -125,9 +124,6 @@ def demo_config(ours: Config, work_dir: str, flip: bool = True,
                 step.scale = (-1, short) if step.scale[0] == -1 else size['Resize']
             elif size.get(step.type):
                 step.crop_size = size[step.type]
-        if not flip:
-            cfg[f'{name}_dataloader'].dataset.pipeline = [
-                step for step in steps if step.type != 'Flip']
     wrapper = ours.optim_wrapper
     cfg.optim_wrapper = dict(
         type='OptimWrapper', clip_grad=wrapper.get('clip_grad'),

@@ -14,7 +14,6 @@ from benchmark.setup import DEMO, PRIMITIVE, Setup
 from benchmark.stock import demo_config, same_view, stock_config
 from benchmark.training import initial_weights
 from benchmark.turns import compare
-from hri30_ext.apis.degrading import measure_early
 from hri30_ext.apis.testing import Stopwatch, prepare, run_split
 
 
@@ -129,20 +128,3 @@ def test_top1(setup: Setup) -> Outcome:
         f"the demo's validation clips: top-1 stock {stock['top1']:.4f} (10 clips x "
         f'ThreeCrop of {width}x{short}, short side {short}), ours {ours["top1"]:.4f} '
         f'(default views); {pairs.outcome("a clip").note}'))
-
-
-@row('early', "delay of decisions by the demo's model (--checkpoint), chosen on val",
-     unit='ms', default=False)
-def early(setup: Setup) -> Outcome:
-    """Measures how much of an action the model needs to see, on the validation clips."""
-    if not setup.checkpoint:
-        return Outcome(None, note="not measured: needs --checkpoint, of the demo's model")
-    setup = setup.with_demo_data()
-    found = measure_early(DEMO, setup.checkpoint, out=setup.scratch('early'), options={
-        'data_root': setup.data_root, **setup.options})
-    shares = ', '.join(f'{row["share"]:.0%} {row["top1"]:.3f}' for row in found['shares'])
-    rule, decision = found['rule'], found['decision']
-    return Outcome(decision['mean_ms'], note=(
-        f'{found["data"]}, {found["clips"]} clips: top-1 by the seen share {shares}; '
-        f'decisions of {rule["predictions"]} x {rule["confidence"]:g}: top-1 '
-        f'{decision["top1"]:.3f}, 95 % by {decision["p95_ms"]:.0f} ms'))

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import functools
 import itertools
 import re
 import statistics
@@ -23,12 +22,11 @@ from benchmark.setup import (
     DEMO,
     PRIMITIVE,
     Setup,
-    gpu_utilization,
     seconds_of,
     synchronize,
 )
 from benchmark.stock import demo_config, stock_config
-from benchmark.turns import Side, compare, sample
+from benchmark.turns import Side, compare
 from hri30_ext.apis.training import keep_validation_clips
 from hri30_ext.engine import HRI30Runner
 from hri30_ext.models.complexity import measure_complexity
@@ -133,33 +131,6 @@ def step(setup: Setup) -> Outcome:
     return pairs.outcome(f'SlowOnly R50, batch {_batch(setup)}, a step')
 
 
-@row('train_loop', 'training with its data, SlowOnly R50, batch 8, and its bottleneck',
-     default=False)
-def loop(setup: Setup) -> Outcome:
-    """Measures training with its data, and whether data or compute is the bottleneck."""
-    setup, steps = setup.with_data(), setup.for_device(2, 20)
-    with sample(gpu_utilization, 0.5) as gpu:
-        pairs = compare('train_loop', setup, _side(train_loop, 'stock', steps),
-                        _side(train_loop, 'ours', steps), rounds=3)
-    share = statistics.median_high(more['waiting'] for _, more in pairs.ours)
-    busy = (f', GPU utilization {statistics.fmean(gpu):.0f} %, both sides together'
-            if gpu and setup.device == 'cuda' else '')
-    return pairs.outcome(
-        f'batch {_batch(setup)}, ours waits for data {share:.0%} of the time, so '
-        f'{"data" if share > 0.2 else "compute"} is the bottleneck{busy}; a step with its '
-        'data')
-
-
-@row('compile', 'our training step, torch.compile against not', default=False)
-def compiled_step(setup: Setup) -> Outcome:
-    """Measures what ``torch.compile`` changes in our step."""
-    setup, steps = setup.with_data(), setup.for_device(1, 20)
-    pairs = compare('compile', setup, _side(train_step, 'ours', steps),
-                    _side(train_step, 'ours', steps, compile=True), rounds=3)
-    return pairs.outcome(f'our step, batch {_batch(setup)}, the compilation itself not '
-                         'counted', ('not compiled', 'compiled'))
-
-
 # ---- Throughput -------------------------------------------------------------------------
 
 #: Dense bf16 in TFLOP/s, of NVIDIA's data sheets; the T4 has fp16 alone.
@@ -241,11 +212,11 @@ class _Watch(Hook):
             raise _Finished
 
 
-def train_to_accuracy(setup: Setup, side: str, checkpoint: str, flip: bool) -> Callable:
+def train_to_accuracy(setup: Setup, side: str, checkpoint: str) -> Callable:
     """Trains the demo's model in one turn, which includes building the runner."""
     ours = setup.ours(DEMO, cache_dir=setup.scratch('cache'))
     keep_validation_clips(ours)
-    cfg = ours if side == 'ours' else demo_config(ours, setup.scratch('stock'), flip)
+    cfg = ours if side == 'ours' else demo_config(ours, setup.scratch('stock'))
     cfg.load_from = checkpoint
     cfg.experiment_name = f'{side}-{time.time_ns()}'
     kind, key = (HRI30Runner, 'top1') if side == 'ours' else (Runner, 'acc/top1')
@@ -282,25 +253,22 @@ def summarize_races(stock: tuple, ours: tuple, what: str) -> Outcome:
         Outcome(ratio, ratio, None, f'at least; {note}'))
 
 
-def race(setup: Setup, flip: bool) -> Outcome:
-    """Measures the time to 0.90 top-1, with or without stock's flip."""
+@row('time_to_accuracy', "wall time to 0.90 top-1 on unseen groups, the demo's model",
+     goal=4, default=False)
+def race(setup: Setup) -> Outcome:
+    """Measures the time to 0.90 top-1."""
     setup = setup.with_demo_data()
-    arguments = dict(checkpoint=initial_weights(setup, DEMO), flip=flip)
+    checkpoint = initial_weights(setup, DEMO)
     results = {}
     for side in ('ours', 'stock'):
-        name = f'time_to_accuracy{"" if flip else "_no_flip"}, {side}'
-        with Side(name, train_to_accuracy, setup, dict(arguments, side=side)) as process:
+        with Side(f'time_to_accuracy, {side}', train_to_accuracy, setup,
+                  dict(checkpoint=checkpoint, side=side)) as process:
             process.ready()
             cost, more = process.turn()
             results[side] = cost, more['history']
     return summarize_races(
         results['stock'], results['ours'],
         "the demo's model, optimizer, rates and epochs on both sides, from the same "
-        'weights; one run each' + ('' if flip else '; stock without its flip, which keeps '
-                                   'labels of left and right'))
+        'weights; one run each')
 
 
-row('time_to_accuracy', "wall time to 0.90 top-1 on unseen groups, the demo's model",
-    goal=4, default=False)(functools.partial(race, flip=True))
-row('time_to_accuracy_no_flip', 'the same, stock without its flip',
-    default=False)(functools.partial(race, flip=False))

@@ -12,6 +12,7 @@ import sys
 import types
 from functools import partial
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -231,11 +232,18 @@ def test_without_rclpy_a_message_says_what_to_install():
 
 
 class StandIn:
-    """What rclpy's lifecycle nodes have, as far as the node uses it."""
+    """What rclpy's lifecycle nodes have, as far as the node uses it; ``ros`` records."""
 
     def __init__(self, name):
-        self.parameters, self.log, self.published, self.open = {}, [], [], []
-        self.context = SimpleNamespace(ok=lambda: True)
+        self.parameters, self.ros = {}, Mock()
+        self.ros.get_topic_names_and_types.return_value = [
+            ('/chatter', ['std_msgs/msg/String']),
+            ('/front/image', ['sensor_msgs/msg/Image'])]
+        self.ros.count_publishers.return_value = 0
+        self.ros.create_subscription.return_value.topic_name = '/image_raw'
+
+    def __getattr__(self, name):
+        return getattr(self.ros, name)
 
     def declare_parameter(self, name, value, descriptor):
         assert descriptor.dynamic_typing
@@ -243,36 +251,6 @@ class StandIn:
 
     def get_parameter(self, name):
         return SimpleNamespace(value=self.parameters[name])
-
-    def get_logger(self):
-        return SimpleNamespace(warning=self.log.append, error=self.log.append)
-
-    def _opened(self, **facts):
-        self.open.append(SimpleNamespace(**facts))
-        return self.open[-1]
-
-    def create_lifecycle_publisher(self, kind, topic, depth):
-        return self._opened(publish=lambda message: self.published.append(
-            (topic, kind, message)))
-
-    def create_subscription(self, kind, topic, callback, qos):
-        assert qos == 'sensor data'
-        return self._opened(kind=kind, topic_name='/' + topic, send=callback)
-
-    def create_timer(self, seconds, callback):
-        return self._opened(tick=callback)
-
-    def _close(self, thing):
-        self.open.remove(thing)
-
-    destroy_timer = destroy_subscription = _close
-
-    def count_publishers(self, topic):
-        return 0
-
-    def get_topic_names_and_types(self):
-        return [('/chatter', ['std_msgs/msg/String']),
-                ('/front/image', ['sensor_msgs/msg/Image'])]
 
     def trigger_configure(self):
         return self.on_configure(None)
@@ -284,6 +262,17 @@ class StandIn:
         return 'success'
 
     on_configure = on_activate = on_deactivate = on_cleanup = _succeed
+
+    def sent(self, field):
+        """Returns the published messages that have a field."""
+        publish = self.ros.create_lifecycle_publisher.return_value.publish
+        return [call.args[0] for call in publish.call_args_list
+                if hasattr(call.args[0], field)]
+
+    def log(self, level='warning'):
+        """Returns what was logged."""
+        calls = getattr(self.ros.get_logger.return_value, level).call_args_list
+        return [call.args[0] for call in calls]
 
 
 @pytest.fixture
@@ -317,37 +306,36 @@ def node(store, package, monkeypatch):
 def test_the_node_lives_through_its_states(node, store, streamed, clip, onnx_folder,
                                            tmp_path):
     assert node.on_configure(None) == 'failure'  # without a model
-    assert '.model' in node.log.pop()
+    assert '.model' in node.log('error')[0]
     frames = list(iter(FileSource([clip]).read, None))
     node.parameters.update(EAGER, model=str(onnx_folder), threads=1, queue=len(frames),
                            predictions=True, stall_seconds=3600, provider='cpu')
     assert node.on_configure(None) == node.on_activate(None) == 'success'
-    publishers, (subscription, timer) = node.open[:2], node.open[2:]
-    timer.tick()
-    assert not node.log and not node.published
+    _, _, send, quality = node.ros.create_subscription.call_args.args
+    tick = node.ros.create_timer.call_args.args[1]
+    tick()
+    assert quality == 'sensor data' and not node.log() and not node.sent('data')
     node._seen -= 3600  # seconds of silence
-    timer.tick(), timer.tick()
-    assert node.log == ['/image_raw: no image for 3600 s, 0 publishers. If it was renamed '
-                        'or has another type, set topic and compressed. Image topics: '
-                        '/front/image (sensor_msgs/msg/Image)']
+    tick(), tick()
+    lost, = node.log()
+    assert lost.startswith('/image_raw: ') and '/front/image (sensor' in lost
     stream = node._bridge.stream
     write_bag(tmp_path / 'bag', store, {'/image_raw': ('sensor_msgs/msg/Image', [
         image(store, frame.image, frame.time) for frame in frames])})
     for message in read_bag(tmp_path / 'bag', store):
         before = stream.frames
-        subscription.send(message)
+        send(message)
         wait_for(partial(lambda count: stream.frames > count, before))  # as for a file
     assert node.on_deactivate(None) == node.on_cleanup(None) == 'success'
-    assert node.open == publishers and node._bridge is None
-    assert node.log[1:] == ['images again']
-    events = [json.loads(message.data) for topic, _, message in node.published
-              if topic == '~/events']
+    node.ros.destroy_subscription.assert_called_once()
+    node.ros.destroy_timer.assert_called_once()
+    assert node.log()[1:] == ['images again'] and node._bridge is None
+    events = [json.loads(message.data) for message in node.sent('data')]
     assert [event['state'] for event in events[:2]] == ['lost', 'back']
     assert [without_latency(event, BEGIN) for event in events[2:]] == [
         without_latency(event) for event in streamed]
-    found = [message for topic, _, message in node.published if topic == '~/predictions']
-    write_bag(tmp_path / 'out', store, {
-        '/recognizer/predictions': ('vision_msgs/msg/Classification', found)})
+    write_bag(tmp_path / 'out', store, {'/recognizer/predictions': (
+        'vision_msgs/msg/Classification', node.sent('results'))})
     tops = [event['top'] for event in streamed if event['event'] == 'prediction']
     assert [[[one.class_id, round(one.score, 4)] for one in message.results]
             for message in read_bag(tmp_path / 'out', store)] == tops
@@ -355,7 +343,7 @@ def test_the_node_lives_through_its_states(node, store, streamed, clip, onnx_fol
 
 @pytest.mark.parametrize('works', [True, False])
 def test_a_node_that_starts_itself(node, onnx_folder, monkeypatch, works):
-    module, states, log = sys.modules['hri30_ros.node'], [], []
+    module, nodes = sys.modules['hri30_ros.node'], []
     parameters = dict(EAGER, autostart=True, model=str(onnx_folder) if works else '/none')
 
     class Node(module.RecognizerNode):
@@ -363,15 +351,14 @@ def test_a_node_that_starts_itself(node, onnx_folder, monkeypatch, works):
             super().declare_parameter(name, parameters.get(name, value), descriptor)
 
     def spin(node):
-        states.append(len(node.open))  # two publishers; subscription and timer if active
-        log.extend(node.log)
+        nodes.append(node)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, 'RecognizerNode', Node)
     monkeypatch.setattr(sys.modules['rclpy'], 'spin', spin)
     module.spin()
-    assert states == [4 if works else 2]
-    assert log == [] if works else '/none: no such model' in log[0]
+    assert nodes[0].ros.create_subscription.called == works
+    assert works or '/none' in nodes[0].log('error')[0]
 
 
 def test_an_unknown_action_has_no_classes(node):
@@ -383,7 +370,7 @@ def test_an_unknown_action_has_no_classes(node):
     node._queue.end()
     node._recognize()
     assert [[one.class_id for one in message.results]
-            for _, _, message in node.published] == [[], ['Wave']]
+            for message in node.sent('results')] == [[], ['Wave']]
 
 
 def test_the_package_is_of_this_version():

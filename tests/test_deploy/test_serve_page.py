@@ -286,14 +286,6 @@ def test_the_window_of_a_stream_is_a_page(open_page):
     window.close()
 
 
-def test_a_stream_that_is_refused_is_told(open_page):
-    page, app = open_page(max_streams=1)
-    app.state.service.streams = 1
-    page.locator('#camera:enabled').click()
-    has(page, '#alert', 'Too many streams')
-    assert page.locator('#stop').is_hidden()
-
-
 def test_nothing_is_wider_than_the_window(open_page, clip):
     names = tuple(f'MoveDiagonallyBackwardRightWithPolisher{k}' for k in range(30))
     page, _ = open_page(FakeRecognizer(names))

@@ -1,13 +1,10 @@
 """Classes that are added to a model while it is served."""
 
 import pytest
-import torch
-from conftest import CLASSES, DEMO_CONFIG
-from mmaction.registry import MODELS
+from conftest import CLASSES, DEMO_CONFIG, random_checkpoint
 from test_deploy.serving import TOKEN, FakeRecognizer, TestClient
 
 from hri30_ext.apis.teaching import Teacher
-from hri30_ext.config import load_config
 from hri30_ext.deploy.serve.app import create_app
 from hri30_ext.deploy.serve.guards import Access
 from hri30_ext.errors import HRI30Error
@@ -20,11 +17,8 @@ def model(options, tmp_path):
     lines = (f'{name} = {value!r}' for name, value in {
         **options, 'split': dict(val_groups=1)}.items() if '.' not in name)
     (tmp_path / 'small.py').write_text('\n'.join([f'_base_ = {DEMO_CONFIG!r}', *lines]))
-    torch.manual_seed(0)
-    recognizer = MODELS.build(load_config(str(tmp_path / 'small.py')).model)
-    torch.nn.init.normal_(recognizer.cls_head.fc_cls.weight)
-    torch.save(dict(state_dict=recognizer.state_dict()), tmp_path / 'model.pth')
-    return str(tmp_path / 'small.py'), str(tmp_path / 'model.pth')
+    config = str(tmp_path / 'small.py')
+    return config, random_checkpoint(config, {}, tmp_path / 'model.pth', std=1)
 
 
 @pytest.mark.slow

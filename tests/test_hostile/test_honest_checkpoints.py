@@ -12,6 +12,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.model import BaseModel, ExponentialMovingAverage
 from mmengine.optim import scheduler
 from mmengine.runner import Runner
+from same_training import assert_same
 
 from hri30_ext.checkpoints import load_from_local
 from hri30_ext.errors import HRI30Error
@@ -71,32 +72,6 @@ HONEST = {
         'CLASSES': ('a', 'b'), 'PALETTE': None, 'epoch': 2, 'iter': 7, 'seed': np.int32(0),
         'hook_msgs': {'best_score': np.float64(0.5), 'best_ckpt': 'best.pth'}},
 }
-
-
-def assert_same(found, expected):
-    """Compares all that a checkpoint may hold, with types."""
-    assert isinstance(found, type(expected))
-    if isinstance(expected, torch.Tensor):
-        assert (found.dtype, found.shape, found.stride(), found.requires_grad) == (
-            expected.dtype, expected.shape, expected.stride(), expected.requires_grad)
-        assert found.tolist() == expected.tolist()
-    elif isinstance(expected, dict):
-        assert list(found) == list(expected)
-        for key in expected:
-            assert_same(found[key], expected[key])
-        assert getattr(found, '_metadata', 0) == getattr(expected, '_metadata', 0)
-    elif isinstance(expected, list | tuple):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            assert_same(one, other)
-    elif isinstance(expected, np.ndarray):
-        np.testing.assert_array_equal(found, expected, strict=True)
-    elif isinstance(expected, HistoryBuffer):
-        # mmengine keeps the names of its statistics in the class, once they are loaded.
-        assert found.max_length == expected.max_length
-        assert_same(found.data, expected.data)
-    else:
-        assert found == expected
 
 
 @pytest.mark.parametrize('kind', list(FORMATS))

@@ -6,13 +6,9 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
-from conftest import CLASSES, DEMO_CONFIG
-from mmaction.registry import MODELS
-from mmengine.registry import init_default_scope
+from conftest import CLASSES, DEMO_CONFIG, random_checkpoint
 
 from hri30_ext.apis import test as run_test
-from hri30_ext.config import load_config
 from hri30_ext.datasets.hri30 import load_labelled_clips, load_test_clips
 from hri30_ext.errors import HRI30Error
 from hri30_ext.evaluation.results import Results
@@ -43,17 +39,11 @@ def add_clips(root, clips_root, names):
 @pytest.fixture
 def checkpoint(options, tmp_path):
     """The demo's model, untrained."""
-    cfg = load_config(DEMO_CONFIG, options)
-    init_default_scope('mmaction')
-    model = MODELS.build(cfg.model)
-    path = tmp_path / 'weights.pth'
-    torch.save(dict(state_dict=model.state_dict(),
-                    meta=dict(dataset_meta=dict(classes=CLASSES))), path)
-    return str(path)
+    return random_checkpoint(DEMO_CONFIG, options, tmp_path / 'weights.pth')
 
 
 @pytest.mark.slow
-def test_printed_names_do_no_harm(root, clips_root, options, checkpoint, tmp_path, capsys):
+def test_printed_names_do_no_harm(root, clips_root, options, checkpoint, tmp_path):
     add_clips(root, clips_root, PRINTED)
     before = sorted(tmp_path.iterdir()), sorted(os.listdir())
     run_test(DEMO_CONFIG, checkpoint, split='test', out=str(tmp_path / 'out'),

@@ -1,9 +1,6 @@
 """The Dockerfile, without a builder: names, sources and the files that stay outside."""
 
 import re
-import shutil
-import subprocess
-import sys
 
 from conftest import PROJECT_ROOT
 
@@ -33,14 +30,3 @@ def test_what_git_ignores_stays_outside():
            '__pycache__'}
     assert own <= ignored['.gitignore'] & ignored['.dockerignore']
     assert ignored['.dockerignore'] <= ignored['.gitignore']
-
-
-def test_the_package_is_installed_from_what_is_copied_before(tmp_path):
-    for name in ('setup.cfg', 'pyproject.toml'):
-        shutil.copy(PROJECT_ROOT / name, tmp_path)
-    shutil.copytree(PROJECT_ROOT / 'hri30_ext', tmp_path / 'hri30_ext')
-    program = ('import setuptools.build_meta as b; '
-               'print(b.prepare_metadata_for_build_editable("."))')
-    made = subprocess.run([sys.executable, '-c', program], cwd=tmp_path, text=True,
-                          capture_output=True, check=True)
-    assert made.stdout.split()[-1].startswith('hri30_ext-')

@@ -20,14 +20,6 @@ def run(*arguments, **environment):
     return done.stdout
 
 
-@pytest.mark.parametrize('name', ['run.sh', 'wheels.sh'])
-def test_help(name):
-    done = subprocess.run(['bash', str(FOLDER / name), '--help'], capture_output=True,
-                          text=True, check=True, timeout=60)
-    assert f'Usage: [PYTHON=python3] bash tests/gpu/{name}' in done.stdout
-    subprocess.run(['bash', '-n', str(FOLDER / name)], check=True, timeout=60)
-
-
 @pytest.mark.slow
 def test_without_cuda_all_are_skipped(tmp_path):
     text = run('--out', tmp_path, CUDA_VISIBLE_DEVICES='')

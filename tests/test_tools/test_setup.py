@@ -2,7 +2,6 @@
 
 import fcntl
 import importlib.metadata
-import importlib.util
 import os
 import re
 import shutil
@@ -57,12 +56,7 @@ def test_help_needs_no_environment(clone, script, tmp_path):
     done = bash(clone / 'tools' / script, '--help', cwd=tmp_path)
     assert done.returncode == 0 and f'bash tools/{script}' in done.stdout
     assert done.stderr == '' and not (clone / '.venv').exists()
-
-
-def test_unknown_option(clone):
-    done = bash(clone / 'tools' / 'setup.sh', '--chekc')
-    assert (done.returncode, done.stdout) == (2, '')
-    assert 'unknown option: --chekc' in done.stderr and 'Usage:' in done.stderr
+    assert bash(clone / 'tools' / 'setup.sh', '--chekc').returncode == 2
 
 
 @pytest.mark.parametrize('version', [None, '3.9.18', '3.14.0', '3.1.0'])
@@ -94,23 +88,16 @@ def test_missing_venv_module_names_the_package(clone, tmp_path):
     assert done.returncode == 1 and 'python3-venv (or python3.12-venv)' in done.stderr
 
 
-def test_a_foreign_folder_is_left_alone(clone):
-    notes = clone / '.venv' / 'notes.txt'
-    notes.parent.mkdir()
-    notes.write_text('mine')
+@pytest.mark.parametrize('linked', [False, True])
+def test_what_is_no_environment_of_this_clone_is_left_alone(clone, tmp_path, linked):
+    other = tmp_path / 'other' if linked else clone / '.venv'
+    other.mkdir()
+    (other / ('pyvenv.cfg' if linked else 'notes.txt')).touch()
+    if linked:
+        (clone / '.venv').symlink_to(other)
     done = bash(clone / 'tools' / 'setup.sh', PYTHON=sys.executable)
-    assert done.returncode == 1 and 'is not a Python environment' in done.stderr
-    assert [path.read_text() for path in notes.parent.iterdir()] == ['mine']
-
-
-def test_an_environment_behind_a_link_is_left_alone(clone, tmp_path):
-    other = tmp_path / 'other'
-    (other / 'lib').mkdir(parents=True)
-    (other / 'pyvenv.cfg').touch()
-    (clone / '.venv').symlink_to(other)
-    done = bash(clone / 'tools' / 'setup.sh')
-    assert done.returncode == 1 and (other / 'lib').is_dir()
-    assert f'is a link to {other}' in done.stderr and 'remove the link' in done.stderr
+    assert done.returncode == 1 and '.venv' in done.stderr
+    assert len(list(other.iterdir())) == 1
 
 
 @pytest.fixture
@@ -243,6 +230,8 @@ def test_the_locks_have_what_setup_cfg_names():
         assert version.startswith('==') and version[2:] in named[name], (name, version)
     assert not EXCLUDED & locked.keys()
     assert not any(name.startswith(('nvidia', 'cuda', 'triton')) for name in locked)
+    pin, = re.findall(r'^TORCH=(\S+)', (ROOT / 'tools' / 'setup.sh').read_text(), re.M)
+    assert pin in named['torch']
     excluded = re.search(r'exclude-dependencies = \[(.*?)\]',
                          (ROOT / 'pyproject.toml').read_text(), re.S)[1]
     assert set(re.findall('"(.*?)"', excluded)) == EXCLUDED
@@ -282,24 +271,6 @@ def test_the_package_imports_without_what_only_the_tests_need():
     done = subprocess.run([sys.executable, '-c', IMPORT_ALL, *missing],
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_torch_is_pinned_within_its_range():
-    pins = re.findall(r'^TORCH=(\S+)', (ROOT / 'tools' / 'setup.sh').read_text(), re.M)
-    assert len(pins) == 1 and pins[0] in env_check.read_setup_cfg()['torch']
-
-
-def test_no_library_of_the_system_is_needed():
-    """Such as libGL and libgthread, which opencv-python loads."""
-    if importlib.util.find_spec('cv2.qt'):
-        pytest.skip('this environment was not made from the lock')
-    done = subprocess.run(
-        [sys.executable, '-c', 'import cv2, decord, av, mmcv, mmengine, hri30_ext.modules'],
-        env={**os.environ, 'LD_DEBUG': 'files'}, capture_output=True, text=True)
-    loaded = set(re.findall('calling init: (.*)', done.stderr))
-    assert done.returncode == 0 and any('cv2' in path for path in loaded)
-    system = [path for path in loaded if not path.startswith(sys.prefix)]
-    assert not [path for path in system if re.search('/lib(GL|gthread|glib|X|SM)', path)]
 
 
 # ---- hri30_ext.env_check ----------------------------------------------------------

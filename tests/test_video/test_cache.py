@@ -143,17 +143,6 @@ def test_names_that_are_relative_or_no_text(clips, cache, monkeypatch):
         assert_serves(cache.open(Path(path).name), path)
 
 
-def test_files_that_a_disk_damaged(clips, cache):
-    path = Path(cache.add(clips[0]).filename)
-    content = path.read_bytes()
-    path.write_bytes(b'')
-    assert cache.open(clips[0]) is None
-    if cache.form == 'jpeg':
-        path.write_bytes(content[:2000].ljust(len(content), b'\0'))
-        with pytest.raises(HRI30Error, match=path.name):
-            cache.open(clips[0]).read([3])
-
-
 def test_arguments_are_checked(tmp_path):
     for folder, arguments in ((tmp_path, dict(form='png')), (tmp_path, dict(short_side=0)),
                               (None, {})):
