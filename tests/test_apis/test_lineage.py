@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import DEMO_CONFIG, as_arguments, run_tool
+from conftest import DEMO_CONFIG, as_arguments, call_hri30, run_tool, small_settings
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
@@ -23,11 +23,8 @@ from hri30_ext.names import PROJECT_ROOT, name_part
 
 @pytest.fixture(scope='module')
 def settings(clips_root, tmp_path_factory):
-    return {'data_root': str(clips_root), 'classes': ['DeliverObject', *(
-                f'MoveBackwardsWhile{tool}' for tool in ('Drilling', 'Polishing'))],
-            'split.val_groups': [1], 'num_frames': 4, 'input_size': (32, 32),
-            'batch_size': 4, 'num_workers': 0, 'max_epochs': 1, 'precision': 'fp32',
-            'report': False, 'cache_dir': str(tmp_path_factory.mktemp('cache'))}
+    return {**small_settings(clips_root, tmp_path_factory.mktemp('cache')),
+            'split.val_groups': [1], 'max_epochs': 1, 'report': False}
 
 
 @pytest.fixture(scope='module')
@@ -237,10 +234,7 @@ def test_other_validation_clips_do_not_calibrate(settings, second, tmp_path, cap
 def test_a_work_folder_alone_is_resumed(first, tmp_path):
     folder = tmp_path / 'moved'
     shutil.copytree(first, folder)
-    done = run_tool('train', '--resume', folder, '--cfg-options', 'max_epochs=2',
-                    cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert call_hri30('train', '--resume', folder, '--cfg-options', 'max_epochs=2') == 0
     assert (folder / 'epoch_2.pth').is_file()
     for arguments in ((), ('--resume', tmp_path), ('--resume', )):
-        done = run_tool('train', *arguments, cwd=tmp_path)
-        assert done.returncode == 2 and done.stderr.startswith('error: ')
+        assert call_hri30('train', *arguments) == 2

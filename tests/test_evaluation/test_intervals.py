@@ -1,4 +1,4 @@
-"""Intervals over groups of recordings; as a program, the table of docs/protocol.md."""
+"""Intervals over groups of recordings."""
 
 import math
 
@@ -32,19 +32,6 @@ def cover(accuracy, groups, times=1500, seed=0):
 @pytest.mark.parametrize('groups', (3, 4, 8, 14))
 def test_coverage(groups, accuracy):
     assert .93 <= cover(accuracy, groups) <= .97
-
-
-@pytest.mark.parametrize('groups', (3, 14))
-def test_coverage_of_a_difference(groups):
-    """The second model is better by 0.1 on average, by group as the accuracies vary."""
-    rng, held = np.random.default_rng(0), 0
-    for _ in range(1500):
-        chance_G2 = .6 + rng.normal(0, SPREAD, (groups, 2)) + [0, .1]
-        correct_2GN = chance_G2.T[..., None] > rng.random((CLIPS, groups, 2)).T
-        low, high, *_ = group_interval(np.subtract(*correct_2GN[::-1].astype(int)).ravel(),
-                                       np.repeat(np.arange(groups), CLIPS), bounded=False)
-        held += low <= .1 <= high
-    assert .93 <= held / 1500 <= .97
 
 
 def test_by_hand():
@@ -92,21 +79,3 @@ def test_few_and_equal_groups(correct, groups, unit, note):
 
 def test_the_same_model_twice_differs_by_nothing():
     assert group_interval(np.zeros(6), [1, 1, 2, 2, 3, 3], bounded=False)[:2] == (0, 0)
-
-
-def main():
-    """Prints the coverage of the percentile bootstrap over groups, and of this module."""
-    columns = (.6, .7, .8, .9, .95)
-    print('groups  bootstrap at 0.8 ', *(f'at {accuracy:<5}' for accuracy in columns))
-    for groups in (2, 3, 4, 5, 8, 10, 14):
-        rng = np.random.default_rng(0)
-        counts, truth = sample(rng, .8, groups, 2000)
-        drawn = rng.integers(0, groups, (1000, groups))
-        ends = np.quantile((counts / CLIPS)[:, drawn].mean(axis=2), (.025, .975), axis=1)
-        before = ((ends[0] <= truth) & (truth <= ends[1])).mean()
-        print(f'{groups:6}  {before:<16.3f} ', *(
-            f'{cover(accuracy, groups, 5000):<8.3f}' for accuracy in columns))
-
-
-if __name__ == '__main__':
-    main()
