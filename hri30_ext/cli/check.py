@@ -5,7 +5,7 @@ Every clip is decoded from end to end, in a process of its own that may crash or
 Exits with 0 where the data are clean, 1 where there are warnings, 3 where there are
 errors (training or testing would stop, lose clips or learn what is wrong), 2 where the
 call itself is wrong, such as no such folder. After --fix, with the state that training
-then sees; after --undo, with 0.
+then sees.
 """
 
 import sys
@@ -20,8 +20,6 @@ parser.add_argument('--fix', action='store_true',
                     help='list broken and missing training clips in '
                          'DATA_ROOT/annotations/leave_out.csv, which training leaves out; '
                          'nothing is moved or edited')
-parser.add_argument('--undo', action='store_true',
-                    help='delete the list')
 cli.add_workers_argument(parser)
 parser.add_argument('--seconds', type=cli.at_least(.1, float), default=30, metavar='S',
                     help='time limit for each clip, doubled when a clip that hung is read '
@@ -31,15 +29,9 @@ parser.add_argument('--classes', nargs='+', metavar='NAME',
 
 
 def main(args) -> None:
-    if args.undo and (args.fix or args.json):
-        parser.error('--undo goes with neither --fix nor --json')
     from .. import doctor
     from ..names import HRI30_CLASSES
     from ..utils.fileio import atomic_write_json
-    if args.undo:
-        print(doctor.undo(args.root))
-        return
-
     examination = doctor.examine(args.root, args.classes or HRI30_CLASSES, args.workers,
                                  args.seconds)
     print(doctor.format_table(examination))

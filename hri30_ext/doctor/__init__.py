@@ -9,7 +9,7 @@ training.
 
 from .examination import Examination, apply_list, examine, format_table, to_json
 from .findings import KINDS, Finding
-from .leaving_out import leave_out, undo
+from .leaving_out import leave_out
 
 __all__ = ['KINDS', 'Examination', 'Finding', 'apply_list', 'examine', 'format_table',
-           'leave_out', 'to_json', 'undo']
+           'leave_out', 'to_json']

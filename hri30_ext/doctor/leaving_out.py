@@ -4,7 +4,6 @@ Nothing else is moved, deleted or edited: :mod:`hri30_ext.datasets.leave_out` de
 list.
 """
 
-from pathlib import Path
 
 from ..datasets.leave_out import LEAVE_OUT, read_leave_out, write_leave_out
 from ..errors import HRI30Error
@@ -35,8 +34,8 @@ def leave_out(examination: Examination) -> str:
         if reason.split(':')[0] not in KINDS}
     if clips or (root / LEAVE_OUT).exists():
         write_leave_out(root, clips)
-    lines = [f'{root / LEAVE_OUT}: training leaves out {len(clips)} clips; --undo deletes '
-             'the list.' if clips else 'There is no clip to leave out.',
+    lines = [f'{root / LEAVE_OUT}: training leaves out {len(clips)} clips; delete the '
+             'file to use them.' if clips else 'There is no clip to leave out.',
              *(f'  {clip}' for clip in sorted(clips))]
     splits = examination.splits
     if bad := {finding.path for finding in examination.all_findings
@@ -44,18 +43,3 @@ def leave_out(examination: Examination) -> str:
         lines += [f'{len(bad)} bad test clips are not in it: each keeps its row in a '
                   'submission,', 'marked as failed if it cannot be read.']
     return '\n'.join(map(printable, lines))
-
-
-def undo(root: str | Path) -> str:
-    """Deletes the list; returns a text for the terminal.
-
-    Raises:
-        HRI30Error: there is no list, or it cannot be deleted.
-    """
-    path = Path(root).expanduser() / LEAVE_OUT
-    try:
-        path.unlink()
-    except OSError as error:
-        raise HRI30Error(f'{path}: cannot be deleted ({error.strerror}).\nExpected the '
-                         'list that --fix writes.') from error
-    return f'Deleted {path}'

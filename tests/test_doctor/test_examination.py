@@ -170,9 +170,6 @@ def test_exit_codes_and_json(root, tmp_path, capsys):
     assert clip['width'] == 96 and clip['seconds'] == round(clip['frames'] / 30, 3)
     assert call_hri30('check', *common, '--fix') == 0
     assert read_leave_out(root).keys() == {bad}
-    assert call_hri30('check', root, '--undo') == 0
-    assert not (root / LEAVE_OUT).exists()
-    assert call_hri30('check', root, '--undo') == 2
     assert call_hri30('check', tmp_path / 'none') == 2
     assert call_hri30('check', root, '--workers', 0) == 2
 
