@@ -36,7 +36,8 @@ KINDS = {
     'duplicate': (WARNING, 'Keep one of the two; never train on a test clip.'),
     'near_duplicate': (ERROR, 'Look at both; if one is a copy of the other, keep one.'),
     # The rest
-    'left_out': (INFO, '--fix writes annotations/leave_out.csv again; delete it to use them.'),
+    'left_out': (INFO, '--fix writes annotations/leave_out.csv again; delete that file to '
+                 'use them.'),
     'refused': (ERROR, 'Training stops with this message.'),
 }
 
