@@ -12,6 +12,7 @@ from mmengine.dist import get_world_size
 
 from ..datasets.hri30 import find_labelled_videos
 from ..datasets.paper import PARTIAL, is_held_out_by_name
+from ..deploy.torch_backend import drop_pretrained  # noqa: F401
 from ..env_check import why_no_cuda
 from ..errors import HRI30Error, ran_out_of_memory
 from ..evaluation.analysis import analyze
@@ -70,15 +71,6 @@ def check_environment(cfg: Config) -> None:
                          f'Run {command("setup.sh")}')
 
 
-def drop_pretrained(cfg: Config) -> None:
-    """Switches off a backbone's own download, for models that get a checkpoint anyway."""
-    backbone = cfg.model.backbone
-    if backbone.get('pretrained'):
-        backbone.pretrained = None
-    if (backbone.get('init_cfg') or {}).get('type') == 'Pretrained':
-        backbone.init_cfg = None
-
-
 @contextlib.contextmanager
 def explain_out_of_memory(cfg: Config, loader: str) -> Iterator[None]:
     """Turns running out of memory with a loader, such as ``train_dataloader``, into an
@@ -93,8 +85,8 @@ def explain_out_of_memory(cfg: Config, loader: str) -> Iterator[None]:
         steps = 'a smaller batch_size, input_size or num_frames, or fewer num_workers'
         if wrapper := cfg.get('optim_wrapper'):
             same = wrapper.get('accumulative_counts', 1) * 2
-            steps = (f'batch_size={max(1, batch // 2)} accumulate={same} (the same steps in '
-                     'half the memory); precision=bf16; model.backbone.with_cp=True, where '
+            steps = (f'batch_size={max(1, batch // 2)} accumulate={same} (half the memory, '
+                     'the same steps); precision=bf16; model.backbone.with_cp=True, where '
                      f'the backbone has it (computes activations twice); {steps}')
         raise HRI30Error(
             f'Out of memory on {describe_device()} with batch_size={batch} clips of '
