@@ -2,18 +2,17 @@
 
 import contextlib
 import importlib.util
-import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import get_world_size
 
 from ..datasets.hri30 import find_labelled_videos
 from ..datasets.paper import PARTIAL, is_held_out_by_name
+from ..deploy.torch_backend import drop_pretrained  # noqa: F401
 from ..env_check import why_no_cuda
 from ..errors import HRI30Error, ran_out_of_memory
 from ..evaluation.analysis import analyze
@@ -72,15 +71,6 @@ def check_environment(cfg: Config) -> None:
                          f'Run {command("setup.sh")}')
 
 
-def drop_pretrained(cfg: Config) -> None:
-    """Switches off a backbone's own download, for models that get a checkpoint anyway."""
-    backbone = cfg.model.backbone
-    if backbone.get('pretrained'):
-        backbone.pretrained = None
-    if (backbone.get('init_cfg') or {}).get('type') == 'Pretrained':
-        backbone.init_cfg = None
-
-
 @contextlib.contextmanager
 def explain_out_of_memory(cfg: Config, loader: str) -> Iterator[None]:
     """Turns running out of memory with a loader, such as ``train_dataloader``, into an
@@ -91,32 +81,18 @@ def explain_out_of_memory(cfg: Config, loader: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:  # the former includes torch's own
         if not ran_out_of_memory(error):
             raise
-        text, batch = str(error), cfg[loader].batch_size
-        wrapper = cfg.get('optim_wrapper') or {}
-        steps = []
-        if batch > 1:
+        batch, (width, height) = cfg[loader].batch_size, cfg.get('input_size', ('?', '?'))
+        steps = 'a smaller batch_size, input_size or num_frames, or fewer num_workers'
+        if wrapper := cfg.get('optim_wrapper'):
             same = wrapper.get('accumulative_counts', 1) * 2
-            steps.append(f'batch_size={batch // 2}' + (
-                f' accumulate={same} (the same steps in half the memory)'
-                if wrapper else ''))
-        if wrapper.get('type') == 'OptimWrapper':
-            steps.append('precision=bf16')
-        bases = getattr(MODELS.get(cfg.model.backbone.type), '__mro__', ())
-        if wrapper and any('with_cp' in inspect.signature(base.__init__).parameters
-                           for base in bases):
-            steps.append('model.backbone.with_cp=True (computes activations twice)')
-        steps.append('a smaller input_size or num_frames')
-        if get_device() == 'cuda':
-            steps.append('the variable PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True '
-                         '(if much is reserved and not allocated)')
-        if 'DataLoader worker' in text or 'shared memory' in text:
-            steps.insert(0, 'num_workers=1 (the memory of the loading processes ran out)')
-        width, height = cfg.get('input_size', ('?', '?'))
+            steps = (f'batch_size={max(1, batch // 2)} accumulate={same} (half the memory, '
+                     'the same steps); precision=bf16; model.backbone.with_cp=True, where '
+                     f'the backbone has it (computes activations twice); {steps}')
         raise HRI30Error(
             f'Out of memory on {describe_device()} with batch_size={batch} clips of '
             f'{cfg.get("num_frames", "?")} frames of {width} x {height}:\n'
-            f'  {text.strip().splitlines()[0][:200] if text else type(error).__name__}\n'
-            'Try with --cfg-options, in this order: ' + '; '.join(steps) + '.') from error
+            f'  {str(error).strip()[:200] or type(error).__name__}\n'
+            f'Try with --cfg-options, in this order: {steps}.') from error
 
 
 def format_metrics(metrics: dict) -> str:

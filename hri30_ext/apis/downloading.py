@@ -1,59 +1,61 @@
 """Getting HRI30: the files of its record at Zenodo, unpacked into a layout that is read.
 
-pooch checks MD5 sums and keeps what is complete; urllib3 waits as long as a server asks.
-Neither resumes: the downloader here continues a file where it ended. What is unpacked is
-placed by its name, whatever folders an archive has.
+pooch checks MD5 sums, tries again and keeps what is complete. What is unpacked is placed by
+its name alone, whatever folders an archive has.
 """
 
-import contextlib
 import logging
 import os
 import re
 import shutil
-import stat
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Annotated
 
+import msgspec
 import pooch
 import requests
-from requests.adapters import HTTPAdapter
+from msgspec import Meta
 from tqdm import tqdm
-from urllib3.util import Retry
 
 from ..datasets.hri30 import TEST_FOLDERS, TRAIN_FOLDERS, class_folders
 from ..errors import HRI30Error
 from ..names import HRI30_CLASSES, VIDEO_SUFFIXES, parse_clip_name, released_name
-from ..utils.fileio import atomic_path, check_writable, disk_full, ran_out_of_disk
+from ..utils.fileio import check_writable, disk_full, ran_out_of_disk
 
 #: Zenodo's description of HRI30.
 RECORD = 'https://zenodo.org/api/records/5833411'
 #: Where archives are kept, in the data folder.
 ARCHIVES = '.archives'
 
-_TRIES = 6  # without a byte of progress
-_PAUSE = 1.  # seconds before the second try; doubled with each one
-_BLOCK = 1 << 16  # bytes; what a cut costs at most
+_TRIES = 6  # of a file
+_SECONDS = 60  # to wait for a server
+_BLOCK = 1 << 16  # bytes
 _ARCHIVE = ('.zip', '.tar', '.tgz', '.gz', '.bz2', '.xz', '.rar', '.7z')
 #: Unpacked bytes for each byte of an archive, and more: clips hardly compress.
 _MOST_TIMES, _MOST_MORE = 10, 1 << 26
 
 
-class _File(NamedTuple):
-    name: str
+class _File(msgspec.Struct):
+    key: Annotated[str, Meta(pattern=r'^[^./\\][^/\\]*$')]  # a plain name
     size: int
-    checksum: str
-    address: str
+    checksum: Annotated[str, Meta(pattern='^md5:[0-9a-f]{32}$')]
+    links: dict[str, str]
+
+
+class _Record(msgspec.Struct):
+    files: list[_File]
 
 
 def download(root: str | Path, record: str = RECORD) -> Counter:
     """Downloads the files of a record, unpacks them and lays the clips out.
 
-    An interrupted call continues. Nothing is laid out unless everything is there.
+    A later call gets the files that an interrupted one did not complete. Nothing is laid
+    out unless everything is there.
 
     Args:
         root (str | Path): The data folder; it must not hold clips yet.
@@ -64,7 +66,7 @@ def download(root: str | Path, record: str = RECORD) -> Counter:
 
     Raises:
         HRI30Error: clips in the folder; a server that refuses; a wrong checksum; a full
-            disk; an archive that is damaged, too large, or leads outside.
+            disk; an archive that is damaged or too large.
     """
     root = check_writable(root)
     found = [root / name for name in TRAIN_FOLDERS + TEST_FOLDERS if (root / name).exists()]
@@ -74,7 +76,7 @@ def download(root: str | Path, record: str = RECORD) -> Counter:
                          f'{root}, or choose another --root.')
     staging, counts = root / '.unpacking', Counter()
     try:
-        archives = _fetch(_read_record(record), root / ARCHIVES)
+        archives = _fetch(record, root / ARCHIVES)
         shutil.rmtree(staging, ignore_errors=True)
         for archive in tqdm(archives, desc='unpacking', unit='file'):
             _unpack(archive, staging, counts)
@@ -94,118 +96,46 @@ def download(root: str | Path, record: str = RECORD) -> Counter:
     return counts
 
 
-# ---- Downloading ------------------------------------------------------------------------
-
-
-def _read_record(address: str) -> list[_File]:
-    with _open(address) as response:
-        try:
-            files = [_File(file['key'], int(file['size']), file['checksum'],
-                           file['links']['self']) for file in response.json()['files']]
-            for file in files:
-                if not (re.fullmatch(r'[^./\\][^/\\]*', file.name)
-                        and re.fullmatch('md5:[0-9a-f]{32}', file.checksum)):
-                    raise ValueError(f'the file {file.name!r}, {file.checksum!r}')
-        except (ValueError, KeyError, TypeError, requests.RequestException) as error:
-            raise HRI30Error(f'{address}: not the description of a record ({error}).\n'
-                             "Expected the JSON of Zenodo's API, with plain names and md5 "
-                             'sums.') from error
-    return files
-
-
-def _fetch(files: list[_File], folder: Path) -> list[Path]:
-    """Downloads files, and returns their paths."""
+def _fetch(record: str, folder: Path) -> list[Path]:
+    """Downloads the files of a record, and returns their paths."""
     folder.mkdir(exist_ok=True)
-    there = sum(path.stat().st_size for file in files for path in (
-        folder / file.name, folder / f'{file.name}.part') if path.is_file())
-    # The clips are as large as their archives.
-    needed = 2 * sum(file.size for file in files) - there
-    if needed > shutil.disk_usage(folder).free:
-        raise disk_full(folder, needed)
     pooch.get_logger().setLevel(logging.WARNING)
-    pup = pooch.create(folder, base_url='', retry_if_failed=1,
-                       registry={file.name: file.checksum for file in files},
-                       urls={file.name: file.address for file in files})
-    paths = []
-    for file in files:
-        try:
-            paths.append(Path(pup.fetch(file.name, downloader=partial(_resume, file))))
-        except ValueError as error:
-            raise HRI30Error(f'{file.address}: not the file that the record describes '
-                             f'({str(error).splitlines()[0]}).\nExpected {file.checksum}; '
-                             'try again later.') from error
-    return paths
-
-
-def _resume(file: _File, address: str, output: str, pup: pooch.Pooch) -> None:
-    """Downloads a file for pooch, and continues one that has begun."""
-    part = Path(pup.path) / f'{file.name}.part'
-    size, failures = part.stat().st_size if part.is_file() else 0, 0
-    with tqdm(total=file.size, initial=size, unit='B', unit_scale=True,
-              desc=file.name) as bar:
-        while size < file.size:
-            with _open(address, size) as response:
-                if response.status_code != 206:  # the server sends all of it
-                    size = bar.n = 0
-                before = size
-                # A cut connection continues, unless it is cut over and over.
-                with (open(part, 'ab' if size else 'wb') as out,
-                      contextlib.suppress(requests.RequestException)):
-                    for block in response.iter_content(_BLOCK):
-                        size += out.write(block)
-                        bar.update(len(block))
-            failures = 0 if size > before else failures + 1
-            if failures == _TRIES:
-                raise HRI30Error(f'{address}: the connection was cut {_TRIES} times after '
-                                 f'{size:,} of {file.size:,} bytes.\nRun the same command '
-                                 'again to continue.')
-    os.replace(part, output)
-
-
-def _open(address: str, start: int = 0) -> requests.Response:
-    """Requests a file from a byte on; waits where the server asks for it."""
-    session = requests.Session()
-    for scheme in ('http://', 'https://'):
-        session.mount(scheme, HTTPAdapter(max_retries=Retry(
-            _TRIES, status_forcelist=(429, 500, 502, 503, 504), backoff_factor=_PAUSE)))
-    headers = {'Accept-Encoding': 'identity',
-               **({'Range': f'bytes={start}-'} if start else {})}
     try:
-        response = session.get(address, headers=headers, stream=True, timeout=60)
+        response = requests.get(record, timeout=_SECONDS)
         response.raise_for_status()
-    except requests.RequestException as error:
-        raise HRI30Error(f'{address}: {error}.\nWhat is complete is kept; run the same '
-                         'command again to continue, or get the files with a browser, see '
-                         'data/README.md.') from error
-    return response
-
-
-# ---- Unpacking --------------------------------------------------------------------------
+        files = msgspec.json.decode(response.content, type=_Record).files
+        missing = sum(file.size for file in files if not (folder / file.key).is_file())
+        # The clips are as large as their archives.
+        needed = missing + sum(file.size for file in files)
+        if needed > shutil.disk_usage(folder).free:
+            raise disk_full(folder, needed)
+        pup = pooch.create(folder, base_url='', retry_if_failed=_TRIES - 1,
+                           registry={file.key: file.checksum for file in files},
+                           urls={file.key: file.links.get('self', '') for file in files})
+        downloader = pooch.HTTPDownloader(progressbar=True, timeout=_SECONDS)
+        return [Path(pup.fetch(file.key, downloader=downloader)) for file in files]
+    except (requests.RequestException, msgspec.MsgspecError, ValueError) as error:
+        raise HRI30Error(f'{record}: cannot be downloaded ({error}).\nWhat is complete is '
+                         'kept; run the same command again later, or get the files with a '
+                         'browser, see data/README.md.') from error
 
 
 def _unpack(path: Path, staging: Path, counts: Counter) -> None:
     """Places the clips and lists of an archive, or a file that is one itself."""
     left = _MOST_TIMES * path.stat().st_size + _MOST_MORE
     try:
-        for name, is_folder, is_file, blocks in _members(path):
-            parts = PurePosixPath(name.replace('\\', '/')).parts
-            if '..' in parts or parts[:1] == ('/', ) or ':' in ''.join(parts[:1]):
-                raise ValueError(f'its member {name!r} leads outside')
-            if not is_file and not is_folder:
-                raise ValueError(f'its member {name!r} is a link or a device')
-            target = _place(PurePosixPath(*parts)) if is_file else None
+        for name, blocks in _members(path):
+            target = _place(PurePosixPath(name.replace('\\', '/')))
+            counts[target.split('/')[0] if target else 'ignored'] += 1
             if target is None:
-                counts['ignored'] += is_file
                 continue
-            if (staging / target).exists():
-                raise ValueError(f'{name} stands in the archives twice')
-            with atomic_path(staging / target) as temporary, open(temporary, 'wb') as out:
-                for block in blocks():
+            (staging / target).parent.mkdir(parents=True, exist_ok=True)
+            with open(staging / target, 'xb') as out:  # no name may stand there twice
+                for block in blocks:
                     left -= out.write(block)
                     if left < 0:
                         raise ValueError(f'unpacks to more than {_MOST_TIMES} times its '
                                          'size')
-            counts[target.split('/')[0]] += 1
     except HRI30Error:
         raise
     except Exception as error:  # decompressors raise many kinds
@@ -215,23 +145,24 @@ def _unpack(path: Path, staging: Path, counts: Counter) -> None:
                          'clips, without a password. Nothing was laid out.') from error
 
 
-def _members(path: Path) -> Iterator[tuple[str, bool, bool, Callable]]:
-    """Yields name, whether it is a folder or a file, and what reads it, of each member."""
-    def read(opener, member=path):
-        return lambda: iter(partial(opener(member).read, _BLOCK), b'')
+def _members(path: Path) -> Iterator[tuple[str, Iterable[bytes]]]:
+    """Yields name and content of each regular file in an archive."""
+    def read(file) -> Iterator[bytes]:
+        with file:
+            yield from iter(partial(file.read, _BLOCK), b'')
 
     if not path.name.lower().endswith(_ARCHIVE):
-        yield path.name, False, True, read(partial(open, mode='rb'))
+        yield path.name, read(path.open('rb'))
     elif path.suffix.lower() == '.zip':
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
-                regular = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
-                yield (info.filename, info.is_dir(), not info.is_dir() and regular,
-                       read(archive.open, info))
+                if not info.is_dir():
+                    yield info.filename, read(archive.open(info))
     elif path.suffix.lower() not in ('.rar', '.7z'):
         with tarfile.open(path) as archive:
             for info in archive:
-                yield info.name, info.isdir(), info.isreg(), read(archive.extractfile, info)
+                if info.isreg():
+                    yield info.name, read(archive.extractfile(info))
     else:
         try:
             import libarchive
@@ -241,7 +172,8 @@ def _members(path: Path) -> Iterator[tuple[str, bool, bool, Callable]]:
                              'tools/setup.sh, or unpack the file yourself.') from error
         with libarchive.file_reader(str(path)) as archive:
             for entry in archive:
-                yield entry.pathname, entry.isdir, entry.isreg, entry.get_blocks
+                if entry.isreg:
+                    yield entry.pathname, entry.get_blocks()
 
 
 def _place(file: PurePosixPath) -> str | None:

@@ -1,9 +1,9 @@
 """Download HRI30 with checksums, unpack and check it.
 
-Downloads the files of the record of HRI30, lays the clips out and checks every one. An
-interrupted call continues.
+Downloads the files of the record of HRI30, lays the clips out and checks every one. A
+later call keeps the files that an interrupted one completed.
 
-Exits as hri30 check does, and with 2 where the data cannot be had.
+Exits as hri30 check does, and with 2 where the data cannot be downloaded.
 """
 
 import sys

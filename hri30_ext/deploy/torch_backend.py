@@ -166,14 +166,21 @@ class TorchBackend(Backend):
             return self.parts[part].to(self.device)(inputs).float().cpu().numpy()
 
 
+def drop_pretrained(cfg: Config) -> None:
+    """Switches off a backbone's own download, for models that get a checkpoint anyway."""
+    backbone = cfg.model.backbone
+    if backbone.get('pretrained'):
+        backbone.pretrained = None
+    if (backbone.get('init_cfg') or {}).get('type') == 'Pretrained':
+        backbone.init_cfg = None
+
+
 def build_recognizer(cfg: Config, checkpoint: str | Path) -> nn.Module:
     """Builds the model of a config with the weights of a checkpoint, on the CPU, in
     evaluation mode. Errors are those of :class:`TorchBackend`.
     """
     cfg = copy.deepcopy(cfg)
-    for key in ('pretrained', 'init_cfg'):  # the checkpoint has all weights
-        if cfg.model.backbone.get(key):
-            cfg.model.backbone[key] = None
+    drop_pretrained(cfg)
     if cfg.model.cls_head.get('average_clips') != 'prob':
         raise HRI30Error('model.cls_head.average_clips: scores are no probabilities.\n'
                          "Expected 'prob'.")

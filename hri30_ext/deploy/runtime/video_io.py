@@ -226,42 +226,30 @@ def annotate(image_HWC: np.ndarray, latest, dropped: int = 0, note: str = '') ->
     from PIL import Image, ImageDraw
     picture = Image.fromarray(image_HWC).copy()
     draw, (width, height) = ImageDraw.Draw(picture, 'RGBA'), picture.size
-    unit = min(width, height) / 480  # sizes are for 480 lines
-    margin, line, bar = round(12 * unit), round(22 * unit), round(50 * unit)
+    line = max(8, round(min(width, height) / 22))  # height of a line of text
+    writing, bar = font(round(.65 * line)), round(.3 * width)  # length of a score of 1
 
-    def write(text: str, x: int, middle: int, size: int, colour: tuple, room: float,
-              anchor: str = 'lm') -> None:
-        """Writes text around a height, smaller where it has no room."""
-        size = round(size * unit)
-        length = font(size).getlength(text)
-        draw.text((x, middle), text, colour, font(int(size * min(1, room / length))),
+    def write(text: str, x: int, row: int, colour: tuple, anchor: str = 'lm') -> None:
+        """Writes text in a row, counted from the top, or from -1 at the bottom."""
+        draw.text((x, row * line + line // 2 + height * (row < 0)), text, colour, writing,
                   anchor)
 
-    draw.rectangle((0, 0, width, bar), _SHADE)
+    draw.rectangle((0, 0, width, line), _SHADE)
     if latest is None:
-        write('looking ...', margin, bar // 2, 24, _GREY, width)
+        write('looking ...', line, 0, _GREY)
         return np.asarray(picture)
     colour = _OPEN if latest.state == UNSURE else _SURE
     facts = [f'{latest.latency_ms:.0f} ms', note, f'dropped {dropped}' if dropped else '']
-    write(latest.state, margin, bar // 2, 24, colour, .6 * width - 2 * margin)
-    write('   '.join(filter(None, facts)), width - margin, bar // 2, 15, _WHITE,
-          .4 * width, 'rm')
-
-    # The best classes, at the bottom left.
-    names, length, half = round(min(260 * unit, width / 2)), round(130 * unit), line // 4
-    begin = 2 * margin + names
-    right = begin + length + round(52 * unit)
-    top = height - len(latest.top) * line - 2 * margin
-    draw.rectangle((0, top, right + margin, height), _SHADE)
-    for i, (name, score) in enumerate(latest.top):
-        middle = top + margin + i * line + line // 2
-        write(name, margin, middle, 14, _WHITE, names)
-        best = name == latest.state or (latest.state == UNSURE and i == 0)
-        for end, fill in ((length, _TRACK),
-                          (round(length * score), colour if best else _GREY)):
-            if end:
-                draw.rectangle((begin, middle - half, begin + end, middle + half), fill)
-        write(f'{100 * score:.0f} %', right, middle, 14, _WHITE, width, 'rm')
+    write(latest.state, line, 0, colour)
+    write('   '.join(filter(None, facts)), width - line, 0, _WHITE, 'rm')
+    # The best classes, at the bottom left: a bar with the name on it.
+    draw.rectangle((0, height - len(latest.top) * line, bar, height), _SHADE)
+    for row, (name, score) in enumerate(latest.top, -len(latest.top)):
+        best = name == latest.state or (latest.state == UNSURE and row == -len(latest.top))
+        top = height + row * line
+        draw.rectangle((0, top, round(bar * score), top + line - 2),
+                       colour if best else _TRACK)
+        write(f'{name} {100 * score:.0f} %', line, row, _WHITE)
     return np.asarray(picture)
 
 
