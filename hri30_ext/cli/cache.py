@@ -13,11 +13,9 @@ from .. import cli
 parser = cli.Parser(__doc__)
 parser.add_argument('root', nargs='?', metavar='DATA_ROOT')
 parser.add_argument('--form', choices=('memmap', 'jpeg'), default='memmap',
-                    help='memmap: raw, about 13 MB a clip; jpeg: about 0.6 MB, slower to '
-                         'read; default: %(default)s')
+                    help='memmap: 13 MB a clip; jpeg: 0.6 MB; default: %(default)s')
 parser.add_argument('--short-side', type=cli.at_least(1), default=256, metavar='PIXELS',
-                    help='decode_size of the config that will read the cache: larger '
-                         'frames are scaled down to it; default: %(default)s')
+                    help='decode_size of the config; default: %(default)s')
 parser.add_argument('--cache-dir', metavar='D', help='default: work_dirs/cache')
 cli.add_workers_argument(parser)
 

@@ -17,13 +17,11 @@ parser.add_argument('root', metavar='DATA_ROOT')
 parser.add_argument('--json', metavar='FILE',
                     help='write all findings, and the properties of each clip')
 parser.add_argument('--fix', action='store_true',
-                    help='list broken and missing training clips in '
-                         'DATA_ROOT/annotations/leave_out.csv, which training leaves out; '
-                         'nothing is moved or edited')
+                    help='list broken and missing training clips in annotations/'
+                         'leave_out.csv, which training leaves out')
 cli.add_workers_argument(parser)
 parser.add_argument('--seconds', type=cli.at_least(.1, float), default=30, metavar='S',
-                    help='time limit for each clip, doubled when a clip that hung is read '
-                         'again; default: %(default)s')
+                    help='time limit for each clip; default: %(default)s')
 parser.add_argument('--classes', nargs='+', metavar='NAME',
                     help="class names of other data; default: HRI30's")
 

@@ -20,8 +20,7 @@ parser.add_argument('--test-groups', type=int, default=4, metavar='N',
                     help='other groups, of test clips (default: %(default)s)')
 parser.add_argument('--clips', type=int, default=2, metavar='N',
                     help='clips of each class and group (default: %(default)s)')
-parser.add_argument('--classes', nargs='+', metavar='CLASS',
-                    help='names or ids, 1 to 30; default: all')
+parser.add_argument('--classes', nargs='+', metavar='CLASS', help='names or ids')
 parser.add_argument('--layout', choices=('released', 'scripts', 'ucf'), default='released',
                     help='scripts: train/ and test/video_001.avi; ucf: videos/<Class>/'
                          'v_<Class>_g01_c01.avi, test groups first (default: %(default)s)')
@@ -32,8 +31,7 @@ cli.add_workers_argument(parser)
 parser.add_argument('--overwrite', action='store_true',
                     help='replace a data set made with other options')
 parser.add_argument('--preview', metavar='FILE.png',
-                    help='write a sheet with frames of every class, and no data set if no '
-                         'folder is named')
+                    help='write a sheet with frames of every class')
 
 
 def main(args) -> None:

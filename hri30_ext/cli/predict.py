@@ -11,9 +11,8 @@ from .. import cli
 
 parser = cli.Parser(__doc__)
 parser.add_argument('model', metavar='MODEL',
-                    help='an exported folder, a checkpoint of this project, the work '
-                         'folder of a training, or a config (.py) and its checkpoint, as '
-                         'two arguments')
+                    help='an exported folder, a checkpoint, a work folder, or a config '
+                         '(.py) and its checkpoint, as two arguments')
 parser.add_argument('sources', metavar='SOURCE', nargs='+',
                     help='video, folder, pattern such as "clips/*.avi"; 0: a camera')
 parser.add_argument('--csv', metavar='F', help='table, as predictions.csv of a test')
@@ -21,8 +20,7 @@ parser.add_argument('--json', metavar='F', help='the same as JSON, with full sco
 parser.add_argument('--save', metavar='F.mp4', help='annotated video')
 parser.add_argument('--top', type=cli.at_least(1), default=3, metavar='K',
                     help='classes to print; default: %(default)s')
-parser.add_argument('--device', metavar='cpu|cuda[:N]',
-                    help='where a checkpoint runs; by default CUDA if available')
+parser.add_argument('--device', metavar='cpu|cuda[:N]', help='where a checkpoint runs')
 cli.add_inference_arguments(parser)
 
 

@@ -16,17 +16,15 @@ parser = cli.Parser(__doc__)
 parser.add_argument('--model', required=True, nargs='+', metavar='MODEL',
                     help='an exported folder, which needs no torch; or a checkpoint, or a '
                          'config and its checkpoint')
-parser.add_argument('--teach', metavar='D',
-                    help='let the page add classes to a checkpoint: perform each five '
-                         'times; the taught checkpoints go to the new folder D')
+parser.add_argument('--teach', metavar='D', help='let the page add classes to a '
+                    'checkpoint; the taught checkpoints go to the new folder D')
 parser.add_argument('--host', default='127.0.0.1', metavar='ADDRESS',
                     help='address to listen on; default %(default)s: this machine only')
 parser.add_argument('--port', type=int, default=8000, help='default: %(default)s')
 parser.add_argument('--token-file', metavar='FILE',
                     help='file with a token in its first line')
 parser.add_argument('--allowed-host', action='append', default=[], metavar='NAME',
-                    help='name of this machine that clients use, besides localhost and its '
-                         'IP addresses; may be repeated')
+                    help='another name of this machine; may be repeated')
 cli.add_inference_arguments(parser)
 limits = parser.add_argument_group('limits')
 for limit in fields(Settings):

@@ -16,11 +16,9 @@ parser = cli.Parser(__doc__)
 parser.add_argument('--model', required=True, metavar='MODEL',
                     help='an exported folder, or a checkpoint, which needs torch')
 parser.add_argument('--source', required=True, metavar='0|FILE|URL|FOLDER',
-                    help='number or device of a camera, video, rtsp://..., or a folder '
-                         'of videos that are played one after the other')
+                    help='camera, video, rtsp://..., or a folder of videos')
 parser.add_argument('--realtime', action='store_true',
-                    help='play files at their own pace, as a camera; otherwise as fast as '
-                         'they are recognized')
+                    help='play files at their own pace, as a camera')
 parser.add_argument('--loop', action='store_true', help='play files again and again')
 parser.add_argument('--seconds', type=float, metavar='S',
                     help='end after these seconds of the stream')
@@ -29,8 +27,7 @@ out.add_argument('--predictions', action='store_true',
                  help='a line for every prediction as well')
 out.add_argument('--out', metavar='FILE.mp4', help='annotated video')
 out.add_argument('--window', action='store_true',
-                 help='show the stream in a browser on this machine (needs the packages of '
-                      'the service); Stop ends')
+                 help='show the stream in a browser on this machine; Stop ends')
 out.add_argument('--timeline', metavar='FILE.csv',
                  help='a row for each action of the files: path, label, start, end, '
                       'confidence')

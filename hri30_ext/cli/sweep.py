@@ -16,8 +16,7 @@ cli.add_runs_arguments(parser, seeds=[1, 2, 3])
 parser.add_argument('--arm', action='append', required=True, metavar='"NAME: K=V ..."',
                     help='settings to compare; {seed} in a value becomes the seed')
 parser.add_argument('--target', type=float, metavar='TOP1',
-                    help='print after how many epochs and minutes this validation accuracy'
-                         ', in [0, 1], is reached')
+                    help='print when this validation accuracy, in [0, 1], is reached')
 
 
 def main(args) -> None:

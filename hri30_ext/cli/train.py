@@ -20,15 +20,13 @@ parser.add_argument('--resume', nargs='?', const=True, default=False, metavar='C
                     help='go on from a checkpoint, from the last one in a work folder, or '
                          'from the last one in that of --work-dir')
 parser.add_argument('--overwrite', action='store_true',
-                    help='delete the checkpoints of an earlier training in the work '
-                         'folder, and start over')
+                    help='delete the checkpoints in the work folder, and start over')
 parser.add_argument('--help-settings', action='store_true',
                     help='list all settings, with the defaults of CONFIG')
 parser.add_argument('--deterministic', action='store_true',
                     help='the same numbers twice on the same machine, slower')
 parser.add_argument('--dry-run', action='store_true',
-                    help='take one step with two clips in one process, and estimate the '
-                         'memory')
+                    help='take one step with two clips, and estimate the memory')
 parser.add_argument('--print-work-dir', action='store_true', help=argparse.SUPPRESS)
 cli.add_runtime_arguments(parser)
 

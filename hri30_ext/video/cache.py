@@ -110,8 +110,7 @@ class ClipCache:
                  form: str = 'memmap') -> None:
         if not folder or form not in FORMS or short_side is not None and short_side < 1:
             raise HRI30Error(f'clip cache: cache_dir={folder!r}, {form=}, {short_side=}: '
-                             f'expected a folder, one of {", ".join(FORMS)}, and pixels or '
-                             'None.')
+                             f'expected a folder, {" or ".join(FORMS)}, pixels or None.')
         self.folder = Path(folder).expanduser().absolute()
         self.short_side, self.form = short_side, form
 
@@ -220,10 +219,8 @@ def cache_clips(cache: ClipCache, filenames: Sequence[str], workers: int | None 
     free = shutil.disk_usage(check_writable(cache.folder)).free
     report(f'{text}, which take about {needed / 1e9:.3f} GB of {free / 1e9:.1f} GB free')
     if needed > free:
-        raise HRI30Error(
-            f'{cache.folder}: {needed / 1e9:.3f} GB are needed and {free / 1e9:.3f} GB are '
-            'free.\nFree some space, choose another folder, or cache less: --form jpeg, or '
-            'a smaller --short-side.')
+        raise HRI30Error(f'{cache.folder}: {needed / 1e9:.3f} GB are needed and '
+                         f'{free / 1e9:.3f} GB are free.\n{_ADVICE}')
     # Threads: each decodes in a process of its own.
     pool, broken = ThreadPoolExecutor(workers or available_cores()), []
     try:

@@ -113,19 +113,18 @@ class Decoder(Clip):
         if not count:
             raise self._error('it has no frames', 'not_a_video')
         if count > most:
-            raise self._error(f'it has more than {most:,} frames; cut it', 'too_long')
+            raise self._error(f'it has more than {most:,} frames', 'too_long')
         if seconds > self.limits.max_seconds:
-            raise self._error(f'it is longer than {self.limits.max_seconds:g} seconds; cut '
-                              'it', 'too_long')
+            raise self._error(f'it is longer than {self.limits.max_seconds:g} seconds',
+                              'too_long')
         return count, seconds
 
     def _read(self, positions: list[int]) -> np.ndarray:
         (width, height), done = self.size, 0
         if 3 * width * height * len(positions) > self.limits.max_bytes:
-            raise self._error(
-                f'{len(positions)} frames of {width} x {height} pixels take more than '
-                f'{self.limits.max_bytes / 2**30:.3g} GiB; cut it, or make it smaller',
-                'too_long')
+            most = f'{self.limits.max_bytes / 2**30:.3g} GiB'
+            raise self._error(f'{len(positions)} frames of {width} x {height} pixels take '
+                              f'more than {most}', 'too_long')
         frames_NHWC = np.empty((len(positions), height, width, 3), np.uint8)
         for position, frame in self._numbered():
             if position < positions[done]:
