@@ -225,15 +225,6 @@ def _history_of_objects() -> bytes:
         '__array_interface__').add(b'}sba\x85Rs').end()
 
 
-def _tensor(count: int, size: int) -> bytes:
-    """A tensor on a storage of four bytes, both of which claim more."""
-    program = Program().add(b'}').string('state_dict')
-    program.add('torch._utils _rebuild_tensor_v2', b'(').storage(
-        'Float', b'\x8a\x08' + struct.pack('<q', count))
-    program.add(b'K\x00\x8a\x08' + struct.pack('<q', size), b'\x85K\x01\x85\x89')
-    return program.add('collections OrderedDict', b')RtRs').end()
-
-
 def _truncated(path: Path, mark: Path) -> None:
     torch.save({'state_dict': torch.zeros(1000)}, path)
     path.write_bytes(path.read_bytes()[:2000])
@@ -284,9 +275,6 @@ DAMAGED = {
     'second state of an array': _pickled(_arrays, (1, 8), (2, 16)),
     'memmap': _saved(lambda mark: Call(np.memmap)),
     'history of objects': _pickled(_history_of_objects),
-    # Four terabytes: of a storage, and of a tensor, for which torch would enlarge it.
-    'claimed storage': _pickled(_tensor, 2**40, 1),
-    'claimed tensor': _pickled(_tensor, 1, 2**40),
     'list': lambda path, mark: torch.save([torch.zeros(1)], path),
     'truncated': _truncated,
     'empty': lambda path, mark: path.write_bytes(b''),

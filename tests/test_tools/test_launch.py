@@ -95,14 +95,21 @@ sys.exit(5) if rank == 2 else time.sleep(1000)
             os.kill(int((tmp_path / str(rank)).read_text()), 0)
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1,
-                                    signal.SIGHUP])
-def test_a_signal_reaches_all_and_leaves_time_to_save(begin, tmp_path, number):
+SAVED = """time.sleep(rank == 0)
+    (folder / f'saved{rank}').touch()
+    os._exit(128 + number)"""
+NOT_SAVED = "cli.fail('the disk is full') if rank == 0 else cli.fail('lost rank 0', 75)"
+
+
+@pytest.mark.parametrize('number, save, status, message', [
+    *((number, SAVED, 128 + number, '') for number in (
+        signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)),
+    (signal.SIGUSR1, NOT_SAVED, 2, 'error: the disk is full\n')])
+def test_a_signal_reaches_all_and_leaves_time_to_save(begin, tmp_path, number, save, status,
+                                                      message):
     process = begin(f"""
 def save(number, frame):
-    time.sleep(2 if rank == 0 else 0)
-    (folder / f'saved{{rank}}').touch()
-    os._exit(128 + number)
+    {save}
 signal.signal({int(number)}, save)
 (folder / f'ready{{rank}}').touch()
 time.sleep(1000)
@@ -110,23 +117,8 @@ time.sleep(1000)
     ready(tmp_path)
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
-    assert (process.returncode, error) == (128 + number, '')
-    assert len(list(tmp_path.glob('saved*'))) == 3
-
-
-def test_a_process_that_cannot_save_decides_the_status(begin, tmp_path):
-    process = begin("""
-def save(number, frame):
-    if rank == 0: cli.fail('the disk is full')
-    cli.fail('lost rank 0', 75)
-signal.signal(signal.SIGUSR1, save)
-(folder / f'ready{rank}').touch()
-time.sleep(1000)
-""")
-    ready(tmp_path)
-    process.send_signal(signal.SIGUSR1)
-    _, error = process.communicate(timeout=60)
-    assert (process.returncode, error) == (2, 'error: the disk is full\n')
+    assert (process.returncode, error) == (status, message)
+    assert len(list(tmp_path.glob('saved*'))) == (0 if message else 3)
 
 
 def test_nohup_outlives_its_terminal(begin, tmp_path):

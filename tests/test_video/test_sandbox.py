@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from ctypes.util import find_library
 from pathlib import Path
 
@@ -168,18 +169,10 @@ def test_another_thread_can_end_it(process):
 
 def test_each_fork_and_thread_has_its_own(process):
     """A fork ends neither the processes of its parent nor those of its other threads."""
-    ready, forked, found = threading.Event(), threading.Event(), []
-
-    def work():
-        other = decode._process()
-        assert works(other)
-        ready.set()
-        forked.wait()
-        found.append((works(other), other))
     assert works(process)
-    thread = threading.Thread(target=work)
-    thread.start()
-    ready.wait()
+    with ThreadPoolExecutor(1) as thread:
+        other = thread.submit(decode._process).result()
+        assert works(other) and other is not decode._process()
     read, write = os.pipe()
     child = os.fork()
     if not child:
@@ -190,12 +183,9 @@ def test_each_fork_and_thread_has_its_own(process):
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-    forked.set()
-    thread.join()
     of_fork = int(os.read(read, 20))
     assert of_fork != process.pid and not is_alive(of_fork)
-    assert process.call('os:getpid')[0] == process.pid
-    assert found[0][0] and found[0][1] is not decode._process()
+    assert process.call('os:getpid')[0] == process.pid and works(other)
 
 
 @pytest.mark.parametrize('busy', [False, True])
