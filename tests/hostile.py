@@ -4,14 +4,10 @@ Each is a function of the path to write and of a mark: a file that is there afte
 code of the checkpoint was run.
 """
 
-import builtins
 import functools
-import io
-import operator
 import os
 import pickle
 import struct
-import tarfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -71,11 +67,6 @@ class Program:
         data = text.encode()
         return self.add(b'X' + struct.pack('<I', len(data)) + data)
 
-    def storage(self, kind: str, count: bytes) -> 'Program':
-        """Pushes a storage of a tensor; ``count`` is the operation for its length."""
-        self.add(b'(').string('storage').add(f'torch {kind}Storage').string('0')
-        return self.string('cpu').add(count, b'tQ')
-
     def keep(self) -> bytes:
         """Remembers what is on top; returns the operation that fetches it."""
         place, self.kept = bytes([self.kept]), self.kept + 1
@@ -109,20 +100,6 @@ def _raw(protocol: int):
     def write(path: Path, mark: Path) -> None:
         path.write_bytes(pickle.dumps(Call(os.system, _touch(mark)), protocol))
     return write
-
-
-def _tar(path: Path, mark: Path) -> None:
-    """The format of torch before 0.2, whose reader unpickles three files of the archive."""
-    with tarfile.open(path, 'w') as archive:
-        for name in ('storages', 'tensors', 'pickle', '../../escaped'):
-            content = pickle.dumps(Call(os.system, _touch(mark)), protocol=2)
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-
-
-def _script(path: Path, mark: Path) -> None:
-    torch.jit.script(torch.nn.Linear(1, 1)).save(str(path))
 
 
 # ---- What allowed names can be made to do ------------------------------------------------
@@ -206,15 +183,6 @@ def _scalar_of_objects(path: Path, mark: Path) -> None:
     save_program(program.add(b'\x86Rs').end(), path)
 
 
-def _hooks() -> bytes:
-    """A tensor with a hook, put among its hooks when the tensor was made already."""
-    program = Program().add(b'(', 'collections OrderedDict', b')R')
-    hooks = program.keep()
-    program.add('torch._utils _rebuild_tensor_v2', b'(').storage('Float', b'K\x01')
-    program.add(b'K\x00K\x01\x85K\x01\x85\x89', hooks, b'tR', hooks)
-    return program.string('0').add('_codecs encode', b'st').end()
-
-
 def _call(name: str, arguments: bytes = b')') -> bytes:
     """A call of a function by name, by default without arguments."""
     return Program().add(b'}').string('meta').add(name, arguments, b'Rs').end()
@@ -237,15 +205,6 @@ def _history_of_objects() -> bytes:
     program = Program().add(b'}').string('message_hub').add(_HISTORY, b']')
     return program.add('collections OrderedDict', b')R}').string(
         '__array_interface__').add(b'}sba\x85Rs').end()
-
-
-def _tensor(count: int, size: int) -> bytes:
-    """A tensor on a storage of four bytes, both of which claim more."""
-    program = Program().add(b'}').string('state_dict')
-    program.add('torch._utils _rebuild_tensor_v2', b'(').storage(
-        'Float', b'\x8a\x08' + struct.pack('<q', count))
-    program.add(b'K\x00\x8a\x08' + struct.pack('<q', size), b'\x85K\x01\x85\x89')
-    return program.add('collections OrderedDict', b')RtRs').end()
 
 
 def _truncated(path: Path, mark: Path) -> None:
@@ -278,22 +237,12 @@ def hidden_program(path: Path, program: str) -> None:
 RUN_CODE = {
     'os.system': _saved(lambda mark: Call(os.system, _touch(mark))),
     'os.system, old format': _saved(lambda mark: Call(os.system, _touch(mark)), False),
-    'os.system, raw text pickle': _raw(0),
     'os.system, raw pickle': _raw(2),
     'os.system, raw new pickle': _raw(5),
-    'os.system, tar format': _tar,
     'builtins.eval': _saved(lambda mark: Call(eval, _open_mark(mark))),
-    'builtins.exec': _saved(lambda mark: Call(exec, _open_mark(mark)), False),
     'builtins.getattr': _saved(lambda mark: Call(getattr, OrderedDict, '__init__')),
-    'builtins.__import__': _saved(lambda mark: Call(builtins.__import__, 'antigravity')),
-    'operator.attrgetter': _saved(lambda mark: Call(operator.attrgetter, '__class__')),
-    'operator.methodcaller': _saved(lambda mark: Call(operator.methodcaller, 'kill')),
     'functools.partial': _saved(lambda mark: functools.partial(os.system, _touch(mark))),
-    'torch.hub': _saved(lambda mark: Call(torch.hub.load, 'a/b', 'c')),
-    'torch._C': _pickled(_call, 'torch._C _initExtension'),
     'torch.serialization': _pickled(_call, 'torch.serialization load'),
-    'subprocess.Popen': _pickled(_call, 'subprocess Popen'),
-    'TorchScript': _script,
     'poisoned HistoryBuffer': _poisoned_history,
     'attributes of HistoryBuffer': _pickled(_history_attributes),
     'array of pointers': _pickled(_array_of_pointers),
@@ -301,7 +250,6 @@ RUN_CODE = {
                                                      object)),
     'type of pointers': _pickled(_type_of_pointers),
     'number of objects': _scalar_of_objects,
-    'hooks of a tensor': _pickled(_hooks),
 }
 
 #: What else is refused.
@@ -310,9 +258,6 @@ DAMAGED = {
     'second state of an array': _pickled(_arrays, (1, 8), (2, 16)),
     'memmap': _pickled(_call, 'numpy memmap'),
     'history of objects': _pickled(_history_of_objects),
-    # Four terabytes: of a storage, and of a tensor, for which torch would enlarge it.
-    'claimed storage': _pickled(_tensor, 2**40, 1),
-    'claimed tensor': _pickled(_tensor, 1, 2**40),
     'list': lambda path, mark: torch.save([torch.zeros(1)], path),
     'truncated': _truncated,
     'empty': lambda path, mark: path.write_bytes(b''),

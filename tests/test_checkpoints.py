@@ -14,9 +14,8 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim.scheduler import OneCycleLR
 from same_training import assert_same
 
-from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
-from hri30_ext.apis.recognizer import Recognizer, find_config_of
+from hri30_ext.apis.recognizer import find_config_of
 from hri30_ext.checkpoints import (
     Essentials,
     load_from_local,
@@ -66,6 +65,8 @@ def test_best_weights_are_written_as_safetensors_too(trained):
                   init_recognizer(cfg, str(weights), device='cpu').state_dict()):
         assert_same(dict(sorted(found.items())), dict(sorted(
             expected['state_dict'].items())))
+    with pytest.raises(HRI30Error, match='best.safetensors'):
+        train(DEMO_CONFIG, str(folder), resume=str(weights), options=options)
     essentials = read_essentials(weights)
     assert essentials == read_essentials(best)
     assert msgspec.structs.replace(essentials, trained_on=None) == (
@@ -91,22 +92,6 @@ def test_record_of_the_sampling_and_of_a_config_with_another_name(options, tmp_p
     (tmp_path / 'my config.py').write_text(f'_base_ = {DEMO_CONFIG!r}\n')
     cfg = load_config(str(tmp_path / 'my config.py'), options)
     assert Essentials.from_config(cfg).algorithm == 'my_config'
-
-
-@pytest.mark.slow
-def test_testing_and_training_take_safetensors(trained, tmp_path):
-    folder, options = trained
-    weights, (best, ) = str(folder / 'best.safetensors'), folder.glob('best_*.pth')
-    metrics = [run_test(DEMO_CONFIG, path, out=str(tmp_path / name), options=options)
-               for name, path in (('a', weights), ('b', str(best)))]
-    assert metrics[0] == metrics[1]
-    recognizer = Recognizer(DEMO_CONFIG, weights, device='cpu', options=options)
-    assert list(recognizer.classes) == CLASSES
-    train(DEMO_CONFIG, str(tmp_path / 'c'), options={
-        **options, 'max_epochs': 1, 'load_from': weights})
-    assert (tmp_path / 'c' / 'epoch_1.pth').is_file()
-    with pytest.raises(HRI30Error, match='cannot be resumed from'):
-        train(DEMO_CONFIG, str(tmp_path / 'd'), resume=weights, options=options)
 
 
 def test_safetensors_of_others_are_loaded(tmp_path):

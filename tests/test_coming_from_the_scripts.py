@@ -19,15 +19,6 @@ FORMER = {there[0]: here[0] for there, here in (row[:2] for row in ROWS)
           if there and re.fullmatch(r'[A-Z_]+', there[0])}
 
 
-def test_all_former_names_are_there():
-    for name in ('train.py', 'evaluate.py', 'fine_tune.py', 'config.py', 'strategy = 2',
-                 'results/test_predictions.csv', 'checkpoints/hri30_slowonly_best.pt'):
-        assert f'`{name}`' in TEXT or f'`python {name}`' in TEXT
-    assert FORMER.keys() == {
-        'NUM_EPOCHS', 'INITIAL_LR', 'LR_SCHEDULER', 'OPTIMIZER', 'TARGET_FRAMES',
-        'NUM_WORKERS', 'USE_GPU', 'GPU_ID', 'PLOT_LOSS'}
-
-
 @pytest.mark.parametrize('line', LINES)
 def test_settings_exist(line):
     assert load_config(PRIMITIVE, parse_options([line]))

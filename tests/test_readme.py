@@ -180,12 +180,6 @@ def test_command_parses(page, command):
         load_config(found[0], parse_options(args.cfg_options))
 
 
-def test_commands_are_found():
-    assert len(COMMANDS) > 40
-    text = 'see `bash tools/a.sh --b`\n```bash\nA=1 bash x \\\n    y\n```\n'
-    assert find_commands(text) == ['A=1 bash x      y', 'bash tools/a.sh --b']
-
-
 # ---- The recipe -------------------------------------------------------------------------
 
 RECIPE_PAGE = PROJECT_ROOT / 'docs' / 'recipe.md'

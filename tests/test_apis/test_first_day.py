@@ -120,24 +120,18 @@ def test_table_says_what_takes_effect(tmp_path):
                     precision='fp32', accumulate=2, cache_dir=str(tmp_path),
                     clip_cache='jpeg', data_root='/nowhere')
     rows = dict(re.split('  +', line, maxsplit=1) for line in text.splitlines()[1:-1])
-    assert rows['data'] == 'data in /nowhere'
-    assert rows['split'] == 'group: train 3 clips (groups 1, 3), val 0 clips (groups )'
-    assert rows['model'] == 'Identity 50, 1.0 M parameters, 30 classes'
-    assert rows['start'].startswith('https://download.openmmlab.com/')
-    assert rows['input'] == '8 frames of 224 x 224'
-    assert rows['batch'].startswith('16 clips x 2 accumulated = 32 clips a step; lr is')
-    assert rows['optimizer'] == ('SGD, lr 0.0003, momentum 0.9, weight_decay 0.0001, '
-                                 'gradients clipped at 1, strategy full')
-    assert rows['schedule'] == ('10 epochs, 5 of warm-up, cosine decay, ends after 15 '
-                                'epochs without a better loss')
+    for name, *values in (
+            ('data', '/nowhere'), ('split', 'group', '3 clips', '1, 3'),
+            ('model', '1.0 M', '30 classes'), ('start', 'https://download.openmmlab.com/'),
+            ('input', '8 frames', '224 x 224'), ('batch', '16 clips', '32 clips'),
+            ('optimizer', 'SGD', '0.0003', '0.9', '0.0001', 'full'),
+            ('schedule', '10 epochs', 'cosine', '15'), ('clip cache', 'jpeg', f'{tmp_path}'),
+            ('differs from the config', 'lr=0.0003', 'data_root=/nowhere')):
+        assert all(value in rows[name] for value in values), name
     assert text.count('a flip swaps') == 6
-    assert 'a flip swaps MoveLeftWhileDrilling and MoveRightWhileDrilling\n' in text
-    assert f'jpeg, {tmp_path}, 0.00 GB now' in rows['clip cache']
-    assert rows['differs from the config'] == (  # num_frames does not
-        f'lr=0.0003, max_epochs=10, precision=fp32, accumulate=2, cache_dir={tmp_path}, '
-        'clip_cache=jpeg, data_root=/nowhere')
-    assert text.endswith('warning: warmup_epochs=5 is more than a third of max_epochs=10. '
-                         'Set warmup_epochs=3.')
+    assert 'MoveLeftWhileDrilling and MoveRightWhileDrilling\n' in text
+    assert 'num_frames' not in rows['differs from the config']  # it does not differ
+    assert 'warmup_epochs=3' in text.splitlines()[-1]
 
 
 def test_table_of_classes_without_a_partner():
@@ -145,11 +139,9 @@ def test_table_of_classes_without_a_partner():
     text = describe(PRIMITIVE, classes=classes)
     assert 'a flip swaps TurnLeft and TurnRight\n' in text
     assert 'not flipped, as its mirror image is no class: LookLeft\n' in text
-    assert 'warning' not in text and 'differs from the config  classes=[' in text
-    text = describe(PRIMITIVE, classes=classes, flip='keep_label')
-    assert 'a flip gives clips of 3 left/right classes a wrong label' in text
-    assert 'augmentation             random_crop, color_jitter\n' in describe(
-        PRIMITIVE, flip=None)
+    assert 'warning' not in text
+    assert '3 left/right classes' in describe(PRIMITIVE, classes=classes, flip='keep_label')
+    assert 'flip' not in describe(PRIMITIVE, flip=None).replace('flip=', '')
 
 
 def test_settings_are_listed_without_warnings(tmp_path):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import DEMO_CONFIG, as_arguments, run_tool
+from conftest import call_hri30
 
 from hri30_ext.apis import runs as runs_module
 from hri30_ext.apis.sweep import format_sweep, parse_arms, sweep
@@ -51,7 +51,9 @@ def test_each_arm_with_each_seed_once(runs, tmp_path):
     assert rows[0]['top1'] == .5 and rows[0]['mirrored_top1'] == .5
     assert (rows[0]['target_epochs'], rows[0]['target_minutes']) == (2, 1.)
     assert (tmp_path / 'curves.png').stat().st_size > 10_000
-    sweep('c.py', arms, [1, 2, 3], str(tmp_path), options=['lr=1'])
+    assert call_hri30('sweep', 'c.py', '--arm', 'none: flip=None', '--arm',
+                      'file: split.val_file=v{seed}.txt', '--out', tmp_path,
+                      '--cfg-options', 'lr=1') == 0
     assert len(runs) == 6  # the third seed alone is new
     with pytest.raises(HRI30Error, match='a run with other settings'):
         sweep('c.py', arms, [1], str(tmp_path), options=['lr=2'])
@@ -80,20 +82,3 @@ def test_curves_of_runs_are_compared(tmp_path):
     (tmp_path / 'one' / 'training_curves.csv').write_text('epoch\nx\n')
     with pytest.raises(HRI30Error, match='not a table of curves'):
         compare_runs([tmp_path / 'one'], tmp_path / 'c.png')
-
-
-@pytest.mark.slow
-def test_tools_from_settings_to_table_and_picture(options, tmp_path):
-    result = run_tool('sweep', DEMO_CONFIG, '--arm', 'noflip: flip=None',
-                      '--seeds', 1, 2, '--out', tmp_path, '--target', 0,
-                      *as_arguments(options), cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert 'noflip' in result.stdout and 'epochs to 0' in result.stdout
-    assert (tmp_path / 'noflip' / 'seed2' / 'val' / 'scores.npz').is_file()
-    result = run_tool('curves', tmp_path / 'noflip' / 'seed1',
-                      tmp_path / 'noflip' / 'seed2', cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / 'training_curves.png').is_file() and 'seed2' in result.stdout
-    result = run_tool('sweep', DEMO_CONFIG, '--arm', 'x: flip=nope', '--out',
-                      tmp_path / 'b', cwd=tmp_path)
-    assert result.returncode == 2 and "flip='nope': no such choice" in result.stderr

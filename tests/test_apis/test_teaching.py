@@ -1,10 +1,9 @@
 """A new class from a few clips: what it changes, what it leaves, what is refused."""
 
-import shutil
 
 import numpy as np
 import pytest
-from conftest import CLASSES, DEMO_CONFIG, random_checkpoint, run_tool
+from conftest import CLASSES, DEMO_CONFIG, as_arguments, call_hri30, random_checkpoint
 from mmaction.registry import MODELS
 from sklearn.linear_model import LogisticRegression
 
@@ -34,11 +33,13 @@ def test_a_class_is_added_and_taken_back(config, extra, options, new_clips, clip
                                          tmp_path, monkeypatch, capsys):
     options = {**options, **extra}
     checkpoint = random_checkpoint(config, options, tmp_path / 'model.pth', std=1)
-    taught = teach([config, checkpoint], 'Wave', new_clips, str(tmp_path / 'taught'),
-                   force=True, options=options)
+    out = tmp_path / 'taught'
+    assert call_hri30('teach', config, checkpoint, '--add', 'Wave', *new_clips, '--out',
+                      out, '--force', *as_arguments(options)) == 0
+    taught = [str(next(out.glob('*.py'))), str(out / 'taught.pth')]
     said = capsys.readouterr().out
     assert 'Wave: 3 of 3 clips' in said and '3 validation clips' in said
-    recognizer = Recognizer(*taught, device='cpu')
+    recognizer = Recognizer(taught[1], device='cpu')  # a checkpoint alone
     assert list(recognizer.classes) == [*CLASSES, 'Wave']
     found = recognizer.predict(new_clips)
     assert [one.class_name for one in found] == ['Wave'] * 3
@@ -126,17 +127,3 @@ def test_the_nearest_mean_direction_has_the_highest_score():
     assert np.allclose(*np.linalg.norm(weight_KC, axis=1))
     with pytest.raises(HRI30Error, match='no training clips of c'):
         fit_prototypes(features_NC, np.array([0, 0, 1, 1]), ['a', 'b', 'c'])
-
-
-@pytest.mark.slow
-def test_the_tool_takes_a_checkpoint_alone(options, new_clips, tmp_path):
-    root = tmp_path / 'data ü'
-    shutil.copytree(options['data_root'], root)
-    random_checkpoint(DEMO_CONFIG, options, tmp_path / 'model.pth', std=1)
-    result = run_tool('teach', 'model.pth', '--add', 'Wave', *new_clips,
-                      '--out', 'taught', '--force', '--cfg-options',
-                      'split.val_groups=1', cwd=tmp_path, HRI30_ROOT=str(root))
-    assert result.returncode == 0, result.stderr
-    assert 'Wave: 3 of 3 clips' in result.stdout and 'To test:' in result.stdout
-    recognizer = Recognizer(str(tmp_path / 'taught' / 'taught.pth'), device='cpu')
-    assert {one.class_name for one in recognizer.predict(new_clips)} == {'Wave'}

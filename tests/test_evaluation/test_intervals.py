@@ -1,4 +1,4 @@
-"""Intervals over groups of recordings; as a program, the table of docs/protocol.md."""
+"""Intervals over groups of recordings."""
 
 import math
 
@@ -93,20 +93,3 @@ def test_few_and_equal_groups(correct, groups, unit, note):
 def test_the_same_model_twice_differs_by_nothing():
     assert group_interval(np.zeros(6), [1, 1, 2, 2, 3, 3], bounded=False)[:2] == (0, 0)
 
-
-def main():
-    """Prints the coverage of the percentile bootstrap over groups, and of this module."""
-    columns = (.6, .7, .8, .9, .95)
-    print('groups  bootstrap at 0.8 ', *(f'at {accuracy:<5}' for accuracy in columns))
-    for groups in (2, 3, 4, 5, 8, 10, 14):
-        rng = np.random.default_rng(0)
-        counts, truth = sample(rng, .8, groups, 2000)
-        drawn = rng.integers(0, groups, (1000, groups))
-        ends = np.quantile((counts / CLIPS)[:, drawn].mean(axis=2), (.025, .975), axis=1)
-        before = ((ends[0] <= truth) & (truth <= ends[1])).mean()
-        print(f'{groups:6}  {before:<16.3f} ', *(
-            f'{cover(accuracy, groups, 5000):<8.3f}' for accuracy in columns))
-
-
-if __name__ == '__main__':
-    main()

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import CLASSES, DEMO_CONFIG, run_tool
+from conftest import CLASSES, DEMO_CONFIG
 
 from hri30_ext.apis.common import write_result_folder
 from hri30_ext.apis.reporting import report
@@ -215,14 +215,6 @@ def test_no_clips_at_all_and_a_name_that_is_not_utf8(tmp_path):
     assert 'c\\udcff' in text_of(tmp_path, Results(['c\udcff'], SCORES[:1], CLASSES))
 
 
-@pytest.mark.slow
-def test_the_tool_writes_it(tmp_path):
-    folder = write(tmp_path / 'val').parent
-    result = run_tool('report', folder, '--no-explain', cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert (folder / 'report.html').is_file() and 'report.html' in result.stdout
-
-
 # ---- in a browser ----------------------------------------------------------------------
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
@@ -322,25 +314,6 @@ def test_a_phone_scrolls_down_only(tmp_path, open_page, clips, cfg):
     assert page.evaluate('document.documentElement.scrollWidth') <= 360
     assert page.locator('#confusion .scroll').evaluate(
         'box => box.getBoundingClientRect().right') <= 360
-
-
-@pytest.mark.slow
-@in_browser
-def test_hostile_names_run_nothing_and_are_read(tmp_path, open_page, cfg):
-    cfg.work_dir = HOSTILE
-    page = open_page(write(tmp_path, make_results(
-        videos=['a', 'b', HOSTILE, 'd'], data=HOSTILE, classes=[HOSTILE, 'B', 'C'],
-        filenames=[HOSTILE] * 4), cfg=cfg, checkpoint=HOSTILE))
-    page.locator('#matrix td').nth(1).hover()
-    page.locator('#matrix td[tabindex="0"]').focus()
-    page.locator('summary').last.click()
-    assert page.evaluate('window.hacked') is None
-    assert page.locator('img:not(.chart)').count() == 0
-    assert page.locator('h1').text_content() == HOSTILE
-    assert page.locator('#classes tbody th').first.text_content() == HOSTILE
-    assert page.locator('#confident h3').first.text_content() == HOSTILE
-    assert HOSTILE in page.locator('#tooltip').text_content()
-    assert 'window.hacked' in page.locator('pre').text_content()
 
 
 @pytest.mark.slow

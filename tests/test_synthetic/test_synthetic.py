@@ -17,7 +17,6 @@ from hri30_ext.synthetic import (
 from hri30_ext.synthetic.actions import Planner, direction
 from hri30_ext.synthetic.drawing import Figure
 from hri30_ext.synthetic.groups import DRAWING_SIZE, make_group
-from hri30_ext.synthetic.motion import ease
 
 SMALL = (180, 120)
 DIRECTIONS = [name for name in HRI30_CLASSES
@@ -102,31 +101,12 @@ def test_opposite_direction_is_the_movement_backwards(name):
     assert abs((there + back).mean((0, 1))[0] / 2) < 0.15
 
 
-def test_ease_is_symmetric_in_distribution():
-    rng = np.random.default_rng(0)
-    curves = np.array([ease(40, rng) for _ in range(4000)])
-    assert np.all(np.diff(curves) >= -1e-12)
-    backwards = 1 - curves[:, ::-1]
-    assert np.allclose(curves.mean(0), backwards.mean(0), atol=0.01)
-    assert np.allclose(curves.std(0), backwards.std(0), atol=0.01)
-
-
 @pytest.mark.parametrize('thing', ('Drill', 'Polisher'))
 def test_putting_down_is_picking_up_backwards(thing):
     up, down = plan(f'PickUp{thing}', 5), plan(f'PutDown{thing}', 5)
     assert np.array_equal(up.thing_at, down.thing_at[::-1])
     assert np.array_equal(up.hands, down.hands[::-1])
     assert up.thing_at[-1, 2] > up.thing_at[0, 2]
-
-
-def test_left_mirrors_right():
-    left = plan('MoveLeftWhileDrilling', 7)
-    right = plan('MoveRightWhileDrilling', 7)
-    ratio = [p.root[:, 0] / p.root[:, 1] for p in (left, right)]
-    middle = ratio[0].mean() / 2 + ratio[1].mean() / 2
-    assert ratio[0][0] > ratio[0][-1]
-    assert np.allclose(ratio[0] - middle, middle - ratio[1], atol=0.02)
-    assert np.allclose(left.root[:, 1], right.root[:, 1])
 
 
 def test_sides_of_groups_are_balanced():
