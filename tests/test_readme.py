@@ -10,14 +10,11 @@ from unittest import mock
 
 import nbformat
 import pytest
-import torch
-from conftest import DEMO_CONFIG, PRIMITIVE
+from conftest import PRIMITIVE
 from mmengine.config import Config
 
-from hri30_ext.apis import train
 from hri30_ext.cli.__main__ import load
 from hri30_ext.config import PROJECT_ROOT, load_config, parse_options
-from hri30_ext.errors import HRI30Error
 from hri30_ext.settings import list_settings
 
 PAGES = [PROJECT_ROOT / name for name in ('README.md', 'CHANGELOG.md', 'data/README.md',
@@ -207,24 +204,6 @@ def test_settings_are_those_of_the_schema():
     assert RECIPE.split(MARKS[0])[1].split(MARKS[1])[0] == settings_table()
 
 
-def group_lines():
-    """Divides the lines among as few trainings as can have each setting once."""
-    groups = []
-    for line in LINES:
-        setting = re.match(r'\w+', line).group()
-        group = next((group for group in groups if setting not in group), None)
-        if group is None:
-            groups.append(group := {})
-        group[setting] = line
-    return [list(group.values()) for group in groups]
-
-
-def test_every_row_of_the_table_is_found():
-    rows = [line for line in TABLE.splitlines() if line.startswith('|')]
-    assert len(LINES) == len(rows) - 2 >= 30  # without the head
-    assert sorted(sum(group_lines(), [])) == sorted(LINES)
-
-
 @pytest.fixture(scope='module')
 def default():
     """The primitive, as on a machine that has bf16."""
@@ -239,25 +218,6 @@ def test_line_changes_the_primitive(line, default):
     assert any(changed[key] != default[key] for key in (
         'train_dataloader', 'optim_wrapper', 'param_scheduler', 'custom_hooks', 'model',
         'default_hooks', 'randomness', 'visualizer'))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('lines', group_lines(), ids=lambda lines: f'{len(lines)}')
-def test_lines_train_together(lines, options, tmp_path):
-    """The demo's small model, which has the same settings."""
-    needs_cuda = 'precision=fp16' in lines and not torch.cuda.is_available()
-    if needs_cuda:
-        with pytest.raises(HRI30Error, match='needs CUDA'):
-            train(DEMO_CONFIG, work_dir=str(tmp_path),
-                  options={**options, 'precision': 'fp16'})
-        lines = [line for line in lines if line != 'precision=fp16']
-    options = {**options, 'max_epochs': 1, **parse_options(lines)}
-    try:
-        train(DEMO_CONFIG, work_dir=str(tmp_path), options=options)
-    finally:
-        torch.use_deterministic_algorithms(False)
-        torch.backends.cudnn.deterministic = False
-    assert (tmp_path / 'epoch_1.pth').is_file()
 
 
 if __name__ == '__main__':

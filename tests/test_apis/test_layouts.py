@@ -6,7 +6,6 @@ from conftest import DEMO_CONFIG
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
 from hri30_ext.datasets import HRI30_CLASSES
-from hri30_ext.doctor import examine
 from hri30_ext.evaluation.results import Results
 from hri30_ext.synthetic import write_dataset
 
@@ -22,20 +21,6 @@ def train_on(options, tmp_path):
         checkpoint = train(DEMO_CONFIG, str(out), options=chosen)
         return run_test(DEMO_CONFIG, str(checkpoint), out=str(out), options=chosen), out
     return run
-
-
-@pytest.mark.slow
-def test_layouts_train_and_test_alike(train_on, tmp_path):
-    found = {layout: train_on(layout)[0] for layout in ('released', 'scripts', 'ucf')}
-    for metrics in found.values():
-        assert metrics['val']['num_videos'] == 2 and metrics['test']['num_videos'] == 8
-        for split in ('val', 'test'):
-            assert metrics[split]['loss'] == pytest.approx(
-                found['ucf'][split]['loss'], abs=1e-5)
-    for layout in found:
-        assert not [finding for finding in examine(
-            tmp_path / layout, HRI30_CLASSES[:2], 1, progress=False).findings
-            if finding.severity == 'error'], layout
 
 
 def test_a_whole_side_is_trained_on_and_the_last_epoch_tested(train_on):

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import DEMO_CONFIG, as_arguments, run_tool
+from conftest import DEMO_CONFIG, as_arguments, call_hri30, run_tool
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
@@ -237,10 +237,7 @@ def test_other_validation_clips_do_not_calibrate(settings, second, tmp_path, cap
 def test_a_work_folder_alone_is_resumed(first, tmp_path):
     folder = tmp_path / 'moved'
     shutil.copytree(first, folder)
-    done = run_tool('train', '--resume', folder, '--cfg-options', 'max_epochs=2',
-                    cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert call_hri30('train', '--resume', folder, '--cfg-options', 'max_epochs=2') == 0
     assert (folder / 'epoch_2.pth').is_file()
     for arguments in ((), ('--resume', tmp_path), ('--resume', )):
-        done = run_tool('train', *arguments, cwd=tmp_path)
-        assert done.returncode == 2 and done.stderr.startswith('error: ')
+        assert call_hri30('train', *arguments) == 2

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from brightness import make_recognizer
-from conftest import DEMO_CONFIG, PRIMITIVE, random_checkpoint
+from conftest import DEMO_CONFIG, random_checkpoint
 
 from hri30_ext.apis.recognizer import Prediction, Recognizer
 from hri30_ext.apis.testing import prepare, run_split
@@ -147,28 +147,3 @@ def test_a_file_scores_as_in_testing(config, extra, tolerance, options, tmp_path
                                atol=tolerance)
     # Different clips have different scores: the comparison could fail.
     assert np.ptp(expected.scores_NK, axis=0).max() > 1e-4
-
-
-def test_a_stream_of_a_trained_model_computes_each_frame_once(options, tmp_path):
-    options = {**options, 'precision': 'fp32', 'model.backbone.depth': 18,
-               'model.cls_head.in_channels': 512}
-    checkpoint = random_checkpoint(PRIMITIVE, options, tmp_path / 'random.pth')
-    recognizer = Recognizer(PRIMITIVE, checkpoint, device='cpu', options=options)
-    images = np.random.default_rng(0).integers(0, 255, (45, 64, 96, 3), np.uint8)
-    scores, computed = [], []
-    plain = recognizer.backend.frame_features
-    recognizer.backend.frame_features = lambda frames_MHWC: (
-        computed.append(len(frames_MHWC)), plain(frames_MHWC))[1]
-    for splittable in (True, False):
-        recognizer.backend.splittable = splittable
-        stream = recognizer.stream(window_seconds=0.8, hop=0.4, predictions=True,
-                                   smooth_seconds=0)
-        scores.append([])
-        for i, image in enumerate(images):
-            if stream.push(image, i / 30):
-                scores[-1].append(stream.scores_K)
-    # Samples are 0.2 s apart: two of four are new after each hop.
-    assert computed == [4, 2, 2]
-    assert np.shape(scores) == (2, 3, 3)
-    np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
-    assert np.ptp(scores[1], axis=0).max() > 1e-4

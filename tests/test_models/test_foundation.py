@@ -144,6 +144,9 @@ def test_frequencies_are_those_of_an_fft():
         torch.cat([spectrum.real, spectrum.imag], 1)).chunk(2, 1)
     expected = torch.fft.irfft(torch.complex(real, imaginary), 8, 2, 'ortho')
     torch.testing.assert_close(adapter._filter(y, 8), expected, atol=1e-5, rtol=1e-5)
+    adapter.frequency = torch.nn.Identity()
+    with torch.autocast('cpu', torch.bfloat16):  # which an FFT does not have
+        torch.testing.assert_close(adapter._filter(y, 4), y)
 
 
 @pytest.mark.parametrize('kind', [*PROBES.values(), *ADAPTERS.values()])
@@ -161,16 +164,6 @@ def test_parts_compute_nearly_the_same_under_autocast(kind):
         with torch.autocast('cpu', torch.bfloat16):
             result = part(x)
     assert (result.float() - expected).norm() < 0.006 * expected.norm()
-
-
-def test_the_transforms_of_frame2freq_are_in_float32_under_autocast():
-    adapter = MODELS.build(dict(type='Frame2FreqAdapter', in_channels=4, grid=(2, 3),
-                                prefix=1, channels=8))
-    adapter.num_steps, adapter.frequency = 8, torch.nn.Identity()
-    y = torch.randn(2, 4, 8, 2, 3)
-    for window in (8, 4, 2):
-        with torch.autocast('cpu', torch.bfloat16):
-            torch.testing.assert_close(adapter._filter(y, window), y)
 
 
 @pytest.mark.parametrize('name, dims, grid', [
@@ -307,9 +300,6 @@ def test_dinov2_from_a_file_and_what_learns(options, tmp_path, no_hub):
     assert not torch.allclose(own['pos_embed'], state['backbone.model.pos_embed'])
     torch.testing.assert_close(own['pos_embed'].mean(1), state[
         'backbone.model.pos_embed'].mean(1), atol=0.02, rtol=0)
-    checkpoint = torch.load(tmp_path / 'work' / 'epoch_1.pth', weights_only=True)
-    learns = [name for name in state if 'adapter' in name or name.startswith('cls_head')]
-    assert len(checkpoint['optimizer']['state']) == len(learns)
 
 
 def test_vjepa_from_a_file_to_a_test(options, tmp_path, no_hub):

@@ -86,17 +86,6 @@ def test_result_and_number_of_computed_views(name):
         assert int(one.pred_label) == int(expected_NK[i].argmax())
 
 
-def test_same_as_mmaction2_with_all_views():
-    rows, model = build('slowonly')
-    clips = [1, 2, 1, 1], [3, 3, 3, 3]
-    with torch.no_grad():
-        plain = model.test_step(batch_of(rows, *clips))
-        once = TestTimeViews(model, 4, max_views=16).test_step(batch_of(rows, *clips))
-    for a, b in zip(plain, once, strict=True):
-        torch.testing.assert_close(a.pred_score, b.pred_score, atol=1e-6, rtol=0)
-        assert a.pred_label == b.pred_label
-
-
 @pytest.mark.parametrize('name', ['slowonly', 'tsm'])
 def test_mirrored_views_are_mapped_back(name):
     rows, model = build(name)

@@ -253,7 +253,6 @@ def test_impossible_options(tmp_path, options, message):
 
 @pytest.mark.parametrize('arguments, message', (
     (['{folder}'], '{folder} holds files and no EMBEDDED.json'),
-    (['{folder}/new', '--codec', 'dv', '--size', '180x120'], 'codec dv'),
     (['--preview', '{folder}/sheet.txt'], 'cannot write a picture as'),
 ))
 def test_command_line_errors_are_one_line(tmp_path, capsys, arguments, message):
