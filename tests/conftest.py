@@ -105,12 +105,17 @@ def clips_root(tmp_path_factory):
     return root
 
 
+def small_settings(root, cache):
+    """Settings with which the demo's config trains in seconds, equally on every CPU."""
+    return {'data_root': str(root), 'classes': CLASSES, 'split.val_groups': 1,
+            'num_frames': 4, 'input_size': (32, 32), 'batch_size': 4, 'num_workers': 0,
+            'max_epochs': 2, 'precision': 'fp32', 'cache_dir': str(cache)}
+
+
 @pytest.fixture
 def options(clips_root, tmp_path):
-    """Settings with which the demo's config trains in seconds, equally on every CPU."""
-    return {'data_root': str(clips_root), 'classes': CLASSES, 'split.val_groups': 1,
-            'num_frames': 4, 'input_size': (32, 32), 'batch_size': 4, 'num_workers': 0,
-            'max_epochs': 2, 'precision': 'fp32', 'cache_dir': str(tmp_path / 'cache')}
+    """The same, of this test."""
+    return small_settings(clips_root, tmp_path / 'cache')
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from conftest import CLASSES, DEMO_CONFIG, PRIMITIVE
+from conftest import CLASSES, DEMO_CONFIG, PRIMITIVE, small_settings
 from mmaction.apis import init_recognizer
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim.scheduler import OneCycleLR
@@ -37,10 +37,7 @@ RECORD = dict(algorithm='slowonly_r50', classes=['A', 'B'], num_frames=8,
 def trained(clips_root, tmp_path_factory):
     """The folder of a training, and its options."""
     folder = tmp_path_factory.mktemp('trained')
-    options = {'data_root': str(clips_root), 'classes': CLASSES, 'split.val_groups': 1,
-               'num_frames': 4, 'input_size': (32, 32), 'batch_size': 4, 'num_workers': 0,
-               'max_epochs': 2, 'precision': 'fp32', 'report': False,
-               'cache_dir': str(folder / 'cache')}
+    options = {**small_settings(clips_root, folder / 'cache'), 'report': False}
     train(DEMO_CONFIG, str(folder), options=options)
     return folder, options
 

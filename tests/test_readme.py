@@ -1,10 +1,7 @@
-"""README and docs: links lead somewhere, commands parse, the recipe's lines train."""
+"""README and docs: links lead somewhere, commands parse, the recipe's lines load."""
 
-import argparse
 import re
-import runpy
 import shlex
-import sys
 from glob import glob
 from unittest import mock
 
@@ -70,10 +67,6 @@ def test_readme_is_short_and_links_every_page():
 # ---- Commands ---------------------------------------------------------------------------
 
 
-class _Parsed(BaseException):
-    """Leaves a program after it has parsed its arguments."""
-
-
 def find_commands(text):
     """Returns the commands of a page: lines of bash blocks, and inline ones."""
     commands = []
@@ -109,50 +102,20 @@ def test_the_notebook_is_valid_and_holds_no_results():
             compile(cell.source, NOTEBOOK.name, 'exec')
 
 
-def parse(program, arguments):
-    """Runs a program until it has parsed its arguments; returns them."""
-    original = argparse.ArgumentParser.parse_args
-
-    def parse_and_leave(self, args=None, namespace=None):
-        raise _Parsed(original(self, args, namespace))
-
-    with mock.patch.object(sys, 'argv', [program, *arguments]), \
-            mock.patch.object(sys, 'path', list(sys.path)), \
-            mock.patch.object(argparse.ArgumentParser, 'parse_args', parse_and_leave), \
-            pytest.raises(_Parsed) as parsed:
-        if program.startswith('-m'):
-            runpy.run_module(program[3:], run_name='__main__')
-        else:
-            runpy.run_path(str(PROJECT_ROOT / program), run_name='__main__')
-    return parsed.value.args[0]
-
-
 def parse_command(words):
-    """Parses a command; returns its arguments, or None for one without a parser here."""
-    if words[0] == 'bash':
-        script = PROJECT_ROOT / words[1]
-        assert script.is_file()
-        if script.name in PROGRAMS:
-            return parse_verb(PROGRAMS[script.name], words[2:])
-        options = script.read_text(encoding='utf-8')
-        assert all(word in options for word in words[2:] if word.startswith('--'))
-        return None
+    """Parses a command; returns the arguments of a verb, or None for another program."""
+    if words[0] in ('bash', '.venv/bin/python', 'python3'):
+        words = words[1:]
+    if words[0] == '-m':
+        words = [f'{words[1].replace(".", "/")}.py', *words[2:]]
     if words[0] in ('.venv/bin/hri30', 'hri30'):
         return parse_verb(words[1], words[2:])
-    if words[0].startswith('tests/'):
-        program, arguments = words[0], words[1:]
-        if not arguments or 'TARGET' in arguments:
-            assert (PROJECT_ROOT / program).is_file()
-            return None
-        arguments += ['--out', 'D'] if 'stress' in program and (
-            'two_hosts' not in program and '--out' not in arguments) else []
-        return parse(program, arguments)
-    assert words[0] in ('.venv/bin/python', 'python3')
-    if words[1] == 'tests/test_readme.py' or words[-1] == '--help':
-        return None
-    if words[1] == '-m':
-        return parse(f'-m {words[2]}', words[3:])
-    return parse(words[1], words[2:])
+    program = PROJECT_ROOT / words[0]
+    if program.name in PROGRAMS:
+        return parse_verb(PROGRAMS[program.name], words[1:])
+    text = program.read_text(encoding='utf-8')
+    assert all(word in text for word in words if word.startswith('--'))
+    return None
 
 
 def parse_verb(verb, arguments):

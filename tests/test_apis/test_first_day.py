@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from conftest import CLASSES, DEMO_CONFIG, HRI30, PRIMITIVE, run_tool
+from conftest import DEMO_CONFIG, HRI30, PRIMITIVE, run_tool, small_settings
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
@@ -21,10 +21,8 @@ from hri30_ext.names import command
 
 @pytest.fixture(scope='module')
 def settings(clips_root, tmp_path_factory):
-    return {'data_root': str(clips_root), 'classes': CLASSES, 'split.val_groups': 1,
-            'num_frames': 4, 'input_size': (32, 32), 'batch_size': 4, 'precision': 'fp32',
-            'max_epochs': 2, 'leak_check': None, 'report': False,
-            'cache_dir': str(tmp_path_factory.mktemp('cache'))}
+    return {**small_settings(clips_root, tmp_path_factory.mktemp('cache')),
+            'leak_check': None, 'report': False}
 
 
 @pytest.fixture(scope='module')

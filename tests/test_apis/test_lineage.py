@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import DEMO_CONFIG, as_arguments, call_hri30, run_tool
+from conftest import DEMO_CONFIG, as_arguments, call_hri30, run_tool, small_settings
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
@@ -23,11 +23,8 @@ from hri30_ext.names import PROJECT_ROOT, name_part
 
 @pytest.fixture(scope='module')
 def settings(clips_root, tmp_path_factory):
-    return {'data_root': str(clips_root), 'classes': ['DeliverObject', *(
-                f'MoveBackwardsWhile{tool}' for tool in ('Drilling', 'Polishing'))],
-            'split.val_groups': [1], 'num_frames': 4, 'input_size': (32, 32),
-            'batch_size': 4, 'num_workers': 0, 'max_epochs': 1, 'precision': 'fp32',
-            'report': False, 'cache_dir': str(tmp_path_factory.mktemp('cache'))}
+    return {**small_settings(clips_root, tmp_path_factory.mktemp('cache')),
+            'split.val_groups': [1], 'max_epochs': 1, 'report': False}
 
 
 @pytest.fixture(scope='module')

@@ -52,20 +52,6 @@ def test_it_says_what_it_found_and_refuses_a_clip_in_two_classes(folders, tmp_pa
     assert config.read_text() == before
 
 
-def test_classes_are_read_beside_the_list_that_was_found(folders, tmp_path):
-    names = dict(Stop='Halt', TurnLeft='Left', TurnRight='Right')
-    lists = folders / 'lists'
-    lists.mkdir()
-    (lists / 'classInd.txt').write_text(''.join(
-        f'{i} {name}\n' for i, name in enumerate(names.values(), 1)))
-    (lists / 'trainlist01.txt').write_text(''.join(
-        f'{file.relative_to(folders)} {[*names].index(file.parent.name) + 1}\n'
-        for file in sorted(folders.rglob('*_x.*'))))
-    config = new_dataset(str(folders), 'mine', DEMO_CONFIG, folder=tmp_path / 'custom',
-                         report=lambda line: None)
-    assert load_config(str(config)).classes == ['Halt', 'Left', 'Right']
-
-
 def test_the_base_is_chosen_for_the_machine(monkeypatch):
     import importlib.util
     find = importlib.util.find_spec

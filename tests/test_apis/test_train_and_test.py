@@ -57,10 +57,9 @@ def test_one_command_gives_metrics_and_predictions(trained, clips_root, options,
     assert calibration['temperature'] > 0 and calibration['clips'] == 3
     assert calibration['sets'] is calibration['open_set'] is None
     printed, said = capsys.readouterr()
-    head, *rows = [line.split() for line in printed.split(
-        'val: classes, the worst first\n')[1].splitlines()[:4]]
-    assert head == ['class', 'recall', 'F1', 'clips', 'taken', 'for']
-    assert rows == sorted(rows, key=lambda row: float(row[1]))
+    recalls = [line.split()[1] for line in printed.split(
+        'classes, the worst first\n')[1].splitlines()[1:4]]
+    assert recalls == sorted(recalls, key=float)
     assert 'no sets of classes: ' in said and 'no unknown actions: ' in said
     analysis = json.loads((tmp_path / 'test' / 'analysis.json').read_text())
     assert analysis['calibration']['temperature'] == calibration['temperature']

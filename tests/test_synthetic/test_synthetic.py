@@ -109,13 +109,6 @@ def test_putting_down_is_picking_up_backwards(thing):
     assert up.thing_at[-1, 2] > up.thing_at[0, 2]
 
 
-def test_sides_of_groups_are_balanced():
-    groups = [make_group(number) for number in range(400)]
-    for side in ('hand', 'robot_side'):
-        assert abs(np.mean([getattr(g, side) for g in groups])) < 0.15
-    assert abs(np.mean([g.hand * g.robot_side for g in groups])) < 0.15
-
-
 def test_worker_stays_in_the_image():
     for name in DIRECTIONS + ['Walking', 'WalkingWithObject']:
         for group in range(1, 7):
