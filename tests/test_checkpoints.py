@@ -63,7 +63,7 @@ def test_best_weights_are_written_as_safetensors_too(trained):
         assert_same(dict(sorted(found.items())), dict(sorted(
             expected['state_dict'].items())))
     with pytest.raises(HRI30Error, match='best.safetensors'):
-        train(DEMO_CONFIG, str(folder), resume=str(weights), options=options)
+        train(DEMO_CONFIG, str(folder / 'b'), resume=str(weights), options=options)
     essentials = read_essentials(weights)
     assert essentials == read_essentials(best)
     assert msgspec.structs.replace(essentials, trained_on=None) == (
