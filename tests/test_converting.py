@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import PRIMITIVE, run_tool
+from conftest import PRIMITIVE, call_hri30
 from mmaction.registry import MODELS
 from mmengine.registry import init_default_scope
 from torch import nn
@@ -60,9 +60,8 @@ def test_scores_are_the_same(tmp_path):
     source, x = SlowOnly(), torch.randn(1, 3, 4, 64, 64)
     expected = source(x)
     torch.save(dict(model_state=source.weights), tmp_path / 'a.pyth')
-    done = run_tool('convert-weights', tmp_path / 'a.pyth',
-                    tmp_path / 'b.safetensors', cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert call_hri30('convert-weights', tmp_path / 'a.pyth',
+                      tmp_path / 'b.safetensors') == 0
     init_default_scope('mmaction')
     model = MODELS.build(load_config(PRIMITIVE).model).eval()
     model.load_state_dict(load_from_local(str(tmp_path / 'b.safetensors'))['state_dict'])

@@ -143,16 +143,6 @@ def test_resuming_keeps_the_sides(settings, first, changes):
     assert state(first) == before  # the config too
 
 
-@pytest.mark.parametrize('weights', ['best.safetensors', 'epoch_1.pth'])
-def test_testing_refuses_clips_of_the_training(settings, first, weights):
-    before = state(first)
-    for group in (2, 3):
-        with refused(group):
-            run_test(DEMO_CONFIG, str(first / weights), out=str(first.with_name('out')),
-                     options={**settings, 'split.val_groups': [group]})
-    assert state(first) == before and not list(first.with_name('out').glob('*/*.csv'))
-
-
 def test_test_clips_count_as_well(settings, first, tmp_path):
     (tmp_path / 'test').mkdir()
     for i in (1, 2):
@@ -175,15 +165,19 @@ def test_fine_tuning_refuses_clips_of_its_ancestors(settings, first, second, tmp
     assert not list(tmp_path.glob('*.p*'))
 
 
-@pytest.mark.parametrize('call', [
-    lambda model, folder, options: compare_views(*model, folder, options=options),
-    lambda model, folder, options: measure_early(*model, out=folder, options=options),
-    lambda model, folder, options: teach(
-        model, 'Wave', [f'{options["data_root"]}/test_set'], folder, options=options)])
-def test_other_measurements_refuse_them_too(settings, first, tmp_path, call):
-    with refused(2):
-        call([DEMO_CONFIG, str(first / 'best.pth')], str(tmp_path),
-             {**settings, 'split.val_groups': [2]})
+@pytest.mark.parametrize('weights, group, call', [
+    ('best.safetensors', 2, run_test), ('epoch_1.pth', 3, run_test),
+    ('best.pth', 2, compare_views), ('best.pth', 2, measure_early),
+    ('best.pth', 2, lambda config, weights, out, options: teach(
+        [config, weights], 'Wave', [f'{options["data_root"]}/test_set'], out,
+        options=options))])
+def test_measurements_refuse_clips_of_the_training(settings, first, tmp_path, weights,
+                                                   group, call):
+    before = state(first)
+    with refused(group):
+        call(DEMO_CONFIG, str(first / weights), out=str(tmp_path),
+             options={**settings, 'split.val_groups': [group]})
+    assert state(first) == before and not list(tmp_path.glob('*/*.csv'))
 
 
 def test_a_taught_model_inherits_and_learned_clips_do_not_score(settings, first, tmp_path):

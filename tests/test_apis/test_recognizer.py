@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import cv2
 import numpy as np
 import pytest
 from brightness import make_recognizer
@@ -13,6 +12,7 @@ from hri30_ext.apis.recognizer import Prediction, Recognizer
 from hri30_ext.apis.testing import prepare, run_split
 from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.errors import HRI30Error
+from hri30_ext.synthetic import write_video
 
 LSTM = str(next((PROJECT_ROOT / 'configs' / 'cnn_lstm').glob('*.py')))
 
@@ -22,10 +22,7 @@ def clip_of(brightness, frames=9):
 
 
 def write_clip(path, brightness):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 30, (32, 32))
-    for _ in range(9):
-        writer.write(np.full((32, 32, 3), brightness, np.uint8))
-    writer.release()
+    write_video(np.full((9, 32, 32, 3), brightness, np.uint8), path)
     return path
 
 

@@ -1,9 +1,5 @@
-import os
-from pathlib import Path
-
 import pytest
 
-from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.datasets import HRI30_CLASSES
 from hri30_ext.datasets.annotation import (
     Annotation,
@@ -12,9 +8,6 @@ from hri30_ext.datasets.annotation import (
     write_annotations,
 )
 from hri30_ext.errors import HRI30Error
-
-RELEASED = (Path(os.environ.get('HRI30_ROOT', PROJECT_ROOT / 'data' / 'hri30'))
-            / 'annotations' / 'train_set_labels.csv')
 
 
 def write(tmp_path, text):
@@ -69,11 +62,3 @@ def test_contradictions_are_listed(tmp_path, text, message):
 def test_names_that_would_break_a_submission_are_refused(name):
     with pytest.raises(HRI30Error, match='cannot hold this name'):
         format_annotations([Annotation(name, 'Walking', 27)])
-
-
-@pytest.mark.skipif(not RELEASED.is_file(),
-                    reason='needs the released annotation, in data/hri30 or HRI30_ROOT')
-def test_released_annotation_is_written_back_byte_for_byte():
-    rows = read_annotations(RELEASED, HRI30_CLASSES)
-    assert len(rows) == 2099
-    assert format_annotations(rows).encode() == RELEASED.read_bytes()

@@ -6,7 +6,7 @@ from math import comb
 
 import numpy as np
 import pytest
-from conftest import run_tool
+from conftest import call_hri30
 from scipy.stats import t
 
 from hri30_ext.errors import HRI30Error
@@ -89,11 +89,12 @@ def test_differences_are_named(changes, message):
         compare(a, make_results(LABELS, **{'source': 'B', **changes}))
 
 
-def test_folders(tmp_path):
+def test_folders(tmp_path, monkeypatch, capsys):
     for name, predicted in (('A', wrong_at(1)), ('B', LABELS)):
         make_results(predicted).save(tmp_path / name / 'scores.npz')
-    ran = run_tool('compare', 'A', 'B', '--json', 'ab.json', cwd=tmp_path)
-    assert ran.returncode == 0 and 'B - A  +0.0500' in ran.stdout
+    monkeypatch.chdir(tmp_path)
+    assert call_hri30('compare', 'A', 'B', '--json', 'ab.json') == 0
+    assert '+0.0500' in capsys.readouterr().out
     written = json.loads((tmp_path / 'ab.json').read_text())
     assert written['difference'] == pytest.approx(.05)
 

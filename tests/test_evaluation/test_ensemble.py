@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import run_tool
+from conftest import call_hri30
 
 from hri30_ext.apis.ensemble import ensemble, format_ensemble
 from hri30_ext.errors import HRI30Error
@@ -73,11 +73,10 @@ def test_equal_weights_of_labelled_clips(folders):
     assert 'drawn numbers, 60 clips' in format_ensemble(summary, out)
 
 
-def test_weights_fitted_on_validation_clips_for_test_clips(folders):
-    ran = run_tool('ensemble', 'A/test', 'B/test', '--out', 'AB', '--weights',
-                   'fitted', '--fit-on', 'A/val', 'B/val', cwd=folders)
-    assert ran.returncode == 0, ran.stderr
-    assert 'fitted on 60 validation clips' in ran.stdout
+def test_weights_fitted_on_validation_clips_for_test_clips(folders, monkeypatch):
+    monkeypatch.chdir(folders)
+    assert call_hri30('ensemble', 'A/test', 'B/test', '--out', 'AB', '--weights', 'fitted',
+                      '--fit-on', 'A/val', 'B/val') == 0
     assert {file.name for file in (folders / 'AB').iterdir()} == {
         'predictions.csv', 'scores.npz', 'test_set_labels.csv', 'report.html',
         'weights.json'}

@@ -1,7 +1,7 @@
 """Checking submissions."""
 
 import pytest
-from conftest import run_tool
+from conftest import call_hri30
 
 from hri30_ext.datasets import HRI30_CLASSES
 from hri30_ext.evaluation.submission import (
@@ -57,12 +57,12 @@ def test_a_wrong_row(root, line, row, error):
         None if has_its_clip else [f'testvideo{line:03}'])
 
 
-def test_missing_rows_by_the_tool(root, tmp_path):
+def test_missing_rows_by_the_tool(root, capsys):
     assert check(root, []).errors == {
         'Test clips without a row': [row.split(',')[0] for row in ROWS]}
     check(root, ROWS[:28])
-    ran = run_tool('submission', root / 'submission.csv', '--root', root, cwd=tmp_path)
-    assert ran.returncode == 2 and 'testvideo029\n  testvideo030\n' in ran.stdout
+    assert call_hri30('submission', root / 'submission.csv', '--root', root) == 2
+    assert 'testvideo029\n  testvideo030\n' in capsys.readouterr().out
 
 
 def test_classes_are_those_of_the_training_file(root):
