@@ -127,13 +127,12 @@ def _describe(root: Path, layout: Layout, inspected: dict[str, Inspected]
     counts = Counter(clip['label'] for clip in clips)
     yield '\n'.join(f'  {label + 1:3} {name}: {counts[label]} clips'
                     for label, name in enumerate(layout.classes))
-    facts = [one.facts for one in inspected.values() if one.facts.frames]
-    if facts:
-        seconds = sorted(one.seconds for one in facts)
+    if facts := [one.facts for one in inspected.values() if one.facts.frames]:
+        quartiles = np.quantile([one.seconds for one in facts], [0, .5, 1])
         sizes = Counter(f'{one.width} x {one.height}' for one in facts)
-        yield (f'{len(facts)} files of {seconds[0]:.1f} to {seconds[-1]:.1f} s, median '
-               f'{seconds[len(seconds) // 2]:.1f}; pixels: '
-               + ', '.join(f'{size} ({n})' for size, n in sizes.most_common(3)))
+        yield ('{} files of {:.1f} s, median {:.1f}, to {:.1f} s; pixels: '.format(
+            len(facts), *quartiles) + ', '.join(
+                f'{size} ({n})' for size, n in sizes.most_common(3)))
     yield from layout.notes
     if layout.groups:
         yield f'{len(layout.groups)} groups: ' + ', '.join(

@@ -125,7 +125,7 @@ def test_table_says_what_takes_effect(tmp_path):
     assert rows['model'] == 'Identity 50, 1.0 M parameters, 30 classes'
     assert rows['start'].startswith('https://download.openmmlab.com/')
     assert rows['input'] == '8 frames of 224 x 224'
-    assert rows['batch'].startswith('16 clips x 2 accumulated = 32 clips a step; lr is')
+    assert rows['batch'].startswith('16 clips x 1 processes x 2 accumulated = 32 clips')
     assert rows['optimizer'] == ('SGD, lr 0.0003, momentum 0.9, weight_decay 0.0001, '
                                  'gradients clipped at 1, strategy full')
     assert rows['schedule'] == ('10 epochs, 5 of warm-up, cosine decay, ends after 15 '
