@@ -78,7 +78,6 @@ def new_dataset(root: str, name: str, base: str | None = None,
     inspected = inspect_clips('', sorted({split_part(clip['filename'])[0]
                                           for clip in layout.clips}))
     refuse_outside((clip['where'], clip['filename']) for clip in layout.clips)
-    _refuse_two_classes(layout, inspected)
     report('\n'.join(_describe(data, layout, inspected)))
     kinds = defaultdict(list)
     for one in _examine(data, layout, inspected):
@@ -159,20 +158,6 @@ def _examine(root: Path, layout: Layout, inspected: dict[str, Inspected]) -> lis
                   key=Finding.order)
 
 
-def _refuse_two_classes(layout: Layout, inspected: dict[str, Inspected]) -> None:
-    """Refuses files of the same content in two classes."""
-    same = defaultdict(list)
-    for clip in layout.clips:
-        path, part = split_part(clip['filename'])
-        if part is None and clip['label'] >= 0 and inspected[path].facts.num_bytes:
-            same[inspected[path].facts.sha256].append(clip)
-    wrong = [' and '.join(clip['where'] for clip in clips) for clips in same.values()
-             if len({clip['label'] for clip in clips}) > 1]
-    if wrong:
-        raise HRI30Error(f'{len(wrong)} clips are in two classes:\n{first_cases(wrong)}\n'
-                         'Expected every clip in one; remove the wrong ones.')
-
-
 def _propose_flip(classes: list[str]) -> tuple[str, list[str]]:
     """Returns the lines of the config and of the report on mirrored clips."""
     pairs, alone = mirrored_labels(classes)
@@ -182,9 +167,8 @@ def _propose_flip(classes: list[str]) -> tuple[str, list[str]]:
     if alone:
         lines.append('No mirror pair, never flipped: '
                      + ', '.join(classes[label] for label in sorted(alone)))
-    lines.append("Clips are not mirrored. flip = 'label_aware' mirrors them: "
-                 + ('it swaps these pairs, and other' if shown else 'all')
-                 + ' classes keep their label. Set it if that is right for each.')
+    lines.append("Clips are not mirrored. flip = 'label_aware' mirrors them, swaps these "
+                 'pairs and keeps other labels. Set it if that is right for each class.')
     return "flip = None  # 'label_aware' swaps " + ('; '.join(shown) or 'no class'), lines
 
 
