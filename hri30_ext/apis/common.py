@@ -1,7 +1,6 @@
 """What the functions of this package share."""
 
 import contextlib
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from ..evaluation.analysis import analyze
 from ..evaluation.calibration import Calibration
 from ..evaluation.results import Results
 from ..evaluation.writers import write_results
-from ..names import command
 from ..report import write_report
 from ..utils.reading import read_json
 
@@ -57,18 +55,11 @@ def describe_device() -> str:
 
 
 def check_environment(cfg: Config) -> None:
-    """Refuses settings that this machine cannot run, before anything is built: fp16 without
-    CUDA, and TensorBoard where it is not installed.
-    """
+    """Refuses fp16 without CUDA, before anything is built."""
     wrapper = cfg.get('optim_wrapper') or {}
     if wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
         raise HRI30Error(f'precision=fp16: needs CUDA, and this is {describe_device()}.\n'
                          'Set precision=bf16, which works on the CPU.')
-    backends = (cfg.get('visualizer') or {}).get('vis_backends') or []
-    if any(backend['type'] == 'TensorboardVisBackend' for backend in backends) and (
-            importlib.util.find_spec('tensorboard') is None):
-        raise HRI30Error('tracker=tensorboard: the package tensorboard is not installed.\n'
-                         f'Run {command("setup.sh")}')
 
 
 @contextlib.contextmanager

@@ -67,11 +67,9 @@ def _folder(path: str | Path) -> Path:
 
 def _check_request(folders: list[Path], fit_folders: list[Path], weights: str,
                    out: Path) -> None:
-    expected = dict(equal=0, fitted=len(folders)).get(weights)
+    expected = len(folders) if weights == 'fitted' else 0
     if len(folders) < 2:
         raise HRI30Error(f'{len(folders)} result folder: expected two or more to average.')
-    if expected is None:
-        raise HRI30Error(f'weights={weights!r}: expected equal or fitted.')
     if len(fit_folders) != expected:
         raise HRI30Error(f'--fit-on: {len(fit_folders)} folders.\nExpected the validation '
                          'folder of each model, in the same order, with --weights fitted, '

@@ -78,7 +78,6 @@ def new_dataset(root: str, name: str, base: str | None = None,
     inspected = inspect_clips('', sorted({split_part(clip['filename'])[0]
                                           for clip in layout.clips}))
     refuse_outside((clip['where'], clip['filename']) for clip in layout.clips)
-    _refuse_two_classes(layout, inspected)
     report('\n'.join(_describe(data, layout, inspected)))
     kinds = defaultdict(list)
     for one in _examine(data, layout, inspected):
@@ -127,13 +126,12 @@ def _describe(root: Path, layout: Layout, inspected: dict[str, Inspected]
     counts = Counter(clip['label'] for clip in clips)
     yield '\n'.join(f'  {label + 1:3} {name}: {counts[label]} clips'
                     for label, name in enumerate(layout.classes))
-    facts = [one.facts for one in inspected.values() if one.facts.frames]
-    if facts:
-        seconds = sorted(one.seconds for one in facts)
+    if facts := [one.facts for one in inspected.values() if one.facts.frames]:
+        quartiles = np.quantile([one.seconds for one in facts], [0, .5, 1])
         sizes = Counter(f'{one.width} x {one.height}' for one in facts)
-        yield (f'{len(facts)} files of {seconds[0]:.1f} to {seconds[-1]:.1f} s, median '
-               f'{seconds[len(seconds) // 2]:.1f}; pixels: '
-               + ', '.join(f'{size} ({n})' for size, n in sizes.most_common(3)))
+        yield ('{} files of {:.1f} s, median {:.1f}, to {:.1f} s; pixels: '.format(
+            len(facts), *quartiles) + ', '.join(
+                f'{size} ({n})' for size, n in sizes.most_common(3)))
     yield from layout.notes
     if layout.groups:
         yield f'{len(layout.groups)} groups: ' + ', '.join(
@@ -160,20 +158,6 @@ def _examine(root: Path, layout: Layout, inspected: dict[str, Inspected]) -> lis
                   key=Finding.order)
 
 
-def _refuse_two_classes(layout: Layout, inspected: dict[str, Inspected]) -> None:
-    """Refuses files of the same content in two classes."""
-    same = defaultdict(list)
-    for clip in layout.clips:
-        path, part = split_part(clip['filename'])
-        if part is None and clip['label'] >= 0 and inspected[path].facts.num_bytes:
-            same[inspected[path].facts.sha256].append(clip)
-    wrong = [' and '.join(clip['where'] for clip in clips) for clips in same.values()
-             if len({clip['label'] for clip in clips}) > 1]
-    if wrong:
-        raise HRI30Error(f'{len(wrong)} clips are in two classes:\n{first_cases(wrong)}\n'
-                         'Expected every clip in one; remove the wrong ones.')
-
-
 def _propose_flip(classes: list[str]) -> tuple[str, list[str]]:
     """Returns the lines of the config and of the report on mirrored clips."""
     pairs, alone = mirrored_labels(classes)
@@ -183,9 +167,8 @@ def _propose_flip(classes: list[str]) -> tuple[str, list[str]]:
     if alone:
         lines.append('No mirror pair, never flipped: '
                      + ', '.join(classes[label] for label in sorted(alone)))
-    lines.append("Clips are not mirrored. flip = 'label_aware' mirrors them: "
-                 + ('it swaps these pairs, and other' if shown else 'all')
-                 + ' classes keep their label. Set it if that is right for each.')
+    lines.append("Clips are not mirrored. flip = 'label_aware' mirrors them, swaps these "
+                 'pairs and keeps other labels. Set it if that is right for each class.')
     return "flip = None  # 'label_aware' swaps " + ('; '.join(shown) or 'no class'), lines
 
 

@@ -69,10 +69,8 @@ def describe_training(cfg: Config, runner, splits: Mapping[str, Sequence[dict]],
 
 
 def _describe_clips(clips: Sequence[dict]) -> str:
-    groups = sorted({clip['group'] for clip in clips})
-    named = (f'groups {", ".join(map(str, groups))}' if len(groups) <= 12
-             else f'{len(groups)} groups')
-    return f'{len(clips)} clips ({named})'
+    groups = ', '.join(map(str, sorted({clip['group'] for clip in clips})))
+    return f'{len(clips)} clips (groups {groups[:80]})'
 
 
 def _describe_model(cfg: Config, runner) -> str:
@@ -91,13 +89,10 @@ def _describe_start(cfg: Config) -> str:
 
 
 def _describe_batch(cfg: Config) -> str:
-    batch, parts = cfg.train_dataloader.batch_size, [f'{cfg.batch_size} clips']
-    for count, name in ((get_world_size(), 'processes'), (cfg.accumulate, 'accumulated')):
-        if count > 1:
-            batch, parts = batch * count, [*parts, f'{count} {name}']
-    text = ' x '.join(parts)
-    if len(parts) > 1:
-        text += f' = {batch} clips a step'
+    processes = get_world_size()
+    batch = cfg.train_dataloader.batch_size * processes * cfg.accumulate
+    text = (f'{cfg.batch_size} clips x {processes} processes x {cfg.accumulate} '
+            f'accumulated = {batch} clips a step')
     if batch != cfg.base_batch_size and not cfg.scale_lr:
         text += f'; lr is for {cfg.base_batch_size} (scale_lr=True adapts it)'
     return text

@@ -7,7 +7,6 @@ from mmengine.device import get_device
 from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..config import load_config
 from ..deploy.torch_backend import build_recognizer
-from ..errors import HRI30Error
 from ..evaluation.analysis import ANALYSIS, analyze
 from ..evaluation.calibration import load_calibration
 from ..evaluation.results import Results
@@ -36,11 +35,7 @@ def report(folder: str | Path, config: str | None = None, checkpoint: str | None
     cfg = load_config(config, options) if config else None
     model = None
     if explain and cfg is not None and checkpoint:
-        try:
-            model = build_recognizer(cfg, checkpoint).to(get_device())
-        except HRI30Error as error:
-            raise HRI30Error(f'{error}\nTo write the report without showing where the '
-                             'model looked, add --no-explain.') from error
+        model = build_recognizer(cfg, checkpoint).to(get_device())
     analysis = None
     if results.labels_N is not None:
         # What was fitted for the checkpoint is in the analysis of the test as well.

@@ -38,9 +38,6 @@ class Run:
     settings: tuple[str, ...]
     subset: str = 'val'
 
-    def __str__(self) -> str:
-        return self.name
-
     def is_done(self) -> bool:
         """Returns whether the run is complete.
 
@@ -103,7 +100,7 @@ def run_in_process(function: Callable, run: Run) -> object:
         with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
             return pool.submit(function, run).result()
     except BrokenProcessPool as error:
-        raise HRI30Error(f'{run}: its process was killed, probably because memory ran '
+        raise HRI30Error(f'{run.name}: its process was killed, probably because memory ran '
                          'out.\nThe same command resumes it.') from error
 
 

@@ -314,7 +314,7 @@ def _print_summary(cfg: Config, tested: dict[str, TestedSplit], out: Path) -> No
             print(f'  {file}')
     for split, one in tested.items():
         if one.results.failed:
-            print(_describe_failed(cfg, split, one.results, out / split))
+            print(_describe_failed(cfg, split, one.results))
 
 
 def _print_classes(split: str, results: Results) -> None:
@@ -332,17 +332,15 @@ def _print_classes(split: str, results: Results) -> None:
     print(f'\n{split}: classes, the worst first\n{format_table(table)}')
 
 
-def _describe_failed(cfg: Config, split: str, results: Results, folder: Path) -> str:
+def _describe_failed(cfg: Config, split: str, results: Results) -> str:
     """Names the clips that could not be read, and what to do."""
-    failed = results.failed
+    failed, name = results.failed, cfg.get('failed_class')
     cases = first_cases([f'{video}: {reason}' for video, reason in failed.items()], 20)
     text = (f'\n{split}: {len(failed)} of {len(failed) + len(results.videos)} clips could '
-            f'not be read:\n{cases}\n'
-            f'All are marked {FAILED} in {folder / "predictions.csv"}.')
-    if split == 'test' and cfg.get('failed_class') is None:
-        text += (f' No {SUBMISSION} was written, because it needs a class for every clip.\n'
-                 'Replace the clips and test again, or choose a class for them: '
-                 '--cfg-options failed_class=NAME')
-    elif split == 'test':
-        text += f' {SUBMISSION} has {cfg.failed_class} for them.'
+            f'not be read:\n{cases}\nAll are marked {FAILED} in predictions.csv.')
+    if split == 'test':
+        text += (f' {SUBMISSION} has {name} for them.' if name else
+                 f' No {SUBMISSION} was written, because it needs a class for every clip.\n'
+                 'Replace the clips, or choose a class for them: --cfg-options '
+                 'failed_class=NAME')
     return text

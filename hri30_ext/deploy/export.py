@@ -335,14 +335,12 @@ def why_no_parity(figures: Mapping, clips: int, precision: str) -> str | None:
 
 
 def _check_parity(info: ModelInfo) -> None:
-    hint = {'fp32': 'This is a bug of a converter: use another format.',
-            'int8': 'Calibrate on more clips, or use bf16 or fp32.'}
     for part in ('whole', 'stages'):
         if part in info.parity and (reason := why_no_parity(
                 info.parity[part], info.parity['clips'], info.precision)):
             raise HRI30Error(
                 f'{info.format} {info.precision}: differs from the trained model ({part}): '
-                f'{reason}.\n{hint.get(info.precision, "Use fp32.")} Nothing was written.')
+                f'{reason}.\nNothing was written. Use another precision or format.')
 
 
 def format_parity(info: ModelInfo) -> str:

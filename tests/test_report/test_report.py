@@ -192,7 +192,7 @@ def test_mistakes_are_named(tmp_path, options):
         report(tmp_path)
     write(tmp_path)
     gone = str(tmp_path / 'gone.pth')
-    with pytest.raises(HRI30Error, match='gone.pth: no such.*[\\s\\S]*--no-explain'):
+    with pytest.raises(HRI30Error, match='gone.pth: no such'):
         report(tmp_path, DEMO_CONFIG, gone, options)
     report(tmp_path, DEMO_CONFIG, gone, options, explain=False)
     (tmp_path / 'analysis.json').write_text('{')

@@ -86,18 +86,11 @@ def load(folder: str | Path, threads: int | None = None, provider: str | None = 
         among the hints, and the backend, which reads graphs when they are first used.
 
     Raises:
-        HRI30Error: an invalid folder, a missing file, or a runtime or provider that is not
-            installed.
+        HRI30Error: an invalid description, or a runtime or provider that is not installed;
+            the backend raises one for a graph that is missing or damaged.
     """
     folder = Path(folder).expanduser()
     info = read_info(folder)
-    needed = [Path(name) for name in info.files.values()]
-    if info.format == 'openvino':
-        needed += [name.with_suffix('.bin') for name in needed]
-    for name in needed:
-        if not (folder / name).is_file():
-            raise HRI30Error(f'{folder}: {name} is missing, and {INFO_NAME} names it.\n'
-                             'Copy the whole folder, or export again.')
     if info.format == 'onnx':
         backend = OnnxBackend(folder, info, threads, provider or 'cpu')
         info.hints['provider'] = backend.provider

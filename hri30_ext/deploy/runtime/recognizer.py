@@ -114,9 +114,6 @@ class ClipRecognizer:
             clips = find_videos(clips)
         if isinstance(clips, str | Path | np.ndarray) or not isinstance(clips, Iterable):
             return self.predict([clips])[0]
-        if isinstance(clips, Sequence):  # errors come before the work, not after
-            for clip in clips:
-                _check_clip(clip)
         predictions = []
         for _, one in self.predict_files(clips):
             if isinstance(one, HRI30Error):
