@@ -44,11 +44,9 @@ env_cfg = dict(cudnn_benchmark=True, dist_cfg=dict(timeout='${peer_timeout}'))
 
 # Weights are a file or a URL; image_weights are those of a 2D network, which the backbone
 # inflates; mean and std are of the frames that either knows, RGB in [0, 255].
-_imagenet = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
-starts = dict(
-    none=dict(weights=None, image_weights=None, **_imagenet),
-    k400=_imagenet)  # and the weights that each config adds
-del _imagenet
+starts = dict(none=dict(
+    weights=None, image_weights=None,
+    mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
 
 # Scalars of the run, for other programs.
 trackers = dict(tensorboard=dict(type='TensorboardVisBackend'))

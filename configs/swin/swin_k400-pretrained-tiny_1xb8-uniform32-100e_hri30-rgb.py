@@ -10,5 +10,6 @@ optimizer = 'adamw'
 lr = 1.25e-4
 strategy = 'backbone_tenth'
 starts = dict(k400=dict(
-    weights='https://download.openmmlab.com/mmaction/v1.0/recognition/swin/swin-tiny-p244-w877_in1k-pre_8xb8-amp-32x2x1-30e_kinetics400-rgb/swin-tiny-p244-w877_in1k-pre_8xb8-amp-32x2x1-30e_kinetics400-rgb_20220930-241016b2.pth'))
+    weights='https://download.openmmlab.com/mmaction/v1.0/recognition/swin/swin-tiny-p244-w877_in1k-pre_8xb8-amp-32x2x1-30e_kinetics400-rgb/swin-tiny-p244-w877_in1k-pre_8xb8-amp-32x2x1-30e_kinetics400-rgb_20220930-241016b2.pth',
+    mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
 stages = dict(last=['backbone.norm3', 'backbone.layers.3'], middle=['backbone.layers.2'])

@@ -6,7 +6,8 @@ batch_size = base_batch_size = 8
 optimizer = 'adamw'
 lr = 1.5e-5  # its paper's 5e-4 for 256 clips (Something-Something), linearly scaled to 8
 starts = dict(k400=dict(
-    weights='https://download.openmmlab.com/mmaction/v1.0/recognition/videomae/vit-base-p16_videomae-k400-pre_16x4x1_kinetics-400_20221013-860a3cd3.pth'))
+    weights='https://download.openmmlab.com/mmaction/v1.0/recognition/videomae/vit-base-p16_videomae-k400-pre_16x4x1_kinetics-400_20221013-860a3cd3.pth',
+    mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
 stages = dict(
     last=['backbone.fc_norm', *[f'backbone.blocks.{i}' for i in range(8, 12)]],
     middle=[f'backbone.blocks.{i}' for i in range(4, 8)])
