@@ -19,7 +19,6 @@ from benchmark.stock import stock_config
 from benchmark.turns import compare, repeat
 
 
-
 def build_loader(loader: dict) -> torch.utils.data.DataLoader:
     """Builds a loader that works in this process."""
     init_default_scope('mmaction')
