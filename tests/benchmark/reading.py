@@ -18,9 +18,6 @@ from benchmark.setup import Setup
 from benchmark.stock import stock_config
 from benchmark.turns import compare, repeat
 
-_SIZES = (100, 400, 1600)  # clips
-_EPOCHS = 10
-
 
 def build_loader(loader: dict) -> torch.utils.data.DataLoader:
     """Builds a loader that works in this process."""
