@@ -48,6 +48,8 @@ how.add_argument('--leave', type=float, metavar='P',
 how.add_argument('--min-seconds', type=float, default=0.3, metavar='S',
                  help='how long a class must stay above the threshold before it starts; '
                       'default: %(default)s')
+how.add_argument('--smooth-seconds', type=float, default=0.4, metavar='S',
+                 help='time constant of the smoothing; 0: none; default: %(default)s')
 how.add_argument('--queue', type=cli.at_least(1), default=16, metavar='N',
                  help='frames that may wait before the oldest is dropped; default: '
                       '%(default)s')
@@ -90,7 +92,8 @@ def main(args) -> None:
     stream = recognizer.stream(
         window_seconds=args.window_seconds, hop=args.hop, every=args.every,
         enter=args.enter, leave=args.enter * 2 / 3 if args.leave is None else args.leave,
-        min_seconds=args.min_seconds, predictions=args.predictions)
+        min_seconds=args.min_seconds, smooth_seconds=args.smooth_seconds,
+        predictions=args.predictions)
     lines = JsonLines(sys.stdout)
     source = open_source(args.source, args.realtime, args.loop, retries=args.retries,
                          notify=notify)
