@@ -4,11 +4,9 @@ Each is a function of the path to write and of a mark: a file that is there afte
 code of the checkpoint was run.
 """
 
-import io
 import os
 import pickle
 import struct
-import tarfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -54,7 +52,6 @@ class Program:
 
     def __init__(self) -> None:
         self.text = b'\x80\x02'
-        self.kept = 0
 
     def add(self, *parts: bytes | str) -> 'Program':
         """Appends operations; a text is a name to load: ``'module name'``."""
@@ -67,17 +64,6 @@ class Program:
         """Pushes a text."""
         data = text.encode()
         return self.add(b'X' + struct.pack('<I', len(data)) + data)
-
-    def storage(self, kind: str, count: bytes) -> 'Program':
-        """Pushes a storage of a tensor; ``count`` is the operation for its length."""
-        self.add(b'(').string('storage').add(f'torch {kind}Storage').string('0')
-        return self.string('cpu').add(count, b'tQ')
-
-    def keep(self) -> bytes:
-        """Remembers what is on top; returns the operation that fetches it."""
-        place, self.kept = bytes([self.kept]), self.kept + 1
-        self.add(b'q' + place)
-        return b'h' + place
 
     def end(self) -> bytes:
         """Returns the whole pickle."""
@@ -102,20 +88,6 @@ def _raw(path: Path, mark: Path) -> None:
     path.write_bytes(pickle.dumps(Call(os.system, _touch(mark)), protocol=2))
 
 
-def _tar(path: Path, mark: Path) -> None:
-    """The format of torch before 0.2, whose reader unpickles three files of the archive."""
-    with tarfile.open(path, 'w') as archive:
-        for name in ('storages', 'tensors', 'pickle', '../../escaped'):
-            content = pickle.dumps(Call(os.system, _touch(mark)), protocol=2)
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-
-
-def _script(path: Path, mark: Path) -> None:
-    torch.jit.script(torch.nn.Linear(1, 1)).save(str(path))
-
-
 # ---- What allowed names can be made to do ------------------------------------------------
 
 
@@ -126,53 +98,10 @@ def _pickled(make: Callable[..., bytes], *arguments):
     return write
 
 
-def _poisoned_history(path: Path, mark: Path) -> None:
-    """Runs code through nothing but the names that mmengine's checkpoints have.
-
-    HistoryBuffer keeps what it is told among the statistics of its class, so that the
-    stand-in for getattr hands out ``__getattribute__``; torch's own rebuilding of tensors
-    calls whatever function it is given.
-    """
-    program = Program().add(b'(', _HISTORY)
-    history = program.keep()
-    program.add(b')\x81}').string('statistics_methods').add(b'}(')
-    for name in ('__getattribute__', '__class__'):
-        program.string(name).add(b'N')
-    program.add(b'usb')
-
-    def of_history(name: str) -> bytes:
-        program.add('__builtin__ getattr', history).string(name).add(b'\x86R')
-        return program.keep()
-
-    def call(function: bytes, kind: bytes, *arguments) -> bytes:
-        program.add('torch._tensor _rebuild_from_type_v2', b'(', function, kind, b'(')
-        for argument in arguments:
-            program.string(argument) if isinstance(argument, str) else program.add(argument)
-        program.add(b't}tR')
-        return program.keep()
-
-    get, type_ = of_history('__getattribute__'), of_history('__class__')
-    mean = of_history('mean')
-    program.add(b'}')
-    table = program.keep()
-    dict_ = call(get, type_, table, '__class__')
-    program.add('_codecs encode')
-    encode = program.keep()
-    builtin = call(get, type_, encode, '__class__')
-    names = call(get, dict_, mean, '__globals__')
-    builtins_ = call(call(get, builtin, names, '__getitem__'), dict_, '__builtins__')
-    evaluate = call(call(get, builtin, builtins_, '__getitem__'), builtin, 'eval')
-    program.add(b'K\x01')
-    one = program.keep()
-    call(evaluate, call(get, type_, one, '__class__'),
-         f'__import__("os").system({_touch(mark)!r})')
-    save_program(program.add(b't').end(), path)
-
-
-def _history_attributes() -> bytes:
-    """A history whose method ``mean`` is another function."""
+def _history_attributes(name: str) -> bytes:
+    """A history with an attribute that is a function, as one of its methods."""
     program = Program().add(b'}').string('message_hub').add(_HISTORY, b')\x81}')
-    return program.string('mean').add('torch._utils _rebuild_parameter', b'sbs').end()
+    return program.string(name).add('torch._utils _rebuild_parameter', b'sbs').end()
 
 
 def _array_of_pointers() -> bytes:
@@ -195,15 +124,6 @@ def _scalar_of_objects(path: Path, mark: Path) -> None:
     program.add(b'\x89\x88\x87R').string(pickle.dumps(
         Call(os.system, _touch(mark)), protocol=0).decode('ascii'))
     save_program(program.add(b'\x86Rs').end(), path)
-
-
-def _hooks() -> bytes:
-    """A tensor with a hook, put among its hooks when the tensor was made already."""
-    program = Program().add(b'(', 'collections OrderedDict', b')R')
-    hooks = program.keep()
-    program.add('torch._utils _rebuild_tensor_v2', b'(').storage('Float', b'K\x01')
-    program.add(b'K\x00K\x01\x85K\x01\x85\x89', hooks, b'tR', hooks)
-    return program.string('0').add('_codecs encode', b'st').end()
 
 
 def _arrays(*states: tuple[int, int]) -> bytes:
@@ -256,17 +176,15 @@ RUN_CODE = {
     'os.system': _saved(lambda mark: Call(os.system, _touch(mark))),
     'os.system, old format': _saved(lambda mark: Call(os.system, _touch(mark)), False),
     'os.system, raw pickle': _raw,
-    'os.system, tar format': _tar,
     'builtins.getattr': _saved(lambda mark: Call(getattr, OrderedDict, '__init__')),
-    'TorchScript': _script,
-    'poisoned HistoryBuffer': _poisoned_history,
-    'attributes of HistoryBuffer': _pickled(_history_attributes),
+    'method of HistoryBuffer': _pickled(_history_attributes, 'mean'),
+    # The names that its getattr hands out.
+    'statistics of HistoryBuffer': _pickled(_history_attributes, 'statistics_methods'),
     'array of pointers': _pickled(_array_of_pointers),
     'array of objects': _saved(lambda mark: np.array([Call(os.system, _touch(mark))],
                                                      object)),
     'type of pointers': _pickled(_type_of_pointers),
     'number of objects': _scalar_of_objects,
-    'hooks of a tensor': _pickled(_hooks),
 }
 
 #: What else is refused.

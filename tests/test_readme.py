@@ -106,8 +106,8 @@ def parse_command(words):
     """Parses a command; returns the arguments of a verb, or None for another program."""
     if words[0] in ('bash', '.venv/bin/python', 'python3'):
         words = words[1:]
-    if words[0] == '-m':
-        words = [f'{words[1].replace(".", "/")}.py', *words[2:]]
+    if words[:2] == ['-m', 'hri30_ext.cli']:
+        words = ['hri30', *words[2:]]
     if words[0] in ('.venv/bin/hri30', 'hri30'):
         return parse_verb(words[1], words[2:])
     program = PROJECT_ROOT / words[0]

@@ -2,7 +2,7 @@
 
 Importing this module changes nothing. :func:`apply` makes all changes; importing
 :mod:`hri30_ext.modules`, which configs name, calls it first. Each function mends one thing
-and says why, and until when. ``tests/test_compat.py`` lists every attribute that changes.
+and says why, and until when.
 
 setup.cfg does not name mmengine's maintained fork ``onedl-mmengine``: where the safe way
 refuses a checkpoint, the fork uses ``torch.load(weights_only=False)``, which runs code; and

@@ -91,7 +91,7 @@ WHOLE_PATHS = {
 @pytest.mark.slow
 @pytest.mark.parametrize('name', list(WHOLE_PATHS))
 def test_every_path_refuses(name, options, tmp_path, hostile):
-    for kind in 'os.system', 'poisoned HistoryBuffer':
+    for kind in 'os.system', 'statistics of HistoryBuffer':
         refuse(lambda path: WHOLE_PATHS[name](path, options, str(tmp_path / 'out')),
                *hostile(kind))
 
@@ -119,7 +119,7 @@ def test_state_of_the_process_stays(hostile):
     before = dict(HistoryBuffer()._statistics_methods)
     allowed = set(map(str, torch.serialization.get_safe_globals()))
     assert not any('HistoryBuffer' in name or 'numpy' in name for name in allowed)
-    path, _ = hostile('poisoned HistoryBuffer')
+    path, _ = hostile('statistics of HistoryBuffer')
     for load in load_from_local, torch.load:
         with pytest.raises((HRI30Error, pickle.UnpicklingError)):
             load(path)
