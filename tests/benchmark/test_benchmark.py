@@ -9,12 +9,12 @@ import pytest
 from conftest import CLASSES
 
 import hri30_ext.modules  # noqa: F401  makes mmaction2 importable
-from benchmark import exported, resources, run, training
+from benchmark import exported, reading, resources, run, training
 from benchmark.rows import ROWS, Outcome, Row
 from benchmark.setup import Setup
 from hri30_ext.errors import HRI30Error
 
-assert exported and resources  # they add rows
+assert exported and reading and resources  # they add rows
 
 
 @pytest.fixture

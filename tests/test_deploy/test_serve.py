@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -606,3 +607,7 @@ def test_mistakes_are_named(onnx_folder, tmp_path, monkeypatch, capsys):
             monkeypatch.setenv('HRI30_TOKEN', token)
             assert call_hri30('serve', '--port', 0, '--model', onnx_folder, *arguments) == 2
             assert value in capsys.readouterr().err
+    monkeypatch.delenv('HRI30_TOKEN')
+    monkeypatch.setitem(sys.modules, 'python_multipart', None)
+    assert call_hri30('serve', '--model', onnx_folder) == 2
+    assert 'python_multipart' in capsys.readouterr().err
