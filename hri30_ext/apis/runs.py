@@ -67,8 +67,8 @@ def complete(runs: Collection[Run]) -> Iterator[Run]:
     """Trains and tests the runs that are not complete yet.
 
     They run one after the other, each in a process of its own, and an interrupted run
-    resumes from its last checkpoint. Prints how many are done, and when the last one will
-    be.
+    resumes from its last checkpoint. Prints how many are done, and how long the others
+    will take.
 
     Args:
         runs (Collection[Run]): What to do.
@@ -89,9 +89,8 @@ def complete(runs: Collection[Run]) -> Iterator[Run]:
         if run in pending:
             left -= 1
             seconds = (time.monotonic() - started) / (len(pending) - left) * left
-            end = time.strftime('%a %H:%M', time.localtime(time.time() + seconds))
-            print(f'{len(runs) - left} of {len(runs)} runs are done' + (
-                f', {time_left(seconds)}, until {end}' if left else ''), flush=True)
+            print(f'{len(runs) - left} of {len(runs)} runs are done'
+                  + (f', {time_left(seconds)}' if left else ''), flush=True)
 
 
 def run_in_process(function: Callable, run: Run) -> object:

@@ -490,4 +490,5 @@ $('teach').addEventListener('submit', (event) => {
     fail(error);
   }).finally(() => { $('learn').disabled = false; });
 });
+
 connect().catch(fail);
