@@ -125,10 +125,13 @@ class ValidatedCheckpointHook(CheckpointHook):
         """Saves the best."""
         # With a path here, mmengine saves the epoch each time the best one changes.
         self.last_ckpt = None
-        if metrics:
-            before = self.best_ckpt_path if self.save_best else None
+        if metrics and self.save_best:
+            # With a path here, it removes the best one before it saves the new one.
+            before, self.best_ckpt_path = self.best_ckpt_path, None
             super().after_val_epoch(runner, metrics)
-            if self.save_best and self.best_ckpt_path != before and is_main_process():
+            if self.best_ckpt_path is None:
+                self.best_ckpt_path = before
+            elif is_main_process():
                 _name_best(Path(self.best_ckpt_path))
 
     def after_train(self, runner) -> None:
@@ -147,7 +150,7 @@ class ValidatedCheckpointHook(CheckpointHook):
             self._save_checkpoint_with_step(runner, epoch, meta)
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
-        """Saves an epoch, names it in ``last_checkpoint``, and removes the oldest."""
+        """Saves an epoch, names it in ``last_checkpoint``, and removes what it replaces."""
         folder, loop = Path(self.out_dir), runner.train_loop
         path = folder / self.filename_tmpl.format(step)
         runner.message_hub.update_info('last_ckpt', str(path))
@@ -155,11 +158,17 @@ class ValidatedCheckpointHook(CheckpointHook):
             self.out_dir, path.name, save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler, meta=meta, **self.args)
         loop.saved, loop.saved_epochs = path, step
-        if is_main_process():
-            atomic_write_text(Path(runner.work_dir) / 'last_checkpoint', str(path), True)
-            if self.max_keep_ckpts > 0:
-                for old in list_epochs(folder, step)[self.max_keep_ckpts:]:
-                    old.unlink()
+        if not is_main_process():
+            return
+        atomic_write_text(Path(runner.work_dir) / 'last_checkpoint', str(path), True)
+        old, epochs = [], list_epochs(folder)
+        if self.max_keep_ckpts > 0:  # those of later epochs are of another training
+            old += epochs[epochs.index(path) + self.max_keep_ckpts:]
+        if self.save_best and self.best_ckpt_path:
+            old += [best for best in list_epochs(folder, f'best_{self.key_indicators[0]}_')
+                    if best != Path(self.best_ckpt_path)]
+        for checkpoint in old:
+            checkpoint.unlink()
 
 
 def _name_best(path: Path) -> None:

@@ -1,7 +1,6 @@
 """The checkpoints in a work folder: which to resume from, and that none is lost."""
 
 import contextlib
-import math
 import os
 import re
 from pathlib import Path
@@ -56,12 +55,11 @@ def refuse_to_overwrite(folder: str | Path) -> None:
             'them and start over.')
 
 
-def list_epochs(folder: str | Path, last: float = math.inf) -> list[Path]:
-    """Lists the checkpoints of epochs up to one, the newest epoch first."""
-    numbers = sorted((int(name[1]) for path in Path(folder).glob('epoch_*.pth')
-                      if (name := re.fullmatch(r'epoch_(\d+)\.pth', path.name))),
-                     reverse=True)
-    return [Path(folder) / f'epoch_{number}.pth' for number in numbers if number <= last]
+def list_epochs(folder: str | Path, prefix: str = '') -> list[Path]:
+    """Lists the checkpoints ``epoch_N.pth``, or with a prefix, the highest epoch first."""
+    numbers = {path: int(name[1]) for path in Path(folder).glob('*.pth') if (
+        name := re.fullmatch(rf'{prefix}epoch_(\d+)\.pth', path.name))}
+    return sorted(numbers, key=numbers.__getitem__, reverse=True)
 
 
 def find_newest(folder: str | Path) -> tuple[Path, list[str]]:
