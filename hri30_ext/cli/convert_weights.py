@@ -1,6 +1,6 @@
-"""Convert the SlowOnly weights of PyTorchVideo for start=pytorchvideo.
+"""Convert the SlowOnly weights of PyTorchVideo.
 
-The source is SLOW_8x8_R50.pyth; docs/models.md has more.
+The source is SLOW_8x8_R50.pyth, the result for start=pytorchvideo; docs/models.md has more.
 """
 
 from .. import cli
