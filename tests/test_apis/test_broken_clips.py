@@ -38,8 +38,8 @@ def names(folder):
 
 
 @pytest.mark.parametrize('changes', [
-    {}, {'num_workers': 1, 'batch_size': 2, 'test_clips': 2}, {'test_flip': True}],
-    ids=['plain', 'views by workers', 'flip'])
+    {}, {'num_workers': 1, 'batch_size': 2}, {'test_clips': 2}, {'test_flip': True}],
+    ids=['plain', 'workers', 'views', 'flip'])
 def test_the_others_are_what_they_were(
         root, checkpoint, options, tmp_path, changes, capsys, monkeypatch):
     options = {**options, **changes, 'data_root': str(root), 'report': not changes}
