@@ -56,10 +56,9 @@ class Finding(NamedTuple):
     detail: str
 
     @classmethod
-    def of(cls, kind: str, path: str, detail: str, severity: str | None = None
-           ) -> 'Finding':
-        """Returns a finding, by default with the usual severity of its kind."""
-        return cls(kind, severity or KINDS[kind][0], path, detail)
+    def of(cls, kind: str, path: str, detail: str) -> 'Finding':
+        """Returns a finding with the usual severity of its kind."""
+        return cls(kind, KINDS[kind][0], path, detail)
 
     def order(self) -> tuple:
         """Sorts findings as they are shown: by severity, then by kind."""

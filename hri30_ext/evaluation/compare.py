@@ -4,7 +4,6 @@ Shapes: N clips, K classes.
 """
 
 from collections.abc import Sequence
-from itertools import combinations, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -30,35 +29,27 @@ def check_same_clips(results: Sequence[Results]) -> list[Results]:
     """
     failed = {video: reason for one in results for video, reason in one.failed.items()}
     results = [one.without(failed) for one in results]
-    for other in results[1:]:
-        _check_pair(results[0], other)
+    first = _facts(results[0])
+    for one in results[1:]:
+        other = _facts(one)
+        differ = [f'{name}: {first.get(name, "missing")} and {other.get(name, "missing")}'
+                  for name in sorted(first | other) if first.get(name) != other.get(name)]
+        if differ:
+            raise HRI30Error(
+                f'{results[0].source} and {one.source}: {len(differ)} classes or clips '
+                f'differ:\n{first_cases(differ)}\nExpected results of the same split of '
+                'the same data, of models of the same classes in one order.')
     return results
 
 
-def _check_pair(first: Results, other: Results) -> None:
-    def refuse(what: str, cases: list[str], expected: str = 'results of the same data'):
-        if cases:
-            raise HRI30Error(f'{first.source} and {other.source}: {what}:\n'
-                             f'{first_cases(cases)}\nExpected {expected}.')
-
-    classes = enumerate(zip_longest(first.classes, other.classes), 1)
-    refuse('other classes', [f'class {i}: {a!r} and {b!r}' for i, (a, b) in classes
-                             if a != b], 'models of the same classes, in one order')
-    a, b = ({*one.videos, *one.failed} for one in (first, other))
-    refuse(f'{len(a ^ b)} clips are not in both', [
-        f'{video}: only in {(first if video in a else other).source}'
-        for video in sorted(a ^ b)], 'results of the same split of the same data')
-    unknown = [f'{one.source} has no labels' for one in (first, other)
-               if one.labels_N is None]
-    refuse('only one has labels', unknown if len(unknown) == 1 else [],
-           'both of the same data; test again')
-    named = [[one.classes[label] for label in one.labels_N] if not unknown else []
-             for one in (first, other)]
-    for what, pairs in (('labels', zip(*named)),
-                        ('groups', zip(first.groups_N, other.groups_N))):
-        differ = [f'{video}: {a} and {b}' for video, (a, b) in zip(first.videos, pairs)
-                  if a != b]
-        refuse(f'the {what} of {len(differ)} clips differ', differ)
+def _facts(one: Results) -> dict[str, str]:
+    """Describes what results to compare share: each class, and each clip by its name."""
+    labels = ['unknown'] * len(one.videos) if one.labels_N is None else [
+        one.classes[label] for label in one.labels_N]
+    return {f'class {i}': name for i, name in enumerate(one.classes, 1)} | {
+        video: f'label {label}, group {group}'
+        for video, label, group in zip(one.videos, labels, one.groups_N, strict=True)
+    } | dict.fromkeys(one.failed, 'not readable')
 
 
 def compare(a: Results, b: Results) -> dict:
@@ -145,7 +136,6 @@ def compare_folders(*folders: str | Path, json_file: str | Path | None = None) -
 
 # ---- Several splits, side by side -------------------------------------------------------
 
-_SHOWN_PAIRS = 12
 _PAIRS = ('direction', 'tool', 'pick up / put down')
 
 
@@ -162,10 +152,9 @@ def compare_splits(results: Sequence[Results]) -> dict:
 
     Returns:
         dict: Plain values for JSON: ``splits``, a dict for each with ``results``, ``data``,
-        ``clips``, ``top1`` and ``interval``; ``kinds``, by kind of pair: for each
+        ``clips``, ``top1`` and ``interval``; and ``kinds``, by kind of pair: for each
         split ``[confused, clips]``, clips that were given the other class of such a pair,
-        of those whose class is in one; and ``pairs``, the most confused ones: ``kind``,
-        ``classes`` and ``confused`` of each split.
+        of those whose class is in one.
     """
     classes = results[0].classes
     if any(other.classes != classes for other in results):
@@ -178,19 +167,12 @@ def compare_splits(results: Sequence[Results]) -> dict:
             top1=float(one.correct_N.mean()),
             interval=group_interval(one.correct_N, one.groups_N)._asdict()))
         matrices.append(ClassScores.of(one).matrix_KK)
-    kinds, pairs = {}, []
-    for kind in _PAIRS:
-        of_kind = [dict(kind=kind, classes=[a, b], confused=[
-            int(matrix_KK[i, j] + matrix_KK[j, i]) for matrix_KK in matrices])
-            for (i, a), (j, b) in combinations(enumerate(classes), 2)
-            if classify_pair(a, b) == kind]
-        in_pair_K = np.isin(classes, [name for pair in of_kind for name in pair['classes']])
-        kinds[kind] = [[sum(pair['confused'][k] for pair in of_kind),
-                        int(matrix_KK[in_pair_K].sum())]
-                       for k, matrix_KK in enumerate(matrices)]
-        pairs += [pair for pair in of_kind if any(pair['confused'])]
-    pairs.sort(key=lambda pair: -sum(pair['confused']))
-    return dict(splits=splits, kinds=kinds, pairs=pairs[:_SHOWN_PAIRS])
+    kinds_KK = np.array([[classify_pair(a, b) if a != b else '' for b in classes]
+                         for a in classes])
+    return dict(splits=splits, kinds={
+        kind: [[int(matrix_KK[kinds_KK == kind].sum()),
+                int(matrix_KK[(kinds_KK == kind).any(axis=1)].sum())]
+               for matrix_KK in matrices] for kind in _PAIRS})
 
 
 def format_splits(comparison: dict) -> str:
@@ -203,8 +185,6 @@ def format_splits(comparison: dict) -> str:
                                          for one in splits)]]
     table += [[f'{kind} confused', *(f'{wrong} of {clips}' for wrong, clips in columns)]
               for kind, columns in comparison['kinds'].items()]
-    table += [[f'{pair["kind"]}: {" / ".join(pair["classes"])}',
-               *map(str, pair['confused'])] for pair in comparison['pairs']]
     return '\n'.join([
         *(f'({i}) {one["data"]}, interval over {format_units(one["interval"])}: '
           f'{one["results"]}'

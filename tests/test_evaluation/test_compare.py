@@ -76,12 +76,13 @@ def test_the_same_model_twice():
 
 
 @pytest.mark.parametrize('changes, message', [
-    (dict(videos=[f'clip{i:02}' for i in range(1, 21)]),
-     r'2 clips are not in both:\n  clip00: only in A\n  clip20: only in B'),
-    (dict(classes=['X', 'Z', 'Y']), "class 2: 'Y' and 'Z'"),
-    (dict(labels_N=1 - LABELS), 'the labels of 20 clips differ:\n  clip00: X and Y'),
-    (dict(labels_N=None, groups_N=[1] * 20), 'B has no labels'),
-    (dict(groups_N=[7] * 20), 'the groups of 20 clips differ:\n  clip00: 1 and 7'),
+    (dict(videos=[f'clip{i:02}' for i in range(1, 21)], groups_N=[1] * 20),
+     r'clip00: .* and missing\n.*\n  clip20: missing and '),
+    (dict(classes=['X', 'Z', 'Y']), 'class 2: Y and Z'),
+    (dict(labels_N=1 - LABELS), 'A and B: 20 .*\n  clip00: .*X.* and .*Y'),
+    (dict(labels_N=None, groups_N=[1] * 20),
+     'A and B: 20 .*\n  clip00: .*X.* and .*unknown'),
+    (dict(groups_N=[7] * 20), 'A and B: 20 .*\n  clip00: .*1 and .*7'),
 ])
 def test_differences_are_named(changes, message):
     a = make_results(LABELS, groups=[1] * 20, source='A')
@@ -109,7 +110,7 @@ def test_clips_that_one_model_could_not_read_are_left_out():
     assert '18 clips; 2 more' in format_comparison(comparison)
     assert compare(whole, b)['clips'] == 19 and compare(whole, whole)['failed'] == 0
     # A clip that the other has not even heard of is another matter.
-    with pytest.raises(HRI30Error, match='1 clips are not in both'):
+    with pytest.raises(HRI30Error, match='clip00: not readable and missing'):
         compare(a, make_results(LABELS[1:], LABELS[1:], videos=whole.videos[1:]))
 
 
@@ -127,8 +128,6 @@ def test_several_splits_side_by_side():
     assert found['kinds'] == {'direction': [[2, 3], [0, 3]], 'tool': [[1, 3], [0, 3]],
                               'pick up / put down': [[2, 2], [0, 0]]}
     assert [one['top1'] for one in found['splits']] == [pytest.approx(1 / 7), 1]
-    assert found['pairs'][0] == dict(
-        kind='direction', classes=classes[:2], confused=[2, 0])
     text = format_splits(found)
-    assert re.search(r'pick up / put down: PickUpDrill / PutDownDrill +2 +0', text)
+    assert re.search(r'pick up / put down confused +2 of 2 +0 of 0', text)
     assert 'No mean' in text
