@@ -105,7 +105,8 @@ FAULTS.update(
     hangs=change_bytes('undecodable', lambda content, rng: content + MARKS['hangs']),
     memory=change_bytes('undecodable', lambda content, rng: content + MARKS['memory']),
     truncated=change_bytes('damaged', lambda content, rng: content[:len(content) // 2]),
-    cut_index=change_bytes('damaged', lambda content, rng: content[:-100]),
+    cut_end=change_bytes(
+        'damaged', lambda content, rng: content[:len(content) * 19 // 20]),
     corrupt=change_bytes('damaged', damage),
     one_damaged_packet=change_bytes('damaged', damage_one),
 )

@@ -20,4 +20,4 @@ def main(args) -> None:
     from ..doctor.leaks import check_config
     leaks = check_config(load_config(args.config, args.options))
     print(leaks)
-    sys.exit(1 if leaks.found else 0)
+    sys.exit(1 if leaks.pairs else 0)

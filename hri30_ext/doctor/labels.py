@@ -133,8 +133,9 @@ def _compare(tree: Tree, split: str, rows: Mapping[str, int], clips: Sequence[Cl
     annotated = {key(video_id): video_id for video_id in rows}
     stems = {key(clip.stem): clip for clip in clips}
     suffix = PurePosixPath(clips[0].path).suffix if clips else '.avi'
+    folder = f'{tree.folders[split]}/'.lstrip('/')
     for name in annotated.keys() - stems.keys():
-        yield Finding.of('missing_clip', tree.join(split, annotated[name] + suffix),
+        yield Finding.of('missing_clip', f'{folder}{annotated[name]}{suffix}',
                          f'annotated in row {rows[annotated[name]]}, but not there')
     for name in stems.keys() - annotated.keys():
         yield Finding.of('surplus_clip', stems[name].path, f'not in {ANNOTATIONS[split]}')

@@ -6,9 +6,9 @@ Changed copies are found by ``hri30 check``, which decodes the clips.
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 from mmengine.config import Config
 
@@ -21,25 +21,16 @@ from ..names import split_part
 Splits = Mapping[str, Sequence[Mapping]]
 
 
-@dataclass
-class Leaks:
-    """The result of :func:`find_leaks`; pairs are texts that name split and file."""
-    names: list[str] = field(default_factory=list)
-    contents: list[str] = field(default_factory=list)
-    not_compared: list[str] = field(default_factory=list)
-    shared_groups: list[int] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def found(self) -> list[str]:
-        """All pairs of clips, with what is the same."""
-        return ([f'{pair} (same name)' for pair in self.names]
-                + [f'{pair} (same content)' for pair in self.contents])
+class Leaks(NamedTuple):
+    """The result of :func:`find_leaks`."""
+    pairs: list[str]  # of clips: split and file of each, and what is the same
+    not_compared: list[str]  # files
+    shared_groups: list[int]  # of train and val
+    counts: dict[str, int]  # clips by split
 
     def __str__(self) -> str:
         lines = [f'{split:13} {count:6} clips' for split, count in self.counts.items()]
-        for title, cases, unit in (('same name', self.names, 'pairs'),
-                                   ('same content', self.contents, 'pairs'),
+        for title, cases, unit in (('in two splits', self.pairs, 'pairs'),
                                    ('not compared', self.not_compared, 'clips')):
             lines += [f'{title:13} {len(cases):6} {unit}', *(f'  {case}' for case in cases)]
         lines.append(f'{"in train, val":13} {len(self.shared_groups):6} groups')
@@ -55,32 +46,32 @@ def find_leaks(splits: Splits, cache_dir: str | Path | None = None) -> Leaks:
         splits (Mapping): Samples of :class:`HRI30Dataset` by the name of their split.
         cache_dir (str | Path, optional): See :func:`.digests.digest_clips`.
     """
-    leaks = Leaks(counts={split: len(clips) for split, clips in splits.items()})
     train, val = ({clip['group'] for clip in splits.get(split, ()) if clip['group'] >= 0}
                   for split in ('train', 'val'))
-    leaks.shared_groups = sorted(train & val)
-    leaks.names = _pairs(splits, lambda clip: clip['video_id'].casefold())
     parts = {clip['filename']: split_part(clip['filename'])
              for clips in splits.values() for clip in clips}
     paths = [path for path, (_, part) in parts.items() if part is None]
     digests = digest_clips(paths, cache_dir)
-    leaks.not_compared = [path for path in paths if path not in digests]
-    leaks.contents = _pairs(splits, lambda clip: digests.get(clip['filename']))
-    leaks.contents += _pairs(
-        splits, lambda clip: parts[clip['filename']][0],
-        lambda a, b: _overlap(parts[a['filename']][1], parts[b['filename']][1]))
-    return leaks
+    pairs = [
+        *_pairs(splits, 'name', lambda clip: clip['video_id'].casefold()),
+        *_pairs(splits, 'content', lambda clip: digests.get(clip['filename'])),
+        *_pairs(splits, 'content', lambda clip: parts[clip['filename']][0],
+                lambda a, b: _overlap(parts[a['filename']][1], parts[b['filename']][1]))]
+    return Leaks(pairs, [path for path in paths if path not in digests],
+                 sorted(train & val),
+                 {split: len(clips) for split, clips in splits.items()})
 
 
-def _pairs(splits: Splits, key: Callable, condition: Callable = lambda a, b: True
-           ) -> list[str]:
+def _pairs(splits: Splits, what: str, key: Callable,
+           condition: Callable = lambda a, b: True) -> list[str]:
     """Names the clips of different splits with the same key; None equals nothing."""
     pairs = []
     for split_a, split_b in combinations(splits, 2):
         by_key = defaultdict(list)
         for clip in splits[split_a]:
             by_key[key(clip)].append(clip)
-        pairs += [f'{split_a} {other["filename"]} and {split_b} {clip["filename"]}'
+        pairs += [f'{split_a} {other["filename"]} and {split_b} {clip["filename"]} '
+                  f'(same {what})'
                   for clip in splits[split_b] if key(clip) is not None
                   for other in by_key.get(key(clip), ()) if condition(other, clip)]
     return pairs
@@ -141,10 +132,10 @@ def check_leaks(splits: Splits, cfg: Config,
     if leaks.not_compared:
         warn(f'{len(leaks.not_compared)} clips cannot be read, and were not compared '
              f'with other splits, such as {leaks.not_compared[0]}')
-    if leaks.found:
+    if leaks.pairs:
         raise HRI30Error(
-            f'{cfg.data_root}: {len(leaks.found)} clips are in two splits:\n'
-            f'{first_cases(leaks.found, limit=10)}\nExpected every clip in one. Remove one '
+            f'{cfg.data_root}: {len(leaks.pairs)} clips are in two splits:\n'
+            f'{first_cases(leaks.pairs, limit=10)}\nExpected every clip in one. Remove one '
             'of each pair, or put both on one side with split.type=file.')
     info('No clip is in two splits, by name and content')
 

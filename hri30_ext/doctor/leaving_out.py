@@ -9,7 +9,7 @@ from ..datasets.leave_out import LEAVE_OUT, read_leave_out, write_leave_out
 from ..errors import HRI30Error
 from ..utils.text import printable
 from .examination import Examination
-from .findings import ERROR, KINDS
+from .findings import KINDS
 
 
 def leave_out(examination: Examination) -> str:
@@ -37,9 +37,4 @@ def leave_out(examination: Examination) -> str:
     lines = [f'{root / LEAVE_OUT}: training leaves out {len(clips)} clips; delete the '
              'file to use them.' if clips else 'There is no clip to leave out.',
              *(f'  {clip}' for clip in sorted(clips))]
-    splits = examination.splits
-    if bad := {finding.path for finding in examination.all_findings
-               if finding.severity == ERROR and splits.get(finding.path) == 'test'}:
-        lines += [f'{len(bad)} bad test clips are not in it: each keeps its row in a '
-                  'submission,', 'marked as failed if it cannot be read.']
     return '\n'.join(map(printable, lines))

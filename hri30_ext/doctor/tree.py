@@ -31,10 +31,6 @@ class Tree(NamedTuple):
         """Returns the clips of a split."""
         return [clip for clip in self.clips if clip.split == split]
 
-    def join(self, split: str, name: str) -> str:
-        """Returns the path of a name in the folder of a split, relative to the root."""
-        return f'{self.folders[split]}/{name}'.lstrip('/')
-
 
 def read_tree(root: str | Path) -> Tree:
     """Lists a data folder as :class:`~hri30_ext.datasets.HRI30Dataset` reads it.

@@ -239,9 +239,9 @@ def test_parts_of_one_recording_are_its_group_and_may_not_overlap(recording):
     assert names == ['long[0-1]', 'long[1-2]']
     assert [clip['group'] for clip in layout.clips] == [1, 1]
     one, two = ([{**clip, 'group': -1}] for clip in layout.clips)
-    assert not find_leaks(dict(train=one, val=two), table.parent).found
+    assert not find_leaks(dict(train=one, val=two), table.parent).pairs
     two[0]['filename'] = str(recording.with_name('long[0.9-2].avi'))
-    assert find_leaks(dict(train=one, val=two), table.parent).contents
+    assert find_leaks(dict(train=one, val=two), table.parent).pairs
 
 
 # ---- Proposals --------------------------------------------------------------------------
