@@ -87,6 +87,8 @@ def _look_up(reference: re.Match, settings: Mapping, path: str):
     def entry(table, key, of):
         if not (isinstance(table, Mapping) and isinstance(key, str | int) and key in table):
             known = ', '.join(map(str, table)) if isinstance(table, Mapping) else 'none'
+            if of in SETTINGS and 'None' in str(SETTINGS[of].kind):
+                known += ', None'
             raise HRI30Error(f'{of}={key!r}: no such choice.\nExpected one of: {known} (or '
                              f'add it to {reference["name"]}).')
         return table[key]

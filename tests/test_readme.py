@@ -109,7 +109,7 @@ def parse_command(words):
     if words[:2] == ['-m', 'hri30_ext.cli']:
         words = ['hri30', *words[2:]]
     if words[0] in ('.venv/bin/hri30', 'hri30'):
-        return parse_verb(words[1], words[2:])
+        return None if words[1] == '--help' else parse_verb(words[1], words[2:])
     program = PROJECT_ROOT / words[0]
     if program.name in PROGRAMS:
         return parse_verb(PROGRAMS[program.name], words[1:])

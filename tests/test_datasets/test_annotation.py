@@ -60,5 +60,5 @@ def test_contradictions_are_listed(tmp_path, text, message):
 
 @pytest.mark.parametrize('name', ['a\nb', 'a,b', 'a"b', 'a\x7f'])
 def test_names_that_would_break_a_submission_are_refused(name):
-    with pytest.raises(HRI30Error, match='cannot hold this name'):
+    with pytest.raises(HRI30Error, match='in a submission'):
         format_annotations([Annotation(name, 'Walking', 27)])

@@ -107,7 +107,7 @@ def test_listed_clips_are_left_out(name_clips):
     assert [clip['video_id'] for clip in clips] == ['CID01_SID02_VID01']
     assert [clip['video_id'] for clip in load_test_clips(root, HRI30_CLASSES)] == ['a']
     with (pytest.warns(UserWarning, match='leave_out.csv: 2 clips are left out of'),
-          pytest.raises(HRI30Error, match='have one group of recordings')):
+          pytest.raises(HRI30Error, match='have one group')):
         HRI30Dataset(str(root), [], split=dict(val_groups=[2]))
     write_leave_out(root, {f'train_set/{name}.avi': 'x' for name in (
         'CID01_SID01_VID01', 'CID01_SID02_VID01', 'wrong name')})

@@ -114,5 +114,5 @@ def test_impossible_folds_are_refused(divide, folds):
 def test_fewer_than_two_groups_cannot_be_divided(group, found):
     clips = [{**clip, 'group': group} for clip in CLIPS]
     for divide in (split_clips, lambda clips: group_folds(clips, None, 1)):
-        with pytest.raises(HRI30Error, match=f'have {found} .*\nSet group_pattern'):
+        with pytest.raises(HRI30Error, match=f'have {found}.*\nSet group_pattern'):
             divide(clips)
