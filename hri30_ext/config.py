@@ -35,7 +35,7 @@ from . import compat
 from .errors import HRI30Error, first_cases
 from .hardware import best_precision, default_clip_cache, default_num_workers
 from .names import HRI30_CLASSES, PROJECT_ROOT, canonical_name
-from .settings import check_names, check_values, known_entries
+from .settings import SETTINGS, check_names, check_values, known_entries
 from .utils.reading import read_classes
 
 #: Settings that are paths.
