@@ -490,5 +490,12 @@ $('teach').addEventListener('submit', (event) => {
     fail(error);
   }).finally(() => { $('learn').disabled = false; });
 });
+for (const kind of ['dragover', 'dragleave', 'drop']) {
+  $('stage').addEventListener(kind, (event) => {
+    event.preventDefault();
+    $('screen').classList.toggle('over', kind === 'dragover');
+    if (kind === 'drop') openFile(event.dataTransfer.files[0]);
+  });
+}
 
 connect().catch(fail);
