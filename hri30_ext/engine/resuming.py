@@ -54,9 +54,10 @@ def check_resumable(checkpoint: dict, filename: str, cfg: Config) -> None:
     changed = [f'{name}: {str(saved.get(name))[:100]} there, {str(value)[:100]} now'
                for name, value in now.items() if saved.get(name) != value]
     if changed:
+        cases = printable(first_cases(changed), keep='\n')
         raise HRI30Error(
             f'{filename}: was trained with other settings:\n'
-            f'{printable(first_cases(changed))}\nResume with the same ones; or start from '
+            f'{cases}\nResume with the same ones; or start from '
             f'its weights, with load_from={filename} and another --work-dir.')
 
 
