@@ -7,8 +7,9 @@
 # GPUS are the processes on each of NNODES nodes, CPUS the cores of each process.
 # SBATCH_OPTIONS override the options below. Two minutes before its time ends, the training
 # ends and the job is requeued. A restarted job, also after a node failed, resumes with the
-# epoch after the last one that it saved, so that its time must be enough for an epoch. All nodes must share the storage of the clone, the data and the work folder,
-# which gets slurm-JOB.out.
+# epoch after the last one that it saved, so that its time must be enough for an epoch. All
+# nodes must share the storage of the clone, the data and the work folder, which gets
+# slurm-JOB.out.
 set -euo pipefail
 job="${SLURM_JOB_ID:+${HRI30_CLONE:-}}" # in a job: the clone; this file is a copy
 # shellcheck source=tools/_common.sh

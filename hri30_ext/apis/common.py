@@ -11,7 +11,6 @@ from mmengine.dist import get_world_size
 
 from ..datasets.hri30 import find_labelled_videos
 from ..datasets.paper import PARTIAL, is_held_out_by_name
-from ..deploy.torch_backend import drop_pretrained  # noqa: F401
 from ..env_check import why_no_cuda
 from ..errors import HRI30Error, ran_out_of_memory
 from ..evaluation.analysis import analyze

@@ -19,6 +19,7 @@ from ..checkpoints import list_checkpoints
 from ..config import load_config
 from ..datasets.hri30 import has_test_clips, has_training_clips, reading
 from ..datasets.paper import trains_on_all
+from ..deploy.torch_backend import drop_pretrained
 from ..engine import HRI30Runner, distributed
 from ..engine.data_parallel import use_processes
 from ..errors import HRI30Error, first_cases
@@ -43,7 +44,6 @@ from .common import (
     check_environment,
     describe_data,
     describe_device,
-    drop_pretrained,
     explain_out_of_memory,
     format_metrics,
     write_result_folder,

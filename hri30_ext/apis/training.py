@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 from .. import modules  # noqa: F401  (first: it mends what the others import)
 from ..config import PROJECT_ROOT, load_config, unresolved
 from ..datasets.paper import trains_on_all
+from ..deploy.torch_backend import drop_pretrained
 from ..doctor.leaks import check_leaks, load_splits
 from ..engine import EpochLineHook, HRI30Runner, SkippedVideosHook, distributed
 from ..engine.data_parallel import scale_learning_rate, use_processes
@@ -21,7 +22,7 @@ from ..errors import HRI30Error
 from ..models import take_features
 from ..names import command
 from ..utils.fileio import DiskFull, atomic_path, check_writable, disk_full, ran_out_of_disk
-from .common import check_environment, describe_data, drop_pretrained, explain_out_of_memory
+from .common import check_environment, describe_data, explain_out_of_memory
 from .lineage import RecordHook, compare_clips, find_config_beside
 from .overview import describe_training
 

@@ -69,9 +69,15 @@ def load_only_weights() -> None:
     """
     from mmengine.runner import checkpoint as mm_checkpoint
 
-    # Storage services (s3://, petrel://, pavi://) need clients that are not installed.
-    mm_checkpoint.CheckpointLoader.register_scheme(
-        prefixes='', loader=load_from_local, force=True)
+    def refuse(filename, map_location=None):
+        raise HRI30Error(f'{filename}: weights are not loaded from there.\nCopy the file '
+                         'here and name its path.')
+
+    register = mm_checkpoint.CheckpointLoader.register_scheme
+    register(prefixes='', loader=load_from_local, force=True)
+    # Storage services: their clients are not installed, and what they do is not known.
+    register(prefixes=['pavi://', r'(\S+\:)?s3://', r'(\S+\:)?petrel://'], loader=refuse,
+             force=True)
     # Those of http://, torchvision://, open-mmlab:// and mmcls:// call it.
     mm_checkpoint.load_url = download
     mm_checkpoint.load_from_local = load_from_local
