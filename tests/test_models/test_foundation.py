@@ -247,7 +247,8 @@ def test_weights_of_the_hub_name_their_commit(tmp_path, monkeypatch):
     import huggingface_hub
     file = tmp_path / 'snapshots' / '1f2e3d' / 'model.safetensors'
     file.parent.mkdir(parents=True)
-    encoder = TimmFrames(**dict(SMALL, pretrained='hub', revision='v1'))
+    encoder = TimmFrames(**dict(SMALL, input_size=(64, 64), pretrained='hub',
+                                revision='v1'))
     save_file(encoder.model.state_dict(), file)
     asked = []
     monkeypatch.setattr(huggingface_hub, 'hf_hub_download',
