@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +203,24 @@ def _spoil(monkeypatch, part):
         weight.data.copy_(before)
 
     monkeypatch.setattr(exporting, '_trace', spoiled)
+
+
+def test_child_process_may_end_after_models_are_deleted(openvino_folder, validation_clips):
+    """OpenVINO swaps the stack of signal handlers, which must outlive the models."""
+    shape = validation_clips[:1].shape
+    code = f"""
+import signal, subprocess
+import numpy as np
+from hri30_ext.deploy.runtime.exported import load
+signal.signal(signal.SIGCHLD, lambda *_: None)
+first, second = (load({str(openvino_folder)!r}, threads=1)[1] for _ in range(2))
+first(np.zeros({shape}, np.uint8))
+second(np.zeros({shape}, np.uint8))
+del first
+del second
+subprocess.run(['sleep', '0.1'], check=True)
+"""
+    assert subprocess.run([sys.executable, '-c', code]).returncode == 0
 
 
 @pytest.mark.parametrize('part', ['model', 'frame_stage', 'clip_stage'])

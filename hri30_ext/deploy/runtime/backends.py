@@ -3,6 +3,7 @@
 Shapes: N clips, M frames, T frames of a clip, H height, W width, C channels, K classes.
 """
 
+import functools
 import importlib
 import sys
 import threading
@@ -147,6 +148,17 @@ class OnnxBackend(_GraphBackend):
         return graph.run(None, {graph.get_inputs()[0].name: array})[0]
 
 
+@functools.cache
+def openvino_core():
+    """Returns the one ``openvino.Core`` of this process, which nothing deletes.
+
+    OpenVINO's CPU plugin gives the thread another stack for signals, and when it is deleted
+    the one before it back. Of two that overlap, the second gives back the freed stack of
+    the first, and the next signal, such as the end of a child process, kills Python.
+    """
+    return import_package('openvino').Core()
+
+
 class OpenVINOBackend(_GraphBackend):
     """Runs graphs with OpenVINO, on the CPU; ``threads`` None: one a core."""
 
@@ -159,7 +171,7 @@ class OpenVINOBackend(_GraphBackend):
             self._settings['INFERENCE_NUM_THREADS'] = threads
 
     def _compile(self, path: Path):
-        return self._runtime.Core().compile_model(path, 'CPU', self._settings)
+        return openvino_core().compile_model(path, 'CPU', self._settings)
 
     def frame_features(self, frames_MHWC: np.ndarray) -> np.ndarray:
         # One by one: OpenVINO keeps buffers for each number of frames that it meets.
