@@ -117,8 +117,7 @@ def save_safetensors(weights: Mapping[str, torch.Tensor], path: str | Path,
         header[META_KEY] = msgspec.json.encode(essentials).decode()
     copies = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
               for name, tensor in weights.items()}
-    size = sum(tensor.nbytes for tensor in copies.values())
-    with atomic_path(path, durable=True, needed=size) as temporary:
+    with atomic_path(path, durable=True) as temporary:
         # Not save_file, which makes the file private and hides why a write failed.
         temporary.write_bytes(save(copies, header))
 

@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 import torch
 from torch.nn.modules.utils import _triple
-from torch.utils._pytree import tree_leaves
 
 from ..checkpoints import download, load_from_local
 from ..errors import HRI30Error
@@ -100,10 +99,7 @@ def save_checkpoints_whole() -> None:
         if file_client_args or backend_args or '://' in str(filename):
             original(checkpoint, filename, file_client_args, backend_args)
         else:
-            needed = sum(leaf.nbytes for leaf in tree_leaves(checkpoint)
-                         if isinstance(leaf, torch.Tensor))
-            with atomic_path(filename, durable=True, needed=needed) as path, (
-                    open(path, 'wb')) as file:
+            with atomic_path(filename, durable=True) as path, open(path, 'wb') as file:
                 torch.save(checkpoint, file)
 
     for module in (mm_checkpoint, mm_runner, mm_runner_module):

@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import itertools
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -170,7 +171,4 @@ def explain_lost_peer() -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     """Returns the first sentence of an error of torch, without its C++ source location."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if line.startswith('[') and '] ' in line:
-        line = line.split('] ', 1)[1]
-    return line.split('. ')[0][:200].rstrip('.')
+    return re.match(r'(?:\[[^]]*\] )?(.*?)(?:\. |\.?$)', str(error), re.M)[1][:200]

@@ -3,7 +3,6 @@
 Each process writes a file of its own: of P processes, process p has the views p, p + P, ...
 """
 
-import contextlib
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -16,7 +15,6 @@ from mmaction.structures import ActionDataSample
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
-from ..errors import HRI30Error
 from ..utils.fileio import atomic_write_text, check_writable
 from ..utils.reading import read_json
 
@@ -37,9 +35,6 @@ class StoredFeatures(Dataset):
         dtype (torch.dtype): Of the features.
         metainfo (dict): Of the clips' data set.
         views (int): V. Epoch ``e`` has view ``e % V``.
-
-    Raises:
-        HRI30Error: a file and its description do not belong together.
     """
 
     def __init__(self, paths: Sequence[Path], dtype: torch.dtype, metainfo: dict,
@@ -49,14 +44,9 @@ class StoredFeatures(Dataset):
         for path in paths:
             record = read_json(path.with_suffix('.json'), 'the description of stored '
                                'features', schema=_Record)
-            try:
-                values = torch.from_file(str(path), dtype=dtype,
-                                         size=path.stat().st_size // dtype.itemsize)
-                values = values.view(len(record.views), sum(map(math.prod, record.shapes)))
-            except (OSError, RuntimeError) as error:
-                raise HRI30Error(f'{path}: not the features that {path.stem}.json '
-                                 f'describes ({error}).\nRemove both.') from error
-            self.files.append((record, values))
+            size = len(record.views), sum(map(math.prod, record.shapes))
+            values = torch.from_file(str(path), dtype=dtype, size=math.prod(size))
+            self.files.append((record, values.view(size)))
 
     def __len__(self) -> int:
         return sum(len(values) for _, values in self.files) // self.views
@@ -102,7 +92,7 @@ def store_features(path: Path, views: Iterable[tuple], total: int, dtype: torch.
         return
     check_writable(path.parent)
     unfinished, infos, shapes = path.with_suffix('.part'), [], []
-    with _lock(path):
+    with filelock.FileLock(path.with_suffix('.lock')):
         try:
             if path.is_file():
                 return
@@ -121,11 +111,3 @@ def store_features(path: Path, views: Iterable[tuple], total: int, dtype: torch.
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
-
-
-def _lock(path: Path) -> filelock.AcquireReturnProxy:
-    lock = filelock.FileLock(path.with_suffix('.lock'))
-    with contextlib.suppress(filelock.Timeout):
-        return lock.acquire(timeout=0)
-    print_log(f'{path}: waits until another training has written it', 'current')
-    return lock.acquire()

@@ -1,7 +1,7 @@
 """Which parts of a model learn, when, and at which learning rate."""
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -119,7 +119,6 @@ class UnfreezeHook(Hook):
             raise HRI30Error('UnfreezeHook: nothing is trained in the first epoch; '
                              'expected a step with begin=0 in schedule.')
         self._trained: list[str] | None = None
-        self._epoch = -1
 
     def trained_parts(self, epoch: int) -> list[str]:
         """Returns the parts that learn in an epoch, counted from 0."""
@@ -133,15 +132,15 @@ class UnfreezeHook(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         """Freezes and unfreezes at the first batch: the training loop sets all to train."""
-        if self._epoch == runner.epoch:
+        if batch_idx:
             return
-        self._epoch = runner.epoch
-        model = unwrap(runner.model)
-        parts = self.trained_parts(runner.epoch)
+        model, parts = unwrap(runner.model), self.trained_parts(runner.epoch)
         freeze_all_but(model, parts)
         if parts != self._trained:
             self._trained = parts
-            runner.logger.info(f'Epoch {runner.epoch + 1}: {describe_trained(model)}')
+            learning = sum(one.numel() for one in model.parameters() if one.requires_grad)
+            runner.logger.info(f'Epoch {runner.epoch + 1}: trains {", ".join(parts)} '
+                               f'({learning:,} parameters); all else is frozen')
 
 
 @HOOKS.register_module()
@@ -167,27 +166,3 @@ def freeze_all_but(model: torch.nn.Module, parts: Sequence[str]) -> None:
         parameters = list(module.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
             module.eval()
-
-
-def describe_trained(model: torch.nn.Module) -> str:
-    """Describes which parts learn and how many parameters they have.
-
-    Returns:
-        str: Such as ``trains cls_head (61,470 of 31,696,030 parameters); frozen:
-        backbone``.
-    """
-    learns = defaultdict(set)  # by part
-    counts: Counter[bool] = Counter()
-    for name, one in model.named_parameters():
-        names = name.split('.')
-        learns[names[0]].add(one.requires_grad)
-        learns['.'.join(names[:2])].add(one.requires_grad)
-        counts[one.requires_grad] += one.numel()
-    # A part and, where only some of its parameters learn, those within it: two components
-    # of a name distinguish the stages of a backbone.
-    trained, frozen = (', '.join(sorted(
-        part for part, states in learns.items() if states == {state} and (
-            '.' not in part or len(learns[part.split('.')[0]]) == 2)))
-        for state in (True, False))
-    return (f'trains {trained} ({counts[True]:,} of {counts.total():,} parameters)'
-            + (f'; frozen, BatchNorm included: {frozen}' if frozen else ''))

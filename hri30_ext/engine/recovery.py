@@ -48,9 +48,8 @@ def refuse_to_overwrite(folder: str | Path) -> None:
     """Raises an HRI30Error if a work folder holds checkpoints."""
     saved = [path.name for path in list_saved(folder) if path.suffix == '.pth']
     if saved:
-        more = f' and {len(saved) - 3} more' if saved[3:] else ''
         raise HRI30Error(
-            f'{folder}: holds checkpoints of a training ({", ".join(saved[:3])}{more}).\n'
+            f'{folder}: holds checkpoints of a training:\n{first_cases(saved)}\n'
             'Use --resume to continue it, another --work-dir, or --overwrite to delete '
             'them and start over.')
 

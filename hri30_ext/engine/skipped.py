@@ -57,29 +57,30 @@ class SkippedVideosHook(Hook):
         self._own: list[tuple[str, _Clip]] = []  # of this process, not yet among them
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self._own += [(filename, _Clip(video, reason, 1, True))
-                      for sample in data_batch['data_samples']
-                      for video, filename, reason in sample.get('skipped', ())]
-        # With several processes, the others would wait for this one.
-        if self._own and runner.world_size == 1:
-            self._gather(runner)
-            self._check(runner)
+        self._note(runner, [(filename, _Clip(video, reason, 1, True))
+                            for sample in data_batch['data_samples']
+                            for video, filename, reason in sample.get('skipped', ())])
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self._own += [(sample.filename, _Clip(sample.video_id, sample.failed, 1, False))
-                      for sample in data_batch['data_samples'] if 'failed' in sample]
+        self._note(runner, [
+            (sample.filename, _Clip(sample.video_id, sample.failed, 1, False))
+            for sample in data_batch['data_samples'] if 'failed' in sample])
+
+    def _note(self, runner, clips: list[tuple[str, _Clip]]) -> None:
+        self._own += clips
+        # With several processes, the others would wait for this one.
         if self._own and runner.world_size == 1:
             self._gather(runner)
 
     def after_train_epoch(self, runner) -> None:
         self._gather(runner)
-        self._check(runner)
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         self._gather(runner)
 
     def _gather(self, runner) -> None:
-        """Combines the processes' lists, and logs clips that are new."""
+        """Combines the processes' lists, logs clips that are new, and ends the training if
+        too many training clips are listed."""
         for filename, clip in itertools.chain(*all_gather_object(self._own)):
             first = self.clips.get(filename)
             self.clips[filename] = first._replace(times=first.times + 1) if first else clip
@@ -90,6 +91,16 @@ class SkippedVideosHook(Hook):
                        else 'It is not scored.'))
         self._own = []
         self._write(runner)
+        skipped = [(name, clip) for name, clip in self.clips.items() if clip.training]
+        total = len(runner.train_dataloader.dataset)
+        if len(skipped) > self.max_skipped * total:
+            filename, clip = skipped[0]
+            raise TooManySkipped(
+                f'{len(skipped)} of {total} training clips could not be read, more than '
+                f'max_skipped={self.max_skipped:g} allows, such as\n  '
+                f'{printable(filename)}: {clip.reason}\nAll are in '
+                f'{Path(runner.work_dir) / SKIPPED}. Replace them, or leave them out with '
+                'hri30 check --fix DATA_ROOT; or raise max_skipped.')
 
     def _write(self, runner) -> None:
         if self.clips and is_main_process():
@@ -98,27 +109,10 @@ class SkippedVideosHook(Hook):
                 [(clip.video, filename, clip.reason, clip.times)
                  for filename, clip in sorted(self.clips.items())]))
 
-    def _check(self, runner) -> None:
-        """Ends the training if too many clips are listed."""
-        skipped = [(name, clip) for name, clip in self.clips.items() if clip.training]
-        total = len(runner.train_dataloader.dataset)
-        if len(skipped) <= self.max_skipped * total:
-            return
-        filename, clip = skipped[0]
-        raise TooManySkipped(
-            f'{len(skipped)} of {total} training clips could not be read, more than '
-            f'max_skipped={self.max_skipped:g} allows, such as\n  {printable(filename)}: '
-            f'{clip.reason}\nAll are in {Path(runner.work_dir) / SKIPPED}. Replace them, '
-            'or leave them out with hri30 check --fix DATA_ROOT; or raise max_skipped.')
-
     def summary(self, runner) -> str:
         """Returns a line with the number of unreadable clips, or an empty text."""
-        training = sum(clip.training for clip in self.clips.values())
-        validation = len(self.clips) - training
-        parts = [f'{count} {name} clips' for count, name in (
-            (training, 'training'), (validation, 'validation')) if count]
-        return (f'{" and ".join(parts)} could not be read: '
-                f'{Path(runner.work_dir) / SKIPPED}' if parts else '')
+        return (f'{len(self.clips)} clips could not be read: '
+                f'{Path(runner.work_dir) / SKIPPED}' if self.clips else '')
 
     def before_train(self, runner) -> None:
         """Replaces the list of an earlier training by that of the resumed one."""

@@ -50,14 +50,9 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         figure.savefig(temporary, dpi=100, metadata={'Software': None})
 
 
-def is_learning_rate(name: str) -> bool:
-    """Whether a column of the curves is a learning rate."""
-    return name == 'lr' or name.endswith('_lr')
-
-
 def _learning_rates(history: Sequence[dict]) -> list[str]:
     return list(dict.fromkeys(name for point in history for name in point
-                              if is_learning_rate(name)))
+                              if name == 'lr' or name.endswith('_lr')))
 
 
 #: Curves that are drawn: name of the column, label, limits of the axis.

@@ -56,8 +56,7 @@ def refuse_no_file(path: str | Path) -> None:
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | Path, durable: bool = False,
-                needed: int | None = None) -> Iterator[Path]:
+def atomic_path(path: str | Path, durable: bool = False) -> Iterator[Path]:
     """Yields a temporary path that becomes ``path`` if nothing is raised.
 
     Its folder is created. The temporary file is in the same folder and has the same
@@ -67,7 +66,6 @@ def atomic_path(path: str | Path, durable: bool = False,
         path (str | Path): The file to write.
         durable (bool): Whether to wait for the disk, so that even after a power failure
             either the old file or the new one is complete.
-        needed (int, optional): Its size in bytes, for the message if the disk is full.
 
     Raises:
         HRI30Error: the folder cannot be written, or the disk is full; the file is then
@@ -83,7 +81,7 @@ def atomic_path(path: str | Path, durable: bool = False,
             shutil.copymode(path, temporary)
     except OSError as error:
         if ran_out_of_disk(error):
-            raise disk_full(path, needed) from error
+            raise disk_full(path) from error
         raise HRI30Error(f'{path}: cannot be written ({error.strerror or error}).\n'
                          'Choose another folder, or remove what is in the way.') from error
     try:
@@ -94,7 +92,7 @@ def atomic_path(path: str | Path, durable: bool = False,
         os.replace(temporary, path)
     except Exception as error:
         if ran_out_of_disk(error) and not isinstance(error, DiskFull):
-            raise disk_full(path, needed) from error
+            raise disk_full(path) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

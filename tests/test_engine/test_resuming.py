@@ -473,8 +473,7 @@ def test_file_that_finds_no_room_stays_as_it_was(tmp_path):
     try:
         with pytest.raises(DiskFull, match=r'a\.csv: cannot be written: the disk is full'):
             atomic_write_text(path, 'x' * (9 << 20))
-        with pytest.raises(DiskFull, match='9.0 MiB are needed'), (
-                atomic_path(path, needed=9 << 20)) as temporary, (
+        with pytest.raises(DiskFull), atomic_path(path) as temporary, (
                 open(temporary, 'wb')) as file:
             torch.save(torch.ones(9 << 18), file)
     finally:

@@ -89,7 +89,7 @@ def test_broken_clips_are_named_once_counted_and_listed(
     out = capsys.readouterr().out
     for path in (broken, unscored, gone):
         assert sum(str(path) in line for line in out.splitlines()) == 1
-    assert (f'2 training clips and 1 validation clips could not be read: '
+    assert (f'3 clips could not be read: '
             f'{work_dir / SKIPPED}') in out
     assert torch.load(work_dir / 'epoch_3.pth', weights_only=True)['skipped_videos']
 
@@ -195,7 +195,7 @@ def test_exit_statuses(clips_root, tmp_path):
         assert listed <= {video.stem for video in videos[:count]}
         if status == 0:
             assert len(listed) == count
-            assert f'2 training clips could not be read: {work_dir / SKIPPED}\n' in (
+            assert f'2 clips could not be read: {work_dir / SKIPPED}\n' in (
                 result.stdout)
         else:
             assert 'error: 3 of 20 training clips could not be read' in result.stderr
