@@ -105,13 +105,13 @@ def test_safetensors_of_others_are_loaded(tmp_path):
 @pytest.mark.parametrize('error', [
     PermissionError('Permission denied'), MemoryError('no'),
     torch.OutOfMemoryError('CUDA out of memory.')])
-def test_whole_file_is_not_called_damaged(error, tmp_path, monkeypatch):
+def test_the_error_of_the_system_is_named(error, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise error
 
     torch.save({}, tmp_path / 'a.pth')
     monkeypatch.setattr(torch, 'load', fail)
-    with pytest.raises(HRI30Error, match=f'cannot be loaded .{type(error).__name__}: '):
+    with pytest.raises(HRI30Error, match=f'{type(error).__name__}: {error}'):
         load_from_local(str(tmp_path / 'a.pth'))
 
 
@@ -134,7 +134,7 @@ def test_damaged_safetensors_are_named(content, tmp_path):
 @pytest.mark.parametrize('change', [
     dict(algorithm='../x'), dict(algorithm='a\x1b'), dict(classes=[]), dict(classes=[1]),
     dict(num_frames=0), dict(num_frames=2**40), dict(input_size=[1]), dict(program='x'),
-    dict(mean=[1.0] * 5), dict(sampling=None), dict(trained_on={}),
+    dict(mean='1'), dict(sampling=None), dict(trained_on={}),
     dict(trained_on=dict(groups=[], val=[], train=['../x']))])
 def test_other_essentials_are_refused(change, tmp_path):
     path = tmp_path / 'a.pth'

@@ -9,19 +9,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import DEMO_CONFIG
 from hostile import HOSTILE
 from mmaction.models.heads import I3DHead
 from mmaction.registry import DATASETS, MODELS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.logging import MessageHub
-from mmengine.registry import init_default_scope
 from mmengine.runner import checkpoint as mm_checkpoint
 from mmengine.runner import load_checkpoint
 
 from hri30_ext.compat import import_mmaction
-from hri30_ext.config import PROJECT_ROOT, load_config
+from hri30_ext.config import PROJECT_ROOT
 from hri30_ext.errors import HRI30Error
 
 
@@ -238,14 +236,3 @@ def test_poses_are_cut_out_under_numpy_2(kind):
     found = step.transform(dict(keypoint=corners, img_shape=(100, 100), imgs=[image]))
     # The box is 20 x 40 pixels around (20, 40), and half as large again: from (5, 10).
     assert found['img_shape'] == (60, 30) and found['keypoint'][0, 0, 0].tolist() == [5, 10]
-
-
-def test_imgaug_is_refused_before_it_changes_numpy(options):
-    boolean = np.bool
-    cfg = load_config(DEMO_CONFIG, options)
-    dataset = cfg.train_dataloader.dataset
-    dataset.pipeline.insert(3, dict(type='ImgAug', transforms='default'))
-    init_default_scope('mmaction')
-    with pytest.raises(HRI30Error, match='(?s)NumPy 2.*Expected ClipColorJitter'):
-        DATASETS.build(dataset)
-    assert np.bool is boolean

@@ -22,9 +22,7 @@ META_KEY = 'hri30'
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 _Size = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
-_Channels = Annotated[list[float], msgspec.Meta(max_length=4)]
-_Digests = Annotated[list[Annotated[str, msgspec.Meta(pattern='^[0-9a-f]{16}$')]],
-                     msgspec.Meta(max_length=10_000_000)]
+_Digests = list[Annotated[str, msgspec.Meta(pattern='^[0-9a-f]{16}$')]]
 
 
 class TrainedOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,7 +37,7 @@ class TrainedOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         val (list[str]): Digests of the clips that chose the best checkpoint.
     """
 
-    groups: Annotated[list[int], msgspec.Meta(max_length=10_000_000)]
+    groups: list[int]
     train: _Digests
     val: _Digests
 
@@ -72,8 +70,8 @@ class Essentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     sampling: _Name
     frame_interval: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
     input_format: _Name
-    mean: _Channels = []
-    std: _Channels = []
+    mean: list[float] = []
+    std: list[float] = []
     data: Annotated[str, msgspec.Meta(max_length=200)] = ''
     trained_on: TrainedOn | None = None
 

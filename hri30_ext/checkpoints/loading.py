@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from ..errors import HRI30Error, first_cases, ran_out_of_memory
+from ..errors import HRI30Error, first_cases
 from ..utils.text import printable
 from .essentials import META_KEY, Essentials, read_message_hub
 from .stand_ins import STAND_INS
@@ -124,21 +124,18 @@ def _explain(filename: str, error: Exception) -> HRI30Error:
     # torch's own text recommends weights_only=False; its cause has the reason alone.
     cause = error.__context__ if isinstance(error, pickle.UnpicklingError) else None
     text = printable(' '.join(str(cause or error).partition('. ')[0][:400].split()))[:160]
-    is_archive_of_programs = 'weights_only' in text  # tar, TorchScript
-    if is_archive_of_programs or (cause and 'operand' not in text):
+    # tar or TorchScript, or a refused global
+    if 'weights_only' in text or (cause and 'operand' not in text):
         return HRI30Error(
             f'{filename}: refused ({text}).\nExpected tensors and plain data, as mmengine '
             'and torch.save write them. Anything else may run code and is not loaded: save '
             'the state_dict alone where the file was made.')
-    if isinstance(error, PermissionError) or ran_out_of_memory(error):
-        return HRI30Error(
-            f'{filename}: cannot be loaded ({type(error).__name__}: {text}).\n'
-            'Expected the right to read it, and memory for it on the device.')
     size = os.path.getsize(filename) if os.path.isfile(filename) else 0
     return HRI30Error(
         f'{filename}: not a readable checkpoint ({size:,} bytes; {type(error).__name__}: '
-        f'{text}).\nExpected a file as torch.save or safetensors writes it; this one '
-        'is truncated or something else. Copy or download it again.')
+        f'{text}).\nExpected a file as torch.save or safetensors writes it, the '
+        'right to read it, and memory for it on the device; if it is truncated or another '
+        'file, copy or download it again.')
 
 
 def download(url: str, model_dir=None, map_location=None, progress: bool = True,

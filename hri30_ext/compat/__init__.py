@@ -258,32 +258,24 @@ def pool_single_frames_in_2d() -> None:
 
 
 def run_transforms_under_numpy_2() -> None:
-    """Lets mmaction's transforms run under NumPy 2, or refuses them.
+    """Lets mmaction's transforms run under NumPy 2.
 
     Why: ``ColorJitter`` adds a negative number to uint8, which NumPy 2 refuses, and a
     positive one wraps at 256, not at 180. ``PoseCompact`` and ``MMCompact`` name
-    ``np.Inf``, which NumPy 2 does not have. ``ImgAug`` sets ``np.bool = bool`` for the
-    whole process (open-mmlab/mmaction2#2451), so that NumPy's own comparisons of arrays
-    fail, before it imports imgaug, which cannot be imported (aleju/imgaug#859).
-    Until: mmaction2 computes hues in a wider type, names ``np.inf``, and has no ``ImgAug``.
+    ``np.Inf``, which NumPy 2 does not have. ``ImgAug`` stays broken: imgaug cannot be
+    imported under NumPy 2 (aleju/imgaug#859).
+    Until: mmaction2 computes hues in a wider type and names ``np.inf``.
     """
-    from mmaction.datasets.transforms import ColorJitter, ImgAug, pose_transforms
+    from mmaction.datasets.transforms import ColorJitter, pose_transforms
 
     def adjust_hue(img, factor):
         hsv = cv2.cvtColor(np.clip(img, 0, 255).astype(np.uint8), cv2.COLOR_RGB2HSV)
         hsv[..., 0] = (hsv[..., 0].astype(int) + int(factor * 255)) % 180
         return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32)
 
-    def refuse(self, *args, **kwargs):
-        raise HRI30Error('pipeline: ImgAug needs imgaug, which does not run under NumPy 2.'
-                         '\nExpected ClipColorJitter, CropResize, LabelAwareFlip, or a '
-                         "transform of torchvision: dict(type='TorchVisionWrapper', "
-                         "op='RandomErasing').")
-
     ColorJitter.adjust_hue = staticmethod(adjust_hue)
     pose_transforms.np = types.ModuleType('numpy')
     vars(pose_transforms.np).update(vars(np), Inf=np.inf)
-    ImgAug.__init__ = refuse
 
 
 def provide_tin_shift() -> None:
