@@ -131,7 +131,6 @@ SETTINGS: dict[str, Setting] = {
     'clip_grad.max_norm': Setting(AboveZero, 'largest norm of the gradient'),
     'clip_grad.norm_type': Setting(AboveZero, 'p of the p-norm'),
     'clip_grad.clip_value': Setting(AboveZero, 'largest element, for type=value'),
-    'clip_grad.error_if_nonfinite': Setting(bool, 'fail on NaN and inf'),
     'label_smoothing': Setting(BelowOne, 'share of the target spread over all classes'),
     'batch_norm': Setting(str | None, 'frozen: keep the loaded statistics',
                           table='batch_norms'),
@@ -160,10 +159,6 @@ SETTINGS: dict[str, Setting] = {
     'report': Setting(bool, 'write report.html into each result folder'),
     'peer_timeout': Setting(AboveZero, 'silence after which a process counts as lost',
                             'seconds'),
-    'memory_format': Setting(str | None, "layout of the weights; None: torch's",
-                             table='memory_formats'),
-    'compile': Setting(bool, 'compile backbone and head with torch.compile; never '
-                       'measured on a GPU'),
 }
 
 #: Dicts of choices; a config can add to them and change their entries.

@@ -141,8 +141,7 @@ def test_no_value_of_a_setting_is_a_traceback(options):
 def test_every_setting_has_a_default_and_a_description():
     rows = {row.name: row for row in list_settings(raw())}
     assert list(rows) == list(SETTINGS)
-    optional = {'early_stopping.rule', 'clip_grad.type', 'clip_grad.clip_value',
-                'clip_grad.error_if_nonfinite'}
+    optional = {'early_stopping.rule', 'clip_grad.type', 'clip_grad.clip_value'}
     for name, row in rows.items():
         of, _, entry = name.partition('.')
         assert of in raw(), name

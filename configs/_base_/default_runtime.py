@@ -15,8 +15,6 @@ tracker = None  # None, or a name in trackers
 max_skipped = 0.05  # share of the training clips that may be unreadable; 0: none, 1: all
 report = True  # a report.html in each result folder
 peer_timeout = 600  # seconds until another process that does not answer counts as lost
-memory_format = 'channels_last'  # of weights; None: torch's default, slower
-compile = False  # True: torch.compile of backbone and head
 # ----------------------------------------------------------------------------------
 
 custom_imports = dict(imports=['hri30_ext.modules'], allow_failed_imports=False)
@@ -34,11 +32,9 @@ custom_hooks = [
     '${weight_averagings[weight_averaging]}',
     '${class_weightings[class_weights]}',
     '${feature_caches[cache_features]}',
-    '${memory_formats[memory_format]}',
     dict(type='SkippedVideosHook', max_skipped='${max_skipped}'),
     dict(type='CurvesHook'),
 ]
-memory_formats = dict(channels_last=dict(type='ChannelsLastHook'))
 # Convolutions benchmark their algorithms once, except in deterministic runs.
 env_cfg = dict(cudnn_benchmark=True, dist_cfg=dict(timeout='${peer_timeout}'))
 

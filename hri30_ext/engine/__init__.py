@@ -8,7 +8,7 @@ from .fine_tuning import (
     PartwiseOptimWrapperConstructor,
     UnfreezeHook,
 )
-from .hooks import ChannelsLastHook, ClassWeightsHook, CurvesHook, LearningRatesHook
+from .hooks import ClassWeightsHook, CurvesHook, LearningRatesHook
 from .loading import stack_clips
 from .loops import ResumableTrainLoop
 from .optim import BF16OptimWrapper
@@ -16,8 +16,8 @@ from .progress import EpochLineHook
 from .runner import HRI30Runner
 from .skipped import SkippedVideosHook
 
-__all__ = ['BF16OptimWrapper', 'ChannelsLastHook', 'ClassWeightsHook', 'CurvesHook',
-           'EpochLineHook', 'FeatureCacheHook', 'FrozenBatchNormHook', 'HRI30DataParallel',
+__all__ = ['BF16OptimWrapper', 'ClassWeightsHook', 'CurvesHook', 'EpochLineHook',
+           'FeatureCacheHook', 'FrozenBatchNormHook', 'HRI30DataParallel',
            'HRI30Runner', 'LearningRatesHook', 'PartwiseOptimWrapperConstructor',
            'ResumableEarlyStoppingHook', 'ResumableTrainLoop', 'SkippedVideosHook',
            'UnfreezeHook', 'ValidatedCheckpointHook', 'stack_clips']

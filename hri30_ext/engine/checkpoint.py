@@ -232,7 +232,3 @@ class ResumableEarlyStoppingHook(EarlyStoppingHook):
                 f'Nothing to resume: validation {self.monitor} had not improved for '
                 f'{self.wait_count} epochs. To continue, set early_stopping.patience '
                 'higher, or early_stopping=None.')
-        else:
-            runner.logger.info(
-                f'Early stopping: {self.wait_count} of {self.patience} epochs without '
-                f'improvement, best {self.monitor} {self.best_score:.4f}')

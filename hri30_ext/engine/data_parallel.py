@@ -8,7 +8,6 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS
 
 from ..errors import HRI30Error
-from .hooks import to_channels_last
 
 
 @MODEL_WRAPPERS.register_module()
@@ -19,15 +18,11 @@ class HRI30DataParallel(MMDistributedDataParallel):
         module (torch.nn.Module): A recognizer.
         device_ids (list[int], optional): The GPU; ignored on the CPU, where mmengine passes
             one and torch refuses it.
-        channels_last (bool): Whether to store weights in channels-last layout. Gradients
-            are reduced in the layout that weights have here.
         **kwargs: Of :class:`mmengine.model.MMDistributedDataParallel`.
     """
 
     def __init__(self, module: torch.nn.Module, device_ids: list[int] | None = None,
-                 channels_last: bool = False, **kwargs) -> None:
-        if channels_last:
-            to_channels_last(module)
+                 **kwargs) -> None:
         is_on_cpu = next(module.parameters()).device.type == 'cpu'
         super().__init__(module, device_ids=None if is_on_cpu else device_ids, **kwargs)
 
@@ -48,7 +43,7 @@ def use_processes(cfg: Config) -> None:
             "sync_bn=None. batch_norm='frozen' is equal in any number of processes.")
     types = {hook['type'] for hook in cfg.get('custom_hooks', [])}
     cfg.model_wrapper_cfg = dict(
-        type='HRI30DataParallel', channels_last='ChannelsLastHook' in types,
+        type='HRI30DataParallel',
         # DDP must expect frozen parameters, which have no gradients.
         find_unused_parameters='UnfreezeHook' in types
         or cfg.get('find_unused_parameters', False))

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-import psutil
 import torch
 import torch.distributed as dist
 from mmengine.dist import get_dist_info
@@ -59,13 +58,9 @@ def start(launcher: str, timeout: float = 600) -> None:
         return
     # NVML counts the GPUs of a driver that is too old, too.
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    try:
-        rank, size, local_rank = (
-            int(os.environ[name]) for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'))
-        address, port = os.environ['MASTER_ADDR'], os.environ['MASTER_PORT']
-    except (KeyError, ValueError) as error:
-        raise HRI30Error(f'--launcher pytorch: the environment lacks {error}.\nStart '
-                         'processes with GPUS=N bash tools/train.sh.') from error
+    rank, size, local_rank = (
+        int(os.environ[name]) for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'))
+    address, port = os.environ['MASTER_ADDR'], os.environ['MASTER_PORT']
     if gpus:
         if local_rank >= gpus:
             raise HRI30Error(
@@ -73,9 +68,6 @@ def start(launcher: str, timeout: float = 600) -> None:
                 f'there are {gpus}.\nSet GPUS to {gpus} or less. With --device cpu any '
                 'number of processes runs.')
         torch.cuda.set_device(local_rank)
-    interface = _interface_to(address)
-    if interface:  # gloo's default is the address of the host name, often 127.0.1.1
-        os.environ.setdefault('GLOO_SOCKET_IFNAME', interface)
     wait = datetime.timedelta(seconds=timeout)
     try:
         dist.init_process_group('nccl' if gpus else 'gloo', timeout=wait)
@@ -86,23 +78,9 @@ def start(launcher: str, timeout: float = 600) -> None:
             f'rank {rank} on {socket.gethostname()}: the {size} processes did not join at '
             f'{address}, port {port}, in {timeout:g} s ({_first_line(error)}).\nRun the '
             'same command on every host, with the same NNODES, GPUS, MASTER_ADDR and PORT, '
-            'each with its own NODE_RANK; hosts must be able to connect.') from error
+            'each with its own NODE_RANK; hosts must be able to connect, see '
+            'GLOO_SOCKET_IFNAME in docs/distributed.md.') from error
     atexit.register(dist.destroy_process_group)
-    if not gpus and rank == 0:
-        print(f'GPUS={os.environ.get("GPUS", size)}: without CUDA, {size} processes run on '
-              'the CPU', flush=True)
-
-
-def _interface_to(address: str) -> str | None:
-    """Returns the name of the network interface with the route to an address."""
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            udp.connect((address, 9))  # sends nothing
-            own = udp.getsockname()[0]
-    except OSError:  # unknown host, or another family of addresses
-        return None
-    return next((name for name, addresses in psutil.net_if_addrs().items()
-                 if own in (entry.address for entry in addresses)), None)
 
 
 def max_over_ranks(flag: int) -> int:

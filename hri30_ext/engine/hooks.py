@@ -1,4 +1,4 @@
-"""Hooks for memory layout, curves, learning rates and class weights."""
+"""Hooks for curves, learning rates and class weights."""
 
 import math
 import time
@@ -16,26 +16,6 @@ from ..datasets.hri30 import list_clips
 from ..errors import HRI30Error
 from ..hardware import unwrap
 from ..utils.curves import plot_training_curves, write_curves
-
-
-@HOOKS.register_module()
-class ChannelsLastHook(Hook):
-    """Stores a model's weights channels-last, which makes convolutions faster.
-
-    Results are the same within rounding.
-    """
-
-    def before_run(self, runner) -> None:
-        to_channels_last(runner.model)
-
-
-def to_channels_last(model: torch.nn.Module) -> None:
-    """Stores the weights of convolutions channels-last."""
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    for parameter in model.parameters():
-        memory_format = formats.get(parameter.dim())
-        if memory_format:  # module.to() takes one format for all, and converts buffers too
-            parameter.data = parameter.data.to(memory_format=memory_format)
 
 
 class _Curves(msgspec.Struct):
@@ -60,7 +40,6 @@ class CurvesHook(Hook):
 
     def __init__(self) -> None:
         self._curves = _Curves()
-        self._steps: dict[str, int] = {}  # of the epoch, by scalar
         self._rates: dict[str, float] = {}
         self._started = 0.0
         self._drawn_at = -math.inf  # of time.monotonic()
@@ -72,8 +51,6 @@ class CurvesHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if runner._resume and checkpoint.get('curves'):
             self._curves = msgspec.convert(checkpoint['curves'], _Curves)
-            if not all('epoch' in point for point in self._curves.history):
-                raise KeyError('epoch')
 
     def before_train(self, runner) -> None:
         self._started = time.monotonic() - 60 * self._curves.minutes
@@ -83,17 +60,8 @@ class CurvesHook(Hook):
     def _minutes(self) -> float:
         return round((time.monotonic() - self._started) / 60, 4)
 
-    def before_train_epoch(self, runner) -> None:
-        self._steps = {}
-
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         self._rates = learning_rates(runner.optim_wrapper)
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        """Counts the values of the epoch, which mmengine's message hub has."""
-        for key in ('loss', 'top1_acc'):
-            if key in (outputs or ()):
-                self._steps[key] = self._steps.get(key, 0) + 1
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         self._add_row(runner, runner.epoch, metrics)
@@ -106,8 +74,8 @@ class CurvesHook(Hook):
     def _add_row(self, runner, epoch: int, metrics: dict | None) -> None:
         point = {'epoch': epoch}
         for name, key in (('loss', 'loss'), ('top1', 'top1_acc')):
-            if key in self._steps:
-                point[f'train_{name}'] = mean_of_last(runner, key, self._steps[key])
+            if f'train/{key}' in runner.message_hub.log_scalars:
+                point[f'train_{name}'] = mean_of_epoch(runner, key)
             if metrics and name in metrics:
                 point[f'val_{name}'] = float(metrics[name])
         self._curves.history.append({**point, **self._rates, 'minutes': self._minutes()})
@@ -127,9 +95,10 @@ class CurvesHook(Hook):
             self._drawn_at = time.monotonic()
 
 
-def mean_of_last(runner, name: str, steps: int) -> float:
-    """Returns the mean of what the last training steps returned."""
-    return float(runner.message_hub.get_scalar(f'train/{name}').mean(steps))
+def mean_of_epoch(runner, name: str) -> float:
+    """Returns the mean of what the batches of a complete training epoch returned."""
+    history = runner.message_hub.get_scalar(f'train/{name}')
+    return float(history.mean(len(runner.train_dataloader)))
 
 
 @HOOKS.register_module()
@@ -183,7 +152,5 @@ class ClassWeightsHook(Hook):
             raise HRI30Error(f'class_weights: {type(loss).__name__} takes none.\n'
                              'Expected CrossEntropyLoss, or class_weights=None.')
         loss.class_weight = torch.from_numpy(weights_K).float()
-        runner.logger.info(
-            'Class weights from the training split: '
-            f'{weights_K.min():.3f} ({dataset.classes[weights_K.argmin()]}) to '
-            f'{weights_K.max():.3f} ({dataset.classes[weights_K.argmax()]})')
+        runner.logger.info('Class weights from the training split: '
+                           f'{weights_K.min():.3f} to {weights_K.max():.3f}')

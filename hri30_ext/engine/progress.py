@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from tqdm import tqdm
 
 from ..utils.progress import refresh_seconds, time_left
-from .hooks import learning_rates, mean_of_last
+from .hooks import learning_rates, mean_of_epoch
 
 
 class EpochLineHook(Hook):
@@ -22,7 +22,6 @@ class EpochLineHook(Hook):
 
     def __init__(self) -> None:
         self.clips = 0
-        self._steps = 0
         self._bar: tqdm | None = None
         self._line: list[str] = []  # parts of the epoch's
         self._started = 0.0
@@ -40,7 +39,7 @@ class EpochLineHook(Hook):
 
     def before_train_epoch(self, runner) -> None:
         self._print(runner)
-        self._steps, self._epoch_started = 0, time.monotonic()
+        self._epoch_started = time.monotonic()
         # Features are computed once, before the first epoch: they say nothing of the rest.
         self._started = self._started or self._epoch_started
         self._clips_before = self.clips
@@ -50,16 +49,14 @@ class EpochLineHook(Hook):
         self._rate = max(learning_rates(runner.optim_wrapper).values())
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self._steps += 1
         self.clips += len(data_batch['data_samples']) * get_world_size()
         self._bar.update()
 
     def after_train_epoch(self, runner) -> None:
         self._bar.close()
         rate = (self.clips - self._clips_before) / (time.monotonic() - self._epoch_started)
-        loss = mean_of_last(runner, 'loss', self._steps)
         self._line = [f'epoch {runner.epoch + 1}/{runner.max_epochs}',
-                      f'loss {loss:.3f}', f'lr {self._rate:.2g}',
+                      f'loss {mean_of_epoch(runner, "loss"):.3f}', f'lr {self._rate:.2g}',
                       f'{rate:,.{1 if rate >= 10 else 2}f} clips/s']
 
     def before_val_epoch(self, runner) -> None:

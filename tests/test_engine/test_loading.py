@@ -2,11 +2,12 @@
 
 import os
 import resource
+import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import DEMO_CONFIG
+from conftest import DEMO_CONFIG, PRIMITIVE
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
@@ -16,7 +17,7 @@ from mmengine.registry import FUNCTIONS, init_default_scope
 from torch.utils.data import DataLoader
 
 from hri30_ext import config, hardware
-from hri30_ext.config import load_config
+from hri30_ext.config import load_config, unresolved
 from hri30_ext.engine import CurvesHook, HRI30Runner, LearningRatesHook, hooks
 from hri30_ext.engine.loading import send
 from hri30_ext.utils.curves import read_curves
@@ -150,3 +151,20 @@ def test_curves_are_drawn_every_30_seconds_and_at_the_end(monkeypatch, tmp_path)
     hook.after_train(runner)
     assert drawn == [1, 3, 3]
     assert len(read_curves(tmp_path / 'training_curves.csv')) == 3
+
+
+@pytest.mark.parametrize('device, free, stored, form', [
+    ('cuda', 10e9, False, 'jpeg'), ('cuda', 9.9e9, False, None),
+    ('cuda', 9.9e9, True, 'jpeg'), ('cpu', 1e12, True, None)])
+def test_a_gpu_gets_a_cache_where_there_is_room(device, free, stored, form, tmp_path,
+                                                monkeypatch):
+    monkeypatch.setattr(hardware, 'get_device', lambda: device)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda place: SimpleNamespace(free=free))
+    folder = tmp_path / 'new' / 'cache'
+    if stored:
+        folder.mkdir(parents=True)
+        (folder / 'a.jpegs').touch()
+    cfg = load_config(PRIMITIVE, {'cache_dir': str(folder)})
+    assert cfg.train_pipeline[0].cache == form
+    assert unresolved(cfg).clip_cache == 'auto'
+    assert config.default_clip_cache(None) is None

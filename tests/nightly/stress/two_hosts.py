@@ -85,7 +85,8 @@ def running(tool: str, arguments: list[str], log: Path,
             within = []
             if names:
                 environment.update(NNODES='2', NODE_RANK=str(rank),
-                                   MASTER_ADDR=ADDRESSES[FIRST], PORT='29500')
+                                   MASTER_ADDR=ADDRESSES[FIRST], PORT='29500',
+                                   GLOO_SOCKET_IFNAME='cable')
                 within = ['ip', 'netns', 'exec', name, 'unshare', '--uts', 'sh', '-c',
                           f'hostname {host}; exec "$@"', 'sh']
             file = stack.enter_context(open(f'{log}-{host}.log', 'wb'))
