@@ -31,7 +31,7 @@ def cut_table(table: str, root: str | None, out: str, overwrite: bool = False,
     Args:
         table (str): With path, label, start and end, see :func:`.layouts.read_layout`.
         root (str, optional): The folder of the recordings; by default that of the table.
-        out (str): Gets ``<label>/<recording>_<start>-<end>.<ending>``, with folders of the
+        out (str): Gets ``<label>/<recording>_<start>-<end>.mp4``, with folders of the
             recording as ``<folder>_``, and ``clips.csv`` with path, label, group (by
             default the recording) and split.
         overwrite (bool): Whether to replace clips and ``clips.csv``.
@@ -51,33 +51,29 @@ def cut_table(table: str, root: str | None, out: str, overwrite: bool = False,
     _check_parts(rows)
     names, labels, _ = layouts.number_labels(rows, layouts.find_classes(data, annotation))
     clips = _name_clips(data, rows, [names[labels[row.label]] for row in rows], folder)
-    exist = [file for clip, row in clips.items() for ending in ('.mp4', row.file.suffix)
-             if (file := clip.with_name(clip.name + ending.lower())).exists()]
     listing = folder / 'clips.csv'  # of other recordings, perhaps
-    exist += [listing] * listing.exists()
+    exist = [file for file in (*clips, listing) if file.exists()]
     if exist and not overwrite:
         raise HRI30Error(f'{folder}: {len(exist)} files exist:\n{first_cases(exist)}\n'
                          'Choose another --out, or add --overwrite.')
-    listed, copied, failed = [], 0, []
+    listed, failed = [], []
     with IsolatedProcess() as process:
         for clip, row in tqdm(clips.items(), 'cutting', mininterval=refresh_seconds()):
             part = name_part(str(row.file), *row.part)
             try:
-                (ending, is_copy), (content,) = call(
+                _, (content,) = call(
                     process, part, 'hri30_ext.video.cutting:cut_part', part,
                     seconds=_SLOWER * time_limit())
             except ClipError as error:
                 failed.append(f'{row.where}: {error.reason}')
                 continue
-            with atomic_path(clip := clip.with_name(clip.name + ending)) as temporary:
+            with atomic_path(clip) as temporary:
                 temporary.write_bytes(content)
-            copied += is_copy
             listed.append((clip.relative_to(folder).as_posix(), clip.parent.name,
                            row.group or row.file.relative_to(data).as_posix(), row.split))
     atomic_write_text(listing, format_csv(
         ('path', 'label', 'group', 'split'), listed))
-    report(f'{folder}: {len(listed)} clips, {copied} copied and {len(listed) - copied} '
-           're-encoded; without sound')
+    report(f'{folder}: {len(listed)} clips, without sound')
     if failed:
         report(f'{len(failed)} clips could not be cut:\n{first_cases(failed)}')
     return len(failed)
@@ -141,14 +137,14 @@ def _check_parts(rows: Sequence[Row]) -> None:
 
 def _name_clips(root: Path, rows: Sequence[Row], labels: Sequence[str], folder: Path
                 ) -> dict[Path, Row]:
-    """Returns rows by the path of their clip, without its ending."""
+    """Returns rows by the path of their clip."""
     clips: dict[Path, Row] = {}
     for row, label in zip(rows, labels, strict=True):
         if Path(label).name != label or label[0] == '.' or not label.isprintable():
             raise HRI30Error(f'{row.where}: the label {label!r} cannot name a folder.\n'
                              'Expected letters, digits, spaces, - and _.')
         stem = '_'.join(row.file.relative_to(root).with_suffix('').parts)
-        clip = folder / label / f'{stem}_{name_part("", *row.part).strip("[]")}'
+        clip = folder / label / f'{stem}_{name_part("", *row.part).strip("[]")}.mp4'
         if clips.setdefault(clip, row) is not row:
             raise HRI30Error(f'{row.where}: its clip has the name of another, {clip.name}.'
                              '\nRename one of the recordings.')

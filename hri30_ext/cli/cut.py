@@ -1,8 +1,7 @@
 """Cut labelled parts out of long recordings.
 
 Parts go into class folders. Clips have exactly the frames from start to before end, without
-sound: copied where the first one is a keyframe, else encoded with little loss. Training
-also reads parts without cutting.
+sound, and are encoded with little loss. Training also reads parts without cutting.
 
 Exit status 3: some clips could not be cut.
 """
@@ -17,7 +16,7 @@ parser.add_argument('table', metavar='TABLE', help='CSV or TSV: path, label, '
 parser.add_argument('--root', metavar='R', help='folder of the recordings; default: that '
                     'of the table')
 parser.add_argument('--out', required=True, metavar='D', help='gets <label>/<recording>_'
-                    '<start>-<end>.mp4 (or its own ending) and clips.csv')
+                    '<start>-<end>.mp4 and clips.csv')
 parser.add_argument('--overwrite', action='store_true', help='replace clips')
 
 

@@ -38,13 +38,9 @@ def scan_annotations(path: str | Path, classes: Sequence[str]
     """
     ids = {name: i for i, name in reversed(list(enumerate(classes, 1)))}
     first: dict[str, int] = {}
-    number = 0
     with open_text(path, 'rows of video_id,class_name,class_id') as file:
-        for row in csv.reader(file):
-            row = [field.strip() for field in row]
-            if not any(row):
-                continue
-            number += 1
+        rows = ([field.strip() for field in row] for row in csv.reader(file))
+        for number, row in enumerate(filter(any, rows), 1):
             if number > MAX_ROWS:
                 raise HRI30Error(f'{path}: more than {MAX_ROWS:,} rows.\nExpected one row '
                                  'a clip.')

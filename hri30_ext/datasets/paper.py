@@ -56,8 +56,8 @@ def hold_out_test(clips: Sequence[dict], classes: Sequence[str] = HRI30_CLASSES,
         clips (Sequence[dict]): Of :func:`~hri30_ext.datasets.hri30.load_labelled_clips`.
         left_out (Iterable[str]): Paths of other clips that lists may name.
         type (str): ``paper`` or ``lists``; with another, nothing is held out.
-        folder (str, optional): For ``lists``: of ``trainlist01.txt``, ``testlist01.txt``
-            and, if ids are to be compared, ``classInd.txt``.
+        folder (str, optional): For ``lists``: of ``trainlist01.txt`` and
+            ``testlist01.txt``.
 
     Returns:
         tuple: Training side and test side, in the given order; the latter is None where
@@ -141,13 +141,6 @@ def _read_lists(folder, number, clips, classes, left_out):
                          f'trainlist{number:02}.txt and testlist{number:02}.txt.')
     folder = Path(folder).expanduser()
     classes = [canonical_name(name) for name in classes]
-    if (folder / _CLASSES).is_file():
-        ids = {str(i): name for i, name in enumerate(classes, 1)}
-        for row in read_list(folder / _CLASSES):
-            expected = ids.get(row.path.lstrip('0'))
-            if canonical_name(row.label) != expected:
-                raise HRI30Error(f'{row.where}: found {row.path} {row.label}, expected '
-                                 f'{expected}, as in the released annotation.')
     known = {_key(clip) for clip in clips}
     for path in left_out:
         with contextlib.suppress(HRI30Error):  # of the test folder, or a wrong name

@@ -4,7 +4,7 @@ A clip may be damaged, missing, or unusual enough to break a transform. In train
 clip replaces it; in validation and testing it keeps its row, without a score.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,8 +15,6 @@ from ..video.sandbox import ProcessDied
 
 #: Failures in a row after which the clips are not the cause; of these, by the time limit.
 MOST_FAILED, MOST_HUNG = 100, 10
-
-_SEARCHED = 500  # clips, for one of the same class
 
 
 def is_of_one_clip(error: Exception) -> bool:
@@ -51,14 +49,11 @@ def find_reason(error: Exception, filename: str) -> str:
 
 
 def list_substitutes(index: int, count: int, label_of: Callable[[int], int],
-                     generator: np.random.Generator) -> Iterator[int]:
-    """Yields the other clips of ``count`` in a random order, those of its class first."""
-    others = generator.permutation(count)
-    others = others[others != index].tolist()
+                     generator: np.random.Generator) -> list[int]:
+    """Lists the other clips of ``count`` in a random order, those of its class first."""
     label = label_of(index)
-    same = [other for other in others[:_SEARCHED] if label_of(other) == label]
-    yield from same
-    yield from (other for other in others if other not in same)
+    others = (other for other in generator.permutation(count).tolist() if other != index)
+    return sorted(others, key=lambda other: label_of(other) != label)
 
 
 def explain_unreadable(skipped: list[tuple[str, str, str]]) -> HRI30Error:

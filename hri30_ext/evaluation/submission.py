@@ -1,28 +1,13 @@
 """Checking a submission before it is handed in."""
 
 import csv
-from collections import defaultdict
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..datasets.hri30 import load_test_clips
 from ..datasets.layouts import NAMES
-from ..errors import first_cases
+from ..errors import HRI30Error, first_cases
 from ..names import HRI30_CLASSES, canonical_name, released_name
 from ..utils.reading import open_text
-
-
-@dataclass
-class Findings:
-    """What makes a scorer fail or count wrongly: cases by the kind of error."""
-
-    errors: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    rows: int = 0  # that were read
-
-    @property
-    def status(self) -> int:
-        """0 without errors, 2 with some."""
-        return 2 if self.errors else 0
 
 
 def read_class_ids(root: str | Path) -> dict[str, str]:
@@ -43,45 +28,32 @@ def read_class_ids(root: str | Path) -> dict[str, str]:
     return {names[i]: i for i in sorted(names, key=lambda digits: (len(digits), digits))}
 
 
-def check_submission(path: str | Path, root: str | Path) -> Findings:
+def check_submission(path: str | Path, root: str | Path) -> int:
     """Compares a ``test_set_labels.csv`` with a data folder's test clips and training file:
     its columns, names and ids of classes, repeated clips, and missing ones.
 
+    Returns:
+        int: The number of rows.
+
     Raises:
-        HRI30Error: a file that cannot be read, or no test clips.
+        HRI30Error: a file that cannot be read, no test clips, or wrong or missing rows.
     """
-    ids = read_class_ids(root)
-    missing = dict.fromkeys(clip['video_id'] for clip in load_test_clips(
-        root, list(ids), annotation=NAMES))
-    findings, seen = Findings(), set()
-    with open_text(Path(path).expanduser(), 'a submission of tools/test.sh') as file:
-        for line, row in enumerate(csv.reader(file), 1):
-            findings.rows += 1
-            video, name, class_id = row if len(row) == 3 else ('', '', '')
-            if len(row) != 3:
-                error = 'Rows other than video_id,class_name,class_id'
-            elif video in seen:
-                error = 'Repeated clips'
-            elif video not in missing:
-                error = 'Rows without a test clip'
-            elif name not in ids:
-                error = 'Class names that are not in the training file'
-            elif class_id != ids[name]:
-                error = 'Class ids that are not those of their names'
-            else:
-                error = ''
-            if error:
-                findings.errors[error].append(f'line {line}: {",".join(row)[:80]!r}')
-            seen.add(video)
-            missing.pop(video, None)
-    if missing:
-        findings.errors['Test clips without a row'] = list(missing)
-    return findings
-
-
-def format_findings(findings: Findings, path: str | Path) -> str:
-    """Formats findings as text: first cases and numbers."""
-    lines = [f'error: {error} ({len(cases)}):\n{first_cases(cases)}'
-             for error, cases in findings.errors.items()]
-    verdict = 'not ready to hand in' if lines else 'nothing to correct'
-    return '\n'.join([*lines, f'{path}: {findings.rows} rows, {verdict}.'])
+    path, ids = Path(path).expanduser(), read_class_ids(root)
+    clips = {clip['video_id']: 0 for clip in load_test_clips(
+        root, list(ids), annotation=NAMES)}  # and how many rows each has
+    wrong, number = [], 0
+    with open_text(path, 'a submission of tools/test.sh') as file:
+        for number, row in enumerate(csv.reader(file), 1):
+            is_clip = bool(row) and row[0] in clips
+            if is_clip:
+                clips[row[0]] += 1
+            if not is_clip or len(row) != 3 or ids.get(row[1]) != row[2] or (
+                    clips[row[0]] > 1):
+                wrong.append(f'row {number}: {",".join(row)[:80]}')
+    wrong += [f'no row of {clip}' for clip, rows in clips.items() if not rows]
+    if wrong:
+        raise HRI30Error(
+            f'{path}: {len(wrong)} of {number} rows are wrong or missing:\n'
+            f'{first_cases(wrong)}\nExpected video_id,class_name,class_id of each clip '
+            'once, with names and ids as annotations/train_set_labels.csv has them.')
+    return number

@@ -120,15 +120,13 @@ def lists(build, tmp_path):
         WALK.format(group, 1), f'PickUpDrill/v_PickUpDrill_g{group:02}_c01.avi')]
     train = [f'{name} {i}' for name, i in zip(names[4:], (27, 20) * 2, strict=True)]
 
-    def read(edit=lambda train, test: None, subset='train', index=None):
+    def read(edit=lambda train, test: None, subset='train'):
         mine, test = train[:], names[:4]
         edit(mine, test)
         folder = tmp_path / 'lists'
         folder.mkdir(exist_ok=True)
         (folder / 'trainlist01.txt').write_text('\n'.join(mine))
         (folder / 'testlist01.txt').write_text('\n'.join(test))
-        if index:
-            (folder / 'classInd.txt').write_text(index)
         return build(names, subset, type='lists', folder=str(folder), val_groups=0)
     return read
 
@@ -163,12 +161,6 @@ def set_line(side, number, text):
 def test_wrong_lists(lists, edit, place):
     with pytest.raises(HRI30Error, match=place):
         lists(edit)
-
-
-def test_an_alphabetical_class_index_is_refused(lists):
-    index = '\n'.join(f'{i} {name}' for i, name in enumerate(sorted(HRI30_CLASSES), 1))
-    with pytest.raises(HRI30Error, match=r'classInd\.txt, line 28'):
-        lists(index=index)
 
 
 def test_tool_writes_lists_that_are_read(tmp_path):

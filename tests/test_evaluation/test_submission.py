@@ -4,11 +4,8 @@ import pytest
 from conftest import call_hri30
 
 from hri30_ext.datasets import HRI30_CLASSES
-from hri30_ext.evaluation.submission import (
-    check_submission,
-    format_findings,
-    read_class_ids,
-)
+from hri30_ext.errors import HRI30Error
+from hri30_ext.evaluation.submission import check_submission, read_class_ids
 from hri30_ext.names import released_name
 
 NAMES = [released_name(name) for name in HRI30_CLASSES]
@@ -32,37 +29,32 @@ def check(root, rows):
 
 
 def test_a_clean_one(root):
-    findings = check(root, ROWS)
-    assert (findings.status, findings.rows, findings.errors) == (0, 30, {})
-    assert '30 rows' in format_findings(findings, 'x.csv')
+    assert check(root, ROWS) == 30
 
 
-@pytest.mark.parametrize('line, row, error', [
-    (3, 'testvideo003;PickUpDrill;3', 'Rows other than'),
-    (3, ROWS[0], 'Repeated clips'),
-    (3, 'other,Walking,27', 'Rows without a test clip'),
-    (3, 'testvideo003.avi,Walking,27', 'Rows without a test clip'),
-    (18, 'testvideo018,NoCollaborativeWithDrill,18', 'Class names'),  # two l
-    (19, 'testvideo019,Juggling,19', 'Class names'),
-    (28, 'testvideo028,WalkingWithObject,29', 'Class ids'),
-    (1, 'testvideo001,DeliverObject,0', 'Class ids'),
+@pytest.mark.parametrize('line, row', [
+    (3, 'testvideo003;PickUpDrill;3'), (3, ROWS[0]), (3, 'other,Walking,27'),
+    (3, 'testvideo003.avi,Walking,27'), (18, 'testvideo018,NoCollaborativeWithDrill,18'),
+    (19, 'testvideo019,Juggling,19'), (28, 'testvideo028,WalkingWithObject,29'),
+    (1, 'testvideo001,DeliverObject,0'), (2, ''), (2, 'testvideo002,Walking'),
 ])
-def test_a_wrong_row(root, line, row, error):
-    findings = check(root, [*ROWS[:line - 1], row, *ROWS[line:]])
-    assert findings.status == 2
-    case = next(cases for what, cases in findings.errors.items() if what.startswith(error))
-    assert case == [f'line {line}: {row!r}']
+def test_a_wrong_row(root, line, row):
+    with pytest.raises(HRI30Error) as error:
+        check(root, [*ROWS[:line - 1], row, *ROWS[line:]])
+    assert f'row {line}: {row}\n' in str(error.value)
     has_its_clip = row.startswith(f'testvideo{line:03},')
-    assert findings.errors.get('Test clips without a row') == (
-        None if has_its_clip else [f'testvideo{line:03}'])
+    assert ('1 of 30' in str(error.value)) == has_its_clip
+    assert (f'no row of testvideo{line:03}\n' in str(error.value)) != has_its_clip
 
 
 def test_missing_rows_by_the_tool(root, capsys):
-    assert check(root, []).errors == {
-        'Test clips without a row': [row.split(',')[0] for row in ROWS]}
-    check(root, ROWS[:28])
+    with pytest.raises(HRI30Error, match='30 of 0 rows'):
+        check(root, [])
+    check(root, ROWS)
+    assert call_hri30('submission', root / 'submission.csv', '--root', root) == 0
+    (root / 'submission.csv').write_text('\n'.join(ROWS[:28]))
     assert call_hri30('submission', root / 'submission.csv', '--root', root) == 2
-    assert 'testvideo029\n  testvideo030\n' in capsys.readouterr().out
+    assert 'testvideo029\n  no row of testvideo030\n' in capsys.readouterr().err
 
 
 def test_classes_are_those_of_the_training_file(root):

@@ -25,11 +25,11 @@ def read(path):
 
 
 def cut(path, start, end, out):
-    """Cuts frames from ``start`` to before ``end``; returns what read() does, and how."""
+    """Cuts frames from ``start`` to before ``end``; returns what read() does."""
     times = f'{start / 30:.4f}-{end / 30:.4f}'
-    (ending, copied), (content,) = cut_part(f'{path.with_suffix("")}[{times}]{path.suffix}')
-    (out / f'clip{ending}').write_bytes(content)
-    return *read(out / f'clip{ending}'), ending, copied
+    _, (content,) = cut_part(f'{path.with_suffix("")}[{times}]{path.suffix}')
+    (out / 'clip.mp4').write_bytes(content)
+    return read(out / 'clip.mp4')
 
 
 @pytest.fixture(scope='module')
@@ -46,38 +46,30 @@ def recordings(tmp_path_factory):
 
 
 # b.mp4: frame 13 needs the later frame 16, 16 no other one.
-@pytest.mark.parametrize('name, start, end, copied', [
-    ('plain.mp4', 12, 14, True), ('plain.mp4', 12, 33, True), ('plain.mp4', 11, 14, False),
-    ('plain.mp4', 0, FRAMES, True), ('b.mp4', 12, 17, True), ('b.mp4', 12, 15, False),
-    ('b.mp4', 24, 36, True), ('b.mp4', 5, 30, False), ('b.mkv', 12, 17, True),
-    ('b.mkv', 13, 16, False), ('b.avi', 12, 17, False)])
-def test_clips_have_the_frames_of_their_part(recordings, tmp_path, name, start, end,
-                                             copied):
+@pytest.mark.parametrize('name, start, end', [
+    ('plain.mp4', 12, 14), ('plain.mp4', 11, 14), ('plain.mp4', 0, 33),
+    ('b.mp4', 12, 15), ('b.mp4', 24, 36), ('b.mp4', 5, 30), ('b.mkv', 13, 16),
+    ('b.avi', 12, 17)])
+def test_clips_have_the_frames_of_their_part(recordings, tmp_path, name, start, end):
     whole, _, rate, rotation = read(recordings / name)
     assert len(whole) == FRAMES
-    frames, times, clip_rate, clip_rotation, ending, how = cut(
+    frames, times, clip_rate, clip_rotation = cut(
         recordings / name, start, end, tmp_path)
-    assert (ending, how) == (name[-4:] if copied else '.mp4', copied)
-    assert len(frames) == end - start
-    if copied:
-        np.testing.assert_array_equal(frames, whole[start:end])
-    else:
-        differences = np.array([np.abs(whole - frame).mean((1, 2, 3)) for frame in frames])
-        assert differences.argmin(axis=1).tolist() == [*range(start, end)]
-        assert differences.min(axis=1).max() < 2
+    differences = np.array([np.abs(whole - frame).mean((1, 2, 3)) for frame in frames])
+    assert differences.argmin(axis=1).tolist() == [*range(start, end)]
+    assert differences.min(axis=1).max() < 2
     np.testing.assert_allclose(times, np.arange(end - start) / 30, atol=1.1e-3)
     assert clip_rotation == rotation
     assert clip_rate == pytest.approx(rate, rel=.02)
 
 
-def test_mpeg4_where_there_is_no_x264(tmp_path, monkeypatch):
+def test_the_rate_of_the_recording_is_kept(tmp_path):
     path = tmp_path / 'long.avi'
     write_video(render_clip(2, 1, 1, size=(96, 64))[:FRAMES], path, fps=Fraction(25))
-    monkeypatch.setattr('av.codec.codecs_available', {'mpeg4'})
-    (ending, copied), (content,) = cut_part(str(tmp_path / 'long[0.2-0.6].avi'))
+    _, (content,) = cut_part(str(tmp_path / 'long[0.2-0.6].avi'))
     (tmp_path / 'clip.mp4').write_bytes(content)
     frames, times, rate, _ = read(tmp_path / 'clip.mp4')
-    assert (ending, copied, rate) == ('.mp4', False, 25)
+    assert rate == 25
     assert np.abs(frames - read(path)[0][5:15]).mean() < 2
     np.testing.assert_allclose(times, np.arange(10) / 25, atol=1e-4)
     with pytest.raises(HRI30Error, match='not within'):

@@ -8,7 +8,7 @@ from hri30_ext.datasets.annotation import format_annotations, read_annotations
 from hri30_ext.datasets.leave_out import LEAVE_OUT, read_leave_out, write_leave_out
 from hri30_ext.datasets.splits import split_clips
 from hri30_ext.errors import HRI30Error
-from hri30_ext.evaluation.submission import check_submission, format_findings
+from hri30_ext.evaluation.submission import check_submission
 from hri30_ext.utils.curves import read_curves
 
 _CLASSES = ('DeliverObject', 'Walking', 'NoCollaborativeWithDrill')
@@ -82,9 +82,7 @@ def _leave_out(path: Path) -> None:
 
 
 def _submission(path: Path) -> None:
-    findings = check_submission(path, _root)
-    assert findings.status in (0, 2)
-    assert all(line.isprintable() for line in format_findings(findings, path).splitlines())
+    assert check_submission(path, _root) > 0
 
 
 def _curves(path: Path) -> None:
