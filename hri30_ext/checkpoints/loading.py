@@ -130,9 +130,8 @@ def _explain(filename: str, error: Exception) -> HRI30Error:
             f'{filename}: refused ({text}).\nExpected tensors and plain data, as mmengine '
             'and torch.save write them. Anything else may run code and is not loaded: save '
             'the state_dict alone where the file was made.')
-    size = os.path.getsize(filename) if os.path.isfile(filename) else 0
     return HRI30Error(
-        f'{filename}: not a readable checkpoint ({size:,} bytes; {type(error).__name__}: '
+        f'{filename}: not a readable checkpoint ({type(error).__name__}: '
         f'{text}).\nExpected a file as torch.save or safetensors writes it, the '
         'right to read it, and memory for it on the device; if it is truncated or another '
         'file, copy or download it again.')
