@@ -2,7 +2,7 @@
 
     env_check.py packages LOCK  # whether torch and the packages of a lock are there
     env_check.py torch          # whether a torch is there that setup.cfg allows
-    env_check.py check          # imports, device, a forward pass; 3: failed, 4: rebuild
+    env_check.py check          # imports, device, a convolution; 3: failed, 4: rebuild
 """
 
 import configparser
@@ -68,7 +68,7 @@ def why_no_cuda(torch) -> str | None:
             f'(CUDA_VISIBLE_DEVICES={os.environ.get("CUDA_VISIBLE_DEVICES")}). {ADVICE}')
 
 
-def run_forward_pass(torch, device: str) -> None:
+def run_convolution(torch, device: str) -> None:
     """Runs a 3D convolution on a random clip."""
     clip = torch.rand(1, 3, 8, 32, 32, device=device)  # N, C, T, H, W
     scores = torch.nn.Conv3d(3, 30, (8, 32, 32), device=device)(clip)
@@ -93,9 +93,9 @@ def check() -> int:
     print(f'  device: cpu ({why})' if why else f'  device: {torch.cuda.get_device_name()}')
     for device in ['cpu'] if why else ['cpu', 'cuda']:
         try:
-            run_forward_pass(torch, device)
+            run_convolution(torch, device)
         except Exception as error:
-            text = f'forward pass on {device}: {type(error).__name__}: {error}'
+            text = f'convolution on {device}: {type(error).__name__}: {error}'
             print(f'error: {text.splitlines()[0]}. {ADVICE}', file=sys.stderr)
             if device == 'cpu':
                 return 3

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Creates the environment of this clone in .venv, with the versions of requirements.lock,
-# and checks it with one forward pass.
+# and checks it with one convolution.
 #
 # Usage: [PYTHON=python3.12] bash tools/setup.sh [--check] [--dev]
 #

@@ -151,9 +151,8 @@ class Results:
         path = Path(folder).expanduser()
         path = path / SCORES if path.is_dir() else path
         if not path.is_file():
-            inner = sorted(str(file.parent) for file in path.parent.glob(f'*/{SCORES}'))
             raise HRI30Error(f'{path}: no such file.\nExpected a result folder of '
-                             'tools/test.sh' + (f', such as {inner[0]}.' if inner else '.'))
+                             'tools/test.sh, such as val/ or test/ in what --out named.')
         arrays = read_arrays(path, 'the scores of tools/test.sh; test again')
         try:
             failed = [arrays.get(name, np.array([], str)).tolist()

@@ -108,14 +108,11 @@ def plot_runs(path: str | Path, runs: Mapping[str, Sequence[dict]]) -> None:
         axes = _epoch_panel(figure, position, 2, label)
         for i, (run, history) in enumerate(runs.items()):
             colour = f'C{i % 10}'
-            # More than ten runs: the colours come again, dashed.
-            line = ('-', '--', ':')[i // 10 % 3]
             _draw(axes, history, f'train_{name}', color=colour, alpha=.3, linewidth=1,
-                  markersize=2, linestyle=line)
-            _draw(axes, history, f'val_{name}', color=colour, linestyle=line, label=run)
+                  markersize=2)
+            _draw(axes, history, f'val_{name}', color=colour, label=run)
         axes.set_ylim(**limits)
     handles = {label: line for line, label in zip(*axes.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles, loc='outside lower center', fontsize=9,
-                  ncols=1 if max(map(len, runs), default=0) > 60 else 2)
+    figure.legend(handles.values(), handles, loc='outside lower center', fontsize=9)
     figure.suptitle('Validation (bold) and training (faint)', fontsize=11)
     save_figure(figure, path)

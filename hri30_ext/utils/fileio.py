@@ -38,13 +38,9 @@ def ran_out_of_disk(error: BaseException | None) -> bool:
 
 def disk_full(path: str | Path, needed: int | None = None) -> DiskFull:
     """Returns the error for a file, or a folder of files, that needs so many bytes."""
-    folder = Path(path).absolute()
-    while not folder.is_dir():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free / 2**20
-    size = '' if needed is None else f', {needed / 2**20:,.1f} MiB are needed'
-    return DiskFull(f'{path}: cannot be written: the disk is full, or a quota is used up '
-                    f'({free:,.1f} MiB are free{size}).')
+    size = f'; {needed / 2**20:,.1f} MiB are needed' if needed else ''
+    return DiskFull(f'{path}: cannot be written: the disk is full, or a quota is used up'
+                    f'{size}.')
 
 
 def refuse_no_file(path: str | Path) -> None:

@@ -44,7 +44,7 @@ _VERSION = 3
 _ADVICE = ('Free some space, choose another folder (cache_dir), use the small jpeg form '
            '(clip_cache=jpeg), or no cache (clip_cache=None).')
 
-_SAMPLED_CLIPS, _SAMPLED_FRAMES = 8, 3
+_SAMPLED_CLIPS = 8
 
 # Of JPEGs: with colours at half the width, errors of 1.3 grey levels on average on rendered
 # clips, and of more than 10 for one pixel in a hundred; 95 with colours at half width and
@@ -185,11 +185,8 @@ def estimate_size(cache: ClipCache, filenames: Sequence[str]) -> int:
     count, sizes = len(filenames), []
     for i in np.linspace(0, count - 1, min(_SAMPLED_CLIPS, count), dtype=int):
         with contextlib.suppress(ClipError):  # reported when it is cached
-            video = Video(filenames[i], cache.short_side)
-            positions = np.linspace(0, len(video) - 1, _SAMPLED_FRAMES, dtype=int)
-            parts = cache.encode(video.read(positions))
-            nbytes = sum(memoryview(part).nbytes for part in parts)
-            sizes.append(len(video) * nbytes / _SAMPLED_FRAMES)
+            parts = cache.encode(Video(filenames[i], cache.short_side).read_all())
+            sizes.append(sum(memoryview(part).nbytes for part in parts))
     return round(np.mean(sizes) * count) if sizes else 0
 
 
@@ -210,14 +207,11 @@ def cache_clips(cache: ClipCache, filenames: Sequence[str], workers: int | None 
         HRI30Error: the disk has less room than the files take.
     """
     missing = [name for name in filenames if cache.open(name) is None]
-    text = (f'{len(filenames)} clips: {len(filenames) - len(missing)} are in the cache, '
-            f'{len(missing)} to do')
-    if not missing:
-        report(text)
-        return []
     needed = estimate_size(cache, missing)
     free = shutil.disk_usage(check_writable(cache.folder)).free
-    report(f'{text}, which take about {needed / 1e9:.3f} GB of {free / 1e9:.1f} GB free')
+    report(f'{len(filenames)} clips: {len(filenames) - len(missing)} are in the cache, '
+           f'{len(missing)} to do, which take about {needed / 1e9:.3f} GB of '
+           f'{free / 1e9:.1f} GB free')
     if needed > free:
         raise HRI30Error(f'{cache.folder}: {needed / 1e9:.3f} GB are needed and '
                          f'{free / 1e9:.3f} GB are free.\n{_ADVICE}')

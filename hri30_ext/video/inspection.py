@@ -36,12 +36,6 @@ BLACK_LEVEL = 20
 #: A frame has one color if the standard deviation of each is lower; clean clips have 34
 #: and more.
 BLANK_SPREAD = 2
-#: YUV zeros, which a decoder leaves where it has no data, have this color in RGB. Cameras
-#: never see it: clean clips have no row of it.
-GREEN_RGB = (0, 135, 0)
-_GREEN_TOLERANCE = 30
-#: Share of a frame's rows that make it a green one.
-GREEN_ROWS = .1
 
 _CHUNK = 32  # frames that are judged at once
 
@@ -69,7 +63,7 @@ class Facts:
     damaged: int = 0  # packets that fail, or whose damage is concealed
     first_damage: str = ''
     cut_off: bool = False  # it is longer than MAX_FRAMES and was not read to its end
-    blank: int = 0  # black, of one color, or with rows of a decoder's green
+    blank: int = 0  # black, or of one color
     still: int = 0  # that repeat the previous one
 
     @property
@@ -160,21 +154,17 @@ def _judge(facts: Facts, thumbnails: list[np.ndarray]) -> None:
 
 
 def blank_frames(frames_THWC: np.ndarray) -> np.ndarray:
-    """Returns whether RGB thumbnails, int16, are black, of one color, or have rows of the
-    green that a decoder leaves, (T, ) bool.
+    """Returns whether RGB thumbnails, int16, are black or of one color, (T, ) bool.
 
     >>> blank_frames(np.full((2, 64, 64, 3), [[[[0]]], [[[128]]]], np.int16)).tolist()
     [True, True]
     """
     # Color by color: numpy is slow along an axis of three.
     colors = [np.ascontiguousarray(frames_THWC[..., c]) for c in range(3)]
-    green_THW = np.all([np.abs(values_THW - expected) <= _GREEN_TOLERANCE
-                        for values_THW, expected in zip(colors, GREEN_RGB)], axis=0)
-    green_T = (green_THW.mean(axis=2) > .95).mean(axis=1) >= GREEN_ROWS
     black_T = (np.max(colors, axis=0) < BLACK_LEVEL).mean(axis=(1, 2)) > .99
     plain_T = np.all([values_THW.std(axis=(1, 2)) < BLANK_SPREAD for values_THW in colors],
                      axis=0)
-    return green_T | black_T | plain_T
+    return black_T | plain_T
 
 
 def still_frames(frames_THWC: np.ndarray) -> np.ndarray:

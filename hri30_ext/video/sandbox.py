@@ -126,11 +126,6 @@ class IsolatedProcess:
         with contextlib.suppress(Exception):  # when Python exits, anything may be gone
             self.close()
 
-    @property
-    def pid(self) -> int | None:
-        """Process id; None where no process runs."""
-        return self._process.pid if self._process else None
-
     def start(self) -> None:
         """Starts the process, which :meth:`call` does where needed.
 

@@ -323,7 +323,7 @@ def test_a_decoder_that_hangs_costs_the_clip(folder, tmp_path, monkeypatch):
 
 def test_a_decoder_that_crashes_costs_the_clip(folder):
     clip = Video(folder / 'mpeg4.avi')
-    os.kill(video._process().pid, signal.SIGSEGV)
+    os.kill(video._process()._process.pid, signal.SIGSEGV)
     with pytest.raises(HRI30Error, match=r'mpeg4\.avi: cannot be decoded \(the decoder '
                        r'crashed \(SIGSEGV\)\)'):
         clip.read([0])
