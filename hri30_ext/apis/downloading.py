@@ -35,7 +35,7 @@ ARCHIVES = '.archives'
 _TRIES = 6  # of a file
 _SECONDS = 60  # to wait for a server
 _BLOCK = 1 << 16  # bytes
-_ARCHIVE = ('.zip', '.tar', '.tgz', '.gz', '.bz2', '.xz', '.rar', '.7z')
+_ARCHIVE = ('.zip', '.tar', '.tgz', '.gz', '.bz2', '.xz')
 #: Unpacked bytes for each byte of an archive, and more: clips hardly compress.
 _MOST_TIMES, _MOST_MORE = 10, 1 << 26
 
@@ -158,22 +158,11 @@ def _members(path: Path) -> Iterator[tuple[str, Iterable[bytes]]]:
             for info in archive.infolist():
                 if not info.is_dir():
                     yield info.filename, read(archive.open(info))
-    elif path.suffix.lower() not in ('.rar', '.7z'):
+    else:
         with tarfile.open(path) as archive:
             for info in archive:
                 if info.isreg():
                     yield info.name, read(archive.extractfile(info))
-    else:
-        try:
-            import libarchive
-        except (ImportError, OSError, AttributeError) as error:
-            raise HRI30Error(f'{path}: rar and 7z need libarchive ({error}).\nInstall it '
-                             '(Debian, Ubuntu: apt install libarchive13) and run '
-                             'tools/setup.sh, or unpack the file yourself.') from error
-        with libarchive.file_reader(str(path)) as archive:
-            for entry in archive:
-                if entry.isreg:
-                    yield entry.pathname, entry.get_blocks()
 
 
 def _place(file: PurePosixPath) -> str | None:
