@@ -77,9 +77,11 @@ def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
         precision=precision, files={part: part + SUFFIXES[format] for part in model.parts},
         hints=dict(FORMATS[format][precision]),
         window_seconds=measure_window_seconds(cfg, preprocessing),
-        **load_certainty(checkpoint), versions=_versions(), source=dict(
+        **load_certainty(checkpoint), source=dict(
             config=Path(cfg.filename).name, data=data,
-            checkpoint_sha256=sha256_of(Path(checkpoint).expanduser())))
+            checkpoint_sha256=sha256_of(Path(checkpoint).expanduser())),
+        versions={name: importlib.metadata.version(name)
+                  for name in ('hri30_ext', 'torch', 'mmaction2', format)})
     calibration = (_read_calibration_clips(cfg, preprocessing, calibration_clips)
                    if precision == 'int8' else None)
     with _built_beside(out) as folder:
@@ -154,15 +156,6 @@ def measure_window_seconds(cfg: Config, preprocessing: Preprocessing) -> float |
     if not lengths:
         return None
     return round(max(float(np.median(lengths)), preprocessing.span_seconds), 4)
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in ('hri30_ext', 'torch', 'mmaction2', 'onnx', 'onnxruntime', 'openvino',
-                 'nncf'):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
 
 
 # ---- Graphs -----------------------------------------------------------------------------

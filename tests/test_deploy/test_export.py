@@ -161,7 +161,7 @@ def test_lower_precisions(kind, trained, tmp_path, reference, validation_clips):
     difference = np.abs(scores_NK - reference(validation_clips)).max()
     assert info.parity['whole']['shift'] <= exporting.MAX_SHIFT[kind[1]]
     if kind[1] == 'int8':
-        assert 'nncf' in info.versions and difference > 0
+        assert difference > 0
         text = (tmp_path / 'out' / info.files['model']).read_bytes()
         assert (b'QuantizeLinear' if kind[0] == 'onnx' else b'FakeQuantize') in text
 

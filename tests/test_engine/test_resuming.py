@@ -488,6 +488,6 @@ def test_full_disk_of_logs_and_scalars_is_one_message(tmp_path):
     with pytest.raises(DiskFull, match=r'/dev/full: cannot be written'):
         handler.handle(logging.makeLogRecord({'msg': 'hello'}))
     handler.stream = None  # what is left in its buffer cannot be written either
-    with pytest.raises(HRI30Error, match='No checkpoint was saved yet'), (
+    with pytest.raises(HRI30Error, match='--resume'), (
             explain_full_disk(str(tmp_path))), open('/dev/full', 'w') as scalars:
         scalars.write('{}')
