@@ -62,9 +62,16 @@ class Examination:
 
     @property
     def too_many(self) -> str:
-        """Says that ``--fix`` would list more than half of the clips; empty if not."""
-        bad, clips = len(self.fixable), len(self.splits | self.fixable)
-        return f'{bad} of {clips} clips are bad or missing' if bad > clips / 2 else ''
+        """Describes a split from which ``--fix`` takes most clips; empty if none."""
+        # Clips that are missing are in no split.
+        test = self.tree.folders['test']
+        splits = {path: 'test' if test and path.startswith(f'{test}/') else 'train'
+                  for path in self.fixable} | self.splits
+        clips = Counter(splits.values())
+        for split, bad in Counter(splits[path] for path in self.fixable).items():
+            if bad > clips[split] / 2:
+                return f'{bad} of {clips[split]} {split} clips are bad or missing'
+        return ''
 
 
 def examine(root: str | Path, classes: Sequence[str] = HRI30_CLASSES,

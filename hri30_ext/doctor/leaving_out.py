@@ -20,7 +20,7 @@ def leave_out(examination: Examination) -> str:
     are annotated but missing are listed.
 
     Raises:
-        HRI30Error: more than half of the clips are bad or missing, or the list
+        HRI30Error: more than half of the clips of a split are bad or missing, or the list
             cannot be written.
     """
     root = examination.tree.root
