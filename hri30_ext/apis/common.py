@@ -18,10 +18,8 @@ from ..evaluation.calibration import Calibration
 from ..evaluation.results import Results
 from ..evaluation.writers import write_results
 from ..report import write_report
+from ..synthetic.writer import MARKER
 from ..utils.reading import read_json
-
-#: The file that marks synthetic data; its renderer writes it.
-EMBEDDED_MARK = 'EMBEDDED.json'
 
 
 def describe_data(cfg: Config) -> str:
@@ -33,7 +31,7 @@ def describe_data(cfg: Config) -> str:
         if protocol == ', paper split 3' and not any(
                 file.name.startswith('v_') for file in find_labelled_videos(root)):
             protocol += f' ({PARTIAL})'
-    mark = root / EMBEDDED_MARK
+    mark = root / MARKER
     if mark.is_file():
         settings = read_json(mark, 'the settings of synthetic data; render it again with '
                              'hri30 embedded').get('options')
@@ -72,17 +70,14 @@ def explain_out_of_memory(cfg: Config, loader: str) -> Iterator[None]:
         if not ran_out_of_memory(error):
             raise
         batch, (width, height) = cfg[loader].batch_size, cfg.get('input_size', ('?', '?'))
-        steps = 'a smaller batch_size, input_size or num_frames, or fewer num_workers'
-        if wrapper := cfg.get('optim_wrapper'):
-            same = wrapper.get('accumulative_counts', 1) * 2
-            steps = (f'batch_size={max(1, batch // 2)} accumulate={same} (half the memory, '
-                     'the same steps); precision=bf16; model.backbone.with_cp=True, where '
-                     f'the backbone has it (computes activations twice); {steps}')
+        same = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1) * 2
         raise HRI30Error(
             f'Out of memory on {describe_device()} with batch_size={batch} clips of '
             f'{cfg.get("num_frames", "?")} frames of {width} x {height}:\n'
             f'  {str(error).strip()[:200] or type(error).__name__}\n'
-            f'Try with --cfg-options, in this order: {steps}.') from error
+            f'Try --cfg-options batch_size={max(1, batch // 2)} accumulate={same} (the '
+            'same steps), precision=bf16, model.backbone.with_cp=True (slower), '
+            'a smaller input_size or num_frames, or fewer num_workers.') from error
 
 
 def format_metrics(metrics: dict) -> str:

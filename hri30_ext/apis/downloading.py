@@ -11,10 +11,9 @@ import shutil
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import IO, Annotated
 
 import msgspec
 import pooch
@@ -34,10 +33,7 @@ ARCHIVES = '.archives'
 
 _TRIES = 6  # of a file
 _SECONDS = 60  # to wait for a server
-_BLOCK = 1 << 16  # bytes
-_ARCHIVE = ('.zip', '.tar', '.tgz', '.gz', '.bz2', '.xz', '.rar', '.7z')
-#: Unpacked bytes for each byte of an archive, and more: clips hardly compress.
-_MOST_TIMES, _MOST_MORE = 10, 1 << 26
+_ARCHIVE = ('.zip', '.tar', '.tgz', '.gz', '.bz2', '.xz')
 
 
 class _File(msgspec.Struct):
@@ -66,7 +62,7 @@ def download(root: str | Path, record: str = RECORD) -> Counter:
 
     Raises:
         HRI30Error: clips in the folder; a server that refuses; a wrong checksum; a full
-            disk; an archive that is damaged or too large.
+            disk; an archive that is damaged.
     """
     root = check_writable(root)
     found = [root / name for name in TRAIN_FOLDERS + TEST_FOLDERS if (root / name).exists()]
@@ -122,22 +118,15 @@ def _fetch(record: str, folder: Path) -> list[Path]:
 
 def _unpack(path: Path, staging: Path, counts: Counter) -> None:
     """Places the clips and lists of an archive, or a file that is one itself."""
-    left = _MOST_TIMES * path.stat().st_size + _MOST_MORE
     try:
-        for name, blocks in _members(path):
-            target = _place(PurePosixPath(name.replace('\\', '/')))
-            counts[target.split('/')[0] if target else 'ignored'] += 1
-            if target is None:
-                continue
-            (staging / target).parent.mkdir(parents=True, exist_ok=True)
-            with open(staging / target, 'xb') as out:  # no name may stand there twice
-                for block in blocks:
-                    left -= out.write(block)
-                    if left < 0:
-                        raise ValueError(f'unpacks to more than {_MOST_TIMES} times its '
-                                         'size')
-    except HRI30Error:
-        raise
+        for name, file in _members(path):
+            with file:
+                target = _place(PurePosixPath(name.replace('\\', '/')))
+                counts[target.split('/')[0] if target else 'ignored'] += 1
+                if target:
+                    (staging / target).parent.mkdir(parents=True, exist_ok=True)
+                    with open(staging / target, 'xb') as out:  # no name stands there twice
+                        shutil.copyfileobj(file, out)
     except Exception as error:  # decompressors raise many kinds
         if ran_out_of_disk(error):
             raise
@@ -145,35 +134,20 @@ def _unpack(path: Path, staging: Path, counts: Counter) -> None:
                          'clips, without a password. Nothing was laid out.') from error
 
 
-def _members(path: Path) -> Iterator[tuple[str, Iterable[bytes]]]:
+def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """Yields name and content of each regular file in an archive."""
-    def read(file) -> Iterator[bytes]:
-        with file:
-            yield from iter(partial(file.read, _BLOCK), b'')
-
     if not path.name.lower().endswith(_ARCHIVE):
-        yield path.name, read(path.open('rb'))
+        yield path.name, path.open('rb')
     elif path.suffix.lower() == '.zip':
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 if not info.is_dir():
-                    yield info.filename, read(archive.open(info))
-    elif path.suffix.lower() not in ('.rar', '.7z'):
+                    yield info.filename, archive.open(info)
+    else:
         with tarfile.open(path) as archive:
             for info in archive:
                 if info.isreg():
-                    yield info.name, read(archive.extractfile(info))
-    else:
-        try:
-            import libarchive
-        except (ImportError, OSError, AttributeError) as error:
-            raise HRI30Error(f'{path}: rar and 7z need libarchive ({error}).\nInstall it '
-                             '(Debian, Ubuntu: apt install libarchive13) and run '
-                             'tools/setup.sh, or unpack the file yourself.') from error
-        with libarchive.file_reader(str(path)) as archive:
-            for entry in archive:
-                if entry.isreg:
-                    yield entry.pathname, entry.get_blocks()
+                    yield info.name, archive.extractfile(info)
 
 
 def _place(file: PurePosixPath) -> str | None:

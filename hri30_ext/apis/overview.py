@@ -12,7 +12,6 @@ from ..config import load_config, unresolved
 from ..hardware import unwrap
 from ..settings import list_settings
 from ..transforms.flip import mirrored_labels
-from ..video.cache import folder_size
 from .common import describe_data, describe_device
 
 #: The config that all others are compared with.
@@ -44,7 +43,8 @@ def describe_training(cfg: Config, runner, splits: Mapping[str, Sequence[dict]],
     rows = [
         ('data', describe_data(cfg)),
         ('split', f'{cfg.split.get("type", "group")}: ' + ', '.join(
-            f'{name} {_describe_clips(clips)}' for name, clips in splits.items())),
+            f'{name} {len(clips)} clips (groups {_list_groups(clips)})'
+            for name, clips in splits.items())),
         ('model', _describe_model(cfg, runner)),
         ('start', _describe_start(cfg)),
         ('input', f'{cfg.num_frames} frames of {" x ".join(map(str, cfg.input_size))}'),
@@ -68,9 +68,8 @@ def describe_training(cfg: Config, runner, splits: Mapping[str, Sequence[dict]],
     return '\n'.join(lines)
 
 
-def _describe_clips(clips: Sequence[dict]) -> str:
-    groups = ', '.join(map(str, sorted({clip['group'] for clip in clips})))
-    return f'{len(clips)} clips (groups {groups[:80]})'
+def _list_groups(clips: Sequence[dict]) -> str:
+    return ', '.join(map(str, sorted({clip['group'] for clip in clips})))[:80]
 
 
 def _describe_model(cfg: Config, runner) -> str:
@@ -135,14 +134,10 @@ def _describe_augmentation(cfg: Config) -> str:
 def _describe_precision(cfg: Config) -> str:
     name = next((name for name, wrapper in cfg.precisions.items()
                  if wrapper == cfg.optim_wrapper.type), cfg.precision)
-    return name + (' (the fastest exact enough here)' if cfg.precision == 'auto' else '')
+    return f'{name} (auto)' if cfg.precision == 'auto' else name
 
 
 def _describe_cache(cfg: Config) -> str:
     form = next((step.cache for step in cfg.train_dataloader.dataset.pipeline
                  if step['type'] == 'ClipInit'), None)
-    if not form:
-        return 'none'
-    form += ' (auto: for the GPU)' if cfg.clip_cache == 'auto' else ''
-    return (f'{form}, {cfg.cache_dir}, {folder_size(cfg.cache_dir)[1] / 1e9:.2f} GB now; '
-            'delete the folder at any time')
+    return f'{form}, {cfg.cache_dir}; delete the folder at any time' if form else 'none'

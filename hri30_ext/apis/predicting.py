@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 from ..deploy.runtime import video_io
 from ..deploy.runtime.live import Live
@@ -133,5 +132,5 @@ def watch(recognizer: ClipRecognizer, camera: str, save: str | None = None) -> N
                   f'{event["score"]:.3f}', flush=True)
 
     stream, source = recognizer.stream(), video_io.open_source(camera)
-    Live(stream, source, SimpleNamespace(write=print_action, closed=False),
+    Live(stream, source, print_action,
          writer=video_io.VideoWriter(save, source.fps) if save else None).run()

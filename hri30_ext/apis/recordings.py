@@ -1,6 +1,5 @@
 """Long recordings and tables of what happens in them: cutting, and scoring a timeline."""
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -94,9 +93,8 @@ def read_truth(table: str, source: str, classes: Sequence[str]
             name.endswith(f'/{os.path.normpath(row.path).lstrip("./")}')
             for name in (str(file), str(file.with_suffix(''))))]
         if not rows:
-            near = difflib.get_close_matches(file.name, [row.path for row in listed], 1, 0)
-            raise HRI30Error(f'{path}: does not mention {file.name}; nearest: {near[0]}.\n'
-                             f'Expected rows for each of {source}.')
+            raise HRI30Error(f'{path}: does not mention {file.name}.\nExpected rows for '
+                             f'each of {source}.')
         for row in rows:
             row.file = file
         _check_parts(rows)

@@ -15,14 +15,12 @@ from ..utils.reading import read_json
 
 
 def report(folder: str | Path, config: str | None = None, checkpoint: str | None = None,
-           options: dict | None = None, training_folder: str | Path | None = None,
-           explain: bool = True) -> Path:
+           options: dict | None = None, explain: bool = True) -> Path:
     """Writes ``report.html`` from the ``scores.npz`` of a result folder; returns its path.
 
     Args:
         folder (str | Path): Of ``tools/test.sh``.
         config, checkpoint, options (optional): Of the test; see :func:`.testing.test`.
-        training_folder (str | Path, optional): See :func:`write_report`.
         explain (bool): Whether to show where the model looked, which needs ``config`` and
             ``checkpoint``.
 
@@ -45,4 +43,4 @@ def report(folder: str | Path, config: str | None = None, checkpoint: str | None
         else:
             analysis = analyze(results, checkpoint and load_calibration(checkpoint))
     return write_report(folder, results, analysis, cfg=cfg, checkpoint=checkpoint,
-                        training_folder=training_folder, model=model)
+                        model=model)

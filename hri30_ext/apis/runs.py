@@ -1,11 +1,8 @@
 """Many trainings, each in a process and a folder of its own: folds, seeds, settings."""
 
-import contextlib
 import json
 import multiprocessing
 import os
-import sys
-import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,7 +12,6 @@ from pathlib import Path
 from ..config import parse_options
 from ..errors import HRI30Error, Interrupted
 from ..utils.fileio import atomic_write_json
-from ..utils.progress import time_left
 
 
 @dataclass(frozen=True)
@@ -59,6 +55,11 @@ class Run:
         atomic_write_json(self.folder / 'run.json', dict(settings=self._asked, done=done))
 
     @property
+    def log(self) -> Path:
+        """What the run prints."""
+        return self.folder / 'run.log'
+
+    @property
     def _asked(self) -> list[str]:
         return [Path(self.config).name, *self.settings]
 
@@ -67,8 +68,7 @@ def complete(runs: Collection[Run]) -> Iterator[Run]:
     """Trains and tests the runs that are not complete yet.
 
     They run one after the other, each in a process of its own, and an interrupted run
-    resumes from its last checkpoint. Prints how many are done, and how long the others
-    will take.
+    resumes from its last checkpoint. Prints how many are done.
 
     Args:
         runs (Collection[Run]): What to do.
@@ -79,70 +79,57 @@ def complete(runs: Collection[Run]) -> Iterator[Run]:
     Raises:
         HRI30Error: A run failed, or a folder holds another run.
     """
-    pending = [run for run in runs if not run.is_done()]
-    print(f'{len(runs) - len(pending)} of {len(runs)} runs are done already', flush=True)
-    started, left = time.monotonic(), len(pending)
+    done = [run for run in runs if run.is_done()]
+    print(f'{len(done)} of {len(runs)} runs are done already', flush=True)
     for run in runs:
-        if run in pending:
-            run_in_process(train_and_test, run)
+        if run in done:
+            yield run
+            continue
+        run.record(done=False)
+        metrics = run_in_process(train_and_test, run) or {}
+        if 'num_failed' in metrics:
+            print(f'{run.name}: {metrics["num_failed"]} clips could not be read; see '
+                  f'{run.log}', flush=True)
         yield run
-        if run in pending:
-            left -= 1
-            seconds = (time.monotonic() - started) / (len(pending) - left) * left
-            print(f'{len(runs) - left} of {len(runs)} runs are done'
-                  + (f', {time_left(seconds)}' if left else ''), flush=True)
+        done.append(run)
+        print(f'{len(done)} of {len(runs)} runs are done', flush=True)
 
 
 def run_in_process(function: Callable, run: Run) -> object:
-    """Calls a function in a new process, which frees all memory when it ends."""
+    """Calls a function in a new process, which frees all memory when it ends. What the
+    process prints goes to ``run.log``.
+    """
     try:
-        with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
+        with ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), _print_to,
+                                 (run.log, )) as pool:
             return pool.submit(function, run).result()
     except BrokenProcessPool as error:
         raise HRI30Error(f'{run.name}: its process was killed, probably because memory ran '
                          'out.\nThe same command resumes it.') from error
 
 
-def train_and_test(run: Run, **others) -> dict:
-    """Trains and tests in this process, with output to ``run.log``.
+def train_and_test(run: Run) -> dict:
+    """Trains and tests in this process.
 
-    Other arguments are those of :func:`.training.train`. Returns the metrics of the run's
-    subset, and raises an HRI30Error if training or testing failed, or a signal ended it.
+    Returns the metrics of the run's subset, and raises an HRI30Error if training or testing
+    failed, or a signal ended it.
     """
     from .testing import test
     from .training import train
-    run.record(done=False)
-    log, last = run.folder / 'run.log', run.folder / 'last_checkpoint'
-    options = parse_options(list(run.settings))
+    last, options = run.folder / 'last_checkpoint', parse_options(list(run.settings))
+    resume = last.is_file()
     try:
-        with _output_to(log):
-            resume = last.is_file()
-            train(run.config, str(run.folder), resume, options, overwrite=not resume,
-                  **others)
-            metrics = test(run.config, last.read_text(encoding='utf-8'), run.subset,
-                           str(run.folder), options)[run.subset]
+        train(run.config, str(run.folder), resume, options, overwrite=not resume)
+        metrics = test(run.config, last.read_text(encoding='utf-8'), run.subset,
+                       str(run.folder), options)[run.subset]
     except (HRI30Error, Interrupted) as error:
-        raise HRI30Error(f'{run.name}: {error}\nThe whole log is {log}') from error
-    if 'num_failed' in metrics:
-        print(f'{run.name}: {metrics["num_failed"]} clips could not be read; see {log}',
-              flush=True)
+        raise HRI30Error(f'{run.name}: {error}\nThe whole log is {run.log}') from error
     run.record(done=True)
     return metrics
 
 
-@contextlib.contextmanager
-def _output_to(file: Path) -> Iterator[None]:
+def _print_to(file: Path) -> None:
     """Appends the output of this process, and of those it starts, to a file."""
-    streams = sys.stdout, sys.stderr
-    saved = [(number, os.dup(number)) for number in (1, 2)]
     with open(file, 'ab') as log:
-        for stream, (number, _) in zip(streams, saved, strict=True):
-            stream.flush()
+        for number in (1, 2):
             os.dup2(log.fileno(), number)
-    try:
-        yield
-    finally:
-        for stream, (number, original) in zip(streams, saved, strict=True):
-            stream.flush()
-            os.dup2(original, number)
-            os.close(original)

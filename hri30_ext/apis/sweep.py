@@ -36,7 +36,7 @@ def parse_arms(arms: Sequence[str]) -> dict[str, list[str]]:
 
 
 def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: str,
-          options: Sequence[str] = (), target: float | None = None) -> list[dict]:
+          options: Sequence[str] = ()) -> list[dict]:
     """Trains and tests every arm with every seed; an interrupted call resumes.
 
     Args:
@@ -46,14 +46,11 @@ def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: st
         seeds (Sequence[int]): Of weights, order and augmentation.
         out (str): Gets a work folder ``<arm>/seed<seed>/`` for each.
         options (Sequence[str]): Settings of all runs, as for ``--cfg-options``.
-        target (float, optional): A validation accuracy in [0, 1]; rows tell after how
-            many epochs and minutes it was reached.
 
     Returns:
         list[dict]: One row for each run: ``arm``, ``seed``, ``top1`` of the last epoch's
         validation, ``mirrored_top1`` (over the classes that a flip changes into others;
-        None without any), ``epochs``, ``minutes``, ``target_epochs`` and
-        ``target_minutes`` (None if not reached).
+        None without any), ``epochs`` and ``minutes``.
 
     Raises:
         HRI30Error: A user's mistake, or a run failed.
@@ -67,7 +64,7 @@ def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: st
     for run in complete(runs):
         history = curves[run.name] = read_curves(run.folder / 'training_curves.csv')
         name, seed = runs[run]
-        rows.append(dict(arm=name, seed=seed, **_summarize(history, run.folder, target)))
+        rows.append(dict(arm=name, seed=seed, **_summarize(history, run.folder)))
         print(f'{run.name}: top-1 {rows[-1]["top1"]:.3f}, '
               f'{rows[-1]["minutes"]:.1f} minutes', flush=True)
     atomic_write_json(out / 'sweep.json', rows, indent=1)
@@ -75,28 +72,22 @@ def sweep(config: str, arms: dict[str, list[str]], seeds: Sequence[int], out: st
     return rows
 
 
-def _summarize(history: list[dict], folder: Path, target: float | None) -> dict:
+def _summarize(history: list[dict], folder: Path) -> dict:
     results = Results.load(folder / 'val', need_labels=True)
     right_N = results.correct_N
     mirrored_N = np.isin(results.labels_N, list(mirrored_labels(results.classes)[0]))
-    reached = next((point for point in history
-                    if target is not None and point.get('val_top1', -1) >= target), {})
     return dict(
         top1=float(right_N.mean()),
         mirrored_top1=float(right_N[mirrored_N].mean()) if mirrored_N.any() else None,
-        epochs=history[-1]['epoch'], minutes=history[-1]['minutes'],
-        target_epochs=reached.get('epoch'), target_minutes=reached.get('minutes'))
+        epochs=history[-1]['epoch'], minutes=history[-1]['minutes'])
 
 
-def format_sweep(rows: Sequence[dict], target: float | None = None) -> str:
+def format_sweep(rows: Sequence[dict]) -> str:
     """Formats the rows of :func:`sweep` as a table: mean and sample standard deviation over
     the seeds of each arm, without deviations for a single seed.
     """
     columns = [('top1', 'top-1', 3), ('mirrored_top1', 'top-1, left/right', 3),
                ('epochs', 'epochs', 1), ('minutes', 'minutes', 2)]
-    if target is not None:
-        columns += [('target_epochs', f'epochs to {target:g}', 1),
-                    ('target_minutes', f'minutes to {target:g}', 2)]
     table = [['arm', 'seeds', *(title for _, title, _ in columns)]]
     for arm in dict.fromkeys(row['arm'] for row in rows):
         of_arm = [row for row in rows if row['arm'] == arm]

@@ -21,7 +21,6 @@ from ..config import load_config, unresolved
 from ..datasets.digests import digest_clips
 from ..datasets.hri30 import list_split
 from ..errors import HRI30Error, first_cases
-from ..evaluation.calibration import fit_temperature
 from ..names import canonical_name
 from ..utils.fileio import atomic_path, check_writable, sha256_of
 from ..video.preprocessing import Preprocessing
@@ -36,21 +35,18 @@ TAUGHT = 'taught'
 
 
 def teach(model: Sequence[str], name: str, clips: Sequence[str], out: str,
-          head: str = 'logistic', force: bool = False, options: dict | None = None
-          ) -> tuple[str, str]:
+          force: bool = False, options: dict | None = None) -> tuple[str, str]:
     """Adds a class to a trained model, and prints what that costs the others.
 
-    With ``logistic``, the rows of the old classes stay as they are, and so do the ratios of
-    their scores. The new row is a logistic regression of the new clips against the training
-    clips, within the softmax of all classes. With ``prototypes``, every row is replaced by
-    the mean direction of its class; the nearest by cosine has the highest score.
+    The rows of the old classes stay as they are, and so do the ratios of their scores. The
+    new row is a logistic regression of the new clips against the training clips, within the
+    softmax of all classes.
 
     Args:
         model (Sequence[str]): A checkpoint, or a config and its checkpoint.
         name (str): The new class.
         clips (Sequence[str]): Files, folders and patterns; two clips at least.
         out (str): A new folder; gets ``taught.pth`` and its config.
-        head (str): ``logistic`` or ``prototypes``.
         force (bool): Whether to accept a fall of the old classes' validation accuracy by
             more than :data:`MAX_FALL`.
         options (dict, optional): As parsed from ``--cfg-options``.
@@ -65,7 +61,7 @@ def teach(model: Sequence[str], name: str, clips: Sequence[str], out: str,
     """
     files = list(find_clips(clips)) if clips else []
     _check_count(name, files)
-    return _Trained(model, options, out).add(name, files, out, head, force)
+    return _Trained(model, options, out).add(name, files, out, force)
 
 
 def forget(model: Sequence[str], name: str, out: str, options: dict | None = None
@@ -167,8 +163,8 @@ class _Trained:
                           'linear layer with a bias.\nExpected a model with such a '
                           'classifier, such as SlowOnly or a probe.')
 
-    def add(self, name: str, clips: Sequence, out: str, head: str = 'logistic',
-            force: bool = False, report: Callable[[str], object] = print
+    def add(self, name: str, clips: Sequence, out: str, force: bool = False,
+            report: Callable[[str], object] = print
             ) -> tuple[str, str]:
         """Writes the model with one more class, see :func:`teach` and :meth:`describe`."""
         name = canonical_name(name)
@@ -180,7 +176,7 @@ class _Trained:
         if unread:
             raise HRI30Error(f'{name}: {len(unread)} of {len(clips)} clips cannot be read:'
                              f'\n{first_cases(unread)}\nReplace them, or leave them out.')
-        (train_NC, train_N), (val_NC, val_N) = self.describe_data()
+        (train_NC, _), (val_NC, val_N) = self.describe_data()
         if isinstance(clips[0], str):  # others cannot be validated with later
             new = set(digest_clips(clips, self.recognizer.cfg.get('cache_dir')).values())
             self.record = msgspec.structs.replace(
@@ -188,15 +184,11 @@ class _Trained:
                 val=sorted(set(self.record.val) - new))
         classes, taught = [*self.classes, name], {**self.taught, name: new_NC}
         features_NC = np.concatenate([train_NC, *taught.values()])
-        labels_N = np.append(train_N, [classes.index(known) for known, rows_NC
-                                       in taught.items() for _ in rows_NC])
+        is_new_N = np.arange(len(features_NC)) >= len(features_NC) - len(new_NC)
         K = len(self.classes)  # the label of the new class
-        if head == 'prototypes':
-            weight_KC, bias_K = fit_prototypes(features_NC, labels_N, classes)
-        else:
-            row_C, bias = fit_row(features_NC, self.logits(features_NC), labels_N == K)
-            weight_KC = np.vstack([self.weight_KC, row_C])
-            bias_K = np.append(self.bias_K, bias)
+        row_C, bias = fit_row(features_NC, self.logits(features_NC), is_new_N)
+        weight_KC = np.vstack([self.weight_KC, row_C])
+        bias_K = np.append(self.bias_K, bias)
         before = np.mean(self.logits(val_NC).argmax(1) == val_N)
         after = np.mean((val_NC @ weight_KC.T + bias_K).argmax(1) == val_N)
         hits = np.sum((new_NC @ weight_KC.T + bias_K).argmax(1) == K)
@@ -207,8 +199,7 @@ class _Trained:
             raise HRI30Error(
                 f'{name}: the accuracy of the old classes falls from {before:.4f} to '
                 f'{after:.4f}, by more than {100 * MAX_FALL:g} points.\nGive clips that '
-                'differ more from the old classes, try another --head, or accept it with '
-                '--force.')
+                'differ more from the old classes, or accept it with --force.')
         return self.save(out, classes, weight_KC, bias_K, taught)
 
     def logits(self, features_NC: np.ndarray) -> np.ndarray:
@@ -299,7 +290,7 @@ class _Trained:
         return str(config), str(checkpoint)
 
 
-# ---- Heads ------------------------------------------------------------------------------
+# ---- The new row ------------------------------------------------------------------------
 
 
 def fit_row(features_NC: np.ndarray, logits_NK: np.ndarray, is_new_N: np.ndarray
@@ -331,22 +322,3 @@ def fit_row(features_NC: np.ndarray, logits_NK: np.ndarray, is_new_N: np.ndarray
     row = minimize(loss, np.zeros(x_NC.shape[1] + 1), jac=True, method='L-BFGS-B',
                    options=dict(maxiter=2000, maxfun=4000)).x
     return row[:-1] / scale, row[-1] - row[:-1] @ mean_C / scale
-
-
-def fit_prototypes(features_NC: np.ndarray, labels_N: np.ndarray, classes: Sequence[str]
-                   ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the mean directions of classes as weights, (K, C), and a bias of 0, (K, ).
-
-    Their length gives the scores the temperature with the highest likelihood. Raises an
-    HRI30Error for a class without clips.
-    """
-    without = [name for k, name in enumerate(classes) if k not in labels_N]
-    if without:
-        raise HRI30Error(f'--head prototypes: no training clips of {", ".join(without)}.\n'
-                         'Expected clips of every class; the head logistic needs none.')
-    norms_N1 = np.linalg.norm(features_NC, axis=1, keepdims=True)
-    unit_NC = features_NC / np.maximum(norms_N1, 1e-12)
-    means_KC = np.stack([unit_NC[labels_N == k].mean(0) for k in range(len(classes))])
-    means_KC /= np.linalg.norm(means_KC, axis=1, keepdims=True) * norms_N1.mean()
-    scores_NK = softmax(features_NC @ means_KC.T, axis=1)
-    return means_KC / fit_temperature(scores_NK, labels_N), np.zeros(len(classes))

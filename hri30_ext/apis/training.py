@@ -1,8 +1,6 @@
 """Training a config."""
 
 import contextlib
-import os
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -134,7 +132,7 @@ class _DeleteEarlier(Hook):
 @contextlib.contextmanager
 def explain_full_disk(work_dir: str) -> Iterator[None]:
     """Turns a full disk, for whichever file of the work folder, into an HRI30Error that
-    names the checkpoint to resume from.
+    says how to resume.
     """
     try:
         yield
@@ -143,13 +141,9 @@ def explain_full_disk(work_dir: str) -> Iterator[None]:
             raise
         # The writers of logs and scalars name no file.
         text = str(error if isinstance(error, DiskFull) else disk_full(work_dir))
-        try:
-            saved = f'{find_newest(work_dir)[0]} is whole'
-        except HRI30Error:
-            saved = 'No checkpoint was saved yet'
-        raise HRI30Error(f'{text}\n{saved}. Free some space, or move the work folder to '
-                         'another disk; then resume with the same command and --resume.'
-                         ) from error
+        raise HRI30Error(f'{text}\nFree some space, or move the work folder to another '
+                         'disk; then use the same command with --resume, which finds the '
+                         'last whole checkpoint.') from error
 
 
 def keep_validation_clips(cfg: Config) -> None:
@@ -220,19 +214,8 @@ def _print_summary(runner, cfg: Config, is_new: bool) -> Path:
           f'  {command("test.sh", checkpoint)}')
     if not is_new and runner.epoch >= runner.max_epochs:
         print(f'This training was complete already: {runner.epoch} of {runner.max_epochs} '
-              'epochs. For twice as many:\n  ' + _launched(command(
-                  'train.sh', '--resume', cfg.work_dir, '--cfg-options',
-                  f'max_epochs={2 * runner.max_epochs}')))
+              'epochs. For more, add --cfg-options max_epochs=N.')
     for hook in runner.hooks:
         if isinstance(hook, SkippedVideosHook) and hook.summary(runner):
             print(hook.summary(runner))
     return checkpoint
-
-
-def _launched(text: str) -> str:
-    """Returns a command that runs in as many processes as this one."""
-    names = ['GPUS']
-    if os.environ.get('NNODES', '1') != '1':  # torch's launcher sets some of them always
-        names += ['NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT']
-    return ' '.join([*(f'{name}={shlex.quote(os.environ[name])}' for name in names
-                       if os.environ.get(name)), text])

@@ -34,7 +34,7 @@ def at_least(least: float, kind: type = int) -> Callable:
     """Returns a type of arguments: numbers of a kind that are not less than ``least``."""
     def number(text: str):
         value = kind(text)
-        if not value >= least:
+        if not least <= value < float('inf'):
             raise argparse.ArgumentTypeError(f'{text}: expected {least} or more')
         return value
     return number

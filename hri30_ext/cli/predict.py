@@ -3,7 +3,6 @@
 Exit status: 3 if clips could not be read.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -34,7 +33,6 @@ def main(args) -> None:
     if camera and (sources[1:] or args.csv or args.json):
         cli.fail('a camera: expected no other source and neither --csv nor --json; '
                  'hri30 stream writes its events as JSON lines.')
-    os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')  # read when it is imported
     from ..apis import Recognizer
     from ..apis.predicting import find_clips, predict, watch
     clips = {} if camera else find_clips(sources)  # before the model is loaded

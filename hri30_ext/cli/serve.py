@@ -28,8 +28,8 @@ parser.add_argument('--allowed-host', action='append', default=[], metavar='NAME
 cli.add_inference_arguments(parser)
 limits = parser.add_argument_group('limits')
 for limit in fields(Settings):
-    limits.add_argument(f'--{limit.name.replace("_", "-")}', type=limit.type, metavar='N',
-                        default=limit.default,
+    limits.add_argument(f'--{limit.name.replace("_", "-")}', metavar='N',
+                        type=cli.at_least(1, limit.type), default=limit.default,
                         help=f'{limit.metadata["help"]}; default %(default)s')
 
 

@@ -7,6 +7,7 @@ Exit status: 0 at the end of the stream and on Ctrl-C, 2 for a mistake, 3 if a c
 went away and did not come back. The events: hri30_ext/deploy/runtime/streaming.py.
 """
 
+import json
 import sys
 import webbrowser
 
@@ -50,9 +51,6 @@ how.add_argument('--min-seconds', type=float, default=0.3, metavar='S',
                       'default: %(default)s')
 how.add_argument('--smooth-seconds', type=float, default=0.4, metavar='S',
                  help='time constant of the smoothing; 0: none; default: %(default)s')
-how.add_argument('--queue', type=cli.at_least(1), default=16, metavar='N',
-                 help='frames that may wait before the oldest is dropped; default: '
-                      '%(default)s')
 how.add_argument('--retries', type=cli.at_least(0), default=8, metavar='N',
                  help='attempts to reopen a camera that went away; default: %(default)s')
 cli.add_inference_arguments(how)
@@ -74,15 +72,19 @@ def main(args) -> None:
     if args.truth and (not args.timeline or args.loop or args.seconds):
         cli.fail('--truth: expected --timeline FILE.csv, and neither --loop nor --seconds.')
     from ..apis import Recognizer
-    from ..deploy.runtime.live import JsonLines, Live, Timeline
+    from ..deploy.runtime.live import Live, Timeline
     from ..deploy.runtime.video_io import VideoWriter, open_source
 
     def report(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
+    def emit(event: dict) -> None:
+        # In one piece: the thread of the camera writes as well.
+        print(json.dumps(event, ensure_ascii=False) + '\n', end='', flush=True)
+
     def notify(state: str, message: str) -> None:
         report(message)
-        lines.write(dict(event='camera', state=state, message=message))
+        emit(dict(event='camera', state=state, message=message))
 
     recognizer = Recognizer.open(args.model, threads=args.threads,
                                  provider=args.provider)
@@ -94,7 +96,6 @@ def main(args) -> None:
         enter=args.enter, leave=args.enter * 2 / 3 if args.leave is None else args.leave,
         min_seconds=args.min_seconds, smooth_seconds=args.smooth_seconds,
         predictions=args.predictions)
-    lines = JsonLines(sys.stdout)
     source = open_source(args.source, args.realtime, args.loop, retries=args.retries,
                          notify=notify)
     writer = VideoWriter(args.out, source.fps) if args.out else None
@@ -104,7 +105,7 @@ def main(args) -> None:
            f'{stream.window_seconds:.2f} s, a prediction every {hop}; Ctrl-C ends')
     timeline = Timeline(stream) if args.timeline else None
     try:
-        summary = Live(stream, source, lines, args.queue, args.seconds, writer,
+        summary = Live(stream, source, emit, args.seconds, writer,
                        window.show if window else None, timeline).run()
     finally:
         if window:

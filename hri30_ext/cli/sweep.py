@@ -15,14 +15,11 @@ parser = cli.Parser(__doc__)
 cli.add_runs_arguments(parser, seeds=[1, 2, 3])
 parser.add_argument('--arm', action='append', required=True, metavar='"NAME: K=V ..."',
                     help='settings to compare; {seed} in a value becomes the seed')
-parser.add_argument('--target', type=float, metavar='TOP1',
-                    help='print when this validation accuracy, in [0, 1], is reached')
 
 
 def main(args) -> None:
     from ..apis.sweep import format_sweep, parse_arms, sweep
-    rows = sweep(args.config, parse_arms(args.arm), args.seeds, args.out,
-                 options=args.cfg_options, target=args.target)
-    print('\n' + format_sweep(rows, args.target))
+    rows = sweep(args.config, parse_arms(args.arm), args.seeds, args.out, args.cfg_options)
+    print('\n' + format_sweep(rows))
     print(f'\nMean ± standard deviation over the seeds, of the last epoch. '
           f'Curves: {Path(args.out) / "curves.png"}')

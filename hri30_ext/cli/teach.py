@@ -17,8 +17,6 @@ action.add_argument('--add', nargs='+', metavar=('NAME', 'CLIP'),
 action.add_argument('--remove', metavar='NAME', help='a taught class')
 parser.add_argument('--out', required=True, metavar='D',
                     help='a new folder; gets taught.pth and its config')
-parser.add_argument('--head', choices=('logistic', 'prototypes'), default='logistic',
-                    help='one more row, or nearest means of all; default: %(default)s')
 parser.add_argument('--force', action='store_true',
                     help='also if the old classes lose more than two points')
 parser.add_argument('--device', metavar='cpu|cuda[:N]')
@@ -30,7 +28,7 @@ def main(args) -> None:
         cli.fail('expected a checkpoint, or a config and its checkpoint.')
     from ..apis.teaching import forget, teach
     model = (forget(args.model, args.remove, args.out, args.options) if args.remove else
-             teach(args.model, args.add[0], args.add[1:], args.out, args.head, args.force,
+             teach(args.model, args.add[0], args.add[1:], args.out, args.force,
                    args.options))
     print(f'To test:     bash tools/test.sh {shlex.join(model)}\n'
           f'To predict:  bash tools/predict.sh {shlex.join(model)} CLIP...')

@@ -4,7 +4,6 @@ Shapes: N clips, V views of a clip, T frames of a view, H height, W width, K cla
 """
 
 import contextlib
-import copy
 import importlib.metadata
 import logging
 import os
@@ -25,7 +24,6 @@ from .. import modules  # noqa: F401  (first: it fixes what the others import)
 from ..datasets.hri30 import list_split
 from ..errors import HRI30Error
 from ..evaluation.calibration import load_certainty
-from ..hardware import autocast_dtype
 from ..utils.fileio import atomic_write_json, sha256_of
 from ..utils.text import format_table
 from ..video.decode import call, read_clip
@@ -79,18 +77,18 @@ def export(cfg: Config, checkpoint: str | Path, format: str, precision: str,
         precision=precision, files={part: part + SUFFIXES[format] for part in model.parts},
         hints=dict(FORMATS[format][precision]),
         window_seconds=measure_window_seconds(cfg, preprocessing),
-        **load_certainty(checkpoint), versions=_versions(), source=dict(
+        **load_certainty(checkpoint), source=dict(
             config=Path(cfg.filename).name, data=data,
-            checkpoint_sha256=sha256_of(Path(checkpoint).expanduser())))
+            checkpoint_sha256=sha256_of(Path(checkpoint).expanduser())),
+        versions={name: importlib.metadata.version(name)
+                  for name in ('hri30_ext', 'torch', 'mmaction2', format)})
     calibration = (_read_calibration_clips(cfg, preprocessing, calibration_clips)
                    if precision == 'int8' else None)
     with _built_beside(out) as folder:
         _write_graphs(model, info, folder, calibration)
         atomic_write_json(folder / INFO_NAME, msgspec.to_builtins(info))
-        tested = copy.copy(model)  # the same weights in the precision of tools/test.sh
-        tested.dtype = autocast_dtype(cfg, model.device.type)
         parity = dict(data=f'{data}, val', **_measure_parity(
-            model, tested, load(folder)[1], preprocessing,
+            model, load(folder)[1], preprocessing,
             list_split(cfg.test_dataloader, subset='val')))
         info = msgspec.structs.replace(info, parity=parity)
         print(format_parity(info), file=sys.stderr)
@@ -158,15 +156,6 @@ def measure_window_seconds(cfg: Config, preprocessing: Preprocessing) -> float |
     if not lengths:
         return None
     return round(max(float(np.median(lengths)), preprocessing.span_seconds), 4)
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in ('hri30_ext', 'torch', 'mmaction2', 'onnx', 'onnxruntime', 'openvino',
-                 'nncf'):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
 
 
 # ---- Graphs -----------------------------------------------------------------------------
@@ -250,17 +239,14 @@ def _quantize(model, clips: Sequence[np.ndarray], feed: Callable):
 # ---- Parity -----------------------------------------------------------------------------
 
 
-def _measure_parity(reference: TorchBackend, tested: TorchBackend, exported: Backend,
+def _measure_parity(reference: TorchBackend, exported: Backend,
                     preprocessing: Preprocessing, clips: Sequence[Mapping]) -> dict:
     """Compares scores on the clips of a split, read as users read them.
 
     Returns figures of the whole model, and of the two stages if there are any, against the
-    trained model in float32; and of the whole model against the trained one as it is
-    tested, if that is in another precision.
+    trained model in float32.
     """
     models = {'reference': reference, 'whole': exported}
-    if tested.dtype:
-        models['tested'] = tested
     if exported.splittable:
         models['stages'] = lambda clips_NTHWC: exported.clip_scores(
             np.stack([exported.frame_features(clip) for clip in clips_NTHWC]))
@@ -271,20 +257,14 @@ def _measure_parity(reference: TorchBackend, tested: TorchBackend, exported: Bac
         batch = np.concatenate([views_VTHWC] * (1 + 2 * (len(labels) % 2)))
         labels.append(int(clip['label']))
         for name, model in models.items():
-            inputs = batch if name in ('whole', 'stages') else views_VTHWC
-            rows[name].append(model(inputs).mean(axis=0))
+            rows[name].append(model(views_VTHWC if name == 'reference' else batch).mean(0))
     if not labels:
         raise HRI30Error('no validation clips to compare the exported model on.\nExpected '
                          'labelled clips; see split in the config.')
     labels_N, scores = np.array(labels), {name: np.array(rows[name]) for name in models}
-    parity = dict(clips=len(labels), **{
-        name: compare(scores['reference'], scores[name], labels_N)
-        for name in ('whole', 'stages') if name in scores})
-    if tested.dtype:
-        parity['tested'] = dict(
-            precision=str(tested.dtype).removeprefix('torch.'),
-            **compare(scores['tested'], scores['whole'], labels_N))
-    return parity
+    reference_NK = scores.pop('reference')
+    return dict(clips=len(labels), **{name: compare(reference_NK, scores_NK, labels_N)
+                                      for name, scores_NK in scores.items()})
 
 
 def compare(reference_NK: np.ndarray, scores_NK: np.ndarray, labels_N: np.ndarray) -> dict:
@@ -346,13 +326,12 @@ def _check_parity(info: ModelInfo) -> None:
 def format_parity(info: ModelInfo) -> str:
     """Formats the comparison with the trained model as text."""
     parity, table = info.parity, [['', 'right', 'trained', 'max. difference', 'shift']]
-    for part in ('whole', 'stages', 'tested'):
+    for part in ('whole', 'stages'):
         if row := parity.get(part):
             table.append([part, str(row['right']), str(row['right_reference']), *(
                 'no scores' if row[name] is None else f'{row[name]:.2g}'
                 for name in ('max_difference', 'shift'))])
-    return (f'{info.format} {info.precision} against the trained model in float32, and as '
-            f'tested, in {parity.get("tested", {}).get("precision", "float32")}; on '
+    return (f'{info.format} {info.precision} against the trained model in float32, on '
             f'{parity["clips"]} clips: {parity["data"]}\n{format_table(table)}')
 
 

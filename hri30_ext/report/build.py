@@ -43,7 +43,6 @@ _SPLIT_SETTINGS = {'group': ('val_groups', 'seed'), 'random': ('val_ratio', 'see
 
 def write_report(folder: str | Path, results: Results, analysis: dict | None = None, *,
                  cfg: Config | None = None, checkpoint: str | Path | None = None,
-                 training_folder: str | Path | None = None,
                  model: nn.Module | None = None) -> Path:
     """Writes ``report.html``: one file, which needs no other and no network.
 
@@ -54,9 +53,8 @@ def write_report(folder: str | Path, results: Results, analysis: dict | None = N
             for labelled clips.
         cfg (Config, optional): Of the test, resolved. Without it, neither split nor config
             are shown.
-        checkpoint (str | Path, optional): What was tested.
-        training_folder (str | Path, optional): Has ``training_curves.png``; by default the
-            folder of the checkpoint, without one that above ``folder``.
+        checkpoint (str | Path, optional): What was tested. Its folder, or without one that
+            above ``folder``, may have ``training_curves.png``.
         model (nn.Module, optional): The model of ``cfg``, to show where it looked at each
             clip that is shown; see :func:`~hri30_ext.report.explain.explain_clip`.
 
@@ -73,8 +71,7 @@ def write_report(folder: str | Path, results: Results, analysis: dict | None = N
                   '')
     scores = folder / SCORES  # the tool reads a file of another name too
     tested = (scores if scores.is_file() else folder).stat().st_mtime
-    training = Path(training_folder or (
-        Path(checkpoint).expanduser() if checkpoint else folder.resolve()).parent)
+    training = (Path(checkpoint).expanduser() if checkpoint else folder.resolve()).parent
     text = _render(
         results=results, labelled=labelled, subset=subset, galleries=galleries,
         split=(cfg or {}).get('split') or {},
@@ -133,8 +130,6 @@ def _describe_protocol(results: Results, cfg: Config | None, subset: str
                        ) -> list[tuple[str, str]]:
     labelled = results.labels_N is not None
     rows = [('Clips', f'{len(results.videos)}{"" if labelled else ", without labels"}')]
-    if results.failed:
-        rows.append(('Clips that could not be read', f'{len(results.failed)}'))
     present = len(np.unique(results.labels_N)) if labelled else len(results.classes)
     rows.append(('Classes', f'{len(results.classes)}' + (
         f', {present} of them among the clips' if present < len(results.classes) else '')))

@@ -56,8 +56,8 @@ def map_view(model: nn.Module, view: torch.Tensor, label: int) -> np.ndarray:
     """Measures how much each place of a view speaks for a class, 0-based.
 
     Args:
-        model (nn.Module): A recognizer without wrapper. It is evaluated, and left as it
-            was: modes, gradients and hooks. Frozen parameters need none.
+        model (nn.Module): A recognizer without wrapper. It is set to evaluation mode;
+            gradients and hooks stay as they were. Frozen parameters need none.
         view (torch.Tensor): (T, 3, H, W) for 2D recognizers, (1, 3, T, H, W) for others;
             uint8.
 
@@ -70,22 +70,15 @@ def map_view(model: nn.Module, view: torch.Tensor, label: int) -> np.ndarray:
     """
     size = view.shape[:1] + view.shape[2:] if view.dim() == 4 else view.shape[2:]
     layer, cut = _find_layer(model.backbone), _Cut(model.backbone, size)
-    modes = [(module, module.training) for module in model.modules()]
     # cuDNN refuses the backward pass of RNNs in evaluation mode.
     has_rnn = any(isinstance(module, nn.RNNBase) for module in model.modules())
     model.eval()
-    try:
-        with (layer.register_forward_pre_hook(cut.enter),
-              layer.register_forward_hook(cut.leave), torch.enable_grad(),
-              torch.backends.cudnn.flags(enabled=not has_rnn),
-              # Compiled code may not call the hooks.
-              torch.compiler.set_stance('force_eager')):
-            data = model.data_preprocessor(dict(inputs=[view], data_samples=None))
-            logits_1K, _ = model.extract_feat(data['inputs'], stage='head')
-            gradients = torch.autograd.grad(logits_1K[0, label], cut.leaves)
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with (layer.register_forward_pre_hook(cut.enter),
+          layer.register_forward_hook(cut.leave), torch.enable_grad(),
+          torch.backends.cudnn.flags(enabled=not has_rnn)):
+        data = model.data_preprocessor(dict(inputs=[view], data_samples=None))
+        logits_1K, _ = model.extract_feat(data['inputs'], stage='head')
+        gradients = torch.autograd.grad(logits_1K[0, label], cut.leaves)
     map_THW = torch.zeros(size)
     for leaf, gradient, to_grid in zip(cut.leaves, gradients, cut.to_grids, strict=True):
         x_Cthw, gradient_Cthw = to_grid(leaf.detach()), to_grid(gradient)

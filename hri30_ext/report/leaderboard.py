@@ -19,10 +19,10 @@ def read_rows() -> list[dict]:
 
 def describe_place(results: Results, cfg: Config | None, subset: str
                    ) -> list[tuple[str, str]]:
-    """Says which published results a labelled result may stand beside, and which not.
+    """Says which published results a labelled result may stand beside.
 
     Returns:
-        list[tuple[str, str]]: Titles and texts; empty for other classes than HRI30's.
+        list[tuple[str, str]]: A title and a text; empty for other classes than HRI30's.
     """
     if tuple(results.classes) != HRI30_CLASSES or cfg is None:
         return []
@@ -37,14 +37,8 @@ def describe_place(results: Results, cfg: Config | None, subset: str
               if clips != expected else '')
     if reason:
         return [('May stand beside', f'no published figure: {reason}')]
-    beside, others = [], []
-    for row in read_rows():
-        of_splits = row.get('paper_splits', ())
-        top1 = [f'{row["top1"][i]:g}' for i, of in enumerate(of_splits) if of == number]
-        if top1:
-            beside.append(f'{row["work"]}: {", ".join(top1)}')
-        else:
-            others.append(row['work'])
-    return [('May stand beside', f'on split {number} of the paper: {"; ".join(beside)}'),
-            ('May not stand beside', 'on another split, or one that is not stated: '
-             + '; '.join(others))]
+    figures = {row['work']: [
+        f'{top1:g}' for top1, of in zip(row['top1'], row['paper_splits']) if of == number]
+        for row in read_rows() if row.get('paper_splits')}
+    beside = [f'{work}: {", ".join(top1)}' for work, top1 in figures.items() if top1]
+    return [('May stand beside', f'on split {number} of the paper: {"; ".join(beside)}')]

@@ -97,12 +97,9 @@ def tree(root):
 
 
 def test_everything_is_laid_out_by_name(server, tmp_path):
-    libarchive = pytest.importorskip('libarchive')
-    with libarchive.file_writer(str(tmp_path / 'ucf.7z'), '7zip') as archive:
-        archive.add_file_from_memory('a/v_Walking_g05_c01.avi', len(CLIP), CLIP)
     server.files = {
         'train.zip': TRAIN, 'test.tar.gz': tarred({'test_set/testvideo001.avi': CLIP}),
-        'ucf.7z': (tmp_path / 'ucf.7z').read_bytes(),
+        'ucf.zip': zipped({'a/v_Walking_g05_c01.avi': CLIP}),
         'train_set_labels.csv': b'CID01_SID01_VID01,DeliverObject,1\n'}
     counts = download(tmp_path / 'data', server.record)
     assert tree(tmp_path / 'data') == {
@@ -163,7 +160,6 @@ def test_a_full_disk(server, tmp_path, monkeypatch):
     ('a.zip', zipped({'..\\CID01_SID01_VID01.avi': CLIP}), 'no clips in'),
     ('a.tar.gz', tarred({'CID01_SID01_VID01.avi': b''}, tarfile.SYMTYPE), 'no clips in'),
     ('a.tar.gz', tarred({'CID01_SID01_VID01.avi': b''}, tarfile.LNKTYPE), 'no clips in'),
-    ('a.zip', zipped({'CID01_SID01_VID01.avi': bytes(200 << 20)}), 'more than 10 times'),
     ('a.zip', zipped({'a/CID01_SID01_VID01.avi': CLIP, 'b/CID01_SID01_VID01.avi': CLIP}),
      'File exists'),
     ('a.zip', TRAIN[:-30], 'cannot be unpacked'),

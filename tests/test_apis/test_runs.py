@@ -27,7 +27,6 @@ def trained(monkeypatch):
 
     def test(config, checkpoint, split, out, options):
         calls.append(('test', checkpoint, split, out))
-        os.write(1, b'what a tool prints\n')
         return {'val': {'top1': .5, 'num_failed': 2}}
 
     monkeypatch.setattr(training, 'train', train)
@@ -35,15 +34,13 @@ def trained(monkeypatch):
     return calls
 
 
-def test_last_checkpoint_is_tested(trained, tmp_path, capfd):
+def test_last_checkpoint_is_tested(trained, tmp_path):
     run = Run('a run', 'c.py', tmp_path / 'run', ('seed=1',))
+    run.record(done=False)
     assert train_and_test(run) == {'top1': .5, 'num_failed': 2}
     assert trained == [('train', {'seed': 1}, False), (
         'test', f'{run.folder}/epoch_2.pth', 'val', str(run.folder))]
     assert run.is_done()
-    assert (run.folder / 'run.log').read_text() == 'what a tool prints\n'
-    log = run.folder / 'run.log'
-    assert capfd.readouterr().out == f'a run: 2 clips could not be read; see {log}\n'
     for other in (Run('a run', 'c.py', run.folder, ('seed=2',)),
                   Run('a run', 'd.py', run.folder, ('seed=1',))):
         with pytest.raises(HRI30Error, match='other settings:\n  c.py seed=1\nExpected'):
@@ -54,6 +51,7 @@ def test_last_checkpoint_is_tested(trained, tmp_path, capfd):
                                          (2, 'a run: SIGTERM: saved')])
 def test_a_run_that_did_not_end_resumes(trained, tmp_path, lr, message):
     run = Run('a run', 'c.py', tmp_path, (f'lr={lr}',))
+    run.record(done=False)
     for resume in (False, True):
         with pytest.raises(HRI30Error, match=f'{message}\nThe whole log is '):
             train_and_test(run)
@@ -72,10 +70,21 @@ def test_runs_that_are_not_complete_run_in_their_order(trained, monkeypatch, tmp
     monkeypatch.setattr(runs, 'run_in_process', lambda function, run: function(run))
     assert [*complete(all_runs)] == all_runs
     assert [call[1] for call in trained if call[0] == 'train'] == [{'seed': 0}, {'seed': 2}]
-    lines = [line for line in capsys.readouterr().out.splitlines() if 'done' in line]
-    assert [line[0] for line in lines] == ['1', '2', '3']
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[0] for line in lines if 'done' in line] == ['1', '2', '3']
+    assert [line.split(':')[0] for line in lines if 'be read' in line] == ['run 0', 'run 2']
 
 
-def test_a_killed_run_is_named(tmp_path):
+def speak(run):
+    print('what python prints', flush=True)
+    os.write(2, b'what a tool prints\n')
+    return run.name
+
+
+def test_a_run_prints_to_its_log_and_a_killed_one_is_named(tmp_path, capfd):
+    run = Run('a run', 'c.py', tmp_path, ())
+    assert runs.run_in_process(speak, run) == 'a run'
+    assert run.log.read_text() == 'what python prints\nwhat a tool prints\n'
+    assert capfd.readouterr() == ('', '')
     with pytest.raises(HRI30Error, match='a run: .*killed'):
-        runs.run_in_process(killed, Run('a run', 'c.py', tmp_path, ()))
+        runs.run_in_process(killed, run)

@@ -43,13 +43,12 @@ def test_arms():
 
 def test_each_arm_with_each_seed_once(runs, tmp_path):
     arms = {'none': ['flip=None'], 'file': ['split.val_file=v{seed}.txt']}
-    rows = sweep('c.py', arms, [1, 2], str(tmp_path), options=['lr=1'], target=.7)
+    rows = sweep('c.py', arms, [1, 2], str(tmp_path), options=['lr=1'])
     assert [(row['arm'], row['seed']) for row in rows] == [
         ('none', 1), ('none', 2), ('file', 1), ('file', 2)]
     assert runs[0] == ('none', 'seed1', ['lr=1', 'flip=None', 'seed=1'])
     assert runs[3][2] == ['lr=1', 'split.val_file=v2.txt', 'seed=2']
     assert rows[0]['top1'] == .5 and rows[0]['mirrored_top1'] == .5
-    assert (rows[0]['target_epochs'], rows[0]['target_minutes']) == (2, 1.)
     assert (tmp_path / 'curves.png').stat().st_size > 10_000
     assert call_hri30('sweep', 'c.py', '--arm', 'none: flip=None', '--arm',
                       'file: split.val_file=v{seed}.txt', '--out', tmp_path,
@@ -60,13 +59,12 @@ def test_each_arm_with_each_seed_once(runs, tmp_path):
 
 
 def test_table_has_mean_and_deviation():
-    rows = [dict(arm='a', seed=seed, top1=top1, mirrored_top1=None, epochs=4, minutes=2.,
-                 target_epochs=reached, target_minutes=1.)
-            for seed, top1, reached in ((1, .5, 3), (2, .7, None), (3, .6, 2))]
-    lines = format_sweep(rows, target=.6).splitlines()
-    assert lines[0].split('  ')[0] == 'arm' and 'epochs to 0.6' in lines[0]
-    # The sample's deviation of .5, .6, .7 is .1, of 2 and 3 it is .707.
-    assert '0.600 ± 0.100' in lines[1] and '2.5 ± 0.7 (2 of 3)' in lines[1]
+    rows = [dict(arm='a', seed=seed, top1=top1, mirrored_top1=other, epochs=4, minutes=2.)
+            for seed, top1, other in ((1, .5, .3), (2, .7, None), (3, .6, .2))]
+    lines = format_sweep(rows).splitlines()
+    assert lines[0].split('  ')[0] == 'arm'
+    # The sample's deviation of .5, .6, .7 is .1, of .2 and .3 it is .0707.
+    assert '0.600 ± 0.100' in lines[1] and '0.250 ± 0.071 (2 of 3)' in lines[1]
 
 
 def test_curves_of_runs_are_compared(tmp_path):

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from hri30_ext.apis import Recognizer, teaching
 from hri30_ext.apis import test as run_test
-from hri30_ext.apis.teaching import fit_prototypes, fit_row, forget, teach
+from hri30_ext.apis.teaching import fit_row, forget, teach
 from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.errors import HRI30Error
 from hri30_ext.synthetic import write_dataset
@@ -92,7 +92,7 @@ def test_what_is_refused(options, new_clips, clips_root, tmp_path, monkeypatch):
     assert not list((tmp_path / 'out').iterdir())
     with pytest.raises(HRI30Error, match='Expected one of: none was taught'):
         forget(model, 'Wave', str(tmp_path / 'out'), options)
-    taught = attempt('Copy', [str(clips_root / 'train_set')], head='prototypes', force=True)
+    taught = attempt('Copy', [str(clips_root / 'train_set')], force=True)
     with pytest.raises(HRI30Error, match='is not empty'):
         attempt('Wave', new_clips)
     model[:] = taught
@@ -118,14 +118,3 @@ def test_a_row_beside_constant_logits_is_that_of_scikit_learn():
     other_C, other = fit_row(10 * x_NC + 3, np.full((60, 1), 5.), is_new_N)
     np.testing.assert_allclose(10 * other_C, row_C, atol=1e-3)
     assert other + 3 * other_C.sum() == pytest.approx(bias + 5, abs=1e-3)
-
-
-def test_the_nearest_mean_direction_has_the_highest_score():
-    features_NC = np.array([[9., 1.], [1., 0.], [0., 2.], [1., 5.]])
-    weight_KC, bias_K = fit_prototypes(features_NC, np.array([0, 0, 1, 1]), ['a', 'b'])
-    assert not bias_K.any()
-    # Long and short clips alike: only the direction counts.
-    assert (np.array([[.2, .1], [20., 30.]]) @ weight_KC.T).argmax(1).tolist() == [0, 1]
-    assert np.allclose(*np.linalg.norm(weight_KC, axis=1))
-    with pytest.raises(HRI30Error, match='no training clips of c'):
-        fit_prototypes(features_NC, np.array([0, 0, 1, 1]), ['a', 'b', 'c'])

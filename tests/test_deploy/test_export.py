@@ -121,26 +121,6 @@ def test_window_is_the_median_of_the_training_clips(tmp_path, trained, monkeypat
     assert [clip for clip, _ in exporting._read(parts, preprocessing)] == parts
 
 
-def test_the_precision_of_tests_is_compared_too(trained, reference, validation_clips,
-                                                tmp_path):
-    options = {**trained.options, 'precision': 'bf16'}
-    info = export(trained.config, trained.checkpoint, 'onnx', 'fp32', tmp_path / 'out',
-                  options=options)
-    reference.dtype = torch.bfloat16
-    tested_NK = reference(validation_clips)
-    # Probabilities of bf16 itself have 8 bits, and do not add up to 1.
-    assert tested_NK.dtype == np.float32
-    np.testing.assert_allclose(tested_NK.sum(axis=1), 1, atol=1e-6)
-    scores_NK = load(tmp_path / 'out', threads=1)[1](validation_clips)
-    assert info.parity['tested'].items() >= {
-        'precision': 'bfloat16', 'right': 3, 'right_reference': 3,
-        'max_difference': pytest.approx(np.abs(scores_NK - tested_NK).max(), abs=2e-3),
-    }.items()
-    assert info.parity['tested']['max_difference'] > 1e-4  # not those of float32 again
-    assert info.parity['whole']['max_difference'] <= 1e-4
-    assert 'bfloat16' in exporting.format_parity(info)
-
-
 def test_calibration_goes_along_and_a_broken_clip_is_left_out(
         trained, openvino_folder, tmp_path, validation_clips, clips_root, capsys):
     options = dict(trained.options, data_root=str(tmp_path / 'data'))
@@ -181,7 +161,7 @@ def test_lower_precisions(kind, trained, tmp_path, reference, validation_clips):
     difference = np.abs(scores_NK - reference(validation_clips)).max()
     assert info.parity['whole']['shift'] <= exporting.MAX_SHIFT[kind[1]]
     if kind[1] == 'int8':
-        assert 'nncf' in info.versions and difference > 0
+        assert difference > 0
         text = (tmp_path / 'out' / info.files['model']).read_bytes()
         assert (b'QuantizeLinear' if kind[0] == 'onnx' else b'FakeQuantize') in text
 

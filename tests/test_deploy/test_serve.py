@@ -244,15 +244,12 @@ def test_too_many_are_told_to_come_again(open_service, clip):
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(send, client, clip.read_bytes())
         assert entered.wait(30)
-        health = client.get('/v1/health').json()
-        assert health['requests'] == {'now': 1, 'limit': 1} and health['queue'] == 1
         response = send(client, clip.read_bytes())
         assert refusal(response) == (429, 'too_many_requests')
         assert response.headers['Retry-After'] == '1'
         leave.set()
         assert first.result().status_code == 200
     assert send(client, clip.read_bytes()).status_code == 200
-    assert client.get('/v1/health').json()['queue'] == 0
 
 
 def test_a_full_disk_is_told(open_service, clip, monkeypatch):
@@ -316,8 +313,7 @@ def test_sockets_without_a_token_do_not_lock_the_owner_out(clip):
     with running(token=TOKEN, max_streams=2) as (url, app), contextlib.ExitStack() as stack:
         links = [stack.enter_context(connect(f'ws{url[4:]}/v1/stream')) for _ in range(20)]
         owner_is_served(url, clip)
-        assert len(app.state.service._pending) <= 8
-        assert json.loads(links[0].recv(timeout=1))['code'] == 'idle'
+        assert json.loads(links[0].recv(timeout=9))['code'] == 'idle'
         # A wrong one in the header does not even open a socket.
         with pytest.raises(InvalidStatus, match='403'):
             connect(f'ws{url[4:]}/v1/stream', additional_headers={
@@ -419,7 +415,7 @@ def test_the_token_of_a_stream(open_service, start):
 def test_a_stream(open_service, jpegs):
     client = open_service(max_frames_waiting=30)
     with streaming(client, min_seconds=0) as link:
-        assert client.get('/v1/health').json()['streams']['now'] == 1
+        assert client.app.state.service.streams == 1
         for k, jpeg in enumerate(jpegs):
             link.send_bytes(frame(k / 30, jpeg))
         link.send_json({'type': 'stop'})
@@ -433,7 +429,7 @@ def test_a_stream(open_service, jpegs):
                and event['top'][0] == ['PutDownDrill', .8] for event in predictions)
     assert predictions[-1]['state'] == 'PutDownDrill'
     assert events[-1] == dict(event='closed', frames=30, dropped=0, bad=0)
-    assert client.get('/v1/health').json()['streams']['now'] == 0
+    assert client.app.state.service.streams == 0
 
 
 def test_the_end_of_a_short_file_is_predicted_and_that_of_a_camera_says_why_not(
@@ -488,7 +484,7 @@ def test_messages_that_are_not_expected(open_service, messages, status):
             (link.send_text if isinstance(message, str) else link.send_bytes)(message)
         events, closed = rest(link)
     assert closed == status and events[-1]['event'] == 'error'
-    assert client.get('/v1/health').json()['streams']['now'] == 0
+    assert client.app.state.service.streams == 0
 
 
 def test_too_many_streams(open_service):
@@ -518,7 +514,7 @@ def test_a_model_that_fails_or_hangs(open_service, clip, jpegs, hangs, expected)
             link.send_bytes(frame(k / 100, jpegs[0]))
         (event, ), status = rest(link)
     assert event['code'] == expected[1] and status == 1011
-    assert client.get('/v1/health').json()['streams']['now'] == 0
+    assert client.app.state.service.streams == 0
     leave.set()
     assert not hangs or send(client, clip.read_bytes()).status_code == 200
 
@@ -597,8 +593,8 @@ def test_mistakes_are_named(onnx_folder, tmp_path, monkeypatch, capsys):
     with socket.create_server(('127.0.0.1', 0)) as taken:
         for arguments, token, value in (
                 (['--model', tmp_path / 'none'], '', 'none'),
-                (['--max-requests', '0'], '', 'max_requests=0'),
-                (['--decode-seconds', 'inf'], '', 'decode_seconds=inf'),
+                (['--max-requests', '0'], '', '--max-requests'),
+                (['--decode-seconds', 'inf'], '', '--decode-seconds'),
                 (['--threads', '0'], '', '--threads'),
                 (['--token-file', weak], '', str(weak)),
                 (['--token-file', tmp_path], '', str(tmp_path)),

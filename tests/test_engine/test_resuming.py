@@ -479,6 +479,6 @@ def test_file_that_finds_no_room_stays_as_it_was(tmp_path):
 
 
 def test_full_disk_of_scalars_is_one_message(tmp_path):
-    with pytest.raises(HRI30Error, match='No checkpoint was saved yet'), (
+    with pytest.raises(HRI30Error, match='--resume'), (
             explain_full_disk(str(tmp_path))), open('/dev/full', 'w') as scalars:
         scalars.write('{}')

@@ -121,7 +121,7 @@ def snapshot(model):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_each_kind_of_model_shows_a_place_unlike_the_others_and_stays_as_it_is(kind):
-    model = build(kind).train()
+    model = build(kind).eval()
     for parameter in list(model.parameters())[::2]:
         parameter.requires_grad = False
     video_THWC = np.full((FRAMES, SIDE, SIDE, 3), 40, np.uint8)

@@ -123,13 +123,11 @@ def test_worker_stays_in_the_image():
 # --- video files
 
 
-@pytest.mark.parametrize('codec', ('mpeg4', 'mjpeg', 'dv'))
-def test_codecs_decode(tmp_path, codec):
+def test_videos_decode(tmp_path):
     decord = pytest.importorskip('decord')
-    size = DRAWING_SIZE if codec == 'dv' else SMALL
-    frames = render_clip(13, 1, 1, size=size)
+    frames = render_clip(13, 1, 1, size=SMALL)
     for name in ('a.avi', 'b.avi'):
-        write_video(frames, tmp_path / name, codec)
+        write_video(frames, tmp_path / name)
     assert hashes(tmp_path)['a.avi'] == hashes(tmp_path)['b.avi']
     decoded = decord.VideoReader(str(tmp_path / 'a.avi'))
     assert len(decoded) == len(frames)
@@ -137,17 +135,6 @@ def test_codecs_decode(tmp_path, codec):
     assert middle.shape == frames.shape[1:]
     error = np.abs(middle.astype(int) - frames[len(frames) // 2])
     assert error.mean() < 8
-
-
-@pytest.mark.parametrize('codec, size, message', (
-    ('vp9', (180, 120), 'vp9'), ('dv', (180, 120), '180x120'),
-    ('mpeg4', (181, 120), '181x120')
-))
-def test_impossible_video(tmp_path, codec, size, message):
-    frames = np.zeros((2, size[1], size[0], 3), np.uint8)
-    with pytest.raises(ValueError, match=message):
-        write_video(frames, tmp_path / 'a.avi', codec)
-    assert not list(tmp_path.iterdir())
 
 
 # --- the data set on disk

@@ -5,7 +5,7 @@ The summary is the last line:
 ========================== ==============================================================
 ``event``                  ``summary``
 ``ended``                  ``end`` of the source, ``interrupted``, ``time``, ``window
-                           closed``, ``output closed``, ``camera lost`` or ``error``
+                           closed``, ``camera lost`` or ``error``
 ``frames``, ``dropped``    that were used, and that were dropped because they came faster
 ``predictions``            that were made
 ``seconds``                of this machine's clock, without loading the model
@@ -18,52 +18,21 @@ The summary is the last line:
 """
 
 import contextlib
-import json
-import os
 import signal
 import sys
-import threading
 import time as clock
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
-from ...errors import HRI30Error
 from ...utils.fileio import atomic_write_text
 from ...utils.text import format_csv
 from .streaming import UNSURE, Event, FrameQueue, Stream, recognize
 from .video_io import CameraLost, Frame, Source, VideoWriter, annotate
 
-
-class JsonLines:
-    """Writes one JSON object a line, each at once, from any thread.
-
-    ``closed`` becomes true where the reader has gone, as ``head`` does; nothing is written
-    then.
-    """
-
-    def __init__(self, out: TextIO) -> None:
-        self._out, self.closed = out, False
-        self._lock = threading.Lock()
-
-    def write(self, content: dict) -> None:
-        with self._lock:
-            if self.closed:
-                return
-            try:
-                print(json.dumps(content, ensure_ascii=False), file=self._out, flush=True)
-            except OSError as error:
-                self.closed = True
-                # Python flushes once more at its end, and would complain.
-                with contextlib.suppress(OSError, ValueError):
-                    os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())
-                if not isinstance(error, BrokenPipeError):
-                    raise HRI30Error('standard output: cannot be written '
-                                     f'({error.strerror}).\nSend it elsewhere.'
-                                     ) from error
+_QUEUE_SIZE = 16  # frames that wait before the oldest is dropped
 
 
 class Timeline:
@@ -132,8 +101,7 @@ class Live:
     """Runs a stream to its end."""
     stream: Stream
     source: Source
-    lines: JsonLines  # gets the events, and the summary last
-    queue_size: int = 16  # frames that may wait for the recognition
+    emit: Callable[[dict], None]  # gets the events, and the summary last
     seconds: float | None = None  # time of the stream after which it ends
     writer: VideoWriter | None = None  # gets annotated frames
     # Gets each frame, uint8 RGB (H, W, 3), and its events; False ends the stream.
@@ -153,7 +121,7 @@ class Live:
         """
         self.stream.warm_up()
         self._began = clock.monotonic()
-        self._queue = FrameQueue(self.queue_size, self.source.live)
+        self._queue = FrameQueue(_QUEUE_SIZE, self.source.live)
         try:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(_interrupts(lambda: self._stop('interrupted')))
@@ -166,7 +134,7 @@ class Live:
             raise
         finally:
             summary = self._summary()
-            self.lines.write(summary)
+            self.emit(summary)
         if 'reason' in summary:
             print(summary['reason'], file=sys.stderr)
         return summary
@@ -180,9 +148,7 @@ class Live:
         for frame, events in frames:
             shown, latest = [event.to_json() for event in events], stream.latest
             for event in shown:
-                self.lines.write(event)
-            if self.lines.closed:
-                self._stop('output closed')
+                self.emit(event)
             if self.timeline:
                 self.timeline.add(frame, events, latest)
             if frame is not None:

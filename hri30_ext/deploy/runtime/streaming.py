@@ -37,7 +37,9 @@ A prediction describes a window, so events lag by about half a window, the smoot
 the minimum duration. A file shorter than a window is predicted at its end, as a clip.
 """
 
+import contextlib
 import math
+import queue
 import threading
 import time as clock
 from collections import deque
@@ -62,6 +64,7 @@ _SAME = 1e-6  # times closer than these seconds are equal
 _FRAMES_PER_SAMPLE = 64
 # Latencies in the summary: the last ones, so that days of streaming fit in memory.
 _LATENCIES = 10_000
+_POLL = .05  # seconds after which a queue notices its end
 
 _Window = Annotated[float, Meta(ge=0.001, le=3600)]
 _Seconds = Annotated[float, Meta(ge=0, le=3600)]
@@ -455,7 +458,7 @@ class Stream:
 # ---- Frames that come faster than they are used ------------------------------------------
 
 
-class FrameQueue:
+class FrameQueue(queue.Queue):
     """Frames between the thread that captures them and the one that recognizes them.
 
     Args:
@@ -465,30 +468,22 @@ class FrameQueue:
     """
 
     def __init__(self, size: int, live: bool) -> None:
+        super().__init__(0 if live else size)
         self.size, self.live, self.dropped = size, live, 0
         self.stopped = self._ended = False
-        self._frames: deque = deque()
-        self._changed = threading.Condition()
-
-    def _wait(self, ready: Callable[[], bool]) -> None:
-        # The time-out notices stop(), which cannot take the lock in a signal handler.
-        while not self._changed.wait_for(lambda: self.stopped or ready(), timeout=0.1):
-            pass
 
     def put(self, frame) -> None:
-        with self._changed:
-            self._wait(lambda: self.live or len(self._frames) < self.size)
-            if self.live and len(self._frames) >= self.size:
-                self._frames.popleft()
+        while self.live and self.qsize() >= self.size:
+            with contextlib.suppress(queue.Empty):  # the other thread took it
+                self.get_nowait()
                 self.dropped += 1
-            self._frames.append(frame)
-            self._changed.notify_all()
+        while not self.stopped:
+            with contextlib.suppress(queue.Full):
+                return super().put(frame, timeout=_POLL)
 
     def end(self) -> None:
         """Ends the iteration after the frames that wait."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+        self._ended = True
 
     def stop(self) -> None:
         """Ends the iteration soon; from any thread, and from a signal handler."""
@@ -497,25 +492,23 @@ class FrameQueue:
     def __iter__(self) -> Iterator[tuple]:
         """Yields frames, and whether a due prediction should wait for the next one."""
         held = 0
-        while True:
-            with self._changed:
-                self._wait(lambda: self._frames or self._ended)
-                if self.stopped or not self._frames:
-                    return
-                frame = self._frames.popleft()
-                # A prediction waits for newer frames, but not forever.
-                more = self.live and bool(self._frames) and held < self.size
-                self._changed.notify_all()
+        while not self.stopped and not (self._ended and self.empty()):
+            try:
+                frame = self.get(timeout=_POLL)
+            except queue.Empty:
+                continue
+            # A prediction waits for newer frames, but not forever.
+            more = self.live and held < self.size and not self.empty()
             held = held + 1 if more else 0
             yield frame, more
 
 
-def recognize(source, stream: Stream, queue: FrameQueue) -> Iterator[tuple]:
+def recognize(source, stream: Stream, frames: FrameQueue) -> Iterator[tuple]:
     """Recognizes the frames of a source, which a thread of its own captures.
 
     Args:
         source: One of :mod:`~hri30_ext.deploy.runtime.video_io`; it is closed.
-        queue (FrameQueue): Between the threads; its ``stop()`` ends all of it.
+        frames (FrameQueue): Between the threads; its ``stop()`` ends all of it.
 
     Yields:
         tuple[Frame | None, list[Event]]: Each frame that was not dropped, with its events;
@@ -528,32 +521,32 @@ def recognize(source, stream: Stream, queue: FrameQueue) -> Iterator[tuple]:
 
     def capture() -> None:
         try:
-            while (frame := source.read()) is not None and not queue.stopped:
-                queue.put(frame)
+            while (frame := source.read()) is not None and not frames.stopped:
+                frames.put(frame)
         except BaseException as error:  # raised again where frames are used
             errors.append(error)
         finally:
-            queue.end()
+            frames.end()
             source.close()
 
     thread = threading.Thread(target=capture, name='capture', daemon=True)
     thread.start()
     try:
-        for frame, more in queue:
-            stream.dropped = queue.dropped
+        for frame, more in frames:
+            stream.dropped = frames.dropped
             if file and frame.file != file:
                 yield None, stream.end_clip()
             file = frame.file
             # Reading a file ahead of its use is no latency.
             captured = frame.captured if source.live else None
             yield frame, stream.push(frame.image, frame.time, captured, more)
-        stream.dropped = queue.dropped
-        if last := stream.close(clip_ended=file > 0 and not queue.stopped):
+        stream.dropped = frames.dropped
+        if last := stream.close(clip_ended=file > 0 and not frames.stopped):
             yield None, last
-        if errors and not queue.stopped:
+        if errors and not frames.stopped:
             raise errors[0]
     finally:
-        queue.stop()
+        frames.stop()
         source.stop()
         # A camera that hangs in its driver must not keep the program from ending.
         thread.join(timeout=2)

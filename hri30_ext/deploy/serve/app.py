@@ -140,11 +140,7 @@ def _api(service: Service, window, teacher) -> APIRouter:
     async def health() -> schemas.Health:
         """Needs no token."""
         info = service.recognizer.info
-        return schemas.Health(
-            status='ok', format=info.format, precision=info.precision,
-            requests=schemas.InUse(now=service.requests, limit=settings.max_requests),
-            streams=schemas.InUse(now=service.streams, limit=settings.max_streams),
-            queue=len(service.queue))
+        return schemas.Health(status='ok', format=info.format, precision=info.precision)
 
     @router.get('/model', tags=['service'], summary='What is recognized',
                 dependencies=locked)

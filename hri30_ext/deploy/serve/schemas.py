@@ -6,7 +6,6 @@ from pydantic import BaseModel, Field
 
 Score = Annotated[float, Field(ge=0, le=1, description='Probability of the class.')]
 Seconds = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
 
 
 class ClassScore(BaseModel):
@@ -40,20 +39,11 @@ class Prediction(BaseModel):
     clip: ClipFacts
 
 
-class InUse(BaseModel):
-    """How much of a limit is in use."""
-    now: Count
-    limit: Count
-
-
 class Health(BaseModel):
-    """Whether the service works, and how busy it is."""
+    """Whether the service works."""
     status: Literal['ok']
     format: str = Field(description='The runtime of the model.')
     precision: str
-    requests: InUse = Field(description='Uploads in progress.')
-    streams: InUse = Field(description='Open WebSockets.')
-    queue: Count = Field(description='Calls that wait for the model or run in it.')
 
 
 class Model(BaseModel):

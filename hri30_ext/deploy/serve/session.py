@@ -84,11 +84,10 @@ class Socket:
 
     async def _run(self) -> None:
         service, settings, start = self.service, self.service.settings, None
-        with service.pending(min(_START_SECONDS, settings.idle_seconds)):
+        with anyio.move_on_after(min(_START_SECONDS, settings.idle_seconds)):
             start = self.parse(await self.message(), Start)
         if start is None:
-            raise ServiceError(1001, 'idle', f'No start came in {_START_SECONDS} seconds, '
-                               'or too many others connected.')
+            raise ServiceError(1001, 'idle', f'No start came in {_START_SECONDS} seconds.')
         if not service.access.admits(bearer_token(self.websocket.headers) or start.token):
             raise ServiceError(1008, 'no_token', 'Expected the token of this service.')
         if service.streams >= settings.max_streams:

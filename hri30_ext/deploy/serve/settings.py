@@ -1,8 +1,6 @@
 """Limits of the service."""
 
-from dataclasses import dataclass, field, fields
-
-from ...errors import HRI30Error
+from dataclasses import dataclass, field
 
 MIB = 2**20
 
@@ -13,7 +11,7 @@ def _limit(default: float, text: str):
 
 @dataclass(frozen=True)
 class Settings:
-    """Limits of the service, all above zero; an HRI30Error names one that is not.
+    """Limits of the service, all above zero.
 
     The texts are the help of ``hri30 serve``. Sizes are in bytes, times in
     seconds.
@@ -38,9 +36,3 @@ class Settings:
     idle_seconds: float = _limit(30., 'a WebSocket that is silent for so long is closed')
     decoder_memory_bytes: int = _limit(
         2048 * MIB, 'address space of a decoding process, bytes')
-
-    def __post_init__(self) -> None:
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if not 0 < value < float('inf'):
-                raise HRI30Error(f'{one.name}={value}: expected a finite number above 0.')
