@@ -70,6 +70,32 @@ class HRI30Runner(Runner):
         self.logger.info('Training, validation and testing compute in '
                          + str(dtype or torch.float32).removeprefix('torch.'))
 
+    def train(self):
+        """Trains, and ends the loading processes; returns the model."""
+        try:
+            return super().train()
+        finally:
+            self._end_loading()
+
+    def test(self) -> dict:
+        """Tests, and ends the loading processes; returns the metrics."""
+        try:
+            return super().test()
+        finally:
+            self._end_loading()
+
+    def _end_loading(self) -> None:
+        """Ends persistent loading processes now.
+
+        The garbage collector would close the queues to them before it collects the
+        iterator, and torch would then wait 5 seconds for each process.
+        """
+        for loop in (self._train_loop, self._val_loop, self._test_loop):
+            loader = getattr(loop, 'dataloader', None)
+            if getattr(loader, '_iterator', None) is not None:
+                loader._iterator._shutdown_workers()
+                loader._iterator = None
+
     def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module
                    ) -> torch.nn.Module:
         """Stores the weights of convolutions channels-last, which makes them faster, and

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import multiprocessing
 import shutil
 
 import numpy as np
@@ -48,6 +49,8 @@ def test_the_others_are_what_they_were(
         monkeypatch.setattr(testing, 'mirrored_labels', lambda *_: ({}, set()))
     out = tmp_path / 'out'
     run_test(DEMO_CONFIG, checkpoint, 'test', str(out), options)
+    # Processes that are left to the garbage collector take 5 seconds each to end.
+    assert not multiprocessing.active_children()
     before, whole = Results.load(out / 'test'), rows(out / 'test')
     assert (out / 'test' / 'test_set_labels.csv').is_file()
     capsys.readouterr()
