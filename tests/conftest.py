@@ -1,6 +1,7 @@
 """Shared fixtures: rendered clips and a demo config shrunk to seconds."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +16,12 @@ if not os.environ.get('HRI30_TEST_GPU'):
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
 import mmengine.config.config
+import numpy as np
 import torch
 from mmengine.registry import init_default_scope
 
 import hri30_ext.modules  # noqa: F401
+from hri30_ext.apis import train
 from hri30_ext.checkpoints import Essentials
 from hri30_ext.cli.__main__ import main as command_line
 from hri30_ext.config import PROJECT_ROOT, load_config
@@ -29,8 +32,14 @@ from hri30_ext.synthetic import write_dataset
 # that run tools in processes of their own use it.
 mmengine.config.config.FormatCode = lambda text, **_: (text, False)
 
+init_default_scope('mmaction')
 # Run by their own commands: tests/nightly/run.py, tests/benchmark/run.py, pytest tests/gpu.
 collect_ignore = ['benchmark', 'gpu', 'nightly']
+CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
+#: Marks tests that open a page in a browser.
+in_browser = pytest.mark.skipif(
+    CHROMIUM is None and os.environ.get('CI') != 'true',
+    reason='no chromium: apt-get install chromium')
 CLASSES = list(HRI30_CLASSES[:3])
 #: The command line.
 HRI30 = [sys.executable, '-m', 'hri30_ext.cli']
@@ -68,7 +77,6 @@ def random_checkpoint(config, options, path, std=None):
     from mmaction.registry import MODELS  # after the module that mends its import
     cfg = load_config(config, {**options, 'load_from': None})
     cfg.model.backbone.pretrained = None
-    init_default_scope('mmaction')
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     if std:
@@ -80,9 +88,14 @@ def random_checkpoint(config, options, path, std=None):
 
 
 @pytest.fixture(autouse=True)
-def no_root_from_environment(monkeypatch):
-    """Tests set data_root themselves."""
+def defaults(monkeypatch):
+    """Tests set data_root themselves, build modules by mmaction2's names, and draw the
+    same numbers in any order."""
     monkeypatch.delenv('HRI30_ROOT', raising=False)
+    torch.manual_seed(0)
+    np.random.seed(0)
+    yield
+    init_default_scope('mmaction')  # a test may have changed it
 
 
 @pytest.fixture
@@ -105,6 +118,12 @@ def clips_root(tmp_path_factory):
     return root
 
 
+@pytest.fixture
+def root(clips_root, tmp_path):
+    """A copy of the clips, to damage."""
+    return shutil.copytree(clips_root, tmp_path / 'clips')
+
+
 def small_settings(root, cache):
     """Settings with which the demo's config trains in seconds, equally on every CPU."""
     return {'data_root': str(root), 'classes': CLASSES, 'split.val_groups': 1,
@@ -112,10 +131,37 @@ def small_settings(root, cache):
             'max_epochs': 2, 'precision': 'fp32', 'cache_dir': str(cache)}
 
 
+@pytest.fixture(scope='session')
+def demo(clips_root, tmp_path_factory):
+    """The work folder of two epochs of the demo's config, and its settings. Read-only."""
+    folder = tmp_path_factory.mktemp('demo')
+    settings = {**small_settings(clips_root, folder / 'cache'), 'leak_check': None,
+                'report': False}
+    train(DEMO_CONFIG, str(folder), options=settings)
+    return folder, settings
+
+
 @pytest.fixture
 def options(clips_root, tmp_path):
-    """The same, of this test."""
+    """Those small settings, of this test."""
     return small_settings(clips_root, tmp_path / 'cache')
+
+
+@pytest.fixture
+def checkpoint(options, tmp_path):
+    """The demo's model with random weights."""
+    return random_checkpoint(DEMO_CONFIG, options, tmp_path / 'random.pth', std=1)
+
+
+@pytest.fixture(scope='session')
+def browser():
+    """Chromium, with a camera that shows a moving picture."""
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as playwright, playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[
+                '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
+                *(['--no-sandbox'] if os.getuid() == 0 else [])]) as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from hri30_ext.config import PROJECT_ROOT, load_config
@@ -91,11 +90,6 @@ def config(request):
     return request.param
 
 
-@pytest.fixture(autouse=True)
-def scope():
-    init_default_scope('mmaction')
-
-
 @pytest.fixture
 def no_network(monkeypatch):
     """Fails the test on a download, even of what lies in torch's cache."""
@@ -137,6 +131,9 @@ def test_name_agrees_with_what_is_built(config, no_network):
             int(match['interval']) if match['interval'] else None)
         assert sampler.get('test_mode', False) == test_mode
     assert bool(cfg.load_from) == (match['start'] == 'k400-pretrained')
+    start = cfg.starts[cfg.start]
+    assert (cfg.model.data_preprocessor.mean, cfg.model.data_preprocessor.std) == (
+        start.mean, start.std)
     # A model that loads weights of its own would download what load_from replaces.
     assert ('://' in str(cfg.model)) == (match['start'] == 'imagenet-pretrained')
     for word in match['suffixes'].split('-')[1:]:
@@ -156,6 +153,11 @@ OTHER_SOURCES = {
     'SLOW_8x8_R50.safetensors': ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))}  # PyTorchVideo
 
 
+#: Configs that set starts; the others inherit theirs.
+WITH_STARTS = [path for path in CONFIGS if '\nstarts = ' in path.read_text()]
+
+
+@pytest.mark.parametrize('config', WITH_STARTS, ids=lambda path: path.stem)
 def test_each_start_brings_the_normalisation_of_its_source(config):
     """That of the config in mmaction2 whose name its weights begin with."""
     sources = Path(mmaction.__file__).parent / '.mim' / 'configs' / 'recognition'
@@ -227,7 +229,6 @@ def test_takes_a_training_step_without_a_network(config, clips_root, tmp_path):
     if match['start'] == 'imagenet-pretrained':
         options['model.backbone.pretrained'] = None
     cfg = load_config(str(config), options)
-    torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()
     model.train()

@@ -107,15 +107,6 @@ def test_legitimate_variant_is_accepted(tmp_path, text):
     load_config(str(path))
 
 
-def test_optimizer_settings_reach_the_optimizer():
-    optimizer = load_config(PRIMITIVE, {
-        'optimizer': 'adamw', 'betas': (0.8, 0.9)}).optim_wrapper.optimizer
-    assert (optimizer.betas, optimizer.weight_decay) == ((0.8, 0.9), 0.05)
-    optimizer = load_config(PRIMITIVE, {
-        'momentum': 0.8, 'weight_decay': 0}).optim_wrapper.optimizer
-    assert (optimizer.momentum, optimizer.weight_decay) == (0.8, 0)
-
-
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(
         string.printable, max_size=20) | st.sampled_from(

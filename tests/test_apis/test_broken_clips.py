@@ -3,11 +3,10 @@
 import csv
 import json
 import multiprocessing
-import shutil
 
 import numpy as np
 import pytest
-from conftest import CLASSES, DEMO_CONFIG, as_arguments, call_hri30, random_checkpoint
+from conftest import CLASSES, DEMO_CONFIG, as_arguments, call_hri30
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import testing
@@ -16,17 +15,6 @@ from hri30_ext.evaluation.results import Results
 from hri30_ext.transforms import flip
 
 OF_LABELLED = {'metrics.json', 'per_class.csv', 'confusion_matrix.png', 'analysis.json'}
-
-
-@pytest.fixture
-def checkpoint(options, tmp_path):
-    return random_checkpoint(DEMO_CONFIG, options, tmp_path / 'random.pth', std=1)
-
-
-@pytest.fixture
-def root(clips_root, tmp_path):
-    """A copy, to damage."""
-    return shutil.copytree(clips_root, tmp_path / 'clips')
 
 
 def rows(folder):

@@ -66,24 +66,6 @@ def test_each_group_is_held_out_once(faked, clips_root, tmp_path):
             crossval(config, folds, [1], str(tmp_path), options_of(clips_root))
 
 
-def test_an_interrupted_call_resumes_with_the_fold_that_failed(
-        faked, clips_root, tmp_path, monkeypatch):
-    completes = runs_module.run_in_process
-
-    def fails(function, run):
-        if faked:
-            raise HRI30Error('the disk is full')
-        completes(function, run)
-
-    monkeypatch.setattr(runs_module, 'run_in_process', fails)
-    with pytest.raises(HRI30Error, match='the disk is full'):
-        crossval(DEMO_CONFIG, None, [1], str(tmp_path), options_of(clips_root))
-    assert len(faked) == 1
-    monkeypatch.setattr(runs_module, 'run_in_process', completes)
-    crossval(DEMO_CONFIG, None, [1], str(tmp_path), options_of(clips_root))
-    assert [run.name[-11:-5] for run in faked] == ['fold 1', 'fold 2', 'fold 3']
-
-
 def test_interval_is_over_groups_not_clips():
     """Two groups, all right or all wrong: other groups could have any score."""
     whole = Results([f'{i:02}' for i in range(20)], np.eye(2)[[0] * 20], ['X', 'Y'],

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import DEMO_CONFIG, random_checkpoint
+from conftest import DEMO_CONFIG
 from mmengine.config import Config
 
 from hri30_ext.apis import degrading
@@ -16,11 +16,6 @@ from hri30_ext.evaluation.corruptions import CORRUPTIONS, format_robustness
 from hri30_ext.evaluation.early import SHARES, format_early
 from hri30_ext.evaluation.results import Results
 from hri30_ext.video.decode import Video
-
-
-@pytest.fixture
-def checkpoint(options, tmp_path):
-    return random_checkpoint(DEMO_CONFIG, options, tmp_path / 'random.pth')
 
 
 def test_unchanged_clips_have_the_scores_of_a_test(checkpoint, options, tmp_path,

@@ -2,12 +2,13 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
-from conftest import DEMO_CONFIG, HRI30, PRIMITIVE, run_tool, small_settings
+from conftest import DEMO_CONFIG, HRI30, PRIMITIVE, run_tool
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
@@ -19,17 +20,14 @@ from hri30_ext.names import command
 
 
 @pytest.fixture(scope='module')
-def settings(clips_root, tmp_path_factory):
-    return {**small_settings(clips_root, tmp_path_factory.mktemp('cache')),
-            'leak_check': None, 'report': False}
+def settings(demo):
+    return demo[1]
 
 
 @pytest.fixture(scope='module')
-def work(settings, tmp_path_factory):
+def work(demo, tmp_path_factory):
     """A work folder after two epochs."""
-    folder = tmp_path_factory.mktemp('a first') / 'run'
-    train(DEMO_CONFIG, str(folder), options=settings)
-    return folder
+    return shutil.copytree(demo[0], tmp_path_factory.mktemp('a first') / 'run')
 
 
 def files(folder):

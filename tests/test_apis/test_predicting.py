@@ -27,7 +27,6 @@ from hri30_ext.synthetic.video import write_video
 def checkpoint(options, tmp_path):
     """Random weights with this project's record, of other settings than the config's."""
     cfg = load_config(DEMO_CONFIG, options)
-    torch.manual_seed(0)
     save_safetensors(MODELS.build(cfg.model).state_dict(), tmp_path / 'best.safetensors',
                      Essentials.from_config(cfg))
     return tmp_path / 'best.safetensors'

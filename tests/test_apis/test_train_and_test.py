@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import CLASSES, DEMO_CONFIG, as_arguments, call_hri30, run_tool
+from conftest import CLASSES, DEMO_CONFIG, as_arguments, run_tool
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
@@ -100,19 +100,6 @@ def test_unlabelled_clips_get_predictions_and_no_metrics(
         'predictions.csv', 'scores.npz', 'test_set_labels.csv', 'report.html'}
 
 
-def test_mmaction2_as_a_client_gives_the_same_class(trained, clips_root, options, tmp_path):
-    from mmaction.apis import inference_recognizer, init_recognizer
-    best = next(trained[0].glob('best_top1_epoch_*.pth'))
-    run_test(DEMO_CONFIG, str(best), split='test', out=str(tmp_path), options=options)
-    config = next(trained[0].glob('*.py'))  # as the training dumped it
-    model = init_recognizer(str(config), str(best), device='cpu')
-    with np.load(tmp_path / 'test' / 'scores.npz') as arrays:
-        for video, scores in zip(arrays['videos'], arrays['scores'], strict=True):
-            result = inference_recognizer(
-                model, str(clips_root / 'test_set' / video))
-            np.testing.assert_allclose(result.pred_score.numpy(), scores, atol=1e-4)
-
-
 @pytest.mark.parametrize('change, message', [
     (dict(config='configs/nope.py'), 'no such config'),
     (dict(options={'data_root': '/absent'}), 'no such data folder'),
@@ -127,11 +114,3 @@ def test_mistakes_in_training(options, tmp_path, change, message):
                  'options': {**options, **change.get('options', {})}}
     with pytest.raises(HRI30Error, match=message):
         train(**arguments)
-
-
-@pytest.mark.parametrize('arguments', [
-    ['train', 'nope.py'], ['train', DEMO_CONFIG, '--device', 'tpu'],
-    ['test', DEMO_CONFIG, 'absent.pth']])
-def test_mistakes_are_one_message_and_status_2(arguments, capsys):
-    assert call_hri30(*arguments) == 2
-    assert capsys.readouterr().err.startswith('error: ')

@@ -9,7 +9,6 @@ from conftest import DEMO_CONFIG
 from mmaction.datasets.transforms import UniformSample
 from mmaction.registry import DATASETS, MODELS
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import init_default_scope
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis.testing import prepare
@@ -69,7 +68,6 @@ def test_views_that_cannot_be_given(checkpoint, options):
 
 def make_checkpoint(config, options, path):
     """Saves random weights whose logits of different views differ by about one."""
-    torch.manual_seed(0)
     cfg = load_config(config, options)
     model = MODELS.build(cfg.model).eval()
     fc_cls, logits = model.cls_head.fc_cls, []
@@ -86,7 +84,7 @@ def make_checkpoint(config, options, path):
 
 
 @pytest.fixture
-def checkpoint(options, tmp_path, scope):
+def checkpoint(options, tmp_path):
     return make_checkpoint(DEMO_CONFIG, options, tmp_path / 'random.pth')
 
 
@@ -105,11 +103,6 @@ def score_views(cfg, model, mirror=False):
                 model.test_step(pseudo_collate([{**packed, 'inputs': view}]))[0].pred_score
                 for view in views])
     return torch.stack([scores[name] for name in sorted(scores)]).numpy()
-
-
-@pytest.fixture(autouse=True)
-def scope():
-    init_default_scope('mmaction')
 
 
 @pytest.mark.parametrize('config, clips, flip', [

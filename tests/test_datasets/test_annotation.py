@@ -25,20 +25,16 @@ def test_rows_as_released(tmp_path):
     assert (tmp_path / 'out.csv').read_bytes() == text.encode()
 
 
-@pytest.mark.parametrize('text', [
-    'video_id,class_name,class_id\nA,Walking,27\n',  # a header
-    'A,Walking,27\r\n',  # CRLF
-    '\ufeffA.avi , Walking, 27\n\n',  # byte order mark, ending, spaces, blank line
-])
-def test_forms_that_are_accepted(tmp_path, text):
+@pytest.mark.parametrize('text, name', [
+    ('video_id,class_name,class_id\nA,Walking,27\n', 'A'),  # a header
+    ('A,Walking,27\r\n', 'A'),  # CRLF
+    # Byte order mark, ending, spaces, blank line.
+    ('\ufeffA.avi , Walking, 27\n\n', 'A'),
+    # Only the ending of a video is taken off, and its folder.
+    ('a/x.AVI,Walking,27\n', 'x'), ('1.5 s,Walking,27\n', '1.5 s')])
+def test_forms_that_are_accepted(tmp_path, text, name):
     assert read_annotations(write(tmp_path, text), HRI30_CLASSES) == [
-        Annotation('A', 'Walking', 27)]
-
-
-def test_only_the_ending_of_a_video_is_taken_off(tmp_path):
-    rows = read_annotations(write(tmp_path, 'a/x.AVI,Walking,27\n1.5 s,Walking,27\n'),
-                            HRI30_CLASSES)
-    assert [row.video_id for row in rows] == ['x', '1.5 s']
+        Annotation(name, 'Walking', 27)]
 
 
 @pytest.mark.parametrize('text, message', [

@@ -1,5 +1,4 @@
 import pytest
-from mmengine.registry import init_default_scope
 
 from hri30_ext.datasets import HRI30_CLASSES, HRI30Dataset
 from hri30_ext.datasets.hri30 import has_test_clips, load_labelled_clips, load_test_clips
@@ -141,7 +140,6 @@ def test_test_labels_are_read_where_there_are_any(name_clips):
 
 
 def test_dataset_serves_samples_of_other_classes(clips_root):
-    init_default_scope('mmaction')
     classes = ['A', 'B', 'C']
     (train, val) = (HRI30Dataset(
         data_root=str(clips_root.parent / 'plain'), pipeline=[], subset=subset,

@@ -6,7 +6,6 @@ import pytest
 from hri30_ext.datasets import HRI30Dataset
 from hri30_ext.datasets.hri30 import load_labelled_clips
 from hri30_ext.datasets.layouts import find_annotation, find_classes, read_layout
-from hri30_ext.datasets.leave_out import write_leave_out
 from hri30_ext.datasets.splits import split_clips
 from hri30_ext.doctor.copies import propose_groups
 from hri30_ext.doctor.leaks import find_leaks
@@ -124,18 +123,6 @@ def test_folders_that_are_linked_into_the_data_folder(make):
     (root / 'clips').symlink_to(root.parent / 'far')
     (root / 't.csv').write_text('path,label\nclips/A/1.mp4,A\n2,A\n')
     assert [clip['video_id'] for clip in read_layout(root).clips] == ['1', '2']
-
-
-def test_data_without_training_clips(make):
-    root = make('test/A/1.mp4', 'test/B/2.mp4')
-    with pytest.raises(HRI30Error, match='no training clips.\nExpected clips that are not'):
-        load_labelled_clips(root, ['A', 'B'])
-    make('train/A/3.mp4', 'train/A/4.mp4')
-    write_leave_out(root, {'train/A/3.mp4': 'dark'})
-    assert [clip['video_id'] for clip in load_labelled_clips(root, ['A', 'B'])] == ['4']
-    write_leave_out(root, {f'train/A/{i}.mp4': 'dark' for i in (3, 4)})
-    with pytest.raises(HRI30Error, match='leave_out.csv leaves all 2 out'):
-        load_labelled_clips(root, ['A', 'B'])
 
 
 def test_lists_of_ucf_101(make):

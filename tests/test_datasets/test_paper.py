@@ -4,7 +4,6 @@ import hashlib
 
 import pytest
 from conftest import call_hri30
-from mmengine.registry import init_default_scope
 
 from hri30_ext.datasets import HRI30_CLASSES, HRI30Dataset
 from hri30_ext.datasets.annotation import Annotation, format_annotations
@@ -55,7 +54,6 @@ def test_the_released_layout_has_two_of_the_splits():
 
 @pytest.fixture
 def build(name_clips, monkeypatch):
-    init_default_scope('mmaction')
 
     def build(names, subset='train', **split):
         return [clip['video_id'] for clip in HRI30Dataset(

@@ -7,7 +7,6 @@ import pytest
 import torch
 from conftest import CLASSES
 from mmengine.dataset import ConcatDataset, RepeatDataset
-from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
 from hri30_ext.datasets import HRI30Dataset
@@ -22,7 +21,6 @@ def draw_three(results=None):
 
 @pytest.fixture
 def dataset(clips_root):
-    init_default_scope('mmaction')
     return HRI30Dataset(data_root=str(clips_root), pipeline=[draw_three],
                         metainfo=dict(classes=CLASSES), split=dict(val_groups=1))
 

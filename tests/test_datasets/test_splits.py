@@ -46,17 +46,13 @@ def test_random_is_stratified_and_warns_that_it_leaks():
     assert [clip['label'] for clip in few] == [2]
 
 
-def test_file_of_names_with_folders(tmp_path):
+def test_file(tmp_path):
+    val_file, train_file = tmp_path / 'val.txt', tmp_path / 'train.txt'
     clips = [dict(video_id=f'{folder}/{name}', group=1, label=0)
              for folder in 'ab' for name in ('one', 'left, right')]
-    val_file = tmp_path / 'val.txt'
     val_file.write_text('a/one.mp4\nb/left, right\n')
     _, val = split_clips(clips, type='file', val_file=val_file)
     assert [clip['video_id'] for clip in val] == ['a/one', 'b/left, right']
-
-
-def test_file(tmp_path):
-    val_file, train_file = tmp_path / 'val.txt', tmp_path / 'train.txt'
     val_file.write_text('CID01_SID01_VID01\n\ntrain_set/CID02_SID01_VID01.avi\n'
                         'CID03_SID01_VID01,MoveBackwardsWhilePolishing,3\n')
     train, val = split_clips(CLIPS, type='file', val_file=val_file)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from conftest import CLASSES, PRIMITIVE
 from mmaction.registry import MODELS
-from mmengine.registry import init_default_scope
 
 from hri30_ext.apis.exporting import export
 from hri30_ext.config import load_config
@@ -45,7 +44,6 @@ def trained(clips_root, tmp_path_factory):
                'clip_cache': None, 'model.backbone.depth': 18,
                'model.backbone.base_channels': 8, 'model.cls_head.in_channels': 64}
     torch.manual_seed(0)
-    init_default_scope('mmaction')
     cfg = load_config(PRIMITIVE, options)
     clips, labels = (torch.from_numpy(np.concatenate(parts)) for parts in zip(
         read_clips(cfg, 'train'), read_clips(cfg, 'val'), strict=True))

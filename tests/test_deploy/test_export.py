@@ -12,7 +12,6 @@ import torch
 from conftest import CLASSES, as_arguments, call_hri30
 from mmaction.registry import DATASETS, MODELS
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import init_default_scope
 
 from hri30_ext.apis import Recognizer
 from hri30_ext.apis.exporting import export
@@ -39,7 +38,6 @@ def reference(trained):
 def test_reference_is_what_mmaction2_predicts(trained, reference, validation_clips):
     """The one that all are compared with: mmaction2's own test step on its own pipeline."""
     cfg = load_config(trained.config, trained.options)
-    init_default_scope('mmaction')
     cfg.test_dataloader.dataset.subset = 'val'
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     with torch.no_grad():
@@ -290,8 +288,6 @@ def _foundation(probe, adapter=None, name='test_vit'):
 
 def _trace_small(settings, path):
     """Traces a model of random weights on clips of 4 frames, 64 x 32; returns both."""
-    init_default_scope('mmaction')
-    torch.manual_seed(0)
     whole = Whole(MODELS.build(settings)).eval()
     for parameter in whole.parameters():
         if not parameter.any():

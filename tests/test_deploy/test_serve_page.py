@@ -1,14 +1,13 @@
 """The page of the service, in a browser."""
 
 import contextlib
-import os
 import re
-import shutil
 import time
 
 import msgspec
 import numpy as np
 import pytest
+from conftest import in_browser
 from test_deploy.serving import CLASSES, TOKEN, FakeRecognizer, running, wait_for
 
 from hri30_ext.deploy.runtime.certainty import ClassSets, OpenSet
@@ -16,11 +15,7 @@ from hri30_ext.deploy.serve.window import Window
 from hri30_ext.errors import HRI30Error
 from hri30_ext.synthetic.video import write_video
 
-CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(
-    CHROMIUM is None and os.environ.get('CI') != 'true',
-    reason='no chromium: apt-get install chromium')]
-
+pytestmark = [pytest.mark.slow, in_browser]
 # Runs if it is not shown as text.
 HOSTILE = '<img src=x onerror=window.hacked=1><script>window.hacked=1</script>'
 
@@ -31,16 +26,6 @@ def clip(tmp_path_factory):
     path = tmp_path_factory.mktemp('clips') / 'a clip ü.avi'
     write_video(np.stack([np.full((64, 96, 3), 2 * k, np.uint8) for k in range(90)]), path)
     return path
-
-
-@pytest.fixture(scope='module')
-def browser():
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as playwright, playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[
-                '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
-                *(['--no-sandbox'] if os.getuid() == 0 else [])]) as browser:
-        yield browser
 
 
 @pytest.fixture

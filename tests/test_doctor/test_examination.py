@@ -22,13 +22,6 @@ from hri30_ext.synthetic import write_dataset
 OPTIONS = dict(workers=2, progress=False)
 
 
-@pytest.fixture
-def root(clips_root, tmp_path):
-    """A copy of three classes, three groups and some test clips, to change."""
-    shutil.copytree(clips_root, tmp_path / 'data')
-    return tmp_path / 'data'
-
-
 def pairs(findings, *severities):
     return Counter((finding.kind, finding.path) for finding in findings
                    if not severities or finding.severity in severities)

@@ -11,7 +11,6 @@ from mmaction.structures import ActionDataSample
 from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from hri30_ext.apis import train
@@ -147,7 +146,6 @@ FEATURES = {  # of 2 clips, of 4 frames where frames are described one by one
 
 @pytest.mark.parametrize('kind', FEATURES)
 def test_heads_begin_with_their_pooling(kind):
-    init_default_scope('mmaction')
     extra = {'TSMHead': dict(num_segments=4), 'X3DHead': dict(fc1_bias=True)}
     head = MODELS.build(dict(type=kind, num_classes=3, in_channels=8,
                              **extra.get(kind, {}))).eval()
@@ -241,7 +239,6 @@ def test_the_stamp_has_all_that_features_depend_on():
     (['cls_head', 'backbone.layer4'], {'conv1': False, 'layer3': False, 'layer4': True}),
     (['cls_head', 'backbone'], {'conv1': True, 'layer3': True, 'layer4': True})])
 def test_frozen_stages_keep_nothing_for_gradients(parts, graph, options):
-    init_default_scope('mmaction')
     cfg = load_config(DEMO_CONFIG, {**options, 'precision': 'fp32'})
     model = MODELS.build(cfg.model)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)

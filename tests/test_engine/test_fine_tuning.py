@@ -5,7 +5,6 @@ import torch
 from conftest import DEMO_CONFIG
 from mmaction.registry import HOOKS, MODELS
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
 
 from hri30_ext.apis import train
 from hri30_ext.config import load_config
@@ -18,9 +17,7 @@ STRATEGIES = ('full', 'frozen_backbone', 'backbone_tenth', 'progressive', 'stage
 
 
 def build(options, **changes):
-    init_default_scope('mmaction')
     cfg = load_config(DEMO_CONFIG, {**options, **changes})
-    torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     return cfg, model, build_optim_wrapper(model, cfg.optim_wrapper)
 

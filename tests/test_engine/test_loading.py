@@ -13,7 +13,7 @@ from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import FUNCTIONS, init_default_scope
+from mmengine.registry import FUNCTIONS
 from torch.utils.data import DataLoader
 
 from hri30_ext import config, hardware
@@ -78,7 +78,6 @@ def test_a_run_may_open_as_many_files_as_the_system_allows(few_files, tmp_path):
 def test_a_step_never_waits_for_its_device(options, smoothing):
     """The device is torch's meta device, whose values nobody can read."""
     cfg = load_config(DEMO_CONFIG, {**options, 'label_smoothing': smoothing})
-    init_default_scope('mmaction')
     model = MODELS.build(cfg.model).to('meta')
     cfg.optim_wrapper.optimizer.fused = False  # not on this device
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
@@ -112,7 +111,6 @@ def test_scalars_are_those_of_each_step():
 
 def test_accuracy_is_counted_as_by_mmaction():
     from mmaction.evaluation import top_k_accuracy
-    init_default_scope('mmaction')
     head = MODELS.build(dict(type='I3DHead', num_classes=7, in_channels=4, topk=(1, 5)))
     scores = torch.randn(9, 7, generator=torch.Generator().manual_seed(1))
     labels = [0, 1, 2, 3, 4, 5, 6, 0, 1]

@@ -11,7 +11,6 @@ import torch
 from conftest import DEMO_CONFIG, PRIMITIVE
 from mmaction.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.runner import amp
 
 from hri30_ext import hardware
@@ -35,7 +34,6 @@ def kinetics_checkpoint(tmp_path_factory):
     (folder / 'stock.py').write_text(STOCK)
     cfg = Config.fromfile(str(folder / 'stock.py'))
     cfg.model.backbone.pretrained = None
-    init_default_scope('mmaction')
     torch.manual_seed(1)
     model = MODELS.build(cfg.model)
     path = folder / 'slowonly_kinetics400.pth'
@@ -96,12 +94,6 @@ class Tiny(torch.nn.Module):
         self.cls_head = torch.nn.Linear(width, classes)
 
 
-def test_other_backbone_is_refused_even_for_fine_tuning():
-    with pytest.raises(HRI30Error, match=r'other\.pth: is of another model'):
-        fit_weights({'state_dict': Tiny(width=4).state_dict()}, Tiny(), 'other.pth',
-                    new_head_allowed=True)
-
-
 def test_same_number_of_other_classes_is_refused():
     swapped = list(HRI30_CLASSES)
     swapped[27], swapped[28] = swapped[28], swapped[27]
@@ -125,10 +117,12 @@ def test_frames_that_were_normalised_in_another_way_are_refused():
             fit_weights(checkpoint, model, 'x.pth', new_head_allowed=True)
 
 
-@pytest.mark.parametrize('content', [[1, 2], {'meta': {}}])
-def test_what_is_no_checkpoint_is_named(content):
-    with pytest.raises(HRI30Error, match=r'x\.pth'):
-        fit_weights(content, Tiny(), 'x.pth', new_head_allowed=False)
+@pytest.mark.parametrize('content, message', [
+    ([1, 2], 'holds a list'), ({'meta': {}}, 'another model'),
+    ({'state_dict': Tiny(width=4).state_dict()}, 'another model')])
+def test_another_backbone_is_refused_even_for_fine_tuning(content, message):
+    with pytest.raises(HRI30Error, match=rf'x\.pth: .*{message}'):
+        fit_weights(content, Tiny(), 'x.pth', new_head_allowed=True)
 
 
 def test_weights_of_a_wrapped_model_fit():
@@ -199,7 +193,6 @@ def test_the_option_is_as_deterministic_as_the_flag(tmp_path, monkeypatch):
 @pytest.mark.parametrize('classes', [
     ['c', 'a', 'b'], ['b', 'new', 'a'], ['a', 'b', 'c', 'new'], ['x', 'y', 'z']])
 def test_the_head_of_an_own_checkpoint_is_mapped_by_class_name(classes):
-    init_default_scope('mmaction')
 
     def build(number):
         model = torch.nn.Module()

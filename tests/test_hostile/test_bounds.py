@@ -1,6 +1,5 @@
 """Files that are larger, longer or deeper than anything that is written."""
 
-import json
 import os
 import tracemalloc
 import zipfile
@@ -110,11 +109,3 @@ def test_arrays_are_measured_before_they_are_unfolded(case, tmp_path, monkeypatc
         write_npz(path, dict(header, shape=(1, ), descr='|O'), b'cos\nsystem\n.')
     with pytest.raises(HRI30Error, match=r'scores\.npz: not readable'):
         Results.load(path)
-
-
-def test_json_that_fits_is_read(tmp_path):
-    path = tmp_path / 'a.json'
-    path.write_text('\ufeff' + json.dumps({'a': [1, 'ü']}), encoding='utf-8')
-    assert reading.read_json(path, 'an object') == {'a': [1, 'ü']}
-    with pytest.raises(HRI30Error, match='more than 10'):
-        reading.read_json(path, 'an object', most=10)

@@ -124,10 +124,8 @@ class Mean(BaseMetric):
         return {'mean': float(torch.stack(results).mean())}
 
 
-@pytest.fixture
-def runner_of(tmp_path):
-    """Makes a runner of stock mmengine for a number of epochs."""
-    def make(epochs, **resuming):
+def test_stock_checkpoint_is_loaded_and_resumed(tmp_path):
+    def runner_of(epochs, **resuming):  # of stock mmengine
         loader = dict(dataset=[torch.ones(2)] * 4, batch_size=2,
                       sampler=dict(type='DefaultSampler', shuffle=True),
                       collate_fn=dict(type='pseudo_collate'))
@@ -139,10 +137,7 @@ def runner_of(tmp_path):
             param_scheduler=dict(type='CosineAnnealingLR', T_max=3), **resuming,
             default_hooks=dict(checkpoint=dict(type='CheckpointHook', rule='less',
                                                save_best='mean')))
-    return make
 
-
-def test_stock_checkpoint_is_loaded_and_resumed(runner_of, tmp_path):
     runner_of(1).train()
     path = str(tmp_path / 'epoch_1.pth')
     with pytest.raises(pickle.UnpicklingError, match='HistoryBuffer|getattr'):

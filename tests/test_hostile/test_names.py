@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import CLASSES, DEMO_CONFIG, random_checkpoint
+from conftest import CLASSES, DEMO_CONFIG
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.datasets.hri30 import load_labelled_clips, load_test_clips
@@ -34,12 +34,6 @@ def add_clips(root, clips_root, names):
     clip = next(iter(sorted((clips_root / 'test_set').iterdir())))
     for name in names:
         shutil.copy(clip, root / 'test_set' / f'{name}.avi')
-
-
-@pytest.fixture
-def checkpoint(options, tmp_path):
-    """The demo's model, untrained."""
-    return random_checkpoint(DEMO_CONFIG, options, tmp_path / 'weights.pth')
 
 
 @pytest.mark.slow

@@ -25,17 +25,6 @@ README = {config: [cell.strip() for cell in cells.split('|')[:4]] for config, ce
               encoding='utf-8'), re.MULTILINE)}
 
 
-def test_convolution_and_linear_layer_by_hand():
-    model = nn.Sequential(nn.Conv3d(3, 4, (1, 3, 3), padding=(0, 1, 1), bias=False),
-                          nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(),
-                          nn.Linear(4, 5))
-    parameters, flops = count(model, torch.zeros(1, 3, 2, 6, 6))
-    assert parameters == 4 * 3 * 9 + 4 * 5 + 5
-    # For each of 2 x 6 x 6 positions and 4 channels, 3 x 9 products; then 4 x 5. Pooling
-    # in 3D is not counted.
-    assert flops == 2 * 6 * 6 * 4 * 27 + 4 * 5
-
-
 def test_lstm_by_hand():
     class Last(nn.Module):
         def __init__(self):

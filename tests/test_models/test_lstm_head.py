@@ -9,7 +9,6 @@ from hri30_ext.models import LSTMHead
 
 @pytest.fixture
 def head():
-    torch.manual_seed(0)
     return LSTMHead(num_classes=3, in_channels=4, hidden_size=5, average_clips='prob',
                     topk=(1, )).eval()
 

@@ -35,12 +35,6 @@ def test_what_is_shifted_out_leaves_zeros_even_of_infinities():
     assert shifted[0, 0].item() == 0 and shifted[0, 1].isnan().all()
 
 
-def test_gradient_goes_back_to_the_frame_it_came_from():
-    clip = frames([1, 2, 3]).requires_grad_()
-    (tin_shift(clip, torch.tensor([[1]])) * frames([10, 20, 30])).sum().backward()
-    assert clip.grad.flatten().tolist() == [20, 30, 0]
-
-
 def test_fractions_are_means_of_whole_shifts():
     clip = frames([4, 8, 12], [4, 8, 12])[..., None]
     shifted = shift_by_fractions(clip, torch.tensor([[0.25, -1.5]]))
@@ -51,7 +45,6 @@ def test_fractions_are_means_of_whole_shifts():
 
 
 def test_offsets_learn():
-    torch.manual_seed(0)
     clip = torch.randn(2, 4, 6, 2, 2, dtype=torch.float64, requires_grad=True)
     # Away from whole numbers, where a mean of two shifts has a kink.
     offset = torch.tensor([[0.3, -1.6], [1.2, 0.5]], dtype=torch.float64,

@@ -9,7 +9,6 @@ from conftest import DEMO_CONFIG
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmaction.utils import GradCAM
-from mmengine.registry import init_default_scope
 
 from hri30_ext.config import load_config
 from hri30_ext.names import VIDEO_SUFFIXES
@@ -49,9 +48,6 @@ KINDS = {
         dict(type='MViTHead', in_channels=64)),
     'videomae': (dict(type='VisionTransformer', img_size=SIDE, depth=2, **TOKENS),
                  dict(type='TimeSformerHead', in_channels=32)),
-    'timesformer': (dict(
-        type='TimeSformer', img_size=SIDE, num_transformer_layers=2, **TOKENS),
-        dict(type='TimeSformerHead', in_channels=32)),
     'uniformerv2': (dict(
         type='UniFormerV2', input_resolution=SIDE, patch_size=CELL, width=32, layers=2,
         heads=2, t_size=FRAMES, return_list=[1], n_layers=1, n_dim=32, n_head=2,
@@ -74,12 +70,6 @@ KINDS = {
 #: step of an LSTM counts alone; MViT's convolutions reach beyond the frame everywhere.
 PLACES = {'slowfast': (4, 32), 'cnn-lstm': (FRAMES, 32), 'tsn': (2, 32),
           'cnn of timm': (2, 32), 'swin of timm': (2, 32), 'mvit': (FRAMES, SIDE)}
-
-
-@pytest.fixture(autouse=True)
-def scope():
-    init_default_scope('mmaction')
-    torch.manual_seed(0)
 
 
 def build(kind):

@@ -3,11 +3,10 @@
 import json
 import os
 import re
-import shutil
 
 import numpy as np
 import pytest
-from conftest import CLASSES, DEMO_CONFIG
+from conftest import CLASSES, DEMO_CONFIG, in_browser
 
 from hri30_ext.apis.common import write_result_folder
 from hri30_ext.apis.reporting import report
@@ -216,31 +215,20 @@ def test_no_clips_at_all_and_a_name_that_is_not_utf8(tmp_path):
 
 # ---- in a browser ----------------------------------------------------------------------
 
-CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
-in_browser = pytest.mark.skipif(
-    CHROMIUM is None and os.environ.get('CI') != 'true',
-    reason='no chromium: apt-get install chromium')
-
 
 @pytest.fixture
-def open_page():
+def open_page(browser):
     """Returns a function that opens a report; all that it loads or says is checked."""
-    from playwright.sync_api import sync_playwright
     said, asked = [], []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=['--no-sandbox'] if os.getuid() == 0 else [])
 
-        def open_report(path, **options):
-            page = browser.new_context(**options).new_page()
-            page.on('console', lambda message: said.append(message.text))
-            page.on('pageerror', lambda error: said.append(str(error)))
-            page.on('request', lambda request: asked.append(request.url))
-            page.goto(path.as_uri())
-            return page
-        yield open_report
-        browser.close()
+    def open_report(path):
+        page = browser.new_context().new_page()
+        page.on('console', lambda message: said.append(message.text))
+        page.on('pageerror', lambda error: said.append(str(error)))
+        page.on('request', lambda request: asked.append(request.url))
+        page.goto(path.as_uri())
+        return page
+    yield open_report
     assert said == []
     assert [url for url in asked if not url.startswith(('data:', 'file:'))] == []
     assert len([url for url in asked if url.startswith('file:')]) == 1

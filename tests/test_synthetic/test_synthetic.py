@@ -178,20 +178,15 @@ def test_groups_of_test_clips_are_known_for_synthetic_data_alone(tmp_path):
         assert read_test_groups(tmp_path) == {}
 
 
-def test_same_bytes_for_any_number_of_workers(tmp_path):
-    small_dataset(tmp_path / 'one', workers=1)
-    small_dataset(tmp_path / 'two', workers=2)
-    assert hashes(tmp_path / 'one') == hashes(tmp_path / 'two')
-
-
-def test_resumes_with_missing_clips(tmp_path):
-    small_dataset(tmp_path)
-    whole = hashes(tmp_path)
-    (tmp_path / 'train_set/CID12_SID02_VID01.avi').unlink()
-    (tmp_path / 'test_set/testvideo001.avi').unlink()
-    assert small_dataset(tmp_path) == 2
-    assert hashes(tmp_path) == whole
-    assert small_dataset(tmp_path) == 0
+def test_same_bytes_for_any_number_of_workers_and_of_missing_clips(tmp_path):
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    small_dataset(one)
+    small_dataset(two, workers=2)
+    assert hashes(one) == hashes(two)
+    (two / 'train_set/CID12_SID02_VID01.avi').unlink()
+    (two / 'test_set/testvideo001.avi').unlink()
+    assert (small_dataset(two), small_dataset(two)) == (2, 0)
+    assert hashes(one) == hashes(two)
 
 
 def test_other_options_need_overwrite(tmp_path):
@@ -212,9 +207,6 @@ def test_foreign_folder_is_left_alone(tmp_path, overwrite):
     with pytest.raises(HRI30Error, match='holds files and no EMBEDDED.json'):
         small_dataset(tmp_path, overwrite=overwrite)
     assert list(hashes(tmp_path)) == ['train_set/CID01_SID01_VID01.avi']
-
-
-def test_foreign_marker_is_left_alone(tmp_path):
     (tmp_path / 'EMBEDDED.json').write_text('[]')
     with pytest.raises(HRI30Error, match='choose another folder'):
         small_dataset(tmp_path, overwrite=True)

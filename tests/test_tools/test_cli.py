@@ -62,16 +62,6 @@ def test_several_processes_are_started_by_the_launcher(monkeypatch, option, laun
         assert arguments[3:] == ['train', 'config.py']
 
 
-def test_options_are_not_abbreviated(capsys):
-    parser = cli.Parser(prog='a tool')
-    cli.add_runtime_arguments(parser)
-    with pytest.raises(SystemExit) as end:
-        parser.parse_args(['--dev', 'cpu'])
-    assert end.value.code == 2
-    error = capsys.readouterr().err
-    assert error.startswith('error: unrecognized arguments: --dev cpu\nusage: a tool')
-
-
 def test_a_reader_that_ends_is_no_traceback():
     code = 'from hri30_ext import cli; cli.run(lambda: [print(i) for i in range(10**5)])'
     with subprocess.Popen([sys.executable, '-c', code], cwd=PROJECT_ROOT, text=True,

@@ -55,14 +55,6 @@ def test_clip_that_is_seen_once_is_not_kept_but_read_from_the_cache(clip, tmp_pa
     np.testing.assert_array_equal(kept['video_reader'].read([1, 2]), expected)
 
 
-@pytest.mark.parametrize('cache', [None, 'jpeg'])
-def test_broken_clip_is_named(tmp_path, cache):
-    path = tmp_path / 'broken.avi'
-    path.write_bytes(b'RIFF' + bytes(200))
-    with pytest.raises(HRI30Error, match=r'broken\.avi: cannot be decoded'):
-        read(path, [0], cache=cache, cache_dir=str(tmp_path / 'cache'))
-
-
 def test_frame_order():
     indices = np.arange(0, 40, 5)
     reverse = FrameOrder('reversed').transform(dict(frame_inds=indices.copy()))

@@ -74,9 +74,11 @@ def test_classes_are_read_in_the_order_of_their_ids(tmp_path, name, content, cla
 
 def test_json_is_converted_to_a_schema(tmp_path):
     path = tmp_path / 'a.json'
-    path.write_text('{"a": [1, 2]}')
+    path.write_text('\ufeff{"a": [1, 2]}', encoding='utf-8')
     assert read_json(path, 'x', schema=dict[str, list[int]]) == {'a': [1, 2]}
     for schema, content in ((dict[str, str], '{"a": 1}'), (dict, '[]'), (dict, 'no')):
         path.write_text(content)
         with pytest.raises(HRI30Error, match=r'a\.json: not readable'):
             read_json(path, 'x', schema=schema)
+    with pytest.raises(HRI30Error, match='more than 1'):
+        read_json(path, 'x', most=1)

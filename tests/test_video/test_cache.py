@@ -15,13 +15,7 @@ from hri30_ext.errors import HRI30Error
 from hri30_ext.names import name_part
 from hri30_ext.synthetic import render_clip, write_video
 from hri30_ext.video import cache as module
-from hri30_ext.video.cache import (
-    FORMS,
-    ClipCache,
-    cache_clips,
-    estimate_size,
-    folder_size,
-)
+from hri30_ext.video.cache import FORMS, ClipCache
 from hri30_ext.video.decode import Video
 
 
@@ -194,7 +188,7 @@ def test_every_video_is_found_whatever_its_name(clips_root, tmp_path, name_clips
 
 def test_building_continues_where_it_was_interrupted(clips_root, cache, monkeypatch):
     names, original, lines = find_clips(clips_root), ClipCache.add, []
-    estimate = estimate_size(cache, names)
+    estimate = module.estimate_size(cache, names)
 
     def interrupted(cache, name):
         if len(files(cache)) == 5:
@@ -202,19 +196,19 @@ def test_building_continues_where_it_was_interrupted(clips_root, cache, monkeypa
         return original(cache, name)
     monkeypatch.setattr(ClipCache, 'add', interrupted)
     with pytest.raises(KeyboardInterrupt):
-        cache_clips(cache, names, workers=1)
+        module.cache_clips(cache, names, workers=1)
     assert len(files(cache)) == 5
     written = {name: os.stat(cache.folder / name).st_mtime_ns for name in files(cache)}
     monkeypatch.setattr(ClipCache, 'add', original)
     for _ in range(2):
-        assert cache_clips(cache, names, 2, lines.append) == []
+        assert module.cache_clips(cache, names, 2, lines.append) == []
     assert [line.split(', which')[0] for line in lines] == [
         '12 clips: 5 are in the cache, 7 to do', '12 clips: 12 are in the cache, 0 to do']
     for name in names:
         assert_serves(cache.open(name), name)
     assert all(os.stat(cache.folder / name).st_mtime_ns == time
                for name, time in written.items())
-    count, nbytes = folder_size(cache.folder)
+    count, nbytes = module.folder_size(cache.folder)
     assert count == 12 and .8 < estimate / nbytes < 1.25
 
 
@@ -223,7 +217,7 @@ def test_disk_that_is_too_small_is_refused_before_anything_is_written(
     usage = shutil.disk_usage(clips_root)._replace(free=50_000)
     monkeypatch.setattr(module.shutil, 'disk_usage', lambda _: usage)
     with pytest.raises(HRI30Error, match=r'GB are needed and 0\.000 GB are free'):
-        cache_clips(cache, find_clips(clips_root), workers=1)
+        module.cache_clips(cache, find_clips(clips_root), workers=1)
     assert files(cache) == []
 
 

@@ -9,13 +9,7 @@ from clip_files import write
 from faults import packets
 
 from hri30_ext.synthetic import render_clip, write_video
-from hri30_ext.video.inspection import (
-    Facts,
-    blank_frames,
-    hash_frames,
-    inspect_clip,
-    still_frames,
-)
+from hri30_ext.video import inspection
 
 
 @pytest.fixture(scope='module')
@@ -24,8 +18,8 @@ def frames():
 
 
 def read(path):
-    value, (hashes,) = inspect_clip(str(path))
-    facts = Facts(**value)
+    value, (hashes,) = inspection.inspect_clip(str(path))
+    facts = inspection.Facts(**value)
     assert hashes.shape == (facts.frames, 32) and hashes.dtype == np.uint8
     return facts
 
@@ -90,14 +84,14 @@ def test_endless_clip_is_not_read_to_its_end(frames, tmp_path, monkeypatch):
 
 def test_blank_frames(frames):
     small = frames[:8, :, 16:80].astype(np.int16)
-    assert not blank_frames(small).any()
+    assert not inspection.blank_frames(small).any()
     noise = np.random.default_rng(0).integers(0, 4, small.shape)
     small[1] = noise[1]
     small[2] = 128 + noise[2] // 2
     small[3] = 0, 135, 0
     small[4, 48:] = 0, 135, 0  # the lower quarter alone
     small[5] = 30  # dark and of one colour
-    assert blank_frames(small).tolist() == [
+    assert inspection.blank_frames(small).tolist() == [
         False, True, True, True, False, True, False, False]
 
 
@@ -105,7 +99,7 @@ def test_noise_of_a_camera_is_not_still_and_copies_are():
     still = np.full((5, 64, 64, 3), 100, np.int16)
     still[2, 5, 5] += 3
     still[4] += 2
-    assert still_frames(still).tolist() == [True, False, False, True]
+    assert inspection.still_frames(still).tolist() == [True, False, False, True]
 
 
 def test_still_stretch_is_found_although_key_frames_differ(frames, tmp_path):
@@ -119,11 +113,11 @@ def test_hand_computed_hash():
     """A cosine of one period in each row has one frequency besides the mean."""
     pixel = np.arange(64)
     wave = 100 - 50 * np.cos(np.pi * 2 * (2 * pixel + 1) / 128)
-    bits = np.unpackbits(hash_frames(np.stack([
+    bits = np.unpackbits(inspection.hash_frames(np.stack([
         np.full((64, 64), 7), np.tile(wave, (64, 1)), np.tile(200 - wave, (64, 1))])),
         axis=1)
     assert bits.sum(axis=1).tolist() == [1, 1, 2] and bits[:, 0].all() and bits[2, 2]
-    assert hash_frames(np.zeros((0, 64, 64))).shape == (0, 32)
+    assert inspection.hash_frames(np.zeros((0, 64, 64))).shape == (0, 32)
 
 
 # ---- Files that were cut short ----------------------------------------------------------

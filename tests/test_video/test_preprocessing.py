@@ -10,7 +10,6 @@ from conftest import DEMO_CONFIG, PRIMITIVE
 from mmaction.datasets.transforms import SampleFrames
 from mmengine.config import ConfigDict
 from mmengine.dataset import Compose
-from mmengine.registry import init_default_scope
 
 from hri30_ext.config import load_config
 from hri30_ext.errors import HRI30Error
@@ -42,7 +41,6 @@ def test_as_the_test_pipeline_of_a_config(config):
     steps = [step for step in cfg.test_pipeline
              if not step.type.endswith(('Init', 'Decode'))
              and step.type not in ('FormatShape', 'PackActionInputs')]
-    init_default_scope('mmaction')
     indices = Compose(steps[:1])(dict(total_frames=37, start_index=0))['frame_inds']
     imgs = [shrink(frames[i]) if shrink else frames[i] for i in indices]
     expected = Compose(steps[1:])(dict(imgs=imgs, img_shape=imgs[0].shape[:2],

@@ -13,14 +13,7 @@ import pytest
 from clip_files import draw, write
 
 from hri30_ext.deploy.runtime import video_io
-from hri30_ext.deploy.runtime.video_io import (
-    CameraLost,
-    CameraSource,
-    FileSource,
-    VideoWriter,
-    annotate,
-    open_source,
-)
+from hri30_ext.deploy.runtime.video_io import CameraLost, FileSource, VideoWriter
 from hri30_ext.errors import HRI30Error
 from hri30_ext.synthetic.video import write_video
 from hri30_ext.video.decode import Video
@@ -45,7 +38,7 @@ def read_all(source):
 def test_files_follow_each_other_at_their_own_rates(tmp_path):
     first = write_file(tmp_path / 'a ü.avi', 3, fps=10)
     second = write_file(tmp_path / 'b.avi', 2, fps=25, first=100)
-    frames = read_all(open_source(str(tmp_path)))
+    frames = read_all(video_io.open_source(str(tmp_path)))
     np.testing.assert_allclose([frame.time for frame in frames],
                                [0, 0.1, 0.2, 0.3, 0.34], atol=1e-6)
     assert [frame.clip for frame in frames] == [first.name] * 3 + [second.name] * 2
@@ -103,7 +96,7 @@ def test_sources_that_are_none(name, words, tmp_path):
     (tmp_path / 'text.avi').write_text('no video')
     (tmp_path / 'folder').mkdir()
     with pytest.raises(HRI30Error, match=words):
-        open_source(str(tmp_path / name))
+        video_io.open_source(str(tmp_path / name))
 
 
 # ---- Cameras -----------------------------------------------------------------------------
@@ -121,7 +114,7 @@ def camera_of(monkeypatch, *openings, retries=3):
         return SimpleNamespace(fps=0., frames=lambda: (frame for frame in frames))
 
     monkeypatch.setattr(video_io, 'CameraDecoder', open_camera)
-    source = CameraSource(
+    source = video_io.CameraSource(
         'rtsp://user:an@secret@camera/1', retries, delay=0,
         notify=lambda kind, message: notes.append((kind, message)))
     return source, notes
@@ -178,7 +171,7 @@ def prediction(score, state='Walking'):
 def test_frames_of_any_size_are_annotated(size):
     plain = np.full((*size, 3), 200, np.uint8)
     for latest in (None, prediction(0.9), prediction(0.3, 'unsure')):
-        drawn = annotate(plain, latest, dropped=7, note='5 a second')
+        drawn = video_io.annotate(plain, latest, dropped=7, note='5 a second')
         assert drawn.shape == plain.shape and drawn.dtype == np.uint8
         assert (drawn != plain).any() and (plain == 200).all()  # drawn on a copy
 
