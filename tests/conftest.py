@@ -44,6 +44,8 @@ CLASSES = list(HRI30_CLASSES[:3])
 #: The command line.
 HRI30 = [sys.executable, '-m', 'hri30_ext.cli']
 DEMO_CONFIG = str(next((PROJECT_ROOT / 'configs' / 'demo').glob('*.py')))
+#: Settings that make its model small, for tests that write many checkpoints.
+TINY = {'model.backbone.base_channels': 8, 'model.cls_head.in_channels': 64}
 PRIMITIVE = str(PROJECT_ROOT / 'configs' / 'slowonly' /
                 'slowonly_k400-pretrained-r50_1xb16-uniform8-100e_hri30-rgb.py')
 
@@ -128,15 +130,15 @@ def small_settings(root, cache):
     """Settings with which the demo's config trains in seconds, equally on every CPU."""
     return {'data_root': str(root), 'classes': CLASSES, 'split.val_groups': 1,
             'num_frames': 4, 'input_size': (32, 32), 'batch_size': 4, 'num_workers': 0,
-            'max_epochs': 2, 'precision': 'fp32', 'cache_dir': str(cache)}
+            'max_epochs': 2, 'precision': 'fp32', 'cache_dir': str(cache),
+            'report': False}
 
 
 @pytest.fixture(scope='session')
 def demo(clips_root, tmp_path_factory):
     """The work folder of two epochs of the demo's config, and its settings. Read-only."""
     folder = tmp_path_factory.mktemp('demo')
-    settings = {**small_settings(clips_root, folder / 'cache'), 'leak_check': None,
-                'report': False}
+    settings = {**small_settings(clips_root, folder / 'cache'), 'leak_check': None}
     train(DEMO_CONFIG, str(folder), options=settings)
     return folder, settings
 

@@ -69,8 +69,7 @@ def test_the_others_are_what_they_were(
 def test_a_class_for_the_submission(root, checkpoint, options, tmp_path, capsys):
     (root / 'test_set' / 'testvideo001.avi').write_bytes(b'')
     options = {**options, 'data_root': str(root), 'failed_class': CLASSES[1],
-               'report': False}
-    options['num_workers'] = 1  # a message, and no traceback of a process
+               'num_workers': 1}  # a message, and no traceback of a process
     assert call_hri30('test', DEMO_CONFIG, checkpoint, '--split', 'test', '--out', tmp_path,
                       *as_arguments(options)) == 3
     lines = (tmp_path / 'test' / 'test_set_labels.csv').read_text().splitlines()
@@ -85,7 +84,7 @@ def test_a_class_for_the_submission(root, checkpoint, options, tmp_path, capsys)
 
 
 def test_no_clip_can_be_read(root, checkpoint, options, tmp_path):
-    options = {**options, 'data_root': str(root)}
+    options = {**options, 'data_root': str(root), 'report': True}
     run_test(DEMO_CONFIG, checkpoint, 'test', str(tmp_path), options)
     assert names(tmp_path / 'test') > OF_LABELLED
     for path in (root / 'test_set').glob('*.avi'):

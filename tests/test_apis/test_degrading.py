@@ -20,7 +20,7 @@ from hri30_ext.video.decode import Video
 
 def test_unchanged_clips_have_the_scores_of_a_test(checkpoint, options, tmp_path,
                                                    monkeypatch):
-    run_test(DEMO_CONFIG, checkpoint, 'val', str(tmp_path), {**options, 'report': False})
+    run_test(DEMO_CONFIG, checkpoint, 'val', str(tmp_path), options)
     expected = Results.load(tmp_path / 'val')
     opened = []
     monkeypatch.setattr(degrading, 'Video', lambda name: opened.append(name) or Video(name))

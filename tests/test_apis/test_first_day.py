@@ -3,20 +3,17 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
-from conftest import DEMO_CONFIG, HRI30, PRIMITIVE, run_tool
+from conftest import DEMO_CONFIG, PRIMITIVE, call_hri30
 
 from hri30_ext.apis import test as run_test
 from hri30_ext.apis import train
 from hri30_ext.apis.overview import describe_training
-from hri30_ext.config import PROJECT_ROOT, load_config
+from hri30_ext.config import load_config
 from hri30_ext.engine.recovery import lock_folder
 from hri30_ext.errors import HRI30Error
-from hri30_ext.names import command
 
 
 @pytest.fixture(scope='module')
@@ -46,23 +43,22 @@ def test_checkpoints_are_not_overwritten(settings, work):
     assert files(work) == before
 
 
-def test_complete_training_says_so_and_continues_with_more_epochs(settings, work, capfd):
+def test_complete_training_says_so_and_continues_with_more_epochs(settings, work, capfd,
+                                                                  monkeypatch):
     before = files(work)
     train(DEMO_CONFIG, str(work), resume=True, options=settings)
     out = capfd.readouterr().out
     assert files(work) == before
     assert f'start                    resumes from {work / "epoch_2.pth"}' in out
     assert 'This training was complete already: 2 of 2 epochs.' in out
-    done = subprocess.run(
-        [*HRI30, 'train', '--resume', work, '--cfg-options', 'max_epochs=4'],
-        capture_output=True, text=True, cwd='/',
-        env={**os.environ, 'CUDA_VISIBLE_DEVICES': ''})
-    assert done.returncode == 0, done.stderr
-    assert re.search(r'^epoch 4/4  loss \d.*clips/s  val top1 \d', done.stdout, re.M)
-    assert done.stdout.count('epoch 3/4') == 1 and 'Epoch(' not in done.stdout
+    monkeypatch.chdir('/')
+    assert call_hri30('train', '--resume', work, '--cfg-options', 'max_epochs=4') == 0
+    out = capfd.readouterr().out
+    assert re.search(r'^epoch 4/4  loss \d.*clips/s  val top1 \d', out, re.M)
+    assert out.count('epoch 3/4') == 1 and 'Epoch(' not in out
     log = max(work.glob('*/*.log')).read_text()
     assert 'Epoch(train)' in log and 'differs from the config' in log
-    assert 'complete already' not in done.stdout
+    assert 'complete already' not in out
 
 
 def test_overwriting_leaves_nothing_of_the_earlier_training(settings, tmp_path):
@@ -135,10 +131,12 @@ def test_table_of_classes_without_a_partner():
     assert 'a flip' not in describe(PRIMITIVE, flip=None)
 
 
-def test_settings_are_listed_without_warnings(tmp_path):
-    done = run_tool('train', '--help-settings', DEMO_CONFIG, cwd=tmp_path, COLUMNS='250')
-    assert done.returncode == 0 and not done.stderr
-    lines = done.stdout.splitlines()
+def test_settings_are_listed_without_warnings(monkeypatch, capsys):
+    monkeypatch.setenv('COLUMNS', '250')
+    assert call_hri30('train', '--help-settings', DEMO_CONFIG) == 0
+    output = capsys.readouterr()
+    lines = output.out.splitlines()
+    assert output.err == ''
     assert lines[0].split() == ['setting', 'default', 'values', 'meaning']
     assert any(re.match(r'optimizer +\'adamw\' +one of sgd, adam, adamw +opt', line)
                for line in lines)
@@ -151,9 +149,3 @@ def test_missing_checkpoint_names_what_there_is(work):
     with pytest.raises(HRI30Error, match='This folder has:\n') as error:
         run_test(DEMO_CONFIG, str(work / 'best_top1_epoch_9.pth'))
     assert str(work / 'best.safetensors') in str(error.value)
-
-
-def test_command_is_quoted_for_a_shell():
-    assert command('test.sh', "it's", 2) == (
-        f"bash {PROJECT_ROOT / 'tools/test.sh'} 'it'\"'\"'s' 2")
-    assert command('data/cache.py').startswith(f'{sys.executable} {PROJECT_ROOT}')

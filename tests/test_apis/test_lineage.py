@@ -24,7 +24,7 @@ from hri30_ext.names import PROJECT_ROOT, name_part
 @pytest.fixture(scope='module')
 def settings(clips_root, tmp_path_factory):
     return {**small_settings(clips_root, tmp_path_factory.mktemp('cache')),
-            'split.val_groups': [1], 'max_epochs': 1, 'report': False}
+            'split.val_groups': [1], 'max_epochs': 1}
 
 
 @pytest.fixture(scope='module')

@@ -50,7 +50,8 @@ def test_training_ends_with_the_best_checkpoint_and_what_to_do_next(trained, cli
 def test_one_command_gives_metrics_and_predictions(trained, clips_root, options, tmp_path,
                                                    capsys):
     best = next(trained[0].glob('best_top1_epoch_*.pth'))
-    metrics = run_test(DEMO_CONFIG, str(best), out=str(tmp_path), options=options)
+    metrics = run_test(DEMO_CONFIG, str(best), out=str(tmp_path),
+                       options={**options, 'report': True})
     assert set(metrics) == {'val', 'test'}
     # Fitted on the validation clips, for every later use of the checkpoint.
     calibration = json.loads(best.with_suffix('.calibration.json').read_text())
@@ -93,7 +94,7 @@ def test_unlabelled_clips_get_predictions_and_no_metrics(
     (root / 'test' / 'any name.avi').symlink_to(source)
     best = next(trained[0].glob('best_top1_epoch_*.pth'))
     metrics = run_test(DEMO_CONFIG, str(best), out=str(tmp_path),
-                       options={**options, 'data_root': str(root)})
+                       options={**options, 'data_root': str(root), 'report': True})
     assert f'val: skipped, because {root} has no training clips' in capsys.readouterr().out
     assert metrics == {'test': {'num_videos': 1}}
     assert {file.name for file in (tmp_path / 'test').iterdir() if file.is_file()} == {

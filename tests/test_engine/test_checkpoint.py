@@ -1,7 +1,7 @@
 """Checkpoints and early stopping, and that a resume forgets nothing."""
 
 import pytest
-from conftest import DEMO_CONFIG, PRIMITIVE
+from conftest import DEMO_CONFIG, PRIMITIVE, TINY
 from same_training import load
 
 from hri30_ext.apis import train
@@ -13,7 +13,8 @@ from hri30_ext.utils.curves import read_curves
 
 def run(folder, options, **changes):
     resume = changes.pop('resume', False)
-    train(DEMO_CONFIG, work_dir=str(folder), options={**options, **changes}, resume=resume)
+    train(DEMO_CONFIG, work_dir=str(folder), resume=resume,
+          options={**options, **TINY, **changes})
     return {file.name for file in folder.glob('*.pth')}
 
 

@@ -227,7 +227,7 @@ def test_stopped_processes_go_on_bit_for_bit(options, tmp_path):
 def _test(rank, launcher, checkpoint, out, options):
     for deterministic in (True, False):
         run_test(DEMO_CONFIG, checkpoint, out=f'{out}/{deterministic}', launcher=launcher,
-                 options={**options, 'report': False, 'test_flip': True, 'test_clips': 2,
+                 options={**options, 'test_flip': True, 'test_clips': 2,
                           'deterministic': deterministic})
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import DEMO_CONFIG
+from conftest import DEMO_CONFIG, TINY
 from mmaction.registry import HOOKS, MODELS
 from mmengine.optim import build_optim_wrapper
 
@@ -142,7 +142,7 @@ QUICK = [dict(begin=0, parts=['cls_head']), dict(begin=1, parts=['backbone.layer
 
 def test_what_changes_in_a_progressive_run(options, tmp_path, capfd):
     train(DEMO_CONFIG, work_dir=str(tmp_path), options={
-        **options, 'strategy': 'stagewise', 'max_epochs': 3, 'snapshot_interval': 1,
+        **options, **TINY, 'strategy': 'stagewise', 'max_epochs': 3, 'snapshot_interval': 1,
         'strategies.stagewise.schedule.schedule': QUICK, 'early_stopping': None})
     said = [line for line in capfd.readouterr().out.splitlines() if 'trains' in line]
     assert [line.split(' (')[0] for line in said] == [

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import DEMO_CONFIG, small_settings
+from conftest import DEMO_CONFIG, TINY, small_settings
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
@@ -28,7 +28,7 @@ from hri30_ext.errors import HRI30Error, Interrupted
 from hri30_ext.utils.fileio import DiskFull, atomic_path, atomic_write_text
 
 pytestmark = pytest.mark.usefixtures('heeded_signals')
-SMALL = {'batch_size': 2, 'weight_averaging': 'ema', 'leak_check': None, 'report': False}
+SMALL = {**TINY, 'batch_size': 2, 'weight_averaging': 'ema', 'leak_check': None}
 
 
 class Crash(Exception):
@@ -116,7 +116,6 @@ UNFREEZING = {'strategy': 'progressive', 'strategies.progressive.schedule.schedu
     # A step of two batches and one of the batch that is left.
     ({'accumulate': 2, 'optimizer': 'sgd'}, dict(iteration=5)),
     ({}, dict(iteration=6, stage='val', number=int(signal.SIGINT))),
-    ({}, dict(iteration=6, stage='val', number=None)),
     ({}, dict(iteration=4, number=None)),
     # Rates that follow the validation.
     ({'param_scheduler': [dict(type='ReduceOnPlateauLR', monitor='top1', by_epoch=True,
@@ -129,8 +128,8 @@ UNFREEZING = {'strategy': 'progressive', 'strategies.progressive.schedule.schedu
                  marks=pytest.mark.slow),
     pytest.param({'num_workers': 2}, dict(iteration=6, stage='val', number=None),
                  marks=pytest.mark.slow),
-], ids=['accumulate', 'validation', 'crash in validation', 'crash', 'plateau', 'features',
-        'parts', 'workers', 'crash with workers'])
+], ids=['accumulate', 'validation', 'crash', 'plateau', 'features', 'parts', 'workers',
+        'crash in validation with workers'])
 def test_stopped_and_not_stopped_are_the_same(options, tmp_path, changes, stop):
     options.update(changes)
     run(tmp_path / 'whole', options)

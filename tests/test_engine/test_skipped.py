@@ -6,7 +6,7 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
-from conftest import DEMO_CONFIG
+from conftest import DEMO_CONFIG, TINY
 from mmaction.registry import HOOKS
 from mmaction.structures import ActionDataSample
 from mmengine.hooks import Hook
@@ -26,7 +26,7 @@ def clip(root, class_id, group):
 def run(root, options, folder, **changes):
     resume = changes.pop('resume', False)
     train(DEMO_CONFIG, str(folder), resume, overwrite=True, options={
-        **options, 'data_root': str(root), 'leak_check': None, **changes})
+        **options, **TINY, 'data_root': str(root), 'leak_check': None, **changes})
 
 
 def rows(folder):

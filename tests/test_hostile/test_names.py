@@ -41,7 +41,7 @@ def test_printed_names_do_no_harm(root, clips_root, options, checkpoint, tmp_pat
     add_clips(root, clips_root, PRINTED)
     before = sorted(tmp_path.iterdir()), sorted(os.listdir())
     run_test(DEMO_CONFIG, checkpoint, split='test', out=str(tmp_path / 'out'),
-             options={**options, 'data_root': str(root)})
+             options={**options, 'data_root': str(root), 'report': True})
     folder = tmp_path / 'out' / 'test'
     with open(folder / 'predictions.csv', newline='', encoding='utf-8') as file:
         rows = list(csv.DictReader(file))
