@@ -22,6 +22,7 @@ from ..datasets.randomness import seeded
 from ..errors import HRI30Error
 from ..hardware import autocast_dtype, unwrap
 from ..models.encoders import FrozenEncoder
+from ..models.inference import openvino_inference
 from ..utils.progress import refresh_seconds
 from .feature_files import StoredFeatures, collate_features, store_features
 
@@ -33,6 +34,9 @@ _POOLS = {'I3DHead': 'avg_pool', 'LSTMHead': 'avg_pool', 'SlowFastHead': 'avg_po
 
 #: Entries of steps of a pipeline, and of backbones, that do not change features.
 _IRRELEVANT = ('cache', 'cache_dir', 'keep', 'pretrained', 'init_cfg', 'revision')
+
+#: Clips that are worth the seconds that OpenVINO takes to convert a model.
+_MANY = 100
 
 
 class _Draws(Dataset):
@@ -97,7 +101,10 @@ class FeatureCacheHook(Hook):
     def before_train(self, runner) -> None:
         self._check(runner)
         loops = [loop for loop in (runner.train_loop, runner.val_loop) if loop is not None]
-        loaders = [self._extract(runner, loop) for loop in loops]
+        clips = sum(len(loop.dataloader.dataset) for loop in loops)
+        with (openvino_inference(unwrap(runner.model).backbone) if clips >= _MANY
+              else contextlib.nullcontext()):
+            loaders = [self._extract(runner, loop) for loop in loops]
         for loop, loader in zip(loops, loaders, strict=True):
             loop.dataloader = loader
 
@@ -141,7 +148,6 @@ class FeatureCacheHook(Hook):
         views, dtype = max(1, draws), autocast_dtype(runner.cfg)
         draw = _Draws(dataset, range(rank, views * len(dataset), processes), seed)
         with (seeded(runner.seed), torch.no_grad(),
-              model.backbone.folded() if is_encoder else contextlib.nullcontext(),
               torch.autocast(get_device(), dtype, enabled=bool(dtype))):
             store_features(paths[rank], encode(model, draw, loader, draws > 0), len(draw),
                            stored)

@@ -4,12 +4,10 @@ Shapes: N clips, T frames of a clip, M frames of any clips, S time steps (T, or 
 a model reads frames in pairs), P patches of a time step, D channels of a token.
 """
 
-import contextlib
-import copy
 import difflib
 import importlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,7 +15,6 @@ from mmaction.registry import MODELS
 from mmengine.logging import print_log
 from torch import nn
 from torch.nn import functional
-from torch.nn.utils import fuse_conv_bn_eval
 
 from ..checkpoints import load_from_local
 from ..errors import HRI30Error
@@ -97,31 +94,6 @@ class FrozenEncoder(nn.Module):
                 return self._encode(x_NCTHW)
             # The activations of one clip stay in a CPU's caches: about twice as fast.
             return torch.cat([self._encode(x_1CTHW) for x_1CTHW in x_NCTHW.split(1)])
-
-    @contextlib.contextmanager
-    def folded(self) -> Iterator[None]:
-        """Encodes faster within the context: BatchNorm becomes part of the convolutions.
-
-        With channels last, EfficientNet-Lite0 takes half of the time on a CPU. Tokens are
-        equal up to rounding; a model where they are not stays as it is.
-        """
-        whole = self.model
-        if not any(isinstance(part, nn.BatchNorm2d) for part in whole.modules()):
-            yield
-            return
-        weight = next(whole.parameters())
-        x_13HW = torch.rand(1, 3, *self.input_size[::-1], dtype=weight.dtype,
-                            device=weight.device, generator=torch.Generator(weight.device))
-        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
-            expected = whole.forward_features(x_13HW)
-            folded = copy.deepcopy(whole).to(memory_format=torch.channels_last)
-            _fold(folded)
-            if torch.allclose(folded.forward_features(x_13HW), expected, 1e-3, 1e-3):
-                self.model = folded
-        try:
-            yield
-        finally:
-            self.model = whole
 
     def _divide(self, patch: tuple[int, int]) -> tuple[int, int]:
         """Returns how many patches of a height and width there are, or refuses the size."""
@@ -332,18 +304,6 @@ class HFVideo(FrozenEncoder):
         # VideoMAE is published with the names of transformers 4.
         return {name if name in own else name.replace('.q_bias', '.query.bias').replace(
             '.v_bias', '.value.bias'): tensor for name, tensor in weights.items()}
-
-
-def _fold(parent: nn.Module) -> None:
-    """Folds each BatchNorm into the convolution that is defined before it, in place."""
-    before = None, None
-    for name, child in list(parent.named_children()):
-        if isinstance(child, nn.BatchNorm2d) and isinstance(before[1], nn.Conv2d):
-            setattr(parent, before[0], fuse_conv_bn_eval(before[1], child))
-            # timm's BatchNormAct2d has an activation of its own.
-            setattr(parent, name, getattr(child, 'act', nn.Identity()))
-        before = name, child
-        _fold(child)
 
 
 def _interpolate_positions(model: nn.Module, config, shape: tuple[int, int, int]) -> None:

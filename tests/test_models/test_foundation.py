@@ -213,23 +213,6 @@ def no_hub(monkeypatch):
     monkeypatch.setattr(huggingface_hub, 'hf_hub_download', fail)
 
 
-def test_folded_batch_norm_gives_the_same_tokens_or_is_left(monkeypatch):
-    encoder = TimmFrames('tf_efficientnet_lite0', (64, 64), 2, pretrained='package')
-    encoder.init_weights()
-    x, whole = torch.randn(1, 3, 2, 64, 64), encoder.model
-    expected = encoder(x)
-    with encoder.folded():
-        norms = [part for part in encoder.model.modules()
-                 if isinstance(part, torch.nn.BatchNorm2d)]
-        torch.testing.assert_close(encoder(x), expected, rtol=1e-3, atol=1e-3)
-    assert encoder.model is whole and not norms
-    # A norm that is defined after a convolution and applied before it is not foldable.
-    monkeypatch.setattr(type(whole.blocks[0][0]), 'forward', lambda self, y: self.bn2(
-        self.conv_pw(self.conv_dw(self.bn1(y)))))
-    with encoder.folded():
-        assert encoder.model is whole
-
-
 def test_weights_of_the_hub_name_their_commit(tmp_path, monkeypatch):
     import huggingface_hub
     file = tmp_path / 'snapshots' / '1f2e3d' / 'model.safetensors'
