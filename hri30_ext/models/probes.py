@@ -120,11 +120,17 @@ class STEPProbe(nn.Module):
     are 2,370,816; a table of the 256 patches of DINOv2 at 224 x 224 pixels explains the
     rest. Its code was not available.
 
+    The direction of a movement is in time and place together. Where both encodings start
+    near zero, neither helps without the other, and the probe stays at chance for long: in
+    a toy task, at 1,024 steps with a deviation of 0.02, where 0.5 reaches 0.98. The paper
+    does not say with which they start.
+
     Args:
         places (bool): Whether patches have encodings of their place.
+        std (float): Standard deviation of the first encodings.
     """
 
-    def __init__(self, in_channels, num_steps, grid, places=True) -> None:
+    def __init__(self, in_channels, num_steps, grid, places=True, std=0.5) -> None:
         super().__init__()
         self.out_channels, self.places = in_channels, places
         # AdamW decays none of them, by their names.
@@ -132,8 +138,9 @@ class STEPProbe(nn.Module):
         self.temporal_embed = nn.Parameter(torch.zeros(1, num_steps, 1, in_channels))
         self.pos_embed = nn.Parameter(torch.zeros(
             1, 1, places * grid[0] * grid[1], in_channels))
-        for parameter in (self.class_token, self.temporal_embed, self.pos_embed):
-            nn.init.trunc_normal_(parameter, std=0.02)
+        nn.init.trunc_normal_(self.class_token, std=0.02)
+        for parameter in (self.temporal_embed, self.pos_embed):
+            nn.init.normal_(parameter, std=std)
         self.norm = nn.LayerNorm(in_channels)
         self.attention = _Attention(in_channels)
 

@@ -148,6 +148,24 @@ def test_order_of_frames_matters_where_it_should(probe, adapter):
         assert not torch.allclose(logits, others, atol=1e-5, rtol=0)
 
 
+def test_step_learns_the_direction_of_a_movement():
+    probe = MODELS.build(dict(type='STEPProbe', in_channels=64, num_steps=4, grid=(1, 4)))
+    model = torch.nn.Sequential(probe, torch.nn.Linear(64, 2))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    thing = torch.randn(64)
+    for _ in range(300):
+        x_NSPD, labels = 0.3 * torch.randn(32, 4, 5, 64), torch.arange(32) % 2
+        for time in range(4):  # from left to right, or back
+            x_NSPD[labels == 0, time, 1 + time] += thing
+            x_NSPD[labels == 1, time, 4 - time] += thing
+        logits = model(x_NSPD)
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (logits.argmax(1) == labels).float().mean() > 0.9
+
+
 @pytest.mark.parametrize('adapter', [
     dict(type='STAdapter', before='both'), dict(type='Frame2FreqAdapter')],
     ids=lambda adapter: adapter['type'])
