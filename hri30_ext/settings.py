@@ -85,6 +85,9 @@ SETTINGS: dict[str, Setting] = {
     'leak_check': Setting(bool | None, 'refuse clips that are in two splits, by name or '
                           'content'),
     'test_clips': Setting(Positive, 'samplings of a clip that a test averages', 'views'),
+    'test_crops': Setting(Literal[1, 3], 'parts of a frame that a test averages; 3: the '
+                          'middle and both ends, in the aspect ratio of input_size',
+                          'views'),
     'test_flip': Setting(bool, 'average with the mirrored clip in tools/test.sh'),
     'failed_class': Setting(str | None, 'class of unreadable clips in the submission; '
                             'None: no submission then'),
@@ -100,6 +103,8 @@ SETTINGS: dict[str, Setting] = {
     'color_jitter.brightness': Setting(Jitter, 'largest relative change, or a range'),
     'color_jitter.contrast': Setting(Jitter, 'largest relative change, or a range'),
     'color_jitter.saturation': Setting(Jitter, 'largest relative change, or a range'),
+    'rand_augment': Setting(str | None, 'random changes of place and colour, the same in a '
+                            'whole clip; None: off', table='rand_augments'),
     'random_crop': Setting(dict | None, 'random part of a frame; None: the whole frame'),
     'random_crop.area_range': Setting(
         tuple[AboveZero, AboveZero] | None, "share of the frame's area, from and to"),
@@ -111,7 +116,8 @@ SETTINGS: dict[str, Setting] = {
                              'epochs'),
     'lr': Setting(FromZero, 'learning rate for steps of base_batch_size clips'),
     'base_batch_size': Setting(Positive, 'clips of a step that lr is for', 'clips'),
-    'scale_lr': Setting(bool, 'scale lr to the clips of a step on all GPUs'),
+    'scale_lr': Setting(bool | Literal['linear'], 'scale lr to the clips of a step on all '
+                        'GPUs; linear: in proportion, with AdamW too'),
     'optimizer': Setting(str, 'optimizer', table='optimizers'),
     'momentum': Setting(BelowOne | None, "of SGD; None: the optimizer's own"),
     'weight_decay': Setting(FromZero | None, "L2 penalty; None: the optimizer's own"),

@@ -140,7 +140,8 @@ class _Trained:
         self.options = options or {}
         # One view: the mean of the scores of several is that of no features.
         self.recognizer = Recognizer(self.config, self.checkpoint, options={
-            **self.options, 'precision': 'fp32', 'test_clips': 1, 'test_flip': False})
+            **self.options, 'precision': 'fp32', 'test_clips': 1, 'test_crops': 1,
+            'test_flip': False})
         self.classes = list(self.recognizer.classes)
         head = self.recognizer.backend.recognizer.cls_head
         layers = [(name, layer) for name, layer in head.named_modules()

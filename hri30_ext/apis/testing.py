@@ -158,6 +158,11 @@ def _check_views(cfg: Config) -> None:
             f'{sampler.get("type", "no step")} chooses.\nExpected '
             "dict(type='UniformViews', ..., num_clips='${test_clips}') there, as in "
             'configs/_base_/datasets/hri30.py.')
+    crops = cfg.get('test_crops', 1)
+    if crops != 1 and not any(step.get('crops') == crops
+                              for step in cfg.test_dataloader.dataset.pipeline):
+        raise HRI30Error(f'test_crops={crops}: does not reach the test pipeline.\nExpected '
+                         "dict(type='ResizeClip', ..., crops='${test_crops}') there.")
     # A mirrored clip of such a class shows an action that has no score.
     _, alone = mirrored_labels(cfg.classes, cfg.get('mirror_pairs'))
     if cfg.get('test_flip') and alone:
@@ -210,7 +215,8 @@ def run_split(cfg: Config, split: str, logs: Path) -> TestedSplit:
         # One clip at a time: the last digits of scores vary with the batch, and the batch
         # with the number of processes.
         loader.batch_size = 1
-    views, max_views = cfg.get('test_clips', 1), loader.batch_size
+    views = cfg.get('test_clips', 1) * cfg.get('test_crops', 1)
+    max_views = loader.batch_size
     loader.batch_size = clips_at_once(max_views, views)
     for evaluator in _evaluators(cfg):
         if evaluator['type'] == 'HRI30Metric':

@@ -53,7 +53,7 @@ def scale_learning_rate(cfg: Config) -> str | None:
     """Scales ``lr`` from ``base_batch_size`` to the clips of a step if ``scale_lr`` is set.
 
     SGD's grows in proportion (arXiv 1706.02677), Adam's and AdamW's by the square root
-    (arXiv 2205.10287).
+    (arXiv 2205.10287), or in proportion with ``scale_lr='linear'``.
 
     Args:
         cfg (Config): Resolved; the optimizer's ``lr`` is changed.
@@ -65,7 +65,8 @@ def scale_learning_rate(cfg: Config) -> str | None:
     processes, optimizer = get_world_size(), cfg.optim_wrapper.optimizer
     batch, accumulate = cfg.train_dataloader.batch_size, cfg.get('accumulate', 1)
     clips, base = processes * batch * accumulate, cfg.get('base_batch_size', 16)
-    lr, factor = optimizer.lr, (clips / base) ** (0.5 if 'Adam' in optimizer.type else 1)
+    is_root = 'Adam' in optimizer.type and cfg.get('scale_lr') != 'linear'
+    lr, factor = optimizer.lr, (clips / base) ** (0.5 if is_root else 1)
     step = (f'a step has {clips} clips ({processes} processes x {batch} x accumulate '
             f'{accumulate}), and lr is for {base}')
     if cfg.get('scale_lr'):

@@ -118,9 +118,10 @@ class FeatureCacheHook(Hook):
             reason = ('more than the head learns, so that features change.\nExpected '
                       "strategy='frozen_backbone', or a frozen model without adapter")
         elif not self.augmented_views and (
-                runner.val_loop is None or runner.cfg.get('test_clips', 1) != 1):
+                runner.val_loop is None or runner.cfg.get('test_clips', 1) != 1
+                or runner.cfg.get('test_crops', 1) != 1):
             reason = ('training clips would be seen as those of the validation, in one '
-                      'view.\nExpected validation clips and test_clips=1, or '
+                      'view.\nExpected validation clips, test_clips=1 and test_crops=1, or '
                       "cache_features='augmented'")
         elif model.with_neck or (model.test_cfg or {}).get('fcn_test') or (
                 pool and getattr(model.cls_head, pool, None) is None):

@@ -19,18 +19,22 @@ class Adapter(nn.Module):
     """Linear to C, a mix over time, linear back, added to the patch tokens alone.
 
     The ``prefix`` tokens before the patches stay as they are. ``grid`` is (H, W).
+
+    Args:
+        before (str): Where it goes in a block: ``mlp``, ``attention``, or ``both``, which
+            makes two of it.
     """
 
     num_steps = 1  # T of the clips that come next
-    before = 'attention'  # or ``both``: attention and MLP
 
     def __init__(self, in_channels: int, grid: tuple[int, int], prefix: int,
-                 channels: int = 384) -> None:
+                 channels: int = 384, before: str = 'mlp') -> None:
         super().__init__()
-        self.grid, self.prefix = grid, prefix
+        self.grid, self.prefix, self.before = grid, prefix, before
         self.down = nn.Linear(in_channels, channels)
         self.up = nn.Linear(channels, in_channels)
-        nn.init.zeros_(self.up.bias)
+        for layer in (self.down, self.up):
+            nn.init.zeros_(layer.bias)
 
     def forward(self, x_MPD: torch.Tensor) -> torch.Tensor:
         """Returns tokens of the same shape."""
@@ -47,16 +51,19 @@ class STAdapter(Adapter):
     """ST-Adapter (arXiv 2206.13559): a depthwise 3x1x1 convolution over time.
 
     The convolution starts at zero, so that training starts from the frozen model. With 12
-    blocks of 768 channels: 7,110,144 parameters before attention, 14,220,288 before
-    attention and MLP.
+    blocks of 768 channels: 7,110,144 parameters before the MLP or before attention, and
+    14,220,288 before both.
+
+    The released code (linziyi96/st-adapter) has two models with CLIP's ViT-B/16:
+    ``clip_vit_base_patch16_adapter12x384``, before the MLP, and ``..._adapter24x384``,
+    before both.
 
     Args:
-        before (str): ``attention``, or ``both``: attention and MLP.
+        before (str): See :class:`Adapter`.
     """
 
-    def __init__(self, in_channels, grid, prefix, channels=384, before='attention') -> None:
-        super().__init__(in_channels, grid, prefix, channels)
-        self.before = before
+    def __init__(self, in_channels, grid, prefix, channels=384, before='mlp') -> None:
+        super().__init__(in_channels, grid, prefix, channels, before)
         self.conv = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0),
                               groups=channels)
         nn.init.zeros_(self.conv.weight)
@@ -71,24 +78,48 @@ class STAdapter(Adapter):
 class Frame2FreqAdapter(Adapter):
     """Frame2Freq (arXiv 2602.18977): half of the channels over time, half over frequencies.
 
-    One half: a depthwise 3x3x3 convolution over time and grid. The other: real FFTs over
-    windows of T, T/2 and T/4 frames, a depthwise 3x3x3 convolution over frequencies and
-    grid on real and imaginary parts, the inverse FFTs, averaged over the three. With 12
-    blocks of 768 channels: 7,285,248 parameters.
+    One half: a depthwise convolution over time and grid. The other: real FFTs over windows
+    of T, T/2 and T/4 frames, a depthwise convolution over frequencies and grid on real and
+    imaginary parts, the inverse FFTs, averaged over the three; the windows share one
+    convolution.
 
-    Choices where the paper leaves one: the three windows share one convolution (which the
-    paper's count of 7.29 M agrees with); FFTs are orthonormal and in float32; the last
-    layer starts at zero. A T that a window does not divide is filled up by repeating the
-    last frame; a window has at least one frame. Grids of any shape are convolved as they
-    are, with zeros around them.
+    The paper's count, 7.29 M, is that of 12 blocks of 768 channels with 3x3x3 kernels:
+    7,285,248 parameters. The released code (th-nesh/Frame2Freq) has these as the default
+    of its adapter, and builds all its models with kernels of 3x1x1: 7,119,360. Its model
+    ``..._adapter12x384_ms`` has an adapter before the MLP, and ``..._adapter24x384_ms`` two
+    in a block.
+
+    Differences from the released code:
+
+    - It starts the last layer as torch does, so that training does not start from the
+      frozen model: ``start_at_zero=False``.
+    - It reshapes the spectrum, whose channels and parts are the last axes, to a shape with
+      these axes first, without permuting, so that its convolution does not slide over
+      frequencies. Here it does, as the paper says.
+    - It takes 8, 16 or 32 frames and a square grid. Here, a T that a window does not divide
+      is filled up by repeating the last frame, and a window has at least one frame. Grids
+      of any shape are convolved as they are, with zeros around them.
+    - FFTs are orthonormal here, which changes nothing but the effect of a bias, and in
+      float32.
+
+    Args:
+        before (str): See :class:`Adapter`.
+        kernel (tuple[int, int, int]): Sides of both convolutions, over time or frequencies,
+            height and width; odd.
+        start_at_zero (bool): Whether the last layer starts at zero.
     """
 
-    def __init__(self, in_channels, grid, prefix, channels=384) -> None:
-        super().__init__(in_channels, grid, prefix, channels)
-        half = channels // 2
-        self.time = nn.Conv3d(half, half, 3, padding=1, groups=half)
-        self.frequency = nn.Conv3d(2 * half, 2 * half, 3, padding=1, groups=2 * half)
-        nn.init.zeros_(self.up.weight)
+    def __init__(self, in_channels, grid, prefix, channels=384, before='mlp',
+                 kernel=(3, 3, 3), start_at_zero=True) -> None:
+        super().__init__(in_channels, grid, prefix, channels, before)
+        half, padding = channels // 2, [side // 2 for side in kernel]
+        self.time, self.frequency = (
+            nn.Conv3d(width, width, tuple(kernel), padding=padding, groups=width)
+            for width in (half, 2 * half))
+        for conv in (self.time, self.frequency):
+            nn.init.zeros_(conv.bias)
+        if start_at_zero:
+            nn.init.zeros_(self.up.weight)
 
     def mix(self, y_NCTHW: torch.Tensor) -> torch.Tensor:
         """Convolves over time, and over frequencies in three windows."""
@@ -123,25 +154,42 @@ class Frame2FreqAdapter(Adapter):
 
 
 class _Adapted:
-    """A block of a ViT behind an adapter, by a class made of both.
+    """A block of a ViT with adapters, by a class made of both.
 
     The names of the block's own parameters stay, and so do copies of the model.
     """
 
     def forward(self, x, *args, **kwargs):
-        x = self.adapter(x)
+        if hasattr(self, 'adapter'):
+            x = self.adapter(x)
         if not hasattr(self, 'adapter_mlp'):
             return super().forward(x, *args, **kwargs)
-        x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x))))
-        x = self.adapter_mlp(x)
-        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+        y = self.attn(self.norm1(x), *args, **kwargs)
+        x = self.adapter_mlp(x + self.drop_path1(self._scale(1, y)))
+        return x + self.drop_path2(self._scale(2, self.mlp(self.norm2(x))))
+
+    def _scale(self, part: int, y: torch.Tensor) -> torch.Tensor:
+        """Scales what is added to the tokens: by a module, or a parameter of EVA's."""
+        if hasattr(self, 'ls1'):
+            return getattr(self, f'ls{part}')(y)
+        gamma = getattr(self, f'gamma_{part}')
+        return y if gamma is None else gamma * y
+
+
+class _Averaged:
+    """The last norm of a ViT, which first averages the frames of a clip."""
+
+    num_steps = 1  # T of the clips that come next
+
+    def forward(self, x_MPD):
+        return super().forward(x_MPD.unflatten(0, (-1, self.num_steps)).mean(1))
 
 
 def adapt(vit: nn.Module, adapter: dict, name: str, grid: tuple[int, int]) -> None:
-    """Puts adapters before the blocks of a ViT of timm, which is changed in place.
+    """Puts adapters into the blocks of a ViT of timm, which is changed in place.
 
     Raises:
-        HRI30Error: the model is no ViT, or has no place for the second adapter.
+        HRI30Error: the model is no ViT, or has no place for the adapter.
     """
     blocks = getattr(vit, 'blocks', None)
     if not hasattr(vit, 'num_prefix_tokens') or not blocks:
@@ -150,14 +198,29 @@ def adapt(vit: nn.Module, adapter: dict, name: str, grid: tuple[int, int]) -> No
             'is none.\nSet adapter=None, or choose another backbone.')
     adapter = dict(adapter, in_channels=vit.embed_dim, grid=grid,
                    prefix=vit.num_prefix_tokens)
+    places = dict(attention=['adapter'])
+    if hasattr(blocks[0], 'ls1') or hasattr(blocks[0], 'gamma_1'):
+        places |= dict(mlp=['adapter_mlp'], both=['adapter', 'adapter_mlp'])
+    before = MODELS.build(adapter).before
+    if before not in places:
+        raise HRI30Error(f'adapter: before={before!r}, expected {" or ".join(places)} in '
+                         f'the blocks of {name}, {type(blocks[0]).__name__}.')
     kind = type(f'Adapted{type(blocks[0]).__name__}', (_Adapted, type(blocks[0])), {})
     for block in blocks:
-        block.adapter = MODELS.build(adapter)
-        before = block.adapter.before
-        if before not in ('attention', 'both') or before == 'both' and not hasattr(
-                block, 'ls1'):
-            raise HRI30Error(f'adapter: before={before!r}, expected attention, or both in '
-                             f'a plain ViT; {name} has blocks of {kind.__name__[7:]}.')
-        if before == 'both':
-            block.adapter_mlp = MODELS.build(adapter)
+        for place in places[before]:
+            setattr(block, place, MODELS.build(adapter))
         block.__class__ = kind
+
+
+def average_frames(vit: nn.Module, name: str) -> None:
+    """Averages the tokens of a clip over its frames before the last norm of a ViT of timm,
+    which is changed in place.
+
+    Raises:
+        HRI30Error: the model is no such ViT.
+    """
+    norm = getattr(vit, 'norm', None)
+    if not (hasattr(vit, 'num_prefix_tokens') and isinstance(norm, nn.LayerNorm)):
+        raise HRI30Error(f'average_frames=True: is for ViTs of timm that end with a norm, '
+                         f'and {name} does not.\nSet average_frames=False.')
+    norm.__class__ = type(f'Averaged{type(norm).__name__}', (_Averaged, type(norm)), {})

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from ..checkpoints import load_from_local
 from ..errors import HRI30Error
-from .adapters import Adapter, adapt
+from .adapters import adapt, average_frames
 
 #: Commits of the hub's repositories, as other public code pins them; never fetched here.
 _COMMITS = {
@@ -50,6 +50,8 @@ class FrozenEncoder(nn.Module):
             commit that is pinned here, or else ``main``.
         adapter (dict, optional): An adapter that every block of a ViT of timm gets; it
             learns, and the tokens of a frame then depend on the others.
+        average (bool): Whether the tokens of a clip are averaged over its frames, before
+            the last norm of a ViT of timm; S is then 1.
 
     Attributes:
         embed_dims (int): D.
@@ -66,7 +68,7 @@ class FrozenEncoder(nn.Module):
     tubelet = 1
 
     def __init__(self, name, input_size, num_frames, grid=None, pretrained='hub',
-                 revision=None, adapter=None) -> None:
+                 revision=None, adapter=None, average=False) -> None:
         super().__init__()
         if num_frames % self.tubelet:
             raise HRI30Error(f'num_frames={num_frames}: {name} reads frames in groups of '
@@ -76,9 +78,13 @@ class FrozenEncoder(nn.Module):
         self.num_steps = num_frames // self.tubelet
         self.model, self.embed_dims, self._patches = self._build()
         self.model.requires_grad_(False)
-        self.per_frame = self.tubelet == 1 and adapter is None
+        self.per_frame = self.tubelet == 1 and not (adapter or average)
         if adapter:
             adapt(self.model, adapter, name, self._patches)
+        self.average = average
+        if average:
+            average_frames(self.model, name)
+            self.num_steps = 1
         self.grid = tuple(grid[::-1]) if grid else self._patches
         self.eval()
 
@@ -211,10 +217,10 @@ class TimmFrames(FrozenEncoder):
     def _encode(self, x_NCTHW: torch.Tensor) -> torch.Tensor:
         steps = x_NCTHW.shape[2]
         for part in self.model.modules():
-            if isinstance(part, Adapter):
+            if hasattr(part, 'num_steps'):
                 part.num_steps = steps
         tokens_MPD = self.encode_frames(x_NCTHW.transpose(1, 2).flatten(0, 1))
-        return tokens_MPD.reshape(-1, steps, *tokens_MPD.shape[1:])
+        return tokens_MPD.reshape(-1, 1 if self.average else steps, *tokens_MPD.shape[1:])
 
     def encode_frames(self, x_MCHW: torch.Tensor) -> torch.Tensor:
         """Encodes frames; returns (M, 1 + P, D)."""

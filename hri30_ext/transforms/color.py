@@ -1,5 +1,6 @@
-"""Colour jitter, the same for all frames of a clip."""
+"""Augmentation of pixels, the same for all frames of a clip."""
 
+import random
 from collections.abc import Sequence
 
 import cv2
@@ -66,6 +67,47 @@ class ClipColorJitter(BaseTransform):
         mean_luma = frames_THWC[:, ::8, ::8].mean(axis=(0, 1, 2)) @ _LUMA
         pixels = frames_THWC.reshape(-1, *frames_THWC.shape[2:])
         cv2.transform(pixels, color_matrix(mean_luma=mean_luma, **factors), dst=pixels)
+        return results
+
+
+@TRANSFORMS.register_module()
+class ClipRandAugment(BaseTransform):
+    """RandAugment (arXiv 1909.13719) of timm, with one draw for all frames of a clip.
+
+    Required Keys: imgs, (T, H, W, 3) uint8 RGB, or T of (H, W, 3).
+    Modified Keys: imgs, (T, H, W, 3) uint8 RGB of one array.
+
+    Args:
+        policy (str): As timm reads it: ``rand-m7-n4-mstd0.5-inc1`` draws four changes of
+            magnitude 7, with a deviation of 0.5, that grow with it.
+
+    Raises:
+        HRI30Error: timm is not installed, or does not know the policy.
+    """
+
+    def __init__(self, policy: str) -> None:
+        try:
+            from PIL import Image
+            from timm.data.auto_augment import rand_augment_transform
+            self._augment = rand_augment_transform(policy)
+        except ModuleNotFoundError as error:
+            raise HRI30Error(f'{error.name}: this package of the extra foundation is not '
+                             'installed.\nRun bash tools/setup.sh, or set '
+                             'rand_augment=None.') from error
+        except (AssertionError, ValueError) as error:
+            raise HRI30Error(f'ClipRandAugment: policy={policy!r}, expected one of timm, '
+                             'such as rand-m7-n4-mstd0.5-inc1.') from error
+        self._image = Image.fromarray
+
+    def transform(self, results: dict) -> dict:
+        """Changes all frames alike."""
+        states = random.getstate(), np.random.get_state()
+        frames = []
+        for frame in results['imgs']:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            frames.append(np.asarray(self._augment(self._image(frame))))
+        results['imgs'] = np.stack(frames)
         return results
 
 

@@ -10,7 +10,7 @@ from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
 from ..errors import HRI30Error
-from ..video.preprocessing import to_scale
+from ..video.preprocessing import cut_views, to_scale
 from ..video.resize import resize
 
 _ATTEMPTS = 10
@@ -23,25 +23,32 @@ class ResizeClip(BaseTransform):
     mmaction2's ``Resize`` interpolates with OpenCV, which skips pixels of larger frames.
 
     Required Keys: imgs.
-    Modified Keys: imgs, (T, H, W, 3) uint8 of one array; img_shape.
+    Modified Keys: imgs, (T, H, W, 3) uint8 of one array, three times as many with three
+        crops: the whole clip in the middle, then at the start and at the end of the longer
+        side; img_shape.
 
     Args:
         scale (tuple[int, int]): Width and height in pixels, whatever the aspect ratio; or
             -1 and the length of the shorter side, which keeps the aspect ratio.
+        crops (int): 3: views of width and height that cover the frame along its longer
+            side, with the aspect ratio kept. Defaults to 1: the whole frame.
 
     Raises:
-        HRI30Error: an invalid scale.
+        HRI30Error: an invalid scale, or another number of crops.
     """
 
-    def __init__(self, scale: Sequence[int]) -> None:
+    def __init__(self, scale: Sequence[int], crops: int = 1) -> None:
         if len(scale) != 2 or max(scale) < 1 or min(scale) < 1 and min(scale) != -1:
             raise HRI30Error(f'ResizeClip: scale={scale!r}, expected width and height in '
                              'pixels, such as (224, 224), or -1 and the short side.')
-        self._resize = to_scale(scale)
+        if crops not in (1, 3) or crops == 3 and -1 in scale:
+            raise HRI30Error(f'ResizeClip: crops={crops!r} of scale={scale!r}, expected 1, '
+                             'or 3 of a width and height in pixels.')
+        self._resize = to_scale(scale, crops)
 
     def transform(self, results: dict) -> dict:
         """Resizes the frames."""
-        results['imgs'] = np.stack([self._resize(frame) for frame in results['imgs']])
+        results['imgs'] = cut_views(results['imgs'], self._resize, 1)[:, 0]
         results['img_shape'] = results['imgs'].shape[1:3]
         return results
 

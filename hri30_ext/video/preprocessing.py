@@ -126,6 +126,24 @@ class CenterCrop(_ToSize, frozen=True):
         return frame_HWC[top:top + self.height, left:left + self.width]
 
 
+class ThreeCrops(_ToSize, frozen=True):
+    """Resizes until a size is just covered, with the aspect ratio kept, and cuts out the
+    middle, the start and the end of the longer side; called, the middle alone."""
+
+    def __call__(self, frame_HWC: np.ndarray) -> np.ndarray:
+        return self.cut(frame_HWC)[0]
+
+    def cut(self, frame_HWC: np.ndarray) -> list[np.ndarray]:
+        """Returns the three parts of a frame."""
+        height, width = frame_HWC.shape[:2]
+        scale = max(self.width / width, self.height / height)
+        image_HWC = resize(frame_HWC, max(self.width, round(width * scale)),
+                           max(self.height, round(height * scale)))
+        right, low = image_HWC.shape[1] - self.width, image_HWC.shape[0] - self.height
+        return [image_HWC[y:y + self.height, x:x + self.width]
+                for x, y in ((right // 2, low // 2), (0, 0), (right, low))]
+
+
 class ResizeShortSide(_Step, frozen=True):
     """Resizes so that the shorter side has this many pixels; keeps the aspect ratio."""
     short_side: _Count
@@ -144,9 +162,29 @@ class Shrink(_Step, frozen=True):
         return resize(frame_HWC, *shrunk_size(*frame_HWC.shape[1::-1], self.short_side))
 
 
-def to_scale(scale: Sequence[int]) -> Resize | ResizeShortSide:
-    """Returns the step to (width, height), or -1 and the short side, in pixels."""
+def to_scale(scale: Sequence[int], crops: int = 1) -> Resize | ResizeShortSide | ThreeCrops:
+    """Returns the step to (width, height), or -1 and the short side, in pixels; with three
+    crops, to three parts of that size."""
+    if crops == 3:
+        return ThreeCrops(*scale)
     return ResizeShortSide(max(scale)) if -1 in scale else Resize(*scale)
+
+
+def cut_views(frames: Sequence[np.ndarray], step: _ToSize, num_frames: int) -> np.ndarray:
+    """Applies a last step to the frames of all views.
+
+    Args:
+        frames (Sequence[np.ndarray]): V * T of them, view by view, (H, W, 3) uint8.
+        step (Resize | ResizeShortSide | CenterCrop | ThreeCrops): The step.
+        num_frames (int): T.
+
+    Returns:
+        np.ndarray: (U, T, H, W, 3) uint8, where U is V, or 3 * V with three crops.
+    """
+    cut = getattr(step, 'cut', lambda frame: [step(frame)])
+    x_FCHWR = np.stack([cut(frame) for frame in frames])  # F frames, C crops, RGB
+    x_VTCHWR = x_FCHWR.reshape(-1, num_frames, *x_FCHWR.shape[1:])
+    return np.moveaxis(x_VTCHWR, 2, 0).reshape(-1, num_frames, *x_FCHWR.shape[2:])
 
 
 def check_frame(frame_HWC) -> None:
@@ -172,11 +210,11 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ValueError: fields that contradict each other.
     """
     num_frames: _Count  # T
-    num_views: _Count  # V; their scores are averaged
+    num_views: _Count  # choices of frames; the scores of all V views are averaged
     # Chosen by segment_indices, uniform_indices or interval_indices.
     sampling: Literal['segments', 'uniform', 'interval']
     # Applied to each frame in order.
-    steps: tuple[Resize | ResizeShortSide | Shrink | CenterCrop, ...]
+    steps: tuple[Resize | ResizeShortSide | Shrink | CenterCrop | ThreeCrops, ...]
     frame_interval: _Count | None = None  # for interval
 
     def __post_init__(self) -> None:
@@ -189,6 +227,11 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def size(self) -> tuple[int, int]:
         """Width and height in pixels of the model's input."""
         return self.steps[-1].width, self.steps[-1].height
+
+    @property
+    def total_views(self) -> int:
+        """V: choices of frames, three times as many with three crops."""
+        return self.num_views * (3 if isinstance(self.steps[-1], ThreeCrops) else 1)
 
     @property
     def short_side(self) -> int | None:
@@ -205,7 +248,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return 0.0
 
     def indices(self, total_frames: int) -> np.ndarray:
-        """Chooses frames of a clip, (V * T, ) int in [0, total_frames)."""
+        """Chooses frames of a clip, (num_views * T, ) int in [0, total_frames)."""
         if self.sampling == 'interval':
             return interval_indices(total_frames, self.num_frames, self.frame_interval,
                                     self.num_views)
@@ -229,7 +272,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def frame(self, frame_HWC: np.ndarray) -> np.ndarray:
         """Prepares one frame, uint8 RGB (H, W, 3): it then has :attr:`size`, and may share
-        memory with the one given.
+        memory with the one given. Of three crops, it is the middle one.
 
         Raises:
             HRI30Error: it is too small to crop.
@@ -251,8 +294,10 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def views(self, frames_N: Sequence[np.ndarray]) -> np.ndarray:
         """Prepares the frames that were chosen, as :meth:`clip` does."""
-        return np.stack([self.frame(frame) for frame in frames_N]).reshape(
-            self.num_views, self.num_frames, *self.size[::-1], 3)
+        *first, last = self.steps
+        for step in first:
+            frames_N = [step(frame) for frame in frames_N]
+        return cut_views(frames_N, last, self.num_frames)
 
     def to_json(self) -> dict:
         """Returns plain data, which ``msgspec.convert`` reads and validates."""
@@ -276,7 +321,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             elif kind in ('UniformViews', 'SampleFrames'):
                 sampling = _read_sampling(step)
             elif kind == 'ResizeClip':
-                steps.append(to_scale(step['scale']))
+                steps.append(to_scale(step['scale'], step.get('crops', 1)))
             elif kind == 'CenterCrop':
                 size = step['crop_size']
                 steps.append(CenterCrop(*(size, size) if isinstance(size, int) else size))

@@ -63,6 +63,7 @@ MODELS = {
     'videomae-vitb, conv': ('foundation/conv_clip', dict(
         backbone='videomae-vitb', num_frames=16)),
     'vjepa2-vitl, conv': ('foundation/conv_vjepa2', {}),
+    'vjepa2-vitl, attentive-vjepa2': ('foundation/attentive-vjepa2', {}),
 }
 
 

@@ -64,6 +64,9 @@ def test_views_that_cannot_be_given(checkpoint, options):
     config = next((PROJECT_ROOT / 'configs' / 'slowonly').glob('*8x4x1*.py'))
     with pytest.raises(HRI30Error, match='does not reach.*SampleFrames'):
         prepare(str(config), checkpoint, {'test_clips': 3})
+    config = next((PROJECT_ROOT / 'configs' / 'slowonly').glob('*centercrop*.py'))
+    with pytest.raises(HRI30Error, match='test_crops=3: does not reach'):
+        prepare(str(config), checkpoint, {'test_crops': 3})
 
 
 def make_checkpoint(config, options, path):
@@ -95,7 +98,7 @@ def score_views(cfg, model, mirror=False):
     for index in range(len(dataset)):
         sample = dataset.get_data_info(index)
         packed = pipeline(dict(sample))
-        views = packed['inputs'].chunk(cfg.test_clips)
+        views = packed['inputs'].chunk(cfg.test_clips * cfg.test_crops)
         if mirror:
             views = [view.flip(-1) for view in views]
         with torch.no_grad():
@@ -105,12 +108,12 @@ def score_views(cfg, model, mirror=False):
     return torch.stack([scores[name] for name in sorted(scores)]).numpy()
 
 
-@pytest.mark.parametrize('config, clips, flip', [
-    (DEMO_CONFIG, 3, False), (LSTM, 3, False), (DEMO_CONFIG, 1, True)],
-    ids=['3D', '2D in order', 'mirrored'])
-def test_scores_are_the_mean_of_the_views(config, clips, flip, options, clips_root,
+@pytest.mark.parametrize('config, clips, crops, flip', [
+    (DEMO_CONFIG, 3, 1, False), (LSTM, 3, 1, False), (DEMO_CONFIG, 1, 1, True),
+    (LSTM, 2, 3, False)], ids=['3D', '2D in order', 'mirrored', 'crops'])
+def test_scores_are_the_mean_of_the_views(config, clips, crops, flip, options, clips_root,
                                           tmp_path):
-    options.update(test_clips=clips)
+    options.update(test_clips=clips, test_crops=crops)
     if flip:  # of classes that change sides, without their annotation
         (tmp_path / 'data').mkdir()
         (tmp_path / 'data' / 'train_set').symlink_to(clips_root / 'train_set')

@@ -139,10 +139,18 @@ def test_learning_rate_is_scaled_on_request(monkeypatch, options, clips, base, s
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(scaled)
 
 
+def test_learning_rate_of_adamw_grows_in_proportion_on_request():
+    cfg = load_config(PRIMITIVE, dict(optimizer='adamw', lr=.01, base_batch_size=256,
+                                      scale_lr='linear'))
+    scale_learning_rate(cfg)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(.01 / 16)
+
+
 @pytest.mark.parametrize('config', sorted(
     str(path) for path in Path(PRIMITIVE).parents[1].glob('*/*_1xb8-*.py')))
-def test_configs_for_batches_of_8_scale_from_8(config):
-    assert load_config(config).base_batch_size == 8
+def test_configs_for_batches_of_8_scale_from_8_or_as_their_source(config):
+    cfg = load_config(config)
+    assert (cfg.base_batch_size, cfg.scale_lr) in ((8, False), (256, 'linear'))
 
 
 def test_sync_bn_wants_cuda(monkeypatch):

@@ -22,6 +22,7 @@ from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.datasets import HRI30Dataset
 from hri30_ext.deploy.runtime.exported import load
 from hri30_ext.deploy.torch_backend import TorchBackend
+from hri30_ext.engine.data_parallel import scale_learning_rate
 from hri30_ext.errors import HRI30Error
 from hri30_ext.models import TimmFrames
 from hri30_ext.models.adapters import Adapter
@@ -29,7 +30,7 @@ from hri30_ext.models.adapters import Adapter
 CONFIGS = sorted((PROJECT_ROOT / 'configs' / 'foundation').glob('*.py'))
 EMBEDDED = str(next(path for path in CONFIGS if 'embedded' in path.stem))
 PROBES = {'mean': 'MeanProbe', 'attentive': 'AttentiveProbe', 'step': 'STEPProbe',
-          'conv': 'ConvProbe'}
+          'attentive-vjepa2': 'VJEPA2AttentiveProbe', 'conv': 'ConvProbe'}
 ADAPTERS = {'st-adapter': 'STAdapter', 'frame2freq': 'Frame2FreqAdapter'}
 #: A ViT of timm with 64 channels and 6 blocks, on 4 x 2 patches.
 SMALL = dict(name='test_vit', input_size=(64, 32), num_frames=6, pretrained=None)
@@ -55,18 +56,73 @@ def trained(module):
             if parameter.requires_grad}
 
 
+def count(kind, **arguments):
+    part = MODELS.build(dict(type=kind, in_channels=768, grid=(16, 16), **arguments))
+    return sum(parameter.numel() for parameter in part.parameters())
+
+
 # ---- Shapes, counts, order --------------------------------------------------------------
 
 
-@pytest.mark.parametrize('kind, arguments, expected', [
-    ('MeanProbe', dict(num_steps=8), 0), ('AttentiveProbe', dict(num_steps=8), 7_088_640),
-    ('STEPProbe', dict(num_steps=8), 2_370_816),
-    # The papers', of 12 adapters.
-    ('STAdapter', dict(prefix=1), pytest.approx(7.11e6 / 12, rel=0.002)),
-    ('Frame2FreqAdapter', dict(prefix=1), pytest.approx(7.29e6 / 12, rel=0.002))])
-def test_number_of_parameters(kind, arguments, expected):
-    part = MODELS.build(dict(type=kind, in_channels=768, grid=(16, 16), **arguments))
-    assert sum(parameter.numel() for parameter in part.parameters()) == expected
+@pytest.mark.parametrize('kind, expected, arguments', [
+    ('MeanProbe', 0, {}), ('AttentiveProbe', 7_088_640, {}),
+    ('STEPProbe', 2_567_424, {}),  # the paper's 2.6 M
+    ('STEPProbe', 2_370_816, dict(places=False)),
+    ('VJEPA2AttentiveProbe', 27_761_664, {})])
+def test_parameters_of_probes(kind, expected, arguments):
+    assert count(kind, num_steps=8, **arguments) == expected
+
+
+@pytest.mark.parametrize('kind, expected, arguments', [
+    ('STAdapter', 7_110_144, {}),  # the paper's 7.1 M
+    ('Frame2FreqAdapter', 7_285_248, {}),  # the paper's 7.29 M
+    ('Frame2FreqAdapter', 7_119_360, dict(kernel=(3, 1, 1)))])  # the released models
+def test_parameters_of_adapters(kind, expected, arguments):
+    assert 12 * count(kind, prefix=1, **arguments) == expected
+
+
+@pytest.mark.parametrize('name', ['test_vit', 'eva02_tiny_patch14_224'])
+@pytest.mark.parametrize('before, places', [
+    ('attention', ['adapter']), ('mlp', ['adapter_mlp']),
+    ('both', ['adapter', 'adapter_mlp'])])
+def test_adapters_are_where_before_says(before, places, name):
+    size = dict(SMALL, name=name, input_size=(56, 28) if 'eva' in name else (64, 32))
+    plain = TimmFrames(**size).model
+    model = TimmFrames(**size, adapter=dict(type='STAdapter', before=before)).model
+    model.load_state_dict(plain.state_dict(), strict=False)
+    assert {key.split('.')[2] for key in trained(model)} == set(places)
+    for parameter in trained(model).values():
+        torch.nn.init.normal_(parameter, std=0.1)
+    block, before_mlp = model.blocks[0], plain.blocks[0]
+    kept = {} if name == 'test_vit' else dict(rope=model.rope.get_embed((2, 4)))
+    x_MPD = torch.randn(6, 8 + model.num_prefix_tokens, model.embed_dim)
+    for part in places:
+        getattr(block, part).num_steps = 6
+    # Without an MLP, what is before it is the block's output.
+    for parameter in [*block.mlp.parameters(), *before_mlp.mlp.parameters()]:
+        parameter.data.zero_()
+    expected = x_MPD
+    if 'adapter' in places:
+        expected = block.adapter(expected)
+    expected = before_mlp(expected, **kept)
+    if 'adapter_mlp' in places:
+        expected = block.adapter_mlp(expected)
+    torch.testing.assert_close(block(x_MPD, **kept), expected)
+    assert not torch.allclose(expected, before_mlp(x_MPD, **kept), atol=0.01)
+
+
+def test_frames_are_averaged_before_the_last_norm():
+    plain, averaged = TimmFrames(**SMALL), TimmFrames(**SMALL, average=True)
+    averaged.load_state_dict(plain.state_dict())
+    assert averaged.num_steps == 1 and not averaged.per_frame
+    x, norm = torch.randn(2, 3, 6, 32, 64), plain.model.norm
+    torch.nn.init.normal_(norm.weight)
+    averaged.model.norm.weight.data.copy_(norm.weight)
+    plain.model.norm = torch.nn.Identity()
+    expected = norm(plain(x).mean(1, keepdim=True))
+    torch.testing.assert_close(averaged(x), expected)
+    probe = MODELS.build(dict(type='MeanProbe', in_channels=64, num_steps=1, grid=(2, 4)))
+    torch.testing.assert_close(probe(expected), expected[:, 0, 0])
 
 
 @pytest.mark.parametrize('probe, adapter', [
@@ -78,11 +134,29 @@ def test_order_of_frames_matters_where_it_should(probe, adapter):
     logits, others = (model.extract_feat(x, stage='head')[0].detach()
                       for x in (clips_NVCTHW, permuted))
     assert logits.shape == (2, 3)
-    if probe in ('mean', 'attentive') and adapter is None:
+    if probe in ('mean', 'attentive', 'attentive-vjepa2') and adapter is None:
         torch.testing.assert_close(logits, others, atol=1e-5, rtol=0)
     else:
         assert (logits - others).abs().max() > 1e-4 * logits.std()
         assert not torch.allclose(logits, others, atol=1e-5, rtol=0)
+
+
+def test_step_learns_the_direction_of_a_movement():
+    probe = MODELS.build(dict(type='STEPProbe', in_channels=64, num_steps=4, grid=(1, 4)))
+    model = torch.nn.Sequential(probe, torch.nn.Linear(64, 2))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    thing = torch.randn(64)
+    for _ in range(300):
+        x_NSPD, labels = 0.3 * torch.randn(32, 4, 5, 64), torch.arange(32) % 2
+        for time in range(4):  # from left to right, or back
+            x_NSPD[labels == 0, time, 1 + time] += thing
+            x_NSPD[labels == 1, time, 4 - time] += thing
+        logits = model(x_NSPD)
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (logits.argmax(1) == labels).float().mean() > 0.9
 
 
 @pytest.mark.parametrize('adapter', [
@@ -98,13 +172,19 @@ def test_adapters_start_from_the_frozen_model_and_alone_get_gradients(adapter):
     twin = copy.deepcopy(adapted)  # as averaged weights are made
     adapted(x).square().sum().backward()
     # A layer that starts at zero leaves some without a gradient, but none of the last.
-    assert adapted.model.blocks[0].adapter.up.bias.grad.abs().sum() > 0
+    assert adapted.model.blocks[0].adapter_mlp.up.bias.grad.abs().sum() > 0
     assert all(parameter.grad is None for name, parameter in adapted.named_parameters()
                if 'adapter' not in name)
     with torch.no_grad():
         for parameter in trained(twin).values():
             parameter.fill_(0.1)
     assert not torch.allclose(twin(x), adapted(x))
+
+
+def test_the_last_layer_of_frame2freq_can_start_as_released():
+    up = [MODELS.build(dict(type='Frame2FreqAdapter', in_channels=64, grid=(2, 4), prefix=1,
+                            start_at_zero=at_zero)).up.weight for at_zero in (True, False)]
+    assert not up[0].any() and up[1].std() > 0.01
 
 
 @pytest.mark.parametrize('steps', [2, 6, 7, 8])
@@ -412,6 +492,8 @@ def test_adapters_and_video_models_are_one_graph(options, tmp_path):
     (dict(adapter=dict(type='STAdapter', before='MLP')), "before='MLP', expected"),
     (dict(type='HFVideo', architecture='VJEPA2Model', adapter=dict(type='STAdapter'),
           input_size=(32, 32), config=VJEPA), 'the blocks of a ViT'),
+    (dict(name='test_convnext', average=True), 'average_frames=True: .* test_convnext'),
+    (dict(name='eva02_base_patch14_224', input_size=(28, 28), average=True), 'end with a'),
     (dict(type='HFVideo', architecture='VJEPA2Model'), 'square frames'),
     (dict(type='HFVideo', architecture='VideoMAEModel', num_frames=5), 'groups of 2'),
     (dict(type='HFVideo', architecture='Other'), 'expected one of VJEPA2Model'),
@@ -455,7 +537,7 @@ def test_core_runs_without_the_extra(monkeypatch):
     for name in ('timm', 'transformers', 'torchvision', 'huggingface_hub'):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(HRI30Error, match='timm: .* extra foundation'):
-        MODELS.build(load_config(str(CONFIGS[0])).model)
+        MODELS.build(load_config(EMBEDDED).model)
     assert MODELS.build(load_config(DEMO_CONFIG).model)
 
 
@@ -479,6 +561,39 @@ def test_name_of_a_config_says_what_it_sets(config):
         int(name['batch']), int(name['frames']), int(name['epochs']))
     assert cfg.data_root.endswith(name['data'])
     assert cfg.load_from is None
+
+
+@pytest.mark.parametrize('part, frames, epochs, lr', [
+    ('st-adapter', 16, 50, 1e-3), ('frame2freq', 32, 60, 2e-3)])
+@pytest.mark.parametrize('backbone', ['clip-vitb16', 'dinov2-vitb14', 'dinov2-vits14'])
+def test_adapters_have_the_recipes_of_their_code(part, backbone, frames, epochs, lr):
+    cfg = load_config(find(f'{part}_{backbone}'))
+    scale_learning_rate(cfg)
+    optimizer, crop = cfg.optim_wrapper.optimizer, cfg.train_pipeline[4]
+    assert optimizer.type == 'AdamW' and optimizer.weight_decay == 0.01
+    assert optimizer.lr == pytest.approx(lr * cfg.batch_size / 256)
+    assert (cfg.num_frames, cfg.train_cfg.max_epochs) == (frames, epochs)
+    assert cfg.optim_wrapper.clip_grad is None and cfg.early_stopping is None
+    assert cfg.model.backbone.adapter.get('before', 'mlp') == 'mlp'
+    assert cfg.model.backbone.adapter.get('kernel', (3, 1, 1)) == (3, 1, 1)
+    assert cfg.model.backbone.average and cfg.model.cls_head.init_std == 0.02
+    steps = [step.type for step in cfg.train_pipeline]
+    assert 'ClipRandAugment' in steps and not any('Flip' in step for step in steps)
+    assert crop.area_range == (0.08, 1.0)
+    assert next(step.crops for step in cfg.test_pipeline if step.type == 'ResizeClip') == 3
+
+
+def test_encodings_of_step_are_not_decayed():
+    cfg = load_config(find('step_clip'), {
+        **small('clip-vitb16', name='test_vit'), 'input_size': (32, 32)})
+    model = MODELS.build(cfg.model)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    decay = {id(parameter): group['weight_decay']
+             for group in wrapper.optimizer.param_groups for parameter in group['params']}
+    decayed = {name for name, parameter in trained(model).items() if decay[id(parameter)]}
+    assert decayed == {f'cls_head.{name}.weight' for name in (
+        'fc_cls', 'probe.attention.query', 'probe.attention.key_value',
+        'probe.attention.out')}
 
 
 def test_optimizer_holds_what_learns_alone():

@@ -59,7 +59,7 @@ KINDS = {
                  dict(type='MeanProbe')),
     'cnn of timm': (dict(TIMM, name='test_efficientnet'), dict(type='ConvProbe')),
     'swin of timm': (dict(TIMM, name='swin_tiny_patch4_window7_224'),
-                     dict(type='STEPProbe')),
+                     dict(type='STEPProbe', places=False)),
     'v-jepa': (dict(HF, architecture='VJEPA2Model', config=dict(
         HF_SIZES, pred_hidden_size=16, pred_num_attention_heads=2,
         pred_num_hidden_layers=1)), dict(type='ConvProbe')),

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from hri30_ext.datasets.randomness import seeded
 from hri30_ext.errors import HRI30Error
-from hri30_ext.transforms import ClipColorJitter
+from hri30_ext.transforms import ClipColorJitter, ClipRandAugment
 from hri30_ext.transforms.color import color_matrix
 
 
@@ -51,3 +52,22 @@ def test_frames_of_a_clip_change_alike_and_clips_do_not():
 def test_impossible_range_is_refused(value):
     with pytest.raises(HRI30Error, match='contrast'):
         ClipColorJitter(contrast=value)
+
+
+def test_rand_augment_draws_once_for_a_clip():
+    step = ClipRandAugment('rand-m7-n4-mstd0.5-inc1')
+    frame = np.random.default_rng(0).integers(0, 256, (24, 36, 3), np.uint8)
+    changed = []
+    for seed in (0, 0, 1, 2):
+        with seeded(seed):
+            imgs = step.transform(dict(imgs=[frame, frame, frame]))['imgs']
+        assert imgs.shape == (3, 24, 36, 3) and imgs.dtype == np.uint8
+        assert (imgs == imgs[0]).all()
+        changed.append(imgs[0])
+    np.testing.assert_array_equal(changed[0], changed[1])
+    assert len({image.tobytes() for image in changed}) == 3
+
+
+def test_rand_augment_of_no_policy():
+    with pytest.raises(HRI30Error, match="policy='augmix-m7'"):
+        ClipRandAugment('augmix-m7')

@@ -3,6 +3,7 @@ import pytest
 
 from hri30_ext.errors import HRI30Error
 from hri30_ext.transforms import CropResize, ResizeClip
+from hri30_ext.video.preprocessing import Preprocessing, ThreeCrops
 from hri30_ext.video.resize import resize
 
 
@@ -68,3 +69,27 @@ def test_clip_is_resized(frames, scale, size):
 def test_impossible_arguments_are_refused(arguments):
     with pytest.raises(HRI30Error, match='CropResize'):
         CropResize(**arguments)
+
+
+@pytest.mark.parametrize('size, whole, corners', [
+    ((20, 20), (27, 20), [(3, 0), (0, 0), (7, 0)]),  # 40 x 30: wider than a square
+    ((24, 12), (24, 18), [(0, 3), (0, 0), (0, 6)])])
+def test_three_crops_cover_the_longer_side(frames, size, whole, corners):
+    results = ResizeClip(size, crops=3).transform(dict(imgs=frames))
+    width, height = size
+    assert results['imgs'].shape == (6, height, width, 3)
+    assert results['img_shape'] == (height, width)
+    resized = [resize(frame, *whole) for frame in frames]
+    expected = [frame[y:y + height, x:x + width] for x, y in corners for frame in resized]
+    np.testing.assert_array_equal(results['imgs'], expected)
+    preprocessing = Preprocessing(2, 1, 'segments', (ThreeCrops(*size), ))
+    assert preprocessing.total_views == 3
+    np.testing.assert_array_equal(preprocessing.clip(frames).reshape(6, height, width, 3),
+                                  expected)
+    np.testing.assert_array_equal(preprocessing.frame(frames[0]), expected[0])
+
+
+@pytest.mark.parametrize('scale, crops', [((20, 20), 2), ((-1, 20), 3)])
+def test_crops_that_cannot_be(scale, crops):
+    with pytest.raises(HRI30Error, match=f'crops={crops}'):
+        ResizeClip(scale, crops=crops)

@@ -1,7 +1,6 @@
 """The torch-free preprocessing against mmaction2's own test pipeline."""
 
 import json
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -30,9 +29,10 @@ UNIFORM = dict(type='UniformViews', clip_len=4, test_mode=True, sampling='mmacti
 RESIZE = dict(type='ResizeClip', scale=(32, 24))
 
 
-@pytest.mark.parametrize('config', CONFIGS, ids=lambda path: Path(path).stem)
-def test_as_the_test_pipeline_of_a_config(config):
-    cfg = load_config(config, {'load_from': None, 'num_frames': 8})
+@pytest.mark.parametrize('config, crops', [*((config, 1) for config in CONFIGS),
+                                           (PRIMITIVE, 3)])
+def test_as_the_test_pipeline_of_a_config(config, crops):
+    cfg = load_config(config, {'load_from': None, 'num_frames': 8, 'test_crops': crops})
     preprocessing = Preprocessing.from_config(cfg)
     assert preprocessing.num_frames == 8 and preprocessing.size == tuple(cfg.input_size)
     frames = np.random.default_rng(0).integers(0, 256, (37, 300, 450, 3), np.uint8)
@@ -45,7 +45,8 @@ def test_as_the_test_pipeline_of_a_config(config):
     imgs = [shrink(frames[i]) if shrink else frames[i] for i in indices]
     expected = Compose(steps[1:])(dict(imgs=imgs, img_shape=imgs[0].shape[:2],
                                        modality='RGB', num_clips=1, clip_len=8))['imgs']
-    np.testing.assert_array_equal(preprocessing.clip(frames), np.stack(expected)[None])
+    expected = np.stack(expected).reshape(crops, 8, *expected[0].shape)
+    np.testing.assert_array_equal(preprocessing.clip(frames), expected)
     assert msgspec.convert(json.loads(json.dumps(preprocessing.to_json())), Preprocessing
                            ) == preprocessing
 

@@ -30,6 +30,7 @@ leak_check = True  # no clip in two splits, by name or content; False does not c
 
 # Views of a clip at test time; their probabilities are averaged.
 test_clips = 1  # samplings of the clip, each of num_frames other frames
+test_crops = 1  # 3: middle and both ends of a frame, aspect ratio kept; 1: whole, squeezed
 test_flip = False  # True: tools/test.sh averages with the mirrored clip, mapped back
 # Class of unreadable test clips in the submission; None: no submission if there are any.
 failed_class = None
@@ -39,6 +40,7 @@ certainty = 0.9  # that a set of classes holds the true one
 flip = 'label_aware'  # a name in flips
 # Classes that a flip swaps, [['links', 'rechts'], ...]; None: by left, right, clockwise.
 mirror_pairs = None
+rand_augment = None  # a name in rand_augments
 color_jitter = dict(  # the same for all frames of a clip
     type='ClipColorJitter', brightness=0.2, contrast=0.2, saturation=0.2)
 random_crop = dict(
@@ -52,6 +54,11 @@ flips = dict(
                      mirror_pairs='${mirror_pairs}'),
     # A mistake, for comparison: the label stays, and is wrong for 12 classes.
     keep_label=dict(type='Flip', flip_ratio=0.5))
+
+rand_augments = {
+    # Four of timm's 15 changes, each with probability 0.5 and magnitude about 7 of 10; none
+    # mirrors.
+    'm7-n4': dict(type='ClipRandAugment', policy='rand-m7-n4-mstd0.5-inc1')}
 
 input_format = 'NCTHW'  # 'NCHW' for models of 2D frames
 
@@ -69,6 +76,7 @@ train_pipeline = [
          cache_dir='${cache_dir}'),
     '${samplings[sampling]}',
     dict(type='ClipDecode'),
+    '${rand_augments[rand_augment]}',
     dict(type='CropResize', scale='${input_size}',
          area_range='${random_crop.area_range}',
          aspect_ratio_range='${random_crop.aspect_ratio_range}'),
@@ -84,7 +92,7 @@ test_pipeline = [
     dict(type='UniformViews', clip_len='${num_frames}', num_clips='${test_clips}',
          test_mode=True, sampling='${sampling}'),
     dict(type='ClipDecode'),
-    dict(type='ResizeClip', scale='${input_size}'),
+    dict(type='ResizeClip', scale='${input_size}', crops='${test_crops}'),
     dict(type='FormatShape', input_format='${input_format}'),
     dict(type='PackActionInputs', meta_keys=('video_id', 'group', 'filename')),
 ]

@@ -6,6 +6,7 @@ _base_ = '../recipe.py'
 backbone = 'dinov2-vitb14'  # a name in backbones
 probe = 'conv'  # a name in probes
 adapter = None  # None, or a name in adapters: it learns too, so that nothing is cached
+average_frames = False  # True: before the last norm, as adapters are published; ViTs of timm
 cache_features = 'plain'  # 'augmented': feature_caches.augmented.augmented_views draws
 start = 'none'  # load_from: a .safetensors or .pth file with the backbone
 max_epochs = 30
@@ -16,7 +17,7 @@ lr = 0.001
 
 _frames = dict(
     type='TimmFrames', input_size='${input_size}', num_frames='${num_frames}',
-    adapter='${adapters[adapter]}', pretrained='hub')
+    adapter='${adapters[adapter]}', average='${average_frames}', pretrained='hub')
 _video = {**_frames, 'type': 'HFVideo'}
 backbones = {
     'dinov2-vitb14': dict(**_frames, name='vit_base_patch14_dinov2.lvd142m'),
@@ -38,12 +39,14 @@ del _frames, _video
 probes = {
     'mean': dict(type='MeanProbe'),
     'attentive': dict(type='AttentiveProbe'),
+    'attentive-vjepa2': dict(type='VJEPA2AttentiveProbe'),
     'step': dict(type='STEPProbe'),
     'conv': dict(type='ConvProbe'),
 }
 adapters = {
-    'st-adapter': dict(type='STAdapter'),  # before='both': before the MLP too
-    'frame2freq': dict(type='Frame2FreqAdapter'),
+    'st-adapter': dict(type='STAdapter'),  # before='both': before attention too
+    # The kernel of the released models; [3, 3, 3] has the paper's number of parameters.
+    'frame2freq': dict(type='Frame2FreqAdapter', kernel=(3, 1, 1)),
 }
 
 # What is not frozen learns: the probe, adapters and the classifier.

@@ -152,7 +152,7 @@ class ClipRecognizer:
 
     def _groups(self, clips: Iterable) -> Iterator[list]:
         """Yields as many clips as there are in a batch of views, one at least."""
-        clips, size = iter(clips), max(1, BATCH_SIZE // self.info.preprocessing.num_views)
+        clips, size = iter(clips), max(1, BATCH_SIZE // self.info.preprocessing.total_views)
         while group := [*islice(clips, size)]:
             yield group
 

@@ -48,7 +48,7 @@ async def decode_clip(path: Path, preprocessing, settings: Settings
     """
     facts, arrays = await _decode(path, settings, 'read_views', preprocessing.to_json())
     width, height = preprocessing.size
-    shape = (preprocessing.num_views, preprocessing.num_frames, height, width, 3)
+    shape = (preprocessing.total_views, preprocessing.num_frames, height, width, 3)
     # A file may have taken the process over.
     if [(array.shape, array.dtype) for array in arrays] != [(shape, np.uint8)]:
         raise ClipError('clip', 'the decoder failed', 'decoder_failed')
