@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import PRIMITIVE, call_hri30
 from mmaction.registry import MODELS
+from mmengine.registry import init_default_scope
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
