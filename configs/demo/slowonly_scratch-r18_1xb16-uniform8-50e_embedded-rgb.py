@@ -15,15 +15,15 @@ clip_grad = dict(max_norm=5)
 color_jitter = dict(brightness=0, contrast=0, saturation=0)  # clothes and places vary
 random_crop = dict(area_range=(0.8, 1.0), aspect_ratio_range=(0.87, 1.13))
 
-# A quarter of a ResNet-18. Motion is seen by the first convolution alone, 9 frames long:
+# An eighth of a ResNet-18. Motion is seen by the first convolution alone, 9 frames long:
 # in frames this small the worker moves a few pixels between two samples, which later stages
 # no longer resolve, and the two time steps that are left make the rest cheap.
 model = dict(
     backbone=dict(
         depth=18,
         stage_blocks=(1, 1, 1, 1),
-        base_channels=32,
-        conv1_kernel=(9, 7, 7),
+        base_channels=16,
+        conv1_kernel=(9, 5, 5),
         conv1_stride_t=4,
         inflate=(0, 0, 0, 0)),
-    cls_head=dict(in_channels=256, dropout_ratio=0.2))
+    cls_head=dict(in_channels=128, dropout_ratio=0.2))
