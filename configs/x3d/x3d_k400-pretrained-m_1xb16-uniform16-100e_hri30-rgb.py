@@ -5,3 +5,5 @@ num_frames = 16
 starts = dict(k400=dict(
     weights='https://download.openmmlab.com/mmaction/v1.0/recognition/x3d/facebook/x3d_m_16x5x1_facebook-kinetics400-rgb_20201027-3f42382a.pth',
     mean=[114.75, 114.75, 114.75], std=[57.38, 57.38, 57.38]))
+# conv5 follows layer4.
+stages = dict(last=['backbone.conv5', 'backbone.layer4'])

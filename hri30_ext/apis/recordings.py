@@ -1,7 +1,7 @@
 """Long recordings and tables of what happens in them: cutting, and scoring a timeline."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from ..datasets import layouts
 from ..datasets.layouts import Row
+from ..deploy.runtime.live import Timeline
 from ..deploy.runtime.video_io import find_videos
 from ..errors import HRI30Error, first_cases
 from ..evaluation.segments import Segment, score_segments
@@ -110,17 +111,19 @@ def read_truth(table: str, source: str, classes: Sequence[str]
     return truth
 
 
-def score_timeline(path: str, timeline: Sequence[Mapping], truth: dict[str, list[Segment]],
+def score_timeline(path: str, timeline: Timeline, truth: dict[str, list[Segment]],
                    **about: str) -> str:
-    """Scores the rows of a timeline, see :func:`read_truth`; returns a table of the scores.
+    """Scores a timeline, see :func:`read_truth`; returns a table of the scores.
 
     They are also written beside it, as ``.json``, together with ``about``.
     """
     scores = score_segments([
-        ([Segment(row['start'], row['end'], row['label']) for row in timeline
-          if row['path'] == name], segments) for name, segments in truth.items()])
+        ([Segment(row['start'], row['end'], row['label']) for row in timeline.rows
+          if row['path'] == name], segments) for name, segments in truth.items()],
+        [timeline.lengths.get(name, 0.) for name in truth])
     atomic_write_json(Path(path).with_suffix('.json'), {**about, **scores})
-    return format_table([[*scores], [f'{value:.4g}' for value in scores.values()]])
+    return format_table([[*scores], [
+        '' if value is None else f'{value:.4g}' for value in scores.values()]])
 
 
 def _check_parts(rows: Sequence[Row]) -> None:

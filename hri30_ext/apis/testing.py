@@ -133,7 +133,8 @@ def prepare(config: str, checkpoint: str, options: dict | None = None,
     # The checkpoint holds the averaged weights already; and mmengine's early stopping
     # asserts that there is a training loop.
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', [])
-                        if hook['type'] not in ('EarlyStoppingHook', 'EMAHook')]
+                        if hook['type'] not in ('EarlyStoppingHook', 'EMAHook',
+                                                'StepEMAHook')]
     check_environment(cfg)
     if all(evaluator['type'] != 'HRI30Metric' for evaluator in _evaluators(cfg)):
         raise HRI30Error('test_evaluator: HRI30Metric is missing; it collects the scores.'

@@ -115,5 +115,5 @@ def main(args) -> None:
     if args.out:
         report(f'Video: {args.out}')
     if args.truth and summary['ended'] == 'end':
-        report(score_timeline(args.timeline, timeline.rows, truth, model=args.model,
+        report(score_timeline(args.timeline, timeline, truth, model=args.model,
                               source=args.source, table=args.truth))

@@ -8,7 +8,7 @@ from .fine_tuning import (
     PartwiseOptimWrapperConstructor,
     UnfreezeHook,
 )
-from .hooks import ClassWeightsHook, CurvesHook, LearningRatesHook
+from .hooks import ClassWeightsHook, CurvesHook, LearningRatesHook, StepEMAHook
 from .loading import stack_clips
 from .loops import ResumableTrainLoop
 from .optim import BF16OptimWrapper
@@ -20,4 +20,4 @@ __all__ = ['BF16OptimWrapper', 'ClassWeightsHook', 'CurvesHook', 'EpochLineHook'
            'FeatureCacheHook', 'FrozenBatchNormHook', 'HRI30DataParallel',
            'HRI30Runner', 'LearningRatesHook', 'PartwiseOptimWrapperConstructor',
            'ResumableEarlyStoppingHook', 'ResumableTrainLoop', 'SkippedVideosHook',
-           'UnfreezeHook', 'ValidatedCheckpointHook', 'stack_clips']
+           'StepEMAHook', 'UnfreezeHook', 'ValidatedCheckpointHook', 'stack_clips']

@@ -1,4 +1,4 @@
-"""Hooks for curves, learning rates and class weights."""
+"""Hooks for curves, learning rates, class weights and averaged weights."""
 
 import math
 import time
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from mmaction.registry import HOOKS
 from mmengine.dist import master_only
-from mmengine.hooks import Hook, RuntimeInfoHook
+from mmengine.hooks import EMAHook, Hook, RuntimeInfoHook
 from sklearn.utils.class_weight import compute_class_weight
 
 from ..datasets.hri30 import list_clips
@@ -154,3 +154,23 @@ class ClassWeightsHook(Hook):
         loss.class_weight = torch.from_numpy(weights_K).float()
         runner.logger.info('Class weights from the training split: '
                            f'{weights_K.min():.3f} to {weights_K.max():.3f}')
+
+
+@HOOKS.register_module()
+class StepEMAHook(EMAHook):
+    """Averages weights after each step of the optimizer, not after each batch.
+
+    The two differ where several batches make a step (``accumulate``). Statistics of
+    BatchNorm are averaged like the weights: those of the latest weights do not fit an
+    average.
+
+    Args:
+        kwargs: Those of :class:`mmengine.hooks.EMAHook`.
+    """
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(update_buffers=True, **kwargs)
+
+    def after_train_iter(self, runner, *args, **kwargs) -> None:
+        if runner.optim_wrapper.should_update():
+            super().after_train_iter(runner, *args, **kwargs)

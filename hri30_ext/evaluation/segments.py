@@ -24,9 +24,10 @@ class Segment(NamedTuple):
     label: str
 
 
-def shared_seconds(predicted: Sequence[Segment], truth: Sequence[Segment]) -> np.ndarray:
-    """Returns how long segments of the same action overlap, (P, T)."""
-    return np.reshape([(a.label == b.label)
+def shared_seconds(predicted: Sequence[Segment], truth: Sequence[Segment],
+                   same_action: bool = True) -> np.ndarray:
+    """Returns how long segments, of the same action or of any, overlap, (P, T)."""
+    return np.reshape([(not same_action or a.label == b.label)
                        * max(0, min(a.end, b.end) - max(a.start, b.start))
                        for a in predicted for b in truth], (len(predicted), len(truth)))
 
@@ -42,7 +43,9 @@ def count_matches(predicted: Sequence[Segment], truth: Sequence[Segment],
     lengths_P, lengths_T = (np.array([one.end - one.start for one in side])
                             for side in (predicted, truth))
     shared_PT = shared_seconds(predicted, truth)
-    iou_PT = shared_PT / (np.add.outer(lengths_P, lengths_T) - shared_PT)
+    union_PT = np.add.outer(lengths_P, lengths_T) - shared_PT
+    # Two segments without a length share nothing.
+    iou_PT = shared_PT / np.maximum(union_PT, np.finfo(float).tiny)
     # Times that are equal on paper differ by less than 1e-9.
     return len({int(iou_T.argmax()) for iou_T in iou_PT
                 if iou_T.max(initial=0) >= threshold - 1e-9})
@@ -61,14 +64,22 @@ def edit_score(predicted: Sequence[Segment], truth: Sequence[Segment]) -> float:
     return 100 * (1 - distances[-1] / max(len(predicted), len(truth), 1))
 
 
-def score_segments(pairs: Sequence[tuple[Sequence[Segment], Sequence[Segment]]]) -> dict:
+def score_segments(pairs: Sequence[tuple[Sequence[Segment], Sequence[Segment]]],
+                   lengths: Sequence[float]) -> dict:
     """Scores the predicted and the true segments, in the order of time, of recordings.
+
+    Args:
+        pairs (Sequence[tuple]): Predicted and true segments of each recording.
+        lengths (Sequence[float]): Of the recordings, in seconds; a segment that ends later
+            makes its recording longer.
 
     Returns:
         dict: ``recordings``, ``predicted`` and ``true``: numbers, of segments; ``F1@10``,
         ``F1@25`` and ``F1@50`` of the matches of all recordings together, 100 if there is
         no segment; ``edit``, the mean of the recordings; ``frames``, the share of the time
-        of true segments in which their action is predicted, None without any.
+        of true segments in which their action is predicted; ``frame_accuracy``, the share
+        of all time that has its true action, or is background on both sides. The last
+        three are None if there is nothing to score.
     """
     scores = dict(recordings=len(pairs), predicted=sum(len(one) for one, _ in pairs),
                   true=sum(len(one) for _, one in pairs))
@@ -78,5 +89,14 @@ def score_segments(pairs: Sequence[tuple[Sequence[Segment], Sequence[Segment]]])
         scores[f'F1@{percent}'] = 200 * matches / both if both else 100.
     labelled = sum(one.end - one.start for _, truth in pairs for one in truth)
     correct = sum(float(shared_seconds(*pair).sum()) for pair in pairs)
-    return dict(scores, edit=float(np.mean([edit_score(*pair) for pair in pairs])),
-                frames=100 * correct / labelled if labelled else None)
+    total = background = 0.
+    for pair, length in zip(pairs, lengths, strict=True):
+        segments = [*pair[0], *pair[1]]
+        length = max(length, *(one.end for one in segments), 0.)
+        total += length
+        background += length - sum(one.end - one.start for one in segments) + float(
+            shared_seconds(*pair, same_action=False).sum())
+    return dict(
+        scores, edit=float(np.mean([edit_score(*one) for one in pairs])) if pairs else None,
+        frames=100 * correct / labelled if labelled else None,
+        frame_accuracy=100 * (correct + background) / total if total else None)

@@ -7,7 +7,7 @@ from mmaction.registry import HOOKS, MODELS
 from mmengine.optim import build_optim_wrapper
 
 from hri30_ext.apis import train
-from hri30_ext.config import load_config
+from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.engine import UnfreezeHook
 from hri30_ext.engine.fine_tuning import freeze_all_but
 from hri30_ext.engine.hooks import learning_rates
@@ -106,6 +106,13 @@ def test_trainable_count_and_norm_mode_of_each_epoch(strategy, trained, options)
                               for p in getattr(model.backbone, stage).parameters())
         assert count(model) == expected, epoch
         assert norms_in_training(model) == set(stages), epoch
+
+
+def test_stagewise_begins_behind_the_last_block_of_x3d():
+    cfg = load_config(str(next((PROJECT_ROOT / 'configs/x3d').glob('*-s_*.py'))),
+                      dict(strategy='stagewise'))
+    schedule = next(hook for hook in cfg.custom_hooks if hook.type == 'UnfreezeHook')
+    assert schedule.schedule[1].parts == ['backbone.conv5', 'backbone.layer4']
 
 
 def test_part_ends_at_a_dot(options):

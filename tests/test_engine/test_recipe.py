@@ -131,6 +131,17 @@ def test_averaged_weights_are_validated_and_saved(options, tmp_path):
     assert state['ema_state_dict']['steps'] == 4 and not torch.equal(averaged, raw)
 
 
+def test_averages_follow_steps_and_include_statistics(options, tmp_path):
+    options = {**options, 'weight_averaging': 'ema', 'batch_size': 3, 'accumulate': 2}
+    first, _ = run(tmp_path / 'first', options, max_epochs=1)
+    second, steps = run(tmp_path / 'second', options, max_epochs=2)
+    counts = [state['ema_state_dict']['steps'].item() for state in (first, second)]
+    assert counts[1] == 2 * counts[0] == len(steps) // 2
+    key = 'backbone.conv1.bn.running_mean'
+    assert not torch.equal(second['state_dict'][key],
+                           second['ema_state_dict'][f'module.{key}'])
+
+
 def test_averaging_starts_from_what_fine_tuning_starts_from(options, tmp_path):
     """The checkpoint has a head for other classes, which no average may take up."""
     source, _ = run(tmp_path / 'a', options, max_epochs=1)

@@ -42,6 +42,14 @@ def test_the_fastest_rule_that_keeps_the_accuracy_is_chosen():
     assert choose_rule(late, np.array([1]), np.arange(10.)[None]) == RULES[-1]
 
 
+def test_a_rule_may_lose_exactly_one_point():
+    """13 of 100 are right at the end, 12 at first; in floats, 0.13 - 0.01 is above 0.12."""
+    scores = np.zeros((100, 2, 2))
+    scores[:12, :, 1] = scores[12:, 0, 0] = scores[12, 1, 1] = scores[13:, 1, 0] = 1
+    rule = choose_rule(scores, np.ones(100, int), np.tile([100., 200.], (100, 1)))
+    assert rule.predictions == 1
+
+
 def test_frames_seen_are_not_changed_by_rounding():
     assert [frames_seen(30, share / 10) for share in range(1, 11)] == [
         3, 6, 9, 12, 15, 18, 21, 24, 27, 30]

@@ -50,10 +50,22 @@ def test_edit_score(predicted, truth, expected):
 def test_recordings_together():
     scores = score_segments([
         (segments('A0-12 B12-20'), segments('A0-20')),  # 12 of 20 are right, IoU 12/20
-        (segments('B40-50'), segments('A0-10 B40-60'))])  # 10 of 30, IoU 1/2
+        (segments('B40-50'), segments('A0-10 B40-60'))],  # 10 of 30, IoU 1/2
+        [2.5, 5])  # the second lasts to 6 s
     f1 = pytest.approx(200 * 2 / 6)
     assert scores == {
         'recordings': 2, 'predicted': 3, 'true': 3, 'F1@10': f1, 'F1@25': f1, 'F1@50': f1,
-        'edit': pytest.approx(50), 'frames': pytest.approx(100 * 22 / 50)}
-    nothing = score_segments([([], [])])
-    assert nothing['F1@50'] == nothing['edit'] == 100 and nothing['frames'] is None
+        'edit': pytest.approx(50), 'frames': pytest.approx(100 * 22 / 50),
+        # Background on both sides: 20-25, and 10-40.
+        'frame_accuracy': pytest.approx(100 * (22 + 5 + 30) / 85)}
+    nothing = score_segments([([], [])], [4.])
+    assert nothing['F1@50'] == nothing['edit'] == nothing['frame_accuracy'] == 100
+    assert nothing['frames'] is None
+
+
+def test_nothing_to_score_is_no_nan():
+    scores = score_segments([], [])
+    assert scores['edit'] is scores['frames'] is scores['frame_accuracy'] is None
+    point = segments('A5-5')
+    scores = score_segments([(point, point)], [0.])
+    assert scores['F1@10'] == 0 and scores['frames'] is None

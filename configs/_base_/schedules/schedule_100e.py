@@ -96,7 +96,8 @@ class_weightings = dict(balanced=dict(type='ClassWeightsHook'))
 
 weight_averagings = dict(
     # Over about the last tenth of all steps, and the last 1000 at most.
-    ema=dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.001, gamma=10))
+    ema=dict(
+        type='StepEMAHook', ema_type='MomentumAnnealingEMA', momentum=0.001, gamma=10))
 
 train_cfg = dict(
     type='ResumableTrainLoop', max_epochs='${max_epochs}', val_interval=1)

@@ -45,6 +45,8 @@ class Timeline:
     """
 
     def __init__(self, stream: Stream) -> None:
+        #: By the name of a file, when its last frame came, in seconds of the file.
+        self.lengths: dict[str, float] = {}
         self._delay = stream.span / 2 + stream.settings.smooth_seconds
         self._rows: list[dict] = []
         self._frame: Frame | None = None  # the first one of the file
@@ -56,6 +58,8 @@ class Timeline:
         """Adds a frame, or the end of a file, and what it caused."""
         if frame and (self._frame is None or frame.file != self._frame.file):
             self._frame, self._first = frame, None
+        if frame:
+            self.lengths[frame.clip] = frame.time - self._frame.time
         is_new = frame is not None and latest is not None and latest.time == frame.time
         if is_new and self._first is None:
             self._first = latest.time

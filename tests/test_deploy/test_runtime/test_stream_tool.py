@@ -87,6 +87,7 @@ def test_a_timeline_is_scored(onnx_folder, clip, tmp_path):
     right = len({row[1] for row in rows} & {'DeliverObject'})
     assert (scores['predicted'], scores['true']) == (len(rows), 1)
     assert (scores['F1@10'] > 0) == (scores['frames'] > 0) == bool(right)
+    assert 0 <= scores['frame_accuracy'] <= 100
     assert 'F1@50' in result.stderr and lines_of(result.stdout)[-1]['event'] == 'summary'
     assert score().returncode == 2
 
