@@ -150,7 +150,9 @@ def test_name_agrees_with_what_is_built(config, no_network):
 #: By the weights of a start that mmaction2 has no config for: mean and deviation in [0, 1].
 OTHER_SOURCES = {
     'resnet50-11ad3fa6.pth': ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),  # torchvision
-    'SLOW_8x8_R50.safetensors': ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))}  # PyTorchVideo
+    'SLOW_8x8_R50.safetensors': ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225)),  # PyTorchVideo
+    'videomae-base-finetuned-ssv2.safetensors': (  # as all recipes of VideoMAE
+        (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
 
 
 #: Configs that set starts; the others inherit theirs.

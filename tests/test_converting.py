@@ -1,15 +1,16 @@
-"""Weights of PyTorchVideo give the same scores under mmaction2's names."""
+"""Weights of other projects give the same scores under mmaction2's names."""
 
 import pytest
 import torch
 from conftest import PRIMITIVE, call_hri30
 from mmaction.registry import MODELS
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
 from hri30_ext.checkpoints import load_from_local
-from hri30_ext.checkpoints.converting import convert_slowonly
-from hri30_ext.config import load_config
+from hri30_ext.checkpoints.converting import convert_weights
+from hri30_ext.config import PROJECT_ROOT, load_config
 from hri30_ext.errors import HRI30Error
 
 
@@ -68,12 +69,44 @@ def test_scores_are_the_same(tmp_path):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_videomae_of_transformers(tmp_path):
+    """Of exactly the published form: the names of transformers 4, and biases apart."""
+    import transformers
+    torch.manual_seed(0)
+    small = dict(hidden_size=24, num_attention_heads=2, num_hidden_layers=2,
+                 intermediate_size=96, image_size=32, num_frames=4, num_labels=174)
+    source = transformers.VideoMAEForVideoClassification(transformers.VideoMAEConfig(
+        **small, layer_norm_eps=1e-6)).eval()
+    for parameter in source.parameters():  # norms and biases too
+        nn.init.normal_(parameter, std=.2)
+    save_file({name.replace('.query.bias', '.q_bias').replace('.value.bias', '.v_bias'):
+               tensor for name, tensor in source.state_dict().items()},
+              tmp_path / 'model.safetensors')
+    target = tmp_path / 'videomae-base-finetuned-ssv2.safetensors'
+    convert_weights(tmp_path / 'model.safetensors', target)
+    config, = (PROJECT_ROOT / 'configs/videomae').glob('*.py')
+    cfg = load_config(str(config), {'start': 'ssv2', 'num_frames': 4})
+    assert cfg.load_from == target.name
+    model = MODELS.build(dict(cfg.model, backbone=dict(
+        cfg.model.backbone, img_size=32, embed_dims=24, depth=2, num_heads=2),
+        cls_head=dict(cfg.model.cls_head, in_channels=24, num_classes=174))).eval()
+    found = model.load_state_dict(load_from_local(str(target))['state_dict'], strict=False)
+    # It is computed; that a checkpoint lacks it is allowed.
+    assert found.missing_keys == ['backbone.pos_embed'] and not found.unexpected_keys
+    x_NVCTHW = torch.randn(1, 1, 3, 4, 32, 32)
+    with torch.no_grad():
+        logits = model.extract_feat(x_NVCTHW, stage='head')[0]
+        expected = source(x_NVCTHW[:, 0].transpose(1, 2)).logits
+    assert expected.std() > 1e-2
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize('content, target, message', [
     (dict(model_state={'conv.weight': torch.zeros(1)}), 'b.safetensors', 'other names'),
-    (dict(a=1), 'b.safetensors', 'a.pyth: no SlowOnly'),
+    (dict(a=1), 'b.safetensors', 'a.pyth: neither SlowOnly'),
     ({}, 'b.pth', 'ends with .safetensors')])
 def test_other_files(tmp_path, content, target, message):
     torch.save(content, tmp_path / 'a.pyth')
     with pytest.raises(HRI30Error, match=message):
-        convert_slowonly(tmp_path / 'a.pyth', tmp_path / target)
+        convert_weights(tmp_path / 'a.pyth', tmp_path / target)
     assert not (tmp_path / target).exists()

@@ -5,9 +5,17 @@ num_frames = 16
 batch_size = base_batch_size = 8
 optimizer = 'adamw'
 lr = 1.5e-5  # its paper's 5e-4 for 256 clips (Something-Something), linearly scaled to 8
-starts = dict(k400=dict(
-    weights='https://download.openmmlab.com/mmaction/v1.0/recognition/videomae/vit-base-p16_videomae-k400-pre_16x4x1_kinetics-400_20221013-860a3cd3.pth',
-    mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
+_normalisation = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+starts = dict(
+    k400=dict(
+        weights='https://download.openmmlab.com/mmaction/v1.0/recognition/videomae/vit-base-p16_videomae-k400-pre_16x4x1_kinetics-400_20221013-860a3cd3.pth',
+        **_normalisation),
+    # VideoMAE V2 (arXiv 2303.16727), distilled from ViT-g.
+    v2=dict(
+        weights='https://download.openmmlab.com/mmaction/v1.0/recognition/videomaev2/vit-base-p16_videomaev2-vit-g-dist-k710-pre_16x4x1_kinetics-400/vit-base-p16_videomaev2-vit-g-dist-k710-pre_16x4x1_kinetics-400_20230510-3e7f93b2.pth',
+        **_normalisation),
+    # Something-Something V2: made by hri30 convert-weights, see docs/models.md.
+    ssv2=dict(weights='videomae-base-finetuned-ssv2.safetensors', **_normalisation))
 stages = dict(
     last=['backbone.fc_norm', *[f'backbone.blocks.{i}' for i in range(8, 12)]],
     middle=[f'backbone.blocks.{i}' for i in range(4, 8)])

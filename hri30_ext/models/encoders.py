@@ -25,6 +25,7 @@ _COMMITS = {
     'timm/vit_base_patch14_dinov2.lvd142m': '4685c99dabffe5affac90bd99dbffd25801ae58d',
     'timm/vit_small_patch14_dinov2.lvd142m': '4610ca143709d58a633b6397a74412c2c3842454',
     'facebook/vjepa2-vitl-fpc64-256': 'b3c1679b7c34d3255ef3547f27c7b226aefab26f',
+    'facebook/vjepa2-vitl-fpc16-256-ssv2': '4aa02df83918538fc21cfaf576382fa20e489a80',
     'MCG-NJU/videomae-base': 'dc740ceda42fce44faed2ea03c6d447db72f6af9',
 }
 
@@ -59,6 +60,8 @@ class FrozenEncoder(nn.Module):
         grid (tuple[int, int]): Height and width of the patches of a time step.
         mean, std (list[float]): Of the frames that the model takes, RGB in [0, 255].
         per_frame (bool): Whether the tokens of a frame depend on that frame alone.
+        published_probe (dict): Weights of the probe that was published with a V-JEPA 2, as
+            ``attentive-vjepa2`` names them, until they are loaded.
 
     Raises:
         HRI30Error: the library is not installed or does not know the name, or the size does
@@ -76,6 +79,7 @@ class FrozenEncoder(nn.Module):
         self.name, self.pretrained, self.revision = name, pretrained, revision
         self.input_size = tuple(input_size)
         self.num_steps = num_frames // self.tubelet
+        self.published_probe: dict[str, torch.Tensor] = {}
         self.model, self.embed_dims, self._patches = self._build()
         self.model.requires_grad_(False)
         self.per_frame = self.tubelet == 1 and not (adapter or average)
@@ -163,6 +167,8 @@ class FrozenEncoder(nn.Module):
                 f'{source}: no weights of {self.name} ({type(error).__name__}: '
                 f'{str(error)[:400]}).\nExpected the file of this model and width; choose '
                 'another backbone, or another load_from.') from error
+        self.published_probe = {name: tensor for name, tensor in checkpoint.get(
+            'state_dict', checkpoint).items() if name.startswith('pooler.')}
 
     def adopt(self, checkpoint: Mapping, source: str) -> Mapping:
         """Returns a checkpoint of a recognizer, made of published weights if need be."""
@@ -170,7 +176,10 @@ class FrozenEncoder(nn.Module):
         if any(name.removeprefix('module.').startswith('backbone.') for name in weights):
             return checkpoint
         self.load_published(checkpoint, source)
-        return dict(state_dict=self.state_dict(prefix='backbone.'))
+        probe, self.published_probe = self.published_probe, {}
+        return dict(state_dict={
+            **self.state_dict(prefix='backbone.'),
+            **{f'cls_head.probe.{name}': tensor for name, tensor in probe.items()}})
 
 
 @MODELS.register_module()
@@ -304,6 +313,8 @@ class HFVideo(FrozenEncoder):
 
     def _convert(self, weights: dict, own: Mapping) -> dict:
         prefix = _PREFIXES[self._architecture]
+        # A classifier of V-JEPA 2 holds the whole model under this name.
+        weights = {name.removeprefix('vjepa2.'): tensor for name, tensor in weights.items()}
         if any(name.startswith(f'{prefix}embeddings.') for name in weights):
             weights = {name.removeprefix(prefix): tensor
                        for name, tensor in weights.items() if name.startswith(prefix)}

@@ -236,3 +236,9 @@ class FoundationRecognizer(Recognizer3D):
         self.cls_head = MODELS.build(dict(
             cls_head, in_channels=encoder.embed_dims, num_steps=encoder.num_steps,
             grid=encoder.grid))
+
+    def init_weights(self) -> None:
+        """Loads published weights: those of the backbone, and of its own probe."""
+        super().init_weights()
+        self.cls_head.probe.load_state_dict(self.backbone.published_probe, strict=False)
+        self.backbone.published_probe = {}

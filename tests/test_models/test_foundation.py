@@ -366,6 +366,63 @@ def test_vjepa_from_a_file_to_a_test(options, tmp_path, no_hub):
     assert metrics['val']['num_videos'] == 3
 
 
+@pytest.mark.parametrize('by_name', [True, False])
+def test_classifier_of_vjepa_brings_encoder_and_probe(by_name, tmp_path, monkeypatch):
+    """A file of the published form, by the name of its repository or as load_from."""
+    import huggingface_hub
+    import transformers
+    sizes = dict(VJEPA, hidden_size=128)
+    source = transformers.VJEPA2ForVideoClassification(transformers.VJEPA2Config(
+        **sizes, crop_size=32, frames_per_clip=4)).eval()
+    for parameter in source.parameters():
+        torch.nn.init.normal_(parameter, std=.2)
+    source.save_pretrained(tmp_path)
+    file = str(tmp_path / 'model.safetensors')
+    assert {name.split('.')[0] for name in load_from_local(file)['state_dict']} == {
+        'vjepa2', 'pooler', 'classifier'}
+    repository = load_config(find('conv_vjepa2')).backbones['vjepa2-vitl-ssv2'].name
+    monkeypatch.setattr(huggingface_hub, 'hf_hub_download', lambda name, *_, **__: (
+        file if name == repository == 'facebook/vjepa2-vitl-fpc16-256-ssv2' else None))
+    model = MODELS.build(dict(
+        type='FoundationRecognizer',
+        backbone=dict(type='HFVideo', name=repository, architecture='VJEPA2Model',
+                      config=sizes, input_size=(32, 32), num_frames=4,
+                      pretrained='hub' if by_name else None),
+        cls_head=dict(type='ProbeHead', num_classes=3, probe=dict(
+            type='VJEPA2AttentiveProbe')),
+        data_preprocessor=dict(type='ActionDataPreprocessor', format_shape='NCTHW')))
+    model.init_weights()
+    if not by_name:
+        weights = model.backbone.adopt(load_from_local(file), file)
+        found = model.load_state_dict(weights['state_dict'], strict=False)
+        assert not found.unexpected_keys
+    model.cls_head.fc_cls = source.classifier
+    x_NVCTHW = torch.randn(2, 1, 3, 4, 32, 32)
+    with torch.no_grad():
+        logits = model.eval().extract_feat(x_NVCTHW, stage='head')[0]
+        expected = source(x_NVCTHW[:, 0].transpose(1, 2)).logits
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+    assert not model.backbone.published_probe
+
+
+def test_fine_tuned_videomae_has_no_last_norm():
+    import transformers
+    config = dict(hidden_size=16, num_attention_heads=2, num_hidden_layers=1,
+                  intermediate_size=16, image_size=32, num_frames=4)
+    source = transformers.VideoMAEForVideoClassification(
+        transformers.VideoMAEConfig(**config, num_labels=174)).eval()
+    entry = load_config(find('conv_vjepa2')).backbones['videomae-vitb-ssv2']
+    encoder = MODELS.build(dict(entry, pretrained=None, input_size=(32, 32), num_frames=4,
+                                config=config))
+    encoder.load_published({
+        name.replace('.query.bias', '.q_bias').replace('.value.bias', '.v_bias'): tensor
+        for name, tensor in source.state_dict().items()}, 'x')
+    x_NCTHW = torch.randn(1, 3, 4, 32, 32)
+    tokens_NPD = encoder(x_NCTHW)[:, :, 1:].flatten(1, 2)
+    expected = source.videomae(x_NCTHW.transpose(1, 2)).last_hidden_state
+    torch.testing.assert_close(tokens_NPD, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_videomae_positions_are_interpolated():
     config = dict(hidden_size=16, num_attention_heads=2, num_hidden_layers=1,
                   intermediate_size=16, image_size=32, num_frames=4)

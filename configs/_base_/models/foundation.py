@@ -34,6 +34,12 @@ backbones = {
     'videomae-vitb': dict(
         **_video, name='MCG-NJU/videomae-base', architecture='VideoMAEModel',
         config=dict(use_mean_pooling=False)),
+    # Fine-tuned on Something-Something V2; the first brings weights of attentive-vjepa2.
+    'vjepa2-vitl-ssv2': dict(
+        **_video, name='facebook/vjepa2-vitl-fpc16-256-ssv2', architecture='VJEPA2Model'),
+    'videomae-vitb-ssv2': dict(
+        **_video, name='MCG-NJU/videomae-base-finetuned-ssv2',
+        architecture='VideoMAEModel'),
 }
 del _frames, _video
 probes = {
