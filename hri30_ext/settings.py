@@ -66,6 +66,7 @@ SETTINGS: dict[str, Setting] = {
     'split.val_groups': Setting(Count | list[int], 'for group, paper and lists: how many '
                                 'groups to hold out, or which; 0 (paper, lists): none'),
     'split.val_ratio': Setting(InsideOne, 'for random: share of the clips of each class'),
+    'split.stratified': Setting(bool, 'for random: the same share of each class'),
     'split.train_file': Setting(str | None, 'for file: names of training clips, one a '
                                 'line; None: all that val_file does not name'),
     'split.val_file': Setting(str | None, 'for file: names of validation clips'),

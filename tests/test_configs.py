@@ -3,10 +3,12 @@
 import math
 import re
 import socket
+from collections import Counter
 from pathlib import Path
 
 import mmaction
 import mmengine.runner.checkpoint
+import numpy as np
 import pytest
 import torch
 from mmaction.registry import MODELS
@@ -16,6 +18,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 
 from hri30_ext.config import PROJECT_ROOT, load_config
+from hri30_ext.video.preprocessing import linspace_indices
 
 #: Frozen models have tests of their own, on small sizes: test_models/test_foundation.py.
 CONFIGS = sorted(path for path in (PROJECT_ROOT / 'configs').glob('*/*.py')
@@ -73,6 +76,7 @@ SUFFIXES = {
     'paper': lambda cfg: cfg.split.type == 'paper' and cfg.split.val_groups == 0,
     'progressive': lambda cfg: cfg.strategy == 'progressive',
     'reversed': lambda cfg: _has_order(cfg, 'reversed'),
+    'scripts': lambda cfg: cfg.sampling == 'linspace' and not cfg.split.stratified,
     'stagewise': lambda cfg: cfg.strategy == 'stagewise',
     'still': lambda cfg: _has_order(cfg, 'still'),
     'tenth': lambda cfg: cfg.strategy == 'backbone_tenth',
@@ -124,7 +128,8 @@ def test_name_agrees_with_what_is_built(config, no_network):
     for loader, test_mode in ((cfg.train_dataloader, False), (cfg.val_dataloader, True),
                               (cfg.test_dataloader, True)):
         sampler = loader.dataset.pipeline[1]
-        uniform = 'UniformViews' if test_mode else 'UniformSegments'
+        always = test_mode or cfg.sampling == 'linspace'
+        uniform = 'UniformViews' if always else 'UniformSegments'
         assert sampler.type == (uniform if match['uniform'] else 'SampleFrames')
         assert sampler.clip_len == cfg.num_frames == frames
         assert sampler.get('frame_interval') == (
@@ -243,3 +248,25 @@ def test_takes_a_training_step_without_a_network(config, clips_root, tmp_path):
     for name, parameter in model.cls_head.named_parameters():
         assert parameter.isfinite().all(), name
         assert not torch.equal(parameter, before[name]), f'{name}: has not learnt'
+
+
+def test_scripts_draw_crops_and_colours_for_half_of_the_clips(clips_root, tmp_path):
+    """Frames are those of linspace; the validation sees the same ones."""
+    config, = (path for path in CONFIGS if '-scripts-' in path.stem)
+    cfg = load_config(str(config), {'data_root': str(clips_root), 'input_size': (32, 32),
+                                    'flip': None, 'cache_dir': str(tmp_path)})
+    file = str(next((clips_root / 'test_set').iterdir()))
+    given = dict(filename=file, label=0, start_index=0, modality='RGB')
+    train, test = Compose(cfg.train_pipeline[:-2]), Compose(cfg.test_pipeline[:-2])
+    expected = test(dict(given))
+    assert expected['frame_inds'].tolist() == linspace_indices(
+        expected['total_frames'], 8).tolist()
+    np.random.seed(0)
+    seen = Counter()
+    for _ in range(40):
+        found = train(dict(given))
+        assert found['frame_inds'].tolist() == expected['frame_inds'].tolist()
+        assert found['imgs'].shape == expected['imgs'].shape
+        same = np.array_equal(found['imgs'], expected['imgs'])
+        seen['crop_quadruple' in found, same] += 1
+    assert 10 <= seen[True, False] <= 30 and seen[False, False] and seen[False, True]

@@ -4,7 +4,6 @@ import pytest
 import torch
 from conftest import PRIMITIVE, call_hri30
 from mmaction.registry import MODELS
-from mmengine.registry import init_default_scope
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
@@ -73,7 +72,6 @@ def test_scores_are_the_same(tmp_path):
 def test_videomae_of_transformers(tmp_path):
     """Of exactly the published form: the names of transformers 4, and biases apart."""
     import transformers
-    init_default_scope('mmaction')
     torch.manual_seed(0)
     small = dict(hidden_size=24, num_attention_heads=2, num_hidden_layers=2,
                  intermediate_size=96, image_size=32, num_frames=4, num_labels=174)

@@ -116,8 +116,9 @@ def find_config_of(checkpoint: str | Path, options: dict | None = None
     if record.algorithm in files:
         settings = {name: getattr(record, name) for name in (
             'classes', 'num_frames', 'input_size', 'decode_size', 'input_format')}
-        if record.sampling == 'UniformSample':
-            settings['sampling'] = 'mmaction2'
+        if record.sampling in ('UniformSample', 'Linspace'):
+            settings['sampling'] = (
+                'linspace' if record.sampling == 'Linspace' else 'mmaction2')
         if record.mean:  # of the start that it was trained from; frozen models bring theirs
             settings |= {'model.data_preprocessor.mean': record.mean,
                          'model.data_preprocessor.std': record.std}

@@ -53,7 +53,8 @@ class Essentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         input_size (list[int]): Width and height of a frame in pixels.
         decode_size (int): Short side in pixels that frames are decoded to.
         sampling (str): Type of the transform that chooses frames; ``UniformSample`` for
-            ``sampling='mmaction2'``, which computes the same.
+            ``sampling='mmaction2'``, which computes the same; ``Linspace`` for
+            ``sampling='linspace'``.
         frame_interval (int): Of that transform; 0 if frames cover the whole clip.
         input_format (str): Layout of the input, ``NCTHW`` or ``NCHW``.
         mean (list[float]): Subtracted from each channel, RGB in [0, 255].
@@ -86,8 +87,8 @@ class Essentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 algorithm=re.sub(r'[^\w.-]', '_', Path(cfg.filename or '').stem)[:200],
                 classes=list(cfg.classes), num_frames=cfg.num_frames,
                 input_size=list(cfg.input_size), decode_size=cfg.decode_size,
-                sampling='UniformSample' if sampling.get('sampling') == 'mmaction2'
-                else sampling['type'],
+                sampling={'mmaction2': 'UniformSample', 'linspace': 'Linspace'}.get(
+                    sampling.get('sampling'), sampling['type']),
                 frame_interval=sampling.get('frame_interval', 0),
                 input_format=cfg.input_format, mean=list(preprocessor.get('mean') or []),
                 std=list(preprocessor.get('std') or []),

@@ -51,10 +51,10 @@ def _split_by_group(clips, val_groups, seed, number='group', least=1):
     return {clip['video_id'] for clip in clips if clip['group'] in held_out}
 
 
-def _split_at_random(clips, val_ratio, seed):
+def _split_at_random(clips, val_ratio, seed, stratified):
     by_class = defaultdict(list)
     for clip in clips:
-        by_class[clip['label']].append(clip['video_id'])
+        by_class[clip['label'] if stratified else None].append(clip['video_id'])
     val = set()
     for video_ids in by_class.values():
         count = round(val_ratio * len(video_ids))
@@ -111,17 +111,18 @@ def _read_list(path, known):
 
 def split_clips(clips: Sequence[dict], type: str = 'group', seed: int = 42,
                 val_groups: int | Sequence[int] = 1, val_ratio: float = 0.1,
-                train_file: str | None = None, val_file: str | None = None, **_
-                ) -> tuple[list[dict], list[dict]]:
+                stratified: bool = True, train_file: str | None = None,
+                val_file: str | None = None, **_) -> tuple[list[dict], list[dict]]:
     """Splits labelled clips into training and validation; the settings of ``split``.
 
     Args:
         clips (Sequence[dict]): With ``video_id`` (unique), ``group``, ``label`` and, for
             ``given``, ``subset``.
-        type (str): ``random`` is stratified by class and leaks, with a warning; ``paper``
+        type (str): ``random`` leaks, with a warning; ``paper``
             and ``lists`` do as ``group``, with what :func:`.paper.hold_out_test` leaves.
         val_groups (int | Sequence[int]): How many groups to hold out, or which; 0 only for
             ``paper`` and ``lists``, to train on the whole side.
+        stratified (bool): Whether ``random`` takes the same share of each class.
 
     Returns:
         tuple: ``(train, val)``, in the given order.
@@ -131,7 +132,7 @@ def split_clips(clips: Sequence[dict], type: str = 'group', seed: int = 42,
             none or in both.
     """
     val = (_split_by_group(clips, val_groups, seed) if type == 'group' else
-           _split_at_random(clips, val_ratio, seed) if type == 'random' else
+           _split_at_random(clips, val_ratio, seed, stratified) if type == 'random' else
            _split_by_file(clips, train_file, val_file) if type == 'file' else
            _split_as_given(clips) if type == 'given' else
            _split_by_group(clips, val_groups, seed, 'paper_group', least=0))

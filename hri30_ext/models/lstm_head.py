@@ -23,11 +23,14 @@ class LSTMHead(BaseHead):
         in_channels (int): Channels of a frame's features.
         dropout_ratio (float): Share of units dropped between LSTM layers and before the
             classifier.
+        fc_channels (int, optional): Width of a layer with ReLU and dropout between LSTM
+            and classifier; None: no such layer.
         kwargs: Those of :class:`mmaction.models.heads.BaseHead`.
     """
 
     def __init__(self, num_classes: int, in_channels: int, hidden_size: int = 512,
-                 num_layers: int = 2, dropout_ratio: float = 0.5, **kwargs) -> None:
+                 num_layers: int = 2, dropout_ratio: float = 0.5,
+                 fc_channels: int | None = None, **kwargs) -> None:
         super().__init__(num_classes, in_channels, **kwargs)
         self.avg_pool = nn.AdaptiveAvgPool2d(1)
         self.lstm = nn.LSTM(
@@ -35,7 +38,9 @@ class LSTMHead(BaseHead):
             # Between layers only: torch warns about dropout of a single layer.
             dropout=dropout_ratio if num_layers > 1 else 0)
         self.dropout = nn.Dropout(dropout_ratio)
-        self.fc_cls = nn.Linear(hidden_size, num_classes)
+        self.fc = nn.Identity() if fc_channels is None else nn.Sequential(
+            nn.Linear(hidden_size, fc_channels), nn.ReLU(), nn.Dropout(dropout_ratio))
+        self.fc_cls = nn.Linear(fc_channels or hidden_size, num_classes)
 
     def init_weights(self) -> None:
         """Initialises the classifier; torch has initialised the LSTM."""
@@ -48,4 +53,4 @@ class LSTMHead(BaseHead):
         # Under autocast, cuDNN's LSTM takes fp16 whatever the precision.
         with torch.autocast(x_NTC.device.type, enabled=False):
             x_NTD, _ = self.lstm(x_NTC.to(self.lstm.weight_ih_l0.dtype))
-        return self.fc_cls(self.dropout(x_NTD[:, -1]))
+        return self.fc_cls(self.fc(self.dropout(x_NTD[:, -1])))

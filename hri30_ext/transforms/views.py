@@ -9,7 +9,7 @@ from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
 from ..errors import HRI30Error
-from ..video.preprocessing import segment_indices, uniform_indices
+from ..video.preprocessing import linspace_indices, segment_indices, uniform_indices
 
 
 @TRANSFORMS.register_module()
@@ -46,14 +46,16 @@ class UniformViews(UniformSample):
         num_clips (int): V, 1 or more. Defaults to 1.
         test_mode (bool): Must be True.
         sampling (str): How training chooses frames. ``mmaction2``: so does a view, as
-            ``UniformSample`` in test mode; otherwise from equal segments.
+            ``UniformSample`` in test mode; ``linspace``: so does a view, and training
+            with this class; otherwise from equal segments.
     """
 
     def __init__(self, clip_len: int, num_clips: int = 1, test_mode: bool = True,
                  sampling: str = 'segments') -> None:
         if not test_mode:
             raise HRI30Error('UniformViews is for testing; train with UniformSegments.')
-        self.choose = uniform_indices if sampling == 'mmaction2' else segment_indices
+        self.choose = dict(mmaction2=uniform_indices, linspace=linspace_indices).get(
+            sampling, segment_indices)
         super().__init__(clip_len, num_clips, test_mode=True)
 
     def _get_sample_clips(self, num_frames: int) -> np.ndarray:

@@ -69,6 +69,25 @@ def uniform_indices(total_frames: int, num_frames: int, num_views: int = 1) -> n
     return np.minimum(frames_VT, total_frames - 1).ravel()
 
 
+def linspace_indices(total_frames: int, num_frames: int, num_views: int = 1) -> np.ndarray:
+    """Chooses frames at equal distances from the first to the last, as NumPy's linspace.
+
+    ``sampling=linspace`` uses it, in training too. Several views take turns.
+
+    The result is as of :func:`segment_indices`.
+
+    >>> linspace_indices(8, 8).tolist(), linspace_indices(30, 4).tolist()
+    ([0, 1, 2, 3, 4, 5, 6, 7], [0, 9, 19, 29])
+    """
+    frames = np.linspace(0, total_frames - 1, num_frames * num_views).astype(int)
+    return frames.reshape(num_frames, num_views).T.ravel()
+
+
+#: By ``sampling`` of a :class:`Preprocessing`: the functions without an interval.
+SAMPLERS = dict(segments=segment_indices, uniform=uniform_indices,
+                linspace=linspace_indices)
+
+
 def interval_indices(total_frames: int, num_frames: int, frame_interval: int,
                      num_views: int = 1) -> np.ndarray:
     """Chooses every ``frame_interval``-th frame, as mmaction2's ``SampleFrames`` in tests.
@@ -211,8 +230,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
     num_frames: _Count  # T
     num_views: _Count  # choices of frames; the scores of all V views are averaged
-    # Chosen by segment_indices, uniform_indices or interval_indices.
-    sampling: Literal['segments', 'uniform', 'interval']
+    sampling: Literal['segments', 'uniform', 'linspace', 'interval']
     # Applied to each frame in order.
     steps: tuple[Resize | ResizeShortSide | Shrink | CenterCrop | ThreeCrops, ...]
     frame_interval: _Count | None = None  # for interval
@@ -252,8 +270,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.sampling == 'interval':
             return interval_indices(total_frames, self.num_frames, self.frame_interval,
                                     self.num_views)
-        choose = segment_indices if self.sampling == 'segments' else uniform_indices
-        return choose(total_frames, self.num_frames, self.num_views)
+        return SAMPLERS[self.sampling](total_frames, self.num_frames, self.num_views)
 
     def sample_times(self, window_seconds: float) -> np.ndarray:
         """Returns when the frames of one view are taken in a window of a stream, which has
@@ -355,5 +372,5 @@ def _read_sampling(step: Mapping) -> dict:
     if kind == 'SampleFrames':
         return dict(sampling, sampling='interval',
                     frame_interval=step.get('frame_interval', 1))
-    is_uniform = step.get('sampling') == 'mmaction2'
-    return dict(sampling, sampling='uniform' if is_uniform else 'segments')
+    return dict(sampling, sampling={'mmaction2': 'uniform', 'linspace': 'linspace'}.get(
+        step.get('sampling'), 'segments'))

@@ -41,9 +41,11 @@ def test_random_is_stratified_and_warns_that_it_leaks():
         # Where a class has few clips, one of them validates, but not its only one.
         few = split_clips([CLIPS[0], CLIPS[-1], {**CLIPS[-2], 'video_id': '\udcff'}],
                           type='random')[1]
+        one = split_clips(CLIPS, type='random', val_ratio=1 / len(CLIPS), stratified=False)
     assert Counter(clip['label'] for clip in val) == {0: 7, 1: 7, 2: 7}
     assert not ids(train) & ids(val) and ids(train) | ids(val) == ids(CLIPS)
     assert [clip['label'] for clip in few] == [2]
+    assert len(one[1]) == 1  # of all classes together
 
 
 def test_file(tmp_path):

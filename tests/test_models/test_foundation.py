@@ -366,28 +366,14 @@ def test_vjepa_from_a_file_to_a_test(options, tmp_path, no_hub):
     assert metrics['val']['num_videos'] == 3
 
 
-@MODELS.register_module()
-class Pooler(torch.nn.Module):
-    """A probe with the pooler of V-JEPA 2."""
-
-    def __init__(self, in_channels, num_steps, grid):
-        import transformers
-        super().__init__()
-        self.out_channels = in_channels
-        self.pooler = transformers.VJEPA2ForVideoClassification(
-            transformers.VJEPA2Config(**VJEPA)).pooler
-
-    def forward(self, x_NSPD):
-        return self.pooler(x_NSPD[:, :, 1:].flatten(1, 2))
-
-
 @pytest.mark.parametrize('by_name', [True, False])
 def test_classifier_of_vjepa_brings_encoder_and_probe(by_name, tmp_path, monkeypatch):
     """A file of the published form, by the name of its repository or as load_from."""
     import huggingface_hub
     import transformers
-    config = transformers.VJEPA2Config(**VJEPA, crop_size=32, frames_per_clip=4)
-    source = transformers.VJEPA2ForVideoClassification(config).eval()
+    sizes = dict(VJEPA, hidden_size=128)
+    source = transformers.VJEPA2ForVideoClassification(transformers.VJEPA2Config(
+        **sizes, crop_size=32, frames_per_clip=4)).eval()
     for parameter in source.parameters():
         torch.nn.init.normal_(parameter, std=.2)
     source.save_pretrained(tmp_path)
@@ -400,9 +386,10 @@ def test_classifier_of_vjepa_brings_encoder_and_probe(by_name, tmp_path, monkeyp
     model = MODELS.build(dict(
         type='FoundationRecognizer',
         backbone=dict(type='HFVideo', name=repository, architecture='VJEPA2Model',
-                      config=VJEPA, input_size=(32, 32), num_frames=4,
+                      config=sizes, input_size=(32, 32), num_frames=4,
                       pretrained='hub' if by_name else None),
-        cls_head=dict(type='ProbeHead', num_classes=3, probe=dict(type='Pooler')),
+        cls_head=dict(type='ProbeHead', num_classes=3, probe=dict(
+            type='VJEPA2AttentiveProbe')),
         data_preprocessor=dict(type='ActionDataPreprocessor', format_shape='NCTHW')))
     model.init_weights()
     if not by_name:

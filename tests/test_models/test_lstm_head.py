@@ -46,6 +46,14 @@ def test_one_layer_has_no_dropout_between_layers():
     assert LSTMHead(num_classes=3, in_channels=4, num_layers=1).lstm.dropout == 0
 
 
+def test_a_further_layer():
+    head = LSTMHead(num_classes=3, in_channels=4, hidden_size=5, fc_channels=6).eval()
+    logits = head(torch.randn(8, 4, 2, 2), num_segs=4)
+    assert logits.shape == (2, 3)
+    assert [tuple(layer.weight.shape) for layer in (head.fc[0], head.fc_cls)] == [
+        (6, 5), (3, 6)]
+
+
 def test_the_lstm_computes_in_float32_under_autocast(head):
     seen = []
     head.lstm.register_forward_hook(lambda module, inputs, outputs: seen.extend(

@@ -12,11 +12,12 @@ split = dict(
     folder=None,  # lists: where trainlist01.txt and testlist01.txt are
     val_groups=1,  # group, paper, lists: how many groups to hold out, or a list of them
     val_ratio=0.1,  # random: share of every class
+    stratified=True,  # random: False draws from all clips together
     train_file=None,  # file: clip names, one a line; None: all not in val_file
     val_file=None,
     seed=42)
 num_frames = 8  # frames of a clip that the model sees
-sampling = 'segments'  # a name in samplings; mmaction2: in tests as well
+sampling = 'segments'  # a name in samplings; mmaction2, linspace: in tests as well
 input_size = (224, 224)  # width, height in pixels
 decode_size = 256  # short side in pixels that frames are decoded to
 batch_size = 16  # clips, on each GPU
@@ -68,7 +69,9 @@ samplings = dict(
     segments=dict(type='UniformSegments', clip_len='${num_frames}'),
     # Its segments share their ends, so that some frames are seen twice as often, and the
     # last frame of a short clip is not tested.
-    mmaction2=dict(type='UniformSample', clip_len='${num_frames}'))
+    mmaction2=dict(type='UniformSample', clip_len='${num_frames}'),
+    # Always the same frames, from the first to the last; in tests as well.
+    linspace=dict(type='UniformViews', clip_len='${num_frames}', sampling='linspace'))
 # Resizing ignores the aspect ratio (720 x 480 becomes square), in training and testing
 # alike: a centre crop would lose the worker at the edges.
 train_pipeline = [
