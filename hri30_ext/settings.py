@@ -29,6 +29,7 @@ AboveZero = Annotated[float, msgspec.Meta(gt=0)]
 FromZero = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 InsideOne = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+UpToOne = Annotated[float, msgspec.Meta(gt=0, le=1)]
 BelowOne = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Seed = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 # Not a tuple: msgspec 0.22 crashes on a union of a tuple with a bounded number.
@@ -111,6 +112,12 @@ SETTINGS: dict[str, Setting] = {
         tuple[AboveZero, AboveZero] | None, "share of the frame's area, from and to"),
     'random_crop.aspect_ratio_range': Setting(
         tuple[AboveZero, AboveZero], "width to height relative to the frame's"),
+    'random_erasing': Setting(str | None, 'noise in a random box, which is the same in '
+                              'a whole clip; None: off', table='random_erasings'),
+    'repeats': Setting(Positive, 'draws of each clip in a batch, which grows by them',
+                       'draws'),
+    'mixing': Setting(str | None, 'mixes clips of a batch, and their labels; None: off',
+                      table='mixings'),
     # ---- Schedule
     'max_epochs': Setting(Positive, 'length of the training', 'epochs'),
     'warmup_epochs': Setting(Count, 'linear warm-up of the learning rate; 0: none',
@@ -119,6 +126,8 @@ SETTINGS: dict[str, Setting] = {
     'base_batch_size': Setting(Positive, 'clips of a step that lr is for', 'clips'),
     'scale_lr': Setting(bool | Literal['linear'], 'scale lr to the clips of a step on all '
                         'GPUs; linear: in proportion, with AdamW too'),
+    'layer_decay': Setting(UpToOne | None, 'share of the rate that a layer of a '
+                           'transformer has of the next one; None: off'),
     'optimizer': Setting(str, 'optimizer', table='optimizers'),
     'momentum': Setting(BelowOne | None, "of SGD; None: the optimizer's own"),
     'weight_decay': Setting(FromZero | None, "L2 penalty; None: the optimizer's own"),
@@ -139,6 +148,10 @@ SETTINGS: dict[str, Setting] = {
     'clip_grad.norm_type': Setting(AboveZero, 'p of the p-norm'),
     'clip_grad.clip_value': Setting(AboveZero, 'largest element, for type=value'),
     'label_smoothing': Setting(BelowOne, 'share of the target spread over all classes'),
+    'drop_path': Setting(BelowOne, 'of transformers: share of the clips that skip the last '
+                         'block; less in blocks before'),
+    'head_std': Setting(AboveZero, 'of transformers: standard deviation of the weights of '
+                        'a new head'),
     'batch_norm': Setting(str | None, 'frozen: keep the loaded statistics',
                           table='batch_norms'),
     'sync_bn': Setting(Literal['torch', 'mmcv'] | None,
@@ -167,6 +180,9 @@ SETTINGS: dict[str, Setting] = {
     'peer_timeout': Setting(AboveZero, 'silence after which a process counts as lost',
                             'seconds'),
 }
+
+#: Settings that configs of other models refuse.
+OF_SOME_MODELS = frozenset({'drop_path', 'head_std'})
 
 #: Dicts of choices; a config can add to them and change their entries.
 TABLES = frozenset(setting.table for setting in SETTINGS.values() if setting.table)
@@ -298,7 +314,8 @@ def check_names(cfg: Mapping, referenced: set[str]) -> None:
     Raises:
         HRI30Error: unknown names; each with the nearest known one.
     """
-    known = {name for name in SETTINGS if '.' not in name} | _OTHER_TOP_LEVEL | referenced
+    known = {name for name in SETTINGS if '.' not in name} - OF_SOME_MODELS
+    known |= _OTHER_TOP_LEVEL | referenced
     unknown = [_explain(name, name, known) for name in cfg
                if isinstance(name, str) and not name.startswith('_') and name not in known]
     # Settings and what is referred to come first: other parts repeat their mistakes.
@@ -316,6 +333,8 @@ def check_names(cfg: Mapping, referenced: set[str]) -> None:
 
 def _explain(path: str, name: str, known) -> str:
     """Returns a line on an unknown name, with the nearest known one."""
+    if path in OF_SOME_MODELS:
+        return f'{path}: the model of this config has none'
     other = OTHER_NAMES.get(name.lower()) if path == name else None
     if other or name.lower() in known:
         return f'{path} is called {other or name.lower()} here'
@@ -406,6 +425,8 @@ def list_settings(cfg: Mapping) -> list[Row]:
     """Lists all settings, with the defaults and the choices of a config with references."""
     rows = []
     for name, setting in SETTINGS.items():
+        if name in OF_SOME_MODELS and name not in cfg:
+            continue
         of, _, entry = name.partition('.')
         value = cfg.get(of)
         if entry:

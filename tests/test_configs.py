@@ -118,7 +118,7 @@ def test_name_agrees_with_what_is_built(config, no_network):
     else:
         assert SIZES[match['backbone']](cfg, model.backbone)
     assert model.cls_head.num_classes == 30
-    assert model.data_preprocessor.blending is None
+    assert bool(model.data_preprocessor.blending) == bool(cfg.mixing)
     assert model.data_preprocessor.format_shape == cfg.input_format == (
         'NCHW' if type(model).__name__ == 'Recognizer2D' else 'NCTHW')
     assert cfg.train_dataloader.batch_size == int(match['batch'])
@@ -184,6 +184,75 @@ def test_each_start_brings_the_normalisation_of_its_source(config):
         model = load_config(str(config), {'start': name}).model
         assert model.data_preprocessor.mean == start.mean, name
         assert model.data_preprocessor.std == start.std, name
+
+
+#: The config of mmaction2 that a recipe is of, and how the rate of the backbone is given.
+RECIPES = {
+    'mvitv2': 'mvit/mvit-small-p244_k400-maskfeat-pre_8xb32-16x4x1-100e_kinetics400-rgb',
+    'swin': 'swin/swin-tiny-p244-w877_in1k-pre_8xb8-amp-32x2x1-30e_kinetics400-rgb',
+    'uniformerv2': 'uniformerv2/uniformerv2-base-p16-res224_clip-kinetics710-kinetics-k400-'
+                   'pre_16xb32-u8_mitv1-rgb'}
+
+
+def _list_steps(pipeline, kind):
+    return [step for step in pipeline if step['type'] == kind]
+
+
+@pytest.mark.parametrize('algorithm', RECIPES)
+def test_recipes_of_transformers_are_those_of_mmaction2(algorithm):
+    config, = (path for path in CONFIGS if path.stem.startswith(f'{algorithm}_'))
+    cfg = load_config(str(config))
+    source = Config.fromfile(Path(mmaction.__file__).parent / '.mim' / 'configs' /
+                             'recognition' / f'{RECIPES[algorithm]}.py')
+    ours, theirs = cfg.optim_wrapper, source.optim_wrapper
+    for name in ('type', 'betas', 'weight_decay'):
+        assert ours.optimizer[name] == theirs.optimizer[name], name
+    # The rate of the last layer of the backbone, for so many clips.
+    parts = ours.paramwise_cfg.part_lr_mult or {}
+    assert ours.optimizer.lr * parts.get('backbone', 1) == pytest.approx(
+        theirs.optimizer.lr * theirs.paramwise_cfg.get('backbone', {}).get('lr_mult', 1))
+    assert cfg.base_batch_size == source.auto_scale_lr.base_batch_size
+    assert cfg.scale_lr == 'linear'
+    assert cfg.layer_decay == theirs.paramwise_cfg.get('decay_rate')
+    assert ours.clip_grad == theirs.get('clip_grad')
+    for name in ('drop_path_rate', 'backbone_drop_path_rate'):
+        assert cfg.model.backbone.get(name) == source.model.backbone.get(name), name
+    head, their_head = cfg.model.cls_head, source.model.cls_head
+    assert head.label_smooth_eps == their_head.get('label_smooth_eps', 0)
+    assert head.get('dropout_ratio') == their_head.get('dropout_ratio')
+    expected = MODELS.build(their_head)
+    assert cfg.head_std == pytest.approx(
+        expected.init_std * getattr(expected, 'init_scale', 1))
+    blending = source.model.data_preprocessor.get('blending')
+    assert cfg.model.data_preprocessor.blending == (blending and {
+        **blending, 'augments': [{**one, 'num_classes': 30} for one in blending.augments]})
+    assert cfg.repeats == source.train_dataloader.dataset.get('num_repeats', 1)
+    their_steps = source.train_dataloader.dataset.pipeline
+    assert (_list_steps(cfg.train_pipeline, 'RandomErasing')
+            == _list_steps(their_steps, 'RandomErasing'))
+    drawn = _list_steps(their_steps, 'PytorchVideoWrapper')
+    layers = drawn[0].get('num_layers', 2) if drawn else None  # 2: pytorchvideo's default
+    assert cfg.rand_augment == (f'm7-n{layers}' if drawn else None)
+    assert not drawn or drawn[0].magnitude == 7
+
+
+def test_recipe_of_videomae_is_its_authors():
+    """mmaction2 has no training of it: run_class_finetuning.py of MCG-NJU/VideoMAE."""
+    config, = (path for path in CONFIGS if path.stem.startswith('videomae_'))
+    cfg = load_config(str(config))
+    assert {name: cfg[name] for name in (
+        'lr', 'base_batch_size', 'scale_lr', 'layer_decay', 'clip_grad', 'label_smoothing',
+        'warmup_epochs', 'drop_path', 'rand_augment', 'repeats', 'mixing')} == dict(
+        lr=5e-4, base_batch_size=256, scale_lr='linear', layer_decay=0.75, clip_grad=None,
+        label_smoothing=0.1, warmup_epochs=5, drop_path=0.1, rand_augment='m7-n4',
+        repeats=2, mixing='both')
+    assert cfg.head_std == pytest.approx(0.02 * 0.001)  # init_scale
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.betas, optimizer.weight_decay) == ((0.9, 0.999), 0.05)
+    erasing, = _list_steps(cfg.train_pipeline, 'RandomErasing')
+    assert (erasing.erase_prob, erasing.mode) == (0.25, 'rand')
+    mixup, cutmix = cfg.model.data_preprocessor.blending.augments
+    assert (mixup.alpha, cutmix.alpha) == (0.8, 1)
 
 
 def test_loaders_serve_what_the_model_takes(config, clips_root, tmp_path):

@@ -2,9 +2,21 @@
 _base_ = ['../_base_/models/mvit_small.py', '../_base_/recipe.py']
 
 num_frames = 16
-batch_size = base_batch_size = 8
+batch_size = 8
+# As mmaction2 fine-tunes it after MaskFeat, its one recipe with layer-wise decay.
 optimizer = 'adamw'
-lr = 5e-5  # mmaction2's 1.6e-3 for 256 clips, linearly scaled to 8
+lr = 9.6e-3
+base_batch_size = 256
+scale_lr = 'linear'
+layer_decay = 0.75
+warmup_epochs = 20
+clip_grad = dict(max_norm=5)
+label_smoothing = 0.1
+color_jitter = None
+rand_augment = 'm7-n2'
+random_erasing = 'quarter'
+repeats = 2
+mixing = 'both'
 starts = dict(
     k400=dict(
         weights='https://download.openmmlab.com/mmaction/v1.0/recognition/mvit/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb_20230201-23284ff3.pth',

@@ -2,9 +2,21 @@
 _base_ = ['../_base_/models/videomae_vit_base.py', '../_base_/recipe.py']
 
 num_frames = 16
-batch_size = base_batch_size = 8
+batch_size = 8
+# As its authors fine-tune it: the defaults of run_class_finetuning.py of MCG-NJU/VideoMAE,
+# with the rate of Something-Something and UCF-101.
 optimizer = 'adamw'
-lr = 1.5e-5  # its paper's 5e-4 for 256 clips (Something-Something), linearly scaled to 8
+lr = 5e-4
+base_batch_size = 256
+scale_lr = 'linear'
+layer_decay = 0.75
+clip_grad = None
+label_smoothing = 0.1
+color_jitter = None
+rand_augment = 'm7-n4'
+random_erasing = 'quarter'
+repeats = 2
+mixing = 'both'
 _normalisation = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 starts = dict(
     k400=dict(

@@ -103,6 +103,8 @@ def _describe_optimizer(cfg: Config) -> str:
         'lr', 'momentum', 'betas', 'weight_decay') if name in optimizer)]
     parts.append(f'gradients clipped at {clip.get("max_norm", clip.get("clip_value"))}'
                  if clip else 'gradients not clipped')
+    if cfg.get('layer_decay'):
+        parts.append(f'layer decay {cfg.layer_decay}')
     return ', '.join([*parts, f'strategy {cfg.strategy}'])
 
 
@@ -115,8 +117,10 @@ def _describe_schedule(cfg: Config) -> str:
 
 def _describe_augmentation(cfg: Config) -> str:
     parts = [name for name in ('random_crop', 'color_jitter') if cfg[name]]
-    if cfg.flip:
-        parts.append(f'flip {cfg.flip}')
+    parts += [f'{name} {cfg[name]}' for name in (
+        'flip', 'rand_augment', 'random_erasing', 'mixing') if cfg.get(name)]
+    if cfg.get('repeats', 1) > 1:
+        parts.append(f'{cfg.repeats} draws of each clip in a batch')
     lines = [', '.join(parts) or 'none']
     pairs, alone = mirrored_labels(cfg.classes, cfg.get('mirror_pairs'))
     steps = {step['type'] for step in cfg.train_dataloader.dataset.pipeline}

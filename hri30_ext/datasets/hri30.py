@@ -64,15 +64,19 @@ class HRI30Dataset(VideoDataset):
             in a name is ``classes[i - 1]``.
         annotation, group_pattern, columns: See
             :func:`~hri30_ext.datasets.layouts.read_layout`.
+        repeats (int): Draws of a clip in each epoch (repeated augmentation, arXiv
+            1901.09335): with more than one, a sample is a list of them, which
+            :func:`~hri30_ext.engine.loading.stack_clips` puts into the batch. Each draws
+            its own frames. Defaults to 1.
 
     Each sample has ``filename``, ``video_id`` (the file's name without its ending; test
     clips of one name in two folders keep the folder, as in ``a/clip1``), ``label``
     (0-based; -1 if unknown), ``group`` (SID or g; -1 for clips of the test folder) and
     ``clip`` (VID or c; likewise).
 
-    After :meth:`set_epoch`, the randomness in a sample depends on seed, epoch and index
-    only: not on the order of the samples, nor on the process that makes them. Before it,
-    transforms draw from the global generators.
+    After :meth:`set_epoch`, the randomness in a sample depends on seed, epoch, index and
+    the number of the draw only: not on the order of the samples, nor on the process that
+    makes them. Before it, transforms draw from the global generators.
 
     A clip that cannot be read does not end a run. In training, another clip replaces it, of
     the same class if possible, chosen by seed, epoch and index; the data sample's
@@ -91,7 +95,8 @@ class HRI30Dataset(VideoDataset):
                  split: dict | None = None, metainfo: dict | None = None,
                  test_mode: bool = False, annotation: str | None = None,
                  group_pattern: str | None = None, columns: list[str] | None = None,
-                 **kwargs) -> None:
+                 repeats: int = 1, **kwargs) -> None:
+        self.repeats = repeats
         self.subset = subset
         self.split = dict(split or {})
         self.reading = dict(annotation=annotation, group_pattern=group_pattern,
@@ -124,10 +129,13 @@ class HRI30Dataset(VideoDataset):
         """Sets the seed and the epoch, from 0, of the following samples."""
         self._position.copy_(torch.tensor([seed, epoch, 1]))
 
-    def __getitem__(self, idx: int) -> dict:
-        """Makes a sample, with the randomness of the current epoch."""
+    def __getitem__(self, idx: int) -> dict | list[dict]:
+        """Makes a sample, or a list of ``repeats``, with the current epoch's randomness."""
         seed, epoch, is_set = self._position.tolist()
-        return self._make(idx, (seed, epoch) if is_set else None)
+        # The first draw is that of a training without repeats.
+        samples = [self._make(idx, (seed, epoch, *repeat) if is_set else None)
+                   for repeat in [(), *((i, ) for i in range(1, self.repeats))]]
+        return samples if self.repeats > 1 else samples[0]
 
     def draw(self, idx: int, seed: int, epoch: int) -> dict:
         """Makes the sample of clip ``idx`` in any epoch, whatever is set."""
@@ -135,12 +143,12 @@ class HRI30Dataset(VideoDataset):
 
     # ---- Clips that cannot be read ------------------------------------------------------
 
-    def _make(self, idx: int, position: tuple[int, int] | None) -> dict:
+    def _make(self, idx: int, position: tuple[int, ...] | None) -> dict:
         idx = self.get_data_info(idx)['sample_idx']  # not negative
         make = self._make_or_blank if self.test_mode else self._make_or_replace
         return make(idx, position)
 
-    def _make_or_replace(self, idx: int, position: tuple[int, int] | None) -> dict:
+    def _make_or_replace(self, idx: int, position: tuple[int, ...] | None) -> dict:
         skipped: list[tuple[str, str, str]] = []
         hung = 0
         for attempt, candidate in enumerate(self._candidates(idx, position)):
@@ -155,14 +163,14 @@ class HRI30Dataset(VideoDataset):
                 break
         raise explain_unreadable(skipped) from error
 
-    def _candidates(self, idx: int, position: tuple[int, int] | None) -> Iterator[int]:
+    def _candidates(self, idx: int, position: tuple[int, ...] | None) -> Iterator[int]:
         yield idx
         numbers = position or (int(np.random.randint(2**31)), )
         yield from list_substitutes(
             idx, len(self), lambda other: self.get_data_info(other)['label'],
             np.random.default_rng(entropy(*numbers, idx)))
 
-    def _make_or_blank(self, idx: int, position: tuple[int, int] | None) -> dict:
+    def _make_or_blank(self, idx: int, position: tuple[int, ...] | None) -> dict:
         sample, error = self._try(idx, position and (*position, idx, 0))
         if error is None:
             return sample

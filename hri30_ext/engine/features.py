@@ -123,6 +123,9 @@ class FeatureCacheHook(Hook):
             reason = ('training clips would be seen as those of the validation, in one '
                       'view.\nExpected validation clips, test_clips=1 and test_crops=1, or '
                       "cache_features='augmented'")
+        elif runner.cfg.get('repeats', 1) != 1 or model.data_preprocessor.blending:
+            reason = ('clips are neither repeated nor mixed after they are encoded.\n'
+                      'Expected repeats=1 and mixing=None')
         elif model.with_neck or (model.test_cfg or {}).get('fcn_test') or (
                 pool and getattr(model.cls_head, pool, None) is None):
             reason = ('pooled features are stored, and the model needs others.\nExpected '

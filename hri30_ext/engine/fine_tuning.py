@@ -17,6 +17,12 @@ from ..hardware import unwrap
 _NO_DECAY = re.compile(r'(cls|class)_?(token|embedding)|pos_?embed|rel_pos|'
                        r'(^|[._])(position|positional|temporal)_(embed|bias)')
 
+#: What a transformer has before its blocks, a block, and what ends a stage of Swin.
+_STEM = re.compile(r'backbone\.((cls|mask)_token|class_embedding|pos_embed|'
+                   r'positional_embedding|patch_embed|conv1|ln_pre)')
+_BLOCK = re.compile(r'backbone\.(\w+\.)*(res)?blocks\.\d+(?=\.)')
+_DOWNSAMPLE = re.compile(r'(backbone\.layers\.\d+)\.downsample\.')
+
 
 def _covers(part: str, name: str) -> bool:
     """Whether a parameter or part belongs to a part, by whole components of its name."""
@@ -32,26 +38,68 @@ def _check_parts(parts: Iterable[str], names: Sequence[str], setting: str) -> No
                              f'Expected one of: {", ".join(known)}.')
 
 
+def find_layers(names: Sequence[str]) -> dict[str, int]:
+    """Numbers the layers of a transformer, as fine-tuning recipes of ViTs do.
+
+    >>> find_layers(['backbone.cls_token', 'backbone.blocks.0.norm1.bias',
+    ...              'backbone.blocks.1.norm1.bias', 'backbone.norm.bias'])
+    {'backbone.cls_token': 0, 'backbone.blocks.0.norm1.bias': 1, \
+'backbone.blocks.1.norm1.bias': 2, 'backbone.norm.bias': 3}
+
+    Args:
+        names (Sequence[str]): Of the parameters of a recognizer, in the model's order.
+
+    Returns:
+        dict[str, int]: 0 for patch embedding, class token and position tables, i for block
+        i of all stages, from 1, and one more than the blocks for all else, the head
+        included. Swin's downsampling belongs to the block before it.
+
+    Raises:
+        HRI30Error: the backbone has no blocks.
+    """
+    blocks = list(dict.fromkeys(
+        match[0] for name in names if (match := _BLOCK.match(name))))
+    if not blocks:
+        raise HRI30Error('layer_decay: the backbone has no blocks of a transformer.\n'
+                         'Expected layer_decay=None.')
+    layers = {}
+    for name in names:
+        block, ends_stage = _BLOCK.match(name), _DOWNSAMPLE.match(name)
+        if block:
+            layers[name] = blocks.index(block[0]) + 1
+        elif ends_stage:
+            layers[name] = max(i for i, block in enumerate(blocks, 1)
+                               if _covers(ends_stage[1], block))
+        else:
+            layers[name] = 0 if _STEM.match(name) else len(blocks) + 1
+    return layers
+
+
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class PartwiseOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Builds one parameter group for each part of the model, so that logs show its rate.
 
     ``paramwise_cfg`` takes everything that mmengine's does, and ``part_lr_mult``: factors
     of the learning rate by the start of parameter names, such as ``{'backbone': 0.1}``; the
-    longest match wins. AdamW decays no norms, biases, class tokens and position tables, as
+    longest match wins. With ``layer_decay``, in (0, 1], each layer of a transformer, as
+    :func:`find_layers` numbers them, has that fraction of the rate of the next one, on top
+    of the factor of its part; the head and what follows the last block have the whole rate.
+    AdamW decays no norms, biases, class tokens and position tables, as
     in the recipes of MViT, Video Swin and VideoMAE.
 
     Each group has a ``name``: the part (a key of ``part_lr_mult``, otherwise the first
-    component of the parameters' names), with ``.no_decay`` if it has no weight decay and
+    component of the parameters' names), with ``.layerN`` where ``layer_decay`` lowers the
+    rate, with ``.no_decay`` if it has no weight decay and
     others have, and a number if there is a group of that name already.
 
     Raises:
-        HRI30Error: a part names no parameter.
+        HRI30Error: a part names no parameter, or there are no layers to decay.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         paramwise_cfg = dict(paramwise_cfg or {})
         self.part_lr_mult = dict(paramwise_cfg.pop('part_lr_mult', None) or {})
+        self.layer_decay = paramwise_cfg.pop('layer_decay', None)
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
         # mmengine skips add_params if it is empty.
         self.paramwise_cfg = {'custom_keys': {}, **self.paramwise_cfg}
@@ -67,6 +115,8 @@ class PartwiseOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         super().add_params(single, module, prefix, is_dcn_module)
         names = {id(parameter): name for name, parameter in module.named_parameters()}
         _check_parts(self.part_lr_mult, list(names.values()), 'part_lr_mult')
+        layers = find_layers(list(names.values())) if self.layer_decay else {}
+        last = max(layers.values(), default=0)
         groups: dict[tuple, dict] = {}
         for group in single:
             name = names[id(group['params'][0])]
@@ -77,6 +127,9 @@ class PartwiseOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                     group['params'][0].ndim <= 1 or _NO_DECAY.search(name)):
                 group['weight_decay'] = 0.
             group['lr'] *= self.part_lr_mult.get(part, 1.)
+            if layers.get(name, last) < last:
+                group['lr'] *= self.layer_decay ** (last - layers[name])
+                part = f'{part}.layer{layers[name]}'
             extra = sorted((key, value) for key, value in group.items() if key != 'params')
             merged = groups.setdefault((part, str(extra)), {**group, 'params': []})
             merged['params'] += group['params']

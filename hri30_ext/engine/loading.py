@@ -30,17 +30,19 @@ def _unpack(metainfos: list[dict], labels: np.ndarray) -> Samples:
 
 
 @FUNCTIONS.register_module()
-def stack_clips(items: Sequence[dict]) -> dict:
+def stack_clips(items: Sequence[dict | list[dict]]) -> dict:
     """Collates samples, with their clips in one tensor.
 
     Args:
-        items (Sequence[dict]): N samples with ``inputs`` and ``data_samples``.
+        items (Sequence[dict | list[dict]]): N samples with ``inputs`` and
+            ``data_samples``, or lists that have N in all.
 
     Returns:
         dict: ``inputs`` (N, ...), in shared memory if a loading process calls this, or a
         list of N tensors where their shapes differ; ``data_samples``, N.
     """
-    batch = pseudo_collate(items)
+    batch = pseudo_collate([one for item in items for one in (
+        item if isinstance(item, list) else [item])])
     if len({clip.shape for clip in batch['inputs']}) == 1:
         batch['inputs'] = default_collate(batch['inputs'])
     batch['data_samples'] = Samples(batch['data_samples'])

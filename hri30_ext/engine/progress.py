@@ -82,9 +82,10 @@ class EpochLineHook(Hook):
             self._line.append('(best)')
         epochs = runner.max_epochs - runner.epoch
         if epochs:
+            dataset = runner.train_dataloader.dataset
             seconds = (time.monotonic() - self._started) / self.clips
             self._line.append(
-                time_left(seconds * epochs * len(runner.train_dataloader.dataset)))
+                time_left(seconds * epochs * len(dataset) * getattr(dataset, 'repeats', 1)))
         print('  '.join(self._line), flush=True)
         self._line = []
 

@@ -16,7 +16,7 @@ TRAINING = 'training'
 #: Settings that must not change; what tables give for them is compared as well.
 _FIXED = ('lr', 'base_batch_size', 'scale_lr', 'optimizer', 'momentum', 'weight_decay',
           'betas', 'clip_grad', 'batch_size', 'accumulate', 'warmup_epochs', 'decay',
-          'strategy')
+          'strategy', 'layer_decay')
 
 
 def fixed_settings(cfg: Config) -> dict:

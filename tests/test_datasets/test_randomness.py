@@ -99,6 +99,20 @@ def test_wrapped_datasets(dataset):
     assert not hasattr(RepeatDataset(dataset, 2), 'set_epoch')
 
 
+def test_repeated_draws_of_a_clip_differ_and_are_reproducible(clips_root, dataset):
+    repeated = HRI30Dataset(data_root=str(clips_root), pipeline=[draw_three], repeats=3,
+                            metainfo=dict(classes=CLASSES), split=dict(val_groups=1))
+    found = []
+    for epoch in range(2):
+        dataset.set_epoch(7, epoch), repeated.set_epoch(7, epoch)
+        found += [[one['found'] for one in sample] for sample in map(
+            repeated.__getitem__, range(6))]
+        # The first draw is that without repeats.
+        assert [draws[0] for draws in found[-6:]] == samples(dataset, list(range(6)))
+    assert len({draw for draws in found for draw in draws}) == 2 * 6 * 3
+    assert [one['found'] for one in repeated[5]] == found[-1]
+
+
 def test_draws_of_a_clip_differ_and_are_reproducible(dataset):
     everything = [_Draws(dataset, range(18), seed=3)[i]['found'] for i in range(18)]
     assert len(set(everything)) == 18

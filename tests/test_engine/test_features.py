@@ -130,6 +130,8 @@ def test_augmented_draws_change_with_the_epoch(options, tmp_path, decoded):
     ({'strategy': 'full'}, "strategy='frozen_backbone'"),
     ({'strategy': 'progressive'}, "strategy='frozen_backbone'"),
     ({'strategy': 'frozen_backbone', 'test_clips': 2}, 'test_clips=1'),
+    ({'strategy': 'frozen_backbone', 'mixing': 'both'}, 'mixing=None'),
+    ({'strategy': 'frozen_backbone', 'repeats': 2}, 'repeats=1'),
     ({'model.cls_head.spatial_type': 'none'}, 'I3DHead'),
     ({'feature_caches.plain.augmented_views': -1}, 'augmented_views=-1'),
 ])

@@ -76,6 +76,92 @@ def test_rules_of_mmengine_still_hold_and_their_groups_are_few(options):
                                             'cls_head_lr'}
 
 
+#: Small transformers: what makes the config's model small, and layers of some parameters.
+TRANSFORMERS = {
+    'videomae': ({'depth': 3, 'embed_dims': 16, 'num_heads': 2, 'img_size': 32}, 16, 4, {
+        'patch_embed.projection.weight': 0, 'blocks.0.norm1.weight': 1,
+        'blocks.2.mlp.layers.1.bias': 3, 'fc_norm.weight': 4}),
+    'mvit': ({'arch': dict(_delete_=True, embed_dims=8, num_layers=3, num_heads=1,
+                           downscale_indices=[1]),
+              'spatial_size': 32, 'temporal_size': 4}, 16, 4, {
+        'cls_token': 0, 'patch_embed.projection.bias': 0, 'blocks.0.norm1.weight': 1,
+        'blocks.1.attn.qkv.weight': 2, 'blocks.2.attn.rel_pos_h': 3, 'norm1.weight': 4}),
+    'swin': ({'arch': dict(_delete_=True, embed_dims=8, depths=[1, 2], num_heads=[1, 2]),
+              'window_size': (2, 2, 2), 'out_indices': (1, )}, 16, 4, {
+        'patch_embed.proj.weight': 0, 'layers.0.blocks.0.norm1.weight': 1,
+        'layers.0.downsample.reduction.weight': 1,
+        'layers.1.blocks.0.attn.relative_position_bias_table': 2,
+        'layers.1.blocks.1.mlp.fc1.weight': 3, 'norm1.weight': 4}),
+    'uniformerv2': ({'input_resolution': 32, 'width': 16, 'layers': 3, 'heads': 2,
+                     't_size': 4, 'return_list': [1, 2], 'n_layers': 2, 'n_dim': 16,
+                     'n_head': 2, 'mlp_dropout': [.5, .5]}, 16, 4, {
+        'conv1.weight': 0, 'class_embedding': 0, 'positional_embedding': 0,
+        'ln_pre.bias': 0, 'transformer.resblocks.0.attn.in_proj_weight': 1,
+        'transformer.resblocks.2.mlp.c_fc.weight': 3,
+        'transformer.temporal_cls_token': 4, 'transformer.dec.0.ln_1.weight': 4,
+        'transformer.dpe.0.weight': 4}),
+}
+
+
+def small(name, options):
+    """Options that make the config of a transformer small."""
+    backbone, channels, _, _ = TRANSFORMERS[name]
+    config, = (PROJECT_ROOT / 'configs' / name).glob('*.py')
+    return str(config), {
+        **options, 'load_from': None, 'max_epochs': 1, 'warmup_epochs': 0,
+        'decode_size': 36, 'model.cls_head.in_channels': channels,
+        **{f'model.backbone.{key}': value for key, value in backbone.items()}}
+
+
+@pytest.mark.parametrize('name', TRANSFORMERS)
+def test_layers_of_transformers_and_their_rates(name, options):
+    config, changes = small(name, options)
+    cfg = load_config(config, {**changes, 'layer_decay': 0.5, 'strategy': 'backbone_tenth',
+                               'lr': 1})
+    model = MODELS.build(cfg.model)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    rates = {names[id(one)]: group['lr'] for group in groups for one in group['params']}
+    assert rates.keys() == set(names.values())
+    _, _, last, layers = TRANSFORMERS[name]
+    for parameter, layer in layers.items():
+        assert rates[f'backbone.{parameter}'] == pytest.approx(
+            0.1 * 0.5 ** (last - layer)), parameter
+    assert rates['cls_head.' + next(iter(model.cls_head.state_dict()))] == 1
+    assert {group['name'].removesuffix('.no_decay') for group in groups} == {
+        'backbone', 'cls_head', *(f'backbone.layer{i}' for i in range(last))}
+
+
+@pytest.mark.parametrize('name', ['videomae', 'mvit'])
+def test_rates_of_layers_are_those_of_mmaction2(name, options):
+    config, changes = small(name, options)
+    cfg = load_config(config, changes)
+    model = MODELS.build(cfg.model)
+    theirs = {**cfg.optim_wrapper, 'constructor': 'LearningRateDecayOptimizerConstructor',
+              'paramwise_cfg': dict(decay_rate=cfg.layer_decay, num_layers=3)}
+    rates = [{id(one): group['lr'] for group in build_optim_wrapper(
+        model, wrapper).optimizer.param_groups for one in group['params']}
+        for wrapper in (cfg.optim_wrapper, theirs)]
+    assert rates[0] == pytest.approx(rates[1])
+
+
+def test_layer_decay_needs_layers(options):
+    with pytest.raises(HRI30Error, match='no blocks.*\n.*layer_decay=None'):
+        build(options, layer_decay=0.75)
+
+
+@pytest.mark.parametrize('name', TRANSFORMERS)
+def test_transformers_train_with_their_recipes(name, options, tmp_path):
+    config, changes = small(name, options)
+    work_dir = tmp_path / 'work'
+    train(config, work_dir=str(work_dir), options={**changes, 'batch_size': 3})
+    rows = (work_dir / 'training_curves.csv').read_text().splitlines()
+    assert len(rows) == 2 and 'nan' not in rows[1]
+    saved = torch.load(next(work_dir.glob('epoch_1.pth')), weights_only=True)
+    assert saved['meta']['iter'] == 2
+    assert all(value.isfinite().all() for value in saved['state_dict'].values())
+
+
 def count(model):
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 

@@ -63,6 +63,13 @@ def test_batches_of_128_need_few_files(few_files, options):
     assert [sample.video_id for sample in samples] == list(map(str, range(256)))
 
 
+def test_repeated_clips_stand_side_by_side(options):
+    clips = Clips()
+    batch = collate(options)([[clips[3], clips[4]], [clips[5], clips[6]]])
+    assert batch['inputs'][:, 0, 0, 0, 0, 0].tolist() == [3, 4, 5, 6]
+    assert [int(sample.gt_label) for sample in batch['data_samples']] == [3, 4, 5, 6]
+
+
 def test_clips_of_different_sizes_stay_apart(options):
     items = [dict(Clips()[i], inputs=torch.zeros(1, i)) for i in (1, 2)]
     assert [clip.shape for clip in collate(options)(items)['inputs']] == [(1, 1), (1, 2)]

@@ -124,6 +124,39 @@ def test_class_weights_are_those_of_the_training_split():
     assert loss.class_weight.tolist() == pytest.approx([2 / 3, 1, 1, 1, 2, 1])
 
 
+@pytest.mark.parametrize('weights', [None, [1., 2., 4.]])
+def test_mixed_labels_with_smoothing_and_class_weights(weights):
+    """A row of shares: the mean of the classes' losses, by share and by weight."""
+    cfg = load_config(PRIMITIVE, {'classes': CLASSES, 'label_smoothing': 0.1})
+    scores = torch.tensor([[0., 0., 0.], [math.log(2), 0., 0.]])
+    head, loss = head_loss(cfg, scores, [torch.tensor([.7, .3, 0.]),
+                                         torch.tensor([0., 0., 1.])])
+    head.loss_cls.class_weight = weights and torch.tensor(weights)
+    # Smoothed shares; -log of the probabilities 1/3 and 1/2, 1/4, 1/4.
+    shares = np.array([[.63, .27, 0], [0, 0, .9]]) + .1 / 3
+    costs = np.log([[3, 3, 3], [2, 4, 4]])
+    by = shares * (weights or [1, 1, 1])
+    assert loss() == pytest.approx((by * costs).sum() / by.sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize('mixing', ['mixup', 'cutmix', 'both'])
+def test_mixing_blends_clips_and_their_labels_by_the_same_share(mixing):
+    cfg = load_config(PRIMITIVE, {'classes': CLASSES, 'mixing': mixing})
+    preprocessor = MODELS.build({**cfg.model.data_preprocessor, 'mean': [0], 'std': [1]})
+    set_random_seed(0)
+    # Clip i is full of 100 i and has the label i: its mean tells the shares.
+    clips_NCTHW = torch.arange(3.).mul(100).view(3, 1, 1, 1, 1, 1).expand(3, 1, 3, 2, 8, 8)
+    batch = preprocessor(dict(inputs=clips_NCTHW.clone(), data_samples=[
+        ActionDataSample().set_gt_label(i) for i in range(3)]), training=True)
+    rows = torch.stack([sample.gt_label for sample in batch['data_samples']])
+    assert rows.sum(dim=1).tolist() == pytest.approx([1, 1, 1])
+    assert ((rows > 0) & (rows < 1)).any()
+    means = batch['inputs'].flatten(1).mean(1)
+    assert means.tolist() == pytest.approx((rows @ torch.tensor([0., 100, 200])).tolist())
+    still = preprocessor(dict(inputs=clips_NCTHW, data_samples=None), training=False)
+    assert torch.equal(still['inputs'], clips_NCTHW)
+
+
 def test_averaged_weights_are_validated_and_saved(options, tmp_path):
     state, _ = run(tmp_path, options, weight_averaging='ema')
     key = 'cls_head.fc_cls.weight'

@@ -47,6 +47,9 @@ color_jitter = dict(  # the same for all frames of a clip
 random_crop = dict(
     area_range=(0.6, 1.0),  # of the frame's area
     aspect_ratio_range=(0.75, 1.33))  # width to height, against the frame's
+random_erasing = None  # or a name in random_erasings
+repeats = 1  # draws of each clip in a batch, which grows by them
+mixing = None  # mixes the clips of a batch and their labels: a name in mixings
 # ----------------------------------------------------------------------------------
 
 flips = dict(
@@ -57,9 +60,17 @@ flips = dict(
     keep_label=dict(type='Flip', flip_ratio=0.5))
 
 rand_augments = {
-    # Four of timm's 15 changes, each with probability 0.5 and magnitude about 7 of 10; none
-    # mirrors.
-    'm7-n4': dict(type='ClipRandAugment', policy='rand-m7-n4-mstd0.5-inc1')}
+    # Four or two of timm's 15 changes, each with probability 0.5 and magnitude about 7 of
+    # 10; none mirrors.
+    'm7-n4': dict(type='ClipRandAugment', policy='rand-m7-n4-mstd0.5-inc1'),
+    'm7-n2': dict(type='ClipRandAugment', policy='rand-m7-n2-mstd0.5-inc1')}
+random_erasings = dict(quarter=dict(type='RandomErasing', erase_prob=0.25, mode='rand'))
+mixings = dict(
+    mixup=dict(type='MixupBlending', alpha=0.8, num_classes='${num_classes}'),
+    cutmix=dict(type='CutmixBlending', alpha=1, num_classes='${num_classes}'),
+    # One or the other, by chance, in each batch.
+    both=dict(
+        type='RandomBatchAugment', augments=['${mixings.mixup}', '${mixings.cutmix}']))
 
 input_format = 'NCTHW'  # 'NCHW' for models of 2D frames
 
@@ -85,6 +96,7 @@ train_pipeline = [
          aspect_ratio_range='${random_crop.aspect_ratio_range}'),
     '${color_jitter}',
     '${flips[flip]}',
+    '${random_erasings[random_erasing]}',
     dict(type='FormatShape', input_format='${input_format}'),
     dict(type='PackActionInputs', meta_keys=('video_id', 'group', 'filename')),
 ]
@@ -117,7 +129,8 @@ _loader = dict(
 train_dataloader = dict(
     **_loader,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(**_dataset, subset='train', pipeline='${train_pipeline}'))
+    dataset=dict(
+        **_dataset, subset='train', pipeline='${train_pipeline}', repeats='${repeats}'))
 val_dataloader = dict(
     **_loader,
     # No clip twice where processes cannot have as many each.

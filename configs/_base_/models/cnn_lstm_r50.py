@@ -20,4 +20,5 @@ model = dict(
         type='ActionDataPreprocessor',
         mean='${starts[start].mean}',
         std='${starts[start].std}',
+        blending='${mixings[mixing]}',
         format_shape='NCHW'))

@@ -68,4 +68,6 @@ model = dict(
         num_classes='${num_classes}',
         label_smooth_eps='${label_smoothing}',
         average_clips='prob'),
-    data_preprocessor=dict(type='ActionDataPreprocessor', format_shape='NCTHW'))
+    data_preprocessor=dict(
+        type='ActionDataPreprocessor', format_shape='NCTHW',
+        blending='${mixings[mixing]}'))

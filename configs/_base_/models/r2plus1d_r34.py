@@ -7,4 +7,6 @@ model = dict(
     # The base's SyncBN refuses tensors on the CPU; on one device the two are the same.
     backbone=dict(norm_cfg=dict(type='BN3d')),
     cls_head=dict(num_classes='${num_classes}', label_smooth_eps='${label_smoothing}'),
-    data_preprocessor=dict(mean='${starts[start].mean}', std='${starts[start].std}'))
+    data_preprocessor=dict(
+        mean='${starts[start].mean}', std='${starts[start].std}',
+        blending='${mixings[mixing]}'))

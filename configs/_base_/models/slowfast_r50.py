@@ -5,4 +5,6 @@ _base_ = 'mmaction::recognition/slowfast/slowfast_r50_8xb8-8x8x1-256e_kinetics40
 
 model = dict(
     cls_head=dict(num_classes='${num_classes}', label_smooth_eps='${label_smoothing}'),
-    data_preprocessor=dict(mean='${starts[start].mean}', std='${starts[start].std}'))
+    data_preprocessor=dict(
+        mean='${starts[start].mean}', std='${starts[start].std}',
+        blending='${mixings[mixing]}'))

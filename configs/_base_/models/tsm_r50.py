@@ -12,4 +12,6 @@ model = dict(
         num_segments='${num_frames}',
         num_classes='${num_classes}',
         label_smooth_eps='${label_smoothing}'),
-    data_preprocessor=dict(mean='${starts[start].mean}', std='${starts[start].std}'))
+    data_preprocessor=dict(
+        mean='${starts[start].mean}', std='${starts[start].std}',
+        blending='${mixings[mixing]}'))

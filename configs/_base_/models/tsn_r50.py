@@ -7,4 +7,6 @@ model = dict(
     # Weights come from load_from, so the base's own download of ImageNet weights is off.
     backbone=dict(pretrained='${starts[start].image_weights}'),
     cls_head=dict(num_classes='${num_classes}', label_smooth_eps='${label_smoothing}'),
-    data_preprocessor=dict(mean='${starts[start].mean}', std='${starts[start].std}'))
+    data_preprocessor=dict(
+        mean='${starts[start].mean}', std='${starts[start].std}',
+        blending='${mixings[mixing]}'))

@@ -5,4 +5,6 @@ _base_ = 'mmaction::recognition/x3d/x3d_m_16x5x1_facebook-kinetics400-rgb.py'
 
 model = dict(
     cls_head=dict(num_classes='${num_classes}', label_smooth_eps='${label_smoothing}'),
-    data_preprocessor=dict(mean='${starts[start].mean}', std='${starts[start].std}'))
+    data_preprocessor=dict(
+        mean='${starts[start].mean}', std='${starts[start].std}',
+        blending='${mixings[mixing]}'))

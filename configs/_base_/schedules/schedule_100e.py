@@ -11,6 +11,7 @@ momentum = None  # of SGD; None: that in optimizers, and so for the next two
 weight_decay = None
 betas = None  # of Adam and AdamW
 decay = 'cosine'  # a name in decays
+layer_decay = None  # of transformers: each layer's rate, as a share of the next one's
 strategy = 'full'  # which parts learn, and when: a name in strategies
 cache_features = None  # of a frozen backbone: None, or a name in feature_caches
 features_dir = None  # of cached features, for other trainings too; None: in the work folder
@@ -107,7 +108,8 @@ test_cfg = dict(type='TestLoop', fp16='${autocast}')
 optim_wrapper = dict(
     type='${precisions[precision]}',
     constructor='PartwiseOptimWrapperConstructor',
-    paramwise_cfg=dict(part_lr_mult='${strategies[strategy].part_lr_mult}'),
+    paramwise_cfg=dict(
+        part_lr_mult='${strategies[strategy].part_lr_mult}', layer_decay='${layer_decay}'),
     optimizer='${optimizers[optimizer]}',
     clip_grad='${clip_grad}',
     accumulative_counts='${accumulate}')
