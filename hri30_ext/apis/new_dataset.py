@@ -1,6 +1,7 @@
 """From a folder of clips to a config that trains on them."""
 
 import importlib.util
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -203,10 +204,8 @@ def _format_config(source: Path, root: Path, layout: Layout, group_pattern: str 
              f"type='group', val_groups={max(1, round(len(groups) / 5))}"
              if len(groups) > 1 else "type='random'")
     base = os.path.relpath(source, target.parent.resolve())
-    epochs = []
-    if source.name == Path(FROZEN).name:  # its epochs are for 87 batches
-        batches = max(1, len(layout.clips) // 16)
-        epochs = [f'max_epochs = {min(100, max(8, 700 // batches))}  # about 700 batches']
+    epochs = ([f'max_epochs = {_choose_epochs(len(layout.clips))}  # about 700 batches']
+              if source.name == Path(FROZEN).name else [])
     return '\n'.join([
         f'# {target.stem}: {len(layout.clips)} clips of {len(layout.classes)} classes; '
         'written by hri30 new-dataset.',
@@ -214,3 +213,10 @@ def _format_config(source: Path, root: Path, layout: Layout, group_pattern: str 
         f'annotation = {layout.annotation!r}', f'group_pattern = {group_pattern!r}',
         f'columns = {columns!r}', f'classes = {layout.classes!r}',
         f'split = dict({split})', flip, *epochs, ''])
+
+
+def _choose_epochs(clips: int) -> int:
+    """Returns how long a frozen model trains: about 700 batches of 16 clips, in 8 epochs
+    at least, and 100 at most, which few clips get.
+    """
+    return min(100, max(8, 700 // math.ceil(clips / 16)))

@@ -7,7 +7,7 @@ from conftest import DEMO_CONFIG
 from mmaction.registry import DATASETS
 
 from hri30_ext.apis import train
-from hri30_ext.apis.new_dataset import choose_base, new_dataset
+from hri30_ext.apis.new_dataset import FROZEN, _choose_epochs, choose_base, new_dataset
 from hri30_ext.config import load_config
 from hri30_ext.errors import HRI30Error
 
@@ -62,6 +62,18 @@ def test_the_base_is_chosen_for_the_machine(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr('hri30_ext.apis.new_dataset.get_device', lambda: 'cuda')
     assert 'slowonly_k400' in choose_base()
+
+
+def test_a_frozen_model_trains_longer_on_few_clips(folders, tmp_path):
+    config = new_dataset(str(folders), 'few', FROZEN, folder=tmp_path / 'few',
+                         report=lambda line: None)
+    assert load_config(str(config)).max_epochs == 100
+
+
+@pytest.mark.parametrize('clips, epochs', [
+    (4, 100), (27, 100), (112, 100), (113, 87), (1380, 8), (100_000, 8)])
+def test_epochs_follow_the_number_of_batches(clips, epochs):
+    assert _choose_epochs(clips) == epochs
 
 
 @pytest.mark.slow
