@@ -23,10 +23,22 @@ class Plan:
     thing_axes: np.ndarray | None = None  # unit vectors: long, upward; (T, 2, 3)
     panel: np.ndarray | None = None  # corners of the workpiece, (T, 4, 3)
 
+    def map(self, function):
+        """Returns a plan with ``function`` applied to each of the arrays."""
+        return replace(self, **{name: function(value) for name, value in vars(self).items()
+                                if isinstance(value, np.ndarray)})
+
     def reversed(self):
         """Returns the same clip played backwards."""
-        return replace(self, **{name: array[::-1].copy() for name, array in
-                                vars(self).items() if isinstance(array, np.ndarray)})
+        return self.map(lambda array: array[::-1].copy())
+
+    def with_half_frames(self):
+        """Returns twice as many instants; those between two frames are interpolated."""
+        def interleave(array):
+            following = np.concatenate([array[1:], array[-1:]])
+            both = np.stack([array, (array + following) / 2], 1)
+            return both.reshape(-1, *array.shape[1:])
+        return self.map(interleave)
 
 
 def ease(num_frames, rng, pause=(-0.12, 0.2)):

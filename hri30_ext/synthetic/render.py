@@ -45,7 +45,7 @@ def plan_clip(label, group, clip, seed=0):
     return Planner(looks, rng).plan(HRI30_CLASSES[label - 1]), looks, rng
 
 
-def render_clip(label, group, clip, seed=0, size=DRAWING_SIZE):
+def render_clip(label, group, clip, seed=0, size=DRAWING_SIZE, fields=False):
     """Renders one clip.
 
     Args:
@@ -55,6 +55,8 @@ def render_clip(label, group, clip, seed=0, size=DRAWING_SIZE):
         seed (int): Seed of the whole data set.
         size (tuple[int, int]): Width and height in pixels. Everything is drawn for
             (720, 480); other sizes scale it.
+        fields (bool): Whether the upper field of a frame (rows 0, 2, ...) shows half a
+            frame later than the lower one, as in interlaced DV.
 
     Returns:
         np.ndarray: uint8 RGB frames, (T, H, W, 3), T from 30 to 60.
@@ -63,6 +65,8 @@ def render_clip(label, group, clip, seed=0, size=DRAWING_SIZE):
         ValueError: unknown class.
     """
     plan, looks, rng = plan_clip(label, group, clip, seed)
+    if fields:
+        plan = plan.with_half_frames()
     background = _background(group, seed, size)
     figure, fixtures = Figure(plan, looks), (Robot(plan, looks), Bench(looks))
     grain = _noise_bank(size, looks.noise)
@@ -76,6 +80,10 @@ def render_clip(label, group, clip, seed=0, size=DRAWING_SIZE):
             part.draw(canvas, t)
         down, right = offsets[t]
         cv2.add(frame, grain[down:down + size[1], right:right + size[0]], dst=frame)
+    if fields:
+        woven = frames[::2].copy()
+        woven[:, ::2] = frames[1::2, ::2]
+        return woven
     return frames
 
 

@@ -22,7 +22,7 @@ from ..utils.progress import refresh_seconds
 from ..utils.reading import read_json
 from .groups import DRAWING_SIZE
 from .render import class_id, render_clip
-from .video import write_video
+from .video import check_codec, write_video
 
 #: Raised whenever the same seed and options give other frames than before.
 VERSION = 1
@@ -86,7 +86,7 @@ def list_clips(train_groups, test_groups, clips, seed=0, classes=None,
                    for number, index in enumerate(order, 1)]
 
 
-def write_dataset(root, train_groups=12, test_groups=4, clips=2,
+def write_dataset(root, train_groups=12, test_groups=4, clips=2, codec='mpeg4',
                   size=DRAWING_SIZE, seed=0, workers=None, classes=None,
                   progress=True, overwrite=False, layout='released'):
     """Renders a data set in HRI30's layout, or in another that is read.
@@ -103,7 +103,8 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2,
         train_groups, test_groups (int): Groups of training clips, 1 to 999, and others of
             test clips, 0 to 999.
         clips (int): Clips of each class and group, 1 to 99.
-        size (tuple[int, int]): Width and height in pixels, even.
+        codec (str): ``mpeg4``, ``mjpeg`` or ``dv``.
+        size (tuple[int, int]): Width and height in pixels.
         seed (int): 0 or more; another seed gives another data set.
         workers (int, optional): Processes; None: one per core.
         classes (sequence[int | str], optional): Ids or names; None: all 30.
@@ -119,11 +120,10 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2,
         ValueError: an option is out of its range.
         HRI30Error: the folder holds something else.
     """
-    if size[0] % 2 or size[1] % 2:
-        raise ValueError(f'size {size[0]}x{size[1]}: expected even numbers')
+    check_codec(codec, size)
     train, test = list_clips(train_groups, test_groups, clips, seed, classes, layout)
     options = dict(train_groups=train_groups, test_groups=test_groups, clips=clips,
-                   codec='mpeg4', size=list(size), seed=seed, layout=layout,
+                   codec=codec, size=list(size), seed=seed, layout=layout,
                    classes=sorted({clip.label for clip in train}))
     about = dict(note=_NOTE, generator='hri30_ext.synthetic', version=VERSION,
                  options=options, num_train_clips=len(train), num_test_clips=len(test))
@@ -136,7 +136,7 @@ def write_dataset(root, train_groups=12, test_groups=4, clips=2,
         rows = [f'{Path(clip.path).stem},{released_name(HRI30_CLASSES[clip.label - 1])},'
                 f'{clip.label}\n' for clip in listed]
         atomic_write_text(root / 'annotations' / f'{name}_set_labels.csv', ''.join(rows))
-    _render_all(functools.partial(_render, root, tuple(size), seed), missing,
+    _render_all(functools.partial(_render, root, codec, tuple(size), seed), missing,
                 workers, progress)
     return len(missing)
 
@@ -195,6 +195,7 @@ def _start_worker():
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work
 
 
-def _render(root, size, seed, clip):
-    frames = render_clip(clip.label, clip.group, clip.clip, seed, size)
-    write_video(frames, root / clip.path)
+def _render(root, codec, size, seed, clip):
+    frames = render_clip(clip.label, clip.group, clip.clip, seed, size,
+                         fields=codec == 'dv')
+    write_video(frames, root / clip.path, codec)

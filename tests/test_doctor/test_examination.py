@@ -106,7 +106,7 @@ def test_changed_copies_are_compared_where_clips_are_not_alike_anyway(root, targ
     garden = Garden(root, np.random.default_rng(0))
     frames = garden.frames('train_set/CID01_SID01_VID01.avi')[3:]
     garden.write(target, [cv2.resize(frame, (80, 48), interpolation=cv2.INTER_AREA)
-                          for frame in frames])
+                          for frame in frames], codec='mjpeg')
     for near in (True, False):
         findings = examine(root, CLASSES, near=near, **OPTIONS).findings
         assert [finding.severity for finding in findings

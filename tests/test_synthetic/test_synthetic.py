@@ -123,11 +123,13 @@ def test_worker_stays_in_the_image():
 # --- video files
 
 
-def test_videos_decode(tmp_path):
+@pytest.mark.parametrize('codec', ('mpeg4', 'mjpeg', 'dv'))
+def test_codecs_decode(tmp_path, codec):
     decord = pytest.importorskip('decord')
-    frames = render_clip(13, 1, 1, size=SMALL)
+    size = DRAWING_SIZE if codec == 'dv' else SMALL
+    frames = render_clip(13, 1, 1, size=size)
     for name in ('a.avi', 'b.avi'):
-        write_video(frames, tmp_path / name)
+        write_video(frames, tmp_path / name, codec)
     assert hashes(tmp_path)['a.avi'] == hashes(tmp_path)['b.avi']
     decoded = decord.VideoReader(str(tmp_path / 'a.avi'))
     assert len(decoded) == len(frames)
@@ -135,6 +137,17 @@ def test_videos_decode(tmp_path):
     assert middle.shape == frames.shape[1:]
     error = np.abs(middle.astype(int) - frames[len(frames) // 2])
     assert error.mean() < 8
+
+
+@pytest.mark.parametrize('codec, size, message', (
+    ('vp9', (180, 120), 'vp9'), ('dv', (180, 120), '180x120'),
+    ('mpeg4', (181, 120), '181x120')
+))
+def test_impossible_video(tmp_path, codec, size, message):
+    frames = np.zeros((2, size[1], size[0], 3), np.uint8)
+    with pytest.raises(ValueError, match=message):
+        write_video(frames, tmp_path / 'a.avi', codec)
+    assert not list(tmp_path.iterdir())
 
 
 # --- the data set on disk

@@ -40,10 +40,10 @@ def seed_videos(folder: str | Path) -> list[Path]:
     paths = [folder / name for name in ('dv.avi', 'h264.mp4', 'mjpeg.avi', 'mpeg4.avi',
                                         'mpeg4.mp4', 'stream.dv')]
     dv_avi, h264_mp4, mjpeg_avi, mpeg4_avi, mpeg4_mp4, dv = paths
-    write(dv_avi, wide, 'dvvideo', Fraction(30000, 1001), 'yuv411p')
+    write_video(wide, dv_avi, 'dv')
     write(h264_mp4, frames, 'libx264')
-    write(mjpeg_avi, frames, 'mjpeg', pix_fmt='yuvj420p')
-    write_video(frames, mpeg4_avi)
+    write_video(frames, mjpeg_avi, 'mjpeg')
+    write_video(frames, mpeg4_avi, 'mpeg4')
     write(mpeg4_mp4, frames)
     _write_dv(wide, dv)
     return paths

@@ -52,7 +52,7 @@ def make_data(root: Path, videos: int, seed: int) -> None:
     for clip, name in enumerate(('train_set', 'test_set')):
         (root / name).mkdir(parents=True)
         whole = root / 'seeds' / f'{name}.avi'
-        write_video(render_clip(1, 0, clip, size=(96, 64))[:24], whole)
+        write_video(render_clip(1, 0, clip, size=(96, 64))[:24], whole, 'mpeg4')
         damaged = 0
         for number in tqdm(range(videos + WHOLE), 'Damaging', unit='clip'):
             group, rest = divmod(number, len(CLASSES) * CLIPS)
