@@ -1,7 +1,8 @@
-"""Convert weights of PyTorchVideo or transformers to the names of mmaction2.
+"""Convert weights of PyTorchVideo or transformers.
 
-SOURCE is SLOW_8x8_R50.pyth, for start=pytorchvideo of SlowOnly; or model.safetensors of
-MCG-NJU/videomae-base-finetuned-ssv2, for start=ssv2 of VideoMAE. docs/models.md has more.
+The result has the names of mmaction2. SOURCE is SLOW_8x8_R50.pyth, for start=pytorchvideo
+of SlowOnly; or model.safetensors of MCG-NJU/videomae-base-finetuned-ssv2, for start=ssv2 of
+VideoMAE. docs/models.md has more.
 """
 
 from .. import cli

@@ -15,6 +15,7 @@ from mmaction.structures import ActionDataSample
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
+from ..errors import HRI30Error
 from ..utils.fileio import atomic_write_text, check_writable
 from ..utils.reading import read_json
 
@@ -45,6 +46,9 @@ class StoredFeatures(Dataset):
             record = read_json(path.with_suffix('.json'), 'the description of stored '
                                'features', schema=_Record)
             size = len(record.views), sum(map(math.prod, record.shapes))
+            if path.stat().st_size != dtype.itemsize * math.prod(size):
+                raise HRI30Error(f'{path}: not of the size in its .json.\nDelete both, and '
+                                 'the features are computed again.')
             values = torch.from_file(str(path), dtype=dtype, size=math.prod(size))
             self.files.append((record, values.view(size)))
 

@@ -29,7 +29,7 @@ from hri30_ext.errors import HRI30Error, Interrupted
 
 #: Largest relative error of the loss, and of the gradient in the 2-norm, against fp64. On
 #: the CPU, the gradient of the demo's small model differs by 6e-6, 0.04 and 0.26.
-BOUNDS = dict(fp32=(1e-5, 1e-3), fp16=(0.01, 0.1), bf16=(0.05, 0.5))
+BOUNDS = dict(fp32=(1e-5, 1e-3), fp16=(0.01, 0.4), bf16=(0.05, 0.5))
 GPUS = torch.cuda.device_count() if DEVICE == 'cuda' else 2
 COUNTS = sorted({1, GPUS})
 

@@ -179,12 +179,12 @@ def test_averaging_starts_from_what_fine_tuning_starts_from(options, tmp_path):
     """The checkpoint has a head for other classes, which no average may take up."""
     source, _ = run(tmp_path / 'a', options, max_epochs=1)
     weights = source['state_dict']
-    weights['cls_head.fc_cls.weight'] = torch.zeros(7, 256)
+    weights['cls_head.fc_cls.weight'] = torch.zeros(7, 128)
     weights['cls_head.fc_cls.bias'] = torch.zeros(7)
     torch.save({'state_dict': weights}, tmp_path / 'other.pth')
     state, _ = run(tmp_path / 'b', options, max_epochs=1, lr=0.,
                    load_from=str(tmp_path / 'other.pth'), weight_averaging='ema')
-    assert state['state_dict']['cls_head.fc_cls.weight'].shape == (3, 256)
+    assert state['state_dict']['cls_head.fc_cls.weight'].shape == (3, 128)
     key = 'backbone.layer4.0.conv1.conv.weight'
     torch.testing.assert_close(state['state_dict'][key], weights[key])
 

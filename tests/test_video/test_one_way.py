@@ -1,6 +1,7 @@
 """One way for pixels: from a file to its scores, every way sees the same frames."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import av
 import numpy as np
@@ -58,12 +59,17 @@ def test_every_way_gives_the_same_scores(clips, model):
     exported = Recognizer.load(folder)
     stock = init_recognizer(cfg, checkpoint, device='cpu')
     preprocessing = recognizer.info.preprocessing
+
+    def run(coroutine):  # in a thread: this one may have the event loop of a browser's test
+        with ThreadPoolExecutor() as pool:
+            return pool.submit(asyncio.run, coroutine).result()
+
     ways = {
         'mmaction2': lambda path: inference_recognizer(stock, path).pred_score.numpy(),
         'path': lambda path: recognizer.predict(path).scores,
         'array': lambda path: recognizer.predict(Video(path).read_all()).scores,
         'exported': lambda path: exported.predict(path).scores,
-        'service': lambda path: next(exported.predict_views([asyncio.run(decode_clip(
+        'service': lambda path: next(exported.predict_views([run(decode_clip(
             path, preprocessing, Settings()))[0]])).scores}
     scores = {way: np.stack([*map(predict, clips)]) for way, predict in ways.items()}
     for way, scores_NK in scores.items():
