@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From a fresh clone to predictions: sets up, renders the synthetic data into
 # data/embedded/, trains the demo's model into work_dirs/demo/ and tests it into
-# work_dirs/demo/val/ and work_dirs/demo/test/. About ten minutes on two cores.
+# work_dirs/demo/val/ and work_dirs/demo/test/. 10 to 15 minutes on two cores.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/_common.sh"
 
