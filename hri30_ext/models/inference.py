@@ -1,7 +1,8 @@
 """Frozen backbones run by OpenVINO where there is no GPU."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from mmengine.logging import print_log
@@ -22,25 +23,16 @@ def openvino_inference(backbone: nn.Module) -> Iterator[None]:
     GPU, and where OpenVINO is not installed, cannot convert it, or gives other features,
     torch computes them.
     """
-    by_torch, graphs = backbone.forward, []
+    by_torch, run = backbone.forward, None
 
     def forward(x: torch.Tensor):
-        if not x.is_cpu or torch.jit.is_tracing() or graphs == [None]:
+        nonlocal run
+        if not x.is_cpu or torch.jit.is_tracing():
             return by_torch(x)
-        if graphs:
-            return _infer(graphs[0], x)
+        if run:
+            return run(x)
         expected = by_torch(x)
-        try:
-            graphs.append(_convert(backbone, x[:1]))
-            difference = _difference(_infer(graphs[0], x), expected)
-        except Exception as error:  # of any operation that it cannot convert
-            difference, graphs[:] = type(error).__name__, [None]
-        autocast = torch.is_autocast_enabled('cpu')
-        if graphs[0] and difference > (_AUTOCAST_TOLERANCE if autocast else _TOLERANCE):
-            graphs[:] = [None]
-        if graphs == [None]:
-            print_log(f'Features: by torch, since OpenVINO cannot compute them '
-                      f'({difference})', 'current')
+        run = _find_graph(backbone, x, expected) or by_torch
         return expected
 
     backbone.forward = forward
@@ -48,6 +40,21 @@ def openvino_inference(backbone: nn.Module) -> Iterator[None]:
         yield
     finally:
         del backbone.forward
+
+
+def _find_graph(backbone: nn.Module, x: torch.Tensor, expected) -> Callable | None:
+    """Returns what computes features with OpenVINO, or None where it gives others."""
+    tolerance = _AUTOCAST_TOLERANCE if torch.is_autocast_enabled('cpu') else _TOLERANCE
+    try:
+        run = partial(_infer, _convert(backbone, x[:1]))
+        difference = _difference(run(x), expected)
+        if difference <= tolerance:  # nan is not
+            return run
+        reason = f'a difference of {difference:.2g}'
+    except Exception as error:  # of any operation that it cannot convert
+        reason = type(error).__name__
+    print_log(f'Features: by torch, OpenVINO cannot compute them: {reason}', 'current')
+    return None
 
 
 def _convert(backbone: nn.Module, row: torch.Tensor):
@@ -70,8 +77,8 @@ def _infer(graph, x: torch.Tensor):
 
 
 def _difference(outputs, expected) -> float:
-    """Returns the largest difference, as a part of the largest expected value."""
+    """Returns the largest difference, as a part of the largest expected value, or nan."""
     if torch.is_tensor(expected):
         outputs, expected = [outputs], [expected]
-    return max(((a - b).abs().max() / b.abs().max()).item()
-               for a, b in zip(outputs, expected, strict=True))
+    return torch.stack([(a - b).abs().max() / b.abs().max() for a, b in zip(
+        outputs, expected, strict=True)]).max().item()

@@ -37,7 +37,8 @@ def test_openvino_gives_the_features_of_torch(make):
 
 @pytest.mark.parametrize('convert', [
     lambda backbone, row: 1 / 0,
-    lambda backbone, row: lambda x: {0: np.zeros((1, 4, 6, 6), np.float32)}])
+    lambda backbone, row: lambda x: {0: np.zeros((1, 4, 6, 6), np.float32)},
+    lambda backbone, row: lambda x: {0: np.full((1, 4, 6, 6), np.nan, np.float32)}])
 def test_what_openvino_cannot_compute_is_left_to_torch(convert, monkeypatch):
     backbone, x = nn.Conv2d(3, 4, 3), torch.randn(2, 3, 8, 8)
     monkeypatch.setattr(inference, '_convert', convert)
